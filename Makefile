@@ -1,0 +1,43 @@
+# Needs make and Python 3.11 or newer, nothing else: what is missing goes into .venv by itself.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test test-long check clean
+
+BIN := .venv/bin
+# Looked up only when a .venv has to be made.
+PYTHON = $(shell for p in python3.11 python3 python3.12 python3.13; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: .venv/installed ## run everything on loopback, port 3000 (or PORT=...)
+	@exec $(BIN)/python -m infra.local
+
+test: .venv/installed ## run all tests but the long ones, and show coverage
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report= $(ARGS)
+	$(BIN)/coverage report
+	@echo "Rules and services, to the last branch:"
+	$(BIN)/coverage report --include='chalicelib/*/model.py,chalicelib/*/service.py' --fail-under=100
+
+test-long: .venv/installed ## run the long tests: what a call costs at 10, 1,000 and 100,000 items
+	$(BIN)/python -m pytest -m long --timeout 3600 -s $(ARGS)
+
+check: .venv/installed ## check format, style, types, imports and the template
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/cfn-lint infra/template.yaml
+
+clean: ## remove what the makes made
+	rm -rf .venv .cache .coverage .coverage.* .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# Made anew when the requirements change, so that nothing stays that they no longer name.
+.venv/installed: requirements.txt requirements-dev.txt
+	@test -n "$(PYTHON)" || { echo "DevFlow needs Python 3.11 or newer; none was found."; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,42 @@
+"""The Chalice app: every route by way of a blueprint, and every function that AWS calls without HTTP.
+
+Event handlers are declared here and not in blueprints: Chalice would deploy a blueprint's as functions of their own
+module, which never import this file.
+"""
+
+from typing import Any
+
+from chalice.app import CloudWatchEvent, Rate, SQSEvent
+
+from chalicelib import clock
+from chalicelib.agents.routes import blueprint as agents
+from chalicelib.auth.routes import blueprint as auth
+from chalicelib.health import blueprint as health
+from chalicelib.http import App
+from chalicelib.log import logger
+from chalicelib.settings import settings
+from chalicelib.tasks.routes import blueprint as tasks
+from chalicelib.workflows.routes import blueprint as workflows
+from chalicelib.workflows.service import run_batch
+from chalicelib.workflows.sweep import sweep as sweep_all
+
+app = App("devflow")
+for blueprint in (health, auth, agents, tasks, workflows):
+    app.register_blueprint(blueprint)
+
+TIME_TO_STOP = 5_000
+"""The sweep ends when its function has less than this many milliseconds left."""
+
+
+@app.on_sqs_message(queue=settings.named("workflow"), batch_size=10, name="run_workflows")
+def run_workflows(event: SQSEvent) -> dict[str, Any]:
+    """Make submitted tasks claimable."""
+    return run_batch(event.to_dict()["Records"], clock.now())
+
+
+@app.schedule(Rate(1, unit=Rate.MINUTES), name="sweep")
+def sweep(event: CloudWatchEvent) -> None:
+    """Mark silent agents, take back what they held, send again what was lost, end what is overdue."""
+    context: Any = event.context
+    swept = sweep_all(clock.now(), lambda: context.get_remaining_time_in_millis() < TIME_TO_STOP)
+    logger.info("swept", extra=vars(swept))

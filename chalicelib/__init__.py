@@ -1,0 +1,1 @@
+"""DevFlow: the control plane for self-hosted coding agents."""

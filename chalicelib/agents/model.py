@@ -1,0 +1,215 @@
+"""Agents: their shapes and rules. No I/O; time is an argument (epoch milliseconds)."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, field_validator
+
+from chalicelib.pages import ListQuery
+from chalicelib.settings import MINUTE, SECOND
+from chalicelib.times import iso
+from chalicelib.types import Entity, Id, Reply, Request
+
+INACTIVE_AFTER = 150 * SECOND
+LOST_AFTER = 10 * MINUTE
+MOST_HELD = 20
+"""How many tasks one agent may hold, claimed and running together."""
+
+FASTEST_POLL = 5 * SECOND
+SLOWEST_POLL = 30 * SECOND
+BUSY_FOR = 10 * MINUTE
+"""So long after its last work an agent polls at full speed."""
+
+State = Literal["active", "inactive", "error"]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=128, strip_whitespace=True)]
+Capability = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+Capabilities = Annotated[list[Capability], Field(max_length=32)]
+Concurrency = Annotated[int, Field(ge=1, le=MOST_HELD)]
+DEFAULT_CAPABILITIES = ["fix-bug", "feature", "explain", "review-pr"]
+
+
+class Held(Entity):
+    """An agent's hold on one task, as its own row remembers it."""
+
+    attempt: int
+    timeout: int
+    """For how long the task may run, in milliseconds."""
+    claimed_at: int
+    started_at: int | None = None
+    cancel: bool = False
+    step: str | None = None
+    """The step reported last, cut: a new one is worth an event."""
+
+
+class Agent(Entity):
+    owner: str
+    id: str
+    name: str
+    version: str
+    platform: str | None
+    capabilities: list[str]
+    concurrency: int | None
+    state: State
+    reported: str | None = None
+    """What the agent says of itself: `ready`, `busy`, `draining` ... (never mixed up with `state`)."""
+    ver: str
+    registration: str | None = None
+    """The Idempotency-Key of the registration, hashed."""
+    created_at: int
+    updated_at: int
+    seen_at: int
+    worked_at: int
+    machine: dict[str, float] = Field(default_factory=dict)
+    """What the last heartbeat said of uptime, memory and so on."""
+    held: dict[str, Held] = Field(default_factory=dict)
+    pinned_at: int | None = None
+    """When a task pinned to this agent last became claimable; None when there surely is none."""
+    calls: dict[str, int] = Field(default_factory=dict)
+
+    def room(self, limit: int) -> int:
+        """How many more tasks this agent may claim, if it asks for `limit` in all."""
+        if self.reported in ("draining", "disconnected"):
+            return 0
+        unstarted = sum(held.started_at is None for held in self.held.values())
+        return max(0, min(limit - unstarted, (self.concurrency or MOST_HELD) - len(self.held)))
+
+    def poll_interval(self, now: int) -> int:
+        """Milliseconds until the next poll: quick with work or shortly after it, then slower and slower.
+
+        From the tenth minute without work to the twentieth it grows from 5 s to 30 s. The reason is money: of what an
+        idle agent costs, nine tenths are API Gateway's price for its polls.
+        """
+        if self.held:
+            return FASTEST_POLL
+        idle = now - self.worked_at - BUSY_FOR
+        return int(min(SLOWEST_POLL, max(FASTEST_POLL, FASTEST_POLL + idle / 24)))
+
+
+def check_at(seen_at: int) -> int:
+    """When the sweep must look at an agent that was last seen then: coarse, so that the index moves once a minute.
+
+    Everything that is due by this is stale: the end of the minute of the last sign of life, plus 150 s.
+    """
+    return (seen_at // MINUTE + 1) * MINUTE + INACTIVE_AFTER
+
+
+def silent(agent: Agent, now: int, excused: int = 0) -> State | Literal["lost"]:
+    """What an agent's silence makes of it. `excused` is how much of it (ms) was an outage of our own."""
+    silence = now - agent.seen_at - excused
+    if silence >= LOST_AFTER:
+        return "lost"
+    return "inactive" if silence >= INACTIVE_AFTER else agent.state
+
+
+class Register(Request):
+    """The spec's body of POST /api/agents; `userId` is ignored: the token says whose the agent is."""
+
+    agent_id: Id
+    name: Name
+    version: Annotated[str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True)]
+    platform: Annotated[str, StringConstraints(max_length=64)] | None = None
+    capabilities: Capabilities = DEFAULT_CAPABILITIES
+    concurrency: Concurrency | None = None
+
+    @field_validator("capabilities")
+    @classmethod
+    def _once(cls, capabilities: list[str]) -> list[str]:
+        return list(dict.fromkeys(capabilities))
+
+
+Figure = Annotated[float, Field(ge=0, le=1e15)]
+
+
+class Heartbeat(Request):
+    """Every field is optional. The machine's figures are kept, rounded, and shown with the agent."""
+
+    status: Annotated[str, StringConstraints(max_length=32)] | None = None
+    uptime: Figure | None = None
+    task_count: Figure | None = None
+    memory_usage: Figure | None = None
+    cpu_usage: Figure | None = None
+    version: Annotated[str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True)] | None = None
+    capabilities: Capabilities | None = None
+    concurrency: Concurrency | None = None
+
+    def machine(self) -> dict[str, float]:
+        """The figures that were sent, under the spec's names."""
+        given = {
+            "uptime": self.uptime,
+            "taskCount": self.task_count,
+            "memoryUsage": self.memory_usage,
+            "cpuUsage": self.cpu_usage,
+        }
+        return {name: round(value, 3) for name, value in given.items() if value is not None}
+
+
+class AgentQuery(ListQuery):
+    status: State | None = None
+    capability: Capability | None = None
+
+
+class AgentReply(Reply):
+    """An agent, as the spec shows it."""
+
+    id: str
+    user_id: str
+    name: str
+    status: State
+    version: str
+    platform: str | None
+    capabilities: list[str]
+    last_heartbeat: str
+    created_at: str
+    updated_at: str
+    concurrency: int | None
+    reported_status: str | None
+    machine: dict[str, float]
+    holding: list[str]
+    """Ids of the tasks it has claimed or runs."""
+
+
+class Registered(Reply):
+    success: bool = True
+    agent: AgentReply
+    token: str
+
+
+class Beaten(Reply):
+    """The spec's answer to a heartbeat, plus what is to stop and how the platform sees the agent."""
+
+    success: bool = True
+    next_poll_interval: int
+    """Milliseconds."""
+    status: State
+    cancel: list[str]
+    """Ids of tasks to stop."""
+
+
+def shown(agent: Agent) -> AgentReply:
+    return AgentReply(
+        id=agent.id,
+        user_id=agent.owner,
+        name=agent.name,
+        status=agent.state,
+        version=agent.version,
+        platform=agent.platform,
+        capabilities=agent.capabilities,
+        last_heartbeat=iso(agent.seen_at),
+        created_at=iso(agent.created_at),
+        updated_at=iso(agent.updated_at),
+        concurrency=agent.concurrency,
+        reported_status=agent.reported,
+        machine=agent.machine,
+        holding=sorted(agent.held),
+    )
+
+
+def beaten(agent: Agent, now: int) -> Beaten:
+    return Beaten(
+        next_poll_interval=agent.poll_interval(now),
+        status=agent.state,
+        cancel=sorted(task for task, held in agent.held.items() if held.cancel),
+    )
+
+
+REPEATABLE_FOR = 10 * MINUTE
+"""So long the same Idempotency-Key registers the same agent again."""

@@ -1,0 +1,201 @@
+"""The table `agents`: one item an agent, with what it holds and the counts of its calls.
+
+Index `live` (checkShard, checkAt) holds the agents that the sweep must look at one day; `fleet` (owner, agent) what
+lists filter by, so that neither a heartbeat nor a list touches more than it must.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from pynamodb.attributes import ListAttribute, MapAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.expressions.condition import Condition, size
+from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection, KeysOnlyProjection
+from pynamodb.models import Model
+
+from chalicelib import db
+from chalicelib.agents.model import Agent, AgentQuery, Held, check_at
+from chalicelib.errors import Conflict
+from chalicelib.settings import settings
+
+
+class LiveIndex(GlobalSecondaryIndex["AgentRow"]):
+    class Meta:
+        index_name = "live"
+        projection = KeysOnlyProjection()
+
+    check_shard = NumberAttribute(attr_name="checkShard", hash_key=True)
+    check_at = NumberAttribute(attr_name="checkAt", range_key=True)
+
+
+class FleetIndex(GlobalSecondaryIndex["AgentRow"]):
+    class Meta:
+        index_name = "fleet"
+        projection = IncludeProjection(["state", "capabilities"])
+
+    owner = UnicodeAttribute(hash_key=True)
+    agent = UnicodeAttribute(range_key=True)
+
+
+@db.register
+class AgentRow(Model):
+    class Meta:
+        table_name = settings.named("agents")
+
+    owner = UnicodeAttribute(hash_key=True)
+    agent = UnicodeAttribute(range_key=True)
+    name = UnicodeAttribute()
+    version = UnicodeAttribute()
+    platform = UnicodeAttribute(null=True)
+    capabilities: ListAttribute[str] = ListAttribute()
+    concurrency = NumberAttribute(null=True)
+    state = UnicodeAttribute()
+    reported = UnicodeAttribute(null=True)
+    machine: Any = MapAttribute()
+    ver = UnicodeAttribute()
+    registration = UnicodeAttribute(null=True)
+    created_at = NumberAttribute(attr_name="createdAt")
+    updated_at = NumberAttribute(attr_name="updatedAt")
+    seen_at = NumberAttribute(attr_name="seenAt")
+    worked_at = NumberAttribute(attr_name="workedAt")
+    held: Any = MapAttribute()
+    calls: Any = MapAttribute()
+    pinned_at = NumberAttribute(attr_name="pinnedAt", null=True)
+    check_shard = NumberAttribute(attr_name="checkShard", null=True)
+    check_at = NumberAttribute(attr_name="checkAt", null=True)
+
+    live = LiveIndex()
+    fleet = FleetIndex()
+
+
+def shard(owner: str, agent: str) -> int:
+    """Where in the sweep's index an agent stands: the same on every machine and in every version."""
+    return int.from_bytes(hashlib.blake2s(f"{owner}#{agent}".encode()).digest()[:4]) % settings.shards
+
+
+def new(agent: Agent) -> db.Part:
+    """Part of a transaction: the item of an agent that is not there yet."""
+    row = AgentRow(
+        agent.owner,
+        agent.id,
+        name=agent.name,
+        version=agent.version,
+        platform=agent.platform,
+        capabilities=agent.capabilities,
+        concurrency=agent.concurrency,
+        state=agent.state,
+        machine={},
+        ver=agent.ver,
+        registration=agent.registration,
+        created_at=agent.created_at,
+        updated_at=agent.updated_at,
+        seen_at=agent.seen_at,
+        worked_at=agent.worked_at,
+        held={},
+        calls={},
+        check_shard=shard(agent.owner, agent.id),
+        check_at=check_at(agent.seen_at),
+    )
+    return db.put(row, AgentRow.owner.does_not_exist())
+
+
+def replace_version(agent: Agent, ver: str) -> None:
+    """Give an agent a new token version, if it still has the one that was read."""
+    db.update(AgentRow(agent.owner, agent.id), [AgentRow.ver.set(ver)], AgentRow.ver == agent.ver)
+
+
+def load(owner: str, agent: str) -> Agent | None:
+    row = db.get(AgentRow, owner, agent)
+    return None if row is None else to_agent(row)
+
+
+def forget_pinned(agent: Agent) -> None:
+    """No pinned task was found though one had been announced: do not look again, unless another came since."""
+    try:
+        db.update(AgentRow(agent.owner, agent.id), [AgentRow.pinned_at.remove()], AgentRow.pinned_at == agent.pinned_at)
+    except db.Failed:
+        return
+
+
+def mark(agent: Agent, state: str, look_again_at: int | None) -> None:
+    """What the sweep makes of a silent agent. Raises Conflict if the agent was heard of meanwhile."""
+    again = (
+        [AgentRow.check_at.set(look_again_at)]
+        if look_again_at is not None
+        else [AgentRow.check_at.remove(), AgentRow.check_shard.remove()]
+    )
+    try:
+        db.update(
+            AgentRow(agent.owner, agent.id),
+            [AgentRow.state.set(state), *again],
+            AgentRow.seen_at == agent.seen_at,
+        )
+    except db.Failed:
+        raise Conflict from None
+
+
+def due(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Page:
+    """Keys of agents that the sweep must look at."""
+    return db.query(
+        AgentRow, str(shard_number), index="live", within=AgentRow.check_at <= now, limit=limit, start=start
+    )
+
+
+def find(owner: str, query: AgentQuery, limit: int, start: dict[str, Any] | None) -> db.Page:
+    """Keys of a user's agents, by id."""
+    matching: Condition | None = None
+    if query.status is not None:
+        matching = AgentRow.state == query.status
+    if query.capability is not None:
+        able = AgentRow.capabilities.contains(query.capability)
+        matching = able if matching is None else matching & able
+    return db.query(AgentRow, owner, index="fleet", matching=matching, limit=limit, start=start)
+
+
+def key(row: db.Row) -> dict[str, Any]:
+    """Where a list goes on after this row."""
+    return {"owner": {"S": row["owner"]}, "agent": {"S": row["agent"]}}
+
+
+def load_all(rows: Sequence[db.Row]) -> list[Agent]:
+    found = {row["agent"]: row for row in db.get_many(AgentRow, [(row["owner"], row["agent"]) for row in rows])}
+    return [to_agent(found[row["agent"]]) for row in rows if row["agent"] in found]
+
+
+def to_agent(row: db.Row) -> Agent:
+    return Agent.model_construct(
+        owner=row["owner"],
+        id=row["agent"],
+        name=row["name"],
+        version=row["version"],
+        platform=row.get("platform"),
+        capabilities=row["capabilities"],
+        concurrency=row.get("concurrency"),
+        state=row["state"],
+        reported=row.get("reported"),
+        machine=row["machine"],
+        ver=row["ver"],
+        registration=row.get("registration"),
+        created_at=row["createdAt"],
+        updated_at=row["updatedAt"],
+        seen_at=row["seenAt"],
+        worked_at=row["workedAt"],
+        held={
+            task: Held.model_construct(
+                attempt=held["attempt"],
+                timeout=held["timeout"],
+                claimed_at=held["claimedAt"],
+                started_at=held.get("startedAt"),
+                cancel=held.get("cancel", False),
+                step=held.get("step"),
+            )
+            for task, held in row["held"].items()
+        },
+        pinned_at=row.get("pinnedAt"),
+        calls=row["calls"],
+    )
+
+
+def how_many_held() -> Any:
+    """In a condition: the number of tasks that the agent holds."""
+    return size(AgentRow.held)

@@ -1,0 +1,1 @@
+"""Who calls: users, their tokens, and logging in."""

@@ -1,0 +1,60 @@
+"""Logging in, and letting a verified caller in."""
+
+import uuid
+
+from chalicelib import db, ratelimit
+from chalicelib.auth import model, store, tokens
+from chalicelib.auth.keys import keyring
+from chalicelib.auth.model import LoggedIn, PinLogin, User, UserReply
+from chalicelib.auth.tokens import Caller
+from chalicelib.errors import RateLimited, Unauthenticated
+from chalicelib.pages import Cursors
+from chalicelib.ratelimit import Meter
+
+
+class WrongPin(Unauthenticated):
+    """Email and PIN do not belong together."""
+
+    title = "Invalid email or PIN"
+
+
+def admit(caller: Caller, meter: Meter, now: int) -> User:
+    """The user behind a user's token, with this call counted. One request."""
+    return store.admit(caller.owner, caller.ver, meter, now)
+
+
+def pin_login(request: PinLogin, address: str, now: int) -> LoggedIn:
+    """A user's token for email and PIN. The same answer, and the same work, for an address that nobody has.
+
+    Raises WrongPin; RateLimited when the account is locked or the network address calls too often.
+    """
+    store.count_address(address, ratelimit.LOGIN, now)
+    if not store.take_a_try(request.email, now):
+        minutes = model.LOCKED_FOR // 60_000
+        raise RateLimited(f"Too many wrong PINs; try again in {minutes} minutes.", retry_after=minutes * 60)
+    login = store.login(request.email)
+    matches = model.pin_matches(request.pin, login.pin)
+    user = store.load(login.owner) if matches and login.owner else None
+    if user is None:
+        raise WrongPin
+    store.forget_tries(request.email)
+    return LoggedIn(
+        token=tokens.issue("user", user.owner, user.owner, user.ver, now),
+        user=UserReply(id=user.owner, email=user.email, name=user.name),
+    )
+
+
+def ensure_user(email: str, name: str, pin: str, now: int) -> str:
+    """The id of the user with this address, made (with this name and PIN) if there is none. Safe to repeat."""
+    owner = f"user-{uuid.uuid4()}"
+    return store.create(owner, email.lower(), name, tokens.new_version(), model.hash_pin(pin), now)
+
+
+def cursors(now: int) -> Cursors:
+    """What signs the cursors of lists: a key derived from the current signing key."""
+    return Cursors(keyring(now).signing_key)
+
+
+def count_agents(owner: str, by: int, most: int) -> db.Part:
+    """Part of a transaction: a user has one agent more (fails at `most`) or one less."""
+    return store.count_agents(owner, by, most)

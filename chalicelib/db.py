@@ -1,0 +1,305 @@
+"""The one way to DynamoDB: reads, single writes and transactions, with their retries and timeouts.
+
+Stores describe their rows as PynamoDB models and contribute parts of transactions; this module sends them through
+one client. Rows travel as plain dicts of Python values (numbers are ints where they are whole).
+
+What is retried here, because neither botocore nor PynamoDB does: `TransactionConflictException` (another write to the
+same item was under way) and a transaction cancelled for conflicts or throttling alone. Timeouts are short: API Gateway
+gives up at 29 s, and three tries of 1 s + 3 s leave room for an answer.
+"""
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from botocore.exceptions import BotoCoreError
+from pynamodb.connection import Connection
+from pynamodb.exceptions import PynamoDBException, TransactWriteError, VerboseClientError
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
+from pynamodb.models import Model
+
+from chalicelib.errors import Unavailable
+
+Row = dict[str, Any]
+Key = tuple[str, ...]
+T = TypeVar("T")
+R = TypeVar("R", bound=type[Model])
+
+_TRIES = 8
+_PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+_PASSING_ERRORS = {"TransactionConflictException", "TransactionInProgressException"}
+_OURS = {"ConditionalCheckFailedException", "ValidationException", "AccessDeniedException", "ResourceNotFoundException"}
+"""Errors that asking again cannot mend: an answer to a condition, or a mistake in the code or the deployment."""
+
+
+connection = Connection(connect_timeout_seconds=1, read_timeout_seconds=3, max_retry_attempts=2)
+
+
+class Failed(Exception):
+    """A single write's condition did not hold; `row` is the item as it stands, None where there is none."""
+
+    def __init__(self, row: Row | None) -> None:
+        self.row = row
+        super().__init__("condition not met")
+
+
+class Cancelled(Exception):
+    """A transaction wrote nothing: the conditions of the parts in `rows` did not hold.
+
+    `rows` maps the index of each such part, in the order given to `write`, to its item as it stands (None: no item).
+    """
+
+    def __init__(self, rows: dict[int, Row | None]) -> None:
+        self.rows = rows
+        super().__init__(f"conditions not met: {sorted(rows)}")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One write of a transaction: `kind` is put, update, delete or check."""
+
+    kind: str
+    row: Model
+    actions: tuple[Action, ...] = ()
+    condition: Condition | None = None
+
+
+def register(model: R) -> R:
+    """Make a table's keys and indexes known to the one client; a decorator for the model that defines them."""
+    connection.add_meta_table(model._get_connection().get_meta_table())  # noqa: SLF001  # where PynamoDB keeps it
+    return model
+
+
+def put(row: Model, condition: Condition | None = None) -> Part:
+    return Part("put", row, condition=condition)
+
+
+def change(row: Model, actions: Iterable[Action], condition: Condition | None = None) -> Part:
+    return Part("update", row, tuple(actions), condition)
+
+
+def remove(row: Model, condition: Condition | None = None) -> Part:
+    return Part("delete", row, condition=condition)
+
+
+def check(row: Model, condition: Condition) -> Part:
+    """Write nothing, but fail the transaction where the condition does not hold."""
+    return Part("check", row, condition=condition)
+
+
+def decode(item: dict[str, Any]) -> Row:
+    """A stored item as a dict of Python values."""
+    return {name: _value(tagged) for name, tagged in item.items()}
+
+
+def _value(tagged: dict[str, Any]) -> Any:
+    ((tag, value),) = tagged.items()
+    if tag == "N":
+        return int(value) if value.lstrip("-").isdigit() else float(value)
+    if tag == "M":
+        return decode(value)
+    if tag == "L":
+        return [_value(each) for each in value]
+    if tag == "NULL":
+        return None
+    return value
+
+
+def get(model: type[Model], *key: str) -> Row | None:
+    """The item with this key, read consistently; None where there is none."""
+    kwargs = _keyed(model, key)
+    answer = _patiently(lambda: connection.dispatch("GetItem", kwargs | {"ConsistentRead": True}))
+    return decode(answer["Item"]) if "Item" in answer else None
+
+
+def _keyed(model: type[Model], key: Key) -> dict[str, Any]:
+    hash_key, *range_key = key
+    return model.get_operation_kwargs_from_class(hash_key, range_key[0] if range_key else None)
+
+
+def get_many(model: type[Model], keys: Sequence[Key], *, consistent: bool = False) -> list[Row]:
+    """Those items of at most 100 keys that exist, in no order. What DynamoDB leaves over is asked for again."""
+    if not keys:
+        return []
+    table = model.Meta.table_name
+    wanted: dict[str, Any] = {
+        table: {
+            "Keys": [_keyed(model, key)["Key"] for key in keys],
+            "ConsistentRead": consistent,
+        }
+    }
+    rows: list[Row] = []
+    while wanted:
+        request = {"RequestItems": wanted}
+        answer = _patiently(lambda request=request: connection.dispatch("BatchGetItem", request))  # type: ignore[misc]
+        rows += [decode(item) for item in answer["Responses"].get(table, [])]
+        wanted = answer.get("UnprocessedKeys") or {}
+    return rows
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a query: its rows, and the key to go on from (None at the end)."""
+
+    rows: list[Row]
+    next: dict[str, Any] | None
+
+
+def query(
+    model: type[Model],
+    hash_key: str | int,
+    *,
+    index: str | None = None,
+    within: Condition | None = None,
+    matching: Condition | None = None,
+    limit: int,
+    start: dict[str, Any] | None = None,
+    forward: bool = True,
+    consistent: bool = False,
+    select: Sequence[str] | None = None,
+) -> Page:
+    """Rows of one partition in key order, `limit` of them examined at the most.
+
+    `within` narrows the range key, `matching` filters what was read (so a page may be short and still have a next).
+    """
+    answer = _patiently(
+        lambda: connection.query(
+            model.Meta.table_name,
+            cast(str, hash_key),
+            range_key_condition=within,
+            filter_condition=matching,
+            index_name=index,
+            limit=limit,
+            exclusive_start_key=start,
+            scan_index_forward=forward,
+            consistent_read=consistent,
+            attributes_to_get=list(select) if select else None,
+        )
+    )
+    return Page([decode(item) for item in answer["Items"]], answer.get("LastEvaluatedKey"))
+
+
+def pages(fetch: Callable[[dict[str, Any] | None], Page]) -> Iterator[Page]:
+    """Every page of a query, one after the other."""
+    start: dict[str, Any] | None = None
+    while True:
+        page = fetch(start)
+        yield page
+        if page.next is None:
+            return
+        start = page.next
+
+
+def update(row: Model, actions: Iterable[Action], condition: Condition | None = None) -> Row:
+    """Change one item if the condition holds, and return it as it is then. Raises Failed with the item if not."""
+    kwargs = row.get_update_kwargs_from_instance(
+        actions=list(actions), condition=condition, return_values_on_condition_failure="ALL_OLD"
+    )
+    try:
+        answer = _patiently(lambda: connection.dispatch("UpdateItem", kwargs | {"ReturnValues": "ALL_NEW"}))
+    except VerboseClientError as error:
+        if _code(error) != "ConditionalCheckFailedException":
+            raise
+        stands = getattr(error.__cause__, "response", {}).get("Item")
+        raise Failed(decode(stands) if stands else get(type(row), *kwargs_key(row))) from error
+    return decode(answer["Attributes"])
+
+
+def kwargs_key(row: Model) -> Key:
+    """The values of a row's own key, hash first."""
+    names = [name for name, attribute in type(row).get_attributes().items() if attribute.is_hash_key]
+    names += [name for name, attribute in type(row).get_attributes().items() if attribute.is_range_key]
+    return tuple(getattr(row, name) for name in names)
+
+
+def write(*parts: Part) -> None:
+    """All of the parts or none, in one transaction. Raises Cancelled where conditions did not hold.
+
+    The transaction carries a token: one that was applied and whose answer was lost is not applied again.
+    """
+    groups: dict[str, list[tuple[int, dict[str, Any]]]] = {"check": [], "delete": [], "put": [], "update": []}
+    for index, part in enumerate(parts):
+        groups[part.kind].append((index, _kwargs(part)))
+    order = [index for group in groups.values() for index, _ in group]
+    token = uuid.uuid4().hex
+
+    def send() -> None:
+        try:
+            connection.transact_write_items(
+                [kwargs for _, kwargs in groups["check"]],
+                [kwargs for _, kwargs in groups["delete"]],
+                [kwargs for _, kwargs in groups["put"]],
+                [kwargs for _, kwargs in groups["update"]],
+                client_request_token=token,
+            )
+        except TransactWriteError as error:
+            raise _cancelled(error, order) or error from error
+
+    _patiently(send)
+
+
+def _kwargs(part: Part) -> dict[str, Any]:
+    if part.kind == "update":
+        return part.row.get_update_kwargs_from_instance(
+            actions=list(part.actions), condition=part.condition, return_values_on_condition_failure="ALL_OLD"
+        )
+    if part.kind == "put":
+        return part.row.get_save_kwargs_from_instance(
+            condition=part.condition, return_values_on_condition_failure="ALL_OLD"
+        )
+    return part.row.get_delete_kwargs_from_instance(
+        condition=part.condition, return_values_on_condition_failure="ALL_OLD"
+    )
+
+
+def _cancelled(error: TransactWriteError, order: list[int]) -> Cancelled | None:
+    """What the cancellation says of our conditions; None where it is about something else (a conflict, a limit)."""
+    rows: dict[int, Row | None] = {}
+    for index, reason in zip(order, error.cancellation_reasons, strict=False):
+        if reason is not None and reason.code == "ConditionalCheckFailed":
+            rows[index] = decode(reason.raw_item) if reason.raw_item else None
+    return Cancelled(rows) if rows else None
+
+
+def _patiently(send: Callable[[], T]) -> T:
+    """Send, and again with jitter while other writers are in the way; Unavailable when that does not end."""
+    for tried in range(_TRIES):
+        try:
+            return send()
+        except (PynamoDBException, VerboseClientError, BotoCoreError) as error:
+            if not _passing(error):
+                if _code(error) in _OURS:
+                    raise
+                raise Unavailable from error
+            time.sleep(random.uniform(0, 0.01 * 2**tried))  # noqa: S311  # jitter, no secret
+    raise Unavailable
+
+
+def _passing(error: Exception) -> bool:
+    """Whether an error is another writer's doing, so that the same request may succeed in a moment."""
+    if _code(error) in _PASSING_ERRORS:
+        return True
+    reasons = getattr(error, "cancellation_reasons", None) or []
+    codes = {reason.code for reason in reasons if reason is not None}
+    return bool(codes) and codes <= _PASSING
+
+
+def _code(error: Exception) -> str:
+    code = getattr(error, "cause_response_code", None)
+    if code is None:
+        code = getattr(error, "response", {}).get("Error", {}).get("Code")
+    return str(code)
+
+
+def reachable() -> None:
+    """Raise Unavailable unless every table answers to a read."""
+    for table, meta in connection._tables.items():  # noqa: SLF001  # what `register` put there
+        key = {name: {"S": "~"} for name in (meta.hash_keyname, meta.range_keyname) if name}
+        try:
+            _patiently(lambda table=table, key=key: connection.dispatch("GetItem", {"TableName": table, "Key": key}))  # type: ignore[misc]
+        except VerboseClientError as error:
+            raise Unavailable(f"The table {table} does not answer: {_code(error)}.") from error

@@ -1,0 +1,118 @@
+"""Lists: `limit` with `offset` or `cursor`, and the one shape of every list's answer.
+
+A list is read in two steps: the keys of at most 1,001 rows from a narrow index (which also gives the total, exact up
+to 1,000), then the rows of the one page. A page reached by cursor starts where the last one ended and takes the total
+along in the cursor, so going on costs the page alone.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from chalicelib.db import Page, Row
+from chalicelib.errors import Invalid
+from chalicelib.types import Request
+
+COUNTED = 1_000
+"""Totals are exact up to here."""
+
+
+class ListQuery(Request):
+    """`?limit=` 1 to 100 with `cursor`, or with `offset` 0 to 1,000."""
+
+    limit: int = Field(default=20, ge=1, le=100)
+    offset: int = Field(default=0, ge=0, le=1_000)
+    cursor: str | None = Field(default=None, max_length=4_096)
+
+    def filters(self) -> dict[str, str]:
+        """What narrows the list: every field that a subclass adds, where given."""
+        own = set(ListQuery.model_fields)
+        return {name: str(value) for name, value in self if name not in own and value is not None}
+
+
+class Cursors:
+    """Makes and reads cursors: opaque, tamper-proof, and bound to their owner, list and filters."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = hashlib.sha256(b"devflow cursor" + key).digest()
+
+    def make(self, scope: str, start: Mapping[str, Any], total: int, offset: int) -> str:
+        text = json.dumps([start, total, offset], separators=(",", ":")).encode()
+        return base64.urlsafe_b64encode(self._seal(scope, text) + text).decode().rstrip("=")
+
+    def read(self, scope: str, cursor: str) -> tuple[dict[str, Any], int, int]:
+        """The key to start from, the total and the offset. Raises Invalid for anything but our own, for this scope."""
+        try:
+            raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        except (binascii.Error, ValueError):
+            raw = b""
+        seal, text = raw[:16], raw[16:]
+        if not hmac.compare_digest(seal, self._seal(scope, text)):
+            raise Invalid("This cursor is not one of this list with these filters; start again without it.")
+        start, total, offset = json.loads(text)
+        return start, total, offset
+
+    def _seal(self, scope: str, text: bytes) -> bytes:
+        return hmac.digest(self._key, scope.encode() + b"\0" + text, "sha256")[:16]
+
+
+def listed(
+    query: ListQuery,
+    scope: str,
+    cursors: Cursors,
+    find: Callable[[int, dict[str, Any] | None], Page],
+    key_of: Callable[[Row], dict[str, Any]],
+    load: Callable[[Sequence[Row]], list[Any]],
+) -> dict[str, Any]:
+    """One page of a list, in the contract's shape: `{data, total, limit, offset, hasMore, nextCursor}`.
+
+    `find(n, start)` gives the keys of the next n rows; `key_of` says where to go on after one; `load` gives what is
+    shown of some. `scope` names owner, list and filters: a cursor of another scope is refused.
+    """
+    scope = f"{scope}|{json.dumps(query.filters(), sort_keys=True)}"
+    if query.cursor is None:
+        offset = skipped = query.offset
+        found = _first(find, max(COUNTED, offset + query.limit) + 1)
+        counted = len(found.rows) if found.next is None else COUNTED + 1
+    else:
+        start, counted, offset = cursors.read(scope, query.cursor)
+        skipped = 0
+        found = _first(find, query.limit + 1, start)
+    shown = found.rows[skipped : skipped + query.limit]
+    beyond = len(found.rows) > skipped + query.limit
+    start_of_next = key_of(shown[-1]) if beyond else found.next
+    answer: dict[str, Any] = {
+        "data": load(shown) if shown else [],
+        "total": min(counted, COUNTED),
+        "limit": query.limit,
+        "offset": offset,
+        "hasMore": start_of_next is not None,
+        "nextCursor": start_of_next and cursors.make(scope, start_of_next, counted, offset + len(shown)),
+    }
+    if counted > COUNTED:
+        answer["totalCapped"] = True
+    return answer
+
+
+_EXAMINED_PAGES = 4
+
+
+def _first(
+    find: Callable[[int, dict[str, Any] | None], Page], wanted: int, start: dict[str, Any] | None = None
+) -> Page:
+    """The first `wanted` rows that match. A filter may need several pages; a rare match ends after a few, with the
+    key to go on from, so that no call reads a whole partition."""
+    rows: list[Row] = []
+    for _ in range(_EXAMINED_PAGES):
+        page = find(wanted, start)
+        rows += page.rows
+        start = page.next
+        if start is None or len(rows) >= wanted:
+            break
+    return Page(rows[:wanted], start)

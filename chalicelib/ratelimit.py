@@ -1,0 +1,103 @@
+"""How often somebody may call: fixed windows of a minute, counted in the item that is written anyway.
+
+The count lives in the map `calls` of the caller's own item, under a name made of the meter and the minute, and
+goes up in the very write that checks the caller's token: a limit costs no request of its own. The same write
+removes the minutes just before; what a pause left behind is removed once it is more than a handful.
+
+Windows are fixed, as the spec's `X-RateLimit-Reset` (an epoch second) implies.
+"""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from chalicelib.errors import RateLimited
+from chalicelib.settings import MINUTE, settings
+
+_BEHIND = 3
+"""How many minutes before the present one each counted write removes."""
+
+_CROWDED = 8
+"""More leftover minutes than this are worth a write of their own."""
+
+
+@dataclass(frozen=True)
+class Meter:
+    """One kind of limit: at most `limit` calls a minute, counted under `letter`."""
+
+    letter: str
+    limit: int
+    name: str
+
+    def slot(self, now: int) -> str:
+        return f"{self.letter}{now // MINUTE}"
+
+
+AGENTS_API = Meter("a", 100, "the agents API")
+TASKS_API = Meter("t", 1_000, "the tasks API")
+COMMANDS = Meter("c", 100, "polling")
+HEARTBEAT = Meter("h", 10, "heartbeats")
+LOGIN = Meter("l", 10, "logging in")
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What is left: the three X-RateLimit headers. `reset` is in epoch seconds."""
+
+    limit: int
+    remaining: int
+    reset: int
+
+
+current: ContextVar[Quota | None] = ContextVar("quota", default=None)
+"""The quota of the request being answered, set by whichever store counted it."""
+
+
+def count(calls: Any, meter: Meter, now: int) -> list[Any]:
+    """Update actions that count one call; `calls` is the PynamoDB map attribute of the caller's model."""
+    minute = now // MINUTE
+    gone = [calls[f"{meter.letter}{minute - ago}"].remove() for ago in range(1, _BEHIND + 1)]
+    return [calls[meter.slot(now)].add(1), *gone]
+
+
+def allowed(calls: Any, meter: Meter, now: int) -> Any:
+    """The condition under which one more call fits."""
+    slot = calls[meter.slot(now)]
+    limit = meter.limit if settings.rate_limits else 1_000_000_000
+    return slot.does_not_exist() | (slot < limit)
+
+
+_seen: dict[tuple[str, str], int] = {}
+"""The count that this container saw last, by caller and slot."""
+
+
+def note(counted: dict[str, int], meter: Meter, now: int, caller: str = "") -> None:
+    """Remember, for the answer's headers, what the write left in `calls`."""
+    used = counted.get(meter.slot(now), 0)
+    if len(_seen) >= 1_000:  # noqa: PLR2004  # a bound, so that a container never grows for ever
+        _seen.clear()
+    _seen[caller, meter.slot(now)] = used
+    current.set(Quota(meter.limit, max(0, meter.limit - used), (now // MINUTE + 1) * 60))
+
+
+def note_unseen(caller: str, meter: Meter, now: int) -> None:
+    """The same after a transaction, which counts but gives nothing back: one more than this container saw last."""
+    slot = meter.slot(now)
+    note({slot: _seen.get((caller, slot), 0) + 1}, meter, now, caller)
+
+
+def refuse_if_exhausted(counted: dict[str, int], meter: Meter, now: int) -> None:
+    """Raise RateLimited if `calls` says that this minute is used up."""
+    if settings.rate_limits and counted.get(meter.slot(now), 0) >= meter.limit:
+        note(counted, meter, now)
+        wait = (MINUTE - now % MINUTE + 999) // 1_000
+        raise RateLimited(
+            f"At most {meter.limit} requests a minute to {meter.name}; try again in {wait} s.", retry_after=wait
+        )
+
+
+def leftovers(counted: dict[str, int], now: int) -> list[str]:
+    """Names of minutes that no write will remove by itself; empty until they are worth one."""
+    oldest = now // MINUTE - _BEHIND
+    old = [slot for slot in counted if int(slot[1:]) < oldest]
+    return old if len(old) >= _CROWDED else []

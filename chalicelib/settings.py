@@ -1,0 +1,88 @@
+"""Every setting of the platform: read once from the environment, here and nowhere else."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+VERSION = "0.1.0"
+
+KB = 1024
+SECOND = 1_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a deployment decides. The names of the variables stand in `from_environment`."""
+
+    stage: str = "local"
+    """`local`, `dev`, `prod` or any other name; part of every resource's name."""
+
+    secret: str | None = None
+    """Name of the Secrets Manager secret with the signing keys; None on the local stage."""
+
+    signing_keys: str | None = field(default=None, repr=False)
+    """Local stage only: the secret's JSON itself, `{"current": kid, "keys": {kid: base64}}`."""
+
+    pin_login: bool = True
+    """Whether POST /api/auth/pin/login exists. Never on prod."""
+
+    shards: int = 4
+    """Over how many partitions the sweep's indexes are spread (each carries 1,000 writes a second)."""
+
+    agents_per_user: int = 1_000
+    open_tasks_per_user: int = 10_000
+    retention_days: int = 90
+    """How long finished tasks, their results and their events are kept."""
+
+    rate_limits: bool = True
+    """False lifts every limit on the number of calls; for load tests on the local stage only."""
+
+    log_level: str = "INFO"
+
+    @property
+    def local(self) -> bool:
+        return self.stage == "local"
+
+    def named(self, resource: str) -> str:
+        """The AWS name of a table or queue of this stage, as `infra/template.yaml` gives it."""
+        return f"devflow-{self.stage}-{resource}"
+
+
+def from_environment(env: Mapping[str, str]) -> Settings:
+    """Settings from variables that start with `DEVFLOW_`; what is absent has its default.
+
+    Raises ValueError, naming the variable, for a value that cannot be meant.
+    """
+    stage = env.get("DEVFLOW_STAGE", "local")
+    return Settings(
+        stage=stage,
+        secret=env.get("DEVFLOW_SECRET") or None,
+        signing_keys=env.get("DEVFLOW_SIGNING_KEYS") or None,
+        pin_login=stage != "prod" and _flag(env, "DEVFLOW_PIN_LOGIN", default=stage in ("local", "dev")),
+        shards=_whole(env, "DEVFLOW_SHARDS", default=4, least=1, most=64),
+        agents_per_user=_whole(env, "DEVFLOW_AGENTS_PER_USER", default=1_000, least=1, most=1_000),
+        open_tasks_per_user=_whole(env, "DEVFLOW_OPEN_TASKS_PER_USER", default=10_000, least=1, most=1_000_000),
+        retention_days=_whole(env, "DEVFLOW_RETENTION_DAYS", default=90, least=1, most=3_650),
+        rate_limits=_flag(env, "DEVFLOW_RATE_LIMITS", default=True) or stage != "local",
+        log_level=env.get("DEVFLOW_LOG_LEVEL", "INFO"),
+    )
+
+
+def _whole(env: Mapping[str, str], name: str, *, default: int, least: int, most: int) -> int:
+    text = env.get(name, str(default))
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise ValueError(f"{name} must be a whole number from {least} to {most}, not {text!r}")
+    return int(text)
+
+
+def _flag(env: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = env.get(name, "1" if default else "0").lower()
+    if text not in ("0", "1", "true", "false"):
+        raise ValueError(f"{name} must be 1 or 0, not {text!r}")
+    return text in ("1", "true")
+
+
+settings = from_environment(os.environ)

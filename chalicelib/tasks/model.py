@@ -1,0 +1,329 @@
+"""Tasks: their shape and the rules of their life. No I/O; time is an argument (epoch milliseconds).
+
+Every function that changes a task returns a `Change`: the task before, the task after and the event that tells it.
+The store writes a change on the condition that the task still is as it was `before`, so a rule may also be applied
+to what a task is *expected* to be (`expected`), without reading it first: where the expectation was wrong, the write
+fails, the task comes back as it stands, and the same rule is applied to that.
+
+The letters are those of docs/states.md.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from chalicelib.errors import Conflict
+from chalicelib.settings import HOUR, MINUTE, SECOND
+from chalicelib.types import Entity
+
+Status = Literal["pending", "queued", "assigned", "in_progress", "completed", "failed", "cancelled"]
+OPEN: frozenset[Status] = frozenset({"pending", "queued", "assigned", "in_progress"})
+HELD: frozenset[Status] = frozenset({"assigned", "in_progress"})
+
+SENT_AGAIN_AFTER = MINUTE
+MOST_SENDS = 5
+QUEUED_FOR = 24 * HOUR
+LEASE = 60 * SECOND
+LONGEST_CLAIM = 10 * MINUTE
+DEFAULT_TIMEOUT = 2 * HOUR
+DEFAULT_ATTEMPTS = 2
+HIGHEST_PRIORITY = 100
+"""Priorities go from minus this to this; the higher, the sooner."""
+
+EXCERPT = 200
+"""How many characters of a text stand on the task's small head row; the whole text is in its body or result."""
+
+
+class Task(Entity):
+    """A task's head: its state, and all that lists show. Descriptions and results are rows of their own.
+
+    Fields that an expectation does not know are None.
+    """
+
+    owner: str
+    id: str
+    status: Status
+    intent: str | None = None
+    repo: str | None = None
+    branch: str | None = None
+    title: str | None = None
+    """The beginning of the description."""
+    agent: str | None = None
+    """Who holds it, or held it last; None while it waits."""
+    pin: str | None = None
+    """The only agent that may have it, if one was named."""
+    priority: int = 0
+    attempt: int = 1
+    max_attempts: int = DEFAULT_ATTEMPTS
+    timeout: int = DEFAULT_TIMEOUT
+    progress: float = 0
+    step: str | None = None
+    details: str | None = None
+    error: str | None = None
+    cancel_at: int | None = None
+    """When cancelling was asked for, while it ran."""
+    retry_of: str | None = None
+    digest: str | None = None
+    """Of the submission, to know the same request again."""
+    report: str | None = None
+    """Of the report that ended it, likewise."""
+    sends: int = 1
+    created_at: int | None = None
+    updated_at: int | None = None
+    claimed_at: int | None = None
+    started_at: int | None = None
+    completed_at: int | None = None
+    due: int | None = None
+    """When the sweep must look at it, as long as it is open; None in an expectation: whatever it is."""
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in OPEN
+
+
+def expected(owner: str, task: str, status: Status, *, agent: str, attempt: int, **known: Any) -> Task:
+    """A task as its holder knows it, without reading it. What is not known is None, and never taken for a value."""
+    values: dict[str, Any] = {
+        "owner": owner,
+        "id": task,
+        "status": status,
+        "agent": agent,
+        "attempt": attempt,
+        "progress": None,
+    }
+    return Task.model_construct(**(values | known))
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a task's timeline. `detail` says what the type does not: a step, a reason."""
+
+    type: str
+    at: int
+    status: Status
+    attempt: int
+    agent: str | None
+    detail: str | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    before: Task
+    after: Task
+    event: Event | None
+
+
+def changed(task: Task, now: int, event: str | None, detail: str | None = None, **values: object) -> Change:
+    after = task.model_copy(update={"updated_at": now, **values})
+    told = event and Event(event, now, after.status, after.attempt, after.agent or task.agent, detail)
+    return Change(task, after, told or None)
+
+
+class WrongState(Conflict):
+    """The task is not in a state in which that is possible."""
+
+    def __init__(self, task: Task, wanted: str) -> None:
+        self.task = task
+        super().__init__(f"Task {task.id} is {task.status}, so it cannot be {wanted}.")
+
+
+class NotHeld(Conflict):
+    """This agent does not hold the task, or not this attempt of it: stop working on it."""
+
+
+def queue(task: Task, now: int) -> Change:
+    """b: it becomes claimable."""
+    if task.status != "pending":
+        raise WrongState(task, "queued")
+    return changed(task, now, "task.queued", status="queued", due=(task.created_at or now) + QUEUED_FOR)
+
+
+def claim(task: Task, agent: str, now: int) -> Change:
+    """c: an agent takes it, on a lease."""
+    if task.status != "queued":
+        raise WrongState(task, "assigned")
+    return changed(task, now, "task.assigned", status="assigned", agent=agent, claimed_at=now, due=now + LEASE)
+
+
+def renew(task: Task, now: int) -> Change:
+    """c: the agent polled again, so its claim holds for another lease, up to ten minutes in all."""
+    if task.status != "assigned":
+        raise WrongState(task, "renewed")
+    due = min(now + LEASE, (task.claimed_at or now) + LONGEST_CLAIM)
+    return Change(task, task.model_copy(update={"due": due}), None)
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Who reports, and on which attempt. `agent` is None for a user's token, which can stand for any holder."""
+
+    agent: str | None
+    attempt: int | None
+
+
+def check_holder(task: Task, by: Reporter) -> None:
+    """Raises NotHeld unless the reporter holds the task, in the attempt that it says.
+
+    A user's token cannot be told from another holder of it: past the first attempt, it must say which it means.
+    """
+    if by.agent is not None and task.agent != by.agent:
+        raise NotHeld(f"Task {task.id} is not held by agent {by.agent}: stop working on it.")
+    if by.attempt is not None and task.attempt != by.attempt:
+        raise NotHeld(f"Task {task.id} is in attempt {task.attempt}; attempt {by.attempt} is over: stop working on it.")
+    if by.agent is None and by.attempt is None and task.attempt > 1:
+        raise NotHeld(f"Task {task.id} is in attempt {task.attempt}; a report must say which attempt it is about.")
+
+
+@dataclass(frozen=True)
+class Advance:
+    """A progress report: how far (0 to 1), and what is being done."""
+
+    progress: float
+    step: str | None
+    details: str | None
+
+
+def advance(task: Task, by: Reporter, report: Advance, now: int) -> Change:
+    """d, for the first report; after that, the same state with news."""
+    if task.status not in ("assigned", "in_progress"):
+        raise WrongState(task, "in progress") if task.is_open else NotHeld(f"Task {task.id} is {task.status} already.")
+    check_holder(task, by)
+    news: dict[str, object] = {"progress": report.progress}
+    if report.step is not None:
+        news["step"] = report.step
+    if report.details is not None:
+        news["details"] = report.details
+    if task.status == "assigned":
+        news |= {"status": "in_progress", "started_at": now, "due": now + task.timeout}
+        return changed(task, now, "task.started", report.step, **news)
+    new_step = report.step is not None and report.step != task.step
+    return changed(task, now, "task.step" if new_step else None, report.step, **news)
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a task ended: `status`, and in `error` why, if it failed. `digest` tells one report from another."""
+
+    status: Literal["completed", "failed"]
+    error: str | None
+    digest: str
+
+
+def finish(task: Task, by: Reporter, result: Result, now: int) -> Change:
+    """d, and c with d for a task that was never reported on: it ends as the agent says."""
+    if not task.is_open:
+        raise WrongState(task, result.status)
+    if task.status not in ("assigned", "in_progress"):
+        raise NotHeld(f"Task {task.id} is {task.status}: nobody holds it.")
+    check_holder(task, by)
+    ended: dict[str, object] = {"status": result.status, "error": result.error, "report": result.digest}
+    if result.status == "completed":
+        ended["progress"] = 1
+    if task.status == "assigned":
+        ended["started_at"] = now
+    return _end(task, now, result.error, **ended)
+
+
+def same_report(task: Task, result: Result) -> bool:
+    """Whether the task ended by this very report, sent again because its answer was lost."""
+    return task.report == result.digest and task.status == result.status
+
+
+def fail(task: Task, error: str, now: int) -> Change:
+    """The platform itself ends it."""
+    return _end(task, now, error, status="failed", error=error)
+
+
+def _end(task: Task, now: int, detail: str | None, **values: object) -> Change:
+    return changed(task, now, f"task.{values['status']}", detail, completed_at=now, due=None, **values)
+
+
+def requeue(task: Task, reason: str, now: int) -> Change:
+    """e: a claim ends before the start. Back in the queue, no attempt used up."""
+    if task.status != "assigned":
+        raise WrongState(task, "queued")
+    due = (task.created_at or now) + QUEUED_FOR
+    return changed(task, now, "task.requeued", reason, status="queued", agent=None, claimed_at=None, due=due)
+
+
+def lose(task: Task, now: int) -> Change:
+    """f: the agent is gone while it ran. The next attempt, or the end."""
+    if task.status != "in_progress":
+        raise WrongState(task, "lost")
+    if task.attempt >= task.max_attempts:
+        return fail(task, "Agent lost", now)
+    return changed(
+        task,
+        now,
+        "task.requeued",
+        "Agent lost",
+        status="queued",
+        agent=None,
+        claimed_at=None,
+        started_at=None,
+        attempt=task.attempt + 1,
+        progress=0,
+        step=None,
+        details=None,
+        due=max(now, (task.created_at or now)) + QUEUED_FOR,
+    )
+
+
+@dataclass(frozen=True)
+class Outage:
+    """When our own scheduled function last stood still: nobody is punished for that silence."""
+
+    began: int
+    ended: int
+
+    def moved(self, set_at: int, deadline: int) -> int:
+        """A deadline that was set before the outage ended and was not past when it began moves by its length."""
+        spared = set_at < self.ended and deadline > self.began
+        return deadline + (self.ended - self.began if spared else 0)
+
+
+def overdue(task: Task, now: int, outage: Outage | None = None) -> Change | None:
+    """What the sweep does about a task: None if it is not due. In all but `pending`, a due time is a deadline."""
+    if task.due is None or not task.is_open:
+        return None
+    set_at = {"assigned": task.due - LEASE, "in_progress": task.started_at}.get(task.status, task.created_at) or 0
+    if now < (outage.moved(set_at, task.due) if outage else task.due):
+        return None
+    match task.status:
+        case "pending" if task.sends < MOST_SENDS:
+            return changed(task, now, None, sends=task.sends + 1, due=now + SENT_AGAIN_AFTER)
+        case "pending":
+            return fail(task, f"The task could not be queued: its message was lost {task.sends} times.", now)
+        case "assigned":
+            return requeue(task, "The claim ran out before the task was started", now)
+        case "queued":
+            reason = f"No agent took the task within {QUEUED_FOR // HOUR} hours."
+        case _:
+            reason = f"The task ran longer than its {task.timeout // SECOND} seconds."
+    return fail(task, reason, now)
+
+
+def digest(content: object) -> str:
+    """A short fingerprint of plain data: equal data, equal fingerprint."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def cut(text: str, most: int) -> str:
+    """`text` with at most `most` UTF-8 bytes, and a marker where something is missing."""
+    raw = text.encode()
+    if len(raw) <= most:
+        return text
+    marker = f"… [cut, {len(raw)} bytes]"
+    return raw[: most - len(marker.encode())].decode(errors="ignore") + marker
+
+
+def chunks(text: str, most: int) -> list[str]:
+    """`text` in pieces of at most `most` UTF-8 bytes, none of which splits a character."""
+    raw, pieces, at = text.encode(), [], 0
+    while at < len(raw):
+        piece = raw[at : at + most].decode(errors="ignore")
+        pieces.append(piece)
+        at += len(piece.encode())
+    return pieces

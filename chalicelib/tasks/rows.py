@@ -1,0 +1,241 @@
+"""The table `tasks`: its rows and indexes, and how tasks become rows and rows tasks.
+
+One partition a task (`owner#task`), so that its parts change and are read apart:
+
+    H               the head: state and everything lists show, under 2 KB
+    B               the submission's description and context, up to 250 KB, read when an agent or a person needs it
+    R               the result
+    E#time#...      the timeline
+    L#attempt#at    chunks of the log
+
+Only heads carry the keys of the indexes: `recent`, `by_status`, `by_agent` and `by_intent` for lists, `queue` for what
+agents may claim, and `due` for what the sweep must look at.
+"""
+
+import hashlib
+from typing import Any
+
+from pynamodb.attributes import NumberAttribute, UnicodeAttribute
+from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection, KeysOnlyProjection
+from pynamodb.models import Model
+
+from chalicelib import db
+from chalicelib.settings import DAY, settings
+from chalicelib.tasks.model import HIGHEST_PRIORITY, Task
+
+TABLE = settings.named("tasks")
+HEAD, BODY, RESULT, EVENT, LOG = "H", "B", "R", "E#", "L#"
+
+
+class RecentIndex(GlobalSecondaryIndex["HeadRow"]):
+    class Meta:
+        index_name = "recent"
+        projection = KeysOnlyProjection()
+
+    owner = UnicodeAttribute(hash_key=True)
+    created_at = NumberAttribute(attr_name="createdAt", range_key=True)
+
+
+class StatusIndex(GlobalSecondaryIndex["HeadRow"]):
+    class Meta:
+        index_name = "by_status"
+        projection = IncludeProjection(["ownerAgent", "intent"])
+
+    owner_status = UnicodeAttribute(attr_name="ownerStatus", hash_key=True)
+    created_at = NumberAttribute(attr_name="createdAt", range_key=True)
+
+
+class AgentIndex(GlobalSecondaryIndex["HeadRow"]):
+    class Meta:
+        index_name = "by_agent"
+        projection = IncludeProjection(["intent"])
+
+    owner_agent = UnicodeAttribute(attr_name="ownerAgent", hash_key=True)
+    created_at = NumberAttribute(attr_name="createdAt", range_key=True)
+
+
+class IntentIndex(GlobalSecondaryIndex["HeadRow"]):
+    class Meta:
+        index_name = "by_intent"
+        projection = KeysOnlyProjection()
+
+    owner_intent = UnicodeAttribute(attr_name="ownerIntent", hash_key=True)
+    created_at = NumberAttribute(attr_name="createdAt", range_key=True)
+
+
+class QueueIndex(GlobalSecondaryIndex["HeadRow"]):
+    class Meta:
+        index_name = "queue"
+        projection = IncludeProjection(["attempt", "timeout"])
+
+    queue = UnicodeAttribute(hash_key=True)
+    queue_order = UnicodeAttribute(attr_name="queueOrder", range_key=True)
+
+
+class DueIndex(GlobalSecondaryIndex["HeadRow"]):
+    class Meta:
+        index_name = "due"
+        projection = KeysOnlyProjection()
+
+    due_shard = NumberAttribute(attr_name="dueShard", hash_key=True)
+    due_at = NumberAttribute(attr_name="dueAt", range_key=True)
+
+
+@db.register
+class HeadRow(Model):
+    class Meta:
+        table_name = TABLE
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True, default_for_new=HEAD)
+    owner = UnicodeAttribute()
+    task = UnicodeAttribute()
+    status = UnicodeAttribute()
+    intent = UnicodeAttribute()
+    repo = UnicodeAttribute()
+    branch = UnicodeAttribute(null=True)
+    title = UnicodeAttribute()
+    agent = UnicodeAttribute(null=True)
+    pin = UnicodeAttribute(null=True)
+    priority = NumberAttribute()
+    attempt = NumberAttribute()
+    max_attempts = NumberAttribute(attr_name="maxAttempts")
+    timeout = NumberAttribute()
+    progress = NumberAttribute()
+    step = UnicodeAttribute(null=True)
+    details = UnicodeAttribute(null=True)
+    error = UnicodeAttribute(null=True)
+    cancel_at = NumberAttribute(attr_name="cancelAt", null=True)
+    retry_of = UnicodeAttribute(attr_name="retryOf", null=True)
+    digest = UnicodeAttribute()
+    report = UnicodeAttribute(null=True)
+    sends = NumberAttribute()
+    logged = NumberAttribute(null=True)
+    created_at = NumberAttribute(attr_name="createdAt")
+    updated_at = NumberAttribute(attr_name="updatedAt")
+    claimed_at = NumberAttribute(attr_name="claimedAt", null=True)
+    started_at = NumberAttribute(attr_name="startedAt", null=True)
+    completed_at = NumberAttribute(attr_name="completedAt", null=True)
+    owner_status = UnicodeAttribute(attr_name="ownerStatus")
+    owner_agent = UnicodeAttribute(attr_name="ownerAgent", null=True)
+    owner_intent = UnicodeAttribute(attr_name="ownerIntent")
+    queue = UnicodeAttribute(null=True)
+    queue_order = UnicodeAttribute(attr_name="queueOrder", null=True)
+    due_shard = NumberAttribute(attr_name="dueShard", null=True)
+    due_at = NumberAttribute(attr_name="dueAt", null=True)
+    expires_at = NumberAttribute(attr_name="expiresAt", null=True)
+
+    recent = RecentIndex()
+    by_status = StatusIndex()
+    by_agent = AgentIndex()
+    by_intent = IntentIndex()
+    claimable = QueueIndex()
+    due = DueIndex()
+
+
+class BodyRow(Model):
+    class Meta:
+        table_name = TABLE
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True, default_for_new=BODY)
+    description = UnicodeAttribute()
+    context = UnicodeAttribute(null=True)
+    expires_at = NumberAttribute(attr_name="expiresAt")
+
+
+class ResultRow(Model):
+    class Meta:
+        table_name = TABLE
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True, default_for_new=RESULT)
+    summary = UnicodeAttribute(null=True)
+    output = UnicodeAttribute(null=True)
+    pr_url = UnicodeAttribute(attr_name="prUrl", null=True)
+    result_files = UnicodeAttribute(attr_name="resultFiles", null=True)
+    error = UnicodeAttribute(null=True)
+    details = UnicodeAttribute(null=True)
+    expires_at = NumberAttribute(attr_name="expiresAt")
+
+
+class EventRow(Model):
+    class Meta:
+        table_name = TABLE
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    type = UnicodeAttribute()
+    at = NumberAttribute()
+    status = UnicodeAttribute()
+    attempt = NumberAttribute()
+    agent = UnicodeAttribute(null=True)
+    detail = UnicodeAttribute(null=True)
+    expires_at = NumberAttribute(attr_name="expiresAt")
+
+
+class LogRow(Model):
+    class Meta:
+        table_name = TABLE
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    text = UnicodeAttribute()
+    at = NumberAttribute()
+    expires_at = NumberAttribute(attr_name="expiresAt")
+
+
+STORED = {name: attribute.attr_name for name, attribute in HeadRow.get_attributes().items()}
+"""The model's names of a head's attributes, to the stored ones."""
+
+_PLAIN = sorted(set(Task.model_fields) & set(STORED))
+"""The fields of a task that are stored as they are."""
+
+
+def partition(owner: str, task: str) -> str:
+    return f"{owner}#{task}"
+
+
+def shard(pk: str) -> int:
+    return int.from_bytes(hashlib.blake2s(pk.encode()).digest()[:4]) % settings.shards
+
+
+def expiry(now: int) -> int:
+    """When a row written for good now may go: DynamoDB's TTL wants epoch seconds."""
+    return (now + settings.retention_days * DAY) // 1_000
+
+
+def queue_of(task: Task) -> str:
+    """The queue that a task waits in: its user's, or that of the one agent it is pinned to."""
+    return task.owner if task.pin is None else f"{task.owner}@{task.pin}"
+
+
+def queue_order(task: Task) -> str:
+    """Within an intent, the highest priority first, then the oldest."""
+    return f"{task.intent}#{HIGHEST_PRIORITY - task.priority:03d}#{task.created_at or 0:013d}"
+
+
+def head_values(task: Task) -> dict[str, Any]:
+    """A task as a head's attributes, the derived ones included; None: the attribute is absent.
+
+    Intent and creation are known to every stored task; an expectation lacks them, but never changes what is derived
+    from them.
+    """
+    waits = task.status == "queued" and task.intent is not None
+    holder = task.agent or task.pin
+    return {name: getattr(task, name) for name in _PLAIN} | {
+        "task": task.id,
+        "owner_status": f"{task.owner}#{task.status}",
+        "owner_agent": None if holder is None else f"{task.owner}#{holder}",
+        "owner_intent": f"{task.owner}#{task.intent}",
+        "queue": queue_of(task) if waits else None,
+        "queue_order": queue_order(task) if waits else None,
+        "due_shard": None if task.due is None else shard(partition(task.owner, task.id)),
+        "due_at": task.due,
+        "expires_at": None if task.is_open else expiry(task.completed_at or 0),
+    }
+
+
+def to_task(row: db.Row) -> Task:
+    values = {name: row[STORED[name]] for name in _PLAIN if STORED[name] in row}
+    return Task.model_construct(id=row["task"], due=row.get("dueAt"), **values)

@@ -1,0 +1,266 @@
+"""Named queries and conditional writes on the table `tasks`."""
+
+import json
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from pynamodb.expressions.condition import Condition
+
+from chalicelib import db
+from chalicelib.tasks.model import Change, Event, Task
+from chalicelib.tasks.rows import (
+    BODY,
+    EVENT,
+    HEAD,
+    LOG,
+    RESULT,
+    BodyRow,
+    EventRow,
+    HeadRow,
+    LogRow,
+    ResultRow,
+    expiry,
+    head_values,
+    partition,
+    to_task,
+)
+from chalicelib.tasks.shapes import Body, Outcome, TaskQuery
+
+_GUARDED = ("status", "agent", "attempt", "cancel_at")
+"""What a change expects of a head, and what its condition says: enough to lose every race that matters."""
+
+
+def create(task: Task, body: Body, event: Event) -> list[db.Part]:
+    """Parts of the one transaction that accepts a task; the first fails where the id is taken."""
+    pk = partition(task.owner, task.id)
+    context = None if body.context is None else json.dumps(body.context, ensure_ascii=False)
+    return [
+        db.put(HeadRow(pk, HEAD, **head_values(task)), HeadRow.pk.does_not_exist()),
+        db.put(BodyRow(pk, BODY, description=body.description, context=context, expires_at=expiry(event.at))),
+        _told(task, event),
+    ]
+
+
+def save(change: Change) -> list[db.Part]:
+    """Parts of a transaction that make a change: the head's, on the condition that it is as expected, comes first."""
+    parts = [db.change(_head(change.after), _actions(change), _as_before(change.before))]
+    if change.event is not None:
+        parts.append(_told(change.after, change.event))
+    return parts
+
+
+def save_alone(change: Change) -> Task:
+    """Make a change that has no event, in a single write. Raises db.Failed where the task is not as expected."""
+    return to_task(db.update(_head(change.after), _actions(change), _as_before(change.before)))
+
+
+def _actions(change: Change) -> list[Any]:
+    before, after = head_values(change.before), head_values(change.after)
+    unknown = ("due_shard", "due_at") if change.before.due is None else ()  # an expectation does not know when
+    return [
+        getattr(HeadRow, name).set(value) if value is not None else getattr(HeadRow, name).remove()
+        for name, value in after.items()
+        if value != before[name] or name in unknown
+    ]
+
+
+def _as_before(task: Task) -> Condition:
+    condition = HeadRow.pk.exists()
+    for name in _GUARDED:
+        value, attribute = getattr(task, name), getattr(HeadRow, name)
+        condition &= attribute.does_not_exist() if value is None else attribute == value
+    if task.due is not None:
+        condition &= HeadRow.due_at == task.due
+    return condition
+
+
+def _told(task: Task, event: Event) -> db.Part:
+    """The event's row. Its key sorts by time; the rest keeps two of one millisecond apart, in the order of a life."""
+    rank = _RANKS.get(event.type, 5)
+    key = f"{EVENT}{event.at:013d}#{rank}{secrets.token_hex(3)}"
+    row = EventRow(
+        partition(task.owner, task.id),
+        key,
+        type=event.type,
+        at=event.at,
+        status=event.status,
+        attempt=event.attempt,
+        agent=event.agent,
+        detail=event.detail,
+        expires_at=expiry(event.at),
+    )
+    return db.put(row)
+
+
+_RANKS = {"task.created": 0, "task.queued": 1, "task.assigned": 2, "task.started": 3, "task.step": 4}
+
+
+def keep_result(task: Task, result: Outcome, now: int) -> db.Part:
+    values: dict[str, Any] = {name: value or None for name, value in result.model_dump().items()}
+    row = ResultRow(partition(task.owner, task.id), RESULT, expires_at=expiry(now), **values)
+    return db.put(row)
+
+
+def _head(task: Task) -> HeadRow:
+    return HeadRow(partition(task.owner, task.id), HEAD)
+
+
+def load(owner: str, task: str, now: int) -> Task | None:
+    """A task's head, read consistently; None if there is none, or its time is over."""
+    row = db.get(HeadRow, partition(owner, task), HEAD)
+    return to_task(row) if row is not None and _kept(row, now) else None
+
+
+def load_key(key: db.Row, now: int) -> Task | None:
+    """The same, for a row of an index."""
+    row = db.get(HeadRow, key["pk"], HEAD)
+    return to_task(row) if row is not None and _kept(row, now) else None
+
+
+def load_whole(owner: str, task: str, now: int) -> tuple[Task, Body, Outcome] | None:
+    pk = partition(owner, task)
+    rows = db.get_many(HeadRow, [(pk, HEAD), (pk, BODY), (pk, RESULT)], consistent=True)
+    found = {row["sk"]: row for row in rows}
+    if HEAD not in found or not _kept(found[HEAD], now):
+        return None
+    return to_task(found[HEAD]), _body(found.get(BODY)), _outcome(found.get(RESULT, {}))
+
+
+def load_bodies(owner: str, tasks: Sequence[str]) -> dict[str, tuple[Task, Body]]:
+    """Heads and bodies of at most 50 tasks, by id; only those that are there."""
+    keys = [(partition(owner, task), kind) for task in tasks for kind in (HEAD, BODY)]
+    rows = {(row["pk"], row["sk"]): row for row in db.get_many(HeadRow, keys, consistent=True)}
+    return {
+        task: (to_task(rows[pk, HEAD]), _body(rows.get((pk, BODY))))
+        for task in tasks
+        if ((pk := partition(owner, task)), HEAD) in rows
+    }
+
+
+def find(owner: str, query: TaskQuery, limit: int, start: dict[str, Any] | None) -> db.Page:
+    """Keys of a user's tasks, newest first, from the index that fits the filters best."""
+    matching: Condition | None = None
+    if query.status is not None:
+        index, key = "by_status", f"{owner}#{query.status}"
+        for attribute, wanted in (
+            (HeadRow.owner_agent, query.agent_id and f"{owner}#{query.agent_id}"),
+            (HeadRow.intent, query.intent),
+        ):
+            if wanted is not None:
+                matching = attribute == wanted if matching is None else matching & (attribute == wanted)
+    elif query.agent_id is not None:
+        index, key = "by_agent", f"{owner}#{query.agent_id}"
+        matching = None if query.intent is None else HeadRow.intent == query.intent
+    elif query.intent is not None:
+        index, key = "by_intent", f"{owner}#{query.intent}"
+    else:
+        index, key = "recent", owner
+    return db.query(HeadRow, key, index=index, matching=matching, limit=limit, start=start, forward=False)
+
+
+def key_in(query: TaskQuery) -> Any:
+    """Where a list with these filters goes on after a row: the row's keys in the table and in the index used."""
+    if query.status is not None:
+        index_key = "ownerStatus"
+    elif query.agent_id is not None:
+        index_key = "ownerAgent"
+    elif query.intent is not None:
+        index_key = "ownerIntent"
+    else:
+        index_key = "owner"
+    return lambda row: {
+        "pk": {"S": row["pk"]},
+        "sk": {"S": row["sk"]},
+        index_key: {"S": row[index_key]},
+        "createdAt": {"N": str(row["createdAt"])},
+    }
+
+
+def load_heads(rows: Sequence[db.Row], now: int) -> list[Task]:
+    """The tasks of some index rows, in their order."""
+    heads = {row["pk"]: row for row in db.get_many(HeadRow, [(row["pk"], row["sk"]) for row in rows])}
+    return [to_task(heads[row["pk"]]) for row in rows if row["pk"] in heads and _kept(heads[row["pk"]], now)]
+
+
+def claimable(queue: str, intent: str | None, limit: int) -> tuple[list[Task], bool]:
+    """The first tasks of a queue (of one intent), as far as the index knows them, and whether that is all."""
+    within = None if intent is None else HeadRow.queue_order.startswith(f"{intent}#")
+    page = db.query(HeadRow, queue, index="queue", within=within, limit=limit)
+    return [_expected(row) for row in page.rows], page.next is None
+
+
+def _expected(row: db.Row) -> Task:
+    """What the queue's index says of a task, as an expectation."""
+    owner, _, task = row["pk"].partition("#")
+    intent, priority, created = row["queueOrder"].split("#")
+    _, _, pin = row["queue"].partition("@")
+    return Task.model_construct(
+        owner=owner,
+        id=task,
+        status="queued",
+        intent=intent,
+        priority=-int(priority),  # only ever compared
+        created_at=int(created),
+        pin=pin or None,
+        attempt=row["attempt"],
+        timeout=row["timeout"],
+    )
+
+
+def due(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Page:
+    """Keys of open tasks that the sweep must look at."""
+    return db.query(HeadRow, str(shard_number), index="due", within=HeadRow.due_at <= now, limit=limit, start=start)
+
+
+def events(owner: str, task: str, limit: int, start: dict[str, Any] | None) -> db.Page:
+    return db.query(
+        EventRow,
+        partition(owner, task),
+        within=EventRow.sk.startswith(EVENT),
+        limit=limit,
+        start=start,
+        consistent=True,
+    )
+
+
+def event_key(row: db.Row) -> dict[str, Any]:
+    return {"pk": {"S": row["pk"]}, "sk": {"S": row["sk"]}}
+
+
+def to_event(row: db.Row) -> Event:
+    return Event(row["type"], row["at"], row["status"], row["attempt"], row.get("agent"), row.get("detail"))
+
+
+def append_log(task: Task, chunks: Sequence[str], now: int) -> None:
+    """Write chunks of a log from its beginning. The same chunks again change nothing."""
+    at = 0
+    for chunk in chunks:
+        key = f"{LOG}{task.attempt:04d}#{at:010d}"
+        db.write(db.put(LogRow(partition(task.owner, task.id), key, text=chunk, at=now, expires_at=expiry(now))))
+        at += len(chunk.encode())
+
+
+def _kept(row: db.Row, now: int) -> bool:
+    """Whether a row is still within its time; DynamoDB removes expired ones only within days."""
+    expires = row.get("expiresAt")
+    return expires is None or expires * 1_000 > now
+
+
+def _body(row: db.Row | None) -> Body:
+    found = row or {"description": ""}
+    context = found.get("context")
+    return Body.model_construct(
+        description=found["description"], context=None if context is None else json.loads(context)
+    )
+
+
+def _outcome(row: db.Row) -> Outcome:
+    return Outcome.model_construct(
+        summary=row.get("summary"),
+        output=row.get("output"),
+        pr_url=row.get("prUrl"),
+        result_files=row.get("resultFiles"),
+        error=row.get("error"),
+        details=row.get("details"),
+    )

@@ -1,0 +1,33 @@
+"""Shapes that every feature's requests and answers are made of."""
+
+import re
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic.alias_generators import to_camel
+
+ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+Id = Annotated[str, StringConstraints(pattern=f"^{ID.pattern}$")]
+"""1 to 128 of `A-Z a-z 0-9 . _ : -`: safe in a path, in a key and in a branch's name."""
+
+
+Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+"""A text that says something: not empty, not blank."""
+
+
+class Entity(BaseModel):
+    """A thing with rules: frozen, so a change gives a new one."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Request(BaseModel):
+    """What a client sends: camelCase keys; unknown ones are ignored, since older and newer agents send more."""
+
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="ignore")
+
+
+class Reply(BaseModel):
+    """What a client gets: camelCase keys."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)

@@ -1,0 +1,104 @@
+"""The scheduled function, every minute: whatever stands still, for whatever reason, is taken up again here.
+
+It reads two sparse indexes of what is due and nothing else, so its cost grows with what is stale and not with what
+there is. Each item is handled by itself, on the condition that it still is as it was read: one that fails never
+blocks the rest, and two sweeps at once do no harm.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from chalicelib import db
+from chalicelib.agents import service as agents
+from chalicelib.agents.model import Agent
+from chalicelib.errors import Conflict
+from chalicelib.log import logger
+from chalicelib.settings import MINUTE, settings
+from chalicelib.tasks import upkeep
+from chalicelib.tasks.model import Outage
+from chalicelib.workflows import store
+
+OUTAGE_AFTER = 3 * MINUTE
+"""A longer pause between two sweeps was an outage of our own, for which nobody is declared lost."""
+
+PAGE = 100
+
+
+@dataclass
+class Swept:
+    """What one run did, for its log line."""
+
+    tasks: int = 0
+    agents: int = 0
+    failures: int = 0
+    finished: bool = True
+    """False: the time was up before all was looked at; the next run goes on."""
+
+
+def sweep(now: int, time_is_up: Callable[[], bool]) -> Swept:
+    """Look at everything that is due, until nothing is left or `time_is_up()`."""
+    swept = Swept()
+    outage, shards = _begin(now)
+    excused = Outage(0, 0) if outage is None else outage
+    for shard in range(shards):
+        for key in _due(agents.due, shard, now):
+            if time_is_up():
+                return replace(swept, finished=False)
+            swept.agents += _carefully(swept, partial(_check_agent, key, now, excused))
+        for key in _due(upkeep.due, shard, now):
+            if time_is_up():
+                return replace(swept, finished=False)
+            swept.tasks += _carefully(swept, partial(upkeep.take_up, key, now, outage))
+    return swept
+
+
+Find = Callable[[int, int, dict[str, Any] | None, int], db.Page]
+
+
+def _due(find: Find, shard: int, now: int) -> Iterator[db.Row]:
+    """The rows of one shard that are due, page after page."""
+    for page in db.pages(lambda start: find(shard, now, start, PAGE)):
+        yield from page.rows
+
+
+def _begin(now: int) -> tuple[Outage | None, int]:
+    row = store.start(now)
+    if row["shards"] < settings.shards:
+        store.widen(settings.shards)
+    if now - row["before"] > OUTAGE_AFTER:
+        store.note_outage(row["before"], now)
+        logger.warning("the last sweep is long ago; deadlines move", extra={"seconds": (now - row["before"]) // 1_000})
+        return Outage(row["before"], now), max(row["shards"], settings.shards)
+    began, ended = row.get("outageBegan"), row.get("outageEnded")
+    outage = None if began is None or ended is None else Outage(began, ended)
+    return outage, max(row["shards"], settings.shards)
+
+
+def _carefully(swept: Swept, act: Callable[[], bool]) -> bool:
+    try:
+        return act()
+    except Conflict:  # it changed meanwhile: whoever changed it gave it a new due time
+        return False
+    except Exception:  # noqa: BLE001  # one failing item never blocks the rest
+        logger.exception("one item could not be taken up; the next run tries again")
+        swept.failures += 1
+        return False
+
+
+def _check_agent(key: db.Row, now: int, outage: Outage) -> bool:
+    """A silent agent becomes inactive and its unstarted claims go back; silent for longer, it loses what it ran."""
+    agent = agents.load(key["owner"], key["agent"])
+    if agent is None:
+        return False
+    excused = outage.moved(agent.seen_at, agent.seen_at + 1) - agent.seen_at - 1
+    return agents.check(agent, now, excused, lambda verdict: _release(agent, verdict, now))
+
+
+def _release(agent: Agent, verdict: str, now: int) -> None:
+    for task, hold in agent.held.items():
+        if hold.started_at is None:
+            upkeep.release(agent.owner, task, agent.id, "The agent fell silent before it started the task", now)
+        elif verdict == "lost":
+            upkeep.lose(agent.owner, task, agent.id, now)

@@ -1,0 +1,103 @@
+"""AWS for the local stage: the moto child, the environment that points at it, and the deployment into it."""
+
+import ipaddress
+import os
+import subprocess
+import sys
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+import boto3
+
+from infra.local.lambdas import REGION
+
+TEMPLATE = Path(__file__).parents[1] / "template.yaml"
+STARTUP_SECONDS = 60
+
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+class MotoChild:
+    """A moto server in a process of its own; it ends with this process, whatever ends this process."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "infra.local.moto_server"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+            text=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def endpoint(self) -> str:
+        """Wait until it listens; then its address. Raises RuntimeError if it ends instead."""
+        port = _pipe(self._process.stdout).readline().strip()
+        if not port:
+            raise RuntimeError(f"the moto server ended with status {self._process.wait()} before it listened")
+        return f"http://127.0.0.1:{port}"
+
+    def wait(self) -> int:
+        """Block until it ends; its exit status."""
+        return self._process.wait()
+
+    def stop(self) -> None:
+        """End it: close its standard input, and insist after five seconds."""
+        _pipe(self._process.stdin).close()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        _pipe(self._process.stdout).close()
+
+
+def _pipe(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None  # Popen was asked for it
+    return pipe
+
+
+def point_at(endpoint: str | None, env: MutableMapping[str, str] = os.environ) -> None:
+    """Make the AWS clients of this process speak to `endpoint`, and to nothing else.
+
+    Nothing of the user's own AWS set-up is left in reach: no profile, no credentials, no proxy. Raises ValueError for
+    an endpoint that is not on loopback. With None (moto in process) no endpoint is set.
+    """
+    if endpoint is not None and not _on_loopback(endpoint):
+        raise ValueError(f"the local stage speaks to loopback only, not to {endpoint}")
+    for name in list(env):
+        if name.startswith(("AWS_", "BOTO")) or name.lower() in _PROXIES:
+            del env[name]
+    env["AWS_ACCESS_KEY_ID"] = env["AWS_SECRET_ACCESS_KEY"] = "local"  # noqa: S105  # opens nothing
+    env["AWS_DEFAULT_REGION"] = env["AWS_REGION"] = REGION
+    env["AWS_CONFIG_FILE"] = env["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+    env["AWS_EC2_METADATA_DISABLED"] = "true"
+    if endpoint is not None:
+        env["AWS_ENDPOINT_URL"] = endpoint
+
+
+def _on_loopback(endpoint: str) -> bool:
+    host = urlsplit(endpoint).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def deploy_template(stage: str, endpoint: str | None = None) -> None:
+    """Create the stack of infra/template.yaml, as a deployment does. Raises RuntimeError if that fails."""
+    client = boto3.client("cloudformation", endpoint_url=endpoint, region_name=REGION)
+    name = f"devflow-{stage}"
+    client.create_stack(
+        StackName=name,
+        TemplateBody=TEMPLATE.read_text(encoding="utf-8"),
+        Parameters=[{"ParameterKey": "Stage", "ParameterValue": stage}],
+    )
+    status = client.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]
+    if status != "CREATE_COMPLETE":
+        raise RuntimeError(f"stack {name} is {status}")

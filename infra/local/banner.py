@@ -1,0 +1,47 @@
+"""What `make run` prints when all is ready: the address, a login, and lines to paste."""
+
+EMAIL = "user@example.com"
+PIN = "123456"
+NAME = "John Doe"
+
+
+def banner(url: str) -> str:
+    """`url` without a trailing slash. The lines work in bash, pasted in order, as often as one likes."""
+    return f"""
+DevFlow runs at {url}
+
+  Login   {EMAIL}, PIN {PIN} ({NAME})
+  Data    lives in memory only and is gone when this ends
+  End     with Ctrl-C
+
+Try it: paste these into another terminal, in order.
+
+  # Log in.
+  URL={url} JSON='Content-Type: application/json' ID=$RANDOM
+  TOKEN=$(curl -s $URL/api/auth/pin/login -H "$JSON" \\
+    -d '{{"email": "{EMAIL}", "pin": "{PIN}"}}' | sed 's/.*"token": *"\\([^"]*\\)".*/\\1/')
+
+  # Register an agent; it has a token of its own.
+  AGENT=$(curl -s $URL/api/agents -H "$JSON" -H "Authorization: Bearer $TOKEN" \\
+    -d "{{\\"agentId\\": \\"agent-$ID\\", \\"name\\": \\"my agent\\", \\"version\\": \\"0.2.0\\", \\
+      \\"platform\\": \\"linux\\", \\"capabilities\\": [\\"fix-bug\\"]}}" | sed 's/.*"token": *"\\([^"]*\\)".*/\\1/')
+
+  # Submit a task.
+  curl -s $URL/api/workflows/execute -H "$JSON" -H "Authorization: Bearer $TOKEN" \\
+    -d "{{\\"taskId\\": \\"task-$ID\\", \\"intent\\": \\"fix-bug\\", \\"repo\\": \\"https://github.com/user/repo\\", \\
+      \\"branch\\": \\"main\\", \\"naturalLanguage\\": \\"Fix the null pointer exception in login flow\\"}}"; echo
+
+  # As the agent: poll, report progress, complete.
+  sleep 1; curl -s $URL/api/agents/agent-$ID/commands -H "Authorization: Bearer $AGENT"; echo
+  curl -s $URL/api/tasks/task-$ID/progress -H "$JSON" -H "Authorization: Bearer $AGENT" \\
+    -d '{{"status": "in_progress", "step": "Running tests", "progress": 0.5}}'; echo
+  curl -s $URL/api/tasks/task-$ID/complete -H "$JSON" -H "Authorization: Bearer $AGENT" \\
+    -d '{{"success": true, "summary": "Fixed", "prUrl": "https://github.com/user/repo/pull/456"}}'; echo
+
+  # Read the task.
+  curl -s $URL/api/tasks/task-$ID -H "Authorization: Bearer $TOKEN"; echo
+
+  # Move the stage's clock ten minutes ahead: the agent, silent since, becomes inactive.
+  curl -s $URL/local/clock -d '{{"advanceSeconds": 600}}'; echo
+  curl -s $URL/api/agents -H "Authorization: Bearer $TOKEN"; echo
+"""

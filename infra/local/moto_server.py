@@ -1,0 +1,70 @@
+"""Stands in for AWS: a moto server on loopback. Run by aws.py as a child process (`python -m infra.local.moto_server`).
+
+Prints its port once it listens. Lives only as long as its standard input is open: the pipe closes when the parent
+ends, however it ends, so no server is ever left behind.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from functools import wraps
+from typing import Any
+
+from moto.dynamodb.responses import DynamoHandler
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+
+def make_dynamodb_atomic() -> None:
+    """One request to DynamoDB at a time.
+
+    moto checks a condition and writes in two steps; under threads two writers can both win. AWS has no such gap.
+    """
+    if hasattr(DynamoHandler.call_action, "__wrapped__"):
+        return
+    lock = threading.RLock()
+    call_action = DynamoHandler.call_action
+
+    @wraps(call_action)
+    def atomic(self: DynamoHandler) -> Any:
+        with lock:
+            return call_action(self)
+
+    DynamoHandler.call_action = atomic  # type: ignore[method-assign]
+
+
+class _Handler(MotoRequestHandler):
+    """Keeps connections open, and does not let small writes wait for each other's acknowledgement."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 65_536
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """A line for every request to a table would drown the stage's own log."""
+
+
+def _end_with_parent() -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os._exit(0)
+
+
+def main() -> None:
+    """Serve until standard input ends. Signals reach the whole process group: the parent's decision alone counts."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    make_dynamodb_atomic()
+    app = DomainDispatcherApplication(create_backend_app)
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Handler)
+    server.daemon_threads = True  # type: ignore[attr-defined]  # it is a ThreadingMixIn when threaded
+    print(server.port, flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

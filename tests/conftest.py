@@ -1,0 +1,122 @@
+"""Fixtures for everything that runs in this process. See tests/e2e/conftest.py for real processes."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support import environment
+
+environment.prepare()
+
+from chalicelib import clock as server_clock  # noqa: E402  # what reads the environment comes after it
+from chalicelib.auth import model as auth_model  # noqa: E402
+from infra.local.gateway import Gateway  # noqa: E402
+from infra.local.pump import Pump  # noqa: E402
+from tests.support import dynamodb_local as dynamodb_local_support  # noqa: E402
+from tests.support import moto_aws, wire  # noqa: E402
+from tests.support.client import Client  # noqa: E402
+
+
+class Clock:
+    """The server's clock, as a test moves it."""
+
+    def advance(self, seconds: float) -> None:
+        server_clock.shift(seconds)
+
+    @property
+    def now(self) -> int:
+        """Epoch milliseconds."""
+        return server_clock.now()
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[None]:
+    """AWS in this process with infra/template.yaml deployed, once a session."""
+    with moto_aws.deployed():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_pins() -> Iterator[None]:
+    """A quarter of a second of scrypt for every user that a test makes would be minutes of nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(auth_model._SCRYPT, "n", 2**4)
+        yield
+
+
+@pytest.fixture
+def aws(stack: None) -> None:
+    """The same, with not a row and not a message in it."""
+    moto_aws.empty()
+
+
+@pytest.fixture(scope="session")
+def dynamodb_local() -> Iterator[str]:
+    """The endpoint of Amazon's DynamoDB Local; skips where it cannot run."""
+    reason = dynamodb_local_support.unavailable()
+    if reason:
+        pytest.skip(reason)
+    with dynamodb_local_support.running() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def true_dynamodb(aws: None, dynamodb_local: str) -> Iterator[str]:
+    """From here on DynamoDB is Amazon's own (SQS stays moto's), over empty tables; its endpoint."""
+    dynamodb_local_support.create_tables(dynamodb_local)
+    with wire.redirected("dynamodb", dynamodb_local):
+        yield dynamodb_local
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock, to be moved; put back at the end."""
+    monkeypatch.setattr(server_clock, "_shifted_ms", server_clock._shifted_ms)
+    return Clock()
+
+
+@pytest.fixture
+def gateway(aws: None) -> Gateway:
+    """The real app behind the in-process gateway, over empty tables."""
+    from app import app  # noqa: PLC0415  # its clients must not be built before moto stands in
+
+    return Gateway(app)
+
+
+@pytest.fixture
+def pump(aws: None) -> Pump:
+    """Feeds the app's event handlers on demand: `pump.drain()`, `pump.sweep()`. Errors are raised, not logged away."""
+    from app import app  # noqa: PLC0415
+
+    return Pump(app, log=_fail)
+
+
+@pytest.fixture
+def anonymous(gateway: Gateway) -> Client:
+    """A client of the in-process gateway without a token."""
+    return Client(gateway)
+
+
+@pytest.fixture
+def make_user(gateway: Gateway) -> Callable[..., Client]:
+    """Make a user: `make_user("a@example.com")` is a client with that user's token (no login is counted)."""
+    from chalicelib.auth import service, store, tokens  # noqa: PLC0415
+
+    def make(email: str = "user@example.com", name: str = "John Doe", pin: str = "123456") -> Client:
+        now = server_clock.now()
+        owner = service.ensure_user(email, name, pin, now)
+        user = store.load(owner)
+        assert user is not None
+        return Client(gateway, tokens.issue("user", owner, owner, user.ver, now))
+
+    return make
+
+
+@pytest.fixture
+def user(make_user: Callable[..., Client]) -> Client:
+    """A client with the token of user@example.com."""
+    return make_user()
+
+
+def _fail(line: str) -> None:
+    raise AssertionError(line)

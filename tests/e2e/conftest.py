@@ -1,0 +1,93 @@
+"""Real processes: `python -m infra.local`, spoken to over HTTP alone."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from infra.local.gateway import Response
+from tests.support.client import Client, Http
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 60
+_URL = re.compile(r"DevFlow runs at (http://\S+)")
+
+
+class Platform:
+    """One local stage on a port of its own."""
+
+    def __init__(self, log: Path, **env: str) -> None:
+        self._log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "infra.local"],
+                cwd=ROOT,
+                env=os.environ | {"PORT": "0"} | env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self.url = self._ready()
+        """Its address, without a trailing slash."""
+        self.client = Client(Http(self.url))
+        """A client without a token; `platform.client.login()` is one with the ready-made user's."""
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far: banner and log."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def advance(self, seconds: float) -> Response:
+        """Move its clock; everything due meanwhile has happened when this returns."""
+        answer = Client(Http(self.url, timeout=300)).post("/local/clock", {"advanceSeconds": seconds})
+        assert answer.status == 200, answer
+        return answer
+
+    def stop(self, signal_number: int = signal.SIGTERM) -> int:
+        """End it, if it still runs, and wait; its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal_number)
+        try:
+            return self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def _ready(self) -> str:
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end and self.process.poll() is None:
+            if (found := _URL.search(self.output)) and Client(Http(found[1])).get("/health").status == 200:
+                return found[1]
+            time.sleep(0.05)
+        status = self.process.poll()
+        self.stop(signal.SIGKILL)
+        raise AssertionError(f"the local stage did not get ready (status {status}):\n{self.output}")
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A local stage that all tests of the session share: keep to ids and users of your own, leave its clock alone."""
+    started = Platform(tmp_path_factory.mktemp("platform") / "log")
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def fresh_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Platform]]:
+    """Starts local stages for one test alone: `fresh_platform(DEVFLOW_RATE_LIMITS="0")`."""
+    with ExitStack() as ending:
+
+        def start(**env: str) -> Platform:
+            started = Platform(tmp_path_factory.mktemp("platform") / "log", **env)
+            ending.callback(started.stop)
+            return started
+
+        yield start

@@ -1,0 +1,229 @@
+"""examples/agent.py as real processes against the real platform."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.e2e.conftest import Platform
+    from tests.support.client import Client
+
+AGENT = Path(__file__).parents[2] / "examples" / "agent.py"
+SECONDS = 20
+
+
+class Agent:
+    """One process of the reference agent. `token` goes into its environment, as its users should do it too."""
+
+    def __init__(self, url: str, token: str, log: Path, *arguments: str) -> None:
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, str(AGENT), "--url", url, *arguments],
+                env=os.environ | {"DEVFLOW_TOKEN": token},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(encoding="utf-8")
+
+    def wait_for(self, text: str) -> None:
+        end = time.monotonic() + SECONDS
+        while text not in self.said:
+            assert self.process.poll() is None, self.said
+            assert time.monotonic() < end, self.said
+            time.sleep(0.02)
+
+    def end(self) -> int:
+        """Ask it to stop, and wait; its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(SECONDS)
+
+
+Start = "Callable[..., Agent]"
+
+
+@pytest.fixture
+def start_agent(platform: Platform, tmp_path: Path) -> Iterator[Callable[..., Agent]]:
+    """Starts the reference agent: `start_agent(token, "--once")`; ended with the test, whatever happens."""
+    with ExitStack() as ending:
+
+        def start(token: str, *arguments: str) -> Agent:
+            agent = Agent(platform.url, token, tmp_path / f"{uuid.uuid4()}.log", *arguments)
+            ending.callback(agent.process.wait)
+            ending.callback(agent.process.kill)
+            return agent
+
+        yield start
+
+
+@pytest.fixture
+def user(platform: Platform) -> Client:
+    return platform.client.login()
+
+
+@pytest.fixture
+def intent() -> str:
+    """A capability that only this test's agents have."""
+    return f"reference-{uuid.uuid4()}"
+
+
+def submit(user: Client, intent: str) -> str:
+    task = f"task-{uuid.uuid4()}"
+    body = {
+        "taskId": task,
+        "intent": intent,
+        "repo": "https://github.com/user/repo",
+        "branch": "main",
+        "naturalLanguage": "Fix the null pointer exception in login flow",
+    }
+    answer = user.post("/api/workflows/execute", body)
+    assert answer.status == 202, answer
+    return task
+
+
+def finished(user: Client, task: str) -> dict[str, Any]:
+    """The task, once it has come to its end."""
+    end = time.monotonic() + SECONDS
+    while True:
+        shown: dict[str, Any] = user.get(f"/api/tasks/{task}").json()
+        if shown["status"] in ("completed", "failed", "cancelled"):
+            return shown
+        assert time.monotonic() < end, shown
+        time.sleep(0.05)
+
+
+def statuses(user: Client, task: str) -> list[str]:
+    return [event["status"] for event in user.get(f"/api/tasks/{task}/events").json()["data"]]
+
+
+def test_it_works_off_one_task_and_ends(user: Client, intent: str, start_agent: Callable[..., Agent]) -> None:
+    task = submit(user, intent)
+
+    agent = start_agent(str(user.token), "--agent-id", intent, "--capability", intent, "--once")
+
+    assert agent.process.wait(SECONDS) == 0, agent.said
+    done = finished(user, task)
+    assert (done["status"], done["agentId"], done["summary"]) == ("completed", intent, "Walked through the steps")
+    assert done["currentStep"] == "Running tests"
+    events = statuses(user, task)
+    assert (events[:4], events[-1]) == (["pending", "queued", "assigned", "in_progress"], "completed")
+
+
+def test_a_command_gets_the_task_and_gives_the_result(
+    user: Client, intent: str, tmp_path: Path, start_agent: Callable[..., Agent]
+) -> None:
+    task = submit(user, intent)
+    result = {"summary": "Fixed it", "prUrl": "https://github.com/user/repo/pull/456", "resultFiles": {"files": ["a"]}}
+    command = f"cat > {tmp_path}/command; echo working on it; echo '{json.dumps(result)}'; env > {tmp_path}/env"
+
+    agent = start_agent(str(user.token), "--agent-id", intent, "--capability", intent, "--once", "--run", command)
+
+    assert agent.process.wait(SECONDS) == 0, agent.said
+    done = finished(user, task)
+    assert done["status"] == "completed", done
+    assert {name: done[name] for name in result} == result
+    assert done["output"] == f"working on it\n{json.dumps(result)}"
+    given = json.loads((tmp_path / "command").read_text(encoding="utf-8"))
+    assert (given["task_id"], given["intent"], given["attempt"]) == (task, intent, 1)
+    assert "DEVFLOW_TOKEN" not in (tmp_path / "env").read_text(encoding="utf-8")
+
+
+def test_a_command_that_fails_fails_the_task_with_its_error(
+    user: Client, intent: str, start_agent: Callable[..., Agent]
+) -> None:
+    task = submit(user, intent)
+
+    agent = start_agent(
+        str(user.token), "--agent-id", intent, "--capability", intent, "--once",
+        "--run", "echo cloning; echo 'cannot clone: no such repository' >&2; exit 3",
+    )  # fmt: skip
+
+    assert agent.process.wait(SECONDS) == 0, agent.said
+    failed = finished(user, task)
+    assert (failed["status"], failed["error"]) == ("failed", "Exit status 3: cannot clone: no such repository")
+
+
+def test_two_agents_do_each_of_ten_tasks_exactly_once(
+    user: Client, intent: str, tmp_path: Path, start_agent: Callable[..., Agent]
+) -> None:
+    tasks = {submit(user, intent) for _ in range(10)}
+    note = f"""{sys.executable} -c 'import json, sys; print(json.load(sys.stdin)["task_id"])' >> {tmp_path}/done"""
+
+    agents = [
+        start_agent(
+            str(user.token), "--agent-id", f"{intent}-{number}", "--capability", intent, "--limit", "2", "--run", note
+        )
+        for number in range(2)
+    ]
+    ended = [finished(user, task) for task in tasks]
+
+    assert {task["status"] for task in ended} == {"completed"}
+    assert {task["agentId"] for task in ended} == {f"{intent}-0", f"{intent}-1"}
+    assert sorted((tmp_path / "done").read_text(encoding="utf-8").split()) == sorted(tasks)
+    assert all(statuses(user, task).count("assigned") == 1 for task in tasks)
+    assert [agent.end() for agent in agents] == [0, 0]
+
+
+def test_it_ends_when_told_while_idle(user: Client, intent: str, start_agent: Callable[..., Agent]) -> None:
+    agent = start_agent(str(user.token), "--agent-id", intent, "--capability", intent)
+    agent.wait_for("polling")
+
+    assert agent.end() == 0, agent.said
+
+
+def test_it_finishes_its_task_when_told_while_working(
+    user: Client, intent: str, tmp_path: Path, start_agent: Callable[..., Agent]
+) -> None:
+    first = submit(user, intent)
+    command = f"touch {tmp_path}/begun; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; echo finished"
+    agent = start_agent(str(user.token), "--agent-id", intent, "--capability", intent, "--run", command)
+    end = time.monotonic() + SECONDS
+    while not (tmp_path / "begun").exists():
+        assert time.monotonic() < end, agent.said
+        time.sleep(0.02)
+
+    agent.process.send_signal(signal.SIGTERM)
+    second = submit(user, intent)
+    (tmp_path / "go").touch()
+
+    assert agent.process.wait(SECONDS) == 0, agent.said
+    assert finished(user, first)["summary"] == "finished"
+    assert user.get(f"/api/tasks/{second}").json()["status"] in ("pending", "queued")
+
+
+def test_a_token_that_is_not_accepted_ends_it(intent: str, start_agent: Callable[..., Agent]) -> None:
+    agent = start_agent("not-a-token", "--agent-id", intent)
+
+    assert agent.process.wait(SECONDS) == 1
+    assert "401" in agent.said
+
+
+def test_after_a_restart_it_goes_on_under_the_same_id(
+    user: Client, intent: str, start_agent: Callable[..., Agent]
+) -> None:
+    about = {"agentId": intent, "name": "my agent", "version": "0.2.0", "capabilities": [intent]}
+    own = user.post("/api/agents", about).json()["token"]
+    for token in (own, str(user.token)):
+        task = submit(user, intent)
+
+        agent = start_agent(token, "--agent-id", intent, "--capability", intent, "--once")
+
+        assert agent.process.wait(SECONDS) == 0, agent.said
+        assert finished(user, task)["agentId"] == intent

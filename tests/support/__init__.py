@@ -1,0 +1,1 @@
+"""What the tests share: AWS in process, its recorder, Amazon's DynamoDB Local, and a client."""

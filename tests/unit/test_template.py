@@ -1,0 +1,87 @@
+"""What moto ignores of infra/template.yaml, asserted on the template itself."""
+
+import pytest
+
+from tests.support import template
+
+TABLES = template.resources("AWS::DynamoDB::Table")
+QUEUES = template.resources("AWS::SQS::Queue")
+FUNCTION_TIMEOUT = 30
+
+every_table = pytest.mark.parametrize("name", TABLES)
+every_queue = pytest.mark.parametrize("name", QUEUES)
+
+
+def test_there_are_four_tables_and_a_queue_with_its_dead_letter_queue() -> None:
+    assert sorted(template.named(table["Properties"]["TableName"], "dev") for table in TABLES.values()) == [
+        "devflow-dev-agents",
+        "devflow-dev-logins",
+        "devflow-dev-tasks",
+        "devflow-dev-users",
+    ]
+    assert sorted(template.named(queue["Properties"]["QueueName"], "dev") for queue in QUEUES.values()) == [
+        "devflow-dev-workflow",
+        "devflow-dev-workflow-dead",
+    ]
+
+
+@every_table
+def test_a_table_costs_nothing_while_idle(name: str) -> None:
+    assert TABLES[name]["Properties"]["BillingMode"] == "PAY_PER_REQUEST"
+
+
+@every_table
+def test_a_table_is_encrypted_and_can_be_restored_to_any_second_of_the_last_weeks(name: str) -> None:
+    properties = TABLES[name]["Properties"]
+    assert properties["SSESpecification"] == {"SSEEnabled": True}
+    assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+@every_table
+def test_a_table_outlives_its_stack_and_on_prod_cannot_be_deleted_at_all(name: str) -> None:
+    assert TABLES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert TABLES[name]["UpdateReplacePolicy"] == "Retain"
+    assert TABLES[name]["Properties"]["DeletionProtectionEnabled"] == {"Fn::If": ["IsProd", True, False]}
+    assert template.load()["Conditions"]["IsProd"] == {"Fn::Equals": [{"Ref": "Stage"}, "prod"]}
+
+
+def test_rows_expire_in_the_two_tables_that_have_rows_to_expire() -> None:
+    expiring = {
+        template.named(table["Properties"]["TableName"], "dev"): table["Properties"]["TimeToLiveSpecification"]
+        for table in TABLES.values()
+        if "TimeToLiveSpecification" in table["Properties"]
+    }
+    assert expiring == {
+        "devflow-dev-logins": {"AttributeName": "expiresAt", "Enabled": True},
+        "devflow-dev-tasks": {"AttributeName": "expiresAt", "Enabled": True},
+    }
+
+
+@every_table
+def test_a_table_declares_exactly_the_attributes_that_its_keys_use(name: str) -> None:
+    properties = TABLES[name]["Properties"]
+    schemas = [properties["KeySchema"]] + [index["KeySchema"] for index in properties.get("GlobalSecondaryIndexes", [])]
+    declared = [attribute["AttributeName"] for attribute in properties["AttributeDefinitions"]]
+    assert sorted(declared) == sorted({key["AttributeName"] for schema in schemas for key in schema})
+
+
+@every_queue
+def test_a_queue_is_encrypted(name: str) -> None:
+    assert QUEUES[name]["Properties"]["SqsManagedSseEnabled"] is True
+
+
+def test_a_message_stays_invisible_for_six_times_as_long_as_the_function_may_take() -> None:
+    assert QUEUES["WorkflowQueue"]["Properties"]["VisibilityTimeout"] >= 6 * FUNCTION_TIMEOUT
+
+
+def test_a_message_that_failed_five_times_is_kept_for_a_fortnight() -> None:
+    redrive = QUEUES["WorkflowQueue"]["Properties"]["RedrivePolicy"]
+    assert redrive["maxReceiveCount"] == 5
+    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["WorkflowDeadLetterQueue", "Arn"]}
+    assert QUEUES["WorkflowDeadLetterQueue"]["Properties"]["MessageRetentionPeriod"] == 14 * 24 * 3600
+
+
+def test_no_name_is_the_same_on_two_stages() -> None:
+    names = [table["Properties"]["TableName"] for table in TABLES.values()]
+    names += [queue["Properties"]["QueueName"] for queue in QUEUES.values()]
+    assert all("${Stage}" in name["Fn::Sub"] for name in names)
