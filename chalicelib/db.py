@@ -183,6 +183,13 @@ def query(
     return Page([decode(item) for item in answer["Items"]], answer.get("LastEvaluatedKey"))
 
 
+def count(model: type[Model], hash_key: str, *, index: str, most: int) -> int:
+    """How many rows a partition of an index has; at most `most` are read."""
+    table = model.Meta.table_name
+    answer = _patiently(lambda: connection.query(table, hash_key, index_name=index, limit=most, select="COUNT"))
+    return int(answer["Count"])
+
+
 def pages(fetch: Callable[[dict[str, Any] | None], Page]) -> Iterator[Page]:
     """Every page of a query, one after the other."""
     start: dict[str, Any] | None = None

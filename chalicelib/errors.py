@@ -17,6 +17,7 @@
     │   └── MethodNotAllowed
     ├── Conflict                not possible in the present state
     │   └── AgentExists
+    ├── WrongOffset             a piece that does not fit to what is there; carries where it ends
     ├── RateLimited             too often; carries when to come back
     └── Unavailable             not now, through no fault of the caller; asking again is right
 
@@ -136,6 +137,16 @@ class AgentExists(Conflict):
     """Choose another agentId, or send "replace": true to register this one anew."""
 
     title = "Agent with this ID already exists for user"
+
+
+class WrongOffset(DevFlowError):
+    """The piece does not fit to what is there already."""
+
+    title = "Wrong offset"
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted = wanted
+        super().__init__(f"What is there ends at byte {wanted}; go on from there.", [f"offset: {wanted}"])
 
 
 class RateLimited(DevFlowError):

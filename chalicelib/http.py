@@ -38,6 +38,7 @@ STATUS: dict[type[DevFlowError], int] = {
     errors.MethodNotAllowed: 405,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.WrongOffset: 416,
     errors.RateLimited: 429,
     errors.Unavailable: 503,
     errors.DevFlowError: 500,
@@ -158,6 +159,8 @@ def failure(error: DevFlowError, now: int) -> Answer:
         headers["Retry-After"] = str(error.retry_after)
     elif isinstance(error, errors.Unavailable):
         headers["Retry-After"] = "1"
+    elif isinstance(error, errors.WrongOffset):
+        headers["Upload-Offset"] = str(error.wanted)
     elif isinstance(error, errors.MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allowed)
     elif isinstance(error, errors.Unauthenticated):

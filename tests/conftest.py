@@ -15,6 +15,7 @@ from infra.local.pump import Pump  # noqa: E402
 from tests.support import dynamodb_local as dynamodb_local_support  # noqa: E402
 from tests.support import moto_aws, wire  # noqa: E402
 from tests.support.client import Client  # noqa: E402
+from tests.support.iam import AsDeployed  # noqa: E402
 
 
 class Clock:
@@ -76,19 +77,26 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def gateway(aws: None) -> Gateway:
-    """The real app behind the in-process gateway, over empty tables."""
+def deployed(aws: None) -> Iterator[AsDeployed]:
+    """The real app over empty tables, each of its functions held to its policy in .chalice/."""
     from app import app  # noqa: PLC0415  # its clients must not be built before moto stands in
 
-    return Gateway(app)
+    deployed = AsDeployed(app)
+    with deployed.enforced():
+        yield deployed
+    assert not deployed.refused, "not allowed by the policies in .chalice/"
 
 
 @pytest.fixture
-def pump(aws: None) -> Pump:
-    """Feeds the app's event handlers on demand: `pump.drain()`, `pump.sweep()`. Errors are raised, not logged away."""
-    from app import app  # noqa: PLC0415
+def gateway(deployed: AsDeployed) -> Gateway:
+    """The app behind the in-process gateway."""
+    return Gateway(deployed)
 
-    return Pump(app, log=_fail)
+
+@pytest.fixture
+def pump(deployed: AsDeployed) -> Pump:
+    """Feeds the app's event handlers on demand: `pump.drain()`, `pump.sweep()`. Errors are raised, not logged away."""
+    return Pump(deployed, log=_fail)
 
 
 @pytest.fixture

@@ -9,11 +9,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from chalicelib import db, ratelimit
-from chalicelib.agents.model import Agent, Held, check_at
+from chalicelib.agents.model import INACTIVE_AFTER, REMOVED, Agent, Held, check_at
 from chalicelib.agents.store import AgentRow, how_many_held, shard, to_agent
 from chalicelib.auth.tokens import Caller
-from chalicelib.errors import AgentNotFound, AgentTokenInvalid
+from chalicelib.errors import AgentNotFound, AgentTokenInvalid, Conflict, Unavailable
 from chalicelib.ratelimit import Meter
+
+_TRIES = 4
+
+
+class OtherInstance(Conflict):
+    """Another process of this agent is alive; stop one of the two, or register them under ids of their own."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +35,14 @@ class Sign:
     agent: str
     meter: Meter
     now: int
+    state: str | None = None
+    """The state that the agent itself says it is in; None where the call does not say."""
+    instance: str | None = None
+    """Which process of the agent calls, where it says: a second live one is refused."""
     waking: bool = False
     """Whether the agent was found inactive, so that this makes it active again."""
-    state: str | None = None
-    """What state the agent itself says it is in: `active` or `error`; None where the call does not say."""
+    promoting: bool = False
+    """Whether the token is one that the agent asked for itself and uses for the first time: the old one dies now."""
 
     @property
     def row(self) -> AgentRow:
@@ -46,29 +56,42 @@ class Sign:
         ]
         if self.state or self.waking:
             actions.append(AgentRow.state.set(self.state or "active"))
+        if self.instance:
+            actions.append(AgentRow.instance.set({"id": self.instance, "at": self.now}))
+        if self.promoting:
+            actions += [AgentRow.ver.set(self.caller.ver), AgentRow.next_ver.remove()]
         if self.caller.is_agent:
             actions += ratelimit.count(AgentRow.calls, self.meter, self.now)
         return actions
 
     def condition(self) -> Any:
-        state = AgentRow.state == "inactive" if self.waking else AgentRow.state != "inactive"
-        if not self.caller.is_agent:
-            return AgentRow.owner.exists() & state
-        own = AgentRow.ver == self.caller.ver
-        return own & state & ratelimit.allowed(AgentRow.calls, self.meter, self.now)
+        condition = AgentRow.state == "inactive" if self.waking else AgentRow.state.is_in("active", "error")
+        if self.instance:
+            known = AgentRow.instance
+            condition &= (
+                known.does_not_exist() | (known["id"] == self.instance) | (known["at"] < self.now - INACTIVE_AFTER)
+            )
+        if self.caller.is_agent:
+            own = AgentRow.next_ver if self.promoting else AgentRow.ver
+            condition &= (own == self.caller.ver) & ratelimit.allowed(AgentRow.calls, self.meter, self.now)
+        return condition
 
     def show(self, actions: Iterable[Any] = ()) -> Agent:
         """Write the sign of life alone, with further actions, and return the agent as it is then. One request."""
-        try:
-            row = db.update(self.row, [*self.actions(), *actions], self.condition())
-        except db.Failed as failed:
-            return self.refused(failed.row).show(actions)
-        if self.caller.is_agent:
-            ratelimit.note(row["calls"], self.meter, self.now, self.agent)
-            old = ratelimit.leftovers(row["calls"], self.now)
-            if old:
-                db.update(self.row, [AgentRow.calls[slot].remove() for slot in old], AgentRow.owner.exists())
-        return to_agent(row)
+        sign, further = self, list(actions)
+        for _ in range(_TRIES):
+            try:
+                row = db.update(sign.row, [*sign.actions(), *further], sign.condition())
+            except db.Failed as failed:
+                sign = sign.refused(failed.row)
+                continue
+            if self.caller.is_agent:
+                ratelimit.note(row["calls"], self.meter, self.now, self.agent)
+                old = ratelimit.leftovers(row["calls"], self.now)
+                if old:
+                    db.update(self.row, [AgentRow.calls[slot].remove() for slot in old], AgentRow.owner.exists())
+            return to_agent(row)
+        raise Unavailable
 
     def part(self, actions: Iterable[Any] = ()) -> db.Part:
         return db.change(self.row, [*self.actions(), *actions], self.condition())
@@ -79,26 +102,42 @@ class Sign:
             ratelimit.note_unseen(self.agent, self.meter, self.now)
 
     def refused(self, row: db.Row | None) -> "Sign":
-        """The sign to show instead, where the agent had only been inactive; otherwise raises what was wrong."""
-        if row is None:
+        """The sign to show instead, given the agent's item as it stands; raises what was wrong, if something was."""
+        if row is None or row["state"] == REMOVED:
             raise AgentTokenInvalid if self.caller.is_agent else AgentNotFound
+        promoting = False
         if self.caller.is_agent:
-            if row["ver"] != self.caller.ver:
+            promoting = row.get("nextVer") == self.caller.ver
+            if row["ver"] != self.caller.ver and not promoting:
                 raise AgentTokenInvalid
             ratelimit.refuse_if_exhausted(row["calls"], self.meter, self.now)
-        return replace(self, waking=row["state"] == "inactive")
+        other = row.get("instance")
+        if self.instance and other and other["id"] != self.instance and other["at"] >= self.now - INACTIVE_AFTER:
+            raise OtherInstance
+        return replace(self, waking=row["state"] == "inactive", promoting=promoting)
 
 
-def beat(sign: Sign, state: str, said: Mapping[str, Any]) -> Agent:
-    """A heartbeat: a sign of life, and what the agent says of itself (`said`: attribute name to value). One request."""
-    return replace(sign, state=state).show([getattr(AgentRow, name).set(value) for name, value in said.items()])
+def beat(sign: Sign, said: Mapping[str, Any], running: Sequence[str] | None) -> Agent:
+    """A heartbeat: a sign of life, and what the agent says of itself (`said`: attribute name to value). One request.
+
+    `running` is what it says it runs; this and the last such heartbeat are kept, to notice what it has lost.
+    """
+    actions = [getattr(AgentRow, name).set(value) for name, value in said.items()]
+    if running is None:
+        actions += [AgentRow.said.remove(), AgentRow.said_before.remove()]
+    else:
+        actions += [
+            AgentRow.said_before.set(AgentRow.said | {"at": 0, "tasks": []}),
+            AgentRow.said.set({"at": sign.now, "tasks": list(running)}),
+        ]
+    return sign.show(actions)
 
 
 def hold(owner: str, agent: str, taken: Mapping[str, Held], dropped: Sequence[str], most: int, now: int) -> db.Part:
     """Part of a transaction: an agent takes some tasks, no longer has others, and holds at most `most` then."""
     actions = [_held(task).set(_stored(held)) for task, held in taken.items()]
     actions += [_held(task).remove() for task in dropped]
-    condition = AgentRow.owner.exists()
+    condition = AgentRow.state != REMOVED
     if taken:
         actions.append(AgentRow.worked_at.set(now))
         condition &= how_many_held() <= most - len(taken) + len(dropped)
@@ -128,14 +167,19 @@ def let_go(owner: str, agent: str, task: str, *, worked_at: int | None = None, a
     return db.change(AgentRow(owner, agent), actions, AgentRow.owner.exists())
 
 
+def ask_to_stop(owner: str, agent: str, task: str) -> db.Part:
+    """Part of a transaction: every answer to the agent from now on tells it to stop a task. Fails where it is gone."""
+    return db.change(AgentRow(owner, agent), [_held(task)["cancel"].set(True)], _held(task).exists())
+
+
 def present(owner: str, agent: str) -> db.Part:
     """Part of a transaction that fails where there is no such agent."""
-    return db.check(AgentRow(owner, agent), AgentRow.owner.exists())
+    return db.check(AgentRow(owner, agent), AgentRow.state != REMOVED)
 
 
 def announce_pinned(owner: str, agent: str, now: int) -> db.Part:
     """Part of a transaction: a task pinned to this agent is claimable. Fails where the agent is gone."""
-    return db.change(AgentRow(owner, agent), [AgentRow.pinned_at.set(now)], AgentRow.owner.exists())
+    return db.change(AgentRow(owner, agent), [AgentRow.pinned_at.set(now)], AgentRow.state != REMOVED)
 
 
 def _stored(held: Held) -> dict[str, Any]:

@@ -19,7 +19,13 @@ SLOWEST_POLL = 30 * SECOND
 BUSY_FOR = 10 * MINUTE
 """So long after its last work an agent polls at full speed."""
 
+ACCOUNTED_AFTER = 60 * SECOND
+SAME_HEARTBEAT = 5 * SECOND
+"""Heartbeats are at least this far apart; closer ones are one, sent again."""
+
 State = Literal["active", "inactive", "error"]
+REMOVED = "removed"
+"""The state of a removed agent's row, for as long as tasks that it held have to be found through it."""
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128, strip_whitespace=True)]
 Capability = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 Capabilities = Annotated[list[Capability], Field(max_length=32)]
@@ -40,6 +46,13 @@ class Held(Entity):
     """The step reported last, cut: a new one is worth an event."""
 
 
+class Said(Entity):
+    """Which tasks an agent said it runs, and when."""
+
+    at: int
+    tasks: list[str]
+
+
 class Agent(Entity):
     owner: str
     id: str
@@ -48,7 +61,7 @@ class Agent(Entity):
     platform: str | None
     capabilities: list[str]
     concurrency: int | None
-    state: State
+    state: State | Literal["removed"]
     reported: str | None = None
     """What the agent says of itself: `ready`, `busy`, `draining` ... (never mixed up with `state`)."""
     ver: str
@@ -64,13 +77,42 @@ class Agent(Entity):
     pinned_at: int | None = None
     """When a task pinned to this agent last became claimable; None when there surely is none."""
     calls: dict[str, int] = Field(default_factory=dict)
+    next_ver: str | None = None
+    """The version of the token that the agent asked for itself, until it uses it."""
+    paused: bool = False
+    note: str | None = None
+    """Why it is paused."""
+    said: Said | None = None
+    said_before: Said | None = None
 
     def room(self, limit: int) -> int:
         """How many more tasks this agent may claim, if it asks for `limit` in all."""
-        if self.reported in ("draining", "disconnected"):
+        if self.paused or self.reported in ("draining", "disconnected"):
             return 0
         unstarted = sum(held.started_at is None for held in self.held.values())
         return max(0, min(limit - unstarted, (self.concurrency or MOST_HELD) - len(self.held)))
+
+    def unaccounted(self) -> list[str]:
+        """Tasks that it should run, but that two heartbeats in a row did not name, both a minute after the start.
+
+        A heartbeat that was composed before the first progress, and arrives after it, thus does no harm; nor does one
+        sent twice because its answer was lost.
+        """
+        now, before = self.said, self.said_before
+        if now is None or before is None or now.at - before.at < SAME_HEARTBEAT:
+            return []
+        return [
+            task
+            for task, held in self.held.items()
+            if held.started_at is not None
+            and before.at > held.started_at + ACCOUNTED_AFTER
+            and task not in now.tasks
+            and task not in before.tasks
+        ]
+
+    def strays(self) -> list[str]:
+        """Tasks that it says it runs and does not hold: it lost them, and has to stop."""
+        return [] if self.said is None else [task for task in self.said.tasks if task not in self.held]
 
     def poll_interval(self, now: int) -> int:
         """Milliseconds until the next poll: quick with work or shortly after it, then slower and slower.
@@ -92,12 +134,12 @@ def check_at(seen_at: int) -> int:
     return (seen_at // MINUTE + 1) * MINUTE + INACTIVE_AFTER
 
 
-def silent(agent: Agent, now: int, excused: int = 0) -> State | Literal["lost"]:
+def silent(agent: Agent, now: int, excused: int = 0) -> Literal["alive", "inactive", "lost"]:
     """What an agent's silence makes of it. `excused` is how much of it (ms) was an outage of our own."""
     silence = now - agent.seen_at - excused
     if silence >= LOST_AFTER:
         return "lost"
-    return "inactive" if silence >= INACTIVE_AFTER else agent.state
+    return "inactive" if silence >= INACTIVE_AFTER else "alive"
 
 
 class Register(Request):
@@ -109,6 +151,8 @@ class Register(Request):
     platform: Annotated[str, StringConstraints(max_length=64)] | None = None
     capabilities: Capabilities = DEFAULT_CAPABILITIES
     concurrency: Concurrency | None = None
+    replace: bool = False
+    """Register an agent that is there already anew: its old token dies, and what it ran counts as lost."""
 
     @field_validator("capabilities")
     @classmethod
@@ -131,6 +175,17 @@ class Heartbeat(Request):
     capabilities: Capabilities | None = None
     concurrency: Concurrency | None = None
 
+    task_ids: Annotated[list[Id], Field(max_length=100)] | None = None
+    """What it runs."""
+    instance_id: Id | None = None
+    """The process: a second live one of the same agent is refused."""
+
+    def state(self) -> State:
+        """What its status says of it: `error`, and `disconnected` (it goes away), have a meaning of their own."""
+        if self.status == "disconnected":
+            return "inactive"
+        return "error" if self.status == "error" else "active"
+
     def machine(self) -> dict[str, float]:
         """The figures that were sent, under the spec's names."""
         given = {
@@ -140,6 +195,14 @@ class Heartbeat(Request):
             "cpuUsage": self.cpu_usage,
         }
         return {name: round(value, 3) for name, value in given.items() if value is not None}
+
+
+class Patch(Request):
+    """Rename an agent, or pause and resume it, with a note that says why."""
+
+    name: Name | None = None
+    paused: bool | None = None
+    note: Annotated[str, StringConstraints(max_length=500)] | None = None
 
 
 class AgentQuery(ListQuery):
@@ -163,6 +226,8 @@ class AgentReply(Reply):
     concurrency: int | None
     reported_status: str | None
     machine: dict[str, float]
+    paused: bool
+    note: str | None
     holding: list[str]
     """Ids of the tasks it has claimed or runs."""
 
@@ -189,7 +254,7 @@ def shown(agent: Agent) -> AgentReply:
         id=agent.id,
         user_id=agent.owner,
         name=agent.name,
-        status=agent.state,
+        status="inactive" if agent.state == "removed" else agent.state,
         version=agent.version,
         platform=agent.platform,
         capabilities=agent.capabilities,
@@ -199,6 +264,8 @@ def shown(agent: Agent) -> AgentReply:
         concurrency=agent.concurrency,
         reported_status=agent.reported,
         machine=agent.machine,
+        paused=agent.paused,
+        note=agent.note,
         holding=sorted(agent.held),
     )
 
@@ -206,8 +273,8 @@ def shown(agent: Agent) -> AgentReply:
 def beaten(agent: Agent, now: int) -> Beaten:
     return Beaten(
         next_poll_interval=agent.poll_interval(now),
-        status=agent.state,
-        cancel=sorted(task for task, held in agent.held.items() if held.cancel),
+        status="inactive" if agent.state == "removed" else agent.state,
+        cancel=sorted({*agent.strays(), *(task for task, held in agent.held.items() if held.cancel)}),
     )
 
 

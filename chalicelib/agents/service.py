@@ -2,18 +2,23 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from chalicelib import db
 from chalicelib.agents import model, store
 from chalicelib.agents.holds import Sign, beat
-from chalicelib.agents.model import Agent, AgentQuery, AgentReply, Beaten, Heartbeat, Register, Registered
+from chalicelib.agents.model import Agent, AgentQuery, AgentReply, Heartbeat, Patch, Register, Registered
 from chalicelib.auth import service as auth
 from chalicelib.auth import tokens
 from chalicelib.auth.model import User
 from chalicelib.errors import AgentExists, AgentNotFound, Conflict
-from chalicelib.pages import listed
+from chalicelib.pages import COUNTED, listed
 from chalicelib.settings import settings
+
+
+class TooManyAgents(Conflict):
+    """You have as many agents as a user may have; remove some."""
 
 
 def register(user: User, request: Register, idempotency_key: str | None, now: int) -> Registered:
@@ -22,9 +27,24 @@ def register(user: User, request: Register, idempotency_key: str | None, now: in
     The same Idempotency-Key within ten minutes is the same registration, whose answer was lost: it is answered again,
     with a new token.
     """
-    key = _hashed(idempotency_key)
-    agent = Agent(
-        owner=user.owner,
+    agent = _new(user.owner, request, idempotency_key, now)
+    try:
+        db.write(store.new(agent), auth.count_agents(user.owner, 1, settings.agents_per_user))
+    except db.Cancelled as cancelled:
+        standing = cancelled.rows.get(0)
+        if standing is None:
+            raise TooManyAgents from None
+        agent = _registered_again(store.to_agent(standing), agent.registration, now)
+    return registered(agent, now)
+
+
+def registered(agent: Agent, now: int) -> Registered:
+    return Registered(agent=model.shown(agent), token=tokens.issue("agent", agent.owner, agent.id, agent.ver, now))
+
+
+def _new(owner: str, request: Register, idempotency_key: str | None, now: int) -> Agent:
+    return Agent(
+        owner=owner,
         id=request.agent_id,
         name=request.name,
         version=request.version,
@@ -33,39 +53,89 @@ def register(user: User, request: Register, idempotency_key: str | None, now: in
         concurrency=request.concurrency,
         state="active",
         ver=tokens.new_version(),
-        registration=key,
+        registration=None if idempotency_key is None else hashlib.sha256(idempotency_key.encode()).hexdigest(),
         created_at=now,
         updated_at=now,
         seen_at=now,
         worked_at=now,
     )
-    try:
-        db.write(store.new(agent), auth.count_agents(user.owner, 1, settings.agents_per_user))
-    except db.Cancelled as cancelled:
-        standing = cancelled.rows.get(0)
-        if standing is None:
-            raise Conflict(
-                f"You have {settings.agents_per_user} agents, which is as many as there may be; remove some."
-            ) from None
-        agent = _registered_again(store.to_agent(standing), key, now)
-    return Registered(agent=model.shown(agent), token=tokens.issue("agent", agent.owner, agent.id, agent.ver, now))
 
 
 def _registered_again(standing: Agent, key: str | None, now: int) -> Agent:
-    if key is None or standing.registration != key or now - standing.created_at > model.REPEATABLE_FOR:
+    same = key is not None and standing.registration == key and now - standing.created_at <= model.REPEATABLE_FOR
+    if not same:
         raise AgentExists
-    renewed = standing.model_copy(update={"ver": tokens.new_version()})
     try:
-        store.replace_version(standing, renewed.ver)
+        return store.change(standing.owner, standing.id, {"ver": tokens.new_version()}, ver=standing.ver)
     except db.Failed:  # the same registration at the same time: that one has an answer
         raise AgentExists from None
-    return renewed
+
+
+def take_over(owner: str, request: Register, idempotency_key: str | None, now: int) -> Agent:
+    """Register an agent that is there anew: its old token is dead from here on. It still shows what it held.
+
+    Raises AgentNotFound where it is gone.
+    """
+    agent = _new(owner, request, idempotency_key, now)
+    kept = ("owner", "id", "calls", "held", "pinned_at", "machine")
+    values: dict[str, Any] = {name: value for name, value in agent if name not in kept}
+    return _changed(owner, agent.id, values | {"paused": None} | store.watched(owner, agent.id, now))
+
+
+def mark_removed(owner: str, agent: str, now: int) -> Agent:
+    """Removing begins: the token is dead, and the row stays as a tombstone until it holds nothing.
+
+    Raises AgentNotFound.
+    """
+    values = {"state": model.REMOVED, "ver": tokens.new_version(), "next_ver": None, "updated_at": now}
+    return _changed(owner, agent, values | store.watched(owner, agent, now, at=now))
+
+
+def forget(agent: Agent) -> None:
+    """Removing ends: the tombstone goes. Changes nothing while it holds tasks still: the sweep comes again."""
+    try:
+        db.write(store.delete(agent.owner, agent.id), auth.count_agents(agent.owner, -1, 0))
+    except db.Cancelled:
+        return
+
+
+def patch(owner: str, agent: str, request: Patch, now: int) -> AgentReply:
+    """Rename, pause or resume. Raises AgentNotFound."""
+    given = request.model_dump(exclude_unset=True, exclude_none=True)
+    if given.get("paused") is False:
+        given = {"paused": None, "note": None} | {name: given[name] for name in ("name", "note") if name in given}
+    return model.shown(_changed(owner, agent, given | {"updated_at": now}))
+
+
+def rotate(owner: str, agent: str, now: int) -> Registered:
+    """A new token, at a user's wish: the old one is dead at once. What the agent holds, it keeps.
+
+    Raises AgentNotFound.
+    """
+    return registered(_changed(owner, agent, {"ver": tokens.new_version(), "next_ver": None, "updated_at": now}), now)
+
+
+def renew(sign: Sign) -> Registered:
+    """A new token, at the agent's own wish: the old one dies when the new one is first used, so that losing this
+    answer locks nobody out."""
+    agent = sign.show()
+    version = tokens.new_version()
+    renewed = _changed(agent.owner, agent.id, {"next_ver": version})
+    token = tokens.issue("agent", agent.owner, agent.id, version, sign.now)
+    return Registered(agent=model.shown(renewed), token=token)
+
+
+def _changed(owner: str, agent: str, values: dict[str, Any]) -> Agent:
+    try:
+        return store.change(owner, agent, values)
+    except db.Failed:
+        raise AgentNotFound from None
 
 
 def show(owner: str, agent: str) -> AgentReply:
     """One agent. Raises AgentNotFound."""
     found = store.load(owner, agent)
-    if found is None:
+    if found is None or found.state == model.REMOVED:
         raise AgentNotFound
     return model.shown(found)
 
@@ -83,18 +153,15 @@ def list_agents(user: User, query: AgentQuery, now: int) -> dict[str, Any]:
     return answer | {"agents": answer["data"]}
 
 
-def heartbeat(sign: Sign, said: Heartbeat) -> Beaten:
+def heartbeat(sign: Sign, said: Heartbeat) -> Agent:
     """A sign of life that may also change version, capabilities and concurrency. One request."""
-    changes: dict[str, Any] = {
-        "machine": said.machine(),
-        "reported": said.status,
-    }
+    values: dict[str, Any] = {"machine": said.machine(), "reported": said.status}
     lasting = {"version": said.version, "capabilities": said.capabilities, "concurrency": said.concurrency}
     changed = {name: value for name, value in lasting.items() if value is not None}
     if changed:
-        changes |= changed | {"updated_at": sign.now}
-    state = "error" if said.status == "error" else "active"
-    return model.beaten(beat(sign, state, changes), sign.now)
+        values |= changed | {"updated_at": sign.now}
+    sign = replace(sign, state=said.state(), instance=said.instance_id)
+    return beat(sign, values, said.task_ids)
 
 
 def check(agent: Agent, now: int, excused: int, release: Callable[[str], None]) -> bool:
@@ -105,7 +172,7 @@ def check(agent: Agent, now: int, excused: int, release: Callable[[str], None]) 
     next sign of life. Raises Conflict if it was heard of meanwhile.
     """
     verdict = model.silent(agent, now, excused)
-    if verdict not in ("inactive", "lost"):
+    if verdict == "alive":
         return False
     release(verdict)
     running = any(hold.started_at is not None for hold in agent.held.values())
@@ -118,13 +185,18 @@ def due(shard: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Pa
     return store.due(shard, now, start, limit)
 
 
+def count_by_state(owner: str) -> dict[str, int]:
+    """How many of a user's agents are in each state."""
+    counts = {"active": 0, "inactive": 0, "error": 0}
+    for page in db.pages(lambda start: store.find(owner, AgentQuery(), COUNTED, start)):
+        for row in page.rows:
+            counts[row["state"]] += 1
+    return counts
+
+
 def forget_pinned(agent: Agent) -> None:
     store.forget_pinned(agent)
 
 
 def load(owner: str, agent: str) -> Agent | None:
     return store.load(owner, agent)
-
-
-def _hashed(key: str | None) -> str | None:
-    return None if key is None else hashlib.sha256(key.encode()).hexdigest()

@@ -5,16 +5,16 @@ lists filter by, so that neither a heartbeat nor a list touches more than it mus
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pynamodb.attributes import ListAttribute, MapAttribute, NumberAttribute, UnicodeAttribute
-from pynamodb.expressions.condition import Condition, size
+from pynamodb.attributes import BooleanAttribute, ListAttribute, MapAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.expressions.condition import size
 from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection, KeysOnlyProjection
 from pynamodb.models import Model
 
 from chalicelib import db
-from chalicelib.agents.model import Agent, AgentQuery, Held, check_at
+from chalicelib.agents.model import REMOVED, Agent, AgentQuery, Held, Said, check_at
 from chalicelib.errors import Conflict
 from chalicelib.settings import settings
 
@@ -53,6 +53,12 @@ class AgentRow(Model):
     reported = UnicodeAttribute(null=True)
     machine: Any = MapAttribute()
     ver = UnicodeAttribute()
+    next_ver = UnicodeAttribute(attr_name="nextVer", null=True)
+    instance: Any = MapAttribute(null=True)
+    said: Any = MapAttribute(null=True)
+    said_before: Any = MapAttribute(attr_name="saidBefore", null=True)
+    paused = BooleanAttribute(null=True)
+    note = UnicodeAttribute(null=True)
     registration = UnicodeAttribute(null=True)
     created_at = NumberAttribute(attr_name="createdAt")
     updated_at = NumberAttribute(attr_name="updatedAt")
@@ -99,12 +105,33 @@ def new(agent: Agent) -> db.Part:
     return db.put(row, AgentRow.owner.does_not_exist())
 
 
-def replace_version(agent: Agent, ver: str) -> None:
-    """Give an agent a new token version, if it still has the one that was read."""
-    db.update(AgentRow(agent.owner, agent.id), [AgentRow.ver.set(ver)], AgentRow.ver == agent.ver)
+def change(owner: str, agent: str, values: Mapping[str, Any], *, ver: str | None = None) -> Agent:
+    """Set some attributes (None removes one) and return the agent as it is then.
+
+    Raises db.Failed where there is no such agent, or its token version is not `ver`, if that is given.
+    """
+    actions = [
+        getattr(AgentRow, name).remove() if value is None else getattr(AgentRow, name).set(value)
+        for name, value in values.items()
+    ]
+    condition = AgentRow.state != REMOVED
+    return to_agent(
+        db.update(AgentRow(owner, agent), actions, condition if ver is None else condition & (AgentRow.ver == ver))
+    )
+
+
+def watched(owner: str, agent: str, now: int, *, at: int | None = None) -> dict[str, int]:
+    """Attributes that put an agent into the sweep's index, to be looked at when it would be silent, or `at`."""
+    return {"check_shard": shard(owner, agent), "check_at": check_at(now) if at is None else at}
+
+
+def delete(owner: str, agent: str) -> db.Part:
+    """Part of a transaction: a removed agent's row goes, once it holds nothing."""
+    return db.remove(AgentRow(owner, agent), (AgentRow.state == REMOVED) & (size(AgentRow.held) == 0))
 
 
 def load(owner: str, agent: str) -> Agent | None:
+    """An agent's row, a removed one's too: until it holds nothing, it is there as a tombstone."""
     row = db.get(AgentRow, owner, agent)
     return None if row is None else to_agent(row)
 
@@ -143,12 +170,9 @@ def due(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -
 
 def find(owner: str, query: AgentQuery, limit: int, start: dict[str, Any] | None) -> db.Page:
     """Keys of a user's agents, by id."""
-    matching: Condition | None = None
-    if query.status is not None:
-        matching = AgentRow.state == query.status
+    matching = AgentRow.state != REMOVED if query.status is None else AgentRow.state == query.status
     if query.capability is not None:
-        able = AgentRow.capabilities.contains(query.capability)
-        matching = able if matching is None else matching & able
+        matching &= AgentRow.capabilities.contains(query.capability)
     return db.query(AgentRow, owner, index="fleet", matching=matching, limit=limit, start=start)
 
 
@@ -160,6 +184,10 @@ def key(row: db.Row) -> dict[str, Any]:
 def load_all(rows: Sequence[db.Row]) -> list[Agent]:
     found = {row["agent"]: row for row in db.get_many(AgentRow, [(row["owner"], row["agent"]) for row in rows])}
     return [to_agent(found[row["agent"]]) for row in rows if row["agent"] in found]
+
+
+def _said(stored: dict[str, Any] | None) -> Said | None:
+    return None if stored is None else Said.model_construct(at=stored["at"], tasks=stored["tasks"])
 
 
 def to_agent(row: db.Row) -> Agent:
@@ -192,6 +220,11 @@ def to_agent(row: db.Row) -> Agent:
             for task, held in row["held"].items()
         },
         pinned_at=row.get("pinnedAt"),
+        next_ver=row.get("nextVer"),
+        paused=row.get("paused", False),
+        note=row.get("note"),
+        said=_said(row.get("said")),
+        said_before=_said(row.get("saidBefore")),
         calls=row["calls"],
     )
 

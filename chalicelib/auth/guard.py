@@ -3,7 +3,7 @@
 from chalicelib.auth import service, tokens
 from chalicelib.auth.model import User
 from chalicelib.auth.tokens import Caller
-from chalicelib.errors import AgentTokenInvalid, Forbidden, Unauthenticated
+from chalicelib.errors import AgentNotFound, AgentTokenInvalid, Forbidden, Unauthenticated
 from chalicelib.http import Call
 from chalicelib.ratelimit import Meter
 
@@ -23,10 +23,11 @@ def anyone(call: Call) -> Caller:
     return caller
 
 
-def agent(call: Call, meter: Meter) -> Caller:
+def agent(call: Call, agent_id: str, meter: Meter) -> Caller:
     """A caller for one agent's own routes: the agent itself, or its user (let in and counted here).
 
-    Raises AgentTokenInvalid: on these routes the spec has a title of its own for 401.
+    Raises AgentNotFound for another agent: they do not exist for it. Raises AgentTokenInvalid: on these routes the
+    spec has a title of its own for 401.
     """
     try:
         caller = anyone(call)
@@ -35,5 +36,7 @@ def agent(call: Call, meter: Meter) -> Caller:
     except AgentTokenInvalid:
         raise
     except Unauthenticated as error:
-        raise AgentTokenInvalid(error.message if call.bearer else Unauthenticated().message) from None
+        raise AgentTokenInvalid(error.message) from None
+    if caller.is_agent and caller.subject != agent_id:
+        raise AgentNotFound
     return caller

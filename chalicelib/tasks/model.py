@@ -8,8 +8,6 @@ fails, the task comes back as it stands, and the same rule is applied to that.
 The letters are those of docs/states.md.
 """
 
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,6 +24,7 @@ MOST_SENDS = 5
 QUEUED_FOR = 24 * HOUR
 LEASE = 60 * SECOND
 LONGEST_CLAIM = 10 * MINUTE
+CANCEL_GRACE = 60 * SECOND
 DEFAULT_TIMEOUT = 2 * HOUR
 DEFAULT_ATTEMPTS = 2
 HIGHEST_PRIORITY = 100
@@ -69,6 +68,12 @@ class Task(Entity):
     report: str | None = None
     """Of the report that ended it, likewise."""
     sends: int = 1
+    logged: int = 0
+    """How many bytes of log this attempt has sent."""
+    logged_before: int = 0
+    """How many the attempts before it had."""
+    last_log: bool = False
+    """Whether the log that came with the report of failure is in it."""
     created_at: int | None = None
     updated_at: int | None = None
     claimed_at: int | None = None
@@ -120,12 +125,15 @@ def changed(task: Task, now: int, event: str | None, detail: str | None = None, 
     return Change(task, after, told or None)
 
 
+AGENT_LOST = "Agent lost"
+
+
 class WrongState(Conflict):
     """The task is not in a state in which that is possible."""
 
     def __init__(self, task: Task, wanted: str) -> None:
         self.task = task
-        super().__init__(f"Task {task.id} is {task.status}, so it cannot be {wanted}.")
+        super().__init__(f"Task {task.id} is {task.status}; it cannot be {wanted}.")
 
 
 class NotHeld(Conflict):
@@ -162,11 +170,15 @@ class Reporter:
     attempt: int | None
 
 
-def check_holder(task: Task, by: Reporter) -> None:
-    """Raises NotHeld unless the reporter holds the task, in the attempt that it says.
+def check_holder(task: Task, by: Reporter, now: int) -> None:
+    """Raises NotHeld unless the reporter holds the task, in the attempt that it says, and may still report on it."""
+    check_identity(task, by)
+    if task.cancel_at is not None and now >= task.cancel_at + CANCEL_GRACE:
+        raise NotHeld(f"Task {task.id} was cancelled, and the time to wind it up is over: stop working on it.")
 
-    A user's token cannot be told from another holder of it: past the first attempt, it must say which it means.
-    """
+
+def check_identity(task: Task, by: Reporter) -> None:
+    """A user's token cannot be told from another holder of it: past the first attempt, it must say which it means."""
     if by.agent is not None and task.agent != by.agent:
         raise NotHeld(f"Task {task.id} is not held by agent {by.agent}: stop working on it.")
     if by.attempt is not None and task.attempt != by.attempt:
@@ -188,7 +200,7 @@ def advance(task: Task, by: Reporter, report: Advance, now: int) -> Change:
     """d, for the first report; after that, the same state with news."""
     if task.status not in ("assigned", "in_progress"):
         raise WrongState(task, "in progress") if task.is_open else NotHeld(f"Task {task.id} is {task.status} already.")
-    check_holder(task, by)
+    check_holder(task, by, now)
     news: dict[str, object] = {"progress": report.progress}
     if report.step is not None:
         news["step"] = report.step
@@ -216,7 +228,9 @@ def finish(task: Task, by: Reporter, result: Result, now: int) -> Change:
         raise WrongState(task, result.status)
     if task.status not in ("assigned", "in_progress"):
         raise NotHeld(f"Task {task.id} is {task.status}: nobody holds it.")
-    check_holder(task, by)
+    check_holder(task, by, now)
+    if task.cancel_at is not None and result.status == "failed":
+        return _end(task, now, result.error, status="cancelled", error=result.error, report=result.digest)
     ended: dict[str, object] = {"status": result.status, "error": result.error, "report": result.digest}
     if result.status == "completed":
         ended["progress"] = 1
@@ -227,7 +241,7 @@ def finish(task: Task, by: Reporter, result: Result, now: int) -> Change:
 
 def same_report(task: Task, result: Result) -> bool:
     """Whether the task ended by this very report, sent again because its answer was lost."""
-    return task.report == result.digest and task.status == result.status
+    return task.report == result.digest and not task.is_open
 
 
 def fail(task: Task, error: str, now: int) -> Change:
@@ -247,17 +261,58 @@ def requeue(task: Task, reason: str, now: int) -> Change:
     return changed(task, now, "task.requeued", reason, status="queued", agent=None, claimed_at=None, due=due)
 
 
-def lose(task: Task, now: int) -> Change:
-    """f: the agent is gone while it ran. The next attempt, or the end."""
+def cancel(task: Task, now: int) -> Change | None:
+    """g: at once before the start; while it runs, the agent is asked to stop and has a minute's grace.
+
+    None where it is cancelled, or asked to, already. Raises WrongState where it ended otherwise.
+    """
+    if task.status == "cancelled" or task.cancel_at is not None:
+        return None
+    if not task.is_open:
+        raise WrongState(task, "cancelled")
+    if task.status != "in_progress":
+        return _end(task, now, None, status="cancelled")
+    due = min(task.due or now + CANCEL_GRACE, now + CANCEL_GRACE)
+    return changed(task, now, "task.cancel_requested", cancel_at=now, due=due)
+
+
+def again(task: Task, new_id: str, now: int) -> Task:
+    """The same work, as a new task. Raises WrongState while the old one is open."""
+    if task.is_open:
+        raise WrongState(task, "retried; it has not ended yet")
+    return Task(
+        owner=task.owner,
+        id=new_id,
+        status="pending",
+        intent=task.intent,
+        repo=task.repo,
+        branch=task.branch,
+        title=task.title,
+        pin=task.pin,
+        priority=task.priority,
+        max_attempts=task.max_attempts,
+        timeout=task.timeout,
+        retry_of=task.id,
+        digest=task.digest,
+        created_at=now,
+        updated_at=now,
+        due=now + SENT_AGAIN_AFTER,
+    )
+
+
+def lose(task: Task, reason: str, now: int) -> Change:
+    """f: the agent is gone while it ran. The next attempt, or the end; what was to be cancelled, is."""
     if task.status != "in_progress":
         raise WrongState(task, "lost")
+    if task.cancel_at is not None:
+        return _end(task, now, reason, status="cancelled")
     if task.attempt >= task.max_attempts:
-        return fail(task, "Agent lost", now)
+        return _end(task, now, reason, status="failed", error=AGENT_LOST)
     return changed(
         task,
         now,
         "task.requeued",
-        "Agent lost",
+        reason,
         status="queued",
         agent=None,
         claimed_at=None,
@@ -266,7 +321,9 @@ def lose(task: Task, now: int) -> Change:
         progress=0,
         step=None,
         details=None,
-        due=max(now, (task.created_at or now)) + QUEUED_FOR,
+        logged=0,
+        logged_before=task.logged_before + task.logged,
+        due=now + QUEUED_FOR,
     )
 
 
@@ -285,11 +342,10 @@ class Outage:
 
 def overdue(task: Task, now: int, outage: Outage | None = None) -> Change | None:
     """What the sweep does about a task: None if it is not due. In all but `pending`, a due time is a deadline."""
-    if task.due is None or not task.is_open:
+    if task.due is None or now < _deadline(task, task.due, outage):
         return None
-    set_at = {"assigned": task.due - LEASE, "in_progress": task.started_at}.get(task.status, task.created_at) or 0
-    if now < (outage.moved(set_at, task.due) if outage else task.due):
-        return None
+    if task.cancel_at is not None:
+        return _end(task, now, None, status="cancelled")
     match task.status:
         case "pending" if task.sends < MOST_SENDS:
             return changed(task, now, None, sends=task.sends + 1, due=now + SENT_AGAIN_AFTER)
@@ -304,26 +360,7 @@ def overdue(task: Task, now: int, outage: Outage | None = None) -> Change | None
     return fail(task, reason, now)
 
 
-def digest(content: object) -> str:
-    """A short fingerprint of plain data: equal data, equal fingerprint."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def cut(text: str, most: int) -> str:
-    """`text` with at most `most` UTF-8 bytes, and a marker where something is missing."""
-    raw = text.encode()
-    if len(raw) <= most:
-        return text
-    marker = f"… [cut, {len(raw)} bytes]"
-    return raw[: most - len(marker.encode())].decode(errors="ignore") + marker
-
-
-def chunks(text: str, most: int) -> list[str]:
-    """`text` in pieces of at most `most` UTF-8 bytes, none of which splits a character."""
-    raw, pieces, at = text.encode(), [], 0
-    while at < len(raw):
-        piece = raw[at : at + most].decode(errors="ignore")
-        pieces.append(piece)
-        at += len(piece.encode())
-    return pieces
+def _deadline(task: Task, due: int, outage: Outage | None) -> int:
+    """A task's due time, moved by an outage of our own that fell into it."""
+    since = {"assigned": due - LEASE, "in_progress": task.cancel_at or task.started_at}
+    return outage.moved(since.get(task.status, task.created_at) or 0, due) if outage else due

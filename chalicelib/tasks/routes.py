@@ -6,8 +6,18 @@ from chalicelib.auth import guard
 from chalicelib.http import REPORT_LIMIT, Answer, Call, idempotency_key, route
 from chalicelib.pages import ListQuery
 from chalicelib.ratelimit import TASKS_API
-from chalicelib.tasks import service
-from chalicelib.tasks.shapes import Accepted, CompleteReport, Execute, FailReport, ProgressReport, TaskQuery, Work
+from chalicelib.tasks import logs, reports, service
+from chalicelib.tasks.shapes import (
+    Accepted,
+    CompleteReport,
+    Execute,
+    FailReport,
+    LogChunk,
+    LogQuery,
+    ProgressReport,
+    TaskQuery,
+    Work,
+)
 
 blueprint = Blueprint(__name__)
 
@@ -43,19 +53,47 @@ def list_events(call: Call, task_id: str) -> Answer:
     return Answer(service.list_events(user.owner, task_id, call.params(ListQuery), call.now))
 
 
+@route(blueprint, "POST", "/api/tasks/{task_id}/cancel")
+def cancel_task(call: Call, task_id: str) -> Answer:
+    user = guard.user(call, TASKS_API)
+    return Answer(service.cancel(user.owner, task_id, call.now))
+
+
+@route(blueprint, "POST", "/api/tasks/{task_id}/retry")
+def retry_task(call: Call, task_id: str) -> Answer:
+    user = guard.user(call, TASKS_API)
+    return Answer(Accepted(task_id=service.retry(user.owner, task_id, call.now)), 202)
+
+
 @route(blueprint, "POST", "/api/tasks/{task_id}/progress")
 def report_progress(call: Call, task_id: str) -> Answer:
     caller = guard.anyone(call)
-    return Answer(service.progress(caller, task_id, call.body(ProgressReport), call.now))
+    return Answer(reports.progress(caller, task_id, call.body(ProgressReport), call.now))
 
 
 @route(blueprint, "POST", "/api/tasks/{task_id}/complete")
 def complete_task(call: Call, task_id: str) -> Answer:
     caller = guard.anyone(call)
-    return Answer(service.complete(caller, task_id, call.body(CompleteReport, limit=REPORT_LIMIT), call.now))
+    return Answer(reports.complete(caller, task_id, call.body(CompleteReport, limit=REPORT_LIMIT), call.now))
 
 
 @route(blueprint, "POST", "/api/tasks/{task_id}/fail")
 def fail_task(call: Call, task_id: str) -> Answer:
     caller = guard.anyone(call)
-    return Answer(service.fail(caller, task_id, call.body(FailReport, limit=REPORT_LIMIT), call.now))
+    report = call.body(FailReport, limit=REPORT_LIMIT)
+    finished = reports.fail(caller, task_id, report, call.now)
+    if report.logs:  # behind the end, so that they never stand in its way; sent again, they are kept once
+        logs.append_last(caller, task_id, report.logs, call.now)
+    return Answer(finished)
+
+
+@route(blueprint, "POST", "/api/tasks/{task_id}/logs")
+def append_log(call: Call, task_id: str) -> Answer:
+    caller = guard.anyone(call)
+    return Answer(logs.append(caller, task_id, call.body(LogChunk, limit=REPORT_LIMIT), call.now))
+
+
+@route(blueprint, "GET", "/api/tasks/{task_id}/logs")
+def read_log(call: Call, task_id: str) -> Answer:
+    caller = guard.anyone(call)
+    return Answer(logs.read(caller, task_id, call.params(LogQuery), call.now))

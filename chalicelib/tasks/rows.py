@@ -15,7 +15,7 @@ agents may claim, and `due` for what the sweep must look at.
 import hashlib
 from typing import Any
 
-from pynamodb.attributes import NumberAttribute, UnicodeAttribute
+from pynamodb.attributes import BooleanAttribute, NumberAttribute, UnicodeAttribute
 from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection, KeysOnlyProjection
 from pynamodb.models import Model
 
@@ -24,6 +24,7 @@ from chalicelib.settings import DAY, settings
 from chalicelib.tasks.model import HIGHEST_PRIORITY, Task
 
 TABLE = settings.named("tasks")
+LOG_DAYS = 30
 HEAD, BODY, RESULT, EVENT, LOG = "H", "B", "R", "E#", "L#"
 
 
@@ -111,6 +112,8 @@ class HeadRow(Model):
     report = UnicodeAttribute(null=True)
     sends = NumberAttribute()
     logged = NumberAttribute(null=True)
+    last_log = BooleanAttribute(attr_name="lastLog", null=True)
+    logged_before = NumberAttribute(attr_name="loggedBefore", null=True)
     created_at = NumberAttribute(attr_name="createdAt")
     updated_at = NumberAttribute(attr_name="updatedAt")
     claimed_at = NumberAttribute(attr_name="claimedAt", null=True)
@@ -203,6 +206,11 @@ def shard(pk: str) -> int:
 def expiry(now: int) -> int:
     """When a row written for good now may go: DynamoDB's TTL wants epoch seconds."""
     return (now + settings.retention_days * DAY) // 1_000
+
+
+def log_expiry(now: int) -> int:
+    """The same for logs, which are the bulk and go first."""
+    return (now + min(LOG_DAYS, settings.retention_days) * DAY) // 1_000
 
 
 def queue_of(task: Task) -> str:

@@ -1,32 +1,22 @@
-"""What people and agents do with tasks: load (or expect), apply the rule, save on condition, tell the queue."""
+"""What people do with tasks: submit, look, cancel, retry."""
 
 import uuid
-from typing import Any, Literal
+from typing import Any, get_args
 
-from chalicelib import db, queue
+from chalicelib import db
 from chalicelib.agents import holds
 from chalicelib.agents.holds import Sign
-from chalicelib.agents.model import Agent, Held
 from chalicelib.auth import service as auth
 from chalicelib.auth.tokens import Caller
-from chalicelib.errors import AgentNotFound, Conflict, DevFlowError, TaskNotFound, Unavailable
-from chalicelib.pages import ListQuery, listed
+from chalicelib.errors import AgentNotFound, Conflict, DevFlowError, TaskNotFound
+from chalicelib.pages import COUNTED, ListQuery, listed
 from chalicelib.ratelimit import TASKS_API
-from chalicelib.settings import DAY, KB
+from chalicelib.settings import DAY
 from chalicelib.tasks import model, shapes, store
-from chalicelib.tasks.model import Advance, Change, Reporter, Result, Task
+from chalicelib.tasks.model import Change, Status, Task
 from chalicelib.tasks.rows import to_task
-from chalicelib.tasks.shapes import CompleteReport, Execute, FailReport, Outcome, ProgressReport, TaskQuery, Work
-
-STEP_BYTES, DETAILS_BYTES, ERROR_BYTES = 256, 512, 512
-"""What the head row keeps of these, cut with a marker; it stays under 2 KB."""
-
-_TRIES = 4
-_LOG_CHUNK = 256 * KB
-
-
-class Contested(Unavailable):
-    """Others keep changing this task at the same moment; send the same request again."""
+from chalicelib.tasks.shapes import Execute, TaskQuery, Work
+from chalicelib.tasks.upkeep import send, settle
 
 
 class ExecutionFailed(DevFlowError):
@@ -64,16 +54,21 @@ def submit_new(owner: str, request: Work, idempotency_key: str | None, now: int)
         task = f"task-{uuid.uuid4()}"
         _accept(owner, task, request, now)
         return task
-    seed = f"{owner}\0{idempotency_key}"
+    seed = [owner, idempotency_key]
     while True:
-        task = f"task-{uuid.uuid5(uuid.NAMESPACE_OID, seed)}"
+        task = _id_from(*seed)
         standing = _accept(owner, task, request, now)
         if standing is None or now - (standing.created_at or 0) < DAY:
             break
-        seed = f"{seed}\0{task}"  # the key was used, but so long ago that it is free again
+        seed.append(task)  # the key was used, but so long ago that it is free again
     if standing is not None and standing.digest != request.digest():
         raise OtherRequest("This Idempotency-Key was used with another request; use a new one.")
     return task
+
+
+def _id_from(*seed: str) -> str:
+    """An id of ours that is the same whenever it is made of the same."""
+    return f"task-{uuid.uuid5(uuid.NAMESPACE_OID, chr(0).join(seed))}"
 
 
 def _accept(owner: str, task_id: str, request: Work, now: int) -> Task | None:
@@ -96,8 +91,12 @@ def _accept(owner: str, task_id: str, request: Work, now: int) -> Task | None:
         due=now + model.SENT_AGAIN_AFTER,
     )
     body = shapes.Body.model_construct(description=request.natural_language, context=request.context)
-    event = model.Event("task.created", now, "pending", 1, None)
-    pinned_agent = [] if task.pin is None else [holds.present(owner, task.pin)]
+    return _store(task, body, now)
+
+
+def _store(task: Task, body: shapes.Body, now: int) -> Task | None:
+    event = model.Event("task.created", now, "pending", task.attempt, None)
+    pinned_agent = [] if task.pin is None else [holds.present(task.owner, task.pin)]
     standing = None
     try:
         db.write(*store.create(task, body, event), *pinned_agent)
@@ -108,10 +107,6 @@ def _accept(owner: str, task_id: str, request: Work, now: int) -> Task | None:
     if task.status == "pending":  # also for a request sent again: perhaps its message was what got lost
         send(task)
     return standing
-
-
-def send(task: Task) -> bool:
-    return queue.send("workflow", {"owner": task.owner, "task": task.id})
 
 
 def show(caller: Caller, task_id: str, now: int) -> shapes.WholeTaskReply:
@@ -149,148 +144,51 @@ def list_events(owner: str, task_id: str, query: ListQuery, now: int) -> dict[st
     )
 
 
-def progress(caller: Caller, task_id: str, report: ProgressReport, now: int) -> shapes.Progressed:
-    """News of a task; the first starts it. Two requests, for the agent that holds it.
-
-    Raises TaskNotFound, or Conflict (NotHeld, WrongState) where the caller does not hold it any more.
-    """
-    news = Advance(report.progress, _short(report.step, STEP_BYTES), _short(report.details, DETAILS_BYTES))
-    by = _reporter(caller, report.attempt)
-    task = _as_held(_sign(caller, caller.subject, now).show(), task_id, news.step) if caller.is_agent else None
-    for _ in range(_TRIES):
-        task = task or _held_by_caller(caller, task_id, now)
-        change = model.advance(task, by, news, now)
-        try:
-            after = _save_news(change, now)
-        except (db.Failed, db.Cancelled):
-            task = None
-            continue
-        return shapes.Progressed(task_id=task_id, cancel_requested=after.cancel_at is not None)
-    raise Contested
-
-
-def _save_news(change: Change, now: int) -> Task:
-    if change.event is None:
-        return store.save_alone(change)
-    after = change.after
-    held = Held(
-        attempt=after.attempt,
-        timeout=after.timeout,
-        claimed_at=after.claimed_at or now,
-        started_at=after.started_at,
-        cancel=after.cancel_at is not None,
-        step=None if after.step is None else mark(after.step),
-    )
-    db.write(*store.save(change), holds.begin(after.owner, after.agent or "", after.id, held))
-    return after
-
-
-def _as_held(agent: Agent, task_id: str, step: str | None) -> Task | None:
-    """A task as its holder's own row knows it: enough to go on without reading the task. None: read it."""
-    held = agent.held.get(task_id)
-    if held is None or held.cancel:
-        return None
-    known_step = step if step is not None and held.step == mark(step) else None
-    return model.expected(
-        agent.owner,
-        task_id,
-        "assigned" if held.started_at is None else "in_progress",
-        agent=agent.id,
-        attempt=held.attempt,
-        timeout=held.timeout,
-        claimed_at=held.claimed_at,
-        started_at=held.started_at,
-        step=known_step,
-    )
-
-
-def complete(caller: Caller, task_id: str, report: CompleteReport, now: int) -> shapes.Finished:
-    """The agent is done; `success: false` means it failed. The same report again is a success, another a Conflict."""
-    return _finish(caller, task_id, report, "completed" if report.success else "failed", now)
-
-
-def fail(caller: Caller, task_id: str, report: FailReport, now: int) -> shapes.Finished:
-    """The agent could not do it. Its log, if it sent one, is kept with the task's logs."""
-    finished = _finish(caller, task_id, report, "failed", now)
-    if report.logs:
-        task = store.load(caller.owner, task_id, now)
-        if task is not None:
-            store.append_log(task, model.chunks(report.logs, _LOG_CHUNK), now)
-    return finished
-
-
-def _finish(
-    caller: Caller, task_id: str, report: CompleteReport | FailReport, status: Literal["completed", "failed"], now: int
-) -> shapes.Finished:
-    """End a task as reported. One transaction, for the agent that runs it; whoever else asks costs a read more.
-
-    Raises TaskNotFound, or Conflict where the caller does not hold the task, or it ended otherwise.
-    """
-    kept = shapes.outcome(report)
-    result = Result(status, _short(kept.error, ERROR_BYTES), model.digest(report.model_dump()))
-    by = _reporter(caller, report.attempt)
-    finished = shapes.Finished(task_id=task_id, status=status)
-    if caller.is_agent:
-        sign = _sign(caller, caller.subject, now)
-        running = model.expected(
-            caller.owner, task_id, "in_progress", agent=caller.subject, attempt=report.attempt or 1
-        )
-        try:
-            _end(model.finish(running, by, result, now), kept, holds.end(sign, task_id), now)
-        except db.Cancelled:
-            sign.show()  # says so if the token was the reason; counts the call
-        else:
-            sign.unseen()
-            return finished
-    for _ in range(_TRIES):
-        task = _held_by_caller(caller, task_id, now)
-        if model.same_report(task, result):
-            return finished
-        change = model.finish(task, by, result, now)
-        try:
-            _end(change, kept, holds.let_go(task.owner, task.agent or "", task_id, worked_at=now), now)
-        except db.Cancelled:
-            continue
-        return finished
-    raise Contested
-
-
-def _end(change: Change, kept: Outcome, agents_part: db.Part, now: int) -> None:
-    db.write(agents_part, *store.save(change), store.keep_result(change.after, kept, now))
-
-
-def _held_by_caller(caller: Caller, task_id: str, now: int) -> Task:
-    """The task that a report is about, read. A user's token stands for the holder: a sign of life of that agent."""
-    if not caller.is_agent:
-        auth.admit(caller, TASKS_API, now)
-    task = store.load(caller.owner, task_id, now)
-    if task is None:
-        raise TaskNotFound
-    if not caller.is_agent and task.agent is not None and task.is_open:
-        _sign(caller, task.agent, now).show()
-    return task
-
-
-def _sign(caller: Caller, agent: str, now: int) -> Sign:
-    return Sign(caller, agent, TASKS_API, now)
-
-
-def _reporter(caller: Caller, attempt: int | None) -> Reporter:
-    return Reporter(caller.subject if caller.is_agent else None, attempt)
-
-
 def count(caller: Caller, now: int) -> None:
     """Let a caller of the tasks API in, and count the call."""
     if caller.is_agent:
-        _sign(caller, caller.subject, now).show()
+        Sign(caller, caller.subject, TASKS_API, now).show()
     else:
         auth.admit(caller, TASKS_API, now)
 
 
-def _short(text: str | None, most: int) -> str | None:
-    return None if text is None else model.cut(text, most)
+def cancel(owner: str, task_id: str, now: int) -> shapes.Cancelled:
+    """g: end a task, at once or with a minute's grace for the agent that runs it. Sent again, it changes nothing.
+
+    Raises TaskNotFound; WrongState where it ended otherwise.
+    """
+    found: list[Task] = []
+
+    def rule(task: Task) -> Change | None:
+        found.append(task)
+        return model.cancel(task, now)
+
+    change = settle(owner, task_id, rule, now)
+    if not found:
+        raise TaskNotFound
+    task = found[-1] if change is None else change.after
+    return shapes.Cancelled(task_id=task_id, status=task.status, cancel_requested=task.is_open)
 
 
-def mark(step: str) -> str:
-    """A few characters that tell one step from another, small enough for the agent's row."""
-    return model.digest(step)[:8]
+def retry(owner: str, task_id: str, now: int) -> str:
+    """The same work as a new task, whose id is made of the old one's and its attempt: sent twice, it is one.
+
+    Raises TaskNotFound, WrongState while it is open, AgentNotFound where it is pinned to an agent that is gone.
+    """
+    found = store.load_whole(owner, task_id, now)
+    if found is None:
+        raise TaskNotFound
+    task, body, _ = found
+    again = model.again(task, _id_from(owner, task_id, str(task.attempt)), now)
+    _store(again, body, now)
+    return again.id
+
+
+def count_by_status(owner: str) -> dict[str, int]:
+    """How many of a user's tasks are in each status, exact up to 1,000 each."""
+    return {status: store.count(owner, status, COUNTED) for status in get_args(Status)}
+
+
+def oldest_queued(owner: str) -> int | None:
+    """When the queued task that waits longest was submitted."""
+    return store.oldest(owner, "queued")

@@ -8,7 +8,8 @@ from pydantic import Field, StringConstraints, field_validator
 from chalicelib.errors import MissingFields, ProgressOutOfRange
 from chalicelib.pages import ListQuery
 from chalicelib.settings import KB, SECOND
-from chalicelib.tasks.model import DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT, HIGHEST_PRIORITY, Event, Status, Task, cut, digest
+from chalicelib.tasks.model import DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT, HIGHEST_PRIORITY, Event, Status, Task
+from chalicelib.texts import cut, digest
 from chalicelib.times import iso, iso_or_none
 from chalicelib.types import Id, Reply, Request, Text
 
@@ -72,6 +73,39 @@ class FailReport(Request):
     details: str | None = None
     logs: str | None = None
     attempt: Attempt | None = None
+
+
+class LogChunk(Request):
+    """A piece of an attempt's log; `offset` is where it begins, in UTF-8 bytes."""
+
+    offset: Annotated[int, Field(ge=0, le=1 << 40)]
+    data: str
+    attempt: Attempt | None = None
+
+
+class LogQuery(Request):
+    offset: Annotated[int, Field(ge=0, le=1 << 40)] = 0
+    limit: Annotated[int, Field(ge=1, le=1024 * KB)] = 256 * KB
+    attempt: Attempt | None = None
+
+
+class Appended(Reply):
+    success: bool = True
+    task_id: str
+    next_offset: int
+    truncated: bool
+    """The log is full; nothing more is kept."""
+
+
+class LogReply(Reply):
+    task_id: str
+    attempt: int
+    offset: int
+    data: str
+    next_offset: int
+    complete: bool
+    """Nothing more will come: the attempt is over and all of it was read."""
+    truncated: bool
 
 
 class Outcome(Request):
@@ -197,6 +231,14 @@ class Finished(Reply):
     success: bool = True
     task_id: str
     status: Status
+
+
+class Cancelled(Reply):
+    success: bool = True
+    task_id: str
+    status: Status
+    cancel_requested: bool
+    """True while the agent that runs it has yet to stop."""
 
 
 class Command(Reply):

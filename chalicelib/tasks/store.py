@@ -22,6 +22,7 @@ from chalicelib.tasks.rows import (
     ResultRow,
     expiry,
     head_values,
+    log_expiry,
     partition,
     to_task,
 )
@@ -112,12 +113,6 @@ def load(owner: str, task: str, now: int) -> Task | None:
     return to_task(row) if row is not None and _kept(row, now) else None
 
 
-def load_key(key: db.Row, now: int) -> Task | None:
-    """The same, for a row of an index."""
-    row = db.get(HeadRow, key["pk"], HEAD)
-    return to_task(row) if row is not None and _kept(row, now) else None
-
-
 def load_whole(owner: str, task: str, now: int) -> tuple[Task, Body, Outcome] | None:
     pk = partition(owner, task)
     rows = db.get_many(HeadRow, [(pk, HEAD), (pk, BODY), (pk, RESULT)], consistent=True)
@@ -190,6 +185,22 @@ def claimable(queue: str, intent: str | None, limit: int) -> tuple[list[Task], b
     return [_expected(row) for row in page.rows], page.next is None
 
 
+def count(owner: str, status: str, most: int) -> int:
+    """How many tasks are in a status; at most `most` are counted."""
+    return db.count(HeadRow, f"{owner}#{status}", index="by_status", most=most)
+
+
+def oldest(owner: str, status: str) -> int | None:
+    """When the oldest of a user's tasks in a status was submitted."""
+    page = db.query(HeadRow, f"{owner}#{status}", index="by_status", limit=1)
+    return int(page.rows[0]["createdAt"]) if page.rows else None
+
+
+def waiting_for(owner: str, agent: str, start: dict[str, Any] | None, limit: int) -> db.Page:
+    """Keys of the queued tasks that are pinned to an agent."""
+    return db.query(HeadRow, f"{owner}@{agent}", index="queue", limit=limit, start=start)
+
+
 def _expected(row: db.Row) -> Task:
     """What the queue's index says of a task, as an expectation."""
     owner, _, task = row["pk"].partition("#")
@@ -232,13 +243,45 @@ def to_event(row: db.Row) -> Event:
     return Event(row["type"], row["at"], row["status"], row["attempt"], row.get("agent"), row.get("detail"))
 
 
-def append_log(task: Task, chunks: Sequence[str], now: int) -> None:
-    """Write chunks of a log from its beginning. The same chunks again change nothing."""
-    at = 0
+def append_log(before: Task, after: Task, chunks: Sequence[str], now: int) -> list[db.Part]:
+    """Parts of a transaction that append to the log of a task's attempt, if it ends where `before` says."""
+    condition = (HeadRow.logged == before.logged) & (HeadRow.attempt == before.attempt)
+    actions = [HeadRow.logged.set(after.logged)]
+    if after.last_log:
+        actions.append(HeadRow.last_log.set(True))
+    parts = [db.change(_head(before), actions, condition)]
+    at = before.logged
     for chunk in chunks:
-        key = f"{LOG}{task.attempt:04d}#{at:010d}"
-        db.write(db.put(LogRow(partition(task.owner, task.id), key, text=chunk, at=now, expires_at=expiry(now))))
+        key = _log_key(before.attempt, at)
+        row = LogRow(partition(before.owner, before.id), key, text=chunk, at=now, expires_at=log_expiry(now))
+        parts.append(db.put(row))
         at += len(chunk.encode())
+    return parts
+
+
+def read_log(task: Task, attempt: int, offset: int, limit: int, now: int) -> str:
+    """At most `limit` bytes of an attempt's log from a byte offset on; no character is split."""
+    pk = partition(task.owner, task.id)
+    up_to = LogRow.sk.between(_log_key(attempt, 0), _log_key(attempt, offset))
+    before = db.query(LogRow, pk, within=up_to, limit=1, forward=False, consistent=True)
+    if not before.rows:
+        return ""
+    first = before.rows[0]["sk"]
+    onward = LogRow.sk.between(first, _log_key(attempt, offset + limit))
+    pieces: list[bytes] = []
+    for page in db.pages(
+        lambda start: db.query(LogRow, pk, within=onward, limit=_LOG_PAGE, start=start, consistent=True)
+    ):
+        pieces += [row["text"].encode() for row in page.rows if _kept(row, now)]
+    begin = offset - int(first.rpartition("#")[2])
+    return b"".join(pieces)[begin : begin + limit].decode(errors="ignore")
+
+
+_LOG_PAGE = 50
+
+
+def _log_key(attempt: int, offset: int) -> str:
+    return f"{LOG}{attempt:04d}#{offset:010d}"
 
 
 def _kept(row: db.Row, now: int) -> bool:

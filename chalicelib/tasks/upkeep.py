@@ -1,19 +1,135 @@
-"""What happens to tasks without a person or an agent asking: queued, released, lost, overdue.
+"""What happens to tasks without their agent asking: queued, released, lost, cancelled, overdue.
 
-Each of these reads the task, applies the rule and saves on condition; whoever comes second finds nothing to do.
+Each of these reads the task, applies a rule and saves on condition; who comes second finds nothing left to do.
 """
 
+from collections.abc import Callable
 from typing import Any
 
-from chalicelib import db
+from chalicelib import db, queue
 from chalicelib.agents import holds
-from chalicelib.errors import Conflict
+from chalicelib.errors import Unavailable
 from chalicelib.log import logger
 from chalicelib.tasks import model, store
-from chalicelib.tasks.model import HELD, Change, Outage
-from chalicelib.tasks.service import send
+from chalicelib.tasks.model import HELD, Change, Outage, Task
 
 AGENT_REMOVED = "Agent removed"
+_TRIES = 5
+_PAGE = 100
+
+
+class Contested(Unavailable):
+    """Others keep changing this task at the same moment; send the same request again."""
+
+
+Rule = Callable[[Task], Change | None]
+
+
+def settle(owner: str, task_id: str, rule: Rule, now: int) -> Change | None:
+    """Apply a rule to a task as it stands, and again where somebody else changed it meanwhile.
+
+    None where there is no such task or the rule has nothing to change. Raises what the rule raises, and Contested.
+    """
+    for _ in range(_TRIES):
+        task = store.load(owner, task_id, now)
+        change = None if task is None else rule(task)
+        if change is None or _written(change, now):
+            return change
+    raise Contested
+
+
+def _written(change: Change, now: int) -> bool:
+    """Save a change, and let the holder go if the task is no longer its. False if the task had changed."""
+    before, after = change.before, change.after
+    parts = store.save(change)
+    if before.status in HELD and after.status not in HELD:
+        back = after.status == "queued" and after.pin is not None
+        parts.append(holds.let_go(before.owner, before.agent or "", before.id, announced=now if back else None))
+    elif before.cancel_at != after.cancel_at:
+        parts.append(holds.ask_to_stop(before.owner, before.agent or "", before.id))
+    elif before.status == "pending" and after.status == "queued" and after.pin is not None:
+        parts.append(holds.announce_pinned(after.owner, after.pin, now))
+    try:
+        db.write(*parts)
+    except db.Cancelled as cancelled:
+        if 0 in cancelled.rows:
+            return False
+        return _written_without_agent(change, now)
+    return True
+
+
+def _written_without_agent(change: Change, now: int) -> bool:
+    """The agent is gone, and with it all that its row said: the task's own part stands without it."""
+    pinned = change.after.status == "queued" and change.after.pin is not None
+    try:
+        db.write(*store.save(model.fail(change.before, AGENT_REMOVED, now) if pinned else change))
+    except db.Cancelled:
+        return False
+    return True
+
+
+def send(task: Task) -> bool:
+    """Put a pending task's message on the workflow queue; False if it could not be, and the sweep will."""
+    return queue.send("workflow", {"owner": task.owner, "task": task.id})
+
+
+def make_claimable(owner: str, task_id: str, now: int) -> None:
+    """b: what a message of the workflow queue asks for. Late, repeated or orphaned messages change nothing."""
+    found = []
+
+    def rule(task: Task) -> Change | None:
+        found.append(task)
+        return model.queue(task, now) if task.status == "pending" else None
+
+    settle(owner, task_id, rule, now)
+    if not found:
+        logger.warning("a message for a task that is gone", extra={"task": task_id})
+
+
+def release(owner: str, task_id: str, agent: str, reason: str, now: int) -> None:
+    """e: the agent went away before it started the task."""
+
+    def rule(task: Task) -> Change | None:
+        held = task.agent == agent and task.status == "assigned"
+        return model.requeue(task, reason, now) if held else None
+
+    settle(owner, task_id, rule, now)
+
+
+def lose(owner: str, task_id: str, agent: str, reason: str, now: int) -> None:
+    """f: the agent is gone while it ran the task."""
+
+    def rule(task: Task) -> Change | None:
+        held = task.agent == agent and task.status == "in_progress"
+        return model.lose(task, reason, now) if held else None
+
+    settle(owner, task_id, rule, now)
+
+
+def depart(owner: str, task_id: str, agent: str, now: int) -> None:
+    """e, f: the agent that holds the task is removed; a task that only it may have ends with it."""
+
+    def rule(task: Task) -> Change | None:
+        if task.agent != agent or task.status not in HELD:
+            return None
+        if task.pin == agent and task.cancel_at is None:
+            return model.fail(task, AGENT_REMOVED, now)
+        requeued = task.status == "assigned"
+        return model.requeue(task, AGENT_REMOVED, now) if requeued else model.lose(task, AGENT_REMOVED, now)
+
+    if settle(owner, task_id, rule, now) is None:  # the agent's row said more than was so: set that right
+        db.write(holds.let_go(owner, agent, task_id))
+
+
+def fail_pinned(owner: str, agent: str, now: int) -> None:
+    """The agent is removed: what waits for it alone would wait for ever."""
+
+    def rule(task: Task) -> Change | None:
+        return model.fail(task, AGENT_REMOVED, now) if task.status == "queued" and task.pin == agent else None
+
+    for page in db.pages(lambda start: store.waiting_for(owner, agent, start, _PAGE)):
+        for task in page.rows:
+            settle(owner, task["pk"].partition("#")[2], rule, now)
 
 
 def due(shard: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Page:
@@ -21,63 +137,12 @@ def due(shard: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Pa
     return store.due(shard, now, start, limit)
 
 
-def make_claimable(owner: str, task_id: str, now: int) -> None:
-    """b: what a message of the workflow queue asks for. Late, repeated or orphaned messages change nothing."""
-    task = store.load(owner, task_id, now)
-    if task is None:
-        logger.warning("a message for a task that is gone", extra={"task": task_id})
-        return
-    if task.status != "pending":
-        return
-    parts = store.save(model.queue(task, now))
-    if task.pin is not None:
-        parts.append(holds.announce_pinned(owner, task.pin, now))
-    try:
-        db.write(*parts)
-    except db.Cancelled as cancelled:
-        if 0 not in cancelled.rows:
-            _write(model.fail(task, AGENT_REMOVED, now), now)
-        # else: another copy of the message was quicker
-
-
-def release(owner: str, task_id: str, agent: str, reason: str, now: int) -> None:
-    """e: the agent went away before it started the task."""
-    task = store.load(owner, task_id, now)
-    if task is not None and task.agent == agent and task.status == "assigned":
-        _write(model.requeue(task, reason, now), now)
-
-
-def lose(owner: str, task_id: str, agent: str, now: int) -> None:
-    """f: the agent is gone while it ran the task."""
-    task = store.load(owner, task_id, now)
-    if task is not None and task.agent == agent and task.status == "in_progress":
-        _write(model.lose(task, now), now)
-
-
 def take_up(key: db.Row, now: int, outage: Outage | None) -> bool:
     """What the sweep does with one row of its index; whether there was anything to do."""
-    task = store.load_key(key, now)
-    change = None if task is None else model.overdue(task, now, outage)
+    owner, _, task_id = key["pk"].partition("#")
+    change = settle(owner, task_id, lambda task: model.overdue(task, now, outage), now)
     if change is None:
         return False
-    _write(change, now)
     if change.after.status == "pending":
         send(change.after)
     return True
-
-
-def _write(change: Change, now: int) -> None:
-    """Save a change, and let the holder go if the task is no longer its. Raises Conflict if the task had changed."""
-    before, after = change.before, change.after
-    parts = store.save(change)
-    if before.status in HELD and after.status not in HELD:
-        back = after.status == "queued" and after.pin is not None
-        parts.append(holds.let_go(before.owner, before.agent or "", before.id, announced=now if back else None))
-    try:
-        db.write(*parts)
-    except db.Cancelled as cancelled:
-        if 0 in cancelled.rows:
-            raise Conflict from None
-        # The agent is gone, and with it all that its row said: the task's own part stands without it.
-        orphaned = after.status == "queued" and after.pin is not None
-        db.write(*store.save(model.fail(before, AGENT_REMOVED, now) if orphaned else change))

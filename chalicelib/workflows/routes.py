@@ -1,20 +1,18 @@
-"""What agents call to get work and to say that they are alive."""
+"""What agents call that moves tasks: to be there, to get work, to say that they are alive, and to go."""
 
 from typing import Annotated
 
 from chalice.app import Blueprint
 from pydantic import Field
 
-from chalicelib.agents import service as agents
 from chalicelib.agents.holds import Sign
-from chalicelib.agents.model import Heartbeat
+from chalicelib.agents.model import Heartbeat, Register
 from chalicelib.auth import guard
-from chalicelib.auth.tokens import Caller
-from chalicelib.errors import AgentNotFound
-from chalicelib.http import Answer, Call, route
-from chalicelib.ratelimit import AGENTS_API, COMMANDS, HEARTBEAT, Meter
+from chalicelib.http import Answer, Call, idempotency_key, route
+from chalicelib.ratelimit import AGENTS_API, COMMANDS, HEARTBEAT, TASKS_API
 from chalicelib.tasks import claims
 from chalicelib.types import Request
+from chalicelib.workflows import agents, stats
 
 blueprint = Blueprint(__name__)
 
@@ -23,21 +21,34 @@ class PollQuery(Request):
     limit: Annotated[int, Field(ge=1, le=100)] = 10
 
 
+@route(blueprint, "POST", "/api/agents")
+def register_agent(call: Call) -> Answer:
+    user = guard.user(call, AGENTS_API)
+    return Answer(agents.register(user, call.body(Register), idempotency_key(call), call.now), 201)
+
+
+@route(blueprint, "DELETE", "/api/agents/{agent_id}")
+def remove_agent(call: Call, agent_id: str) -> Answer:
+    user = guard.user(call, AGENTS_API)
+    agents.remove(user.owner, agent_id, call.now)
+    return Answer({"success": True, "agentId": agent_id})
+
+
 @route(blueprint, "GET", "/api/agents/{agent_id}/commands")
 def poll_commands(call: Call, agent_id: str) -> Answer:
-    sign = _sign(call, agent_id, COMMANDS)
-    return Answer(claims.poll(sign, call.params(PollQuery).limit))
+    caller = guard.agent(call, agent_id, AGENTS_API)
+    limit = call.params(PollQuery).limit
+    return Answer(claims.poll(Sign(caller, agent_id, COMMANDS, call.now), limit))
 
 
 @route(blueprint, "POST", "/api/agents/{agent_id}/heartbeat")
 def heartbeat(call: Call, agent_id: str) -> Answer:
-    sign = _sign(call, agent_id, HEARTBEAT)
-    return Answer(agents.heartbeat(sign, call.body(Heartbeat)))
+    caller = guard.agent(call, agent_id, AGENTS_API)
+    said = call.body(Heartbeat)
+    return Answer(agents.heartbeat(Sign(caller, agent_id, HEARTBEAT, call.now), said))
 
 
-def _sign(call: Call, agent_id: str, meter: Meter) -> Sign:
-    """The agent's own sign of life, or one in its name with its user's token; other agents do not exist for it."""
-    caller: Caller = guard.agent(call, AGENTS_API)
-    if caller.is_agent and caller.subject != agent_id:
-        raise AgentNotFound
-    return Sign(caller, agent_id, meter, call.now)
+@route(blueprint, "GET", "/api/stats")
+def get_stats(call: Call) -> Answer:
+    user = guard.user(call, TASKS_API)
+    return Answer(stats.show(user.owner, call.now))

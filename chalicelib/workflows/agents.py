@@ -1,0 +1,78 @@
+"""What agents do that moves tasks: they come anew, say what they run, fall silent and go."""
+
+from chalicelib.agents import model
+from chalicelib.agents import service as agents
+from chalicelib.agents.holds import Sign
+from chalicelib.agents.model import Agent, Beaten, Heartbeat, Register, Registered
+from chalicelib.auth.model import User
+from chalicelib.errors import AgentExists
+from chalicelib.settings import MINUTE
+from chalicelib.tasks import upkeep
+
+SETTLED_AFTER = MINUTE
+"""So long after a task was announced to an agent, its queue surely shows it."""
+
+
+def register(user: User, request: Register, idempotency_key: str | None, now: int) -> Registered:
+    """A new agent, or with `replace` one that is there, anew: what it ran counts as lost. Raises AgentExists."""
+    try:
+        return agents.register(user, request, idempotency_key, now)
+    except AgentExists:
+        standing = agents.load(user.owner, request.agent_id)
+        if standing is not None and standing.state == model.REMOVED:
+            clear(standing, now)
+            return agents.register(user, request, idempotency_key, now)
+        if standing is None or not request.replace:
+            raise
+    agent = agents.take_over(user.owner, request, idempotency_key, now)
+    _release_all(agent, "The agent was registered anew", now)
+    return agents.registered(agents.load(agent.owner, agent.id) or agent, now)
+
+
+def heartbeat(sign: Sign, said: Heartbeat) -> Beaten:
+    """One request, unless the agent lost something or goes away."""
+    agent = agents.heartbeat(sign, said)
+    for task in agent.unaccounted():
+        upkeep.lose(agent.owner, task, agent.id, "The agent no longer runs it", sign.now)
+    if said.status == "disconnected":
+        _release_claims(agent, "The agent disconnected before it started the task", sign.now)
+    return model.beaten(agent, sign.now)
+
+
+def fell_silent(agent: Agent, verdict: str, now: int) -> None:
+    """Its unstarted claims go back to the queue; when it is lost, so does what it ran."""
+    reason = "The agent fell silent"
+    if verdict == "lost":
+        _release_all(agent, reason, now)
+    else:
+        _release_claims(agent, reason, now)
+
+
+def remove(owner: str, agent_id: str, now: int) -> None:
+    """Its token is dead at once, its claims are released, and what it ran is handled as for a lost agent.
+
+    Raises AgentNotFound. Interrupted anywhere, the sweep ends it: the row stays in its index as a tombstone.
+    """
+    clear(agents.mark_removed(owner, agent_id, now), now)
+
+
+def clear(agent: Agent, now: int) -> None:
+    """Let go of all that a removed agent holds or was to have, and then of its row."""
+    for task in agent.held:
+        upkeep.depart(agent.owner, task, agent.id, now)
+    upkeep.fail_pinned(agent.owner, agent.id, now)
+    if agent.pinned_at is None or now - agent.pinned_at >= SETTLED_AFTER:
+        agents.forget(agent)
+
+
+def _release_claims(agent: Agent, reason: str, now: int) -> None:
+    for task, hold in agent.held.items():
+        if hold.started_at is None:
+            upkeep.release(agent.owner, task, agent.id, reason, now)
+
+
+def _release_all(agent: Agent, reason: str, now: int) -> None:
+    _release_claims(agent, reason, now)
+    for task, hold in agent.held.items():
+        if hold.started_at is not None:
+            upkeep.lose(agent.owner, task, agent.id, reason, now)

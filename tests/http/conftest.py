@@ -1,0 +1,89 @@
+"""Fixtures of the tests of the HTTP contract."""
+
+import io
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from infra.local.gateway import Gateway
+from infra.local.pump import Pump
+from tests.http.scene import Agent, Scene
+from tests.support.client import Client
+
+
+@pytest.fixture
+def scene(user: Client, pump: Pump) -> Scene:
+    """user@example.com, with nothing yet."""
+    return Scene(user, pump)
+
+
+@pytest.fixture
+def agent(scene: Scene) -> Agent:
+    """That user's agent-1."""
+    return scene.agent()
+
+
+@pytest.fixture
+def other(make_user: Callable[..., Client], pump: Pump) -> Scene:
+    """Another user, who must never see or change anything of the first."""
+    return Scene(make_user("other@example.com", "Jane Roe"), pump)
+
+
+class Log:
+    """What the platform has logged since the test began."""
+
+    def __init__(self) -> None:
+        self.stream = io.StringIO()
+
+    @property
+    def text(self) -> str:
+        return self.stream.getvalue()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Every line, as the JSON object that it must be."""
+        return [json.loads(line) for line in self.text.splitlines()]
+
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        """The lines that tell of a request."""
+        return [line for line in self.lines if line["message"] == "request"]
+
+
+@pytest.fixture
+def log(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Log:
+    """Catches the log where its handlers write it: after formatting, as an operator would read it."""
+    log = Log()
+    for handler in logging.getLogger("devflow").handlers:
+        monkeypatch.setattr(handler, "stream", log.stream)
+    return log
+
+
+class Routes:
+    """The app's own table of routes, so that a route added later is tested without being named here."""
+
+    PUBLIC = frozenset({("GET", "/health"), ("POST", "/api/auth/pin/login")})
+
+    def __init__(self, table: Mapping[str, Mapping[str, Any]]) -> None:
+        self.table = table
+        self.all = sorted((method, resource) for resource, methods in table.items() for method in methods)
+
+    @property
+    def guarded(self) -> list[tuple[str, str]]:
+        """Those that want a token."""
+        return [route for route in self.all if route not in self.PUBLIC]
+
+    @staticmethod
+    def path(resource: str, *, agent: str = "agent-1", task: str = "task-1", rest: str = "x-1") -> str:
+        """A resource with its captures filled in."""
+        filled = resource.replace("{agent_id}", agent).replace("{task_id}", task)
+        return re.sub(r"\{\w+\}", rest, filled)
+
+
+@pytest.fixture
+def routes(gateway: Gateway) -> Routes:
+    return Routes(gateway._app.routes)

@@ -1,0 +1,156 @@
+"""What the tests of the HTTP contract do over and over, in the words of the contract."""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from chalicelib import clock
+from infra.local.gateway import Response
+from infra.local.pump import Pump
+from tests.support import moto_aws
+from tests.support.client import Client
+
+INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+TRACE = (b"Traceback", b'File "', b"chalicelib", b"pydantic", b"site-packages", b"Error(")
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A registered agent that acts with its own token (or with its user's, see `by_its_user`)."""
+
+    id: str
+    client: Client
+
+    def by_its_user(self, user: Client) -> "Agent":
+        return Agent(self.id, user)
+
+    def poll(self, **query: Any) -> Response:
+        return self.client.get(f"/api/agents/{self.id}/commands", query)
+
+    def commands(self, **query: Any) -> list[dict[str, Any]]:
+        """What a poll that succeeds hands out."""
+        commands: list[dict[str, Any]] = ok(self.poll(**query))["commands"]
+        return commands
+
+    def claims(self, **query: Any) -> list[str]:
+        """The ids of what a poll hands out, in its order."""
+        return [command["task_id"] for command in self.commands(**query)]
+
+    def beat(self, **said: Any) -> Response:
+        return self.client.post(f"/api/agents/{self.id}/heartbeat", said)
+
+    def progress(self, task: str, progress: float = 0.5, **news: Any) -> Response:
+        return self.client.post(f"/api/tasks/{task}/progress", {"progress": progress} | news)
+
+    def complete(self, task: str, *, success: bool = True, **report: Any) -> Response:
+        return self.client.post(f"/api/tasks/{task}/complete", {"success": success} | report)
+
+    def fail(self, task: str, error: str = "It broke", **report: Any) -> Response:
+        return self.client.post(f"/api/tasks/{task}/fail", {"error": error} | report)
+
+
+class Scene:
+    """One user, whose agents and tasks are made and looked at in a line each."""
+
+    def __init__(self, user: Client, pump: Pump) -> None:
+        self.user, self.pump = user, pump
+
+    def agent(self, agent: str = "agent-1", **registration: Any) -> Agent:
+        """Register an agent, which acts with its own token from then on."""
+        body = {"agentId": agent, "name": agent, "version": "1"} | registration
+        token = ok(self.user.post("/api/agents", body), 201)["token"]
+        return Agent(agent, self.user.acting_as(token))
+
+    def submit(self, task: str = "task-1", **work: Any) -> str:
+        """Submit a task and leave its message in the queue."""
+        body = {"taskId": task, "intent": "fix-bug", "repo": "https://example.com/r", "naturalLanguage": "Do it"} | work
+        ok(self.user.post("/api/workflows/execute", body), 202)
+        return task
+
+    def queued(self, *tasks: str, **work: Any) -> str:
+        """Submit tasks (task-1 where none is named), oldest first, and make them claimable; the id of the last."""
+        for task in tasks or ("task-1",):
+            self.submit(task, **work)
+        self.pump.drain()
+        return (tasks or ("task-1",))[-1]
+
+    def claimed(self, agent: Agent, task: str = "task-1", **work: Any) -> str:
+        """A task that this agent has claimed."""
+        self.queued(task, **work)
+        assert task in agent.claims()
+        return task
+
+    def running(self, agent: Agent, task: str = "task-1", **work: Any) -> str:
+        """A task that this agent has started."""
+        self.claimed(agent, task, **work)
+        ok(agent.progress(task, 0.1))
+        return task
+
+    def task(self, task: str = "task-1") -> dict[str, Any]:
+        found: dict[str, Any] = ok(self.user.get(f"/api/tasks/{task}"))
+        return found
+
+    def state(self, task: str = "task-1") -> str:
+        return str(self.task(task)["status"])
+
+    def shown(self, agent: str = "agent-1") -> dict[str, Any]:
+        found: dict[str, Any] = ok(self.user.get(f"/api/agents/{agent}"))
+        return found
+
+    def events(self, task: str = "task-1") -> list[str]:
+        """The types of a task's events, oldest first, without their prefix."""
+        answer = ok(self.user.get(f"/api/tasks/{task}/events", {"limit": 100}))
+        return [event["type"].removeprefix("task.") for event in answer["data"]]
+
+
+def ok(answer: Response, status: int = 200) -> Any:
+    """The body of an answer that must be a success."""
+    assert answer.status == status, answer
+    return answer.json()
+
+
+def refused(answer: Response, status: int, title: str | None = None) -> dict[str, Any]:
+    """The body of an answer that must be an error: exactly the contract's fields, exactly typed, and no more said."""
+    assert answer.status == status, answer
+    assert answer.header("Content-Type") == "application/json", answer.headers
+    body: dict[str, Any] = answer.json()
+    assert type(body) is dict
+    assert set(body) - {"details"} == {"error", "message", "statusCode", "timestamp"}, body
+    assert type(body["error"]) is str
+    assert body["error"]
+    assert type(body["message"]) is str
+    assert body["message"]
+    assert type(body["statusCode"]) is int
+    assert body["statusCode"] == status
+    assert INSTANT.fullmatch(body["timestamp"]), body
+    assert abs(epoch(body["timestamp"]) - clock.now() / 1_000) < 10
+    if "details" in body:
+        assert body["details"]
+        assert all(type(detail) is str for detail in body["details"])
+    assert not [trace for trace in TRACE if trace in answer.body], answer.body
+    assert title in (None, body["error"]), body
+    return body
+
+
+def epoch(instant: str) -> float:
+    """An instant of the API in epoch seconds."""
+    return datetime.strptime(instant, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+
+
+_SIGNS_OF_LIFE = {"calls", "seenAt", "checkAt", "checkShard", "state"}
+
+
+def snapshot(*, ignoring: Collection[str] = ()) -> Mapping[str, Any]:
+    """Everything that is stored or queued, but for what any call may leave: counts of calls and signs of life."""
+    stored = {
+        table: sorted(
+            repr(sorted((name, value) for name, value in row.items() if name not in _SIGNS_OF_LIFE))
+            for row in moto_aws.rows(table)
+        )
+        for table in ("users", "agents", "tasks")
+        if table not in ignoring
+    }
+    logins = sorted(repr(sorted(row.items())) for row in moto_aws.rows("logins") if "owner" in row)
+    return stored | {"logins": logins, "queue": sorted(moto_aws.messages("workflow"))}

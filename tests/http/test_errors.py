@@ -1,0 +1,278 @@
+"""Every error that the spec shows, and every way to call something that is not there or not one's own."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import botocore.endpoint
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from infra.local.gateway import Gateway
+from infra.local.gateway import _response as as_response
+from infra.local.lambdas import Context
+from tests.http.conftest import Routes
+from tests.http.scene import Agent, Scene, ok, refused, snapshot
+from tests.support.client import Client
+
+USERS_ONLY = [
+    ("POST", "/api/agents"),
+    ("GET", "/api/agents"),
+    ("GET", "/api/agents/agent-1"),
+    ("POST", "/api/tasks"),
+    ("GET", "/api/tasks"),
+    ("GET", "/api/tasks/task-1/events"),
+]
+OF_AN_AGENT = [("GET", "/api/agents/{}/commands"), ("POST", "/api/agents/{}/heartbeat")]
+OF_A_TASK = [
+    ("GET", "/api/tasks/{}", None),
+    ("GET", "/api/tasks/{}/events", None),
+    ("POST", "/api/tasks/{}/progress", {"progress": 0.5}),
+    ("POST", "/api/tasks/{}/complete", {"success": True}),
+    ("POST", "/api/tasks/{}/fail", {"error": "It broke"}),
+]
+NO_IDS = ["a b", "a%20b", "..%2F..", "%00", "a%0A", "%F0%9F%92%A9", "%FF", "a%23b", "a%40b", "~", "x" * 129, "x" * 9_000]
+
+
+# The spec's examples.
+
+
+def test_registering_without_the_required_fields_names_them_as_the_spec_does(user: Client) -> None:
+    body = refused(user.post("/api/agents", {}), 400, "Missing required fields")
+    assert body["details"] == ["agentId", "name", "version"]
+
+
+def test_registering_without_a_good_token_is_a_401(anonymous: Client) -> None:
+    assert "details" not in refused(anonymous.post("/api/agents", {}), 401, "Invalid or expired token")
+
+
+def test_registering_an_id_twice_is_a_409(scene: Scene, agent: Agent) -> None:
+    before = snapshot()
+    again = scene.user.post("/api/agents", {"agentId": agent.id, "name": "another", "version": "2"})
+    refused(again, 409, "Agent with this ID already exists for user")
+    assert snapshot() == before
+
+
+@pytest.mark.parametrize(("method", "path"), OF_AN_AGENT)
+def test_an_agents_own_routes_have_their_own_title_for_401(anonymous: Client, method: str, path: str) -> None:
+    for caller in (anonymous, anonymous.acting_as("garbage")):
+        refused(caller.send(method, path.format("agent-1")), 401, "Agent token expired or invalid")
+
+
+@pytest.mark.parametrize(("method", "path"), OF_AN_AGENT)
+def test_an_agent_that_is_not_there_is_a_404(scene: Scene, agent: Agent, method: str, path: str) -> None:
+    for caller in (scene.user, agent.client):
+        refused(caller.send(method, path.format("agent-2")), 404, "Agent not found")
+
+
+@pytest.mark.parametrize("progress", [-0.0001, 1.0001, -1, 2, 1e308, -1e308, 10**30])
+def test_progress_out_of_range_is_a_400_and_starts_nothing(scene: Scene, agent: Agent, progress: float) -> None:
+    task = scene.claimed(agent)
+    before = snapshot()
+    refused(agent.progress(task, progress), 400, "Progress must be between 0 and 1")
+    assert snapshot() == before
+
+
+@pytest.mark.parametrize(("method", "path", "body"), OF_A_TASK)
+def test_a_task_that_is_not_there_is_a_404(
+    scene: Scene, agent: Agent, method: str, path: str, body: dict[str, Any] | None
+) -> None:
+    refused(scene.user.send(method, path.format("task-9"), body), 404, "Task not found")
+    if not path.endswith("events"):
+        refused(agent.client.send(method, path.format("task-9"), body), 404, "Task not found")
+
+
+def test_executing_without_the_required_fields_names_them_as_the_spec_does(user: Client) -> None:
+    body = refused(user.post("/api/workflows/execute", {}), 400, "Missing required fields")
+    assert body["details"] == ["taskId", "intent", "repo", "naturalLanguage"]
+
+
+@contextmanager
+def failing(operation: str, error: Exception) -> Iterator[None]:
+    """AWS fails one operation; on the wire, so that all of our own code takes part."""
+    real: Callable[..., Any] = botocore.endpoint.Endpoint.make_request  # type: ignore[attr-defined]  # stubs lack it
+
+    def make_request(endpoint: Any, model: Any, request: Any) -> Any:
+        if model.name == operation:
+            raise error
+        return real(endpoint, model, request)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.endpoint.Endpoint.make_request", make_request)
+        yield
+
+
+def test_a_workflow_that_cannot_be_stored_says_so_and_is_not_accepted(scene: Scene) -> None:
+    denied = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "secret"}}, "TransactWriteItems")
+    before = snapshot()
+    with failing("TransactWriteItems", denied):
+        answer = scene.user.post(
+            "/api/workflows/execute", {"taskId": "t", "intent": "i", "repo": "r", "naturalLanguage": "n"}
+        )
+    body = refused(answer, 500, "Failed to execute workflow")
+    assert "secret" not in body["message"]
+    assert snapshot() == before
+
+
+def test_a_database_out_of_reach_is_an_error_in_our_shape_that_may_be_tried_again(scene: Scene, agent: Agent) -> None:
+    out_of_reach = EndpointConnectionError(endpoint_url="https://secret.example.com")
+    for operation in ("UpdateItem", "GetItem", "TransactWriteItems", "BatchGetItem", "Query"):
+        with failing(operation, out_of_reach):
+            for answer in (
+                agent.poll(),
+                agent.beat(),
+                agent.complete("task-1"),
+                scene.user.get("/api/agents"),
+                scene.user.get("/api/agents/agent-1"),
+                scene.user.get("/api/tasks"),
+                scene.user.get("/api/tasks/task-1"),
+            ):
+                if answer.status >= 500:
+                    refused(answer, 503)
+                    assert int(answer.header("Retry-After") or 0) >= 1
+                    assert b"secret" not in answer.body
+
+
+def test_a_wrong_pin_is_a_401(user: Client, anonymous: Client) -> None:
+    for email, pin in (("user@example.com", "654321"), ("nobody@example.com", "123456")):
+        refused(anonymous.post("/api/auth/pin/login", {"email": email, "pin": pin}), 401)
+
+
+# What is not there.
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/api", "/api/", "/api/nothing", "/API/agents", "/api/agents/a/b/c", "//api/agents", "/api/agents/../tasks",
+     "/api/tasks//progress", "/%00", "/favicon.ico", "/api/agents/agent-1/commands/1", "/%F0%9F%92%A9", "/x" * 5_000,
+     "/api/{agent_id}", "/api/agents?x=1/nothing/at/all", "/.env", "/api/auth"],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+def test_an_unknown_path_is_a_404(anonymous: Client, method: str, path: str) -> None:
+    answer = anonymous.send(method, path, {} if method != "GET" else None)
+    if path.startswith("/api/agents?"):
+        assert answer.status in (401, 405)
+    else:
+        refused(answer, 404, "Not found")
+
+
+def test_a_method_that_a_path_does_not_have_is_a_405_that_names_those_it_has(user: Client, routes: Routes) -> None:
+    for resource, methods in routes.table.items():
+        for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - set(methods):
+            path = routes.path(resource)
+            if any(other != resource and method in routes.table[other] for other in _twins(routes, resource)):
+                continue
+            answer = user.send(method, path)
+            refused(answer, 405, "Method not allowed")
+            assert answer.header("Allow") == ", ".join(sorted(methods)), path
+
+
+def _twins(routes: Routes, resource: str) -> list[str]:
+    """Other resources that a path of this one may be taken for: `/a/{id}` and `/a/list`."""
+    parts = resource.split("/")
+    return [
+        other
+        for other in routes.table
+        if len(other.split("/")) == len(parts)
+        and all(a == b or "{" in a + b for a, b in zip(other.split("/"), parts, strict=True))
+    ]
+
+
+# What is somebody else's.
+
+
+def test_a_token_of_the_wrong_kind_is_a_403(scene: Scene, agent: Agent) -> None:
+    scene.running(agent)
+    before = snapshot()
+    for method, path in USERS_ONLY:
+        refused(agent.client.send(method, path, {} if method == "POST" else None), 403, "Insufficient permissions")
+    assert snapshot() == before
+
+
+def test_another_users_agents_do_not_exist(scene: Scene, other: Scene) -> None:
+    mine, theirs = scene.agent("mine"), other.agent("theirs")
+    before = snapshot()
+    for method, path in [*OF_AN_AGENT, ("GET", "/api/agents/{}")]:
+        refused(scene.user.send(method, path.format(theirs.id)), 404, "Agent not found")
+    for method, path in OF_AN_AGENT:
+        refused(mine.client.send(method, path.format(theirs.id)), 404, "Agent not found")
+    assert ok(scene.user.get("/api/agents"))["total"] == 1
+    assert snapshot() == before
+
+
+def test_another_users_tasks_do_not_exist(scene: Scene, other: Scene) -> None:
+    mine = scene.agent("mine")
+    task = other.running(other.agent("theirs"), "their-task")
+    before = snapshot()
+    for method, path, body in OF_A_TASK:
+        refused(scene.user.send(method, path.format(task), body), 404, "Task not found")
+        if not path.endswith("events"):
+            refused(mine.client.send(method, path.format(task), body), 404, "Task not found")
+    assert ok(scene.user.get("/api/tasks"))["total"] == 0
+    assert mine.claims() == []
+    assert snapshot() == before
+
+
+def test_another_agent_of_the_same_user_does_not_exist_for_an_agent(scene: Scene) -> None:
+    one, two = scene.agent("one"), scene.agent("two")
+    for method, path in OF_AN_AGENT:
+        refused(one.client.send(method, path.format(two.id)), 404, "Agent not found")
+
+
+def test_two_users_may_use_the_same_ids_without_noticing(scene: Scene, other: Scene) -> None:
+    mine, theirs = scene.agent("same"), other.agent("same")
+    scene.queued("task", naturalLanguage="mine")
+    other.queued("task", naturalLanguage="theirs")
+    assert [command["description"] for command in mine.commands()] == ["mine"]
+    assert [command["description"] for command in theirs.commands()] == ["theirs"]
+    ok(mine.complete("task"))
+    assert (scene.state("task"), other.state("task")) == ("completed", "assigned")
+
+
+@pytest.mark.parametrize("task", NO_IDS)
+def test_what_cannot_be_the_id_of_a_task_is_a_404(scene: Scene, agent: Agent, task: str) -> None:
+    before = snapshot()
+    for method, path, body in OF_A_TASK:
+        refused(scene.user.send(method, path.format(task), body), 404, "Task not found")
+    assert snapshot() == before
+
+
+@pytest.mark.parametrize("name", NO_IDS)
+def test_what_cannot_be_the_id_of_an_agent_is_a_404(scene: Scene, agent: Agent, name: str) -> None:
+    before = snapshot()
+    for method, path in OF_AN_AGENT:
+        refused(scene.user.send(method, path.format(name)), 404, "Agent not found")
+        refused(agent.client.send(method, path.format(name)), 404, "Agent not found")
+    refused(scene.user.get(f"/api/agents/{name}"), 404, "Agent not found")
+    assert snapshot() == before
+
+
+# Events that no HTTP client makes, but API Gateway's console and other callers do.
+
+
+@pytest.mark.parametrize("body", ["!!!", "abc", "é", "e30", "====", "\ud800"])
+def test_a_body_that_is_not_the_base64_it_says_is_a_400(scene: Scene, gateway: Gateway, body: str) -> None:
+    event = _event(gateway, scene.user, "POST", "/api/tasks", b"{}")
+    before = snapshot()
+    _refused(gateway, event | {"body": body, "isBase64Encoded": True}, 400)
+    assert snapshot() == before
+
+
+def test_a_body_in_base64_is_a_body(scene: Scene, gateway: Gateway) -> None:
+    event = _event(gateway, scene.user, "POST", "/api/tasks", b"")
+    answer = gateway._app(event | {"body": "e30=", "isBase64Encoded": True}, Context("test"))
+    assert (answer["statusCode"], "Missing required fields" in answer["body"]) == (400, True)
+
+
+def test_an_event_without_headers_is_a_request_without_a_token(scene: Scene, gateway: Gateway) -> None:
+    event = _event(gateway, scene.user, "POST", "/api/tasks", b"{}")
+    _refused(gateway, event | {"headers": None, "multiValueHeaders": None}, 401)
+
+
+def _event(gateway: Gateway, user: Client, method: str, path: str, body: bytes) -> dict[str, Any]:
+    headers = (("Authorization", f"Bearer {user.token}"), ("Content-Type", "application/json"))
+    return gateway.event(method, path, headers, body, source_ip="127.0.0.1")
+
+
+def _refused(gateway: Gateway, event: dict[str, Any], status: int) -> None:
+    refused(as_response(gateway._app(event, Context("test"))), status)

@@ -1,0 +1,236 @@
+"""What is no token, at every route; and how long a good one is good."""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jwt
+import pytest
+
+from tests.conftest import Clock
+from tests.http.conftest import Routes
+from tests.http.scene import Agent, Scene, ok, refused, snapshot
+from tests.support.client import Client
+from tests.support.environment import KEY
+
+DAY = 24 * 3_600
+OTHER_KEY = b"another key, which is as long as a key has to be"
+AGENTS_OWN = {"/api/agents/{agent_id}/commands", "/api/agents/{agent_id}/heartbeat"}
+
+
+def claims_of(token: str | None) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(token or "", options={"verify_signature": False})
+    return claims
+
+
+def encoded(part: object) -> str:
+    raw = part if isinstance(part, bytes) else json.dumps(part).encode()
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def signed(header: object, claims: object, key: bytes = KEY) -> str:
+    """Three parts, signed by HMAC-SHA256 whatever the header says."""
+    text = f"{encoded(header)}.{encoded(claims)}"
+    return f"{text}.{encoded(hmac.digest(key, text.encode(), 'sha256'))}"
+
+
+GOOD_HEADER = {"alg": "HS256", "typ": "JWT", "kid": "test"}
+
+
+def forged_headers(claims: dict[str, Any], good: str) -> Iterator[tuple[str, str]]:
+    """Tokens whose claims are good and whose header or signature is not."""
+    for alg in ("none", "None", "NONE", "nOnE", ""):
+        unsigned = f"{encoded(GOOD_HEADER | {'alg': alg})}.{encoded(claims)}"
+        yield f"alg {alg!r} without a signature", f"{unsigned}."
+        yield f"alg {alg!r} with the good signature", f"{unsigned}.{good.rpartition('.')[2]}"
+    for alg in ("RS256", "ES256", "HS384", "HS512", "PS256", "hs256", None, 256, ["HS256"]):
+        yield f"alg {alg!r} over an HMAC", signed(GOOD_HEADER | {"alg": alg}, claims)
+    yield "HS512, truly", jwt.encode(claims, KEY.ljust(64, b"."), algorithm="HS512", headers={"kid": "test"})
+    yield "another's key", signed(GOOD_HEADER, claims, OTHER_KEY)
+    yield "an empty key", signed(GOOD_HEADER, claims, b"")
+    own_key = {"kty": "oct", "k": encoded(OTHER_KEY)}
+    yield "a key brought along", signed(GOOD_HEADER | {"jwk": own_key}, claims, OTHER_KEY)
+    yield "a key to be fetched", signed(GOOD_HEADER | {"jku": "http://127.0.0.1:9/"}, claims, OTHER_KEY)
+    yield "no kid", signed({"alg": "HS256"}, claims)
+    for kid in ("unknown", "", "../../dev/null", "test\0", "TEST", None, 1, ["test"], {"test": 1}, True):
+        yield f"kid {kid!r}", signed(GOOD_HEADER | {"kid": kid}, claims)
+    yield "an unknown critical extension", signed(GOOD_HEADER | {"crit": ["exp2"], "exp2": 1}, claims)
+    yield "a header that is a list", signed([GOOD_HEADER], claims)
+    yield "a header that is no JSON", signed(b"{", claims)
+    yield "a header that is no text", signed(b"\xff\xfe", claims)
+    yield "a header nested 2,900 deep", f"{encoded(b'[' * 2_900)}.e30.x"
+
+
+def mangled(good: str) -> Iterator[tuple[str, str]]:
+    """What was a token once."""
+    header, payload, signature = good.split(".")
+    changed = encoded(claims_of(good) | {"own": "user-1", "sub": "user-1"})
+    yield "changed claims under the old signature", f"{header}.{changed}.{signature}"
+    yield "no signature", f"{header}.{payload}."
+    yield "half a signature", f"{header}.{payload}.{signature[:20]}"
+    yield "two parts", f"{header}.{payload}"
+    yield "four parts", f"{good}.{signature}"
+    yield "one part", "garbage"
+    yield "dots", "..."
+    yield "too long", good + "x" * 5_000
+    yield "100 KB", "x" * 100_000
+    yield "NUL", good + "\0"
+    yield "not ASCII", "é" + good
+    yield "emoji", "🔑.🔑.🔑"
+    yield "in quotes", f'"{good}"'
+    yield "two of them", f"{good} {good}"
+    yield "none", ""
+
+
+WRONG_CLAIMS: list[tuple[str, dict[str, Any]]] = [
+    ("another audience", {"aud": "devflow-prod"}),
+    ("no audience", {"aud": None}),
+    ("another issuer", {"iss": "evil"}),
+    ("no issuer", {"iss": None}),
+    ("no expiry", {"exp": None}),
+    ("an expiry that is a word", {"exp": "never"}),
+    ("an expiry that is a list", {"exp": [1]}),
+    ("expired in 1970", {"exp": 1}),
+    ("expired before 1970", {"exp": -1}),
+    ("no time of issue", {"iat": None}),
+    ("no subject", {"sub": None}),
+    ("a subject that is a number", {"sub": 5}),
+    ("no owner", {"own": None}),
+    ("an owner that is a number", {"own": 5}),
+    ("an owner that is a list", {"own": ["user-1"]}),
+    ("an owner that is nobody", {"own": "user-1", "sub": "user-1"}),
+    ("an owner that is nothing", {"own": "", "sub": ""}),
+    ("no kind", {"typ": None}),
+    ("an unknown kind", {"typ": "admin"}),
+    ("a kind that is a list", {"typ": ["user"]}),
+    ("no version", {"ver": None}),
+    ("a version that is a number", {"ver": 1}),
+    ("another version", {"ver": "0" * 16}),
+    ("an empty version", {"ver": ""}),
+    ("no id of its own", {"jti": None}),
+]
+
+
+def wrong_claims(claims: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Tokens that our own key has signed, and that still say nothing good."""
+    for what, change in WRONG_CLAIMS:
+        changed = {name: value for name, value in (claims | change).items() if value is not None}
+        yield what, signed(GOOD_HEADER, changed)
+    yield "claims that are a list", signed(GOOD_HEADER, [claims])
+    yield "claims that are no JSON", signed(GOOD_HEADER, b"{")
+    yield "claims nested 2,800 deep", signed(GOOD_HEADER, b"[" * 2_800)
+    yield "an expiry beyond all numbers", signed(GOOD_HEADER, json.dumps(claims | {"exp": float("inf")}).encode())
+
+
+def refused_everywhere(client: Client, routes: Routes, what: str) -> None:
+    """Every guarded route answers 401, in the title that the spec gives that route, and changes nothing."""
+    before = snapshot()
+    for method, resource in routes.guarded:
+        answer = client.send(method, routes.path(resource), None if method == "GET" else {})
+        title = "Agent token expired or invalid" if resource in AGENTS_OWN else "Invalid or expired token"
+        assert (answer.status, answer.json().get("error")) == (401, title), (what, method, resource, answer)
+        refused(answer, 401)
+        assert (answer.header("WWW-Authenticate") or "").startswith("Bearer"), (what, method, resource)
+    assert snapshot() == before
+
+
+@pytest.mark.parametrize("forge", [forged_headers, lambda claims, good: wrong_claims(claims)], ids=["header", "claims"])
+@pytest.mark.parametrize("kind", ["user", "agent"])
+def test_a_forged_token_is_nobodys_at_every_route(
+    scene: Scene, agent: Agent, routes: Routes, kind: str, forge: Any
+) -> None:
+    scene.running(agent)
+    good = (scene.user if kind == "user" else agent.client).token or ""
+    for what, token in forge(claims_of(good), good):
+        checked = routes.guarded
+        if what in ("an owner that is nobody", "an owner that is nothing", "another version", "an empty version"):
+            # Told only by the rows, and there the kind of the token is told first.
+            routes.table = {resource: routes.table[resource] for _, resource in checked if resource in AGENTS_OWN}
+        for method, resource in checked:
+            answer = scene.user.acting_as(token).send(method, routes.path(resource), None if method == "GET" else {})
+            assert answer.status == 401, (what, method, resource, answer)
+
+
+def test_a_mangled_token_is_nobodys_at_every_route(scene: Scene, agent: Agent, routes: Routes) -> None:
+    scene.running(agent)
+    for what, token in mangled(agent.client.token or ""):
+        refused_everywhere(agent.client.acting_as(token), routes, what)
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer ", "Basic dXNlcjpwYXNz", "Token {}", "{}", "Bearer{}"])
+def test_no_bearer_token_is_a_401_at_every_route(user: Client, routes: Routes, authorization: str) -> None:
+    before = snapshot()
+    for method, resource in routes.guarded:
+        answer = user.acting_as(None).send(
+            method, routes.path(resource), None if method == "GET" else {}, Authorization=authorization.format(user.token)
+        )
+        refused(answer, 401)
+    refused_everywhere(user.acting_as(None), routes, "no header")
+    assert snapshot() == before
+
+
+def test_the_scheme_is_read_in_any_case(user: Client) -> None:
+    for scheme in ("bearer", "BEARER", "Bearer "):
+        ok(user.acting_as(None).get("/api/agents", Authorization=f"{scheme} {user.token}"))
+
+
+def test_a_users_token_is_good_for_30_days_and_half_a_minute_of_leeway(user: Client, clock: Clock) -> None:
+    clock.advance(30 * DAY - 5)
+    ok(user.get("/api/agents"))
+    clock.advance(30)
+    ok(user.get("/api/agents"))
+    clock.advance(30)
+    refused(user.get("/api/agents"), 401, "Invalid or expired token")
+
+
+def test_an_agents_token_is_good_for_30_days_and_half_a_minute_of_leeway(agent: Agent, clock: Clock) -> None:
+    clock.advance(30 * DAY + 20)
+    assert agent.claims() == []
+    clock.advance(30)
+    refused(agent.poll(), 401, "Agent token expired or invalid")
+    refused(agent.beat(), 401, "Agent token expired or invalid")
+
+
+@pytest.mark.parametrize("kind", ["user", "agent"])
+def test_an_expired_token_is_nobodys_at_every_route(
+    scene: Scene, agent: Agent, routes: Routes, clock: Clock, kind: str
+) -> None:
+    scene.running(agent)
+    clock.advance(31 * DAY)
+    refused_everywhere(scene.user if kind == "user" else agent.client, routes, f"an expired token of {kind}")
+
+
+def test_a_token_carries_what_the_contract_says_and_no_secret(scene: Scene, agent: Agent, clock: Clock) -> None:
+    for token, kind in ((scene.user.token, "user"), (agent.client.token, "agent")):
+        claims = claims_of(token)
+        assert set(claims) == {"iss", "aud", "sub", "own", "typ", "ver", "jti", "iat", "exp"}
+        assert (claims["typ"], claims["exp"] - claims["iat"]) == (kind, 30 * DAY)
+        assert abs(claims["iat"] - clock.now / 1_000) < 60
+        assert jwt.get_unverified_header(token or "") == GOOD_HEADER
+    owner = claims_of(scene.user.token)["sub"]
+    assert claims_of(agent.client.token)["sub"] == agent.id
+    assert claims_of(agent.client.token)["own"] == owner == claims_of(scene.user.token)["own"]
+
+
+def test_a_token_that_was_replaced_is_dead_at_once(scene: Scene) -> None:
+    body = {"agentId": "agent-1", "name": "n", "version": "1"}
+    first = ok(scene.user.post("/api/agents", body, Idempotency_Key="k"), 201)["token"]
+    old = Agent("agent-1", scene.user.acting_as(first))
+    ok(old.beat())
+    second = ok(scene.user.post("/api/agents", body, Idempotency_Key="k"), 201)["token"]
+    before = snapshot()
+    refused(old.poll(), 401, "Agent token expired or invalid")
+    refused(old.beat(), 401, "Agent token expired or invalid")
+    refused(old.progress("task-1"), 401)
+    refused(old.complete("task-1"), 401)
+    refused(old.client.get("/api/tasks/task-1"), 401)
+    assert snapshot() == before
+    ok(Agent("agent-1", scene.user.acting_as(second)).beat())
+
+
+def test_an_agents_token_says_nothing_about_the_key(agent: Agent) -> None:
+    signature = (agent.client.token or "").rpartition(".")[2]
+    assert signature != encoded(hashlib.sha256(KEY).digest())

@@ -1,0 +1,160 @@
+"""What AWS does and moto never does, injected where botocore sends.
+
+    with faults.refused("UpdateItem", "TransactionConflictException", times=2):
+        ...        # the first two are refused and change nothing, the rest go through
+    with faults.answer_lost("TransactWriteItems"):
+        ...        # the first is carried out, but its answer never arrives
+    with faults.meanwhile("UpdateItem", another_writer):
+        ...        # `another_writer()` is quicker: it runs just before the first is carried out
+
+Each takes `when`, a predicate of the request's parameters, where not every request of the operation is meant.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+from botocore.awsrequest import AWSResponse
+from botocore.endpoint import Endpoint
+from botocore.exceptions import ReadTimeoutError
+
+Params = dict[str, Any]
+When = Callable[[Params], bool]
+Send = Callable[[], Any]
+
+
+@dataclass
+class Fault:
+    """One rule: what happens to the next `left` requests of an operation."""
+
+    operation: str
+    when: When
+    left: int
+    act: Callable[[Params, Send], Any]
+    struck: list[Params] = field(default_factory=list)
+    """The requests that it happened to."""
+
+
+_lock = threading.Lock()
+_faults: list[Fault] = []
+_endpoint: Any = Endpoint  # Any, for botocore's stubs do not know what is private
+_do_get_response = _endpoint._do_get_response
+
+
+def _always(params: Params) -> bool:
+    return True
+
+
+def refused(
+    operation: str,
+    code: str,
+    *,
+    times: int = 1,
+    status: int = 400,
+    reasons: list[Mapping[str, Any]] | None = None,
+    when: When = _always,
+) -> Any:
+    """AWS answers with an error and changes nothing. `reasons` are a cancelled transaction's, in AWS's own JSON."""
+    parsed: dict[str, Any] = {
+        "Error": {"Code": code, "Message": f"{code}, as injected"},
+        "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": {}, "RetryAttempts": 0},
+    }
+    if reasons is not None:
+        parsed["CancellationReasons"] = [{"Code": "None"} | dict(reason) for reason in reasons]
+    return _injected(Fault(operation, when, times, lambda params, send: ((_answer(status, parsed), parsed), None)))
+
+
+def cut_off(operation: str, *, times: int = 1, when: When = _always) -> Any:
+    """The request never reaches AWS: the connection is dead."""
+    return _injected(Fault(operation, when, times, lambda params, send: (None, _timeout())))
+
+
+def answer_lost(operation: str, *, times: int = 1, when: When = _always) -> Any:
+    """AWS carries the request out, and the answer never arrives."""
+
+    def act(params: Params, send: Send) -> Any:
+        send()
+        return None, _timeout()
+
+    return _injected(Fault(operation, when, times, act))
+
+
+def meanwhile(operation: str, other: Callable[[], object], *, times: int = 1, when: When = _always) -> Any:
+    """Somebody else acts after the decision was made and before the request is carried out."""
+
+    def act(params: Params, send: Send) -> Any:
+        other()
+        return send()
+
+    return _injected(Fault(operation, when, times, act))
+
+
+def partly(operation: str, change: Callable[[Params], None], *, times: int = 1, when: When = _always) -> Any:
+    """AWS carries the request out and `change` alters its answer."""
+
+    def act(params: Params, send: Send) -> Any:
+        success, error = send()
+        if success is not None:
+            change(success[1])
+        return success, error
+
+    return _injected(Fault(operation, when, times, act))
+
+
+def about(*names: str) -> When:
+    """Requests whose parameters mention every one of these texts."""
+    return lambda params: all(name in json.dumps(params) for name in names)
+
+
+def _answer(status: int, parsed: Params) -> AWSResponse:
+    """An HTTP answer with a body as DynamoDB's and SQS's, https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html."""
+    body = {"__type": parsed["Error"]["Code"], "message": parsed["Error"]["Message"]}
+    headers: Any = {"Content-Type": "application/x-amz-json-1.0"}
+    raw: Any = _Raw(json.dumps(body).encode())
+    return AWSResponse("https://aws", status, headers, raw)
+
+
+class _Raw(BytesIO):
+    def stream(self) -> Iterator[bytes]:
+        yield self.read()
+
+
+def _timeout() -> Exception:
+    return ReadTimeoutError(endpoint_url="https://dynamodb")
+
+
+@contextmanager
+def _injected(fault: Fault) -> Iterator[Fault]:
+    _endpoint._do_get_response = _faulty_do_get_response
+    with _lock:
+        _faults.append(fault)
+    try:
+        yield fault
+    finally:
+        with _lock:
+            _faults[:] = [other for other in _faults if other is not fault]
+
+
+def _faulty_do_get_response(endpoint: Any, request: Any, operation: Any, context: Any) -> Any:
+    def send() -> Any:
+        return _do_get_response(endpoint, request, operation, context)
+
+    fault, params = _next(operation.name, request.body)
+    return send() if fault is None else fault.act(params, send)
+
+
+def _next(operation: str, body: Any) -> tuple[Fault | None, Params]:
+    with _lock:
+        for fault in _faults:
+            if fault.operation != operation or not fault.left:
+                continue
+            params: Params = json.loads(body)
+            if fault.when(params):
+                fault.left -= 1
+                fault.struck.append(params)
+                return fault, params
+    return None, {}

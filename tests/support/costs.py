@@ -1,0 +1,69 @@
+"""What a call costs: its requests to AWS, and the read and write units that they consumed."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support import wire
+from tests.support.environment import STAGE
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The requests of one call in order, each as `UpdateItem agents` or `SendMessage`, and their units together.
+
+    Units mean something on DynamoDB Local (and AWS) only.
+    """
+
+    requests: tuple[str, ...]
+    read: float
+    write: float
+    sent: wire.Sent
+    """The requests themselves, for whoever wants to look closer."""
+
+    @property
+    def operations(self) -> str:
+        """For people: `GetItem tasks, 8 x Query agents`."""
+        runs: list[list[Any]] = []
+        for request in self.requests:
+            if runs and runs[-1][0] == request:
+                runs[-1][1] += 1
+            else:
+                runs.append([request, 1])
+        return ", ".join(request if many == 1 else f"{many} x {request}" for request, many in runs)
+
+
+def measured(call: Callable[[], Any]) -> Cost:
+    """What `call` costs. AssertionError where it answers with an error: that would be cheap."""
+    with wire.recorded() as sent:
+        answer = call()
+    assert getattr(answer, "status", 200) < 300, answer
+    read, write = sent.units
+    return Cost(tuple(_told(request) for request in sent), read, write, sent)
+
+
+def _told(request: wire.Request) -> str:
+    tables = "+".join(table.removeprefix(f"devflow-{STAGE}-") for table in request.tables)
+    return f"{request.operation} {tables}".rstrip()
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Lines with columns under each other; numbers to the right."""
+    lines = [list(header), *[[_cell(cell) for cell in row] for row in rows]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    right = [all(_is_number(line[column]) for line in lines[1:]) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _cell(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _is_number(cell: str) -> bool:
+    return cell.replace(".", "", 1).replace(",", "").isdigit() or cell in ("", "-")

@@ -1,0 +1,177 @@
+"""chalicelib/pages.py: cursors that cannot be made up, and totals that stop at a thousand."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from chalicelib.db import Page, Row
+from chalicelib.errors import Invalid
+from chalicelib.pages import COUNTED, Cursors, ListQuery, listed
+
+CURSORS = Cursors(b"a key of 32 bytes, or a few more")
+SCOPE = "things|user-1|{}"
+
+
+class ColouredQuery(ListQuery):
+    colour: str | None = None
+
+
+class Things:
+    """Rows numbered from 0, as an index gives them: `limit` examined a request, filtered afterwards."""
+
+    def __init__(self, many: int, every: int = 1) -> None:
+        self.many, self.every = many, every
+        self.requests: list[int] = []
+
+    def find(self, limit: int, start: dict[str, Any] | None) -> Page:
+        self.requests.append(limit)
+        first = 0 if start is None else int(start["n"]) + 1
+        last = min(first + limit, self.many)
+        rows: list[Row] = [{"n": number} for number in range(first, last) if number % self.every == 0]
+        return Page(rows, {"n": last - 1} if last < self.many else None)
+
+    def page(self, query: ListQuery | None = None, scope: str = "things|user-1", **said: Any) -> dict[str, Any]:
+        return listed(query or ListQuery(**said), scope, CURSORS, self.find, lambda row: {"n": row["n"]}, self.load)
+
+    @staticmethod
+    def load(rows: Sequence[Row]) -> list[Any]:
+        return [row["n"] for row in rows]
+
+
+def test_a_cursor_comes_back_as_it_was_made() -> None:
+    cursor = CURSORS.make(SCOPE, {"pk": {"S": "ü"}, "at": {"N": "1"}}, 12, 40)
+    assert CURSORS.read(SCOPE, cursor) == ({"pk": {"S": "ü"}, "at": {"N": "1"}}, 12, 40)
+
+
+def test_a_cursor_fits_into_a_query_string_as_it_is() -> None:
+    cursor = CURSORS.make(SCOPE, {"pk": {"S": "~" * 200}}, 12, 40)
+    assert cursor.replace("-", "").replace("_", "").isalnum()
+
+
+@pytest.mark.parametrize("scope", ["things|user-2|{}", 'things|user-1|{"status": "active"}', "tasks|user-1|{}"])
+def test_a_cursor_of_another_user_filter_or_list_is_refused(scope: str) -> None:
+    with pytest.raises(Invalid):
+        CURSORS.read(scope, CURSORS.make(SCOPE, {}, 1, 1))
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "garbage", "AAAA", "\xff", "🙂", "=" * 40, "A" * 4_096, "e30", "null"])
+def test_garbage_is_no_cursor(cursor: str) -> None:
+    with pytest.raises(Invalid):
+        CURSORS.read(SCOPE, cursor)
+
+
+def test_a_cursor_with_any_bit_changed_is_refused() -> None:
+    cursor = CURSORS.make(SCOPE, {"pk": {"S": "x"}}, 1, 1)
+    raw = bytearray(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    for at in range(len(raw)):
+        changed = raw.copy()
+        changed[at] ^= 1
+        with pytest.raises(Invalid):
+            CURSORS.read(SCOPE, base64.urlsafe_b64encode(changed).decode().rstrip("="))
+
+
+def test_a_cursor_made_with_another_key_is_refused() -> None:
+    with pytest.raises(Invalid):
+        Cursors(b"another key").read(SCOPE, CURSORS.make(SCOPE, {}, 1, 1))
+
+
+def test_an_empty_list() -> None:
+    assert Things(0).page() == {
+        "data": [],
+        "total": 0,
+        "limit": 20,
+        "offset": 0,
+        "hasMore": False,
+        "nextCursor": None,
+    }
+
+
+def test_pages_by_offset_cover_everything_once() -> None:
+    things = Things(7)
+    pages = [things.page(limit=3, offset=offset) for offset in (0, 3, 6)]
+    assert [page["data"] for page in pages] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert [page["hasMore"] for page in pages] == [True, True, False]
+    assert {page["total"] for page in pages} == {7}
+
+
+def test_pages_by_cursor_cover_everything_once_and_read_their_own_rows_only() -> None:
+    things = Things(7)
+    pages = [things.page(limit=3)]
+    things.requests.clear()
+    while pages[-1]["nextCursor"]:
+        pages.append(things.page(limit=3, cursor=pages[-1]["nextCursor"]))
+    assert [page["data"] for page in pages] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert [page["offset"] for page in pages] == [0, 3, 6]
+    assert {page["total"] for page in pages} == {7}
+    assert things.requests == [4, 4]
+
+
+def test_a_cursor_goes_on_where_an_offset_page_ended() -> None:
+    things = Things(30)
+    page = things.page(limit=5, offset=10)
+    assert things.page(limit=5, cursor=page["nextCursor"])["data"] == [15, 16, 17, 18, 19]
+
+
+def test_a_page_that_ends_with_the_last_row_has_no_next() -> None:
+    assert Things(6).page(limit=3, offset=3)["nextCursor"] is None
+    things = Things(6)
+    assert things.page(limit=3, cursor=things.page(limit=3)["nextCursor"])["hasMore"] is False
+
+
+def test_an_offset_behind_the_end_is_an_empty_page() -> None:
+    page = Things(3).page(offset=10)
+    assert (page["data"], page["total"], page["hasMore"]) == ([], 3, False)
+
+
+@pytest.mark.parametrize(("many", "total", "capped"), [(999, 999, None), (1_000, 1_000, None), (1_001, 1_000, True)])
+def test_totals_are_exact_up_to_a_thousand_and_say_so_beyond(many: int, total: int, capped: bool | None) -> None:  # noqa: FBT001
+    things = Things(many)
+    page = things.page()
+    assert (page["total"], page.get("totalCapped")) == (total, capped)
+    beyond = things.page(cursor=page["nextCursor"])
+    assert (beyond["total"], beyond.get("totalCapped")) == (total, capped)
+
+
+def test_the_furthest_offset_still_shows_its_page() -> None:
+    page = Things(5_000).page(offset=1_000, limit=100)
+    assert page["data"] == list(range(1_000, 1_100))
+    assert page["hasMore"]
+
+
+def test_a_long_list_is_not_read_to_its_end() -> None:
+    things = Things(1_000_000)
+    things.page()
+    assert sum(things.requests) <= 2 * COUNTED
+
+
+def test_a_filter_that_matches_seldom_ends_a_call_after_a_few_requests_and_loses_nothing() -> None:
+    things = Things(40, every=20)
+    pages = [things.page(limit=2)]
+    first_total = pages[0]["total"]
+    assert pages[0]["data"] == [0, 20]
+    assert first_total == 2
+    rare = Things(100_000, every=30_000)
+    pages = [rare.page(limit=2)]
+    while pages[-1]["nextCursor"] and len(pages) < 10_000:
+        rare.requests.clear()
+        pages.append(rare.page(limit=100, cursor=pages[-1]["nextCursor"]))
+        assert len(rare.requests) <= 4
+    assert [number for page in pages for number in page["data"]] == [0, 30_000, 60_000, 90_000]
+    assert pages[-1]["hasMore"] is False
+
+
+def test_filters_are_part_of_what_a_cursor_is_bound_to() -> None:
+    things = Things(50)
+    cursor = things.page(ColouredQuery(colour="red"))["nextCursor"]
+    assert things.page(ColouredQuery(colour="red", cursor=cursor))["data"][0] == 20
+    for other in (ColouredQuery(colour="blue", cursor=cursor), ColouredQuery(cursor=cursor)):
+        with pytest.raises(Invalid):
+            things.page(other)
+
+
+def test_the_size_of_a_page_is_not_a_filter() -> None:
+    things = Things(50)
+    cursor = things.page(limit=5)["nextCursor"]
+    assert things.page(limit=7, cursor=cursor)["data"] == [5, 6, 7, 8, 9, 10, 11]

@@ -1,0 +1,91 @@
+"""chalicelib/settings.py: what the environment may say, and what is refused at the start instead of later."""
+
+import pytest
+
+from chalicelib.settings import Settings, from_environment
+
+
+def test_without_a_word_it_is_the_local_stage_with_the_documented_defaults() -> None:
+    assert from_environment({}) == Settings()
+    assert Settings().local
+
+
+def test_everything_can_be_said() -> None:
+    said = from_environment(
+        {
+            "DEVFLOW_STAGE": "dev",
+            "DEVFLOW_SECRET": "devflow-dev-signing",
+            "DEVFLOW_SIGNING_KEYS": "{}",
+            "DEVFLOW_PIN_LOGIN": "0",
+            "DEVFLOW_SHARDS": "8",
+            "DEVFLOW_AGENTS_PER_USER": "10",
+            "DEVFLOW_OPEN_TASKS_PER_USER": "20",
+            "DEVFLOW_RETENTION_DAYS": "30",
+            "DEVFLOW_LOG_LEVEL": "DEBUG",
+        }
+    )
+    assert said == Settings(
+        stage="dev",
+        secret="devflow-dev-signing",
+        signing_keys="{}",
+        pin_login=False,
+        shards=8,
+        agents_per_user=10,
+        open_tasks_per_user=20,
+        retention_days=30,
+        log_level="DEBUG",
+    )
+    assert not said.local
+
+
+@pytest.mark.parametrize(
+    ("stage", "said", "exists"),
+    [
+        ("local", None, True),
+        ("dev", None, True),
+        ("staging", None, False),
+        ("staging", "1", True),
+        ("dev", "false", False),
+        ("prod", None, False),
+        ("prod", "1", False),
+    ],
+)
+def test_pin_login_is_for_development_and_never_for_prod_whatever_is_said(
+    stage: str, said: str | None, exists: bool  # noqa: FBT001
+) -> None:
+    env = {"DEVFLOW_STAGE": stage} | ({} if said is None else {"DEVFLOW_PIN_LOGIN": said})
+    assert from_environment(env).pin_login is exists
+
+
+@pytest.mark.parametrize(("stage", "lifted"), [("local", True), ("dev", False), ("prod", False)])
+def test_rate_limits_can_be_lifted_on_the_local_stage_alone(stage: str, lifted: bool) -> None:  # noqa: FBT001
+    said = from_environment({"DEVFLOW_STAGE": stage, "DEVFLOW_RATE_LIMITS": "0"})
+    assert said.rate_limits is not lifted
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DEVFLOW_SHARDS", "0"),
+        ("DEVFLOW_SHARDS", "65"),
+        ("DEVFLOW_SHARDS", "four"),
+        ("DEVFLOW_SHARDS", "-1"),
+        ("DEVFLOW_SHARDS", "1.5"),
+        ("DEVFLOW_SHARDS", ""),
+        ("DEVFLOW_AGENTS_PER_USER", "1001"),
+        ("DEVFLOW_RETENTION_DAYS", "0"),
+        ("DEVFLOW_PIN_LOGIN", "maybe"),
+        ("DEVFLOW_RATE_LIMITS", ""),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        from_environment({name: value})
+
+
+def test_names_of_resources_carry_the_stage() -> None:
+    assert Settings(stage="dev").named("tasks") == "devflow-dev-tasks"
+
+
+def test_the_signing_keys_never_show_in_a_log_or_a_trace() -> None:
+    assert "hush" not in repr(Settings(signing_keys="hush"))
