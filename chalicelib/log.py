@@ -26,5 +26,6 @@ class _Formatter(LambdaPowertoolsFormatter):
 logger = Logger(
     service="devflow",
     level=settings.log_level,
+    location=None,
     logger_formatter=_Formatter(utc=True, log_record_order=["timestamp", "level", "message"]),
 )

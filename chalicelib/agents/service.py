@@ -71,15 +71,19 @@ def _registered_again(standing: Agent, key: str | None, now: int) -> Agent:
         raise AgentExists from None
 
 
-def take_over(owner: str, request: Register, idempotency_key: str | None, now: int) -> Agent:
-    """Register an agent that is there anew: its old token is dead from here on. It still shows what it held.
+def take_over(standing: Agent, request: Register, idempotency_key: str | None, now: int) -> Agent:
+    """Register an agent anew over its old row: its old token is dead from here on. It still shows what it held.
 
-    Raises AgentNotFound where it is gone.
+    Raises AgentNotFound where it is gone, or was removed meanwhile.
     """
-    agent = _new(owner, request, idempotency_key, now)
+    agent = _new(standing.owner, request, idempotency_key, now)
     kept = ("owner", "id", "calls", "held", "pinned_at", "machine")
     values: dict[str, Any] = {name: value for name, value in agent if name not in kept}
-    return _changed(owner, agent.id, values | {"paused": None} | store.watched(owner, agent.id, now))
+    values |= {"paused": None} | store.watched(agent.owner, agent.id, now)
+    try:
+        return store.change(agent.owner, agent.id, values, ver=standing.ver, removed=standing.state == model.REMOVED)
+    except db.Failed:
+        raise AgentNotFound from None
 
 
 def mark_removed(owner: str, agent: str, now: int) -> Agent:

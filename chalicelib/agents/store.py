@@ -105,16 +105,19 @@ def new(agent: Agent) -> db.Part:
     return db.put(row, AgentRow.owner.does_not_exist())
 
 
-def change(owner: str, agent: str, values: Mapping[str, Any], *, ver: str | None = None) -> Agent:
+def change(
+    owner: str, agent: str, values: Mapping[str, Any], *, ver: str | None = None, removed: bool = False
+) -> Agent:
     """Set some attributes (None removes one) and return the agent as it is then.
 
-    Raises db.Failed where there is no such agent, or its token version is not `ver`, if that is given.
+    Raises db.Failed where there is no such agent (`removed`: no such tombstone), or its token version is not `ver`, if
+    that is given.
     """
     actions = [
         getattr(AgentRow, name).remove() if value is None else getattr(AgentRow, name).set(value)
         for name, value in values.items()
     ]
-    condition = AgentRow.state != REMOVED
+    condition = AgentRow.state == REMOVED if removed else AgentRow.state != REMOVED
     return to_agent(
         db.update(AgentRow(owner, agent), actions, condition if ver is None else condition & (AgentRow.ver == ver))
     )

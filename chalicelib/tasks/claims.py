@@ -9,9 +9,9 @@ from chalicelib.agents import service as agents
 from chalicelib.agents.holds import Sign
 from chalicelib.agents.model import MOST_HELD, Agent, Held
 from chalicelib.settings import KB, SECOND
-from chalicelib.tasks import model, shapes, store
+from chalicelib.tasks import model, store, views
 from chalicelib.tasks.model import Change, Task
-from chalicelib.tasks.shapes import Command, Commands
+from chalicelib.tasks.views import Command, Commands
 
 WINDOW = 20
 """How many of the first claimable tasks a poll chooses from once another agent has been quicker."""
@@ -131,7 +131,7 @@ def _described(agent: Agent, claimed: Sequence[Task]) -> list[Command]:
     commands: list[Command] = []
     size = 0
     for task, body in mine:
-        command = shapes.command(task, body)
+        command = views.command(task, body)
         size += len(command.model_dump_json())
         if commands and size > ANSWER_LIMIT:
             break

@@ -4,7 +4,7 @@ from chalicelib import db, texts
 from chalicelib.auth.tokens import Caller
 from chalicelib.errors import TaskNotFound
 from chalicelib.settings import KB
-from chalicelib.tasks import logmodel, reports, shapes, store
+from chalicelib.tasks import logmodel, reports, shapes, store, views
 from chalicelib.tasks.model import Reporter, Task
 from chalicelib.tasks.upkeep import Contested
 
@@ -14,7 +14,7 @@ CHUNK = 256 * KB
 _TRIES = 4
 
 
-def append(caller: Caller, task_id: str, request: shapes.LogChunk, now: int) -> shapes.Appended:
+def append(caller: Caller, task_id: str, request: shapes.LogChunk, now: int) -> views.Appended:
     """Append a chunk where the log of this attempt ends. A chunk that is there already is a success.
 
     Raises TaskNotFound; NotHeld for whoever does not hold the task (the last holder may still write for ten minutes
@@ -27,13 +27,13 @@ def append(caller: Caller, task_id: str, request: shapes.LogChunk, now: int) -> 
         logmodel.check_logger(task, by, now)
         if logmodel.log_is_full(task):
             end = request.offset + len(request.data.encode())
-            return shapes.Appended(task_id=task_id, next_offset=end, truncated=True)
+            return views.Appended(task_id=task_id, next_offset=end, truncated=True)
         text = logmodel.log_room(task, request.offset, request.data)
         if text is None:
-            return shapes.Appended(task_id=task_id, next_offset=task.logged, truncated=False)
+            return views.Appended(task_id=task_id, next_offset=task.logged, truncated=False)
         after = _written(task, text, now)
         if after is not None:
-            return shapes.Appended(task_id=task_id, next_offset=after.logged, truncated=logmodel.log_is_full(after))
+            return views.Appended(task_id=task_id, next_offset=after.logged, truncated=logmodel.log_is_full(after))
     raise Contested
 
 
@@ -59,7 +59,7 @@ def _written(task: Task, text: str, now: int, *, last: bool = False) -> Task | N
     return after
 
 
-def read(caller: Caller, task_id: str, query: shapes.LogQuery, now: int) -> shapes.LogReply:
+def read(caller: Caller, task_id: str, query: shapes.LogQuery, now: int) -> views.LogReply:
     """The log of an attempt (the latest, if none is named) from an offset on. Raises TaskNotFound."""
     reports.admitted(caller, now)
     task = store.load(caller.owner, task_id, now)
@@ -68,7 +68,7 @@ def read(caller: Caller, task_id: str, query: shapes.LogQuery, now: int) -> shap
     attempt = query.attempt or task.attempt
     text = store.read_log(task, attempt, query.offset, query.limit, now)
     end = query.offset + len(text.encode())
-    return shapes.LogReply(
+    return views.LogReply(
         task_id=task_id,
         attempt=attempt,
         offset=query.offset,

@@ -279,7 +279,7 @@ def cancel(task: Task, now: int) -> Change | None:
 def again(task: Task, new_id: str, now: int) -> Task:
     """The same work, as a new task. Raises WrongState while the old one is open."""
     if task.is_open:
-        raise WrongState(task, "retried; it has not ended yet")
+        raise WrongState(task, "retried before it has ended")
     return Task(
         owner=task.owner,
         id=new_id,

@@ -10,7 +10,7 @@ from chalicelib.auth import service as auth
 from chalicelib.auth.tokens import Caller
 from chalicelib.errors import TaskNotFound
 from chalicelib.ratelimit import TASKS_API
-from chalicelib.tasks import model, shapes, store
+from chalicelib.tasks import model, shapes, store, views
 from chalicelib.tasks.model import Advance, Change, Reporter, Result, Task
 from chalicelib.tasks.shapes import CompleteReport, FailReport, Outcome, ProgressReport
 from chalicelib.tasks.upkeep import Contested
@@ -21,7 +21,7 @@ STEP_BYTES, DETAILS_BYTES, ERROR_BYTES = 256, 512, 512
 _TRIES = 4
 
 
-def progress(caller: Caller, task_id: str, report: ProgressReport, now: int) -> shapes.Progressed:
+def progress(caller: Caller, task_id: str, report: ProgressReport, now: int) -> views.Progressed:
     """News of a task; the first starts it. Two requests, for the agent that holds it.
 
     Raises TaskNotFound, or Conflict (NotHeld, WrongState) where the caller does not hold it any more.
@@ -39,7 +39,7 @@ def progress(caller: Caller, task_id: str, report: ProgressReport, now: int) -> 
         except (db.Failed, db.Cancelled):
             task = None
             continue
-        return shapes.Progressed(task_id=task_id, cancel_requested=after.cancel_at is not None)
+        return views.Progressed(task_id=task_id, cancel_requested=after.cancel_at is not None)
     raise Contested
 
 
@@ -78,19 +78,19 @@ def _as_held(agent: Agent, task_id: str, step: str | None) -> Task | None:
     )
 
 
-def complete(caller: Caller, task_id: str, report: CompleteReport, now: int) -> shapes.Finished:
+def complete(caller: Caller, task_id: str, report: CompleteReport, now: int) -> views.Finished:
     """The agent is done; `success: false` means it failed. The same report again is a success, another a Conflict."""
     return _finish(caller, task_id, report, "completed" if report.success else "failed", now)
 
 
-def fail(caller: Caller, task_id: str, report: FailReport, now: int) -> shapes.Finished:
+def fail(caller: Caller, task_id: str, report: FailReport, now: int) -> views.Finished:
     """The agent could not do it. The same report again is a success, another a Conflict."""
     return _finish(caller, task_id, report, "failed", now)
 
 
 def _finish(
     caller: Caller, task_id: str, report: CompleteReport | FailReport, status: Literal["completed", "failed"], now: int
-) -> shapes.Finished:
+) -> views.Finished:
     """End a task as reported. One transaction, for the agent that runs it; whoever else asks costs a read more.
 
     Raises TaskNotFound, or Conflict where the caller does not hold the task, or it ended otherwise.
@@ -109,20 +109,20 @@ def _finish(
             sign.show()  # says so if the token was the reason; counts the call
         else:
             sign.unseen()
-            return shapes.Finished(task_id=task_id, status=status)
+            return views.Finished(task_id=task_id, status=status)
     else:
         admitted(caller, now)
     for _ in range(_TRIES):
         task = load(caller.owner, task_id, now)
         if model.same_report(task, result):
-            return shapes.Finished(task_id=task_id, status=task.status)
+            return views.Finished(task_id=task_id, status=task.status)
         change = model.finish(task, by, result, now)
         sign_for_holder(caller, task, now)
         try:
             _end(change, kept, holds.let_go(task.owner, task.agent or "", task_id, worked_at=now), now)
         except db.Cancelled:
             continue
-        return shapes.Finished(task_id=task_id, status=change.after.status)
+        return views.Finished(task_id=task_id, status=change.after.status)
     raise Contested
 
 

@@ -3,12 +3,11 @@
 from chalice.app import Blueprint
 
 from chalicelib.auth import guard
-from chalicelib.http import REPORT_LIMIT, Answer, Call, idempotency_key, route
+from chalicelib.http import REPORT_LIMIT, Answer, Call, route
 from chalicelib.pages import ListQuery
 from chalicelib.ratelimit import TASKS_API
 from chalicelib.tasks import logs, reports, service
 from chalicelib.tasks.shapes import (
-    Accepted,
     CompleteReport,
     Execute,
     FailReport,
@@ -18,6 +17,7 @@ from chalicelib.tasks.shapes import (
     TaskQuery,
     Work,
 )
+from chalicelib.tasks.views import Accepted
 
 blueprint = Blueprint(__name__)
 
@@ -32,7 +32,7 @@ def execute_workflow(call: Call) -> Answer:
 @route(blueprint, "POST", "/api/tasks")
 def submit_task(call: Call) -> Answer:
     user = guard.user(call, TASKS_API)
-    task = service.submit_new(user.owner, call.body(Work), idempotency_key(call), call.now)
+    task = service.submit_new(user.owner, call.body(Work), call.idempotency_key, call.now)
     return Answer(Accepted(task_id=task), 202)
 
 

@@ -12,7 +12,7 @@ from chalicelib.errors import AgentNotFound, Conflict, DevFlowError, TaskNotFoun
 from chalicelib.pages import COUNTED, ListQuery, listed
 from chalicelib.ratelimit import TASKS_API
 from chalicelib.settings import DAY
-from chalicelib.tasks import model, shapes, store
+from chalicelib.tasks import model, shapes, store, views
 from chalicelib.tasks.model import Change, Status, Task
 from chalicelib.tasks.rows import to_task
 from chalicelib.tasks.shapes import Execute, TaskQuery, Work
@@ -109,13 +109,13 @@ def _store(task: Task, body: shapes.Body, now: int) -> Task | None:
     return standing
 
 
-def show(caller: Caller, task_id: str, now: int) -> shapes.WholeTaskReply:
+def show(caller: Caller, task_id: str, now: int) -> views.WholeTaskReply:
     """A task with its description and result. An agent sees those that it holds or held. Raises TaskNotFound."""
     count(caller, now)
     found = store.load_whole(caller.owner, task_id, now)
     if found is None or (caller.is_agent and found[0].agent != caller.subject):
         raise TaskNotFound
-    return shapes.whole(*found)
+    return views.whole(*found)
 
 
 def list_tasks(owner: str, query: TaskQuery, now: int) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def list_tasks(owner: str, query: TaskQuery, now: int) -> dict[str, Any]:
         auth.cursors(now),
         lambda limit, start: store.find(owner, query, limit, start),
         store.key_in(query),
-        lambda rows: [shapes.in_list(task) for task in store.load_heads(rows, now)],
+        lambda rows: [views.in_list(task) for task in store.load_heads(rows, now)],
     )
 
 
@@ -140,7 +140,7 @@ def list_events(owner: str, task_id: str, query: ListQuery, now: int) -> dict[st
         auth.cursors(now),
         lambda limit, start: store.events(owner, task_id, limit, start),
         store.event_key,
-        lambda rows: [shapes.event(store.to_event(row)) for row in rows],
+        lambda rows: [views.event(store.to_event(row)) for row in rows],
     )
 
 
@@ -152,7 +152,7 @@ def count(caller: Caller, now: int) -> None:
         auth.admit(caller, TASKS_API, now)
 
 
-def cancel(owner: str, task_id: str, now: int) -> shapes.Cancelled:
+def cancel(owner: str, task_id: str, now: int) -> views.Cancelled:
     """g: end a task, at once or with a minute's grace for the agent that runs it. Sent again, it changes nothing.
 
     Raises TaskNotFound; WrongState where it ended otherwise.
@@ -167,7 +167,7 @@ def cancel(owner: str, task_id: str, now: int) -> shapes.Cancelled:
     if not found:
         raise TaskNotFound
     task = found[-1] if change is None else change.after
-    return shapes.Cancelled(task_id=task_id, status=task.status, cancel_requested=task.is_open)
+    return views.Cancelled(task_id=task_id, status=task.status, cancel_requested=task.is_open)
 
 
 def retry(owner: str, task_id: str, now: int) -> str:

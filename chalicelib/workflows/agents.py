@@ -5,7 +5,7 @@ from chalicelib.agents import service as agents
 from chalicelib.agents.holds import Sign
 from chalicelib.agents.model import Agent, Beaten, Heartbeat, Register, Registered
 from chalicelib.auth.model import User
-from chalicelib.errors import AgentExists
+from chalicelib.errors import AgentExists, AgentNotFound
 from chalicelib.settings import MINUTE
 from chalicelib.tasks import upkeep
 
@@ -19,12 +19,14 @@ def register(user: User, request: Register, idempotency_key: str | None, now: in
         return agents.register(user, request, idempotency_key, now)
     except AgentExists:
         standing = agents.load(user.owner, request.agent_id)
-        if standing is not None and standing.state == model.REMOVED:
-            clear(standing, now)
-            return agents.register(user, request, idempotency_key, now)
-        if standing is None or not request.replace:
+        if standing is None or (standing.state != model.REMOVED and not request.replace):
             raise
-    agent = agents.take_over(user.owner, request, idempotency_key, now)
+    if standing.state == model.REMOVED:  # removing it has not ended yet: end it, but for the row, which is taken over
+        let_go(standing, now)
+    try:
+        agent = agents.take_over(standing, request, idempotency_key, now)
+    except AgentNotFound:  # it went just now
+        return agents.register(user, request, idempotency_key, now)
     _release_all(agent, "The agent was registered anew", now)
     return agents.registered(agents.load(agent.owner, agent.id) or agent, now)
 
@@ -56,11 +58,16 @@ def remove(owner: str, agent_id: str, now: int) -> None:
     clear(agents.mark_removed(owner, agent_id, now), now)
 
 
-def clear(agent: Agent, now: int) -> None:
-    """Let go of all that a removed agent holds or was to have, and then of its row."""
+def let_go(agent: Agent, now: int) -> None:
+    """Let go of all that a removed agent holds or was to have."""
     for task in agent.held:
         upkeep.depart(agent.owner, task, agent.id, now)
     upkeep.fail_pinned(agent.owner, agent.id, now)
+
+
+def clear(agent: Agent, now: int) -> None:
+    """The same, and then its row goes."""
+    let_go(agent, now)
     if agent.pinned_at is None or now - agent.pinned_at >= SETTLED_AFTER:
         agents.forget(agent)
 

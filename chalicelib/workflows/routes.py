@@ -8,7 +8,7 @@ from pydantic import Field
 from chalicelib.agents.holds import Sign
 from chalicelib.agents.model import Heartbeat, Register
 from chalicelib.auth import guard
-from chalicelib.http import Answer, Call, idempotency_key, route
+from chalicelib.http import Answer, Call, route
 from chalicelib.ratelimit import AGENTS_API, COMMANDS, HEARTBEAT, TASKS_API
 from chalicelib.tasks import claims
 from chalicelib.types import Request
@@ -24,7 +24,7 @@ class PollQuery(Request):
 @route(blueprint, "POST", "/api/agents")
 def register_agent(call: Call) -> Answer:
     user = guard.user(call, AGENTS_API)
-    return Answer(agents.register(user, call.body(Register), idempotency_key(call), call.now), 201)
+    return Answer(agents.register(user, call.body(Register), call.idempotency_key, call.now), 201)
 
 
 @route(blueprint, "DELETE", "/api/agents/{agent_id}")

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -68,6 +69,18 @@ class Routes:
 
     PUBLIC = frozenset({("GET", "/health"), ("POST", "/api/auth/pin/login")})
 
+    BODIES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+        {
+            "/api/agents": {"agentId": "agent-9", "name": "n", "version": "1"},
+            "/api/workflows/execute": {"taskId": "task-9", "intent": "i", "repo": "r", "naturalLanguage": "n"},
+            "/api/tasks": {"intent": "i", "repo": "r", "naturalLanguage": "n"},
+            "/api/tasks/{task_id}/progress": {"progress": 0.5},
+            "/api/tasks/{task_id}/complete": {"success": True},
+            "/api/tasks/{task_id}/fail": {"error": "e"},
+            "/api/auth/pin/login": {"email": "user@example.com", "pin": "123456"},
+        }
+    )
+
     def __init__(self, table: Mapping[str, Mapping[str, Any]]) -> None:
         self.table = table
         self.all = sorted((method, resource) for resource, methods in table.items() for method in methods)
@@ -76,6 +89,11 @@ class Routes:
     def guarded(self) -> list[tuple[str, str]]:
         """Those that want a token."""
         return [route for route in self.all if route not in self.PUBLIC]
+
+    @classmethod
+    def body(cls, method: str, resource: str) -> Mapping[str, Any] | None:
+        """A body that the route takes (as far as it is known here), None for a method that has none."""
+        return None if method in ("GET", "DELETE") else cls.BODIES.get(resource, {})
 
     @staticmethod
     def path(resource: str, *, agent: str = "agent-1", task: str = "task-1", rest: str = "x-1") -> str:

@@ -66,10 +66,11 @@ class AsDeployed:
         self._app = app
         self.routes = app.routes
         self.event_sources = app.event_sources
-        self.handler_map = {name: self._held(name, handler) for name, handler in app.handler_map.items()}
+        functions = [source.name for source in app.event_sources]
+        self.handler_map = {name: self._held(name, app.handler_map[name]) for name in functions}
         self.used: set[tuple[str, Need]] = set()
         self.refused: set[tuple[str, Need]] = set()
-        self._policies = {name: _as_of_this_stage(statements("dev", name)) for name in (API, *app.handler_map)}
+        self._policies = {name: _as_of_this_stage(statements("dev", name)) for name in (API, *functions)}
         self._acting = threading.local()
 
     def __call__(self, event: Any, context: Any) -> Any:

@@ -1,0 +1,87 @@
+"""What goes out: answers, errors in the contract's shape, headers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from chalice.app import Response
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from chalicelib import errors, ratelimit
+from chalicelib.errors import DevFlowError
+from chalicelib.times import iso
+
+STATUS: dict[type[DevFlowError], int] = {
+    errors.TooLarge: 413,
+    errors.UnsupportedContent: 415,
+    errors.Invalid: 400,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.MethodNotAllowed: 405,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.WrongOffset: 416,
+    errors.RateLimited: 429,
+    errors.Unavailable: 503,
+    errors.DevFlowError: 500,
+}
+"""The status of each error; a class that is not listed has its nearest ancestor's."""
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a route answers: a body for JSON (a pydantic model or plain data) and a status."""
+
+    body: Any
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def status_of(error: DevFlowError) -> int:
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def failure(error: DevFlowError, now: int) -> Answer:
+    """An error in the contract's shape (spec, "All errors follow this format")."""
+    status = status_of(error)
+    body: dict[str, Any] = {
+        "error": error.title,
+        "message": error.message,
+        "statusCode": status,
+        "timestamp": iso(now),
+    }
+    if error.details is not None:
+        body["details"] = error.details
+    headers = {}
+    if isinstance(error, errors.RateLimited):
+        headers["Retry-After"] = str(error.retry_after)
+    elif isinstance(error, errors.Unavailable):
+        headers["Retry-After"] = "1"
+    elif isinstance(error, errors.WrongOffset):
+        headers["Upload-Offset"] = str(error.wanted)
+    elif isinstance(error, errors.MethodNotAllowed):
+        headers["Allow"] = ", ".join(error.allowed)
+    elif isinstance(error, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = 'Bearer realm="devflow"'
+    return Answer(body, status, headers)
+
+
+def to_response(answer: Answer) -> Response:
+    headers: dict[str, str | list[str]] = {"Content-Type": "application/json", **answer.headers}
+    quota = ratelimit.current.get()
+    if quota is not None:
+        headers["X-RateLimit-Limit"] = str(quota.limit)
+        headers["X-RateLimit-Remaining"] = str(quota.remaining)
+        headers["X-RateLimit-Reset"] = str(quota.reset)
+    body = answer.body
+    text = body.model_dump_json(by_alias=True) if isinstance(body, BaseModel) else to_json(body).decode()
+    return Response(body=text, status_code=answer.status, headers=headers)

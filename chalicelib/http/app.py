@@ -1,0 +1,147 @@
+"""The way of a request: from Chalice's dispatch to a route and back, with a net around it."""
+
+import base64
+import binascii
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from chalice.app import Blueprint, Chalice, Response
+
+from chalicelib import clock, errors, log, ratelimit
+from chalicelib.errors import DevFlowError
+from chalicelib.http.answers import SECURITY_HEADERS, Answer, failure, status_of, to_response
+from chalicelib.http.calls import Call
+from chalicelib.types import ID
+
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{8,128}")
+
+Handler = Callable[..., Answer]
+
+
+def route(blueprint: Blueprint, method: str, path: str) -> Callable[[Handler], Handler]:
+    """Register a route: `handler(call, **path parameters)`. Content types are checked by `Call.body`, not by Chalice,
+    which would refuse a GET for its Content-Type."""
+
+    def register(handler: Handler) -> Handler:
+        def view(**path_parameters: str) -> Response:
+            request = blueprint.current_request
+            call = Call(
+                now=clock.now(),
+                headers=request.headers,
+                query=dict(request.query_params or {}),
+                raw=_raw(request.to_original_event()),
+                address=(request.context.get("identity") or {}).get("sourceIp") or "",
+            )
+            try:
+                answer = handler(call, **{name: _id(value) for name, value in path_parameters.items()})
+            except DevFlowError as error:
+                if status_of(error) >= 500:  # noqa: PLR2004
+                    log.logger.warning(error.title, exc_info=True)
+                answer = failure(error, call.now)
+            except Exception:  # noqa: BLE001  # the net: a bug is a 500 in our shape
+                log.logger.exception("a bug, or AWS out of order")
+                answer = failure(DevFlowError(), call.now)
+            _line.who = call.who
+            return to_response(answer)
+
+        view.__name__ = handler.__name__
+        blueprint.route(path, methods=[method], name=handler.__name__, content_types=["*/*"])(view)
+        return handler
+
+    return register
+
+
+NO_ID = "~"
+"""Stands for whatever cannot be an id: nothing has it, so it is found nowhere, by the same way as any other."""
+
+
+def _id(text: str) -> str:
+    return text if ID.fullmatch(text) else NO_ID
+
+
+def _raw(event: Mapping[str, Any]) -> bytes:
+    body = event.get("body") or ""
+    if event.get("isBase64Encoded"):
+        try:
+            return base64.b64decode(body, validate=True)
+        except binascii.Error:
+            raise errors.NotJson from None
+    return body.encode("utf-8", "surrogatepass") if isinstance(body, str) else b""
+
+
+class _Line(threading.local):
+    """What the log line of the request in this thread will say, beyond what its event says."""
+
+    who: str = ""
+
+
+_line = _Line()
+
+
+class App(Chalice):
+    """The Chalice app, with a net around its dispatch: never another shape, always a request id and a log line."""
+
+    def __init__(self, app_name: str) -> None:
+        self._thread = threading.local()
+        super().__init__(app_name, configure_logs=False)
+
+    @property
+    def current_request(self) -> Any:
+        """The request of this thread (the local stage serves several at once; a Lambda has one)."""
+        return getattr(self._thread, "request", None)
+
+    @current_request.setter
+    def current_request(self, request: Any) -> None:
+        self._thread.request = request
+
+    def __call__(self, event: Any, context: Any) -> dict[str, Any]:
+        started = time.perf_counter()
+        ratelimit.current.set(None)
+        _line.who = ""
+        said = _header(event, "x-request-id")
+        identity = said if _SANE_REQUEST_ID.fullmatch(said) else uuid.uuid4().hex
+        log.request_id.set(identity)
+        try:
+            answer = self._dispatch(event, context)
+        except DevFlowError as error:
+            answer = to_response(failure(error, clock.now())).to_dict()
+        except Exception:  # noqa: BLE001  # the same net, for what goes wrong before a route
+            log.logger.exception("a request that Chalice could not take")
+            answer = to_response(failure(DevFlowError(), clock.now())).to_dict()
+        asked = event.get("requestContext") or {}
+        path = str(asked.get("resourcePath") or event.get("path") or "")
+        answer["headers"].update(SECURITY_HEADERS | {"X-Request-Id": identity})
+        if path.startswith("/api"):
+            answer["headers"]["Cache-Control"] = "no-store"
+        log.logger.info(
+            "request",
+            extra={
+                "method": asked.get("httpMethod"),
+                "route": path if path in self.routes else "unknown",
+                "status": answer["statusCode"],
+                "ms": round((time.perf_counter() - started) * 1_000, 1),
+                "who": _line.who,
+            },
+        )
+        log.request_id.set("")
+        return answer
+
+    def _dispatch(self, event: Any, context: Any) -> dict[str, Any]:
+        """Answer unknown paths and methods here: Chalice would call both 405, and remember every unknown path."""
+        asked = event.get("requestContext") or {}
+        methods = self.routes.get(str(asked.get("resourcePath")))
+        if not methods:
+            raise errors.RouteNotFound
+        if asked.get("httpMethod") not in methods:
+            raise errors.MethodNotAllowed(list(methods))
+        answer: dict[str, Any] = super().__call__(event, context)
+        return answer
+
+
+def _header(event: Any, name: str) -> str:
+    headers = event.get("headers") or {}
+    return next((str(value) for key, value in headers.items() if key.lower() == name), "")

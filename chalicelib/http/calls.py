@@ -1,0 +1,99 @@
+"""What comes in: one request, its body and its parameters, checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pydantic
+from pydantic import BaseModel
+from pydantic_core import from_json
+
+from chalicelib import errors
+from chalicelib.errors import DevFlowError
+from chalicelib.settings import KB
+
+BODY_LIMIT = 256 * KB
+REPORT_LIMIT = 1024 * KB
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass
+class Call:
+    """One request, as a route sees it. `now` is the only time it knows (epoch milliseconds)."""
+
+    now: int
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    raw: bytes
+    address: str
+    who: str = ""
+    """For the log: the user or agent, once known."""
+
+    def body(self, model: type[M], *, limit: int = BODY_LIMIT) -> M:
+        """The JSON body as `model`. Raises Invalid or one of its kinds; `limit` is in bytes."""
+        if len(self.raw) > limit:
+            raise errors.TooLarge(f"A body here may have at most {limit // KB} KB; this one has {len(self.raw)} bytes.")
+        if not self.raw.strip():
+            return parsed(model, {})
+        content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if content_type != "application/json" and not content_type.endswith("+json"):
+            raise errors.UnsupportedContent
+        try:
+            data = from_json(self.raw, allow_inf_nan=False)
+        except ValueError as error:
+            raise errors.NotJson(f"The body is not valid JSON: {error}.") from None
+        if not isinstance(data, dict):
+            raise errors.Invalid("The body must be a JSON object.")
+        return parsed(model, data)
+
+    def params(self, model: type[M]) -> M:
+        """The query string as `model`. Raises Invalid."""
+        return parsed(model, dict(self.query))
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header); None where there is none."""
+        key = self.headers.get("idempotency-key")
+        if key is not None and not 1 <= len(key) <= 255:  # noqa: PLR2004
+            raise errors.Invalid("An Idempotency-Key has 1 to 255 characters.")
+        return key
+
+    @property
+    def bearer(self) -> str | None:
+        """The token of the Authorization header (RFC 6750, section 2.1); None where there is none."""
+        scheme, _, token = self.headers.get("authorization", "").strip().partition(" ")
+        return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def parsed(model: type[M], data: dict[str, Any]) -> M:
+    """`data` as `model`; a required field that is absent, null or blank counts as missing."""
+    try:
+        return model.model_validate(data)
+    except pydantic.ValidationError as error:
+        problems = error.errors(include_url=False, include_context=True)
+        _raise_invalid(model, problems)
+        raise AssertionError from error  # pragma: no cover  # the line above always raises
+
+
+def _raise_invalid(model: type[BaseModel], problems: list[Any]) -> None:
+    required = {info.alias or name for name, info in model.model_fields.items() if info.is_required()}
+    missing = []
+    for problem in problems:
+        top = str(problem["loc"][0]) if problem["loc"] else ""
+        own = (problem.get("ctx") or {}).get("error")
+        if isinstance(own, DevFlowError):
+            raise own
+        if len(problem["loc"]) == 1 and top in required and _blank(problem):
+            missing.append(top)
+    if missing:
+        raise errors.MissingFields(missing)
+    raise errors.Invalid(
+        "Some fields are not valid; see details.",
+        [f"{'.'.join(str(part) for part in problem['loc']) or 'body'}: {problem['msg']}" for problem in problems][:20],
+    )
+
+
+def _blank(problem: Any) -> bool:
+    given = problem["input"]
+    return problem["type"] == "missing" or given is None or (isinstance(given, str) and not given.strip())
