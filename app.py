@@ -17,7 +17,7 @@ from chalicelib.log import logger
 from chalicelib.settings import settings
 from chalicelib.tasks.routes import blueprint as tasks
 from chalicelib.workflows.routes import blueprint as workflows
-from chalicelib.workflows.service import run_batch
+from chalicelib.workflows.service import announce, make_claimable, run_batch
 from chalicelib.workflows.sweep import sweep as sweep_all
 
 app = App("devflow")
@@ -31,7 +31,13 @@ TIME_TO_STOP = 5_000
 @app.on_sqs_message(queue=settings.named("workflow"), batch_size=10, name="run_workflows")
 def run_workflows(event: SQSEvent) -> dict[str, Any]:
     """Make submitted tasks claimable."""
-    return run_batch(event.to_dict()["Records"], clock.now())
+    return run_batch(make_claimable, event.to_dict()["Records"], clock.now())
+
+
+@app.on_sqs_message(queue=settings.named("events"), batch_size=10, name="announce_events")
+def announce_events(event: SQSEvent) -> dict[str, Any]:
+    """Tell whoever waits for it what has happened."""
+    return run_batch(announce, event.to_dict()["Records"], clock.now())
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="sweep")

@@ -211,7 +211,7 @@ def update(row: Model, actions: Iterable[Action], condition: Condition | None = 
     except VerboseClientError as error:
         if _code(error) != "ConditionalCheckFailedException":
             raise
-        stands = getattr(error.__cause__, "response", {}).get("Item")
+        stands = (getattr(error.__cause__, "response", None) or {}).get("Item")
         raise Failed(decode(stands) if stands else get(type(row), *kwargs_key(row))) from error
     return decode(answer["Attributes"])
 
@@ -298,7 +298,7 @@ def _passing(error: Exception) -> bool:
 def _code(error: Exception) -> str:
     code = getattr(error, "cause_response_code", None)
     if code is None:
-        code = getattr(error, "response", {}).get("Error", {}).get("Code")
+        code = (getattr(error, "response", None) or {}).get("Error", {}).get("Code")
     return str(code)
 
 

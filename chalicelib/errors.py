@@ -84,7 +84,7 @@ class Unauthenticated(DevFlowError):
 
 
 class AgentTokenInvalid(Unauthenticated):
-    """The agent's token has expired, was revoked or replaced, or its agent was removed."""
+    """Send the token that the agent got when it was registered, in the header Authorization: Bearer <token>."""
 
     title = "Agent token expired or invalid"
 

@@ -72,18 +72,20 @@ def listed(
 ) -> dict[str, Any]:
     """One page of a list, in the contract's shape: `{data, total, limit, offset, hasMore, nextCursor}`.
 
-    `find(n, start)` gives the keys of the next n rows; `key_of` says where to go on after one; `load` gives what is
-    shown of some. `scope` names owner, list and filters: a cursor of another scope is refused.
+    `find(n, start)` examines the next n rows of the index and gives the keys of those that match; `key_of` says where
+    to go on after one; `load` gives what is shown of some. `scope` names owner and list: a cursor of another scope, or
+    with other filters, is refused. Where few of many rows match a page may be short, or empty, and still have a next:
+    one request never reads a whole partition.
     """
     scope = f"{scope}|{json.dumps(query.filters(), sort_keys=True)}"
     if query.cursor is None:
         offset = skipped = query.offset
-        found = _first(find, max(COUNTED, offset + query.limit) + 1)
+        found = find(max(COUNTED, offset + query.limit) + 1, None)
         counted = len(found.rows) if found.next is None else COUNTED + 1
     else:
         start, counted, offset = cursors.read(scope, query.cursor)
         skipped = 0
-        found = _first(find, query.limit + 1, start)
+        found = find((COUNTED if query.filters() else query.limit) + 1, start)
     shown = found.rows[skipped : skipped + query.limit]
     beyond = len(found.rows) > skipped + query.limit
     start_of_next = key_of(shown[-1]) if beyond else found.next
@@ -98,21 +100,3 @@ def listed(
     if counted > COUNTED:
         answer["totalCapped"] = True
     return answer
-
-
-_EXAMINED_PAGES = 4
-
-
-def _first(
-    find: Callable[[int, dict[str, Any] | None], Page], wanted: int, start: dict[str, Any] | None = None
-) -> Page:
-    """The first `wanted` rows that match. A filter may need several pages; a rare match ends after a few, with the
-    key to go on from, so that no call reads a whole partition."""
-    rows: list[Row] = []
-    for _ in range(_EXAMINED_PAGES):
-        page = find(wanted, start)
-        rows += page.rows
-        start = page.next
-        if start is None or len(rows) >= wanted:
-            break
-    return Page(rows[:wanted], start)

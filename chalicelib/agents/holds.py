@@ -10,10 +10,12 @@ from typing import Any
 
 from chalicelib import db, ratelimit
 from chalicelib.agents.model import INACTIVE_AFTER, REMOVED, Agent, Held, check_at
-from chalicelib.agents.store import AgentRow, how_many_held, shard, to_agent
+from chalicelib.agents.store import AgentRow, how_many_held, registered, shard, to_agent
 from chalicelib.auth.tokens import Caller
-from chalicelib.errors import AgentNotFound, AgentTokenInvalid, Conflict, Unavailable
+from chalicelib.errors import AgentNotFound, Conflict, Unauthenticated, Unavailable
 from chalicelib.ratelimit import Meter
+
+DEAD = "The agent's token was revoked or replaced, or its agent was removed; register it again."
 
 _TRIES = 4
 
@@ -104,12 +106,12 @@ class Sign:
     def refused(self, row: db.Row | None) -> "Sign":
         """The sign to show instead, given the agent's item as it stands; raises what was wrong, if something was."""
         if row is None or row["state"] == REMOVED:
-            raise AgentTokenInvalid if self.caller.is_agent else AgentNotFound
+            raise Unauthenticated(DEAD) if self.caller.is_agent else AgentNotFound
         promoting = False
         if self.caller.is_agent:
             promoting = row.get("nextVer") == self.caller.ver
             if row["ver"] != self.caller.ver and not promoting:
-                raise AgentTokenInvalid
+                raise Unauthenticated(DEAD)
             ratelimit.refuse_if_exhausted(row["calls"], self.meter, self.now)
         other = row.get("instance")
         if self.instance and other and other["id"] != self.instance and other["at"] >= self.now - INACTIVE_AFTER:
@@ -137,7 +139,7 @@ def hold(owner: str, agent: str, taken: Mapping[str, Held], dropped: Sequence[st
     """Part of a transaction: an agent takes some tasks, no longer has others, and holds at most `most` then."""
     actions = [_held(task).set(_stored(held)) for task, held in taken.items()]
     actions += [_held(task).remove() for task in dropped]
-    condition = AgentRow.state != REMOVED
+    condition = registered()
     if taken:
         actions.append(AgentRow.worked_at.set(now))
         condition &= how_many_held() <= most - len(taken) + len(dropped)
@@ -174,12 +176,12 @@ def ask_to_stop(owner: str, agent: str, task: str) -> db.Part:
 
 def present(owner: str, agent: str) -> db.Part:
     """Part of a transaction that fails where there is no such agent."""
-    return db.check(AgentRow(owner, agent), AgentRow.state != REMOVED)
+    return db.check(AgentRow(owner, agent), registered())
 
 
 def announce_pinned(owner: str, agent: str, now: int) -> db.Part:
     """Part of a transaction: a task pinned to this agent is claimable. Fails where the agent is gone."""
-    return db.change(AgentRow(owner, agent), [AgentRow.pinned_at.set(now)], AgentRow.state != REMOVED)
+    return db.change(AgentRow(owner, agent), [AgentRow.pinned_at.set(now)], registered())
 
 
 def _stored(held: Held) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def change(
         getattr(AgentRow, name).remove() if value is None else getattr(AgentRow, name).set(value)
         for name, value in values.items()
     ]
-    condition = AgentRow.state == REMOVED if removed else AgentRow.state != REMOVED
+    condition = AgentRow.state == REMOVED if removed else registered()
     return to_agent(
         db.update(AgentRow(owner, agent), actions, condition if ver is None else condition & (AgentRow.ver == ver))
     )
@@ -230,6 +230,11 @@ def to_agent(row: db.Row) -> Agent:
         said_before=_said(row.get("saidBefore")),
         calls=row["calls"],
     )
+
+
+def registered() -> Any:
+    """In a condition: the agent is there, and not a tombstone (`<>` alone would hold where there is no item)."""
+    return AgentRow.state.is_in("active", "inactive", "error")
 
 
 def how_many_held() -> Any:

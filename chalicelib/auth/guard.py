@@ -1,5 +1,8 @@
 """Who may call a route: the first line of every handler."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from chalicelib.auth import service, tokens
 from chalicelib.auth.model import User
 from chalicelib.auth.tokens import Caller
@@ -10,10 +13,15 @@ from chalicelib.ratelimit import Meter
 
 def user(call: Call, meter: Meter) -> User:
     """A user, let in and counted. Raises Forbidden for an agent's token."""
+    return service.admit(user_token(call), meter, call.now)
+
+
+def user_token(call: Call) -> Caller:
+    """The holder of a user's token, whom the service lets in. Raises Forbidden for an agent's token."""
     caller = anyone(call)
     if caller.is_agent:
         raise Forbidden("This needs a user's token; an agent's may only poll, beat and report on its own tasks.")
-    return service.admit(caller, meter, call.now)
+    return caller
 
 
 def anyone(call: Call) -> Caller:
@@ -26,17 +34,22 @@ def anyone(call: Call) -> Caller:
 def agent(call: Call, agent_id: str, meter: Meter) -> Caller:
     """A caller for one agent's own routes: the agent itself, or its user (let in and counted here).
 
-    Raises AgentNotFound for another agent: they do not exist for it. Raises AgentTokenInvalid: on these routes the
-    spec has a title of its own for 401.
+    Raises AgentNotFound for another agent: they do not exist for it.
     """
+    caller = anyone(call)
+    if not caller.is_agent:
+        service.admit(caller, meter, call.now)
+    elif caller.subject != agent_id:
+        raise AgentNotFound
+    return caller
+
+
+@contextmanager
+def titled_as_agents() -> Iterator[None]:
+    """Around what commands and heartbeat do: there the spec has a title of its own for 401."""
     try:
-        caller = anyone(call)
-        if not caller.is_agent:
-            service.admit(caller, meter, call.now)
+        yield
     except AgentTokenInvalid:
         raise
     except Unauthenticated as error:
         raise AgentTokenInvalid(error.message) from None
-    if caller.is_agent and caller.subject != agent_id:
-        raise AgentNotFound
-    return caller

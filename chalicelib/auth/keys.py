@@ -8,14 +8,16 @@ meets a key id that it does not know (at most every ten seconds, so that garbage
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.errors import Unavailable
+from chalicelib.log import logger
 from chalicelib.settings import MINUTE, SECOND, settings
 
 REFRESH = 5 * MINUTE
@@ -42,8 +44,15 @@ def keyring(now: int, *, wanted: str | None = None) -> Keyring:
     """The keys, read again when they are old or when `wanted` is a key id that is not among them."""
     global _held  # noqa: PLW0603  # one keyring a container, on purpose
     ring = _held
-    if ring is None or _stale(ring, now, wanted):
+    if ring is None:
         _held = ring = read(now)
+    elif _stale(ring, now, wanted):
+        try:
+            ring = read(now)
+        except Unavailable:
+            logger.warning("the signing keys cannot be read again; those at hand go on serving", exc_info=True)
+            ring = replace(ring, read_at=now)
+        _held = ring
     return ring
 
 
@@ -75,4 +84,7 @@ def _client() -> Any:
 def _secret() -> str:
     if settings.secret is None:
         raise ValueError("neither DEVFLOW_SECRET nor DEVFLOW_SIGNING_KEYS is set")
-    return str(_client().get_secret_value(SecretId=settings.secret)["SecretString"])
+    try:
+        return str(_client().get_secret_value(SecretId=settings.secret)["SecretString"])
+    except (BotoCoreError, ClientError) as error:
+        raise Unavailable("The signing keys of this stage cannot be read right now.") from error

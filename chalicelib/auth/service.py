@@ -55,6 +55,16 @@ def cursors(now: int) -> Cursors:
     return Cursors(keyring(now).signing_key)
 
 
+def count_open_tasks(owner: str, by: int) -> db.Part:
+    """Part of a transaction: so many of a user's tasks more (or less) wait or run. Fails where the user is gone."""
+    return store.count_open_tasks(owner, by)
+
+
+def fewer_open_tasks(owner: str, most: int) -> db.Part:
+    """Part of a transaction: fails where a user has `most` open tasks or more."""
+    return store.fewer_open_tasks(owner, most)
+
+
 def count_agents(owner: str, by: int, most: int) -> db.Part:
     """Part of a transaction: a user has one agent more (fails at `most`) or one less."""
     return store.count_agents(owner, by, most)

@@ -32,6 +32,7 @@ class UserRow(Model):
     created_at = NumberAttribute(attr_name="createdAt")
 
 
+@db.register
 class LoginRow(Model):
     class Meta:
         table_name = settings.named("logins")
@@ -100,6 +101,15 @@ def count_agents(owner: str, by: int, most: int) -> db.Part:
     return db.change(
         UserRow(owner), [UserRow.agents.add(by)], UserRow.owner.exists() if by < 0 else UserRow.agents < most
     )
+
+
+def count_open_tasks(owner: str, by: int) -> db.Part:
+    """Part of a transaction: so many open tasks more, or less."""
+    return db.change(UserRow(owner), [UserRow.open_tasks.add(by)], UserRow.owner.exists())
+
+
+def fewer_open_tasks(owner: str, most: int) -> db.Part:
+    return db.check(UserRow(owner), UserRow.open_tasks < most)
 
 
 def take_a_try(email: str, now: int) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import jwt
 
 from chalicelib.auth.keys import keyring
-from chalicelib.errors import AgentTokenInvalid, Unauthenticated
+from chalicelib.errors import Unauthenticated
 from chalicelib.settings import DAY, SECOND, settings
 
 ISSUER = "devflow"
@@ -73,7 +73,7 @@ _verified: dict[tuple[str, bytes], Caller] = {}
 
 
 def verify(token: str | None, now: int) -> Caller:
-    """Who `token` speaks for. Raises Unauthenticated (AgentTokenInvalid for an agent's token that has expired)."""
+    """Who `token` speaks for. Raises Unauthenticated."""
     if token is None or len(token) > _LONGEST:
         raise Unauthenticated
     try:
@@ -86,7 +86,7 @@ def verify(token: str | None, now: int) -> Caller:
         raise Unauthenticated
     caller = _verified.get((token, key)) or _checked(token, key)
     if now >= caller.expires + LEEWAY:
-        raise (AgentTokenInvalid if caller.is_agent else Unauthenticated)("This token has expired.")
+        raise Unauthenticated("This token has expired.")
     return caller
 
 

@@ -1,12 +1,10 @@
 """The way of a request: from Chalice's dispatch to a route and back, with a net around it."""
 
-import base64
-import binascii
 import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from chalice.app import Blueprint, Chalice, Response
@@ -33,8 +31,7 @@ def route(blueprint: Blueprint, method: str, path: str) -> Callable[[Handler], H
                 now=clock.now(),
                 headers=request.headers,
                 query=dict(request.query_params or {}),
-                raw=_raw(request.to_original_event()),
-                address=(request.context.get("identity") or {}).get("sourceIp") or "",
+                event=request.to_original_event(),
             )
             try:
                 answer = handler(call, **{name: _id(value) for name, value in path_parameters.items()})
@@ -61,16 +58,6 @@ NO_ID = "~"
 
 def _id(text: str) -> str:
     return text if ID.fullmatch(text) else NO_ID
-
-
-def _raw(event: Mapping[str, Any]) -> bytes:
-    body = event.get("body") or ""
-    if event.get("isBase64Encoded"):
-        try:
-            return base64.b64decode(body, validate=True)
-        except binascii.Error:
-            raise errors.NotJson from None
-    return body.encode("utf-8", "surrogatepass") if isinstance(body, str) else b""
 
 
 class _Line(threading.local):

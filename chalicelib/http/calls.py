@@ -1,7 +1,9 @@
 """What comes in: one request, its body and its parameters, checked."""
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import pydantic
@@ -25,8 +27,8 @@ class Call:
     now: int
     headers: Mapping[str, str]
     query: Mapping[str, str]
-    raw: bytes
-    address: str
+    event: Mapping[str, Any]
+    """What API Gateway sent (its REST proxy event, version 1.0)."""
     who: str = ""
     """For the log: the user or agent, once known."""
 
@@ -50,6 +52,23 @@ class Call:
     def params(self, model: type[M]) -> M:
         """The query string as `model`. Raises Invalid."""
         return parsed(model, dict(self.query))
+
+    @cached_property
+    def raw(self) -> bytes:
+        """The body as it came. Raises NotJson where it is not the base64 that it is said to be."""
+        body = self.event.get("body") or ""
+        if self.event.get("isBase64Encoded"):
+            try:
+                return base64.b64decode(body, validate=True)
+            except ValueError:
+                raise errors.NotJson("The body is not valid base64.") from None
+        return str(body).encode("utf-8", "surrogatepass")
+
+    @property
+    def address(self) -> str:
+        """The network address of the caller, as API Gateway saw it."""
+        context = self.event.get("requestContext") or {}
+        return str((context.get("identity") or {}).get("sourceIp") or "")
 
     @property
     def idempotency_key(self) -> str | None:

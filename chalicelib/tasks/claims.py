@@ -49,17 +49,30 @@ def _claimable(agent: Agent, room: int, now: int) -> list[Task]:
     able = agent.capabilities
     found: list[Task] = []
     if agent.pinned_at is not None:
-        pinned, _ = store.claimable(f"{agent.owner}@{agent.id}", None, PAGE)
+        pinned, _ = store.claimable(f"{agent.owner}@{agent.id}", PAGE)
         if not pinned and now - agent.pinned_at > INDEX_LAG:
             agents.forget_pinned(agent)
         found += [task for task in pinned if task.intent in able]
-    queued, all_of_it = store.claimable(agent.owner, None, PAGE)
-    if all_of_it:
-        found += [task for task in queued if task.intent in able]
-    else:
-        for intent in able:
-            found += store.claimable(agent.owner, intent, max(WINDOW, room))[0]
+    if able:
+        found += _shared(agent.owner, sorted(able), max(WINDOW, room))
     return sorted(found, key=lambda task: (-task.priority, task.created_at or 0))
+
+
+def _shared(owner: str, able: list[str], many: int) -> list[Task]:
+    """What waits for anybody who can do one of these intents (sorted); at least the `many` best of each.
+
+    The queue's index is ordered by intent. One page of it, from the first intent to the last, is all there is, or all
+    there is of the intents before the one that it ends in; only from that one on is each asked for by itself.
+    """
+    queued, all_of_it = store.claimable(owner, PAGE, able[0], able[-1])
+    if all_of_it:
+        return [task for task in queued if task.intent in able]
+    last = queued[-1].intent or ""
+    apart = [intent for intent in able if intent > last or (intent == last != able[0])]
+    found = [task for task in queued if task.intent in able and task.intent not in apart]
+    for intent in apart:
+        found += store.claimable(owner, many, intent, intent)[0]
+    return found
 
 
 def _take(agent: Agent, held: list[Task], queued: list[Task], room: int, sign: Sign) -> list[Task]:

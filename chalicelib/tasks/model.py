@@ -21,6 +21,8 @@ HELD: frozenset[Status] = frozenset({"assigned", "in_progress"})
 
 SENT_AGAIN_AFTER = MINUTE
 MOST_SENDS = 5
+ANNOUNCED_WITHIN = 2 * MINUTE
+"""So long after it was written the sweep sends an event that is still unsent; a lost message is sent again before."""
 QUEUED_FOR = 24 * HOUR
 LEASE = 60 * SECOND
 LONGEST_CLAIM = 10 * MINUTE
@@ -111,6 +113,20 @@ class Event:
     agent: str | None
     detail: str | None = None
 
+    @property
+    def key(self) -> str:
+        """Sorts by time, and within a millisecond in the order of a life; the same whenever the same is told."""
+        return f"{self.at:013d}#{_RANKS.get(self.type, 5)}#{self.attempt:03d}"
+
+    @property
+    def announced(self) -> bool:
+        """Whether somebody besides the timeline's readers wants to know."""
+        return self.type in _ANNOUNCED
+
+
+_RANKS = {"task.created": 0, "task.queued": 1, "task.assigned": 2, "task.started": 3, "task.step": 4}
+_ANNOUNCED = {"task.created", "task.started", "task.completed", "task.failed", "task.cancelled"}
+
 
 @dataclass(frozen=True)
 class Change:
@@ -138,6 +154,11 @@ class WrongState(Conflict):
 
 class NotHeld(Conflict):
     """This agent does not hold the task, or not this attempt of it: stop working on it."""
+
+
+def created(task: Task) -> Event:
+    """a: the event that the transaction tells which accepts a task."""
+    return Event("task.created", task.created_at or 0, "pending", 1, None)
 
 
 def queue(task: Task, now: int) -> Change:
@@ -363,4 +384,6 @@ def overdue(task: Task, now: int, outage: Outage | None = None) -> Change | None
 def _deadline(task: Task, due: int, outage: Outage | None) -> int:
     """A task's due time, moved by an outage of our own that fell into it."""
     since = {"assigned": due - LEASE, "in_progress": task.cancel_at or task.started_at}
-    return outage.moved(since.get(task.status, task.created_at) or 0, due) if outage else due
+    if outage is None or task.status == "pending":  # that a message is to be sent again is no deadline
+        return due
+    return outage.moved(since.get(task.status, task.created_at) or 0, due)

@@ -10,7 +10,7 @@ from chalicelib.auth import service as auth
 from chalicelib.auth.tokens import Caller
 from chalicelib.errors import TaskNotFound
 from chalicelib.ratelimit import TASKS_API
-from chalicelib.tasks import model, shapes, store, views
+from chalicelib.tasks import model, outbox, shapes, store, views
 from chalicelib.tasks.model import Advance, Change, Reporter, Result, Task
 from chalicelib.tasks.shapes import CompleteReport, FailReport, Outcome, ProgressReport
 from chalicelib.tasks.upkeep import Contested
@@ -56,6 +56,7 @@ def _save_news(change: Change, now: int) -> Task:
         step=None if after.step is None else mark(after.step),
     )
     db.write(*store.save(change), holds.begin(after.owner, after.agent or "", after.id, held))
+    outbox.send(after, change.event)
     return after
 
 
@@ -104,7 +105,8 @@ def _finish(
             caller.owner, task_id, "in_progress", agent=caller.subject, attempt=report.attempt or 1
         )
         try:
-            _end(model.finish(running, by, result, now), kept, holds.end(sign, task_id), now)
+            change = model.finish(running, by, result, now)
+            _end(holds.end(sign, task_id), store.save_end(change, now), change, kept, now)
         except db.Cancelled:
             sign.show()  # says so if the token was the reason; counts the call
         else:
@@ -119,15 +121,17 @@ def _finish(
         change = model.finish(task, by, result, now)
         sign_for_holder(caller, task, now)
         try:
-            _end(change, kept, holds.let_go(task.owner, task.agent or "", task_id, worked_at=now), now)
+            freed = holds.let_go(task.owner, task.agent or "", task_id, worked_at=now)
+            _end(freed, store.save(change), change, kept, now)
         except db.Cancelled:
             continue
         return views.Finished(task_id=task_id, status=change.after.status)
     raise Contested
 
 
-def _end(change: Change, kept: Outcome, agents_part: db.Part, now: int) -> None:
-    db.write(agents_part, *store.save(change), store.keep_result(change.after, kept, now))
+def _end(agents: db.Part, heads: list[db.Part], change: Change, kept: Outcome, now: int) -> None:
+    db.write(agents, *heads, store.keep_result(change.after, kept, now))
+    outbox.send(change.after, change.event)
 
 
 def admitted(caller: Caller, now: int) -> Agent | None:

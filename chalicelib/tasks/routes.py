@@ -1,9 +1,13 @@
 """/api/tasks: submit, list, read, and the reports of agents."""
 
+from typing import TypeVar
+
 from chalice.app import Blueprint
 
 from chalicelib.auth import guard
-from chalicelib.http import REPORT_LIMIT, Answer, Call, route
+from chalicelib.auth.tokens import Caller
+from chalicelib.errors import Invalid
+from chalicelib.http import BODY_LIMIT, REPORT_LIMIT, Answer, Call, route
 from chalicelib.pages import ListQuery
 from chalicelib.ratelimit import TASKS_API
 from chalicelib.tasks import logs, reports, service
@@ -18,21 +22,21 @@ from chalicelib.tasks.shapes import (
     Work,
 )
 from chalicelib.tasks.views import Accepted
+from chalicelib.types import Request
 
 blueprint = Blueprint(__name__)
 
 
 @route(blueprint, "POST", "/api/workflows/execute")
 def execute_workflow(call: Call) -> Answer:
-    caller = guard.anyone(call)
-    service.count(caller, call.now)
-    return Answer(Accepted(task_id=service.submit(caller.owner, call.body(Execute), call.now)), 202)
+    admitted = service.admit(guard.anyone(call), call.now)
+    return Answer(Accepted(task_id=service.submit(admitted, call.body(Execute), call.now)), 202)
 
 
 @route(blueprint, "POST", "/api/tasks")
 def submit_task(call: Call) -> Answer:
-    user = guard.user(call, TASKS_API)
-    task = service.submit_new(user.owner, call.body(Work), call.idempotency_key, call.now)
+    admitted = service.admit(guard.user_token(call), call.now)
+    task = service.submit_new(admitted, call.body(Work), call.idempotency_key, call.now)
     return Answer(Accepted(task_id=task), 202)
 
 
@@ -61,26 +65,26 @@ def cancel_task(call: Call, task_id: str) -> Answer:
 
 @route(blueprint, "POST", "/api/tasks/{task_id}/retry")
 def retry_task(call: Call, task_id: str) -> Answer:
-    user = guard.user(call, TASKS_API)
-    return Answer(Accepted(task_id=service.retry(user.owner, task_id, call.now)), 202)
+    admitted = service.admit(guard.user_token(call), call.now)
+    return Answer(Accepted(task_id=service.retry(admitted, task_id, call.now)), 202)
 
 
 @route(blueprint, "POST", "/api/tasks/{task_id}/progress")
 def report_progress(call: Call, task_id: str) -> Answer:
     caller = guard.anyone(call)
-    return Answer(reports.progress(caller, task_id, call.body(ProgressReport), call.now))
+    return Answer(reports.progress(caller, task_id, _report(call, caller, ProgressReport), call.now))
 
 
 @route(blueprint, "POST", "/api/tasks/{task_id}/complete")
 def complete_task(call: Call, task_id: str) -> Answer:
     caller = guard.anyone(call)
-    return Answer(reports.complete(caller, task_id, call.body(CompleteReport, limit=REPORT_LIMIT), call.now))
+    return Answer(reports.complete(caller, task_id, _report(call, caller, CompleteReport), call.now))
 
 
 @route(blueprint, "POST", "/api/tasks/{task_id}/fail")
 def fail_task(call: Call, task_id: str) -> Answer:
     caller = guard.anyone(call)
-    report = call.body(FailReport, limit=REPORT_LIMIT)
+    report = _report(call, caller, FailReport)
     finished = reports.fail(caller, task_id, report, call.now)
     if report.logs:  # behind the end, so that they never stand in its way; sent again, they are kept once
         logs.append_last(caller, task_id, report.logs, call.now)
@@ -90,10 +94,23 @@ def fail_task(call: Call, task_id: str) -> Answer:
 @route(blueprint, "POST", "/api/tasks/{task_id}/logs")
 def append_log(call: Call, task_id: str) -> Answer:
     caller = guard.anyone(call)
-    return Answer(logs.append(caller, task_id, call.body(LogChunk, limit=REPORT_LIMIT), call.now))
+    return Answer(logs.append(caller, task_id, _report(call, caller, LogChunk), call.now))
 
 
 @route(blueprint, "GET", "/api/tasks/{task_id}/logs")
 def read_log(call: Call, task_id: str) -> Answer:
     caller = guard.anyone(call)
     return Answer(logs.read(caller, task_id, call.params(LogQuery), call.now))
+
+
+R = TypeVar("R", bound=Request)
+
+
+def _report(call: Call, caller: Caller, model: type[R]) -> R:
+    """A report's body. The write that takes a report also checks its token; a bad body has no such write, so whoever
+    sent it is let in (or not) and counted here."""
+    try:
+        return call.body(model, limit=BODY_LIMIT if model is ProgressReport else REPORT_LIMIT)
+    except Invalid:
+        reports.admitted(caller, call.now)
+        raise

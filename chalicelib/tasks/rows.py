@@ -8,8 +8,9 @@ One partition a task (`owner#task`), so that its parts change and are read apart
     E#time#...      the timeline
     L#attempt#at    chunks of the log
 
-Only heads carry the keys of the indexes: `recent`, `by_status`, `by_agent` and `by_intent` for lists, `queue` for what
-agents may claim, and `due` for what the sweep must look at.
+Heads carry the keys of the indexes: `recent`, `by_status`, `by_agent` and `by_intent` for lists, `queue` for what
+agents may claim, and `due` for what the sweep must look at. In `due` there are events, too, until they were announced,
+and until then they do not expire.
 """
 
 import hashlib
@@ -174,7 +175,9 @@ class EventRow(Model):
     attempt = NumberAttribute()
     agent = UnicodeAttribute(null=True)
     detail = UnicodeAttribute(null=True)
-    expires_at = NumberAttribute(attr_name="expiresAt")
+    due_shard = NumberAttribute(attr_name="dueShard", null=True)
+    due_at = NumberAttribute(attr_name="dueAt", null=True)
+    expires_at = NumberAttribute(attr_name="expiresAt", null=True)
 
 
 class LogRow(Model):

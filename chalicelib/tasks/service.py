@@ -1,6 +1,7 @@
 """What people do with tasks: submit, look, cancel, retry."""
 
 import uuid
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from chalicelib import db
@@ -8,10 +9,10 @@ from chalicelib.agents import holds
 from chalicelib.agents.holds import Sign
 from chalicelib.auth import service as auth
 from chalicelib.auth.tokens import Caller
-from chalicelib.errors import AgentNotFound, Conflict, DevFlowError, TaskNotFound
+from chalicelib.errors import AgentNotFound, Conflict, DevFlowError, RateLimited, TaskNotFound
 from chalicelib.pages import COUNTED, ListQuery, listed
 from chalicelib.ratelimit import TASKS_API
-from chalicelib.settings import DAY
+from chalicelib.settings import DAY, settings
 from chalicelib.tasks import model, shapes, store, views
 from chalicelib.tasks.model import Change, Status, Task
 from chalicelib.tasks.rows import to_task
@@ -25,17 +26,46 @@ class ExecutionFailed(DevFlowError):
     title = "Failed to execute workflow"
 
 
+class TooManyOpenTasks(RateLimited):
+    """A user has as many open tasks as there may be."""
+
+    title = "Too many open tasks"
+
+    def __init__(self) -> None:
+        most = settings.open_tasks_per_user
+        super().__init__(f"You have {most} open tasks, which is as many as there may be; let some end.", 60)
+
+
 class OtherRequest(Conflict):
     """This id belongs to another request."""
 
 
-def submit(owner: str, request: Execute, now: int) -> str:
+@dataclass(frozen=True)
+class Admitted:
+    """Whose a new task will be. `unless` is what must hold besides for it to be accepted: a part of the transaction."""
+
+    owner: str
+    unless: db.Part | None = None
+
+
+def admit(caller: Caller, now: int) -> Admitted:
+    """Let somebody in who submits a task, and count the call. Raises TooManyOpenTasks."""
+    most = settings.open_tasks_per_user
+    if caller.is_agent:
+        Sign(caller, caller.subject, TASKS_API, now).show()
+        return Admitted(caller.owner, auth.fewer_open_tasks(caller.owner, most))
+    if auth.admit(caller, TASKS_API, now).open_tasks >= most:
+        raise TooManyOpenTasks
+    return Admitted(caller.owner)
+
+
+def submit(admitted: Admitted, request: Execute, now: int) -> str:
     """Accept a task under the client's id; the same request again is the same task.
 
     Raises OtherRequest where the id is taken by something else.
     """
     try:
-        standing = _accept(owner, request.task_id, request, now)
+        standing = _accept(admitted, request.task_id, request, now)
     except DevFlowError:
         raise
     except Exception as error:
@@ -45,19 +75,19 @@ def submit(owner: str, request: Execute, now: int) -> str:
     return request.task_id
 
 
-def submit_new(owner: str, request: Work, idempotency_key: str | None, now: int) -> str:
+def submit_new(admitted: Admitted, request: Work, idempotency_key: str | None, now: int) -> str:
     """Accept a task under an id of ours. The same Idempotency-Key within a day is the same task: the id is made of it.
 
     Raises OtherRequest where the key came with another request.
     """
     if idempotency_key is None:
         task = f"task-{uuid.uuid4()}"
-        _accept(owner, task, request, now)
+        _accept(admitted, task, request, now)
         return task
-    seed = [owner, idempotency_key]
+    seed = [admitted.owner, idempotency_key]
     while True:
         task = _id_from(*seed)
-        standing = _accept(owner, task, request, now)
+        standing = _accept(admitted, task, request, now)
         if standing is None or now - (standing.created_at or 0) < DAY:
             break
         seed.append(task)  # the key was used, but so long ago that it is free again
@@ -71,10 +101,10 @@ def _id_from(*seed: str) -> str:
     return f"task-{uuid.uuid5(uuid.NAMESPACE_OID, chr(0).join(seed))}"
 
 
-def _accept(owner: str, task_id: str, request: Work, now: int) -> Task | None:
+def _accept(admitted: Admitted, task_id: str, request: Work, now: int) -> Task | None:
     """Store a new task and send it on its way; the task that stands under this id, if there is one."""
     task = Task(
-        owner=owner,
+        owner=admitted.owner,
         id=task_id,
         status="pending",
         intent=request.intent,
@@ -91,18 +121,22 @@ def _accept(owner: str, task_id: str, request: Work, now: int) -> Task | None:
         due=now + model.SENT_AGAIN_AFTER,
     )
     body = shapes.Body.model_construct(description=request.natural_language, context=request.context)
-    return _store(task, body, now)
+    return _store(admitted, task, body)
 
 
-def _store(task: Task, body: shapes.Body, now: int) -> Task | None:
-    event = model.Event("task.created", now, "pending", task.attempt, None)
+def _store(admitted: Admitted, task: Task, body: shapes.Body) -> Task | None:
+    created = store.create(task, body, model.created(task))
     pinned_agent = [] if task.pin is None else [holds.present(task.owner, task.pin)]
+    room = [] if admitted.unless is None else [admitted.unless]
     standing = None
     try:
-        db.write(*store.create(task, body, event), *pinned_agent)
+        db.write(*created, *pinned_agent, *room)
     except db.Cancelled as cancelled:
         if 0 not in cancelled.rows:
-            raise AgentNotFound(f"You have no agent {task.pin} to pin this task to.") from None
+            no_agent = pinned_agent and len(created) in cancelled.rows
+            raise (
+                AgentNotFound(f"You have no agent {task.pin} to pin this task to.") if no_agent else TooManyOpenTasks()
+            )
         task = standing = to_task(cancelled.rows[0] or {})
     if task.status == "pending":  # also for a request sent again: perhaps its message was what got lost
         send(task)
@@ -170,17 +204,17 @@ def cancel(owner: str, task_id: str, now: int) -> views.Cancelled:
     return views.Cancelled(task_id=task_id, status=task.status, cancel_requested=task.is_open)
 
 
-def retry(owner: str, task_id: str, now: int) -> str:
+def retry(admitted: Admitted, task_id: str, now: int) -> str:
     """The same work as a new task, whose id is made of the old one's and its attempt: sent twice, it is one.
 
     Raises TaskNotFound, WrongState while it is open, AgentNotFound where it is pinned to an agent that is gone.
     """
-    found = store.load_whole(owner, task_id, now)
+    found = store.load_whole(admitted.owner, task_id, now)
     if found is None:
         raise TaskNotFound
     task, body, _ = found
-    again = model.again(task, _id_from(owner, task_id, str(task.attempt)), now)
-    _store(again, body, now)
+    again = model.again(task, _id_from(admitted.owner, task_id, str(task.attempt)), now)
+    _store(admitted, again, body)
     return again.id
 
 

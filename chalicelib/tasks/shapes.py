@@ -35,10 +35,12 @@ class Work(Request):
         return digest(self.model_dump(exclude={"task_id"}))
 
 
-class Execute(Work):
-    """The spec's body of POST /api/workflows/execute: the client makes the id."""
-
+class _Named(Request):
     task_id: Id
+
+
+class Execute(Work, _Named):  # in this order, so that `taskId` comes first, as it does in the spec
+    """The spec's body of POST /api/workflows/execute: the client makes the id."""
 
 
 class ProgressReport(Request):

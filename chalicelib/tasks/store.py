@@ -1,14 +1,13 @@
 """Named queries and conditional writes on the table `tasks`."""
 
 import json
-import secrets
 from collections.abc import Sequence
 from typing import Any
 
 from pynamodb.expressions.condition import Condition
 
 from chalicelib import db
-from chalicelib.tasks.model import Change, Event, Task
+from chalicelib.tasks.model import ANNOUNCED_WITHIN, HELD, Change, Event, Task
 from chalicelib.tasks.rows import (
     BODY,
     EVENT,
@@ -24,12 +23,13 @@ from chalicelib.tasks.rows import (
     head_values,
     log_expiry,
     partition,
+    shard,
     to_task,
 )
 from chalicelib.tasks.shapes import Body, Outcome, TaskQuery
 
-_GUARDED = ("status", "agent", "attempt", "cancel_at")
-"""What a change expects of a head, and what its condition says: enough to lose every race that matters."""
+_GUARDED = ("agent", "attempt", "cancel_at")
+"""What a change expects of a head besides its status: enough to lose every race that matters."""
 
 
 def create(task: Task, body: Body, event: Event) -> list[db.Part]:
@@ -45,7 +45,17 @@ def create(task: Task, body: Body, event: Event) -> list[db.Part]:
 
 def save(change: Change) -> list[db.Part]:
     """Parts of a transaction that make a change: the head's, on the condition that it is as expected, comes first."""
-    parts = [db.change(_head(change.after), _actions(change), _as_before(change.before))]
+    return _parts(change, _actions(change), _as_before(change.before))
+
+
+def save_end(change: Change, now: int) -> list[db.Part]:
+    """The same for the end of a task that is expected to run; one that was never started is as welcome."""
+    actions = [*_actions(change), HeadRow.started_at.set(HeadRow.started_at | now)]
+    return _parts(change, actions, _as_before(change.before, *HELD))
+
+
+def _parts(change: Change, actions: list[Any], condition: Condition) -> list[db.Part]:
+    parts = [db.change(_head(change.after), actions, condition)]
     if change.event is not None:
         parts.append(_told(change.after, change.event))
     return parts
@@ -66,8 +76,9 @@ def _actions(change: Change) -> list[Any]:
     ]
 
 
-def _as_before(task: Task) -> Condition:
-    condition = HeadRow.pk.exists()
+def _as_before(task: Task, *statuses: str) -> Condition:
+    """That a head is as expected; in one of `statuses`, where any is named."""
+    condition = HeadRow.status.is_in(*(statuses or (task.status,)))
     for name in _GUARDED:
         value, attribute = getattr(task, name), getattr(HeadRow, name)
         condition &= attribute.does_not_exist() if value is None else attribute == value
@@ -77,24 +88,22 @@ def _as_before(task: Task) -> Condition:
 
 
 def _told(task: Task, event: Event) -> db.Part:
-    """The event's row. Its key sorts by time; the rest keeps two of one millisecond apart, in the order of a life."""
-    rank = _RANKS.get(event.type, 5)
-    key = f"{EVENT}{event.at:013d}#{rank}{secrets.token_hex(3)}"
+    """The event's row; one that is to be announced is in the sweep's index until it was."""
+    pk = partition(task.owner, task.id)
     row = EventRow(
-        partition(task.owner, task.id),
-        key,
+        pk,
+        EVENT + event.key,
         type=event.type,
         at=event.at,
         status=event.status,
         attempt=event.attempt,
         agent=event.agent,
         detail=event.detail,
-        expires_at=expiry(event.at),
+        due_shard=shard(pk) if event.announced else None,
+        due_at=event.at + ANNOUNCED_WITHIN if event.announced else None,
+        expires_at=None if event.announced else expiry(event.at),
     )
     return db.put(row)
-
-
-_RANKS = {"task.created": 0, "task.queued": 1, "task.assigned": 2, "task.started": 3, "task.step": 4}
 
 
 def keep_result(task: Task, result: Outcome, now: int) -> db.Part:
@@ -178,9 +187,12 @@ def load_heads(rows: Sequence[db.Row], now: int) -> list[Task]:
     return [to_task(heads[row["pk"]]) for row in rows if row["pk"] in heads and _kept(heads[row["pk"]], now)]
 
 
-def claimable(queue: str, intent: str | None, limit: int) -> tuple[list[Task], bool]:
-    """The first tasks of a queue (of one intent), as far as the index knows them, and whether that is all."""
-    within = None if intent is None else HeadRow.queue_order.startswith(f"{intent}#")
+def claimable(queue: str, limit: int, first: str | None = None, last: str | None = None) -> tuple[list[Task], bool]:
+    """The first tasks of a queue (of the intents from `first` to `last`), as far as the index knows them, and whether
+    that is all of them."""
+    within = None
+    if first is not None and last is not None:
+        within = HeadRow.queue_order.between(f"{first}#", f"{last}#~")
     page = db.query(HeadRow, queue, index="queue", within=within, limit=limit)
     return [_expected(row) for row in page.rows], page.next is None
 
@@ -241,6 +253,27 @@ def event_key(row: db.Row) -> dict[str, Any]:
 
 def to_event(row: db.Row) -> Event:
     return Event(row["type"], row["at"], row["status"], row["attempt"], row.get("agent"), row.get("detail"))
+
+
+def unsent(pk: str, sk: str) -> Event | None:
+    """An event that is still to be announced; None where it was, or there is none."""
+    row = db.get(EventRow, pk, sk)
+    return to_event(row) if row is not None and "dueAt" in row else None
+
+
+def announced(owner: str, task: str, event: Event) -> db.Part:
+    """Part of a transaction: an event was announced. Fails where it was before."""
+    actions = [EventRow.due_shard.remove(), EventRow.due_at.remove(), EventRow.expires_at.set(expiry(event.at))]
+    return db.change(EventRow(partition(owner, task), EVENT + event.key), actions, EventRow.due_at.exists())
+
+
+def announce_later(pk: str, sk: str, at: int) -> bool:
+    """Look at an unsent event again at another time; False where it was announced meanwhile."""
+    try:
+        db.update(EventRow(pk, sk), [EventRow.due_at.set(at)], EventRow.due_at.exists())
+    except db.Failed:
+        return False
+    return True
 
 
 def append_log(before: Task, after: Task, chunks: Sequence[str], now: int) -> list[db.Part]:

@@ -10,8 +10,9 @@ from chalicelib import db, queue
 from chalicelib.agents import holds
 from chalicelib.errors import Unavailable
 from chalicelib.log import logger
-from chalicelib.tasks import model, store
+from chalicelib.tasks import model, outbox, store
 from chalicelib.tasks.model import HELD, Change, Outage, Task
+from chalicelib.tasks.rows import EVENT
 
 AGENT_REMOVED = "Agent removed"
 _TRIES = 5
@@ -33,13 +34,17 @@ def settle(owner: str, task_id: str, rule: Rule, now: int) -> Change | None:
     for _ in range(_TRIES):
         task = store.load(owner, task_id, now)
         change = None if task is None else rule(task)
-        if change is None or _written(change, now):
-            return change
+        if change is None:
+            return None
+        written = _written(change, now)
+        if written is not None:
+            outbox.send(written.after, written.event)
+            return written
     raise Contested
 
 
-def _written(change: Change, now: int) -> bool:
-    """Save a change, and let the holder go if the task is no longer its. False if the task had changed."""
+def _written(change: Change, now: int) -> Change | None:
+    """Save a change, and let the holder go if the task is no longer its. None if the task had changed."""
     before, after = change.before, change.after
     parts = store.save(change)
     if before.status in HELD and after.status not in HELD:
@@ -52,20 +57,19 @@ def _written(change: Change, now: int) -> bool:
     try:
         db.write(*parts)
     except db.Cancelled as cancelled:
-        if 0 in cancelled.rows:
-            return False
-        return _written_without_agent(change, now)
-    return True
+        return None if 0 in cancelled.rows else _written_without_agent(change, now)
+    return change
 
 
-def _written_without_agent(change: Change, now: int) -> bool:
+def _written_without_agent(change: Change, now: int) -> Change | None:
     """The agent is gone, and with it all that its row said: the task's own part stands without it."""
-    pinned = change.after.status == "queued" and change.after.pin is not None
+    if change.after.status == "queued" and change.after.pin is not None:
+        change = model.fail(change.before, AGENT_REMOVED, now)
     try:
-        db.write(*store.save(model.fail(change.before, AGENT_REMOVED, now) if pinned else change))
+        db.write(*store.save(change))
     except db.Cancelled:
-        return False
-    return True
+        return None
+    return change
 
 
 def send(task: Task) -> bool:
@@ -81,7 +85,9 @@ def make_claimable(owner: str, task_id: str, now: int) -> None:
         found.append(task)
         return model.queue(task, now) if task.status == "pending" else None
 
-    settle(owner, task_id, rule, now)
+    queued = settle(owner, task_id, rule, now)
+    if queued is not None:
+        outbox.send(queued.before, model.created(queued.before))
     if not found:
         logger.warning("a message for a task that is gone", extra={"task": task_id})
 
@@ -139,6 +145,8 @@ def due(shard: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Pa
 
 def take_up(key: db.Row, now: int, outage: Outage | None) -> bool:
     """What the sweep does with one row of its index; whether there was anything to do."""
+    if key["sk"].startswith(EVENT):
+        return outbox.take_up(key, now)
     owner, _, task_id = key["pk"].partition("#")
     change = settle(owner, task_id, lambda task: model.overdue(task, now, outage), now)
     if change is None:

@@ -36,16 +36,18 @@ def remove_agent(call: Call, agent_id: str) -> Answer:
 
 @route(blueprint, "GET", "/api/agents/{agent_id}/commands")
 def poll_commands(call: Call, agent_id: str) -> Answer:
-    caller = guard.agent(call, agent_id, AGENTS_API)
-    limit = call.params(PollQuery).limit
-    return Answer(claims.poll(Sign(caller, agent_id, COMMANDS, call.now), limit))
+    with guard.titled_as_agents():
+        caller = guard.agent(call, agent_id, AGENTS_API)
+        limit = call.params(PollQuery).limit
+        return Answer(claims.poll(Sign(caller, agent_id, COMMANDS, call.now), limit))
 
 
 @route(blueprint, "POST", "/api/agents/{agent_id}/heartbeat")
 def heartbeat(call: Call, agent_id: str) -> Answer:
-    caller = guard.agent(call, agent_id, AGENTS_API)
-    said = call.body(Heartbeat)
-    return Answer(agents.heartbeat(Sign(caller, agent_id, HEARTBEAT, call.now), said))
+    with guard.titled_as_agents():
+        caller = guard.agent(call, agent_id, AGENTS_API)
+        said = call.body(Heartbeat)
+        return Answer(agents.heartbeat(Sign(caller, agent_id, HEARTBEAT, call.now), said))
 
 
 @route(blueprint, "GET", "/api/stats")

@@ -9,30 +9,11 @@ import os
 import signal
 import sys
 import threading
-from functools import wraps
-from typing import Any
 
-from moto.dynamodb.responses import DynamoHandler
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-
-def make_dynamodb_atomic() -> None:
-    """One request to DynamoDB at a time.
-
-    moto checks a condition and writes in two steps; under threads two writers can both win. AWS has no such gap.
-    """
-    if hasattr(DynamoHandler.call_action, "__wrapped__"):
-        return
-    lock = threading.RLock()
-    call_action = DynamoHandler.call_action
-
-    @wraps(call_action)
-    def atomic(self: DynamoHandler) -> Any:
-        with lock:
-            return call_action(self)
-
-    DynamoHandler.call_action = atomic  # type: ignore[method-assign]
+from infra.local.moto_tuning import tune
 
 
 class _Handler(MotoRequestHandler):
@@ -58,7 +39,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    make_dynamodb_atomic()
+    tune()
     app = DomainDispatcherApplication(create_backend_app)
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Handler)
     server.daemon_threads = True  # type: ignore[attr-defined]  # it is a ThreadingMixIn when threaded

@@ -10,86 +10,94 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from tests.support.client import Client, Http
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.e2e.conftest import Platform
-    from tests.support.client import Client
 
 AGENTS = 16
 TASKS = 200
-LIMITS = (1, 7, 2, 20, 3, 10)
-SECONDS = 40
+MOST_HELD = 20
+STEPS = (1, 4, 2, 7, 3)
+SECONDS = 50
 
 
-def register(user: Client, agent: str, intent: str) -> Client:
-    about = {"agentId": agent, "name": agent, "version": "0.2.0", "capabilities": [intent]}
-    answer = user.post("/api/agents", about)
-    assert answer.status == 201, answer
-    return user.acting_as(answer.json()["token"])
+class Crowd:
+    """What the agents' threads share: when to start, and what everybody has claimed so far."""
 
+    def __init__(self, url: str, token: str | None) -> None:
+        self.http = Http(url)
+        self.user = Client(self.http, token)
+        self.intent = f"many-{uuid.uuid4()}"
+        self.tasks = [f"task-{uuid.uuid4()}" for _ in range(TASKS)]
+        self.claims: dict[str, set[str]] = {}
+        self.start = threading.Barrier(AGENTS, self.wait_until_claimable, timeout=SECONDS)
 
-def submit(user: Client, task: str, intent: str) -> None:
-    body = {"taskId": task, "intent": intent, "repo": "https://github.com/user/repo", "naturalLanguage": "Anything"}
-    answer = user.post("/api/workflows/execute", body)
-    assert answer.status == 202, answer
-
-
-def wait_until_queued(user: Client, intent: str) -> None:
-    end = time.monotonic() + SECONDS
-    while (total := user.get("/api/tasks", {"intent": intent, "status": "queued", "limit": 1}).json()["total"]) < TASKS:
-        assert time.monotonic() < end, f"only {total} of {TASKS} became claimable"
-        time.sleep(0.1)
-
-
-def work(worker: Client, agent: str, seed: int, start: threading.Barrier, done: Counter[str]) -> list[str]:
-    """Poll with ever other limits and complete what comes, until all tasks are done; the ids in order of claiming."""
-    claimed: list[str] = []
-    end = time.monotonic() + SECONDS
-    start.wait()
-    for limit in itertools.islice(itertools.cycle(LIMITS), seed, None):
-        answer = worker.get(f"/api/agents/{agent}/commands", {"limit": limit})
-        assert answer.status == 200, answer
-        commands = answer.json()["commands"]
-        assert len(commands) <= limit
-        for command in commands:
-            claimed.append(command["task_id"])
-            report = {"success": True, "summary": "Done", "attempt": command["attempt"]}
-            answer = worker.post(f"/api/tasks/{command['task_id']}/complete", report)
-            assert answer.status == 200, answer
-            done[command["task_id"]] += 1
-        if len(done) == TASKS:
-            return claimed
-        assert time.monotonic() < end, f"only {len(done)} of {TASKS} tasks were done in time"
-        if not commands:
+    def wait_until_claimable(self) -> None:
+        waiting = {"intent": self.intent, "status": "queued", "limit": 1}
+        end = time.monotonic() + SECONDS
+        while (total := self.user.get("/api/tasks", waiting).json()["total"]) < TASKS:
+            assert time.monotonic() < end, f"only {total} of {TASKS} became claimable"
             time.sleep(0.2)
-    raise AssertionError  # the limits never end
+
+    def take_part(self, number: int) -> None:
+        """One agent's part: register, submit a share of the tasks, and then poll until all tasks are claimed."""
+        try:
+            agent = f"agent-{number}-{uuid.uuid4()}"
+            about = {"agentId": agent, "name": agent, "version": "0.2.0", "capabilities": [self.intent]}
+            registered = self.user.post("/api/agents", about)
+            assert registered.status == 201, registered
+            for task in self.tasks[number::AGENTS]:
+                self.submit(task)
+            self.claims[agent] = set()
+            self.start.wait()
+            self.poll(agent, self.user.acting_as(registered.json()["token"]), number)
+        except BaseException:
+            self.start.abort()
+            raise
+        finally:
+            self.http.close()
+
+    def submit(self, task: str) -> None:
+        body = {"taskId": task, "intent": self.intent, "repo": "https://github.com/u/r", "naturalLanguage": "Anything"}
+        answer = self.user.post("/api/workflows/execute", body)
+        assert answer.status == 202, answer
+
+    def poll(self, agent: str, worker: Client, number: int) -> None:
+        """Ask for more each time, by other steps than the others, and start nothing: claims stay claims."""
+        limit, end = 0, time.monotonic() + SECONDS
+        for step in itertools.islice(itertools.cycle(STEPS), number, None):
+            limit = min(limit + step, MOST_HELD)
+            answer = worker.get(f"/api/agents/{agent}/commands", {"limit": limit})
+            assert answer.status == 200, answer
+            commands = answer.json()["commands"]
+            assert len(commands) <= limit
+            self.claims[agent] |= {command["task_id"] for command in commands}
+            if self.all_claimed() or len(self.claims[agent]) == MOST_HELD:
+                return
+            assert time.monotonic() < end, f"only {self.total()} of {TASKS} were claimed in time"
+
+    def total(self) -> int:
+        return sum(len(claimed) for claimed in list(self.claims.values()))
+
+    def all_claimed(self) -> bool:
+        return self.total() >= TASKS
 
 
-def test_every_task_is_claimed_by_exactly_one_agent(platform: Platform) -> None:
+def test_every_task_is_claimed_by_exactly_one_agent(fresh_platform: Callable[..., Platform]) -> None:
+    platform = fresh_platform()
     user = platform.client.login()
-    intent = f"many-{uuid.uuid4()}"
-    agents = [f"agent-{number}-{uuid.uuid4()}" for number in range(AGENTS)]
-    tasks = {f"task-{uuid.uuid4()}" for _ in range(TASKS)}
+    crowd = Crowd(platform.url, user.token)
+
     with ThreadPoolExecutor(AGENTS) as pool:
-        workers = list(pool.map(lambda agent: register(user, agent, intent), agents))
-        list(pool.map(lambda task: submit(user, task, intent), tasks))
-        wait_until_queued(user, intent)
+        list(pool.map(crowd.take_part, range(AGENTS)))
 
-        start, done = threading.Barrier(AGENTS), Counter[str]()
-        futures = [
-            pool.submit(work, worker, agent, seed, start, done)
-            for seed, (worker, agent) in enumerate(zip(workers, agents, strict=True))
-        ]
-        claims = {agent: future.result() for agent, future in zip(agents, futures, strict=True)}
-
-    times_claimed = Counter(task for claimed in claims.values() for task in claimed)
-    assert times_claimed == Counter(tasks)
-    assert sum(bool(claimed) for claimed in claims.values()) > AGENTS // 2, "a few agents took everything"
-    holders = {task: agent for agent, claimed in claims.items() for task in claimed}
-    cursor, seen = None, 0
-    while seen < TASKS:
-        query = {"intent": intent, "status": "completed", "limit": 100} | ({"cursor": cursor} if cursor else {})
-        page = user.get("/api/tasks", query).json()
-        assert all(task["agentId"] == holders[task["id"]] and task["attempt"] == 1 for task in page["data"])
-        assert page["total"] == TASKS
-        seen, cursor = seen + len(page["data"]), page["nextCursor"]
-    assert cursor is None
+    assert Counter(task for claimed in crowd.claims.values() for task in claimed) == Counter(crowd.tasks)
+    holders = {task: agent for agent, claimed in crowd.claims.items() for task in claimed}
+    query: dict[str, object] = {"intent": crowd.intent, "status": "assigned", "limit": 100}
+    first = user.get("/api/tasks", query).json()
+    second = user.get("/api/tasks", query | {"cursor": first["nextCursor"]}).json()
+    assert {task["id"]: task["agentId"] for task in first["data"] + second["data"]} == holders
+    assert (first["total"], second["hasMore"]) == (TASKS, False)

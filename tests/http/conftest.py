@@ -12,6 +12,7 @@ import pytest
 
 from infra.local.gateway import Gateway
 from infra.local.pump import Pump
+from tests.conftest import Clock
 from tests.http.scene import Agent, Scene
 from tests.support.client import Client
 
@@ -105,3 +106,10 @@ class Routes:
 @pytest.fixture
 def routes(gateway: Gateway) -> Routes:
     return Routes(gateway._app.routes)
+
+
+@pytest.fixture
+def fresh_minute(clock: Clock) -> Clock:
+    """The clock at the beginning of a minute, so that no count of a minute is cut in two."""
+    clock.advance(60.5 - clock.now / 1_000 % 60)
+    return clock

@@ -1,10 +1,14 @@
 """What the tests of the HTTP contract do over and over, in the words of the contract."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+import botocore.endpoint
+import pytest
 
 from chalicelib import clock
 from infra.local.gateway import Response
@@ -142,7 +146,7 @@ def epoch(instant: str) -> float:
 _SIGNS_OF_LIFE = {"calls", "seenAt", "checkAt", "checkShard", "state"}
 
 
-def snapshot(*, ignoring: Collection[str] = ()) -> Mapping[str, Any]:
+def snapshot() -> Mapping[str, Any]:
     """Everything that is stored or queued, but for what any call may leave: counts of calls and signs of life."""
     stored = {
         table: sorted(
@@ -150,7 +154,21 @@ def snapshot(*, ignoring: Collection[str] = ()) -> Mapping[str, Any]:
             for row in moto_aws.rows(table)
         )
         for table in ("users", "agents", "tasks")
-        if table not in ignoring
     }
     logins = sorted(repr(sorted(row.items())) for row in moto_aws.rows("logins") if "owner" in row)
     return stored | {"logins": logins, "queue": sorted(moto_aws.messages("workflow"))}
+
+
+@contextmanager
+def failing(operation: str, error: Exception) -> Iterator[None]:
+    """AWS fails one operation; on the wire, so that all of our own code takes part."""
+    real: Callable[..., Any] = botocore.endpoint.Endpoint.make_request  # type: ignore[attr-defined]  # stubs lack it
+
+    def make_request(endpoint: Any, model: Any, request: Any) -> Any:
+        if model.name == operation:
+            raise error
+        return real(endpoint, model, request)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.endpoint.Endpoint.make_request", make_request)
+        yield

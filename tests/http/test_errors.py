@@ -1,10 +1,7 @@
 """Every error that the spec shows, and every way to call something that is not there or not one's own."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import botocore.endpoint
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
@@ -12,7 +9,7 @@ from infra.local.gateway import Gateway
 from infra.local.gateway import _response as as_response
 from infra.local.lambdas import Context
 from tests.http.conftest import Routes
-from tests.http.scene import Agent, Scene, ok, refused, snapshot
+from tests.http.scene import Agent, Scene, failing, ok, refused, snapshot
 from tests.support.client import Client
 
 USERS_ONLY = [
@@ -31,7 +28,20 @@ OF_A_TASK = [
     ("POST", "/api/tasks/{}/complete", {"success": True}),
     ("POST", "/api/tasks/{}/fail", {"error": "It broke"}),
 ]
-NO_IDS = ["a b", "a%20b", "..%2F..", "%00", "a%0A", "%F0%9F%92%A9", "%FF", "a%23b", "a%40b", "~", "x" * 129, "x" * 9_000]
+NO_IDS = [
+    "a b",
+    "a%20b",
+    "..%2F..",
+    "%00",
+    "a%0A",
+    "%F0%9F%92%A9",
+    "%FF",
+    "a%23b",
+    "a%40b",
+    "~",
+    "x" * 129,
+    "x" * 9_000,
+]
 
 
 # The spec's examples.
@@ -87,21 +97,6 @@ def test_executing_without_the_required_fields_names_them_as_the_spec_does(user:
     assert body["details"] == ["taskId", "intent", "repo", "naturalLanguage"]
 
 
-@contextmanager
-def failing(operation: str, error: Exception) -> Iterator[None]:
-    """AWS fails one operation; on the wire, so that all of our own code takes part."""
-    real: Callable[..., Any] = botocore.endpoint.Endpoint.make_request  # type: ignore[attr-defined]  # stubs lack it
-
-    def make_request(endpoint: Any, model: Any, request: Any) -> Any:
-        if model.name == operation:
-            raise error
-        return real(endpoint, model, request)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("botocore.endpoint.Endpoint.make_request", make_request)
-        yield
-
-
 def test_a_workflow_that_cannot_be_stored_says_so_and_is_not_accepted(scene: Scene) -> None:
     denied = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "secret"}}, "TransactWriteItems")
     before = snapshot()
@@ -145,15 +140,11 @@ def test_a_wrong_pin_is_a_401(user: Client, anonymous: Client) -> None:
     "path",
     ["/", "/api", "/api/", "/api/nothing", "/API/agents", "/api/agents/a/b/c", "//api/agents", "/api/agents/../tasks",
      "/api/tasks//progress", "/%00", "/favicon.ico", "/api/agents/agent-1/commands/1", "/%F0%9F%92%A9", "/x" * 5_000,
-     "/api/{agent_id}", "/api/agents?x=1/nothing/at/all", "/.env", "/api/auth"],
+     "/api/{agent_id}", "/api/nothing?x=/api/agents", "/.env", "/api/auth"],
 )  # fmt: skip
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
-def test_an_unknown_path_is_a_404(anonymous: Client, method: str, path: str) -> None:
-    answer = anonymous.send(method, path, {} if method != "GET" else None)
-    if path.startswith("/api/agents?"):
-        assert answer.status in (401, 405)
-    else:
-        refused(answer, 404, "Not found")
+def test_an_unknown_path_is_a_404_with_every_method(anonymous: Client, path: str) -> None:
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        refused(anonymous.send(method, path), 404, "Not found")
 
 
 def test_a_method_that_a_path_does_not_have_is_a_405_that_names_those_it_has(user: Client, routes: Routes) -> None:

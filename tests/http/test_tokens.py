@@ -176,7 +176,10 @@ def test_no_bearer_token_is_a_401_at_every_route(user: Client, routes: Routes, a
     before = snapshot()
     for method, resource in routes.guarded:
         answer = user.acting_as(None).send(
-            method, routes.path(resource), None if method == "GET" else {}, Authorization=authorization.format(user.token)
+            method,
+            routes.path(resource),
+            None if method == "GET" else {},
+            Authorization=authorization.format(user.token),
         )
         refused(answer, 401)
     refused_everywhere(user.acting_as(None), routes, "no header")

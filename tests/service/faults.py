@@ -7,12 +7,15 @@
     with faults.meanwhile("UpdateItem", another_writer):
         ...        # `another_writer()` is quicker: it runs just before the first is carried out
 
-Each takes `when`, a predicate of the request's parameters, where not every request of the operation is meant.
+    with faults.died(3), pytest.raises(faults.Died):
+        ...        # the process dies when its third request has been carried out
+
+All but the last take `when`, a predicate of the request's parameters, where not every request of the operation is meant.
 """
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -39,6 +42,9 @@ class Fault:
     """The requests that it happened to."""
 
 
+ANY = "*"
+"""Every operation."""
+
 _lock = threading.Lock()
 _faults: list[Fault] = []
 _endpoint: Any = Endpoint  # Any, for botocore's stubs do not know what is private
@@ -55,7 +61,7 @@ def refused(
     *,
     times: int = 1,
     status: int = 400,
-    reasons: list[Mapping[str, Any]] | None = None,
+    reasons: Sequence[Mapping[str, Any]] | None = None,
     when: When = _always,
 ) -> Any:
     """AWS answers with an error and changes nothing. `reasons` are a cancelled transaction's, in AWS's own JSON."""
@@ -65,12 +71,20 @@ def refused(
     }
     if reasons is not None:
         parsed["CancellationReasons"] = [{"Code": "None"} | dict(reason) for reason in reasons]
-    return _injected(Fault(operation, when, times, lambda params, send: ((_answer(status, parsed), parsed), None)))
+
+    def act(params: Params, send: Send) -> Any:
+        return (_answer(status, parsed), parsed), None
+
+    return _injected(Fault(operation, when, times, act))
 
 
 def cut_off(operation: str, *, times: int = 1, when: When = _always) -> Any:
     """The request never reaches AWS: the connection is dead."""
-    return _injected(Fault(operation, when, times, lambda params, send: (None, _timeout())))
+
+    def act(params: Params, send: Send) -> Any:
+        return None, _timeout()
+
+    return _injected(Fault(operation, when, times, act))
 
 
 def answer_lost(operation: str, *, times: int = 1, when: When = _always) -> Any:
@@ -103,6 +117,25 @@ def partly(operation: str, change: Callable[[Params], None], *, times: int = 1, 
         return success, error
 
     return _injected(Fault(operation, when, times, act))
+
+
+class Died(BaseException):
+    """The process is no more. No `except Exception` of the product outlives that."""
+
+
+def died(at: int, *, carried_out: bool = True) -> Any:
+    """The process dies at its `at`-th request to AWS: after it was carried out, or before it was sent."""
+    count = iter(range(1, 1_000_000))
+
+    def act(params: Params, send: Send) -> Any:
+        now = next(count)
+        if now != at:
+            return send()
+        if carried_out:
+            send()
+        raise Died
+
+    return _injected(Fault(ANY, _always, 1_000_000, act))
 
 
 def about(*names: str) -> When:
@@ -150,11 +183,19 @@ def _faulty_do_get_response(endpoint: Any, request: Any, operation: Any, context
 def _next(operation: str, body: Any) -> tuple[Fault | None, Params]:
     with _lock:
         for fault in _faults:
-            if fault.operation != operation or not fault.left:
+            if fault.operation not in (ANY, operation) or not fault.left:
                 continue
-            params: Params = json.loads(body)
+            params = _params(body)
             if fault.when(params):
                 fault.left -= 1
                 fault.struck.append(params)
                 return fault, params
     return None, {}
+
+
+def _params(body: Any) -> Params:
+    try:
+        params: Params = json.loads(body)
+    except (TypeError, ValueError):
+        return {}  # a service that does not speak JSON
+    return params

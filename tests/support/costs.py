@@ -1,5 +1,6 @@
 """What a call costs: its requests to AWS, and the read and write units that they consumed."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,14 +24,9 @@ class Cost:
 
     @property
     def operations(self) -> str:
-        """For people: `GetItem tasks, 8 x Query agents`."""
-        runs: list[list[Any]] = []
-        for request in self.requests:
-            if runs and runs[-1][0] == request:
-                runs[-1][1] += 1
-            else:
-                runs.append([request, 1])
-        return ", ".join(request if many == 1 else f"{many} x {request}" for request, many in runs)
+        """For people, each kind once: `UpdateItem tasks, 4 x Query agents`."""
+        kinds = Counter(self.requests)
+        return ", ".join(kind if many == 1 else f"{many} x {kind}" for kind, many in kinds.items())
 
 
 def measured(call: Callable[[], Any]) -> Cost:

@@ -9,14 +9,14 @@ from moto.sqs.models import sqs_backends
 
 from infra.local import aws
 from infra.local.lambdas import ACCOUNT, REGION
-from infra.local.moto_server import make_dynamodb_atomic
+from infra.local.moto_tuning import tune
 from tests.support.environment import STAGE
 
 
 @contextmanager
 def deployed() -> Iterator[None]:
     """moto for the duration, safe under threads, with the stack in it."""
-    make_dynamodb_atomic()
+    tune()
     with mock_aws():
         aws.deploy_template(STAGE)
         yield

@@ -56,7 +56,7 @@ def test_an_address_is_the_same_however_it_is_written(email: str) -> None:
         {"pin": "12345"},
         {"pin": "1234567"},
         {"pin": "12345a"},
-        {"pin": "１２３４５６"},
+        {"pin": "\uff11\uff12\uff13\uff14\uff15\uff16"},
         {"pin": "123456\n"},
         {"pin": 123456},
         {"email": "user"},

@@ -1,6 +1,5 @@
 """chalicelib/db.py: what is asked again, for how long, and what a refusal says. moto carries out what reaches it."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -34,11 +33,11 @@ def _tables(aws: None) -> None:
 
 
 @pytest.fixture
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses between tries, noted instead of slept."""
     slept: list[float] = []
     monkeypatch.setattr("time.sleep", slept.append)
-    yield slept
+    return slept
 
 
 def note(name: str, **values: Any) -> Note:
@@ -286,6 +285,6 @@ def test_a_missing_table_is_named() -> None:
 
 
 def test_no_request_can_outlast_api_gateways_29_seconds() -> None:
-    config = db.connection.client.meta.config
+    config: Any = db.connection.client.meta.config
     tries = config.retries["total_max_attempts"]
     assert tries * (config.connect_timeout + config.read_timeout) <= 15

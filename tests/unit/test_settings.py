@@ -51,7 +51,9 @@ def test_everything_can_be_said() -> None:
     ],
 )
 def test_pin_login_is_for_development_and_never_for_prod_whatever_is_said(
-    stage: str, said: str | None, exists: bool  # noqa: FBT001
+    stage: str,
+    said: str | None,
+    exists: bool,  # noqa: FBT001
 ) -> None:
     env = {"DEVFLOW_STAGE": stage} | ({} if said is None else {"DEVFLOW_PIN_LOGIN": said})
     assert from_environment(env).pin_login is exists

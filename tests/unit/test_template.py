@@ -10,9 +10,10 @@ FUNCTION_TIMEOUT = 30
 
 every_table = pytest.mark.parametrize("name", TABLES)
 every_queue = pytest.mark.parametrize("name", QUEUES)
+every_fed_queue = pytest.mark.parametrize("name", ["EventsQueue", "WorkflowQueue"])
 
 
-def test_there_are_four_tables_and_a_queue_with_its_dead_letter_queue() -> None:
+def test_there_are_four_tables_and_two_queues_with_their_dead_letter_queues() -> None:
     assert sorted(template.named(table["Properties"]["TableName"], "dev") for table in TABLES.values()) == [
         "devflow-dev-agents",
         "devflow-dev-logins",
@@ -20,6 +21,8 @@ def test_there_are_four_tables_and_a_queue_with_its_dead_letter_queue() -> None:
         "devflow-dev-users",
     ]
     assert sorted(template.named(queue["Properties"]["QueueName"], "dev") for queue in QUEUES.values()) == [
+        "devflow-dev-events",
+        "devflow-dev-events-dead",
         "devflow-dev-workflow",
         "devflow-dev-workflow-dead",
     ]
@@ -70,15 +73,18 @@ def test_a_queue_is_encrypted(name: str) -> None:
     assert QUEUES[name]["Properties"]["SqsManagedSseEnabled"] is True
 
 
-def test_a_message_stays_invisible_for_six_times_as_long_as_the_function_may_take() -> None:
-    assert QUEUES["WorkflowQueue"]["Properties"]["VisibilityTimeout"] >= 6 * FUNCTION_TIMEOUT
+@every_fed_queue
+def test_a_message_stays_invisible_for_six_times_as_long_as_the_function_may_take(name: str) -> None:
+    assert QUEUES[name]["Properties"]["VisibilityTimeout"] >= 6 * FUNCTION_TIMEOUT
 
 
-def test_a_message_that_failed_five_times_is_kept_for_a_fortnight() -> None:
-    redrive = QUEUES["WorkflowQueue"]["Properties"]["RedrivePolicy"]
+@every_fed_queue
+def test_a_message_that_failed_five_times_is_kept_for_a_fortnight(name: str) -> None:
+    redrive = QUEUES[name]["Properties"]["RedrivePolicy"]
+    dead_letter = name.replace("Queue", "DeadLetterQueue")
     assert redrive["maxReceiveCount"] == 5
-    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["WorkflowDeadLetterQueue", "Arn"]}
-    assert QUEUES["WorkflowDeadLetterQueue"]["Properties"]["MessageRetentionPeriod"] == 14 * 24 * 3600
+    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": [dead_letter, "Arn"]}
+    assert QUEUES[dead_letter]["Properties"]["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
 def test_no_name_is_the_same_on_two_stages() -> None:

@@ -179,7 +179,9 @@ def test_a_token_for_another_stage_or_purpose_or_with_a_claim_missing_is_refused
         tokens.verify(forged(**wrong), NOW)
 
 
-@pytest.mark.parametrize("token", [None, "", ".", "..", "a.b.c", "garbage", "é.é.é", "x" * 5_000, forged() + "A" * 4_096])
+@pytest.mark.parametrize(
+    "token", [None, "", ".", "..", "a.b.c", "garbage", "é.é.é", "x" * 5_000, forged() + "A" * 4_096]
+)
 def test_garbage_is_refused(token: str | None) -> None:
     with pytest.raises(Unauthenticated):
         tokens.verify(token, NOW)

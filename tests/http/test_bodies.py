@@ -1,0 +1,310 @@
+"""What each field of each body may be, and what becomes of text that is strange or long."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.http.scene import Agent, Scene, ok, refused, snapshot
+from tests.support.client import Client
+
+KB = 1_024
+BAD_IDS = ["a b", "a/b", "ü", "a\n", "x" * 129, "a#b", "a@b", " a", 5, ["a"], {"a": "b"}, True]
+GOOD_IDS = ["0", "-", "..", ":", "a.b", "status", "x" * 128, "A-z_0.9:"]
+
+WORK = {"intent": "fix-bug", "repo": "r", "naturalLanguage": "n"}
+WRONG_WORK: list[tuple[str, Any]] = [
+    *[("intent", value) for value in (5, [], {}, True, "a b", "x" * 65, "a#b")],
+    *[("repo", value) for value in (5, [], {}, "x" * 1_000)],
+    *[("branch", value) for value in (5, [], {}, "x" * 300)],
+    *[("naturalLanguage", value) for value in (5, [], {}, True)],
+    *[("context", value) for value in (5, "text", [], True)],
+    *[("agentId", value) for value in ("a b", "x" * 129, 5)],
+    *[("priority", value) for value in (101, -101, 1.5, "high", [], 10**30)],
+    *[("timeoutSeconds", value) for value in (59, 24 * 3_600 + 1, -1, "long", [], 10**30)],
+    *[("maxAttempts", value) for value in (0, 11, "many", [])],
+]
+WRONG_AGENTS: list[tuple[str, Any]] = [
+    *[("agentId", value) for value in BAD_IDS],
+    *[("name", value) for value in (5, [], {}, "x" * 5_000)],
+    *[("version", value) for value in (5, [], {}, "x" * 5_000)],
+    *[("platform", value) for value in (5, [], "x" * 5_000)],
+    *[("capabilities", value) for value in ("fix-bug", 5, {}, [5], [None], [["a"]], ["a b"], [""], ["a"] * 1_000)],
+    *[("concurrency", value) for value in (0, 21, -1, 1.5, "many", [], 10**30)],
+]
+WRONG_BEATS: list[tuple[str, Any]] = [
+    *[(name, value) for name in ("uptime", "taskCount", "memoryUsage", "cpuUsage") for value in (-1, "x", [], {})],
+    *[("status", value) for value in (5, [], {}, "x" * 5_000)],
+    *[("version", value) for value in (5, [], "")],
+    *[("capabilities", value) for value in ("fix-bug", [5], ["a b"])],
+    *[("concurrency", value) for value in (0, 21, "x")],
+]
+
+
+def test_a_required_field_may_be_neither_absent_nor_null_nor_blank(scene: Scene, agent: Agent) -> None:
+    before = snapshot()
+    register = {"agentId": "a", "name": "n", "version": "1"}
+    report = "/api/tasks/task-1/"
+    for path, body in (
+        ("/api/agents", register),
+        ("/api/workflows/execute", {"taskId": "t"} | WORK),
+        ("/api/tasks", WORK),
+        (report + "progress", {"progress": 0.5}),
+        (report + "complete", {"success": True}),
+        (report + "fail", {"error": "e"}),
+        ("/api/auth/pin/login", {"email": "user@example.com", "pin": "123456"}),
+    ):
+        for name, value in body.items():
+            rest = {other: given for other, given in body.items() if other != name}
+            blanks = [{name: ""}, {name: "  "}] if isinstance(value, str) else []
+            for absent in ({}, {name: None}, *blanks):
+                answer = scene.user.post(path, rest | absent)
+                assert refused(answer, 400, "Missing required fields")["details"] == [name], (path, absent)
+    assert snapshot() == before
+
+
+def names_the_field(body: dict[str, Any], field: str) -> bool:
+    return any(detail.startswith((f"{field}:", f"{field}.")) for detail in body.get("details", []))
+
+
+def test_a_field_of_a_submission_that_cannot_be_meant_is_named(scene: Scene) -> None:
+    before = snapshot()
+    for field, value in WRONG_WORK:
+        for path, body in (("/api/workflows/execute", {"taskId": "t"} | WORK), ("/api/tasks", WORK)):
+            answered = refused(scene.user.post(path, body | {field: value}), 400)
+            assert names_the_field(answered, field), (path, field, value, answered)
+    for value in BAD_IDS:
+        answered = refused(scene.user.post("/api/workflows/execute", WORK | {"taskId": value}), 400)
+        assert names_the_field(answered, "taskId"), (value, answered)
+    assert snapshot() == before
+
+
+def test_a_field_of_a_registration_that_cannot_be_meant_is_named(scene: Scene) -> None:
+    before = snapshot()
+    for field, value in WRONG_AGENTS:
+        body = {"agentId": "a", "name": "n", "version": "1", field: value}
+        answered = refused(scene.user.post("/api/agents", body), 400)
+        assert names_the_field(answered, field), (field, value, answered)
+    assert snapshot() == before
+
+
+def test_a_field_of_a_heartbeat_that_cannot_be_meant_is_named(scene: Scene, agent: Agent) -> None:
+    before = snapshot()
+    for field, value in WRONG_BEATS:
+        answered = refused(scene.user.post(f"/api/agents/{agent.id}/heartbeat", {field: value}), 400)
+        assert names_the_field(answered, field), (field, value, answered)
+    assert snapshot() == before
+
+
+def test_a_field_of_a_report_that_cannot_be_meant_is_a_400(scene: Scene, agent: Agent) -> None:
+    task = scene.running(agent)
+    before = snapshot()
+    for attempt in (0, -1, 1.5, "first", [], 10**30):
+        for answer in (
+            agent.progress(task, attempt=attempt),
+            agent.complete(task, attempt=attempt),
+            agent.fail(task, attempt=attempt),
+        ):
+            assert names_the_field(refused(answer, 400), "attempt"), attempt
+    for value in (5, [], {}):
+        for name in ("step", "details"):
+            assert names_the_field(refused(agent.progress(task, **{name: value}), 400), name), value
+        for name in ("summary", "output", "prUrl"):
+            assert names_the_field(refused(agent.complete(task, **{name: value}), 400), name), value
+        for name in ("details", "logs"):
+            assert names_the_field(refused(agent.fail(task, **{name: value}), 400), name), value
+        refused(agent.client.post(f"/api/tasks/{task}/fail", {"error": value}), 400)
+        refused(agent.progress(task, status=value), 400)
+    for wrong in ("perhaps", [], {}, 2):
+        refused(agent.client.post(f"/api/tasks/{task}/complete", {"success": wrong}), 400)
+    for wrong in ("half", True, [], {}, "0.5"):
+        refused(agent.client.post(f"/api/tasks/{task}/progress", {"progress": wrong}), 400)
+    for wrong in ("text", 5):
+        refused(agent.complete(task, resultFiles=wrong), 400)
+    assert snapshot() == before
+
+
+@pytest.mark.parametrize("progress", [0, 1, 0.0, 1.0, 0.5, 5e-324, 0.12345678901234567])
+def test_progress_from_0_to_1_is_progress(scene: Scene, agent: Agent, progress: float) -> None:
+    task = scene.claimed(agent)
+    ok(agent.progress(task, progress))
+    assert scene.task(task)["progress"] == pytest.approx(progress, abs=1e-4)
+
+
+HUGE = ["1e999", "-1e999", "1" + "0" * 5_000, "1" + "0" * 5_000 + ".5", "1e-999", "0." + "1" * 5_000]
+
+
+@pytest.mark.parametrize("number", HUGE, ids=lambda number: number[:8])
+def test_a_number_beyond_all_measure_is_refused_or_taken_but_breaks_nothing(
+    scene: Scene, agent: Agent, number: str
+) -> None:
+    """Taken means: everything that shows it afterwards still works."""
+    task = scene.running(agent)
+    for path, text in (
+        (f"/api/tasks/{task}/progress", '{"progress": %s}'),
+        (f"/api/tasks/{task}/progress", '{"progress": 0.5, "attempt": %s}'),
+        (f"/api/agents/{agent.id}/heartbeat", '{"uptime": %s, "cpuUsage": %s}'),
+        ("/api/tasks", '{"intent": "fix-bug", "repo": "r", "naturalLanguage": "n", "priority": %s}'),
+        ("/api/tasks", '{"intent": "fix-bug", "repo": "r", "naturalLanguage": "n", "context": {"n": [%s]}}'),
+        ("/api/workflows/execute",
+         '{"taskId": "t", "intent": "fix-bug", "repo": "r", "naturalLanguage": "n", "context": {"n": %s}}'),
+        (f"/api/tasks/{task}/complete", '{"success": true, "resultFiles": {"n": %s}}'),
+    ):  # fmt: skip
+        answer = agent.by_its_user(scene.user).client.post(path, text.replace("%s", number).encode())
+        assert answer.status in (200, 202, 400), (path, number, answer)
+        if answer.status == 400:
+            refused(answer, 400)
+    scene.pump.drain()
+    assert b"Infinity" not in agent.poll().body
+    assert b"NaN" not in agent.poll().body
+    ok(scene.user.get("/api/tasks"))
+    scene.task(task)
+    scene.shown(agent.id)
+
+
+@pytest.mark.parametrize("name", GOOD_IDS)
+def test_every_good_id_lives_a_whole_life(scene: Scene, name: str) -> None:
+    agent = scene.agent(name)
+    scene.queued(name, agentId=name)
+    assert agent.claims() == [name]
+    for step in ("one", "one", "two"):
+        ok(agent.progress(name, 0.5, step=step))
+    assert ok(agent.beat())["cancel"] == []
+    assert scene.shown(name)["id"] == name
+    ok(agent.complete(name))
+    assert agent.claims() == []
+    assert [task["id"] for task in ok(scene.user.get("/api/tasks", {"agentId": name}))["data"]] == [name]
+    assert scene.events(name) == ["created", "queued", "assigned", "started", "step", "completed"]
+
+
+STRANGE = "NUL \0, quote \", backslash \\, newline \n\r\n, tab \t, bell \a, <script>, é, 漢字, 🔑, \u202e, \uffff, {}, %s, $a, #a :a"
+
+
+def test_strange_text_comes_back_as_it_was_sent(scene: Scene, agent: Agent) -> None:
+    context = {STRANGE: [STRANGE, {"": None}], "": "", "a.b": {"$ref": "#"}, "1": 1.5, "deep": [[[[[[]]]]]]}
+    scene.queued("task-1", repo=STRANGE, branch=STRANGE, naturalLanguage=STRANGE, context=context)
+    (command,) = agent.commands()
+    assert [command[name] for name in ("repo", "branch", "description")] == [STRANGE] * 3
+    assert command["context"] == context
+    ok(agent.progress("task-1", 0.5, step=STRANGE, details=STRANGE))
+    shown = scene.task()
+    assert [shown[name] for name in ("repo", "branch", "description", "currentStep", "details")] == [STRANGE] * 5
+    assert shown["context"] == context
+    ok(agent.complete("task-1", summary=STRANGE, output=STRANGE, prUrl=STRANGE, resultFiles={STRANGE: STRANGE}))
+    shown = scene.task()
+    assert [shown[name] for name in ("summary", "output", "prUrl")] == [STRANGE] * 3
+    assert shown["resultFiles"] == {STRANGE: STRANGE}
+
+
+def test_empty_text_is_fine_where_text_is_optional(scene: Scene, agent: Agent) -> None:
+    for task in ("task-1", "task-2"):
+        scene.claimed(agent, task, branch="", context={})
+        ok(agent.progress(task, 0, step="", details=""))
+    ok(agent.complete("task-1", summary="", output="", prUrl="", resultFiles={}))
+    ok(agent.fail("task-2", details="", logs=""))
+    ok(agent.beat(status=""))
+    assert (scene.state("task-1"), scene.state("task-2")) == ("completed", "failed")
+
+
+@pytest.mark.parametrize("letter", ["x", "🔑"])
+def test_a_submission_may_fill_its_256_kb(scene: Scene, agent: Agent, letter: str) -> None:
+    text = letter * (125 * KB // len(letter.encode()))
+    work = WORK | {"taskId": "task-1", "naturalLanguage": text, "context": {"a": text}}
+    body = json.dumps(work, ensure_ascii=False).encode()
+    ok(scene.user.post("/api/workflows/execute", body), 202)
+    scene.pump.drain()
+    (command,) = agent.commands()
+    assert (command["description"], command["context"]) == (text, {"a": text})
+    assert len(ok(scene.user.get("/api/tasks"))["data"][0]["description"]) <= 1_000
+
+
+def cut(kept: str, sent: str) -> bool:
+    """Whether a text was cut, begins as it was sent, and says that something is missing."""
+    return len(kept) < len(sent) and kept[:100] == sent[:100] and not sent.startswith(kept)
+
+
+@pytest.mark.parametrize("letter", ["x", "🔑"])
+def test_a_huge_completion_is_taken_and_cut_with_a_marker(scene: Scene, agent: Agent, letter: str) -> None:
+    task = scene.running(agent)
+    long = letter * (240 * KB // len(letter.encode()))
+    files = {"commit": "abc123", "files": [f"src/{letter}/{number}" for number in range(12_000)]}
+    report = {"success": True, "summary": long, "output": long, "prUrl": long, "resultFiles": files}
+    body = json.dumps(report, ensure_ascii=False).encode()
+    assert 880 * KB < len(body) <= 1_024 * KB
+    ok(agent.client.post(f"/api/tasks/{task}/complete", body))
+    ok(agent.client.post(f"/api/tasks/{task}/complete", body))
+    shown = scene.task(task)
+    for name in ("summary", "output", "prUrl"):
+        assert cut(shown[name], long), name
+    assert shown["resultFiles"]["commit"] == "abc123"
+    assert 0 < len(shown["resultFiles"]["files"]) < 12_000
+    assert files["files"][: len(shown["resultFiles"]["files"])] == shown["resultFiles"]["files"]
+    assert shown["resultFiles"]["truncated"] is True
+
+
+@pytest.mark.parametrize("files", [["x" * 500_000], {"a": "x" * 500_000}, {"files": {"x" * 500_000: 1}}, [[["x"] * 90_000]]])
+def test_result_files_of_any_form_may_be_huge(scene: Scene, agent: Agent, files: Any) -> None:
+    task = scene.running(agent)
+    ok(agent.complete(task, resultFiles=files))
+    assert len(json.dumps(scene.task(task)["resultFiles"])) < 100_000
+
+
+def test_a_huge_failure_is_taken_and_cut_with_a_marker(scene: Scene, agent: Agent) -> None:
+    task = scene.running(agent)
+    long = "x" * 300 * KB
+    ok(agent.fail(task, error=long, details=long, logs=long))
+    shown = scene.task(task)
+    assert cut(shown["error"], long)
+    assert cut(shown["details"], long)
+    (listed,) = ok(scene.user.get("/api/tasks"))["data"]
+    assert len(json.dumps(listed)) < 4 * KB
+
+
+def test_a_log_of_a_megabyte_is_no_reason_not_to_take_a_failure(scene: Scene, agent: Agent) -> None:
+    task = scene.running(agent)
+    ok(agent.fail(task, logs="🔑" * (1_000 * KB // 4 // 3)))  # JSON has twelve bytes for each four
+    assert (scene.state(task), scene.task(task)["error"]) == ("failed", "It broke")
+
+
+def test_a_report_too_large_leaves_the_task_to_a_smaller_one(scene: Scene, agent: Agent) -> None:
+    task = scene.running(agent)
+    before = snapshot()
+    refused(agent.complete(task, output="x" * 1_024 * KB), 413, "Request too large")
+    assert snapshot() == before
+    ok(agent.complete(task, output="shorter"))
+
+
+def test_a_long_step_is_cut_with_a_marker_and_still_is_the_same_step(scene: Scene, agent: Agent) -> None:
+    task = scene.claimed(agent)
+    long = "é" * 15_000
+    for _ in range(2):
+        ok(agent.progress(task, 0.5, step=long, details=long))
+    shown = scene.task(task)
+    for name in ("currentStep", "details"):
+        assert len(shown[name]) < 5_000
+        assert long[:50] in shown[name]
+        assert shown[name].strip("é"), "nothing says that it was cut"
+    ok(agent.progress(task, 0.6, step=long[:-1] + "x", details=long))
+    assert scene.events(task).count("step") <= 1
+
+
+def test_unknown_fields_are_ignored_and_a_user_id_is_never_believed(scene: Scene, other: Scene) -> None:
+    theirs = scene.user.acting_as(other.user.token)
+    owner = other.shown(other.agent("x").id)["userId"]
+    body = {"agentId": "agent-1", "name": "n", "version": "1", "userId": owner, "owner": owner, "future": {"a": 1}}
+    registered = ok(scene.user.post("/api/agents", body), 201)
+    assert registered["agent"]["userId"] != owner
+    scene.submit(userId=owner, owner=owner, status="completed", createdAt=0, future=[1])
+    assert scene.state() == "pending"
+    assert scene.task()["userId"] == registered["agent"]["userId"]
+    refused(theirs.get("/api/tasks/task-1"), 404)
+
+
+def test_an_idempotency_key_is_1_to_255_characters(user: Client) -> None:
+    before = snapshot()
+    for key in ("", "x" * 256, "x" * 10_000):
+        refused(user.post("/api/tasks", WORK, Idempotency_Key=key), 400)
+        refused(user.post("/api/agents", {"agentId": "a", "name": "n", "version": "1"}, Idempotency_Key=key), 400)
+    assert snapshot() == before
+    for key in ("x", "x" * 255, "schlüssel 漢字 #1 / ~"):
+        ok(user.post("/api/tasks", WORK, Idempotency_Key=key), 202)

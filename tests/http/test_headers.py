@@ -1,0 +1,260 @@
+"""What is in the headers of every answer, and what the log says of every request."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from botocore.exceptions import ClientError
+
+from infra.local.gateway import Response
+from tests.conftest import Clock
+from tests.http.conftest import Log, Routes
+from tests.http.scene import Agent, Scene, epoch, failing, ok, refused
+from tests.support.client import Client
+
+RATE = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+DENIED = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "x")
+
+
+def of_every_kind(scene: Scene, agent: Agent) -> Iterator[tuple[int, Response]]:
+    """An answer of each status that there is, with that status."""
+    user, nobody = scene.user, scene.user.acting_as(None)
+    yield 200, user.get("/api/agents")
+    yield 200, agent.poll()
+    yield 201, user.post("/api/agents", {"agentId": "a", "name": "n", "version": "1"})
+    yield 202, user.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"})
+    yield 400, user.post("/api/agents", {})
+    yield 401, nobody.get("/api/tasks")
+    yield 403, agent.client.get("/api/tasks")
+    yield 404, user.get("/api/tasks/nothing")
+    yield 404, nobody.get("/api/nothing")
+    yield 405, user.delete("/api/workflows/execute")
+    yield 409, user.post("/api/agents", {"agentId": "a", "name": "n", "version": "1"})
+    yield 413, user.post("/api/agents", b"x" * 300_000)
+    yield 415, user.post("/api/agents", b"{}", Content_Type="text/plain")
+    with failing("TransactWriteItems", DENIED):
+        yield 500, user.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"})
+    for _ in range(10):
+        agent.beat()
+    yield 429, agent.beat()
+
+
+def test_security_headers_are_on_everything_and_nothing_under_api_is_kept(scene: Scene, agent: Agent) -> None:
+    seen = set()
+    for status, answer in [*of_every_kind(scene, agent), (200, scene.user.get("/health")), (404, scene.user.get("/"))]:
+        assert answer.status == status, answer
+        seen.add(status)
+        assert answer.header("X-Content-Type-Options") == "nosniff"
+        assert answer.header("X-Frame-Options") == "DENY"
+        assert answer.header("Referrer-Policy")
+        assert "max-age=" in (answer.header("Strict-Transport-Security") or "")
+        assert "frame-ancestors 'none'" in (answer.header("Content-Security-Policy") or "")
+        assert answer.header("Content-Type") == "application/json"
+        assert answer.header("X-Request-Id")
+    assert len(seen) == 13
+    for _, answer in of_every_kind(scene, scene.agent("another")):
+        assert answer.header("Cache-Control") == "no-store"
+
+
+def test_no_answer_has_a_header_twice_or_one_that_is_no_text(scene: Scene, agent: Agent) -> None:
+    for _, answer in of_every_kind(scene, agent):
+        names = [name.lower() for name, _ in answer.headers]
+        assert len(names) == len(set(names)), answer
+        assert all("\n" not in value and value.isascii() for _, value in answer.headers)
+
+
+# Request ids.
+
+
+@pytest.mark.parametrize("sane", ["0d0e7f5e-6a0d-4b52-a1c9-7c4c2d4d8a15", "f" * 32, "1-67891233-abcdef012345678912345678"])
+def test_a_sane_request_id_is_taken_over_into_answer_and_log(scene: Scene, log: Log, sane: str) -> None:
+    for answer in (
+        scene.user.get("/api/agents", x_request_id=sane),
+        scene.user.get("/api/nothing", X_REQUEST_ID=sane),
+        scene.user.acting_as(None).post("/api/agents", {}, X_Request_Id=sane),
+    ):
+        assert answer.header("X-Request-Id") == sane
+    assert [line["requestId"] for line in log.requests] == [sane] * 3
+
+
+@pytest.mark.parametrize("odd", ["", " ", "x" * 500, "a b c d e f g", "évidemment", "<script>alert(1)</script>", "a\nb: c\nd"])
+def test_another_request_id_is_replaced(scene: Scene, log: Log, odd: str) -> None:
+    made = {scene.user.get("/health", X_Request_Id=odd).header("X-Request-Id") or "" for _ in range(3)}
+    assert len(made) == 3
+    assert all(re.fullmatch(r"[A-Za-z0-9-]{16,64}", each) for each in made)
+    assert {line["requestId"] for line in log.requests} == made
+    assert len(odd) < 2 or odd not in log.text
+
+
+def test_every_line_of_a_request_carries_its_id(scene: Scene, log: Log) -> None:
+    with failing("TransactWriteItems", DENIED):
+        answer = scene.user.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"})
+    assert answer.status == 500
+    assert len(log.lines) > 1, "a failure of ours leaves more than the one line"
+    assert {line["requestId"] for line in log.lines} == {answer.header("X-Request-Id")}
+
+
+# The log.
+
+
+def test_a_request_leaves_one_line_that_says_who_did_what_how_and_how_fast(
+    scene: Scene, agent: Agent, log: Log
+) -> None:
+    owner = scene.shown(agent.id)["userId"]
+    agent.poll(limit=5)
+    scene.user.get("/api/tasks/secret-task")
+    scene.user.acting_as("garbage").post("/api/agents", {})
+    scene.user.get("/no/such/path")
+    scene.user.delete("/api/agents")
+    told = [(line["method"], line["route"], line["status"], line.get("who") or "") for line in log.requests]
+    assert told == [
+        ("GET", "/api/agents/{agent_id}", 200, owner),
+        ("GET", "/api/agents/{agent_id}/commands", 200, agent.id),
+        ("GET", "/api/tasks/{task_id}", 404, owner),
+        ("POST", "/api/agents", 401, ""),
+        ("GET", "unknown", 404, ""),
+        ("DELETE", "/api/agents", 405, ""),
+    ]
+    for line in log.requests:
+        assert type(line["ms"]) in (int, float)
+        assert 0 <= line["ms"] < 60_000
+        assert line["level"] == "INFO"
+        assert line["timestamp"]
+        assert line["requestId"]
+
+
+def test_no_secret_is_ever_logged(scene: Scene, anonymous: Client, log: Log, clock: Clock) -> None:
+    """Whatever fails: tokens, PINs and bodies stay out of the log, also out of its stack traces."""
+    secret = "s3cr3t-4a7d1ed4"
+    work = {"intent": "fix-bug", "repo": secret, "branch": secret, "naturalLanguage": secret, "context": {secret: secret}}
+    agent = scene.agent("agent-1", name=secret, version=secret, platform=secret)
+    scene.running(agent, "task-1", **work)
+    login = {"email": f"{secret}@example.com", "pin": "271828"}
+    calls = [
+        lambda: anonymous.post("/api/auth/pin/login", login),
+        lambda: anonymous.post("/api/auth/pin/login", login | {"pin": secret}),
+        lambda: scene.user.post("/api/workflows/execute", work | {"taskId": "task-2"}),
+        lambda: scene.user.post("/api/tasks", work, Idempotency_Key=secret),
+        lambda: scene.user.post("/api/tasks", work | {"priority": secret}),
+        lambda: scene.user.post("/api/tasks", f'{{"{secret}": '.encode()),
+        lambda: scene.user.post("/api/agents", {"agentId": "agent-2", "name": secret, "version": "1"}),
+        lambda: agent.beat(status=secret, version=secret),
+        lambda: agent.progress("task-1", 0.5, step=secret, details=secret),
+        lambda: agent.fail("task-1", secret, details=secret, logs=secret),
+        lambda: agent.fail("task-1", secret, details=secret, logs=secret),
+        lambda: agent.complete("task-1", summary=secret, output=secret, resultFiles={secret: secret}),
+        lambda: scene.user.get("/api/tasks/task-1", {secret: secret}),
+        lambda: scene.user.acting_as(f"{secret}.{secret}.{secret}").get("/api/tasks"),
+    ]
+    for operation, error in (("TransactWriteItems", DENIED), ("UpdateItem", RuntimeError("a bug")), ("SendMessage", DENIED)):
+        with failing(operation, error):
+            for call in calls:
+                call()
+        clock.advance(60)
+    scene.pump.drain()
+    scene.pump.sweep()
+    assert len(log.requests) > 40
+    assert '"status":500' in log.text
+    assert secret not in log.text
+    assert "271828" not in log.text
+    for token in (scene.user.token, agent.client.token):
+        for part in (token or "").split(".")[1:]:
+            assert part not in log.text
+
+
+def test_a_line_is_one_line_of_json_whatever_is_in_the_request(scene: Scene, log: Log) -> None:
+    for path in ("/api/tasks/%0A%0D%22%5C", "/a\nb", '/"}{', "/\u2028", "/%00", "/api/agents/" + "x" * 5_000):
+        scene.user.get(path)
+    assert len(log.lines) == len(log.requests) == 6
+    assert len(log.text) < 6_000, "what a stranger sends does not fill the log"
+
+
+# The headers of the rate limits; the limits themselves are in test_limits.py.
+
+
+def quota(answer: Response) -> tuple[int, int, int]:
+    limit, remaining, reset = (int(answer.header(name) or -1) for name in RATE)
+    return limit, remaining, reset
+
+
+def test_every_metered_answer_says_what_is_left(scene: Scene, fresh_minute: Clock) -> None:
+    agent = scene.agent()
+    scene.queued("task-1")
+    scene.queued("task-2")
+    body = {"agentId": "agent-1", "name": "n", "version": "1"}
+    work = {"intent": "fix-bug", "repo": "r", "naturalLanguage": "n"}
+    for limit, calls in {
+        (100, "the user's agents API"): [
+            lambda: scene.user.get("/api/agents"),
+            lambda: scene.user.get("/api/agents/agent-1"),
+            lambda: scene.user.get("/api/agents/agent-9"),
+            lambda: scene.user.post("/api/agents", body),
+            lambda: scene.user.post("/api/agents", {}),
+            lambda: scene.user.get("/api/agents?limit=0"),
+        ],
+        (100, "commands"): [agent.poll, agent.poll, lambda: agent.poll(limit=2)],
+        (10, "heartbeat"): [agent.beat, agent.beat, agent.beat],
+        (1_000, "the agent's tasks API"): [
+            lambda: agent.progress("task-1", 0.1, step="one"),
+            lambda: agent.progress("task-1", 0.2, step="one"),
+            lambda: agent.progress("task-1", 0.3, step="two"),
+            lambda: agent.client.get("/api/tasks/task-1"),
+            lambda: agent.complete("task-1"),
+            lambda: agent.complete("task-2"),
+        ],
+        (1_000, "the user's tasks API"): [
+            lambda: scene.user.get("/api/tasks"),
+            lambda: scene.user.get("/api/tasks/task-1"),
+            lambda: scene.user.get("/api/tasks/task-9"),
+            lambda: scene.user.post("/api/tasks", work),
+            lambda: scene.user.post("/api/tasks", {}),
+            lambda: scene.user.get("/api/tasks/task-1/events"),
+        ],
+    }.items():
+        quotas = [quota(call()) for call in calls]
+        first = quotas[0]
+        assert first[0] == limit[0], limit
+        assert first[1] < limit[0]
+        assert [each[1] for each in quotas] == [first[1] - used for used in range(len(calls))], limit
+        assert {each[2] for each in quotas} == {(fresh_minute.now // 60_000 + 1) * 60}, limit
+
+
+def test_a_login_says_what_is_left(user: Client, anonymous: Client, fresh_minute: Clock) -> None:
+    login = {"email": "user@example.com", "pin": "123456"}
+    assert [quota(anonymous.post("/api/auth/pin/login", login))[:2] for _ in range(2)] == [(10, 9), (10, 8)]
+    assert quota(anonymous.post("/api/auth/pin/login", login | {"pin": "000000"}))[:2] == (10, 7)
+
+
+def test_what_is_not_metered_says_nothing_of_it(scene: Scene, agent: Agent) -> None:
+    agent.beat()
+    for answer in (
+        scene.user.get("/health"),
+        scene.user.get("/nothing"),
+        scene.user.delete("/api/agents"),
+        scene.user.acting_as(None).get("/api/agents"),
+        scene.user.acting_as("garbage").get("/api/tasks"),
+    ):
+        assert [answer.header(name) for name in RATE] == [None] * 3, answer
+
+
+def test_health_needs_no_token_and_says_when_it_is_not_well(anonymous: Client) -> None:
+    assert ok(anonymous.get("/health"))["status"] == "ok"
+    with failing("GetItem", DENIED):
+        refused(anonymous.get("/health"), 503)
+
+
+def test_times_are_utc_to_the_second_with_a_z(scene: Scene, clock: Clock) -> None:
+    agent = scene.agent()
+    task = scene.running(agent)
+    ok(agent.complete(task))
+    shown = scene.task(task)
+    for instant in (shown["createdAt"], shown["startedAt"], shown["completedAt"], shown["updatedAt"]):
+        assert abs(epoch(instant) - clock.now / 1_000) < 30
+    for name in ("lastHeartbeat", "createdAt", "updatedAt"):
+        assert abs(epoch(scene.shown(agent.id)[name]) - clock.now / 1_000) < 30
+
+
+def test_the_public_routes_are_the_ones_known_to_be(routes: Routes, anonymous: Client) -> None:
+    """A route that forgets its guard is found here."""
+    for method, resource in routes.guarded:
+        assert anonymous.send(method, routes.path(resource), routes.body(method, resource)).status == 401, resource

@@ -1,0 +1,220 @@
+"""How often one may call: who is counted with whom, what the refusal says, and that the counts stay small."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from infra.local.gateway import Gateway, Response
+from tests.conftest import Clock
+from tests.http.scene import Agent, Scene, failing, ok, refused, snapshot
+from tests.support import moto_aws
+from tests.support.client import Client
+
+LOGIN = "/api/auth/pin/login"
+
+
+def refused_for_the_minute(call: Callable[[], Response], limit: int, clock: Clock) -> None:
+    """Assert that the call is over a limit, that the answer says until when, and that this is true."""
+    before = snapshot()
+    answer = call()
+    refused(answer, 429, "Too many requests")
+    reset = int(answer.header("X-RateLimit-Reset") or 0)
+    wait = int(answer.header("Retry-After") or 0)
+    assert answer.header("X-RateLimit-Limit") == str(limit)
+    assert answer.header("X-RateLimit-Remaining") == "0"
+    assert reset == (clock.now // 60_000 + 1) * 60
+    assert 1 <= wait <= 60
+    assert -2 <= wait - (reset - clock.now / 1_000) <= 2
+    assert snapshot() == before
+    clock.advance(wait)
+    assert call().status != 429
+
+
+def test_the_101st_call_of_a_user_to_the_agents_api_in_a_minute_is_refused(
+    scene: Scene, other: Scene, fresh_minute: Clock
+) -> None:
+    agent = scene.agent()
+    for _ in range(33):
+        refused(scene.user.get("/api/agents/nobody"), 404)
+        refused(scene.user.post("/api/agents", {}), 400)
+        refused(scene.user.get("/api/agents?limit=0"), 400)
+    assert other.shown(other.agent().id), "another user is not concerned"
+    assert agent.poll().status == 200, "nor are the agents"
+    assert scene.user.get("/api/tasks").status == 200, "nor is the tasks API"
+    refused_for_the_minute(lambda: scene.user.get("/api/agents"), 100, fresh_minute)
+
+
+def test_a_user_who_acts_for_an_agent_is_counted_as_the_user(scene: Scene, agent: Agent, fresh_minute: Clock) -> None:
+    by_user = agent.by_its_user(scene.user)
+    for _ in range(3):
+        ok(by_user.poll())
+    assert ok(by_user.beat())
+    assert scene.user.get("/api/agents/agent-1").header("X-RateLimit-Remaining") == "95"
+    assert agent.beat().header("X-RateLimit-Remaining") == "9"
+
+
+def test_the_101st_poll_of_an_agent_in_a_minute_is_refused(scene: Scene, fresh_minute: Clock) -> None:
+    agent, another = scene.agent(), scene.agent("another")
+    for _ in range(100):
+        ok(agent.poll(limit=1))
+    ok(another.poll())
+    ok(agent.beat())
+    refused_for_the_minute(agent.poll, 100, fresh_minute)
+
+
+def test_the_11th_heartbeat_of_an_agent_in_a_minute_is_refused(scene: Scene, fresh_minute: Clock) -> None:
+    agent, another = scene.agent(), scene.agent("another")
+    for _ in range(10):
+        ok(agent.beat())
+    ok(another.beat())
+    ok(agent.poll())
+    refused_for_the_minute(agent.beat, 10, fresh_minute)
+
+
+def test_a_heartbeat_that_is_refused_says_nothing(scene: Scene, fresh_minute: Clock) -> None:
+    agent = scene.agent()
+    for _ in range(10):
+        ok(agent.beat(status="ready"))
+    refused(agent.beat(status="draining", version="2"), 429)
+    assert scene.shown(agent.id)["version"] == "1"
+    scene.queued("task-1")
+    assert agent.claims() == ["task-1"]
+
+
+# Logging in.
+
+
+def try_pin(client: Client, pin: str = "000000", email: str = "user@example.com") -> Response:
+    return client.post(LOGIN, {"email": email, "pin": pin})
+
+
+def test_a_login_gives_a_token_and_the_user_as_the_spec_shows_them(user: Client, anonymous: Client) -> None:
+    body = ok(try_pin(anonymous, "123456"))
+    assert set(body) == {"success", "token", "user"}
+    assert body["success"] is True
+    assert set(body["user"]) == {"id", "email", "name"}
+    assert (body["user"]["email"], body["user"]["name"]) == ("user@example.com", "John Doe")
+    registered = anonymous.acting_as(body["token"]).post("/api/agents", {"agentId": "a", "name": "n", "version": "1"})
+    assert ok(registered, 201)["agent"]["userId"] == body["user"]["id"]
+
+
+def test_the_11th_login_from_an_address_in_a_minute_is_refused(
+    user: Client, anonymous: Client, gateway: Gateway, fresh_minute: Clock
+) -> None:
+    for count in range(10):
+        refused(try_pin(anonymous, email=f"nobody-{count}@example.com"), 401)
+    body = json.dumps({"email": "user@example.com", "pin": "123456"}).encode()
+    json_type = ("Content-Type", "application/json")
+    spoofed = gateway.call("POST", LOGIN, (json_type, ("X-Forwarded-For", "10.9.8.7")), body)
+    refused(spoofed, 429)
+    ok(gateway.call("POST", LOGIN, (json_type,), body, source_ip="192.0.2.7"))
+    refused_for_the_minute(lambda: try_pin(anonymous, "123456"), 10, fresh_minute)
+
+
+def test_the_sixth_try_is_locked_even_with_the_right_pin(user: Client, anonymous: Client, clock: Clock) -> None:
+    for _ in range(5):
+        refused(try_pin(anonymous), 401)
+    locked = try_pin(anonymous, "123456")
+    refused(locked, 429)
+    assert 0 < int(locked.header("Retry-After") or 0) <= 15 * 60
+    clock.advance(15 * 60 - 30)
+    refused(try_pin(anonymous, "123456"), 429)
+    clock.advance(60)
+    ok(try_pin(anonymous, "123456"))
+
+
+def test_a_lock_says_how_long_it_still_lasts(user: Client, anonymous: Client, clock: Clock) -> None:
+    for _ in range(5):
+        try_pin(anonymous)
+    clock.advance(10 * 60)
+    answer = try_pin(anonymous, "123456")
+    refused(answer, 429)
+    wait = int(answer.header("Retry-After") or 0)
+    assert wait <= 5 * 60
+    clock.advance(wait + 1)
+    ok(try_pin(anonymous, "123456"))
+
+
+def test_the_case_of_an_address_opens_no_second_door(user: Client, anonymous: Client) -> None:
+    for email in ("user@example.com", "User@Example.com", "USER@EXAMPLE.COM", " user@example.com", "uSER@example.com "):
+        refused(try_pin(anonymous, email=email), 401)
+    refused(try_pin(anonymous, "123456"), 429)
+
+
+def test_a_right_pin_forgets_the_wrong_ones(user: Client, anonymous: Client, clock: Clock) -> None:
+    for _ in range(2):
+        for _ in range(4):
+            refused(try_pin(anonymous), 401)
+        ok(try_pin(anonymous, "123456"))
+        clock.advance(60)
+
+
+def test_one_account_locked_leaves_the_others_open(
+    user: Client, make_user: Callable[..., Client], anonymous: Client
+) -> None:
+    make_user("other@example.com", "Jane Roe", "654321")
+    for _ in range(6):
+        try_pin(anonymous)
+    ok(try_pin(anonymous, "654321", "other@example.com"))
+
+
+def test_an_address_that_nobody_has_is_answered_and_locked_and_costs_the_same(
+    user: Client, anonymous: Client, fresh_minute: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = 0
+    real = hashlib.scrypt
+
+    def counted(*args: Any, **kwargs: Any) -> bytes:
+        nonlocal runs
+        runs += 1
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(hashlib, "scrypt", counted)
+
+    def story(email: str) -> list[tuple[Any, ...]]:
+        told = []
+        for _ in range(7):
+            before = runs
+            answer = try_pin(anonymous, email=email)
+            body = {name: value for name, value in answer.json().items() if name != "timestamp"}
+            told.append((answer.status, body, runs - before, sorted(name for name, _ in answer.headers)))
+        fresh_minute.advance(60)
+        return told
+
+    assert story("user@example.com") == story("nobody@example.com")
+
+
+def test_a_login_that_cannot_be_counted_is_refused(user: Client, anonymous: Client) -> None:
+    for operation in ("UpdateItem", "GetItem"):
+        with failing(operation, EndpointConnectionError(endpoint_url="https://example.com")):
+            refused(try_pin(anonymous, "123456"), 503)
+
+
+# The counts.
+
+
+def longest(table: str) -> int:
+    """The size of the largest item of a table, in characters of its JSON."""
+    return max(len(json.dumps(row, default=str)) for row in moto_aws.rows(table))
+
+
+@pytest.mark.parametrize("table", ["users", "agents", "logins"])
+def test_the_counts_of_past_minutes_do_not_pile_up(
+    scene: Scene, agent: Agent, anonymous: Client, clock: Clock, table: str
+) -> None:
+    calls: dict[str, list[Callable[[], Response]]] = {
+        "users": [lambda: scene.user.post("/api/agents", {}), lambda: scene.user.post("/api/tasks", {})],
+        "agents": [agent.beat, agent.poll, lambda: agent.client.get("/api/tasks/nothing")],
+        "logins": [lambda: try_pin(anonymous, email="nobody@example.com")],
+    }
+    sizes = []
+    for _ in range(30):
+        clock.advance(299)
+        for call in calls[table]:
+            assert call().status in (200, 400, 401, 404, 429)
+        sizes.append(longest(table))
+    assert max(sizes[20:]) <= max(sizes[:20]), sizes

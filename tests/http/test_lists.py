@@ -1,0 +1,355 @@
+"""Lists: every item once, whichever way one walks; honest totals; cursors that are good for nothing else."""
+
+import json
+from itertools import product
+from typing import Any
+
+import boto3
+import pytest
+
+from chalicelib import clock as server_clock
+from tests.conftest import Clock
+from tests.http.scene import Agent, Scene, ok, refused
+from tests.support import moto_aws
+from tests.support.client import Client
+
+SHAPE = {"data", "total", "limit", "offset", "hasMore", "nextCursor"}
+STATUSES = ["pending", "queued", "assigned", "in_progress", "completed", "failed", "cancelled"]
+
+
+def page(client: Client, path: str, query: dict[str, Any]) -> dict[str, Any]:
+    """One page of a list, which must have the contract's shape."""
+    answer: dict[str, Any] = ok(client.get(path, query))
+    assert set(answer) - {"totalCapped"} == SHAPE | ({"agents"} if path == "/api/agents" else set())
+    assert answer.get("totalCapped", True) is True
+    assert answer["limit"] == query.get("limit", 20)
+    assert len(answer["data"]) <= answer["limit"]
+    assert answer["hasMore"] is (answer["nextCursor"] is not None)
+    if path == "/api/agents":
+        assert answer["agents"] == answer["data"]
+    return answer
+
+
+def by_cursor(client: Client, path: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+    """All items of a list, page by page, each page reached by the cursor of the one before."""
+    answer = page(client, path, query)
+    total, items = answer["total"], answer["data"]
+    assert answer["offset"] == 0
+    while answer["hasMore"]:
+        answer = page(client, path, query | {"cursor": answer["nextCursor"]})
+        assert (answer["total"], answer["offset"]) == (total, len(items))
+        items += answer["data"]
+    return items
+
+
+def by_offset(client: Client, path: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+    """The same, each page reached by its offset."""
+    items: list[dict[str, Any]] = []
+    more = True
+    while more:
+        answer = page(client, path, query | {"offset": len(items)})
+        assert answer["offset"] == len(items)
+        items += answer["data"]
+        more = answer["hasMore"]
+    assert answer["total"] == len(items)
+    return items
+
+
+def walked(client: Client, path: str, query: dict[str, Any]) -> list[str]:
+    """The ids of a list, which must be the same whichever way one walks it."""
+    ways = [by_cursor(client, path, query), by_offset(client, path, query)]
+    assert ways[0] == ways[1]
+    return [item["id"] for item in ways[0]]
+
+
+# Agents.
+
+FLEET = {
+    "agent-1": ("active", ["fix-bug"]),
+    "agent-2": ("active", ["fix-bug", "feature"]),
+    "agent-3": ("active", []),
+    "agent-4": ("error", ["feature"]),
+    "agent-5": ("inactive", ["feature", "explain"]),
+    "agent-6": ("inactive", ["fix-bug"]),
+}
+
+
+@pytest.fixture
+def fleet(scene: Scene, other: Scene, clock: Clock) -> Scene:
+    """A user with the agents of FLEET, beside another's."""
+    other.agent("agent-0", capabilities=["fix-bug"])
+    agents = {agent: scene.agent(agent, capabilities=able) for agent, (_, able) in reversed(FLEET.items())}
+    clock.advance(300)
+    scene.pump.sweep()
+    for agent, (status, _) in FLEET.items():
+        if status != "inactive":
+            ok(agents[agent].beat(status="error" if status == "error" else "ready"))
+    return scene
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 6, 100])
+def test_every_agent_is_listed_once_with_every_limit(fleet: Scene, limit: int) -> None:
+    assert sorted(walked(fleet.user, "/api/agents", {"limit": limit})) == list(FLEET)
+
+
+def test_agents_are_filtered_by_status_and_capability_together(fleet: Scene) -> None:
+    for status, capability in product([None, "active", "inactive", "error"], [None, "fix-bug", "feature", "nothing"]):
+        query = {"limit": 2, "status": status, "capability": capability}
+        wanted = [
+            agent
+            for agent, (state, able) in FLEET.items()
+            if status in (None, state) and (capability is None or capability in able)
+        ]
+        given = {name: value for name, value in query.items() if value is not None}
+        assert sorted(walked(fleet.user, "/api/agents", given)) == wanted, given
+
+
+def test_an_agent_in_the_list_is_as_the_spec_shows_it(fleet: Scene) -> None:
+    shown = ok(fleet.user.get("/api/agents?status=error"))["agents"][0]
+    assert {"id", "name", "status", "version", "platform", "capabilities", "lastHeartbeat", "createdAt"} <= set(shown)
+    assert shown == fleet.shown("agent-4")
+    assert "token" not in json.dumps(shown)
+
+
+def test_an_empty_list_is_a_list(user: Client) -> None:
+    for path in ("/api/agents", "/api/tasks"):
+        answer = page(user, path, {})
+        assert answer["data"] == []
+        assert (answer["total"], answer["offset"], answer["hasMore"], answer["nextCursor"]) == (0, 0, False, None)
+
+
+# Tasks.
+
+
+@pytest.fixture
+def tasks(scene: Scene, other: Scene, clock: Clock) -> dict[str, tuple[str, str | None, str]]:
+    """Tasks of two agents and two intents in all states of a first version: id to status, agent, intent; oldest first."""
+    other.submit("task-0")
+    one, two = scene.agent("one", capabilities=["a", "b"]), scene.agent("two", capabilities=["a", "b"])
+    made: dict[str, tuple[str, str | None, str]] = {}
+
+    def make(status: str, agent: Agent | None, intent: str) -> None:
+        task = f"task-{9 - len(made)}"
+        clock.advance(2)
+        made[task] = (status, agent and agent.id, intent)
+        pin = {} if agent is None else {"agentId": agent.id}
+        if status == "pending":
+            scene.submit(task, intent=intent, **pin)
+            return
+        scene.queued(task, intent=intent, **pin)
+        if agent is None or status == "queued":
+            return
+        assert task in agent.claims()
+        if status == "in_progress":
+            ok(agent.progress(task))
+        elif status == "completed":
+            ok(agent.complete(task))
+        elif status == "failed":
+            ok(agent.fail(task))
+
+    make("completed", one, "a")
+    make("completed", two, "b")
+    make("failed", one, "b")
+    make("in_progress", one, "a")
+    make("assigned", two, "a")
+    make("queued", None, "c")
+    make("completed", one, "b")
+    make("pending", None, "a")
+    return made
+
+
+def test_every_task_is_listed_once_newest_first(
+    scene: Scene, tasks: dict[str, tuple[str, str | None, str]]
+) -> None:
+    for limit in (1, 3, 8, 100):
+        assert walked(scene.user, "/api/tasks", {"limit": limit}) == list(reversed(tasks)), limit
+
+
+def test_tasks_are_filtered_by_status_agent_and_intent_together(
+    scene: Scene, tasks: dict[str, tuple[str, str | None, str]]
+) -> None:
+    statuses = [None, "pending", "queued", "assigned", "completed", "cancelled"]
+    for wanted in product(statuses, [None, "one", "two"], [None, "a", "b"]):
+        given = {
+            name: value for name, value in zip(("status", "agentId", "intent"), wanted, strict=True) if value is not None
+        }
+        matching = [
+            task for task, facts in tasks.items() if all(want in (None, fact) for want, fact in zip(wanted, facts, strict=True))
+        ]
+        answer = page(scene.user, "/api/tasks", given)
+        assert [task["id"] for task in answer["data"]] == matching[::-1], given
+        assert answer["total"] == len(matching), given
+
+
+@pytest.mark.parametrize(
+    "query", [{"status": "completed"}, {"agentId": "one"}, {"intent": "b"}, {"status": "completed", "intent": "b"},
+              {"agentId": "one", "intent": "b"}, {"status": "completed", "agentId": "one", "intent": "b"}]
+)  # fmt: skip
+def test_a_filtered_list_is_walked_like_any_other(
+    scene: Scene, tasks: dict[str, tuple[str, str | None, str]], query: dict[str, str]
+) -> None:
+    names = ("status", "agentId", "intent")
+    matching = [
+        task for task, facts in tasks.items() if dict(zip(names, facts, strict=True)) | query == dict(zip(names, facts, strict=True))
+    ]
+    assert len(matching) >= 1
+    assert walked(scene.user, "/api/tasks", query | {"limit": 1}) == matching[::-1]
+
+
+def test_a_task_in_a_list_shows_what_it_shows_alone(
+    scene: Scene, tasks: dict[str, tuple[str, str | None, str]]
+) -> None:
+    for listed in ok(scene.user.get("/api/tasks"))["data"]:
+        alone = scene.task(listed["id"])
+        assert {name: alone[name] for name in listed} == listed
+        assert (listed["status"], listed["intent"]) == (tasks[listed["id"]][0], tasks[listed["id"]][2])
+
+
+def test_tasks_of_the_same_millisecond_are_listed_once_each(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = server_clock.now()
+    monkeypatch.setattr(server_clock, "now", lambda: now)
+    for number in range(5):
+        scene.submit(f"task-{number}")
+    for query in ({}, {"status": "pending"}, {"intent": "fix-bug"}):
+        assert len(set(walked(scene.user, "/api/tasks", query | {"limit": 2}))) == 5
+
+
+def test_a_walk_by_cursor_does_not_stumble_over_new_tasks(scene: Scene, clock: Clock) -> None:
+    for number in range(4):
+        scene.submit(f"task-{number}")
+        clock.advance(1)
+    first = page(scene.user, "/api/tasks", {"limit": 2})
+    scene.submit("new")
+    second = page(scene.user, "/api/tasks", {"limit": 2, "cursor": first["nextCursor"]})
+    assert [task["id"] for task in first["data"] + second["data"]] == ["task-3", "task-2", "task-1", "task-0"]
+    assert not second["hasMore"]
+
+
+def fill(table: str, like: str, ids: list[str]) -> None:
+    """Copy the head of a stored task under other ids, each a second older: thousands, without as many transactions."""
+    (row,) = [row for row in moto_aws.rows(table) if {"createdAt", "status"} <= set(row)]
+    text = json.dumps(row)
+    created = int(row["createdAt"]["N"])  # type: ignore[index]  # an attribute value
+    copies = [
+        json.loads(text.replace(like, name)) | {"createdAt": {"N": str(created - 1_000 * (age + 1))}}
+        for age, name in enumerate(ids)
+    ]
+    client = boto3.client("dynamodb")
+    for start in range(0, len(copies), 25):
+        puts: list[Any] = [{"PutRequest": {"Item": copy}} for copy in copies[start : start + 25]]
+        client.batch_write_item(RequestItems={f"devflow-local-{table}": puts})
+
+
+def test_a_total_is_exact_up_to_1000_and_says_so_beyond(scene: Scene) -> None:
+    scene.submit("task-0000")
+    fill("tasks", "task-0000", [f"task-{number:04}" for number in range(1, 1_000)])
+    answer = page(scene.user, "/api/tasks", {"limit": 1})
+    assert answer["total"] == 1_000
+    assert "totalCapped" not in answer
+    assert page(scene.user, "/api/tasks", {"limit": 1, "offset": 999})["hasMore"] is False
+
+    heads = [row for row in moto_aws.rows("tasks") if row.get("task") == {"S": "task-0999"}]
+    oldest = json.loads(json.dumps(heads[0]).replace("task-0999", "task-1000"))
+    oldest["createdAt"]["N"] = str(int(oldest["createdAt"]["N"]) - 1_000)
+    boto3.client("dynamodb").put_item(TableName="devflow-local-tasks", Item=oldest)
+    for query in ({}, {"status": "pending"}, {"intent": "fix-bug"}):
+        answer = page(scene.user, "/api/tasks", query | {"limit": 100})
+        assert (answer["total"], answer["totalCapped"], answer["hasMore"]) == (1_000, True, True)
+    last = page(scene.user, "/api/tasks", {"limit": 5, "offset": 1_000})
+    assert ([task["id"] for task in last["data"]], last["hasMore"]) == (["task-1000"], False)
+    assert (last["total"], last["totalCapped"]) == (1_000, True)
+    walked_all = [task["id"] for task in by_cursor(scene.user, "/api/tasks", {"limit": 100})]
+    assert walked_all == [f"task-{number:04}" for number in range(1_001)]
+
+
+# A task's events.
+
+
+def test_events_are_listed_oldest_first_and_once_each(scene: Scene, agent: Agent, clock: Clock) -> None:
+    task = scene.claimed(agent)
+    for number in range(4):
+        ok(agent.progress(task, number / 10, step=f"step {number}"))
+    ok(agent.complete(task))
+    path = f"/api/tasks/{task}/events"
+    for limit in (1, 3, 8, 100):
+        ways = [way(scene.user, path, {"limit": limit}) for way in (by_cursor, by_offset)]
+        assert ways[0] == ways[1]
+        assert [event["type"].removeprefix("task.") for event in ways[0]] == [
+            "created", "queued", "assigned", "started", "step", "step", "step", "completed",
+        ]  # fmt: skip
+        assert [event["timestamp"] for event in ways[0]] == sorted(event["timestamp"] for event in ways[0])
+
+
+# What is refused.
+
+BAD_QUERIES: list[tuple[str, list[object]]] = [
+    ("limit", [0, 101, -1, 1.5, "x", "1e1", 10**30, "NaN", "true"]),
+    ("offset", [-1, 1_001, 1.5, "x", 10**30]),
+]
+BAD_FILTERS: dict[str, list[tuple[str, list[object]]]] = {
+    "/api/agents": [("status", ["ready", "ACTIVE", "x" * 5_000]), ("capability", ["a b", "x" * 500, "ü"])],
+    "/api/tasks": [("status", ["done", "Queued"]), ("agentId", ["a b", "x" * 129]), ("intent", ["a b", "x" * 500])],
+    "/api/tasks/task-1/events": [],
+}
+
+
+@pytest.mark.parametrize("path", BAD_FILTERS)
+def test_a_query_that_cannot_be_meant_is_a_400_that_names_it(scene: Scene, path: str) -> None:
+    scene.submit("task-1")
+    for name, values in BAD_QUERIES + BAD_FILTERS[path]:
+        for value in values:
+            body = refused(scene.user.get(path, {name: value}), 400)
+            assert any(detail.startswith(f"{name}:") for detail in body["details"]), (name, value, body)
+
+
+@pytest.mark.parametrize("limit", [0, 101, -1, 1.5, "x", 10**30])
+def test_a_poll_with_a_limit_that_cannot_be_meant_claims_nothing(scene: Scene, agent: Agent, limit: object) -> None:
+    scene.queued()
+    assert refused(agent.poll(limit=limit), 400)["details"][0].startswith("limit:")
+    assert scene.state() == "queued"
+
+
+def test_a_cursor_is_good_for_its_own_user_list_and_filters_only(scene: Scene, other: Scene) -> None:
+    for each in (scene, other):
+        for number in range(3):
+            each.agent(f"agent-{number}", capabilities=["fix-bug"])
+            each.submit(f"task-{number}")
+            each.pump.drain()
+    queries = {
+        "/api/agents": [{}, {"status": "active"}, {"capability": "fix-bug"}, {"status": "active", "capability": "fix-bug"}],
+        "/api/tasks": [{}, {"status": "queued"}, {"intent": "fix-bug"}, {"status": "queued", "intent": "fix-bug"}],
+        "/api/tasks/task-0/events": [{}],
+        "/api/tasks/task-1/events": [{}],
+    }
+    lists = [(path, query) for path, some in queries.items() for query in some]
+    cursors = [page(scene.user, path, query | {"limit": 1})["nextCursor"] for path, query in lists]
+    assert len(set(cursors)) == len(cursors)
+    for mine, (path, query) in enumerate(lists):
+        for theirs, cursor in enumerate(cursors):
+            answer = scene.user.get(path, query | {"cursor": cursor})
+            assert answer.status == (200 if mine == theirs else 400), (path, query, lists[theirs])
+        refused(other.user.get(path, query | {"cursor": cursors[mine]}), 400)
+
+
+def test_a_cursor_may_be_followed_with_another_limit(fleet: Scene) -> None:
+    first = page(fleet.user, "/api/agents", {"limit": 1})
+    rest = page(fleet.user, "/api/agents", {"limit": 100, "cursor": first["nextCursor"]})
+    assert [agent["id"] for agent in first["data"] + rest["data"]] == [agent["id"] for agent in walked_agents(fleet)]
+
+
+def walked_agents(scene: Scene) -> list[dict[str, Any]]:
+    return by_cursor(scene.user, "/api/agents", {})
+
+
+def test_a_changed_cursor_is_a_400(scene: Scene) -> None:
+    for number in range(3):
+        scene.submit(f"task-{number}")
+    cursor = page(scene.user, "/api/tasks", {"limit": 1})["nextCursor"]
+    owner = scene.task("task-0")["userId"]
+    assert owner not in cursor
+    changed = [cursor[:at] + ("A" if cursor[at] != "A" else "B") + cursor[at + 1 :] for at in range(0, len(cursor) - 2, 9)]
+    odd = ["x", "0", "null", "{}", "é", "A" * 4_000, "=", "\0", cursor[:20], cursor[20:], cursor[::-1], cursor + cursor]
+    for wrong in changed + odd:
+        refused(scene.user.get("/api/tasks", {"cursor": wrong}), 400)

@@ -1,0 +1,106 @@
+"""What must hold of the stored rows at any moment, whatever has happened (docs/states.md). Read from moto's memory."""
+
+from collections import defaultdict
+from itertools import pairwise
+from typing import Any
+
+from chalicelib import db
+from tests.support import moto_aws
+
+OPEN = {"pending", "queued", "assigned", "in_progress"}
+HELD = {"assigned", "in_progress"}
+FROM = {
+    "task.created": {None},
+    "task.queued": {"pending"},
+    "task.assigned": {"queued"},
+    "task.started": {"assigned"},
+    "task.step": {"in_progress"},
+    "task.cancel_requested": {"in_progress"},
+    "task.requeued": HELD,
+    "task.completed": HELD,
+    "task.failed": OPEN,
+    "task.cancelled": OPEN,
+}
+"""The states that each event may follow: a lost event shows as a leap, a doubled one as a standstill."""
+
+Rows = list[dict[str, Any]]
+
+
+def rows(table: str) -> Rows:
+    return [db.decode(row) for row in moto_aws.rows(table)]
+
+
+def heads() -> Rows:
+    return [row for row in rows("tasks") if row["sk"] == "H"]
+
+
+def hold() -> None:
+    """Raise AssertionError, naming the row, where one of them does not hold."""
+    stored = rows("tasks")
+    for head in heads():
+        _head(head)
+        _timeline(head, sorted((row for row in stored if row["pk"] == head["pk"]), key=lambda row: str(row["sk"])))
+    for event in (row for row in stored if row["sk"].startswith("E#")):
+        assert ("dueAt" in event) == ("dueShard" in event) != ("expiresAt" in event), event
+    _holds()
+    _watched()
+    _counted()
+
+
+def _head(head: dict[str, Any]) -> None:
+    is_open = head["status"] in OPEN
+    assert ("dueAt" in head) == ("dueShard" in head) == is_open, head
+    assert ("expiresAt" in head) != is_open, head
+    assert ("completedAt" in head) != is_open, head
+    assert ("queue" in head) == ("queueOrder" in head) == (head["status"] == "queued"), head
+    assert ("agent" in head) or head["status"] not in HELD, head
+    assert ("agent" not in head) or head["status"] not in ("pending", "queued"), head
+    assert 1 <= head["attempt"] <= head["maxAttempts"], head
+    assert head["ownerStatus"] == f"{head['owner']}#{head['status']}", head
+
+
+def _timeline(head: dict[str, Any], parts: Rows) -> None:
+    events = [part for part in parts if part["sk"].startswith("E#")]
+    states = [None, *(event["status"] for event in events)]
+    told = [(event["type"], before) for event, (before, _) in zip(events, pairwise(states), strict=True)]
+    assert all(before in FROM[kind] for kind, before in told), told
+    assert states[-1] == head["status"], (told, head)
+
+
+def _holds() -> None:
+    """That an agent holds a task stands on both, and both say the same."""
+    by_task, by_agent = {}, {}
+    for head in heads():
+        if head["status"] in HELD:
+            by_task[head["owner"], head["agent"], head["task"]] = _held(head, "cancelAt" in head)
+    for agent in rows("agents"):
+        for task, held in agent["held"].items():
+            by_agent[agent["owner"], agent["agent"], task] = _held(held, held.get("cancel", False))
+    assert by_task == by_agent
+
+
+def _held(row: dict[str, Any], cancel: bool) -> tuple[Any, ...]:  # noqa: FBT001
+    return row["attempt"], row.get("startedAt"), cancel
+
+
+def _watched() -> None:
+    """The sweep will find every agent that may fall silent, runs something, or is to go."""
+    for agent in rows("agents"):
+        runs = any("startedAt" in held for held in agent["held"].values())
+        assert "checkAt" in agent or (agent["state"] == "inactive" and not agent["held"]), agent
+        assert ("checkAt" in agent) == ("checkShard" in agent), agent
+        assert not runs or "checkAt" in agent, agent
+
+
+def _counted() -> None:
+    """A user's counts are right; that of open tasks once every event is announced."""
+    agents: defaultdict[str, int] = defaultdict(int)
+    tasks: defaultdict[str, int] = defaultdict(int)
+    for agent in rows("agents"):
+        agents[agent["owner"]] += 1
+    for head in heads():
+        tasks[head["owner"]] += head["status"] in OPEN
+    unsent = {row["pk"].partition("#")[0] for row in rows("tasks") if row["sk"].startswith("E#") and "dueAt" in row}
+    for user in rows("users"):
+        assert user["agents"] == agents[user["owner"]], user
+        assert user["openTasks"] == tasks[user["owner"]] or user["owner"] in unsent, user

@@ -1,0 +1,277 @@
+"""Promises 4 and 5: answers lost on the way from AWS, writers in the way, processes that die, requests sent again."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from infra.local.gateway import Response
+from infra.local.pump import Pump
+from tests.conftest import Clock
+from tests.http.scene import Agent, Scene, ok
+from tests.service import faults, invariants
+from tests.support import wire
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Deed:
+    """A request that carries an id, key, attempt or offset: what comes before, the request itself, and what is so then."""
+
+    prepare: Callable[[Scene, Agent], object]
+    act: Callable[[Scene, Agent], Response]
+    outcome: Callable[[Scene], State]
+    expected: State
+    also: tuple[int, ...] = ()
+    """Statuses besides 2xx that the same request may have when it is sent again."""
+
+
+def task(scene: Scene) -> State:
+    found = scene.task()
+    return {"status": found["status"], "attempt": found["attempt"], "events": scene.events()}
+
+
+def tasks(scene: Scene) -> State:
+    return {"tasks": [found["status"] for found in ok(scene.user.get("/api/tasks"))["data"]]}
+
+
+def fleet(scene: Scene) -> State:
+    return {"agents": [agent["id"] for agent in ok(scene.user.get("/api/agents"))["data"]]}
+
+
+def log(scene: Scene) -> State:
+    return {"log": ok(scene.user.get("/api/tasks/task-1/logs"))["data"]}
+
+
+WORK = {"taskId": "task-1", "intent": "fix-bug", "repo": "r", "naturalLanguage": "Do it"}
+NEW = {name: value for name, value in WORK.items() if name != "taskId"}
+LIFE = ["created", "queued", "assigned", "started"]
+
+DEEDS = {
+    "submit": Deed(
+        lambda scene, agent: None,
+        lambda scene, agent: scene.user.post("/api/workflows/execute", WORK),
+        task,
+        {"status": "queued", "attempt": 1, "events": LIFE[:2]},
+    ),
+    "submit with a key": Deed(
+        lambda scene, agent: None,
+        lambda scene, agent: scene.user.post("/api/tasks", NEW, Idempotency_Key="key-1"),
+        tasks,
+        {"tasks": ["queued"]},
+    ),
+    "register": Deed(
+        lambda scene, agent: None,
+        lambda scene, agent: scene.user.post(
+            "/api/agents", {"agentId": "agent-2", "name": "n", "version": "1"}, Idempotency_Key="key-1"
+        ),
+        fleet,
+        {"agents": ["agent-1", "agent-2"]},
+    ),
+    "register anew": Deed(
+        lambda scene, agent: scene.running(agent),
+        lambda scene, agent: scene.user.post(
+            "/api/agents",
+            {"agentId": "agent-1", "name": "n", "version": "1", "replace": True},
+            Idempotency_Key="key-1",
+        ),
+        task,
+        {"status": "queued", "attempt": 2, "events": [*LIFE, "requeued"]},
+    ),
+    "remove": Deed(
+        lambda scene, agent: scene.running(agent),
+        lambda scene, agent: scene.user.delete("/api/agents/agent-1"),
+        lambda scene: task(scene) | fleet(scene),
+        {"status": "queued", "attempt": 2, "events": [*LIFE, "requeued"], "agents": []},
+        also=(404,),
+    ),
+    "poll": Deed(
+        lambda scene, agent: scene.queued(),
+        lambda scene, agent: agent.poll(),
+        task,
+        {"status": "assigned", "attempt": 1, "events": LIFE[:3]},
+    ),
+    "first progress": Deed(
+        lambda scene, agent: scene.claimed(agent),
+        lambda scene, agent: agent.progress("task-1", 0.3, step="Cloning", attempt=1),
+        task,
+        {"status": "in_progress", "attempt": 1, "events": LIFE},
+    ),
+    "a new step": Deed(
+        lambda scene, agent: scene.running(agent),
+        lambda scene, agent: agent.progress("task-1", 0.3, step="Cloning", attempt=1),
+        task,
+        {"status": "in_progress", "attempt": 1, "events": [*LIFE, "step"]},
+    ),
+    "complete": Deed(
+        lambda scene, agent: scene.running(agent),
+        lambda scene, agent: agent.complete("task-1", summary="Fixed"),
+        task,
+        {"status": "completed", "attempt": 1, "events": [*LIFE, "completed"]},
+    ),
+    "complete a claim": Deed(
+        lambda scene, agent: scene.claimed(agent),
+        lambda scene, agent: agent.complete("task-1", summary="Fixed"),
+        task,
+        {"status": "completed", "attempt": 1, "events": [*LIFE[:3], "completed"]},
+    ),
+    "fail": Deed(
+        lambda scene, agent: scene.running(agent),
+        lambda scene, agent: agent.fail("task-1", "It broke", logs="line 1\nline 2\n"),
+        lambda scene: task(scene) | log(scene),
+        {"status": "failed", "attempt": 1, "events": [*LIFE, "failed"], "log": "line 1\nline 2\n"},
+    ),
+    "log": Deed(
+        lambda scene, agent: scene.running(agent),
+        lambda scene, agent: agent.client.post("/api/tasks/task-1/logs", {"offset": 0, "data": "line 1\n"}),
+        log,
+        {"log": "line 1\n"},
+    ),
+    "cancel a claim": Deed(
+        lambda scene, agent: scene.claimed(agent),
+        lambda scene, agent: scene.user.post("/api/tasks/task-1/cancel"),
+        task,
+        {"status": "cancelled", "attempt": 1, "events": [*LIFE[:3], "cancelled"]},
+    ),
+    "cancel a run": Deed(
+        lambda scene, agent: scene.running(agent),
+        lambda scene, agent: scene.user.post("/api/tasks/task-1/cancel"),
+        task,
+        {"status": "in_progress", "attempt": 1, "events": [*LIFE, "cancel_requested"]},
+    ),
+    "retry": Deed(
+        lambda scene, agent: agent.fail(scene.running(agent)),
+        lambda scene, agent: scene.user.post("/api/tasks/task-1/retry"),
+        tasks,
+        {"tasks": ["queued", "failed"]},
+    ),
+    "heartbeat": Deed(
+        lambda scene, agent: scene.running(agent),
+        lambda scene, agent: agent.beat(status="ready", taskIds=["task-1"], instanceId="process-1"),
+        task,
+        {"status": "in_progress", "attempt": 1, "events": LIFE},
+    ),
+    "disconnect": Deed(
+        lambda scene, agent: scene.claimed(agent),
+        lambda scene, agent: agent.beat(status="disconnected"),
+        task,
+        {"status": "queued", "attempt": 1, "events": [*LIFE[:3], "requeued"]},
+    ),
+    "rename": Deed(
+        lambda scene, agent: None,
+        lambda scene, agent: scene.user.patch("/api/agents/agent-1", {"name": "renamed"}),
+        lambda scene: {"name": scene.shown()["name"]},
+        {"name": "renamed"},
+    ),
+}
+
+every_deed = pytest.mark.parametrize("deed", DEEDS.values(), ids=DEEDS)
+WRITES = ("TransactWriteItems", "UpdateItem")
+
+
+def writes(scene: Scene, agent: Agent, deed: Deed) -> list[str]:
+    """Carry a deed out, and say which writes it took."""
+    with wire.recorded() as sent:
+        assert deed.act(scene, agent).status < 300
+    return [request.operation for request in sent if request.operation in WRITES]
+
+
+def settled(scene: Scene, deed: Deed) -> State:
+    scene.pump.drain()
+    return deed.outcome(scene)
+
+
+@every_deed
+def test_done_once_it_has_its_effect(scene: Scene, agent: Agent, deed: Deed) -> None:
+    deed.prepare(scene, agent)
+    assert deed.act(scene, agent).status < 300
+    assert settled(scene, deed) == deed.expected
+
+
+@every_deed
+def test_sent_again_it_is_a_success_and_has_its_effect_once(scene: Scene, agent: Agent, deed: Deed) -> None:
+    deed.prepare(scene, agent)
+    for _ in range(3):
+        answer = deed.act(scene, agent)
+        assert answer.status < 300 or answer.status in deed.also
+    assert settled(scene, deed) == deed.expected
+
+
+@every_deed
+@pytest.mark.parametrize("operation", WRITES)
+@pytest.mark.parametrize("nth", [1, 2])
+def test_whichever_write_loses_its_answer_the_request_succeeds_with_one_effect(
+    scene: Scene, agent: Agent, deed: Deed, operation: str, nth: int, no_pauses: None
+) -> None:
+    """botocore sends such a write again by itself, and then meets what the first one has done."""
+    deed.prepare(scene, agent)
+    earlier = iter(range(1, nth))
+    with faults.answer_lost(operation, when=lambda params: next(earlier, None) is None):
+        answer = deed.act(scene, agent)
+    assert answer.status < 300
+    assert settled(scene, deed) == deed.expected
+
+
+@every_deed
+def test_other_writers_in_the_way_of_every_write_are_waited_for(
+    scene: Scene, agent: Agent, deed: Deed, no_pauses: None
+) -> None:
+    """A heartbeat that overlaps a complete on the agent's row, for one: moto never raises these conflicts, AWS does."""
+    deed.prepare(scene, agent)
+    busy = iter([True, True, False] * 100)
+    reasons = [{"Code": "TransactionConflict"}]
+
+    def often(params: dict[str, Any]) -> bool:
+        return next(busy)
+
+    with (
+        faults.refused("UpdateItem", "TransactionConflictException", times=100, when=often),
+        faults.refused("TransactWriteItems", "TransactionCanceledException", reasons=reasons, times=100, when=often),
+    ):
+        assert deed.act(scene, agent).status < 300
+    assert settled(scene, deed) == deed.expected
+
+
+@every_deed
+@pytest.mark.parametrize("carried_out", [True, False], ids=["after", "before"])
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5])
+def test_wherever_the_process_dies_the_same_request_finishes_the_work(
+    scene: Scene, agent: Agent, deed: Deed, at: int, carried_out: bool  # noqa: FBT001
+) -> None:
+    deed.prepare(scene, agent)
+    with faults.died(at, carried_out=carried_out):
+        try:
+            answer = deed.act(scene, agent)
+        except faults.Died:
+            answer = deed.act(scene, agent)
+    assert answer.status < 300 or answer.status in deed.also
+    scene.pump.sweep()
+    assert settled(scene, deed) == deed.expected
+
+
+@every_deed
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+def test_wherever_a_process_dies_for_good_every_task_still_comes_to_its_end(
+    scene: Scene, agent: Agent, deed: Deed, at: int, clock: Clock, pump: Pump
+) -> None:
+    """Promise 1: nobody asks again and no agent is heard of any more."""
+    deed.prepare(scene, agent)
+    with faults.died(at):
+        try:
+            deed.act(scene, agent)
+        except faults.Died:
+            pass
+    invariants.hold()
+    for _ in range(4):
+        clock.advance(170)
+        pump.sweep()
+        pump.drain()
+    for _ in range(27):
+        for _ in range(21):
+            clock.advance(170)
+            pump.sweep()
+        pump.drain()
+    invariants.hold()
+    assert not [head for head in invariants.heads() if head["status"] in invariants.OPEN]
