@@ -135,15 +135,11 @@ def beat(sign: Sign, said: Mapping[str, Any], running: Sequence[str] | None) -> 
     return sign.show(actions)
 
 
-def hold(owner: str, agent: str, taken: Mapping[str, Held], dropped: Sequence[str], most: int, now: int) -> db.Part:
-    """Part of a transaction: an agent takes some tasks, no longer has others, and holds at most `most` then."""
+def hold(owner: str, agent: str, taken: Mapping[str, Held], most: int, now: int) -> db.Part:
+    """Part of a transaction: an agent takes some tasks, and holds at most `most` then."""
     actions = [_held(task).set(_stored(held)) for task, held in taken.items()]
-    actions += [_held(task).remove() for task in dropped]
-    condition = registered()
-    if taken:
-        actions.append(AgentRow.worked_at.set(now))
-        condition &= how_many_held() <= most - len(taken) + len(dropped)
-    return db.change(AgentRow(owner, agent), actions, condition)
+    actions.append(AgentRow.worked_at.set(now))
+    return db.change(AgentRow(owner, agent), actions, registered() & (how_many_held() <= most - len(taken)))
 
 
 def begin(owner: str, agent: str, task: str, held: Held) -> db.Part:

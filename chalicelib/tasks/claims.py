@@ -81,22 +81,20 @@ def _take(agent: Agent, held: list[Task], queued: list[Task], room: int, sign: S
     Where others were quicker, what they took is left out and the choice among the rest is made by chance and halved:
     fifty agents that saw the same head of a queue then spread over it.
     """
-    lost: list[str] = []
     chosen = queued[:room]
-    for tried in range(_ROUNDS):
+    for tried in range(1, _ROUNDS + 1):
         renewals = [model.renew(task, sign.now) for task in held]
         claims = [model.claim(task, agent.id, sign.now) for task in chosen]
-        if not renewals and not claims and not lost:
+        if not renewals and not claims:
             return []
         try:
-            _write(agent, renewals, claims, lost, sign)
+            _write(agent, renewals, claims, sign)
         except _Beaten as beaten:
             if beaten.agent_busy:  # another poll of this same agent: what it claims, the next poll shows
                 return []
-            lost += [task.id for task in held if task.id in beaten.tasks]
             held = [task for task in held if task.id not in beaten.tasks]
             queued = [task for task in queued if task.id not in beaten.tasks]
-            many = max(1, room >> (tried + 1)) if chosen else 0
+            many = max(1, room >> tried) if chosen else 0
             window = queued[: max(WINDOW, many)]
             chosen = random.sample(window, min(many, len(window)))  # to spread, not to hide
             continue
@@ -112,16 +110,16 @@ class _Beaten(Exception):
         super().__init__()
 
 
-def _write(agent: Agent, renewals: Sequence[Change], claims: Sequence[Change], lost: list[str], sign: Sign) -> None:
+def _write(agent: Agent, renewals: Sequence[Change], claims: Sequence[Change], sign: Sign) -> None:
     parts: list[db.Part] = []
     about: list[str | None] = []
-    if claims or lost:
+    if claims:
         taken = {
             change.after.id: Held(attempt=change.after.attempt, timeout=change.after.timeout, claimed_at=sign.now)
             for change in claims
         }
         most = min(agent.concurrency or MOST_HELD, MOST_HELD)
-        parts.append(holds.hold(agent.owner, agent.id, taken, lost, most, sign.now))
+        parts.append(holds.hold(agent.owner, agent.id, taken, most, sign.now))
         about.append(None)
     for change in (*renewals, *claims):
         saved = store.save(change)

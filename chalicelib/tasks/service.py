@@ -133,10 +133,9 @@ def _store(admitted: Admitted, task: Task, body: shapes.Body) -> Task | None:
         db.write(*created, *pinned_agent, *room)
     except db.Cancelled as cancelled:
         if 0 not in cancelled.rows:
-            no_agent = pinned_agent and len(created) in cancelled.rows
-            raise (
-                AgentNotFound(f"You have no agent {task.pin} to pin this task to.") if no_agent else TooManyOpenTasks()
-            )
+            if pinned_agent and len(created) in cancelled.rows:
+                raise AgentNotFound(f"You have no agent {task.pin} to pin this task to.") from None
+            raise TooManyOpenTasks from None
         task = standing = to_task(cancelled.rows[0] or {})
     if task.status == "pending":  # also for a request sent again: perhaps its message was what got lost
         send(task)

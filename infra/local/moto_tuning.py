@@ -1,4 +1,4 @@
-"""Makes moto's DynamoDB safe under threads, and quick enough for a few thousand items. Changes no answer.
+"""Makes moto safe under threads, and quick enough for a few thousand items. Changes no answer.
 
 What AWS does in parallel partitions moto does in one list: a query sorts and measures every row of its table, each
 comparison by way of several Python calls. The functions here do the same for less. Patched once, by `tune`.
@@ -8,21 +8,26 @@ import copy
 import threading
 from typing import Any
 
+from moto.core.serialize import ResponseSerializer
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
 from moto.dynamodb.responses import DynamoHandler
+from moto.sqs.models import SQSBackend
 
 _lock = threading.RLock()
 _call_action = DynamoHandler.call_action
 _transact_write_items = DynamoDBBackend.transact_write_items
 _slow_cast = DynamoType.cast_value.fget  # type: ignore[attr-defined]  # a property
-_slow_size = DynamoType.size
+_slow_project = Item.project
+_slow_get_value = ResponseSerializer.get_value
+_TYPES = frozenset({"S", "N", "BOOL", "NULL", "M", "L", "SS", "NS"})
 
 
 def tune() -> None:
     """Patch moto in this process; again is harmless."""
     handler, backend, table, value = map(_any, (DynamoHandler, DynamoDBBackend, Table, DynamoType))
+    item, serializer, queues = map(_any, (Item, ResponseSerializer, SQSBackend))
     handler.call_action = call_action
     backend.transact_write_items = transact_write_items
     table.__deepcopy__ = lambda self, _: self  # copied for a rollback alone, and `transact_write_items` sees to that
@@ -30,7 +35,10 @@ def tune() -> None:
     table.sorted_items = sorted_items
     value.cast_value = property(cast_value)
     value.__eq__ = equal
-    value.size = size
+    item.project = project
+    item.size = item_size
+    serializer.get_value = get_value
+    queues.is_message_valid_based_on_retention_period = lambda *_: True  # nothing here gets days old
 
 
 def _any(patched: Any) -> Any:
@@ -91,7 +99,24 @@ def equal(self: DynamoType, other: object) -> bool:
     return bool(self.value == other.value if self.type == "S" else _slow_cast(self) == _slow_cast(other))
 
 
-def size(self: DynamoType) -> int:
-    if self.type == "S" and self.value.isascii():
-        return len(self.value)
-    return _slow_size(self)
+def item_size(self: Item) -> int:
+    """In bytes, as DynamoDB counts."""
+    return sum(
+        len(name) + (len(value.value.encode()) if value.type == "S" else value.size())
+        for name, value in self.attrs.items()
+    )
+
+
+def project(self: Item, paths: list[list[str]]) -> Item:
+    """A copy with some of the attributes."""
+    if any(len(path) > 1 for path in paths):
+        return _slow_project(self, paths)
+    kept = {path[0] for path in paths}
+    return Item(self.hash_key, self.range_key, {name: self.attrs[name] for name in self.attrs if name in kept})
+
+
+def get_value(self: Any, value: Any, key: str, shape: Any) -> Any:
+    """A member of what is to be serialized; of an attribute value, without trying out aliases that it cannot have."""
+    if key in _TYPES and type(value) is dict:
+        return value.get(key)
+    return _slow_get_value(self, value, key, shape)

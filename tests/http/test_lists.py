@@ -10,11 +10,10 @@ import pytest
 from chalicelib import clock as server_clock
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene, ok, refused
-from tests.support import moto_aws
+from tests.support import moto_aws, template
 from tests.support.client import Client
 
 SHAPE = {"data", "total", "limit", "offset", "hasMore", "nextCursor"}
-STATUSES = ["pending", "queued", "assigned", "in_progress", "completed", "failed", "cancelled"]
 
 
 def page(client: Client, path: str, query: dict[str, Any]) -> dict[str, Any]:
@@ -87,14 +86,14 @@ def fleet(scene: Scene, other: Scene, clock: Clock) -> Scene:
     return scene
 
 
-@pytest.mark.parametrize("limit", [1, 2, 5, 6, 100])
-def test_every_agent_is_listed_once_with_every_limit(fleet: Scene, limit: int) -> None:
-    assert sorted(walked(fleet.user, "/api/agents", {"limit": limit})) == list(FLEET)
+def test_every_agent_is_listed_once_with_every_limit(fleet: Scene) -> None:
+    for limit in (2, 5, 6, 100):
+        assert sorted(walked(fleet.user, "/api/agents", {"limit": limit})) == list(FLEET), limit
 
 
 def test_agents_are_filtered_by_status_and_capability_together(fleet: Scene) -> None:
-    for status, capability in product([None, "active", "inactive", "error"], [None, "fix-bug", "feature", "nothing"]):
-        query = {"limit": 2, "status": status, "capability": capability}
+    for status, capability in product([None, "active", "inactive"], [None, "fix-bug", "feature"]):
+        query = {"limit": 1 if status == "active" else 6, "status": status, "capability": capability}
         wanted = [
             agent
             for agent, (state, able) in FLEET.items()
@@ -121,12 +120,15 @@ def test_an_empty_list_is_a_list(user: Client) -> None:
 # Tasks.
 
 
+Tasks = dict[str, tuple[str, str | None, str]]
+
+
 @pytest.fixture
-def tasks(scene: Scene, other: Scene, clock: Clock) -> dict[str, tuple[str, str | None, str]]:
-    """Tasks of two agents and two intents in all states of a first version: id to status, agent, intent; oldest first."""
+def tasks(scene: Scene, other: Scene, clock: Clock) -> Tasks:
+    """Tasks of two agents and two intents, in many states: id to status, agent and intent; oldest first."""
     other.submit("task-0")
     one, two = scene.agent("one", capabilities=["a", "b"]), scene.agent("two", capabilities=["a", "b"])
-    made: dict[str, tuple[str, str | None, str]] = {}
+    made: Tasks = {}
 
     def make(status: str, agent: Agent | None, intent: str) -> None:
         task = f"task-{9 - len(made)}"
@@ -158,51 +160,28 @@ def tasks(scene: Scene, other: Scene, clock: Clock) -> dict[str, tuple[str, str 
     return made
 
 
-def test_every_task_is_listed_once_newest_first(
-    scene: Scene, tasks: dict[str, tuple[str, str | None, str]]
-) -> None:
-    for limit in (1, 3, 8, 100):
+def facts_of(task: tuple[str, str | None, str]) -> dict[str, str | None]:
+    return dict(zip(("status", "agentId", "intent"), task, strict=True))
+
+
+def test_every_task_is_listed_once_newest_first_as_it_is_shown_alone(scene: Scene, tasks: Tasks) -> None:
+    for limit in (3, 8, 100):
         assert walked(scene.user, "/api/tasks", {"limit": limit}) == list(reversed(tasks)), limit
-
-
-def test_tasks_are_filtered_by_status_agent_and_intent_together(
-    scene: Scene, tasks: dict[str, tuple[str, str | None, str]]
-) -> None:
-    statuses = [None, "pending", "queued", "assigned", "completed", "cancelled"]
-    for wanted in product(statuses, [None, "one", "two"], [None, "a", "b"]):
-        given = {
-            name: value for name, value in zip(("status", "agentId", "intent"), wanted, strict=True) if value is not None
-        }
-        matching = [
-            task for task, facts in tasks.items() if all(want in (None, fact) for want, fact in zip(wanted, facts, strict=True))
-        ]
-        answer = page(scene.user, "/api/tasks", given)
-        assert [task["id"] for task in answer["data"]] == matching[::-1], given
-        assert answer["total"] == len(matching), given
-
-
-@pytest.mark.parametrize(
-    "query", [{"status": "completed"}, {"agentId": "one"}, {"intent": "b"}, {"status": "completed", "intent": "b"},
-              {"agentId": "one", "intent": "b"}, {"status": "completed", "agentId": "one", "intent": "b"}]
-)  # fmt: skip
-def test_a_filtered_list_is_walked_like_any_other(
-    scene: Scene, tasks: dict[str, tuple[str, str | None, str]], query: dict[str, str]
-) -> None:
-    names = ("status", "agentId", "intent")
-    matching = [
-        task for task, facts in tasks.items() if dict(zip(names, facts, strict=True)) | query == dict(zip(names, facts, strict=True))
-    ]
-    assert len(matching) >= 1
-    assert walked(scene.user, "/api/tasks", query | {"limit": 1}) == matching[::-1]
-
-
-def test_a_task_in_a_list_shows_what_it_shows_alone(
-    scene: Scene, tasks: dict[str, tuple[str, str | None, str]]
-) -> None:
     for listed in ok(scene.user.get("/api/tasks"))["data"]:
         alone = scene.task(listed["id"])
         assert {name: alone[name] for name in listed} == listed
-        assert (listed["status"], listed["intent"]) == (tasks[listed["id"]][0], tasks[listed["id"]][2])
+        assert {name: listed[name] for name in ("status", "agentId", "intent")} == facts_of(tasks[listed["id"]])
+
+
+def test_tasks_are_filtered_by_status_agent_and_intent_together(scene: Scene, tasks: Tasks) -> None:
+    for wanted in product([None, "pending", "completed", "cancelled"], [None, "one", "two"], [None, "a", "b"]):
+        query: dict[str, Any] = {name: value for name, value in facts_of(wanted).items() if value is not None}
+        matching = [task for task, facts in tasks.items() if facts_of(facts) | query == facts_of(facts)]
+        answer = page(scene.user, "/api/tasks", query)
+        assert [task["id"] for task in answer["data"]] == matching[::-1], query
+        assert answer["total"] == len(matching), query
+        if len(matching) in (2, 3):
+            assert walked(scene.user, "/api/tasks", query | {"limit": 1}) == matching[::-1], query
 
 
 def test_tasks_of_the_same_millisecond_are_listed_once_each(
@@ -227,41 +206,44 @@ def test_a_walk_by_cursor_does_not_stumble_over_new_tasks(scene: Scene, clock: C
     assert not second["hasMore"]
 
 
-def fill(table: str, like: str, ids: list[str]) -> None:
-    """Copy the head of a stored task under other ids, each a second older: thousands, without as many transactions."""
-    (row,) = [row for row in moto_aws.rows(table) if {"createdAt", "status"} <= set(row)]
-    text = json.dumps(row)
-    created = int(row["createdAt"]["N"])  # type: ignore[index]  # an attribute value
-    copies = [
-        json.loads(text.replace(like, name)) | {"createdAt": {"N": str(created - 1_000 * (age + 1))}}
-        for age, name in enumerate(ids)
+def multiply(task: str, by: range) -> None:
+    """Copies of the keys of a stored task's head, each a second newer than the one before.
+
+    A thousand submissions would be minutes of nothing, and of what a list does not show it reads no more than keys.
+    """
+    (row,) = [row for row in moto_aws.rows("tasks") if row.get("task") == {"S": task}]
+    (table,) = [table for table in template.create_table_requests("local") if table["TableName"].endswith("-tasks")]
+    keys = {attribute["AttributeName"] for attribute in table["AttributeDefinitions"]}
+    text = json.dumps({name: value for name, value in row.items() if name in keys})
+    created = int(row["createdAt"]["N"])  # type: ignore[index]  # a number, as DynamoDB writes it
+    copies: list[Any] = [
+        json.loads(text.replace(task, f"copy-{number}")) | {"createdAt": {"N": str(created + 1_000 * number)}}
+        for number in by
     ]
     client = boto3.client("dynamodb")
     for start in range(0, len(copies), 25):
         puts: list[Any] = [{"PutRequest": {"Item": copy}} for copy in copies[start : start + 25]]
-        client.batch_write_item(RequestItems={f"devflow-local-{table}": puts})
+        client.batch_write_item(RequestItems={"devflow-local-tasks": puts})
 
 
-def test_a_total_is_exact_up_to_1000_and_says_so_beyond(scene: Scene) -> None:
-    scene.submit("task-0000")
-    fill("tasks", "task-0000", [f"task-{number:04}" for number in range(1, 1_000)])
-    answer = page(scene.user, "/api/tasks", {"limit": 1})
-    assert answer["total"] == 1_000
+def test_a_total_is_exact_up_to_1000_and_says_so_beyond(scene: Scene, clock: Clock) -> None:
+    scene.submit("oldest")
+    clock.advance(1)
+    scene.submit("older")
+    multiply("older", range(1, 999))
+    answer = page(scene.user, "/api/tasks", {"limit": 1, "offset": 998})
+    assert ([task["id"] for task in answer["data"]], answer["total"], answer["hasMore"]) == (["older"], 1_000, True)
     assert "totalCapped" not in answer
-    assert page(scene.user, "/api/tasks", {"limit": 1, "offset": 999})["hasMore"] is False
+    assert not page(scene.user, "/api/tasks", {"limit": 1, "cursor": answer["nextCursor"]})["hasMore"]
 
-    heads = [row for row in moto_aws.rows("tasks") if row.get("task") == {"S": "task-0999"}]
-    oldest = json.loads(json.dumps(heads[0]).replace("task-0999", "task-1000"))
-    oldest["createdAt"]["N"] = str(int(oldest["createdAt"]["N"]) - 1_000)
-    boto3.client("dynamodb").put_item(TableName="devflow-local-tasks", Item=oldest)
-    for query in ({}, {"status": "pending"}, {"intent": "fix-bug"}):
-        answer = page(scene.user, "/api/tasks", query | {"limit": 100})
-        assert (answer["total"], answer["totalCapped"], answer["hasMore"]) == (1_000, True, True)
-    last = page(scene.user, "/api/tasks", {"limit": 5, "offset": 1_000})
-    assert ([task["id"] for task in last["data"]], last["hasMore"]) == (["task-1000"], False)
-    assert (last["total"], last["totalCapped"]) == (1_000, True)
-    walked_all = [task["id"] for task in by_cursor(scene.user, "/api/tasks", {"limit": 100})]
-    assert walked_all == [f"task-{number:04}" for number in range(1_001)]
+    multiply("older", range(999, 1_000))
+    answer = page(scene.user, "/api/tasks", {"limit": 1, "offset": 999})
+    assert (answer["total"], answer["totalCapped"], answer["hasMore"]) == (1_000, True, True)
+    for query in ({"cursor": answer["nextCursor"]}, {"offset": 1_000}):
+        last = page(scene.user, "/api/tasks", {"limit": 5} | query)
+        assert ([task["id"] for task in last["data"]], last["offset"], last["hasMore"]) == (["oldest"], 1_000, False)
+        assert (last["total"], last["totalCapped"]) == (1_000, True)
+    assert page(scene.user, "/api/tasks", {"offset": 1_000, "status": "pending"})["totalCapped"] is True
 
 
 # A task's events.
@@ -273,7 +255,7 @@ def test_events_are_listed_oldest_first_and_once_each(scene: Scene, agent: Agent
         ok(agent.progress(task, number / 10, step=f"step {number}"))
     ok(agent.complete(task))
     path = f"/api/tasks/{task}/events"
-    for limit in (1, 3, 8, 100):
+    for limit in (3, 8):
         ways = [way(scene.user, path, {"limit": limit}) for way in (by_cursor, by_offset)]
         assert ways[0] == ways[1]
         assert [event["type"].removeprefix("task.") for event in ways[0]] == [
@@ -327,10 +309,11 @@ def test_a_cursor_is_good_for_its_own_user_list_and_filters_only(scene: Scene, o
     cursors = [page(scene.user, path, query | {"limit": 1})["nextCursor"] for path, query in lists]
     assert len(set(cursors)) == len(cursors)
     for mine, (path, query) in enumerate(lists):
-        for theirs, cursor in enumerate(cursors):
-            answer = scene.user.get(path, query | {"cursor": cursor})
-            assert answer.status == (200 if mine == theirs else 400), (path, query, lists[theirs])
+        assert page(scene.user, path, query | {"cursor": cursors[mine]})["offset"] == 1
         refused(other.user.get(path, query | {"cursor": cursors[mine]}), 400)
+        for away in (1, 2, 4):
+            theirs = (mine + away) % len(lists)
+            assert scene.user.get(path, query | {"cursor": cursors[theirs]}).status == 400, (path, query, lists[theirs])
 
 
 def test_a_cursor_may_be_followed_with_another_limit(fleet: Scene) -> None:

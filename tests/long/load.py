@@ -12,7 +12,7 @@ from chalicelib import db
 from chalicelib.agents import store as agents
 from chalicelib.agents.model import Agent
 from chalicelib.settings import HOUR, SECOND
-from chalicelib.tasks import model, store
+from chalicelib.tasks import store
 from chalicelib.tasks.model import QUEUED_FOR, Event, Task
 from chalicelib.tasks.shapes import Body
 
@@ -20,11 +20,8 @@ BATCH = 25
 """As many rows as BatchWriteItem takes."""
 
 THREADS = 4
-OPEN_SHARE = 5
-"""One task in so many waits, the others are done."""
-
-MOST_OPEN = 10_000
-"""As many open tasks as the platform lets a user have."""
+OPEN_SHARE = 10
+"""One task in so many waits, the others are done; of 100,000 thus as many as a user may have open."""
 
 Row = tuple[str, dict[str, Any]]
 """A table's name and an item in DynamoDB's JSON."""
@@ -54,38 +51,42 @@ def agent_rows(owner: str, many: int, seen_at: int, name: str = "agent") -> Iter
 
 
 def task_rows(owner: str, many: int, now: int) -> Iterator[Row]:
-    """Tasks `task-000000` and so on, the last the newest: one in five waits for intent `feature`, the others were
+    """Tasks `task-000000` and so on, the last the newest: one in ten waits for intent `feature`, the others were
     completed by the first agent, intent `fix-bug`."""
-    waiting = min(many // OPEN_SHARE, MOST_OPEN)
     for number in range(many):
-        created_at = now - (many - number) * SECOND // 2  # half a day for the most of them: none is overdue
-        if number % (many // waiting) == 0:
-            yield from task_row(owner, f"task-{number:06d}", created_at, status="queued", intent="feature")
+        name, created_at = f"task-{number:06d}", now - (many - number) * SECOND // 2  # none waits for a whole day
+        if number % OPEN_SHARE == 0:
+            yield from task_row(owner, name, created_at, status="queued", intent="feature")
         else:
-            yield from task_row(owner, f"task-{number:06d}", created_at, status="completed", intent="fix-bug")
+            yield from task_row(owner, name, created_at, status="completed", intent="fix-bug")
 
 
-def task_row(owner: str, task_id: str, created_at: int, *, due: int | None = None, **known: Any) -> Iterator[Row]:
-    """A task with its body and its first event. `due`: when the sweep must look at it, if not at its usual time."""
-    values = {"updated_at": created_at, "due": due or created_at + QUEUED_FOR, **known}
-    if known["status"] == "completed":
-        end = created_at + SECOND
-        values |= {"agent": "agent-00000", "progress": 1, "report": "0" * 32, "due": None}
-        values |= {"claimed_at": end, "started_at": end, "completed_at": end}
+def task_row(owner: str, name: str, created_at: int, *, due: int | None = None, **known: Any) -> Iterator[Row]:
+    """A task that waits, with its body and an event, or the head of one that is done (no call here reads the rest).
+
+    `due`: when the sweep must look at it, if not at its usual time.
+    """
+    done = known["status"] == "completed"
+    end = created_at + SECOND
+    life: dict[str, Any] = {"claimed_at": end, "started_at": end, "completed_at": end, "progress": 1} if done else {}
     task = Task(
         owner=owner,
-        id=task_id,
+        id=name,
         repo="https://github.com/user/repo",
         branch="main",
         title=TEXT,
+        agent="agent-00000" if done else None,
         digest="0" * 32,
+        report="0" * 32 if done else None,
         created_at=created_at,
-        **values,
+        updated_at=created_at,
+        due=None if done else due or created_at + QUEUED_FOR,
+        **(life | known),
     )
     body = Body.model_construct(description=TEXT, context={"issueId": "123", "prId": "456"})
-    told = model.changed(task, created_at, "task.queued").event
-    assert isinstance(told, Event)
-    yield from _rows(store.create(task, body, told))
+    queued = Event("task.queued", created_at, "queued", 1, None)
+    parts = store.create(task, body, queued)
+    yield from _rows(parts[:1] if done else parts)
 
 
 def _rows(parts: Iterable[db.Part]) -> Iterator[Row]:

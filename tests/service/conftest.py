@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator
 
+import boto3
 import pytest
 
 from infra.local.pump import Pump
+from tests.conftest import Clock
 from tests.http.scene import Agent, Scene
 from tests.service import invariants
 from tests.support.client import Client
@@ -27,6 +29,27 @@ def agent(scene: Scene) -> Agent:
 def other(make_user: Callable[..., Client], pump: Pump) -> Scene:
     """Another user."""
     return Scene(make_user("other@example.com", "Jane Roe"), pump)
+
+
+Passing = Callable[[float], None]
+
+
+@pytest.fixture
+def passing(clock: Clock, pump: Pump) -> Passing:
+    """Let so many minutes pass, during which the sweep ran every minute and found nothing, and then run it."""
+
+    def let_pass(minutes: float) -> None:
+        clock.advance(60 * minutes)
+        boto3.client("dynamodb").update_item(
+            TableName="devflow-local-tasks",
+            Key={"pk": {"S": "~sweep"}, "sk": {"S": "~sweep"}},
+            UpdateExpression="SET lastAt = :minute_ago",
+            ExpressionAttributeValues={":minute_ago": {"N": str(clock.now - 60_000)}},
+        )
+        pump.sweep()
+        pump.drain()
+
+    return let_pass
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@
         ...        # `another_writer()` is quicker: it runs just before the first is carried out
 
     with faults.died(3), pytest.raises(faults.Died):
-        ...        # the process dies when its third request has been carried out
+        ...        # the process dies when the third request that changes something has been carried out
 
 All but the last take `when`, a predicate of the request's parameters, where not every request of the operation is meant.
 """
@@ -32,18 +32,15 @@ Send = Callable[[], Any]
 
 @dataclass
 class Fault:
-    """One rule: what happens to the next `left` requests of an operation."""
+    """One rule: what happens to the next `left` requests of some operations."""
 
-    operation: str
+    operations: frozenset[str]
     when: When
     left: int
     act: Callable[[Params, Send], Any]
     struck: list[Params] = field(default_factory=list)
     """The requests that it happened to."""
 
-
-ANY = "*"
-"""Every operation."""
 
 _lock = threading.Lock()
 _faults: list[Fault] = []
@@ -75,7 +72,7 @@ def refused(
     def act(params: Params, send: Send) -> Any:
         return (_answer(status, parsed), parsed), None
 
-    return _injected(Fault(operation, when, times, act))
+    return _injected(Fault(frozenset({operation}), when, times, act))
 
 
 def cut_off(operation: str, *, times: int = 1, when: When = _always) -> Any:
@@ -84,7 +81,7 @@ def cut_off(operation: str, *, times: int = 1, when: When = _always) -> Any:
     def act(params: Params, send: Send) -> Any:
         return None, _timeout()
 
-    return _injected(Fault(operation, when, times, act))
+    return _injected(Fault(frozenset({operation}), when, times, act))
 
 
 def answer_lost(operation: str, *, times: int = 1, when: When = _always) -> Any:
@@ -94,7 +91,7 @@ def answer_lost(operation: str, *, times: int = 1, when: When = _always) -> Any:
         send()
         return None, _timeout()
 
-    return _injected(Fault(operation, when, times, act))
+    return _injected(Fault(frozenset({operation}), when, times, act))
 
 
 def meanwhile(operation: str, other: Callable[[], object], *, times: int = 1, when: When = _always) -> Any:
@@ -104,7 +101,7 @@ def meanwhile(operation: str, other: Callable[[], object], *, times: int = 1, wh
         other()
         return send()
 
-    return _injected(Fault(operation, when, times, act))
+    return _injected(Fault(frozenset({operation}), when, times, act))
 
 
 def partly(operation: str, change: Callable[[Params], None], *, times: int = 1, when: When = _always) -> Any:
@@ -116,26 +113,42 @@ def partly(operation: str, change: Callable[[Params], None], *, times: int = 1, 
             change(success[1])
         return success, error
 
-    return _injected(Fault(operation, when, times, act))
+    return _injected(Fault(frozenset({operation}), when, times, act))
 
 
 class Died(BaseException):
     """The process is no more. No `except Exception` of the product outlives that."""
 
 
-def died(at: int, *, carried_out: bool = True) -> Any:
-    """The process dies at its `at`-th request to AWS: after it was carried out, or before it was sent."""
+def nth_answer_lost(nth: int) -> Any:
+    """Of the requests that change something, the `nth` (from 0) is carried out and its answer never arrives."""
+    count = iter(range(1_000_000))
+
+    def act(params: Params, send: Send) -> Any:
+        answer = send()
+        return (None, _timeout()) if next(count) == nth else answer
+
+    return _injected(Fault(CHANGES, _always, 1_000_000, act))
+
+
+CHANGES = frozenset({"TransactWriteItems", "UpdateItem", "PutItem", "DeleteItem", "SendMessage"})
+"""Operations that change something."""
+
+
+def died(after: int) -> Any:
+    """The process dies when its `after`-th request that changes something has been carried out.
+
+    That is every moment there is: between two of them nothing is different but in the process that is no more.
+    """
     count = iter(range(1, 1_000_000))
 
     def act(params: Params, send: Send) -> Any:
-        now = next(count)
-        if now != at:
-            return send()
-        if carried_out:
-            send()
-        raise Died
+        answer = send()
+        if next(count) == after:
+            raise Died
+        return answer
 
-    return _injected(Fault(ANY, _always, 1_000_000, act))
+    return _injected(Fault(CHANGES, _always, 1_000_000, act))
 
 
 def about(*names: str) -> When:
@@ -183,7 +196,7 @@ def _faulty_do_get_response(endpoint: Any, request: Any, operation: Any, context
 def _next(operation: str, body: Any) -> tuple[Fault | None, Params]:
     with _lock:
         for fault in _faults:
-            if fault.operation not in (ANY, operation) or not fault.left:
+            if operation not in fault.operations or not fault.left:
                 continue
             params = _params(body)
             if fault.when(params):

@@ -34,6 +34,10 @@ def heads() -> Rows:
     return [row for row in rows("tasks") if row["sk"] == "H"]
 
 
+def open_heads() -> Rows:
+    return [head for head in heads() if head["status"] in OPEN]
+
+
 def hold() -> None:
     """Raise AssertionError, naming the row, where one of them does not hold."""
     stored = rows("tasks")

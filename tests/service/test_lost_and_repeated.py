@@ -8,10 +8,11 @@ import pytest
 
 from infra.local.gateway import Response
 from infra.local.pump import Pump
-from tests.conftest import Clock
 from tests.http.scene import Agent, Scene, ok
 from tests.service import faults, invariants
-from tests.support import wire
+from tests.service.conftest import Passing
+from tests.support import moto_aws, wire
+from tests.support.client import Client
 
 State = dict[str, Any]
 
@@ -168,110 +169,110 @@ DEEDS = {
 }
 
 every_deed = pytest.mark.parametrize("deed", DEEDS.values(), ids=DEEDS)
-WRITES = ("TransactWriteItems", "UpdateItem")
+
+NewStage = Callable[[], tuple[Scene, Agent]]
 
 
-def writes(scene: Scene, agent: Agent, deed: Deed) -> list[str]:
-    """Carry a deed out, and say which writes it took."""
+@pytest.fixture
+def new_stage(make_user: Callable[..., Client], pump: Pump) -> NewStage:
+    """A platform with nothing in it but user@example.com and agent-1, as often as one is asked for."""
+
+    def make() -> tuple[Scene, Agent]:
+        moto_aws.empty()
+        scene = Scene(make_user(), pump)
+        return scene, scene.agent()
+
+    return make
+
+
+def changes(new_stage: NewStage, deed: Deed) -> list[str]:
+    """The requests with which a deed changes something, in their order."""
+    scene, agent = new_stage()
+    deed.prepare(scene, agent)
     with wire.recorded() as sent:
-        assert deed.act(scene, agent).status < 300
-    return [request.operation for request in sent if request.operation in WRITES]
+        deed.act(scene, agent)
+    return [request.operation for request in sent if request.operation in faults.CHANGES]
 
 
-def settled(scene: Scene, deed: Deed) -> State:
+def check(scene: Scene, deed: Deed) -> None:
+    """A deed has its whole effect, once."""
     scene.pump.drain()
-    return deed.outcome(scene)
+    invariants.hold()
+    assert deed.outcome(scene) == deed.expected
 
 
 @every_deed
-def test_done_once_it_has_its_effect(scene: Scene, agent: Agent, deed: Deed) -> None:
+def test_sent_again_it_is_a_success_and_has_its_effect_once(new_stage: NewStage, deed: Deed) -> None:
+    scene, agent = new_stage()
     deed.prepare(scene, agent)
     assert deed.act(scene, agent).status < 300
-    assert settled(scene, deed) == deed.expected
-
-
-@every_deed
-def test_sent_again_it_is_a_success_and_has_its_effect_once(scene: Scene, agent: Agent, deed: Deed) -> None:
-    deed.prepare(scene, agent)
-    for _ in range(3):
+    check(scene, deed)
+    for _ in range(2):
         answer = deed.act(scene, agent)
         assert answer.status < 300 or answer.status in deed.also
-    assert settled(scene, deed) == deed.expected
+    check(scene, deed)
 
 
 @every_deed
-@pytest.mark.parametrize("operation", WRITES)
-@pytest.mark.parametrize("nth", [1, 2])
 def test_whichever_write_loses_its_answer_the_request_succeeds_with_one_effect(
-    scene: Scene, agent: Agent, deed: Deed, operation: str, nth: int, no_pauses: None
+    new_stage: NewStage, deed: Deed, no_pauses: None
 ) -> None:
     """botocore sends such a write again by itself, and then meets what the first one has done."""
-    deed.prepare(scene, agent)
-    earlier = iter(range(1, nth))
-    with faults.answer_lost(operation, when=lambda params: next(earlier, None) is None):
-        answer = deed.act(scene, agent)
-    assert answer.status < 300
-    assert settled(scene, deed) == deed.expected
+    for nth, operation in enumerate(changes(new_stage, deed)):
+        scene, agent = new_stage()
+        deed.prepare(scene, agent)
+        with faults.nth_answer_lost(nth):
+            answer = deed.act(scene, agent)
+        assert answer.status < 300, (nth, operation, answer)
+        check(scene, deed)
 
 
 @every_deed
 def test_other_writers_in_the_way_of_every_write_are_waited_for(
-    scene: Scene, agent: Agent, deed: Deed, no_pauses: None
+    new_stage: NewStage, deed: Deed, no_pauses: None
 ) -> None:
     """A heartbeat that overlaps a complete on the agent's row, for one: moto never raises these conflicts, AWS does."""
+    scene, agent = new_stage()
     deed.prepare(scene, agent)
     busy = iter([True, True, False] * 100)
-    reasons = [{"Code": "TransactionConflict"}]
 
     def often(params: dict[str, Any]) -> bool:
         return next(busy)
 
+    reasons = [{"Code": "TransactionConflict"}]
     with (
         faults.refused("UpdateItem", "TransactionConflictException", times=100, when=often),
         faults.refused("TransactWriteItems", "TransactionCanceledException", reasons=reasons, times=100, when=often),
     ):
         assert deed.act(scene, agent).status < 300
-    assert settled(scene, deed) == deed.expected
+    check(scene, deed)
 
 
 @every_deed
-@pytest.mark.parametrize("carried_out", [True, False], ids=["after", "before"])
-@pytest.mark.parametrize("at", [1, 2, 3, 4, 5])
-def test_wherever_the_process_dies_the_same_request_finishes_the_work(
-    scene: Scene, agent: Agent, deed: Deed, at: int, carried_out: bool  # noqa: FBT001
-) -> None:
-    deed.prepare(scene, agent)
-    with faults.died(at, carried_out=carried_out):
-        try:
-            answer = deed.act(scene, agent)
-        except faults.Died:
-            answer = deed.act(scene, agent)
-    assert answer.status < 300 or answer.status in deed.also
-    scene.pump.sweep()
-    assert settled(scene, deed) == deed.expected
+def test_wherever_the_process_dies_the_same_request_finishes_the_work(new_stage: NewStage, deed: Deed) -> None:
+    for after, operation in enumerate(changes(new_stage, deed), 1):
+        scene, agent = new_stage()
+        deed.prepare(scene, agent)
+        with faults.died(after), pytest.raises(faults.Died):
+            deed.act(scene, agent)
+        invariants.hold()
+        answer = deed.act(scene, agent)
+        assert answer.status < 300 or answer.status in deed.also, (after, operation, answer)
+        scene.pump.sweep()
+        check(scene, deed)
 
 
 @every_deed
-@pytest.mark.parametrize("at", [1, 2, 3, 4])
-def test_wherever_a_process_dies_for_good_every_task_still_comes_to_its_end(
-    scene: Scene, agent: Agent, deed: Deed, at: int, clock: Clock, pump: Pump
+def test_wherever_the_process_dies_for_good_every_task_still_comes_to_its_end(
+    new_stage: NewStage, deed: Deed, passing: Passing
 ) -> None:
     """Promise 1: nobody asks again and no agent is heard of any more."""
-    deed.prepare(scene, agent)
-    with faults.died(at):
-        try:
+    for after, _ in enumerate(changes(new_stage, deed), 1):
+        scene, agent = new_stage()
+        deed.prepare(scene, agent)
+        with faults.died(after), pytest.raises(faults.Died):
             deed.act(scene, agent)
-        except faults.Died:
-            pass
-    invariants.hold()
-    for _ in range(4):
-        clock.advance(170)
-        pump.sweep()
-        pump.drain()
-    for _ in range(27):
-        for _ in range(21):
-            clock.advance(170)
-            pump.sweep()
-        pump.drain()
-    invariants.hold()
-    assert not [head for head in invariants.heads() if head["status"] in invariants.OPEN]
+        for minutes in (1, 1, 2, 3, 5, 11, 121, 60 * 24, 60 * 24, 5):
+            passing(minutes)
+            invariants.hold()
+        assert not invariants.open_heads()

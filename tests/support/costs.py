@@ -11,7 +11,7 @@ from tests.support.environment import STAGE
 
 @dataclass(frozen=True)
 class Cost:
-    """The requests of one call in order, each as `UpdateItem agents` or `SendMessage`, and their units together.
+    """The requests of one call in order, as `UpdateItem agents` or `SendMessage workflow`, and their units together.
 
     Units mean something on DynamoDB Local (and AWS) only.
     """
@@ -39,8 +39,8 @@ def measured(call: Callable[[], Any]) -> Cost:
 
 
 def _told(request: wire.Request) -> str:
-    tables = "+".join(table.removeprefix(f"devflow-{STAGE}-") for table in request.tables)
-    return f"{request.operation} {tables}".rstrip()
+    names = request.tables or [str(request.params.get("QueueUrl", "")).rpartition("/")[2]]
+    return f"{request.operation} {'+'.join(name.removeprefix(f'devflow-{STAGE}-') for name in names)}".rstrip()
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

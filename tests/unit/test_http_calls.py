@@ -1,5 +1,6 @@
 """chalicelib/http: what a request is taken for, and how an error is told. The whole way is in tests/http."""
 
+import base64
 import inspect
 from typing import Annotated, Any
 
@@ -24,7 +25,8 @@ def call(raw: bytes = b"", content_type: str | None = "application/json", **head
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     if content_type is not None:
         sent["content-type"] = content_type
-    return Call(now=NOW, headers=sent, query={}, raw=raw, address="127.0.0.1")
+    event = {"body": base64.b64encode(raw).decode(), "isBase64Encoded": True}
+    return Call(now=NOW, headers=sent, query={}, event=event)
 
 
 GOOD = b'{"dishName": "soup", "howMany": 2, "unknown": true}'

@@ -1,0 +1,253 @@
+"""What a call costs may not depend on how much there is: a wrong key shows here, and nowhere sooner.
+
+Requests and units on Amazon's DynamoDB Local at 10, 1,000 and 100,000 agents and as many tasks, twice over: spread
+over many users (ten of each), and one user with all the tasks (and as many agents as one may have, 1,000). At most 1.2
+times as much at the largest size as at the smallest.
+
+Two things grow by design, up to a bound, and are measured apart, from 1,000 on:
+
+- The first page of a list counts: it reads up to 1,001 rows of a narrow index for its `total`, exact up to 1,000. A
+  page reached by cursor takes the total along.
+- A poll reads the first page of its user's queue, 50 rows of a narrow index; where that is not all of it, it reads
+  each capability's head.
+
+Units of transactions are what DynamoDB Local counts, which is more than AWS bills; see tests/http/test_budget.py.
+"""
+
+import itertools
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from chalicelib import queue
+from chalicelib.agents.model import INACTIVE_AFTER
+from chalicelib.auth import tokens
+from chalicelib.pages import COUNTED
+from chalicelib.settings import MINUTE, SECOND, settings
+from infra.local.gateway import Response
+from infra.local.pump import Pump
+from tests.conftest import Clock
+from tests.http.budget_calls import WORK, Agent
+from tests.long import load
+from tests.support import costs, dynamodb_local, moto_aws
+from tests.support.client import Client
+from tests.support.costs import Cost
+
+SIZES = (10, 1_000, 100_000)
+FACTOR = 1.2
+USERS_SHARE = 10
+START = 1_780_315_200_000
+"""The instant at which all is measured, whatever time the loading takes: noon, the beginning of a minute."""
+
+STALE = 5
+"""So many agents and so many tasks are due when a sweep that finds something is measured."""
+
+MakeUser = Callable[..., Client]
+Key = tuple[str, str]
+
+
+@dataclass
+class Measured:
+    """The cost of each call, by its name and whose it was, at each size."""
+
+    costs: dict[Key, list[Cost]] = field(default_factory=dict)
+    bounded: set[Key] = field(default_factory=set)
+    """Calls that may grow between the first two sizes."""
+    beyond: list[str] = field(default_factory=list)
+    """First pages that read more rows than they may."""
+
+    def add(self, call: str, users: str, cost: Cost, *, bounded: bool = False) -> None:
+        self.costs.setdefault((call, users), []).append(cost)
+        if bounded:
+            self.bounded.add((call, users))
+
+    def take(self, call: str, users: str, act: Callable[[], Any], *, bounded: bool = False) -> None:
+        self.add(call, users, costs.measured(act), bounded=bounded)
+
+    def table(self) -> str:
+        header = ["call", "users", "requests", "read units", "write units", "flat from"]
+        rows = []
+        for key, found in sorted(self.costs.items(), key=lambda item: item[0][1]):
+            figures = [" / ".join(f"{number:g}" for number in numbers) for numbers in _by_figure(found)]
+            rows.append([*key, *figures, f"{SIZES[self._first(key)]:,}"])
+        return costs.table(header, rows)
+
+    def grown(self) -> list[str]:
+        """What grew by more than the factor, and how."""
+        return [
+            f"{key[0]} ({key[1]}): {figure} {' / '.join(f'{number:g}' for number in numbers)}"
+            for key, found in self.costs.items()
+            for figure, numbers in zip(("requests", "read units", "write units"), _by_figure(found), strict=True)
+            if max(numbers[self._first(key) :]) > FACTOR * numbers[self._first(key)]
+        ]
+
+    def _first(self, key: Key) -> int:
+        return 1 if key in self.bounded else 0
+
+
+def _figures(cost: Cost) -> tuple[float, float, float]:
+    return len(cost.requests), cost.read, cost.write
+
+
+def _by_figure(found: list[Cost]) -> list[tuple[float, ...]]:
+    """Requests, read units and write units, each at every size."""
+    return list(zip(*map(_figures, found), strict=True))
+
+
+@dataclass
+class Platform:
+    """What there is at one size, and how it is measured."""
+
+    endpoint: str
+    make_user: MakeUser
+    pump: Pump
+    clock: Clock
+    size: int
+    measured: Measured
+
+    def at(self, instant: int) -> None:
+        self.clock.advance((instant - self.clock.now) / SECOND)
+
+    def populate(self) -> dict[str, Client]:
+        """Load everything; the two users to be measured."""
+        everyman, owner = self._user("everyman@example.com")
+        giant, giants = self._user("giant@example.com")
+        crowd = [f"user-00000000-0000-4000-8000-{number:012d}" for number in range(self.size // USERS_SHARE - 1)]
+        load.load(self.endpoint, itertools.chain.from_iterable(_ten_of_each(each) for each in [owner, *crowd]))
+        load.load(self.endpoint, load.agent_rows(giants, min(self.size, settings.agents_per_user), START))
+        load.load(self.endpoint, load.task_rows(giants, self.size, START))
+        return {MANY: everyman, ONE: giant}
+
+    def _user(self, email: str) -> tuple[Client, str]:
+        user = self.make_user(email)
+        return user, tokens.verify(user.token, self.clock.now).owner
+
+
+def _ten_of_each(owner: str) -> Iterator[load.Row]:
+    yield from load.agent_rows(owner, USERS_SHARE, START)
+    yield from load.task_rows(owner, USERS_SHARE, START)
+
+
+def measure_lists(platform: Platform, users: str, user: Client) -> None:
+    """First pages, and the worst of those that cursors lead to."""
+    done = {"status": "completed"}
+    lists: dict[str, tuple[str, dict[str, str]]] = {
+        "tasks": ("/api/tasks", {}),
+        "tasks of a status": ("/api/tasks", done),
+        "tasks of an agent": ("/api/tasks", {"agentId": "agent-00000"}),
+        "tasks of an intent": ("/api/tasks", {"intent": "fix-bug"}),
+        "tasks, two filters": ("/api/tasks", done | {"intent": "fix-bug"}),
+        "tasks, filters that nothing passes": ("/api/tasks", done | {"intent": "feature"}),
+        "agents": ("/api/agents", {}),
+        "agents of a status": ("/api/agents", {"status": "active"}),
+        "agents that can": ("/api/agents", {"capability": "feature"}),
+    }
+    for name, (path, filters) in lists.items():
+        first, answer = _page(user, path, filters)
+        platform.measured.add(f"{name}, first page", users, first, bounded=users == ONE)
+        if _examined(first) > COUNTED + 1:
+            platform.measured.beyond.append(f"{name}, first page: {_examined(first):,} rows read at {platform.size:,}")
+        later: list[Cost] = []
+        while len(later) < 3 and (cursor := answer.json()["nextCursor"]) is not None:
+            page, answer = _page(user, path, filters | {"cursor": cursor})
+            later.append(page)
+        if later:
+            worst = max(later, key=_figures)
+            platform.measured.add(f"{name}, later page", users, worst)
+
+
+def _page(user: Client, path: str, query: dict[str, str]) -> tuple[Cost, Response]:
+    answers: list[Response] = []
+
+    def act() -> Response:
+        answers.append(user.get(path, query | {"limit": "2"}))
+        return answers[-1]
+
+    return costs.measured(act), answers[0]
+
+
+def _examined(cost: Cost) -> int:
+    """How many rows the queries of a call read."""
+    return sum(request.answer["ScannedCount"] for request in cost.sent if request.operation == "Query")
+
+
+def measure_work(platform: Platform, users: str, user: Client) -> None:
+    """An agent's life: it beats, polls, claims, reports."""
+    take, grows = platform.measured.take, users == ONE
+    agent, idler = _register(user, "measured", "feature"), _register(user, "idler", "review-pr")
+    agent.beat()
+    take("heartbeat", users, agent.beat)
+    idler.poll()
+    take("poll, idle", users, idler.poll, bounded=grows)
+    claimed: list[str] = []
+
+    def claim() -> None:
+        claimed.extend(command["task_id"] for command in agent.poll(limit=1).json()["commands"])
+
+    take("poll that claims", users, claim, bounded=grows)
+    (task,) = claimed
+    take("poll that finds its claim", users, lambda: agent.poll(limit=1))
+    take("progress, first", users, lambda: agent.progress(task))
+    take("progress, same step", users, lambda: agent.progress(task, progress=0.7))
+    take("progress, new step", users, lambda: agent.progress(task, "Opening the pull request"))
+    take("complete", users, lambda: agent.complete(task))
+    work = WORK | {"taskId": "submitted", "intent": "feature"}
+    take("submit", users, lambda: user.post("/api/workflows/execute", work))
+    take("its message", users, platform.pump.drain)
+    platform.at(START + MINUTE)
+    take("heartbeat, first of a minute", users, agent.beat)
+
+
+def _register(user: Client, name: str, capability: str) -> Agent:
+    answer = user.post("/api/agents", {"agentId": name, "name": name, "version": "0.2.0", "capabilities": [capability]})
+    assert answer.status == 201, answer
+    return Agent(name, user.acting_as(answer.json()["token"]))
+
+
+def measure_sweeps(platform: Platform) -> None:
+    """The last, while none of all the others is due yet."""
+    owner = "user-11111111-1111-4111-8111-111111111111"
+    silent_since = START - INACTIVE_AFTER  # long enough for the index to show it in a minute and a half
+    rows = [*load.agent_rows(owner, STALE, silent_since)]
+    for number in range(STALE):
+        due = START + MINUTE + 15 * SECOND
+        rows += load.task_row(owner, f"overdue-{number}", START, status="queued", intent="feature", due=due)
+    platform.at(START + MINUTE + 10 * SECOND)
+    platform.pump.sweep()
+    platform.measured.take("sweep, idle", ALL, platform.pump.sweep)
+    load.load(platform.endpoint, rows)
+    platform.at(START + MINUTE + 30 * SECOND)
+    platform.measured.take(f"sweep, {STALE} agents and {STALE} tasks due", ALL, platform.pump.sweep)
+
+
+MANY, ONE, ALL = "many", "one", "the sweep"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1_800)
+def test_what_a_call_costs_does_not_grow_with_what_there_is(
+    true_dynamodb: str, make_user: MakeUser, pump: Pump, clock: Clock
+) -> None:
+    for name in ("workflow", "events"):
+        queue._address(name)  # which a container asks for once
+    measured = Measured()
+    for size in SIZES:
+        began = time.monotonic()
+        dynamodb_local.create_tables(true_dynamodb)
+        moto_aws.empty()
+        clock.advance((START - clock.now) / SECOND)
+        platform = Platform(true_dynamodb, make_user, pump, clock, size, measured)
+        measurable = platform.populate()
+        print(f"\n{size:,} agents and tasks loaded in {time.monotonic() - began:.0f} s", file=sys.stderr)
+        for users, user in measurable.items():
+            platform.at(START)
+            measure_lists(platform, users, user)
+            measure_work(platform, users, user)
+        measure_sweeps(platform)
+    print(f"\nAt {' / '.join(f'{size:,}' for size in SIZES)}:\n{measured.table()}", file=sys.stderr)
+    found = measured.grown() + measured.beyond
+    assert not found, "\n".join(found)
