@@ -13,6 +13,7 @@ import pytest
 from chalicelib import clock
 from infra.local.gateway import Response
 from infra.local.pump import Pump
+from tests.conftest import Clock
 from tests.support import moto_aws
 from tests.support.client import Client
 
@@ -103,6 +104,20 @@ class Scene:
         found: dict[str, Any] = ok(self.user.get(f"/api/agents/{agent}"))
         return found
 
+    def later(self, clock: Clock, seconds: int, *alive: Agent) -> None:
+        """Time passes, with the scheduled function at work; the agents in `alive` show signs of life meanwhile.
+
+        In steps that are shorter than what the platform would take for an outage of its own.
+        """
+        while seconds > 0:
+            step = min(seconds, 120)
+            clock.advance(step)
+            seconds -= step
+            for agent in alive:
+                ok(agent.beat())
+            self.pump.sweep()
+            self.pump.drain()
+
     def events(self, task: str = "task-1") -> list[str]:
         """The types of a task's events, oldest first, without their prefix."""
         answer = ok(self.user.get(f"/api/tasks/{task}/events", {"limit": 100}))
@@ -156,16 +171,17 @@ def snapshot() -> Mapping[str, Any]:
         for table in ("users", "agents", "tasks")
     }
     logins = sorted(repr(sorted(row.items())) for row in moto_aws.rows("logins") if "owner" in row)
-    return stored | {"logins": logins, "queue": sorted(moto_aws.messages("workflow"))}
+    queues = {queue: sorted(moto_aws.messages(queue)) for queue in ("workflow", "events")}
+    return stored | queues | {"logins": logins}
 
 
 @contextmanager
-def failing(operation: str, error: Exception) -> Iterator[None]:
-    """AWS fails one operation; on the wire, so that all of our own code takes part."""
+def failing(operation: str, error: Exception, *, about: str = "") -> Iterator[None]:
+    """AWS fails one operation (where `about` is in the request); on the wire, so that all of our code takes part."""
     real: Callable[..., Any] = botocore.endpoint.Endpoint.make_request  # type: ignore[attr-defined]  # stubs lack it
 
     def make_request(endpoint: Any, model: Any, request: Any) -> Any:
-        if model.name == operation:
+        if model.name == operation and about in str(request["body"]):
             raise error
         return real(endpoint, model, request)
 

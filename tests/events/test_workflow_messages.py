@@ -1,0 +1,230 @@
+"""The functions behind the queues: batches of messages that may be late, doubled, orphaned or not ours."""
+
+from typing import Any
+
+import pytest
+
+from infra.local.pump import Pump
+from tests.conftest import Clock
+from tests.events.conftest import Handlers, bodies, delete, lose
+from tests.http.scene import Agent, Scene, ok
+from tests.service import faults, invariants
+from tests.support import moto_aws, wire
+
+NOT_OURS: list[Any] = [
+    "",
+    "not json",
+    "[]",
+    "null",
+    {},
+    {"owner": "user-1"},
+    {"owner": "user-1", "task": None},
+    {"owner": "user-1", "task": "a/b"},
+    {"owner": "~", "task": "task-1"},
+]
+
+
+def test_an_accepted_task_is_sent_with_its_ids_alone_and_that_makes_it_claimable(
+    scene: Scene, handlers: Handlers, owner: str
+) -> None:
+    scene.submit(naturalLanguage="a secret plan", context={"more": "secrets"})
+    assert bodies("workflow") == [{"owner": owner, "task": "task-1"}]
+    assert scene.state() == "pending"
+    assert handlers.batch("run_workflows", *bodies("workflow")) == []
+    assert scene.state() == "queued"
+
+
+def test_a_whole_batch_is_handled(scene: Scene, handlers: Handlers) -> None:
+    for number in range(10):
+        scene.submit(f"task-{number}")
+    assert handlers.batch("run_workflows", *bodies("workflow")) == []
+    assert {scene.state(f"task-{number}") for number in range(10)} == {"queued"}
+
+
+def test_a_message_that_is_not_ours_is_dropped_and_the_rest_handled(
+    scene: Scene, handlers: Handlers, owner: str
+) -> None:
+    """It could never succeed: coming again, it would only end in the dead-letter queue."""
+    scene.submit()
+    messages = [*NOT_OURS, {"owner": owner, "task": "task-1", "newer": "field"}]
+    assert handlers.batch("run_workflows", *messages) == []
+    assert scene.state() == "queued"
+
+
+def test_a_message_that_fails_is_named_and_only_that_comes_again(
+    scene: Scene, handlers: Handlers, owner: str, no_pauses: None
+) -> None:
+    for task in ("task-0", "task-1", "task-2"):
+        scene.submit(task)
+    messages = [{"owner": owner, "task": f"task-{number}"} for number in range(3)]
+    with faults.refused("TransactWriteItems", "InternalServerError", status=500, times=99, when=faults.about("task-1")):
+        assert handlers.batch("run_workflows", *messages) == ["message-1"]
+    assert [scene.state(f"task-{number}") for number in range(3)] == ["queued", "pending", "queued"]
+    assert handlers.batch("run_workflows", messages[1]) == []
+    assert scene.state("task-1") == "queued"
+
+
+def test_a_message_for_a_task_that_is_gone_is_acknowledged(scene: Scene, handlers: Handlers, owner: str) -> None:
+    assert handlers.batch("run_workflows", {"owner": owner, "task": "never-was"}) == []
+    assert handlers.batch("run_workflows", {"owner": "nobody", "task": "never-was"}) == []
+    assert invariants.rows("tasks") == []
+
+
+def test_a_message_that_comes_twice_or_late_changes_nothing(
+    scene: Scene, agent: Agent, handlers: Handlers, owner: str
+) -> None:
+    message = {"owner": owner, "task": "task-1"}
+    scene.submit()
+    for _ in range(2):
+        assert handlers.batch("run_workflows", message, message) == []
+    agent.commands()
+    assert handlers.batch("run_workflows", message) == []
+    ok(agent.complete("task-1"))
+    assert handlers.batch("run_workflows", message) == []
+    assert scene.events() == ["created", "queued", "assigned", "completed"]
+
+
+def test_two_copies_of_a_message_at_the_same_moment_queue_the_task_once(
+    scene: Scene, handlers: Handlers, owner: str
+) -> None:
+    scene.submit()
+    message = {"owner": owner, "task": "task-1"}
+    with faults.meanwhile("TransactWriteItems", lambda: handlers.batch("run_workflows", message)):
+        assert handlers.batch("run_workflows", message) == []
+    assert scene.events() == ["created", "queued"]
+
+
+def test_a_task_cancelled_before_its_message_comes_stays_cancelled(
+    scene: Scene, handlers: Handlers, owner: str
+) -> None:
+    scene.submit()
+    ok(scene.user.post("/api/tasks/task-1/cancel"))
+    assert handlers.batch("run_workflows", {"owner": owner, "task": "task-1"}) == []
+    assert scene.events() == ["created", "cancelled"]
+
+
+def test_a_task_pinned_to_an_agent_that_was_removed_meanwhile_fails_and_says_why(
+    scene: Scene, agent: Agent, handlers: Handlers, owner: str
+) -> None:
+    scene.submit(agentId="agent-1")
+    ok(scene.user.delete("/api/agents/agent-1"))
+    assert handlers.batch("run_workflows", {"owner": owner, "task": "task-1"}) == []
+    assert (scene.state(), scene.task()["error"]) == ("failed", "Agent removed")
+
+
+def test_a_message_that_the_queue_would_not_take_is_sent_by_the_sweep(scene: Scene, clock: Clock, pump: Pump) -> None:
+    with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=9):
+        scene.submit()
+    assert moto_aws.messages("workflow") == []
+    clock.advance(59)
+    pump.sweep()
+    assert moto_aws.messages("workflow") == []
+    clock.advance(2)
+    pump.sweep()
+    pump.drain()
+    assert scene.events() == ["created", "queued"]
+
+
+def test_a_message_lost_time_and_again_ends_in_a_failure_that_says_so(scene: Scene, clock: Clock, pump: Pump) -> None:
+    scene.submit()
+    for _ in range(5):
+        lose("workflow")
+        clock.advance(61)
+        pump.sweep()
+    assert scene.state() == "failed"
+    assert "lost 5 times" in scene.task()["error"]
+
+
+def test_a_request_sent_again_sends_the_message_of_a_pending_task_again(scene: Scene) -> None:
+    """Perhaps the message was what got lost; the client need not wait for the sweep."""
+    with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=9):
+        scene.submit()
+    scene.submit()
+    assert len(moto_aws.messages("workflow")) == 1
+
+
+# Events that are to be announced.
+
+
+def open_tasks() -> int:
+    return int(invariants.rows("users")[0]["openTasks"])
+
+
+def unsent() -> list[str]:
+    return [row["type"] for row in invariants.rows("tasks") if row["sk"].startswith("E#") and "dueAt" in row]
+
+
+def test_what_happened_is_announced_once_however_often_its_message_comes(
+    scene: Scene, handlers: Handlers, pump: Pump
+) -> None:
+    scene.submit()
+    assert handlers.batch("run_workflows", *bodies("workflow")) == []
+    messages = bodies("events")
+    assert [message["task"] for message in messages] == ["task-1"]
+    assert (open_tasks(), unsent()) == (0, ["task.created"])
+    for _ in range(3):
+        assert handlers.batch("announce_events", *messages, *messages) == []
+    assert (open_tasks(), unsent()) == (1, [])
+
+
+def test_announcing_the_end_counts_the_task_as_no_longer_open(scene: Scene, agent: Agent, pump: Pump) -> None:
+    scene.running(agent)
+    ok(agent.complete("task-1"))
+    pump.drain()
+    assert (open_tasks(), unsent()) == (0, [])
+
+
+def test_two_announcements_at_the_same_moment_count_once(scene: Scene, handlers: Handlers) -> None:
+    scene.submit()
+    handlers.batch("run_workflows", *bodies("workflow"))
+    messages = bodies("events")
+    with faults.meanwhile("TransactWriteItems", lambda: handlers.batch("announce_events", *messages)):
+        assert handlers.batch("announce_events", *messages) == []
+    assert open_tasks() == 1
+
+
+def test_an_event_that_nobody_sent_is_announced_by_way_of_the_sweep(
+    scene: Scene, handlers: Handlers, clock: Clock, pump: Pump
+) -> None:
+    with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=99, when=faults.about("event")):
+        scene.queued()
+    assert (bodies("events"), unsent()) == ([], ["task.created"])
+    clock.advance(121)
+    pump.sweep()
+    pump.drain()
+    assert (open_tasks(), unsent()) == (1, [])
+
+
+def test_an_event_whose_message_is_lost_is_sent_again_every_minute(
+    scene: Scene, handlers: Handlers, clock: Clock, pump: Pump
+) -> None:
+    scene.submit()
+    handlers.batch("run_workflows", *bodies("workflow"))
+    before = len(bodies("events"))
+    clock.advance(121)
+    for more in (1, 2, 3):
+        pump.sweep()
+        assert len(bodies("events")) == before + more
+        pump.sweep()
+        assert len(bodies("events")) == before + more
+        clock.advance(61)
+
+
+def test_an_event_of_a_user_that_is_gone_is_no_trouble(scene: Scene, handlers: Handlers, owner: str) -> None:
+    scene.submit()
+    handlers.batch("run_workflows", *bodies("workflow"))
+    delete("users", owner=owner)
+    assert handlers.batch("announce_events", *bodies("events")) == []
+    assert unsent() == []
+
+
+@pytest.mark.parametrize("body", NOT_OURS)
+def test_a_message_of_the_queue_of_events_that_is_not_ours_is_dropped(handlers: Handlers, body: Any) -> None:
+    with wire.recorded() as sent:
+        assert handlers.batch("announce_events", body) == []
+    assert sent == []
+
+
+def test_an_event_that_is_gone_is_acknowledged(scene: Scene, handlers: Handlers, owner: str) -> None:
+    message = {"owner": owner, "task": "task-1", "event": "E#0000000000000#0#001"}
+    assert handlers.batch("announce_events", message) == []

@@ -1,0 +1,269 @@
+"""Agents: how they come, what they say of themselves, and how the platform tells whether they are alive."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from infra.local.gateway import Response
+from tests.conftest import Clock
+from tests.http.scene import INSTANT, Agent, Scene, epoch, ok, refused, snapshot
+from tests.support.client import Client
+
+SPEC = {
+    "agentId": "agent-550e8400-e29b-41d4-a716-446655440000",
+    "userId": "user-999",
+    "name": "my-local-agent",
+    "version": "0.2.0",
+    "platform": "darwin",
+    "capabilities": ["fix-bug", "feature", "explain", "review-pr"],
+}
+REGISTRATION = {"agentId": "agent-1", "name": "n", "version": "1"}
+
+
+# Registering.
+
+
+def test_registering_answers_as_the_spec_shows_it(user: Client, clock: Clock) -> None:
+    body = ok(user.post("/api/agents", SPEC), 201)
+    assert set(body) == {"success", "agent", "token"}
+    assert body["success"] is True
+    agent = body["agent"]
+    for name, value in SPEC.items():
+        if name not in ("agentId", "userId"):
+            assert agent[name] == value
+    assert agent["id"] == SPEC["agentId"]
+    assert agent["userId"] not in ("", SPEC["userId"])
+    assert agent["status"] == "active"
+    for name in ("lastHeartbeat", "createdAt", "updatedAt"):
+        assert INSTANT.fullmatch(agent[name])
+        assert abs(epoch(agent[name]) - clock.now / 1_000) < 30
+    ok(user.acting_as(body["token"]).get(f"/api/agents/{agent['id']}/commands"))
+
+
+def test_only_id_name_and_version_are_needed(user: Client) -> None:
+    agent = ok(user.post("/api/agents", REGISTRATION), 201)["agent"]
+    assert (agent["platform"], agent["status"]) == (None, "active")
+    assert ok(user.get("/api/agents"))["agents"] == [agent]
+    assert ok(user.get("/api/agents/agent-1")) == agent
+
+
+def test_the_same_key_within_ten_minutes_is_the_same_registration(user: Client, clock: Clock) -> None:
+    first = ok(user.post("/api/agents", REGISTRATION, Idempotency_Key="k-1"), 201)
+    clock.advance(9 * 60)
+    second = ok(user.post("/api/agents", REGISTRATION, Idempotency_Key="k-1"), 201)
+    assert second["agent"]["id"] == first["agent"]["id"]
+    assert second["agent"]["createdAt"] == first["agent"]["createdAt"]
+    assert second["token"] != first["token"]
+    ok(Agent("agent-1", user.acting_as(second["token"])).poll())
+    assert ok(user.get("/api/agents"))["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "headers"), [(0, {}), (0, {"Idempotency_Key": "k-2"}), (11 * 60, {"Idempotency_Key": "k-1"})]
+)
+def test_another_key_or_none_or_the_same_much_later_is_a_409(
+    user: Client, clock: Clock, seconds: int, headers: dict[str, str]
+) -> None:
+    token = ok(user.post("/api/agents", REGISTRATION, Idempotency_Key="k-1"), 201)["token"]
+    clock.advance(seconds)
+    before = snapshot()
+    again = user.post("/api/agents", REGISTRATION, **headers)
+    refused(again, 409, "Agent with this ID already exists for user")
+    assert snapshot() == before
+    ok(Agent("agent-1", user.acting_as(token)).poll())
+
+
+def test_a_key_belongs_to_its_agent_and_its_user(scene: Scene, other: Scene) -> None:
+    for each in (scene, other):
+        for name in ("agent-1", "agent-2"):
+            ok(each.user.post("/api/agents", REGISTRATION | {"agentId": name}, Idempotency_Key="k"), 201)
+    assert ok(scene.user.get("/api/agents"))["total"] == ok(other.user.get("/api/agents"))["total"] == 2
+
+
+# Heartbeats.
+
+
+def test_a_heartbeat_answers_as_the_spec_shows_it(scene: Scene, agent: Agent) -> None:
+    said = {"status": "ready", "uptime": 3600, "taskCount": 5, "memoryUsage": 256, "cpuUsage": 12.5}
+    body = ok(agent.beat(**said))
+    assert body == {"success": True, "nextPollInterval": 5_000, "status": "active", "cancel": []}
+
+
+@pytest.mark.parametrize("said", [None, b"", {}, {"status": "busy"}, {"cpuUsage": 0}, {"future": [1]}, {"status": None}])
+def test_every_field_of_a_heartbeat_is_optional_and_so_is_its_body(scene: Scene, agent: Agent, said: Any) -> None:
+    assert ok(agent.client.post(f"/api/agents/{agent.id}/heartbeat", said))["success"] is True
+
+
+def test_a_heartbeat_moves_the_last_heartbeat(scene: Scene, agent: Agent, clock: Clock) -> None:
+    clock.advance(90)
+    ok(agent.beat())
+    assert abs(epoch(scene.shown()["lastHeartbeat"]) - clock.now / 1_000) < 10
+    assert epoch(scene.shown()["createdAt"]) < clock.now / 1_000 - 80
+
+
+def test_a_heartbeat_may_change_version_capabilities_and_concurrency(scene: Scene) -> None:
+    agent = scene.agent(capabilities=["feature"], concurrency=1)
+    scene.queued("task-1", "task-2", intent="explain")
+    assert agent.claims() == []
+    ok(agent.beat(version="2", capabilities=["explain"], concurrency=2))
+    shown = scene.shown()
+    assert (shown["version"], shown["capabilities"], shown["concurrency"]) == ("2", ["explain"], 2)
+    assert agent.claims() == ["task-1", "task-2"]
+    ok(agent.beat())
+    assert scene.shown()["version"] == "2", "what a heartbeat does not say stays"
+    assert scene.shown()["capabilities"] == ["explain"]
+
+
+def test_an_agent_is_in_error_while_it_says_so(scene: Scene, agent: Agent) -> None:
+    assert ok(agent.beat(status="error"))["status"] == "error"
+    assert scene.shown()["status"] == "error"
+    assert ok(scene.user.get("/api/agents?status=error"))["total"] == 1
+    assert ok(agent.beat(status="ready"))["status"] == "active"
+    assert scene.shown()["status"] == "active"
+
+
+@pytest.mark.parametrize("said", ["ready", "busy", "draining", "whatever"])
+def test_what_an_agent_says_of_itself_is_not_its_status(scene: Scene, agent: Agent, said: str) -> None:
+    assert ok(agent.beat(status=said))["status"] == "active"
+    assert scene.shown()["status"] == "active"
+
+
+def test_an_agent_that_disconnects_is_inactive_at_once_until_it_is_back(scene: Scene, agent: Agent) -> None:
+    scene.claimed(agent)
+    assert ok(agent.beat(status="disconnected"))["status"] == "inactive"
+    assert scene.shown()["status"] == "inactive"
+    ok(agent.beat(status="ready"))
+    assert scene.shown()["status"] == "active"
+
+
+# Alive or not.
+
+
+def test_an_agent_is_inactive_150_to_270_seconds_after_its_last_sign_of_life(
+    scene: Scene, agent: Agent, clock: Clock
+) -> None:
+    clock.advance(145)
+    scene.pump.sweep()
+    assert scene.shown()["status"] == "active"
+    clock.advance(125)
+    scene.pump.sweep()
+    assert scene.shown()["status"] == "inactive"
+    assert ok(scene.user.get("/api/agents?status=inactive"))["total"] == 1
+    assert ok(scene.user.get("/api/agents?status=active"))["total"] == 0
+
+
+SIGNS: dict[str, Callable[[Agent], Response]] = {
+    "heartbeat": lambda agent: agent.beat(),
+    "poll": lambda agent: agent.poll(),
+    "read": lambda agent: agent.client.get("/api/tasks/task-1"),
+    "progress": lambda agent: agent.progress("task-1", 0.5, step="another"),
+    "same progress": lambda agent: agent.progress("task-1", 0.1),
+    "complete": lambda agent: agent.complete("task-1"),
+    "fail": lambda agent: agent.fail("task-1"),
+}
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+def test_any_call_of_an_agent_is_a_sign_of_life(scene: Scene, agent: Agent, clock: Clock, sign: str) -> None:
+    scene.running(agent)
+    clock.advance(280)
+    scene.pump.sweep()
+    assert scene.shown()["status"] == "inactive"
+    ok(SIGNS[sign](agent))
+    assert scene.shown()["status"] == "active"
+    clock.advance(120)
+    scene.pump.sweep()
+    assert scene.shown()["status"] == "active", "it is watched again from then on"
+    clock.advance(160)
+    scene.pump.sweep()
+    assert scene.shown()["status"] == "inactive"
+
+
+@pytest.mark.parametrize("sign", ["heartbeat", "poll", "read"])
+def test_an_agent_that_shows_signs_of_life_stays_active(scene: Scene, agent: Agent, clock: Clock, sign: str) -> None:
+    scene.running(agent)
+    for _ in range(4):
+        clock.advance(140)
+        ok(SIGNS[sign](agent))
+        scene.pump.sweep()
+        assert scene.shown()["status"] == "active"
+
+
+def test_a_call_that_is_refused_for_its_token_is_no_sign_of_life(scene: Scene, agent: Agent, clock: Clock) -> None:
+    clock.advance(280)
+    scene.pump.sweep()
+    refused(Agent(agent.id, scene.user.acting_as("garbage")).beat(), 401)
+    assert scene.shown()["status"] == "inactive"
+
+
+def test_an_agent_in_error_that_falls_silent_is_inactive(scene: Scene, agent: Agent, clock: Clock) -> None:
+    ok(agent.beat(status="error"))
+    clock.advance(280)
+    scene.pump.sweep()
+    assert scene.shown()["status"] == "inactive"
+
+
+def test_what_a_silent_agent_had_claimed_is_anothers_and_what_it_runs_is_still_its_own(
+    scene: Scene, agent: Agent, clock: Clock
+) -> None:
+    scene.running(agent, "running")
+    scene.claimed(agent, "claimed")
+    assert scene.shown()["status"] == "active"
+    scene.later(clock, 280)
+    assert (scene.state("running"), scene.state("claimed")) == ("in_progress", "queued")
+    another = scene.agent("another")
+    assert another.claims() == ["claimed"]
+    assert scene.task("claimed")["attempt"] == 1
+    ok(agent.progress("running", 0.9))
+    ok(agent.complete("running"))
+
+
+def test_an_agent_silent_for_ten_minutes_is_lost_and_its_run_is_anothers(
+    scene: Scene, agent: Agent, clock: Clock
+) -> None:
+    task = scene.running(agent)
+    another = scene.agent("another")
+    scene.later(clock, 9 * 60, another)
+    assert scene.state(task) == "in_progress"
+    assert another.claims() == []
+    scene.later(clock, 4 * 60, another)
+    shown = scene.task(task)
+    assert (shown["status"], shown["attempt"], shown["startedAt"], shown["progress"]) == ("queued", 2, None, 0)
+    assert another.commands()[0]["attempt"] == 2
+    ok(another.progress(task, 0.2))
+    before = snapshot()
+    for late in (
+        agent.progress(task), agent.progress(task, attempt=1), agent.complete(task), agent.complete(task, attempt=1),
+        agent.fail(task, attempt=1),
+    ):  # fmt: skip
+        refused(late, 409)
+    assert snapshot() == before
+    ok(another.complete(task))
+    assert scene.task(task)["agentId"] == "another"
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_a_task_whose_last_attempt_is_lost_fails_and_says_so(
+    scene: Scene, agent: Agent, clock: Clock, attempts: int
+) -> None:
+    scene.queued(maxAttempts=attempts)
+    for attempt in range(1, attempts + 1):
+        assert [command["attempt"] for command in agent.commands()] == [attempt]
+        ok(agent.progress("task-1"))
+        scene.later(clock, 13 * 60)
+    shown = scene.task()
+    assert (shown["status"], shown["error"], shown["attempt"]) == ("failed", "Agent lost", attempts)
+    assert shown["completedAt"] is not None
+    assert agent.claims() == []
+
+
+def test_an_outage_of_our_own_costs_no_agent_its_run(scene: Scene, agent: Agent, clock: Clock) -> None:
+    task = scene.running(agent)
+    scene.pump.sweep()
+    clock.advance(3 * 3_600)
+    scene.pump.sweep()
+    assert scene.state(task) == "in_progress"
+    assert scene.shown()["status"] == "active"
+    scene.later(clock, 60)
+    ok(agent.complete(task))

@@ -1,0 +1,147 @@
+"""A task's log: appended at an offset, accepted once, read while it grows, and never in anybody's way."""
+
+from infra.local.gateway import Response
+from infra.local.pump import Pump
+from tests.conftest import Clock
+from tests.http.scene import Agent, Scene, ok, refused
+
+KB = 1024
+MB = 1024 * KB
+
+
+def append(agent: Agent, offset: int, data: str, **more: object) -> Response:
+    return agent.client.post("/api/tasks/task-1/logs", {"offset": offset, "data": data} | more)
+
+
+def read(scene: Scene, **query: int) -> dict[str, object]:
+    found: dict[str, object] = ok(scene.user.get("/api/tasks/task-1/logs", query))
+    return found
+
+
+def test_chunks_follow_each_other_in_bytes(scene: Scene, agent: Agent) -> None:
+    scene.running(agent)
+    assert ok(append(agent, 0, "größe "))["nextOffset"] == 8
+    assert ok(append(agent, 8, "zwei"))["nextOffset"] == 12
+    assert read(scene) == {
+        "taskId": "task-1",
+        "attempt": 1,
+        "offset": 0,
+        "data": "größe zwei",
+        "nextOffset": 12,
+        "complete": False,
+        "truncated": False,
+    }
+    assert read(scene, offset=8)["data"] == "zwei"
+    assert read(scene, offset=12)["data"] == ""
+    assert read(scene, offset=4, limit=3)["data"] == "ße"  # ß has two bytes, and none is split
+
+
+def test_a_chunk_sent_again_is_accepted_once(scene: Scene, agent: Agent) -> None:
+    scene.running(agent)
+    for _ in range(2):
+        assert ok(append(agent, 0, "one "))["nextOffset"] == 4
+    for _ in range(2):
+        assert ok(append(agent, 0, "one two"))["nextOffset"] == 7
+    assert read(scene)["data"] == "one two"
+
+
+def test_a_gap_is_refused_with_the_offset_wanted(scene: Scene, agent: Agent) -> None:
+    scene.running(agent)
+    ok(append(agent, 0, "one"))
+    answer = append(agent, 4, "two")
+    assert refused(answer, 416, "Wrong offset")["details"] == ["offset: 3"]
+    assert answer.header("Upload-Offset") == "3"
+    assert read(scene)["data"] == "one"
+
+
+def test_only_the_holder_appends_and_for_ten_minutes_after_the_end(scene: Scene, agent: Agent, clock: Clock) -> None:
+    scene.queued()
+    refused(append(agent, 0, "x"), 409)
+    scene.running(agent)
+    refused(append(scene.agent("agent-2"), 0, "x"), 409)
+    ok(agent.complete("task-1"))
+    clock.advance(590)
+    ok(append(agent, 0, "late"))
+    clock.advance(11)
+    refused(append(agent, 4, "x"), 409)
+    assert read(scene)["complete"] is True
+
+
+def test_each_attempt_has_a_log_of_its_own(scene: Scene, agent: Agent, clock: Clock) -> None:
+    scene.running(agent)
+    ok(append(agent, 0, "first", attempt=1))
+    ok(scene.user.post("/api/agents", {"agentId": "agent-1", "name": "n", "version": "1", "replace": True}), 201)
+    second = scene.agent("agent-2")
+    second.claims()
+    ok(append(second, 0, "second", attempt=2))
+    assert read(scene)["data"] == "second"
+    earlier = read(scene, attempt=1)
+    assert (earlier["data"], earlier["attempt"]) == ("first", 1)
+    refused(append(agent, 5, "x", attempt=1), 401)
+
+
+def test_the_log_of_a_failure_goes_where_logs_go_and_once(scene: Scene, agent: Agent) -> None:
+    scene.running(agent)
+    ok(append(agent, 0, "before "))
+    long = "é" * (100 * KB) + "x" * (300 * KB)
+    for _ in range(2):
+        ok(agent.fail("task-1", logs=long))
+    first = read(scene, limit=MB)
+    assert first["data"] == "before " + long
+    assert first["complete"] is True
+
+
+def test_a_log_ends_at_four_megabytes_with_a_marker(scene: Scene, agent: Agent) -> None:
+    scene.running(agent)
+    piece = "x" * (MB - KB)
+    offset = 0
+    for _ in range(4):
+        offset = ok(append(agent, offset, piece))["nextOffset"]
+    full = ok(append(agent, offset, piece))
+    assert full["truncated"] is True
+    assert ok(append(agent, offset + len(piece), "more"))["truncated"] is True
+    end = read(scene, offset=4 * MB - 10)
+    assert end["truncated"] is True
+    assert str(end["data"]).startswith("x" * 10 + "\n[the log is cut here")
+    assert ok(agent.complete("task-1"))["status"] == "completed"
+
+
+def test_a_log_is_kept_for_thirty_days(scene: Scene, agent: Agent, clock: Clock) -> None:
+    scene.running(agent)
+    ok(append(agent, 0, "kept"))
+    ok(agent.complete("task-1"))
+    clock.advance(30 * 86_400 - 60)
+    scene.user.token = None
+    later = scene.user.login()
+    assert ok(later.get("/api/tasks/task-1/logs"))["data"] == "kept"
+    clock.advance(61)
+    assert ok(later.get("/api/tasks/task-1/logs"))["data"] == ""
+    assert ok(later.get("/api/tasks/task-1"))["status"] == "completed"
+
+
+def test_another_user_or_agent_reads_nothing(scene: Scene, other: Scene, agent: Agent) -> None:
+    scene.running(agent)
+    ok(append(agent, 0, "secret"))
+    refused(other.user.get("/api/tasks/task-1/logs"), 404, "Task not found")
+    refused(scene.agent("agent-2").client.get("/api/tasks/task-1/logs"), 404, "Task not found")
+    assert ok(agent.client.get("/api/tasks/task-1/logs"))["data"] == "secret"
+
+
+def test_figures_tell_what_waits_and_who_is_there(scene: Scene, agent: Agent, clock: Clock, pump: Pump) -> None:
+    scene.running(agent)
+    scene.queued("task-2", "task-3")
+    clock.advance(90)
+    assert ok(scene.user.get("/api/stats")) == {
+        "queueDepth": 2,
+        "oldestQueuedSeconds": 90,
+        "tasks": {
+            "pending": 0,
+            "queued": 2,
+            "assigned": 0,
+            "in_progress": 1,
+            "completed": 0,
+            "failed": 0,
+            "cancelled": 0,
+        },
+        "agents": {"active": 1, "inactive": 0, "error": 0},
+    }
