@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 import uuid
+from contextlib import suppress
 from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any
@@ -209,12 +210,12 @@ class Agent:
         while self.running or not self.stopping:
             now = time.monotonic()
             try:
+                if now >= beat_at:  # before the first poll: an agent that said "disconnected" gets nothing
+                    self.heartbeat("draining" if self.stopping else "busy" if self.running else "ready")
+                    beat_at = now + HEARTBEAT
                 if self.free() and now >= poll_at:
                     poll_at = now + self.poll() * random.uniform(0.8, 1.2)  # noqa: S311  # a fleet must not poll in step
                     self.stopping |= once and bool(self.running)
-                if now >= beat_at:
-                    beat_at = now + HEARTBEAT
-                    self.heartbeat("draining" if self.stopping else "busy" if self.running else "ready")
                 failures = 0
             except TryAgainError as trouble:
                 pause, failures = trouble.pause(failures), failures + 1
@@ -228,6 +229,8 @@ class Agent:
                 poll_at = poll_at if failures else 0.0  # a slot is free again: there may be more to do
             except queue.Empty:
                 continue
+        with suppress(TryAgainError, RefusedError):
+            self.heartbeat("disconnected")
         return 1 if self.refused else 0
 
     def free(self) -> int:

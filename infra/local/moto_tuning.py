@@ -57,21 +57,22 @@ def transact_write_items(self: DynamoDBBackend, transact_items: list[dict[str, A
     try:
         _transact_write_items(self, transact_items)
     except Exception:
-        for table, key, item in before:
+        for table, hash_key, range_key, item in before:
             if item is None:
-                table.delete_item(*key)
-            elif table.has_range_key:
-                table.items[key[0]][key[1]] = item
+                table.delete_item(hash_key, range_key)
+            elif range_key is not None:
+                table.items[hash_key][range_key] = item
             else:
-                table.items[key[0]] = item
+                table.items[hash_key] = item
         raise
 
 
-def _standing(table: Any, part: dict[str, Any]) -> tuple[Any, list[DynamoType], Item | None]:
+def _standing(table: Any, part: dict[str, Any]) -> tuple[Any, DynamoType, DynamoType | None, Item | None]:
     """Where an item of a transaction stands, and a copy of it as it is before (None: it is not there)."""
     values = part.get("Key") or part["Item"]
-    key = [DynamoType(values[name]) for name in table.table_key_attrs]
-    return table, key, copy.deepcopy(table.get_item(*key))
+    hash_key = DynamoType(values[table.hash_key_attr])
+    range_key = DynamoType(values[table.range_key_attr]) if table.has_range_key else None
+    return table, hash_key, range_key, copy.deepcopy(table.get_item(hash_key, range_key))
 
 
 def all_items(self: Any) -> list[Item]:

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -72,15 +73,15 @@ class Crowd:
 
     def submit(self, task: str) -> None:
         body = {"taskId": task, "intent": self.intent, "repo": "https://github.com/u/r", "naturalLanguage": "Anything"}
-        answer = patiently(lambda: self.user.post("/api/workflows/execute", body))
+        answer = patiently(partial(self.user.post, "/api/workflows/execute", body))
         assert answer.status == 202, answer
 
     def poll(self, agent: str, worker: Client, number: int) -> None:
         """Ask for more each time, by other steps than the others, and start nothing: claims stay claims."""
         limit, end = 0, time.monotonic() + SECONDS
         for step in itertools.islice(itertools.cycle(STEPS), number, None):
-            limit = asked = min(limit + step, MOST_HELD)
-            answer = patiently(lambda: worker.get(f"/api/agents/{agent}/commands", {"limit": asked}))
+            limit = min(limit + step, MOST_HELD)
+            answer = patiently(partial(worker.get, f"/api/agents/{agent}/commands", {"limit": limit}))
             assert answer.status == 200, answer
             commands = answer.json()["commands"]
             assert len(commands) <= limit

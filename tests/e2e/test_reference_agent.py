@@ -22,17 +22,22 @@ if TYPE_CHECKING:
     from tests.support.client import Client
 
 AGENT = Path(__file__).parents[2] / "examples" / "agent.py"
-SECONDS = 20
+IMPATIENT = "import sys, agent; agent.PROGRESS = 0.2; sys.exit(agent.main())"
+"""The same program, which asks every 0.2 s instead of 10 s whether it should stop."""
+
+SECONDS = 30
 
 
 class Agent:
     """One process of the reference agent. `token` goes into its environment, as its users should do it too."""
 
-    def __init__(self, url: str, token: str, log: Path, *arguments: str) -> None:
+    def __init__(self, url: str, token: str, log: Path, *arguments: str, impatient: bool = False) -> None:
         self.log = log
+        program = ["-c", IMPATIENT] if impatient else [str(AGENT)]
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, str(AGENT), "--url", url, *arguments],
+                [sys.executable, *program, "--url", url, *arguments],
+                cwd=AGENT.parent,
                 env=os.environ | {"DEVFLOW_TOKEN": token},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -56,16 +61,14 @@ class Agent:
         return self.process.wait(SECONDS)
 
 
-Start = "Callable[..., Agent]"
-
-
 @pytest.fixture
 def start_agent(platform: Platform, tmp_path: Path) -> Iterator[Callable[..., Agent]]:
     """Starts the reference agent: `start_agent(token, "--once")`; ended with the test, whatever happens."""
     with ExitStack() as ending:
 
-        def start(token: str, *arguments: str) -> Agent:
-            agent = Agent(platform.url, token, tmp_path / f"{uuid.uuid4()}.log", *arguments)
+        def start(token: str, *arguments: str, impatient: bool = False) -> Agent:
+            log = tmp_path / f"{uuid.uuid4()}.log"
+            agent = Agent(platform.url, token, log, *arguments, impatient=impatient)
             ending.callback(agent.process.wait)
             ending.callback(agent.process.kill)
             return agent
@@ -206,6 +209,28 @@ def test_it_finishes_its_task_when_told_while_working(
     assert agent.process.wait(SECONDS) == 0, agent.said
     assert finished(user, first)["summary"] == "finished"
     assert user.get(f"/api/tasks/{second}").json()["status"] in ("pending", "queued")
+
+
+def test_it_stops_a_command_that_is_cancelled(
+    user: Client, intent: str, tmp_path: Path, start_agent: Callable[..., Agent]
+) -> None:
+    task = submit(user, intent)
+    agent = start_agent(
+        str(user.token), "--agent-id", intent, "--capability", intent, "--run", f"echo $$ > {tmp_path}/pid; sleep 300",
+        impatient=True,
+    )  # fmt: skip
+    end = time.monotonic() + SECONDS
+    while user.get(f"/api/tasks/{task}").json()["currentStep"] != "Running":
+        assert time.monotonic() < end, agent.said
+        time.sleep(0.05)
+
+    assert user.post(f"/api/tasks/{task}/cancel").status == 200
+
+    ended = finished(user, task)
+    assert (ended["status"], ended["error"]) == ("cancelled", "Cancelled")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text(encoding="utf-8")), 0)
+    assert agent.end() == 0, agent.said
 
 
 def test_a_token_that_is_not_accepted_ends_it(intent: str, start_agent: Callable[..., Agent]) -> None:

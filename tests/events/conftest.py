@@ -115,13 +115,6 @@ def bodies(queue: str) -> list[dict[str, Any]]:
     return [json.loads(body) for body in moto_aws.messages(queue)]
 
 
-def lose(queue: str) -> None:
-    """Everything that waits in a queue is lost."""
-    client = boto3.client("sqs")
-    url = client.get_queue_url(QueueName=f"devflow-local-{queue}")["QueueUrl"]
-    client.purge_queue(QueueUrl=url)
-
-
 def delete(table: str, **key: str) -> None:
     """A row is gone."""
     stored = {name: {"S": value} for name, value in key.items()}

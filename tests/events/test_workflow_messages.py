@@ -6,7 +6,7 @@ import pytest
 
 from infra.local.pump import Pump
 from tests.conftest import Clock
-from tests.events.conftest import Handlers, bodies, delete, lose
+from tests.events.conftest import Handlers, bodies, delete
 from tests.http.scene import Agent, Scene, ok
 from tests.service import faults, invariants
 from tests.support import moto_aws, wire
@@ -126,11 +126,11 @@ def test_a_message_that_the_queue_would_not_take_is_sent_by_the_sweep(scene: Sce
 
 
 def test_a_message_lost_time_and_again_ends_in_a_failure_that_says_so(scene: Scene, clock: Clock, pump: Pump) -> None:
-    scene.submit()
-    for _ in range(5):
-        lose("workflow")
-        clock.advance(61)
-        pump.sweep()
+    with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=99):
+        scene.submit()
+        for _ in range(5):
+            clock.advance(61)
+            pump.sweep()
     assert scene.state() == "failed"
     assert "lost 5 times" in scene.task()["error"]
 

@@ -55,4 +55,4 @@ def passing(clock: Clock, pump: Pump) -> Passing:
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries follow one another without a pause."""
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr("time.sleep", [].append)

@@ -10,7 +10,7 @@
     with faults.died(3), pytest.raises(faults.Died):
         ...        # the process dies when the third request that changes something has been carried out
 
-All but the last take `when`, a predicate of the request's parameters, where not every request of the operation is meant.
+All but the last take `when`, a predicate of the request's parameters, where not every request is meant.
 """
 
 import json

@@ -1,6 +1,7 @@
 """What must hold of the stored rows at any moment, whatever has happened (docs/states.md). Read from moto's memory."""
 
 from collections import defaultdict
+from collections.abc import Collection
 from itertools import pairwise
 from typing import Any
 
@@ -9,7 +10,7 @@ from tests.support import moto_aws
 
 OPEN = {"pending", "queued", "assigned", "in_progress"}
 HELD = {"assigned", "in_progress"}
-FROM = {
+FROM: dict[str, Collection[str | None]] = {
     "task.created": {None},
     "task.queued": {"pending"},
     "task.assigned": {"queued"},

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -17,16 +17,27 @@ from tests.support.client import Client
 State = dict[str, Any]
 
 
+class Stage(NamedTuple):
+    """A platform with nothing in it but user@example.com and agent-1."""
+
+    scene: Scene
+    agent: Agent
+
+
 @dataclass(frozen=True)
 class Deed:
-    """A request that carries an id, key, attempt or offset: what comes before, the request itself, and what is so then."""
+    """A request that carries an id, key, attempt or offset, what comes before it, and what is so after it."""
 
-    prepare: Callable[[Scene, Agent], object]
-    act: Callable[[Scene, Agent], Response]
+    prepare: Callable[[Stage], object]
+    act: Callable[[Stage], Response]
     outcome: Callable[[Scene], State]
     expected: State
     also: tuple[int, ...] = ()
     """Statuses besides 2xx that the same request may have when it is sent again."""
+
+
+def nothing(stage: Stage) -> None:
+    """No more than a fresh stage has to be there."""
 
 
 def task(scene: Scene) -> State:
@@ -52,28 +63,28 @@ LIFE = ["created", "queued", "assigned", "started"]
 
 DEEDS = {
     "submit": Deed(
-        lambda scene, agent: None,
-        lambda scene, agent: scene.user.post("/api/workflows/execute", WORK),
+        nothing,
+        lambda it: it.scene.user.post("/api/workflows/execute", WORK),
         task,
         {"status": "queued", "attempt": 1, "events": LIFE[:2]},
     ),
     "submit with a key": Deed(
-        lambda scene, agent: None,
-        lambda scene, agent: scene.user.post("/api/tasks", NEW, Idempotency_Key="key-1"),
+        nothing,
+        lambda it: it.scene.user.post("/api/tasks", NEW, Idempotency_Key="key-1"),
         tasks,
         {"tasks": ["queued"]},
     ),
     "register": Deed(
-        lambda scene, agent: None,
-        lambda scene, agent: scene.user.post(
+        nothing,
+        lambda it: it.scene.user.post(
             "/api/agents", {"agentId": "agent-2", "name": "n", "version": "1"}, Idempotency_Key="key-1"
         ),
         fleet,
         {"agents": ["agent-1", "agent-2"]},
     ),
     "register anew": Deed(
-        lambda scene, agent: scene.running(agent),
-        lambda scene, agent: scene.user.post(
+        lambda it: it.scene.running(it.agent),
+        lambda it: it.scene.user.post(
             "/api/agents",
             {"agentId": "agent-1", "name": "n", "version": "1", "replace": True},
             Idempotency_Key="key-1",
@@ -82,87 +93,87 @@ DEEDS = {
         {"status": "queued", "attempt": 2, "events": [*LIFE, "requeued"]},
     ),
     "remove": Deed(
-        lambda scene, agent: scene.running(agent),
-        lambda scene, agent: scene.user.delete("/api/agents/agent-1"),
+        lambda it: it.scene.running(it.agent),
+        lambda it: it.scene.user.delete("/api/agents/agent-1"),
         lambda scene: task(scene) | fleet(scene),
         {"status": "queued", "attempt": 2, "events": [*LIFE, "requeued"], "agents": []},
         also=(404,),
     ),
     "poll": Deed(
-        lambda scene, agent: scene.queued(),
-        lambda scene, agent: agent.poll(),
+        lambda it: it.scene.queued(),
+        lambda it: it.agent.poll(),
         task,
         {"status": "assigned", "attempt": 1, "events": LIFE[:3]},
     ),
     "first progress": Deed(
-        lambda scene, agent: scene.claimed(agent),
-        lambda scene, agent: agent.progress("task-1", 0.3, step="Cloning", attempt=1),
+        lambda it: it.scene.claimed(it.agent),
+        lambda it: it.agent.progress("task-1", 0.3, step="Cloning", attempt=1),
         task,
         {"status": "in_progress", "attempt": 1, "events": LIFE},
     ),
     "a new step": Deed(
-        lambda scene, agent: scene.running(agent),
-        lambda scene, agent: agent.progress("task-1", 0.3, step="Cloning", attempt=1),
+        lambda it: it.scene.running(it.agent),
+        lambda it: it.agent.progress("task-1", 0.3, step="Cloning", attempt=1),
         task,
         {"status": "in_progress", "attempt": 1, "events": [*LIFE, "step"]},
     ),
     "complete": Deed(
-        lambda scene, agent: scene.running(agent),
-        lambda scene, agent: agent.complete("task-1", summary="Fixed"),
+        lambda it: it.scene.running(it.agent),
+        lambda it: it.agent.complete("task-1", summary="Fixed"),
         task,
         {"status": "completed", "attempt": 1, "events": [*LIFE, "completed"]},
     ),
     "complete a claim": Deed(
-        lambda scene, agent: scene.claimed(agent),
-        lambda scene, agent: agent.complete("task-1", summary="Fixed"),
+        lambda it: it.scene.claimed(it.agent),
+        lambda it: it.agent.complete("task-1", summary="Fixed"),
         task,
         {"status": "completed", "attempt": 1, "events": [*LIFE[:3], "completed"]},
     ),
     "fail": Deed(
-        lambda scene, agent: scene.running(agent),
-        lambda scene, agent: agent.fail("task-1", "It broke", logs="line 1\nline 2\n"),
+        lambda it: it.scene.running(it.agent),
+        lambda it: it.agent.fail("task-1", "It broke", logs="line 1\nline 2\n"),
         lambda scene: task(scene) | log(scene),
         {"status": "failed", "attempt": 1, "events": [*LIFE, "failed"], "log": "line 1\nline 2\n"},
     ),
     "log": Deed(
-        lambda scene, agent: scene.running(agent),
-        lambda scene, agent: agent.client.post("/api/tasks/task-1/logs", {"offset": 0, "data": "line 1\n"}),
+        lambda it: it.scene.running(it.agent),
+        lambda it: it.agent.client.post("/api/tasks/task-1/logs", {"offset": 0, "data": "line 1\n"}),
         log,
         {"log": "line 1\n"},
     ),
     "cancel a claim": Deed(
-        lambda scene, agent: scene.claimed(agent),
-        lambda scene, agent: scene.user.post("/api/tasks/task-1/cancel"),
+        lambda it: it.scene.claimed(it.agent),
+        lambda it: it.scene.user.post("/api/tasks/task-1/cancel"),
         task,
         {"status": "cancelled", "attempt": 1, "events": [*LIFE[:3], "cancelled"]},
     ),
     "cancel a run": Deed(
-        lambda scene, agent: scene.running(agent),
-        lambda scene, agent: scene.user.post("/api/tasks/task-1/cancel"),
+        lambda it: it.scene.running(it.agent),
+        lambda it: it.scene.user.post("/api/tasks/task-1/cancel"),
         task,
         {"status": "in_progress", "attempt": 1, "events": [*LIFE, "cancel_requested"]},
     ),
     "retry": Deed(
-        lambda scene, agent: agent.fail(scene.running(agent)),
-        lambda scene, agent: scene.user.post("/api/tasks/task-1/retry"),
+        lambda it: it.agent.fail(it.scene.running(it.agent)),
+        lambda it: it.scene.user.post("/api/tasks/task-1/retry"),
         tasks,
         {"tasks": ["queued", "failed"]},
     ),
     "heartbeat": Deed(
-        lambda scene, agent: scene.running(agent),
-        lambda scene, agent: agent.beat(status="ready", taskIds=["task-1"], instanceId="process-1"),
+        lambda it: it.scene.running(it.agent),
+        lambda it: it.agent.beat(status="ready", taskIds=["task-1"], instanceId="process-1"),
         task,
         {"status": "in_progress", "attempt": 1, "events": LIFE},
     ),
     "disconnect": Deed(
-        lambda scene, agent: scene.claimed(agent),
-        lambda scene, agent: agent.beat(status="disconnected"),
+        lambda it: it.scene.claimed(it.agent),
+        lambda it: it.agent.beat(status="disconnected"),
         task,
         {"status": "queued", "attempt": 1, "events": [*LIFE[:3], "requeued"]},
     ),
     "rename": Deed(
-        lambda scene, agent: None,
-        lambda scene, agent: scene.user.patch("/api/agents/agent-1", {"name": "renamed"}),
+        nothing,
+        lambda it: it.scene.user.patch("/api/agents/agent-1", {"name": "renamed"}),
         lambda scene: {"name": scene.shown()["name"]},
         {"name": "renamed"},
     ),
@@ -170,27 +181,27 @@ DEEDS = {
 
 every_deed = pytest.mark.parametrize("deed", DEEDS.values(), ids=DEEDS)
 
-NewStage = Callable[[], tuple[Scene, Agent]]
+NewStage = Callable[[], Stage]
 
 
 @pytest.fixture
 def new_stage(make_user: Callable[..., Client], pump: Pump) -> NewStage:
-    """A platform with nothing in it but user@example.com and agent-1, as often as one is asked for."""
+    """A fresh stage, as often as one is asked for."""
 
-    def make() -> tuple[Scene, Agent]:
+    def make() -> Stage:
         moto_aws.empty()
         scene = Scene(make_user(), pump)
-        return scene, scene.agent()
+        return Stage(scene, scene.agent())
 
     return make
 
 
 def changes(new_stage: NewStage, deed: Deed) -> list[str]:
     """The requests with which a deed changes something, in their order."""
-    scene, agent = new_stage()
-    deed.prepare(scene, agent)
+    stage = new_stage()
+    deed.prepare(stage)
     with wire.recorded() as sent:
-        deed.act(scene, agent)
+        deed.act(stage)
     return [request.operation for request in sent if request.operation in faults.CHANGES]
 
 
@@ -203,14 +214,14 @@ def check(scene: Scene, deed: Deed) -> None:
 
 @every_deed
 def test_sent_again_it_is_a_success_and_has_its_effect_once(new_stage: NewStage, deed: Deed) -> None:
-    scene, agent = new_stage()
-    deed.prepare(scene, agent)
-    assert deed.act(scene, agent).status < 300
-    check(scene, deed)
+    stage = new_stage()
+    deed.prepare(stage)
+    assert deed.act(stage).status < 300
+    check(stage.scene, deed)
     for _ in range(2):
-        answer = deed.act(scene, agent)
+        answer = deed.act(stage)
         assert answer.status < 300 or answer.status in deed.also
-    check(scene, deed)
+    check(stage.scene, deed)
 
 
 @every_deed
@@ -219,12 +230,12 @@ def test_whichever_write_loses_its_answer_the_request_succeeds_with_one_effect(
 ) -> None:
     """botocore sends such a write again by itself, and then meets what the first one has done."""
     for nth, operation in enumerate(changes(new_stage, deed)):
-        scene, agent = new_stage()
-        deed.prepare(scene, agent)
+        stage = new_stage()
+        deed.prepare(stage)
         with faults.nth_answer_lost(nth):
-            answer = deed.act(scene, agent)
+            answer = deed.act(stage)
         assert answer.status < 300, (nth, operation, answer)
-        check(scene, deed)
+        check(stage.scene, deed)
 
 
 @every_deed
@@ -232,8 +243,8 @@ def test_other_writers_in_the_way_of_every_write_are_waited_for(
     new_stage: NewStage, deed: Deed, no_pauses: None
 ) -> None:
     """A heartbeat that overlaps a complete on the agent's row, for one: moto never raises these conflicts, AWS does."""
-    scene, agent = new_stage()
-    deed.prepare(scene, agent)
+    stage = new_stage()
+    deed.prepare(stage)
     busy = iter([True, True, False] * 100)
 
     def often(params: dict[str, Any]) -> bool:
@@ -244,22 +255,22 @@ def test_other_writers_in_the_way_of_every_write_are_waited_for(
         faults.refused("UpdateItem", "TransactionConflictException", times=100, when=often),
         faults.refused("TransactWriteItems", "TransactionCanceledException", reasons=reasons, times=100, when=often),
     ):
-        assert deed.act(scene, agent).status < 300
-    check(scene, deed)
+        assert deed.act(stage).status < 300
+    check(stage.scene, deed)
 
 
 @every_deed
 def test_wherever_the_process_dies_the_same_request_finishes_the_work(new_stage: NewStage, deed: Deed) -> None:
     for after, operation in enumerate(changes(new_stage, deed), 1):
-        scene, agent = new_stage()
-        deed.prepare(scene, agent)
+        stage = new_stage()
+        deed.prepare(stage)
         with faults.died(after), pytest.raises(faults.Died):
-            deed.act(scene, agent)
+            deed.act(stage)
         invariants.hold()
-        answer = deed.act(scene, agent)
+        answer = deed.act(stage)
         assert answer.status < 300 or answer.status in deed.also, (after, operation, answer)
-        scene.pump.sweep()
-        check(scene, deed)
+        stage.scene.pump.sweep()
+        check(stage.scene, deed)
 
 
 @every_deed
@@ -268,10 +279,10 @@ def test_wherever_the_process_dies_for_good_every_task_still_comes_to_its_end(
 ) -> None:
     """Promise 1: nobody asks again and no agent is heard of any more."""
     for after, _ in enumerate(changes(new_stage, deed), 1):
-        scene, agent = new_stage()
-        deed.prepare(scene, agent)
+        stage = new_stage()
+        deed.prepare(stage)
         with faults.died(after), pytest.raises(faults.Died):
-            deed.act(scene, agent)
+            deed.act(stage)
         for minutes in (1, 1, 2, 3, 5, 11, 121, 60 * 24, 60 * 24, 5):
             passing(minutes)
             invariants.hold()

@@ -1,0 +1,274 @@
+"""Polling: who gets what, in which order, for how long, and how often one should ask."""
+
+import pytest
+
+from tests.conftest import Clock
+from tests.http.scene import INSTANT, Agent, Scene, ok, refused
+
+TWENTY = [f"task-{number:02}" for number in range(20)]
+
+
+def test_a_command_is_as_the_spec_shows_it(scene: Scene, agent: Agent) -> None:
+    work = {"repo": "https://github.com/user/repo", "branch": "main", "context": {"issueId": "123", "prId": "456"}}
+    task = scene.queued(naturalLanguage="Fix null pointer exception in login flow", **work)
+    body = ok(agent.poll())
+    assert set(body) == {"commands", "nextPollInterval"}
+    (command,) = body["commands"]
+    assert INSTANT.fullmatch(command.pop("created_at"))
+    command.pop("timeoutSeconds", None)
+    assert command == work | {
+        "task_id": task,
+        "intent": "fix-bug",
+        "description": "Fix null pointer exception in login flow",
+        "attempt": 1,
+    }
+    shown = scene.task(task)
+    assert (shown["status"], shown["agentId"], shown["startedAt"]) == ("assigned", agent.id, None)
+
+
+def test_nothing_to_do_is_an_empty_list(scene: Scene, agent: Agent) -> None:
+    assert ok(agent.poll()) == {"commands": [], "nextPollInterval": 5_000}
+    scene.submit()
+    assert agent.claims() == [], "a task is claimable when its message was handled, not before"
+
+
+def test_polling_again_returns_the_same_claims(scene: Scene, agent: Agent) -> None:
+    scene.queued("task-1", "task-2")
+    first = agent.commands()
+    assert [agent.commands() for _ in range(3)] == [first] * 3
+    assert scene.events("task-1") == ["created", "queued", "assigned"]
+    ok(agent.progress("task-1"))
+    assert agent.claims() == ["task-2"], "what was started is no claim any more"
+
+
+def test_each_task_goes_to_one_agent_only(scene: Scene, agent: Agent) -> None:
+    another = scene.agent("another")
+    scene.queued(*TWENTY[:6])
+    assert agent.claims(limit=2) == TWENTY[:2]
+    assert another.claims(limit=3) == TWENTY[2:5]
+    assert agent.claims(limit=10) == [*TWENTY[:2], TWENTY[5]]
+    assert another.claims() == TWENTY[2:5]
+
+
+# How many.
+
+
+def test_a_limit_is_for_all_that_is_claimed_together_and_ten_unless_told(scene: Scene, agent: Agent) -> None:
+    scene.queued(*TWENTY[:12])
+    assert agent.claims(limit=1) == TWENTY[:1]
+    assert agent.claims(limit=3) == TWENTY[:3]
+    assert agent.claims() == TWENTY[:10]
+    assert agent.claims() == TWENTY[:10]
+    assert agent.claims(limit=100) == TWENTY[:12]
+
+
+def test_a_smaller_limit_shows_the_most_urgent_of_what_is_claimed(scene: Scene, agent: Agent) -> None:
+    for priority, name in enumerate(("e", "b", "a", "d", "c")):
+        scene.queued(name, priority=priority)
+    assert agent.claims() == ["c", "d", "a", "b", "e"]
+    assert agent.claims(limit=1) == ["c"]
+    assert agent.claims(limit=3) == ["c", "d", "a"]
+
+
+def test_concurrency_caps_what_is_claimed_and_what_runs_together(scene: Scene) -> None:
+    agent = scene.agent(concurrency=2)
+    scene.queued(*TWENTY[:5])
+    assert agent.claims() == TWENTY[:2]
+    ok(agent.progress(TWENTY[0]))
+    assert agent.claims() == TWENTY[1:2]
+    ok(agent.progress(TWENTY[1]))
+    assert agent.claims() == []
+    ok(agent.complete(TWENTY[0]))
+    assert agent.claims() == TWENTY[2:3]
+    ok(agent.fail(TWENTY[1]))
+    assert agent.claims() == TWENTY[2:4]
+
+
+def test_an_agent_holds_at_most_twenty(scene: Scene, agent: Agent) -> None:
+    scene.queued(*TWENTY, "task-20")
+    assert agent.claims(limit=100) == TWENTY
+    ok(agent.complete(TWENTY[7]))
+    assert agent.claims(limit=100) == [*TWENTY[:7], *TWENTY[8:], "task-20"]
+
+
+# In which order, and whose.
+
+
+def test_the_highest_priority_comes_first_and_then_the_oldest(scene: Scene, agent: Agent) -> None:
+    for name, priority, intent in (
+        ("c", 0, "fix-bug"), ("f", -100, "fix-bug"), ("a", 100, "feature"), ("d", 0, "explain"), ("e", -1, "feature"),
+        ("b", 100, "fix-bug"),
+    ):  # fmt: skip
+        scene.queued(name, priority=priority, intent=intent)
+    assert agent.claims(limit=2) == ["a", "b"]
+    assert agent.claims() == ["a", "b", "c", "d", "e", "f"]
+
+
+def test_an_agent_gets_only_what_it_can_do(scene: Scene) -> None:
+    for intent in ("fix-bug", "fix", "fix-bug-2", "feature"):
+        scene.queued(intent, intent=intent)
+    assert scene.agent("none", capabilities=[]).claims() == []
+    assert scene.agent("other", capabilities=["fi", "FIX", "feature-2"]).claims() == []
+    assert scene.agent("fixer", capabilities=["fix"]).claims() == ["fix"]
+    assert scene.agent("two", capabilities=["feature", "fix-bug"]).claims() == ["fix-bug", "feature"]
+
+
+def test_any_word_is_a_capability(scene: Scene) -> None:
+    scene.queued(intent="Translate.to:Latin_2")
+    assert scene.agent(capabilities=["Translate.to:Latin_2"]).claims() == ["task-1"]
+
+
+def test_a_pinned_task_is_for_its_agent_only(scene: Scene, agent: Agent) -> None:
+    another = scene.agent("another")
+    scene.queued("pinned", agentId="agent-1")
+    assert scene.task("pinned")["status"] == "queued"
+    for _ in range(2):
+        assert another.claims() == []
+    assert agent.claims() == ["pinned"]
+
+
+def test_a_pinned_task_is_in_order_with_the_others(scene: Scene, agent: Agent) -> None:
+    for name, fields in (
+        ("c", {}), ("d", {"agentId": "agent-1"}), ("a", {"agentId": "agent-1", "priority": 5}), ("b", {"priority": 4}),
+    ):  # fmt: skip
+        scene.queued(name, **fields)
+    assert agent.claims(limit=1) == ["a"]
+    assert agent.claims() == ["a", "b", "c", "d"]
+
+
+def test_a_pinned_task_waits_until_its_agent_can_do_it(scene: Scene, clock: Clock) -> None:
+    agent = scene.agent(capabilities=["feature"])
+    scene.queued(agentId="agent-1")
+    assert agent.claims() == []
+    clock.advance(120)
+    assert agent.claims() == []
+    ok(agent.beat(capabilities=["fix-bug"]))
+    assert agent.claims() == ["task-1"]
+
+
+def test_a_pinned_task_that_was_given_back_is_still_pinned(scene: Scene, agent: Agent, clock: Clock) -> None:
+    another = scene.agent("another")
+    scene.claimed(agent, agentId="agent-1")
+    scene.later(clock, 120, agent, another)
+    assert scene.state() == "queued"
+    assert another.claims() == []
+    assert agent.claims() == ["task-1"]
+
+
+def test_a_queue_longer_than_a_page_hides_nothing(scene: Scene, clock: Clock) -> None:
+    """Sixty tasks that an agent cannot do, older and more urgent, stand around the five that it can."""
+    scene.queued("m-1", intent="m")
+    for number in range(30):
+        scene.submit(f"a-{number:02}", intent="a", priority=50)
+        scene.submit(f"z-{number:02}", intent="z", priority=50)
+    clock.advance(1)
+    for name, priority in (("m-2", 0), ("m-3", -1), ("m-4", 7)):
+        scene.submit(name, intent="m", priority=priority)
+    scene.submit("pinned", intent="m", agentId=scene.agent("one", capabilities=["m", "a-2"]).id)
+    scene.pump.drain()
+    assert scene.agent("zed", capabilities=["z", "y"]).claims(limit=2) == ["z-00", "z-01"]
+    assert scene.agent("two", capabilities=["mm", "m", "l"]).claims() == ["m-4", "m-1", "m-2", "m-3"]
+    both = scene.agent("both", capabilities=["z", "a"])
+    assert both.claims(limit=4) == ["a-00", "a-01", "z-02", "a-02"]
+    assert len(both.claims(limit=100)) == 20
+
+
+def test_an_agent_that_drains_gets_nothing_new_and_keeps_what_it_has(scene: Scene, agent: Agent) -> None:
+    scene.queued("task-1")
+    assert agent.claims() == ["task-1"]
+    ok(agent.beat(status="draining"))
+    scene.queued("task-2")
+    assert agent.claims() == ["task-1"]
+    ok(agent.progress("task-1"))
+    assert agent.claims() == []
+    ok(agent.complete("task-1"))
+    assert agent.claims() == []
+    ok(agent.beat(status="ready"))
+    assert agent.claims() == ["task-2"]
+
+
+# For how long.
+
+
+def test_a_claim_that_is_not_started_within_a_minute_is_anothers(scene: Scene, agent: Agent, clock: Clock) -> None:
+    another = scene.agent("another")
+    scene.claimed(agent)
+    clock.advance(55)
+    scene.pump.sweep()
+    assert scene.state() == "assigned"
+    assert another.claims() == []
+    clock.advance(10)
+    ok(agent.beat())
+    scene.pump.sweep()
+    shown = scene.task()
+    assert (shown["status"], shown["agentId"], shown["attempt"]) == ("queued", None, 1)
+    assert another.commands()[0]["attempt"] == 1
+    assert scene.events() == ["created", "queued", "assigned", "requeued", "assigned"]
+    refused(agent.progress("task-1"), 409)
+    refused(agent.complete("task-1"), 409)
+    assert agent.claims() == []
+    ok(another.complete("task-1"))
+
+
+def test_a_claim_that_ran_out_may_still_be_started_until_it_is_given_back(
+    scene: Scene, agent: Agent, clock: Clock
+) -> None:
+    scene.claimed(agent)
+    clock.advance(70)
+    ok(agent.progress("task-1"))
+    scene.pump.sweep()
+    assert scene.state() == "in_progress"
+
+
+def test_each_poll_renews_a_claim_up_to_ten_minutes(scene: Scene, agent: Agent, clock: Clock) -> None:
+    scene.claimed(agent)
+    for _ in range(11):
+        clock.advance(50)
+        scene.pump.sweep()
+        assert agent.claims() == ["task-1"]
+    assert scene.events().count("assigned") == 1
+    for _ in range(2):
+        clock.advance(50)
+        scene.pump.sweep()
+        agent.poll()
+    assert scene.events() == ["created", "queued", "assigned", "requeued", "assigned"]
+    assert scene.task()["attempt"] == 1
+
+
+def test_a_started_task_has_no_lease(scene: Scene, agent: Agent, clock: Clock) -> None:
+    scene.running(agent)
+    scene.later(clock, 20 * 60, agent)
+    assert scene.state() == "in_progress"
+
+
+# How often.
+
+
+@pytest.mark.parametrize("ask", [Agent.poll, Agent.beat])
+def test_the_interval_is_short_while_there_is_work_and_grows_when_there_is_none(
+    scene: Scene, agent: Agent, clock: Clock, ask: object
+) -> None:
+    def interval() -> int:
+        answer: dict[str, int] = ok(agent.poll() if ask is Agent.poll else agent.beat())
+        assert type(answer["nextPollInterval"]) is int
+        return answer["nextPollInterval"]
+
+    assert interval() == 5_000
+    task = scene.running(agent)
+    clock.advance(1_900)
+    assert interval() == 5_000
+    ok(agent.complete(task))
+    clock.advance(9 * 60)
+    assert interval() == 5_000
+    grown = []
+    for _ in range(8):
+        clock.advance(150)
+        grown.append(interval())
+    assert grown == sorted(grown)
+    assert 5_000 < grown[2] < 30_000
+    assert grown[-1] == 30_000
+    clock.advance(DAY := 24 * 3_600)
+    assert DAY
+    assert interval() == 30_000
+    scene.queued("next")
+    assert ok(agent.poll())["nextPollInterval"] == 5_000

@@ -1,0 +1,408 @@
+"""Tasks: submitted, started, worked on and ended, each once, whatever is sent twice or by the wrong one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from infra.local.gateway import Response
+from tests.conftest import Clock
+from tests.http.scene import INSTANT, Agent, Scene, epoch, ok, refused, snapshot
+from tests.support.client import Client
+
+SPEC = {
+    "taskId": "task-550e8400-e29b-41d4-a716-446655440000",
+    "intent": "fix-bug",
+    "repo": "https://github.com/user/repo",
+    "branch": "main",
+    "naturalLanguage": "Fix the null pointer exception in login flow",
+}
+WORK = {"intent": "fix-bug", "repo": "r", "naturalLanguage": "n"}
+DAY = 24 * 3_600
+
+
+# Submitting.
+
+
+def test_executing_a_workflow_answers_and_stores_as_the_spec_shows_it(scene: Scene, clock: Clock) -> None:
+    answer = scene.user.post("/api/workflows/execute", SPEC)
+    assert ok(answer, 202) == {"accepted": True, "taskId": SPEC["taskId"]}
+    shown = scene.task(str(SPEC["taskId"]))
+    assert {name: shown[name] for name in ("id", "intent", "repo", "branch", "description")} == {
+        "id": SPEC["taskId"],
+        "intent": SPEC["intent"],
+        "repo": SPEC["repo"],
+        "branch": SPEC["branch"],
+        "description": SPEC["naturalLanguage"],
+    }
+    for name in ("agentId", "currentStep", "startedAt", "completedAt", "error", "summary", "output", "prUrl",
+                 "resultFiles", "retryOf", "context", "details"):  # fmt: skip
+        assert shown[name] is None, name
+    assert (shown["status"], shown["progress"], shown["cancelRequested"]) == ("pending", 0, False)
+    assert (shown["attempt"], shown["maxAttempts"]) == (1, 2)
+    for name in ("createdAt", "updatedAt"):
+        assert INSTANT.fullmatch(shown[name])
+        assert abs(epoch(shown[name]) - clock.now / 1_000) < 30
+    assert scene.events(str(SPEC["taskId"])) == ["created"]
+
+
+def test_a_task_becomes_claimable_when_its_message_is_handled(scene: Scene) -> None:
+    scene.queued()
+    assert (scene.state(), scene.events()) == ("queued", ["created", "queued"])
+
+
+def test_the_same_request_again_is_the_same_task_whatever_became_of_it(scene: Scene, agent: Agent) -> None:
+    work = WORK | {"context": {"b": 1, "a": [2]}, "priority": 3, "agentId": agent.id, "timeoutSeconds": 60}
+    for move in (
+        lambda: None,
+        scene.pump.drain,
+        agent.poll,
+        lambda: ok(agent.progress("task-1")),
+        lambda: ok(agent.complete("task-1")),
+    ):
+        move()
+        before = ok(scene.user.get("/api/tasks"))["data"]
+        assert scene.submit(**work, future=scene.events if False else "unknown") == "task-1"
+        scene.pump.drain()
+        assert [task["status"] for task in before] in ([], [scene.state()], ["pending"])
+    assert scene.events() == ["created", "queued", "assigned", "started", "completed"]
+    assert ok(scene.user.get("/api/tasks"))["total"] == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"intent": "feature"}, {"repo": "other"}, {"branch": "b"}, {"naturalLanguage": "m"}, {"context": {}},
+               {"context": {"a": 2}}, {"priority": 1}, {"timeoutSeconds": 60}, {"maxAttempts": 1}]
+)  # fmt: skip
+def test_another_request_under_the_same_id_is_a_409(scene: Scene, change: dict[str, Any]) -> None:
+    scene.submit(context={"a": 1})
+    before = snapshot()
+    body = {"taskId": "task-1", "repo": "https://example.com/r", "intent": "fix-bug", "naturalLanguage": "Do it"}
+    refused(scene.user.post("/api/workflows/execute", body | {"context": {"a": 1}} | change), 409)
+    assert snapshot()["tasks"] == before["tasks"]
+
+
+def test_the_server_makes_an_id_of_its_own(scene: Scene) -> None:
+    answers = [ok(scene.user.post("/api/tasks", WORK), 202) for _ in range(2)]
+    assert [set(answer) for answer in answers] == [{"accepted", "taskId"}] * 2
+    assert answers[0]["taskId"] != answers[1]["taskId"]
+    assert {scene.state(answer["taskId"]) for answer in answers} == {"pending"}
+
+
+def test_the_same_key_is_the_same_task_and_with_another_request_a_409(scene: Scene, other: Scene) -> None:
+    first = ok(scene.user.post("/api/tasks", WORK, Idempotency_Key="k"), 202)["taskId"]
+    assert ok(scene.user.post("/api/tasks", WORK, Idempotency_Key="k"), 202)["taskId"] == first
+    before = snapshot()["tasks"]
+    refused(scene.user.post("/api/tasks", WORK | {"repo": "other"}, Idempotency_Key="k"), 409)
+    assert snapshot()["tasks"] == before
+    assert ok(scene.user.post("/api/tasks", WORK, Idempotency_Key="l"), 202)["taskId"] != first
+    assert ok(other.user.post("/api/tasks", WORK, Idempotency_Key="k"), 202)["taskId"] != first
+    assert ok(scene.user.get("/api/tasks"))["total"] == 2
+
+
+def test_an_agent_may_submit_too(scene: Scene, agent: Agent) -> None:
+    ok(agent.client.post("/api/workflows/execute", SPEC), 202)
+    scene.pump.drain()
+    assert agent.claims() == [SPEC["taskId"]]
+
+
+def test_pinning_to_an_agent_that_is_not_there_is_a_404_and_stores_nothing(scene: Scene, other: Scene) -> None:
+    other.agent("theirs")
+    before = snapshot()
+    for agent in ("nobody", "theirs"):
+        body = WORK | {"agentId": agent}
+        refused(scene.user.post("/api/workflows/execute", body | {"taskId": "t"}), 404, "Agent not found")
+        refused(scene.user.post("/api/tasks", body), 404, "Agent not found")
+    assert snapshot() == before
+
+
+# Progress.
+
+
+def test_the_first_progress_starts_the_task_and_answers_as_the_spec_shows_it(
+    scene: Scene, agent: Agent, clock: Clock
+) -> None:
+    task = scene.claimed(agent)
+    assert scene.task(task)["startedAt"] is None
+    clock.advance(30)
+    news = {"status": "in_progress", "step": "Running test suite", "details": "Executed 45/65 tests", "attempt": 1}
+    body = ok(agent.progress(task, 0.65, **news))
+    assert body == {"success": True, "taskId": task, "message": "Progress updated", "cancelRequested": False}
+    shown = scene.task(task)
+    assert (shown["status"], shown["progress"], shown["agentId"]) == ("in_progress", 0.65, agent.id)
+    assert (shown["currentStep"], shown["details"]) == ("Running test suite", "Executed 45/65 tests")
+    assert abs(epoch(shown["startedAt"]) - clock.now / 1_000) < 10
+    clock.advance(30)
+    ok(agent.progress(task, 0.7))
+    assert scene.task(task)["startedAt"] == shown["startedAt"]
+    assert scene.task(task)["updatedAt"] > shown["updatedAt"]
+
+
+def test_each_new_step_is_an_event_and_the_same_step_again_is_none(scene: Scene, agent: Agent) -> None:
+    task = scene.claimed(agent)
+    for step in ("one", "one", "two", None, "two", "one"):
+        ok(agent.progress(task, 0.5, **({} if step is None else {"step": step})))
+    events = ok(scene.user.get(f"/api/tasks/{task}/events"))["data"]
+    assert [(event["type"], event["detail"]) for event in events[3:]] == [
+        ("task.started", "one"), ("task.step", "two"), ("task.step", "one"),
+    ]  # fmt: skip
+    assert {event["agentId"] for event in events[2:]} == {agent.id}
+    assert {event["attempt"] for event in events} == {1}
+    assert scene.task(task)["currentStep"] == "one"
+
+
+def test_what_a_progress_does_not_say_stays(scene: Scene, agent: Agent) -> None:
+    task = scene.claimed(agent)
+    ok(agent.progress(task, 0.5, step="one", details="first"))
+    ok(agent.progress(task, 0.6))
+    shown = scene.task(task)
+    assert (shown["progress"], shown["currentStep"], shown["details"]) == (0.6, "one", "first")
+
+
+# The end.
+
+
+def test_a_completion_is_stored_and_answered_as_the_spec_shows_it(scene: Scene, agent: Agent, clock: Clock) -> None:
+    task = scene.running(agent)
+    clock.advance(30)
+    report = {
+        "summary": "Fixed null pointer exception in auth service",
+        "output": "Created PR #456 with fix and tests",
+        "prUrl": "https://github.com/user/repo/pull/456",
+        "resultFiles": {"commit": "abc123def456", "files": ["src/auth/login.ts", "tests/auth.test.ts"]},
+    }
+    assert ok(agent.complete(task, **report)) == {"success": True, "taskId": task, "status": "completed"}
+    shown = scene.task(task)
+    assert {name: shown[name] for name in report} == report
+    assert (shown["status"], shown["progress"], shown["error"]) == ("completed", 1, None)
+    assert abs(epoch(shown["completedAt"]) - clock.now / 1_000) < 10
+    assert scene.events(task)[-1] == "completed"
+    assert scene.shown()["holding"] == []
+
+
+def test_a_completion_without_success_is_a_failure(scene: Scene, agent: Agent) -> None:
+    task = scene.running(agent)
+    assert ok(agent.complete(task, success=False, summary="Tests are red"))["status"] == "failed"
+    shown = scene.task(task)
+    assert (shown["status"], shown["error"], shown["summary"]) == ("failed", "Tests are red", "Tests are red")
+
+
+def test_a_failure_is_stored_and_answered_as_the_spec_shows_it(scene: Scene, agent: Agent) -> None:
+    task = scene.running(agent)
+    report = {"details": "Failed to authenticate with GitHub: invalid credentials", "logs": "...execution logs..."}
+    answer = agent.fail(task, "Repository clone failed", **report)
+    assert ok(answer) == {"success": True, "taskId": task, "status": "failed"}
+    shown = scene.task(task)
+    assert (shown["status"], shown["error"], shown["details"]) == ("failed", "Repository clone failed", report["details"])
+    assert shown["completedAt"] is not None
+    assert agent.claims() == [], "what an agent reports as failed is not tried again"
+
+
+@pytest.mark.parametrize("end", [Agent.complete, Agent.fail])
+def test_a_task_that_was_only_claimed_starts_and_ends_in_one_report(
+    scene: Scene, agent: Agent, end: Callable[..., Response]
+) -> None:
+    task = scene.claimed(agent)
+    ok(end(agent, task))
+    shown = scene.task(task)
+    assert shown["status"] == ("completed" if end is Agent.complete else "failed")
+    assert None not in (shown["startedAt"], shown["completedAt"])
+    assert scene.events(task)[:3] == ["created", "queued", "assigned"]
+    assert scene.events(task)[-1] == shown["status"]
+
+
+REPORTS: list[Callable[[Agent], Response]] = [
+    lambda agent: agent.complete("task-1", summary="s", resultFiles={"b": 1, "a": 2}, attempt=1),
+    lambda agent: agent.complete("task-1", success=False, summary="s"),
+    lambda agent: agent.fail("task-1", "e", details="d", logs="l"),
+]
+OTHERS: list[Callable[[Agent], Response]] = [
+    *REPORTS,
+    lambda agent: agent.complete("task-1"),
+    lambda agent: agent.complete("task-1", summary="t", resultFiles={"b": 1, "a": 2}, attempt=1),
+    lambda agent: agent.fail("task-1", "e"),
+    lambda agent: agent.progress("task-1", 0.9),
+]
+
+
+@pytest.mark.parametrize("which", range(len(REPORTS)))
+@pytest.mark.parametrize("started", [True, False])
+def test_the_same_report_again_is_a_success_and_another_a_409_and_neither_changes_a_thing(
+    scene: Scene, agent: Agent, which: int, *, started: bool
+) -> None:
+    (scene.running if started else scene.claimed)(agent)
+    first = ok(REPORTS[which](agent))
+    scene.pump.drain()
+    before = snapshot()
+    for _ in range(2):
+        assert ok(REPORTS[which](agent)) == first
+        scene.pump.drain()
+        assert snapshot() == before
+    for other in OTHERS:
+        if other is not REPORTS[which]:
+            refused(other(agent), 409)
+    assert snapshot() == before
+
+
+@pytest.mark.parametrize("report", [Agent.progress, Agent.complete, Agent.fail])
+@pytest.mark.parametrize("by_user", [False, True])
+def test_a_report_on_a_task_that_nobody_holds_is_a_409(
+    scene: Scene, agent: Agent, report: Callable[..., Response], *, by_user: bool
+) -> None:
+    reporter = agent.by_its_user(scene.user) if by_user else agent
+    scene.submit()
+    for _ in range(2):
+        before = snapshot()
+        refused(report(reporter, "task-1"), 409)
+        assert snapshot() == before
+        scene.pump.drain()
+
+
+def test_a_report_by_another_agent_is_a_409_and_changes_nothing(scene: Scene, agent: Agent) -> None:
+    another = scene.agent("another")
+    scene.claimed(agent)
+    for move in (lambda: None, lambda: ok(agent.progress("task-1")), lambda: ok(agent.complete("task-1", summary="s"))):
+        move()
+        scene.pump.drain()
+        before = snapshot()
+        for report in (*OTHERS, lambda other: other.complete("task-1", summary="s")):
+            refused(report(another), 409)
+        assert snapshot() == before
+
+
+def test_an_agent_reads_the_tasks_that_it_holds_and_no_others(scene: Scene, agent: Agent) -> None:
+    another = scene.agent("another")
+    task = scene.claimed(agent)
+    scene.queued("queued")
+    for _ in range(2):
+        assert ok(agent.client.get(f"/api/tasks/{task}"))["id"] == task
+        refused(another.client.get(f"/api/tasks/{task}"), 404, "Task not found")
+        ok(agent.progress(task))
+    for each in (agent, another):
+        refused(each.client.get("/api/tasks/queued"), 404, "Task not found")
+
+
+# A user's own token.
+
+
+def test_a_user_may_do_what_its_agents_may(scene: Scene, agent: Agent) -> None:
+    """The spec's axios example: one token throughout, and no attempt in sight."""
+    by_user = agent.by_its_user(scene.user)
+    scene.queued("one", "two")
+    assert by_user.claims() == ["one", "two"]
+    ok(by_user.beat())
+    ok(by_user.progress("one", 0.5, step="Running tests", status="in_progress"))
+    assert ok(by_user.complete("one", summary="Task completed", prUrl="https://github.com/..."))["status"] == "completed"
+    assert ok(by_user.fail("two"))["status"] == "failed"
+    assert scene.shown()["holding"] == []
+
+
+def test_past_the_first_attempt_a_users_report_must_say_which_it_means(
+    scene: Scene, agent: Agent, clock: Clock
+) -> None:
+    task = scene.running(agent)
+    scene.later(clock, 13 * 60)
+    assert [command["attempt"] for command in agent.commands()] == [2]
+    by_user = agent.by_its_user(scene.user)
+    before = snapshot()
+    for attempt in ({}, {"attempt": 1}, {"attempt": 3}):
+        for report in (by_user.progress, by_user.complete, by_user.fail):
+            refused(report(task, **attempt), 409)
+    assert snapshot() == before
+    ok(by_user.progress(task, 0.5, attempt=2))
+    before = snapshot()
+    refused(by_user.complete(task), 409)
+    assert snapshot() == before
+    ok(by_user.complete(task, attempt=2))
+    assert scene.task(task)["attempt"] == 2
+
+
+def test_a_late_report_of_the_same_agent_on_an_earlier_attempt_is_a_409(
+    scene: Scene, agent: Agent, clock: Clock
+) -> None:
+    task = scene.running(agent)
+    scene.later(clock, 13 * 60)
+    assert agent.claims() == [task]
+    before = snapshot()
+    for report in (agent.progress, agent.complete, agent.fail):
+        refused(report(task, attempt=1), 409)
+    assert snapshot() == before
+    ok(agent.progress(task, 0.5, attempt=2))
+    refused(agent.complete(task, attempt=1), 409)
+    ok(agent.complete(task, attempt=2))
+
+
+# What the platform ends by itself.
+
+
+def test_a_task_that_runs_longer_than_it_may_fails_and_says_so(scene: Scene, agent: Agent, clock: Clock) -> None:
+    agent = scene.agent("busy", concurrency=1)
+    task = scene.running(agent, "task-1", timeoutSeconds=300)
+    scene.later(clock, 280, agent)
+    assert scene.state(task) == "in_progress"
+    scene.later(clock, 120, agent)
+    shown = scene.task(task)
+    assert shown["status"] == "failed"
+    assert "300" in shown["error"]
+    assert shown["completedAt"] is not None
+    before = snapshot()
+    for report in (agent.progress, agent.complete, agent.fail):
+        refused(report(task), 409)
+    assert snapshot() == before
+    scene.claimed(agent, "next")
+    assert scene.events(task)[-1] == "failed"
+
+
+def test_a_task_that_is_queued_for_longer_than_a_day_fails_and_says_so(scene: Scene, clock: Clock) -> None:
+    scene.queued()
+    clock.advance(DAY - 60)
+    scene.pump.sweep()
+    assert scene.state() == "queued"
+    clock.advance(90)
+    scene.pump.sweep()
+    shown = scene.task()
+    assert shown["status"] == "failed"
+    assert shown["error"]
+    assert scene.agent().claims() == []
+    assert scene.events() == ["created", "queued", "failed"]
+
+
+def test_a_day_begins_anew_for_nobody(scene: Scene, agent: Agent, clock: Clock) -> None:
+    """A claim that ran out does not start the day in the queue again."""
+    scene.claimed(agent)
+    clock.advance(120)
+    scene.pump.sweep()
+    assert scene.state() == "queued"
+    for _ in range(9):
+        clock.advance(170)
+        scene.pump.sweep()
+    assert scene.events().count("requeued") == 1
+
+
+def test_a_finished_task_is_kept_for_90_days_and_no_longer(
+    scene: Scene, agent: Agent, clock: Clock, make_user: Callable[..., Client]
+) -> None:
+    task = scene.running(agent)
+    ok(agent.complete(task))
+    clock.advance(89 * DAY)
+    user = make_user()
+    assert ok(user.get(f"/api/tasks/{task}"))["status"] == "completed"
+    clock.advance(2 * DAY)
+    refused(user.get(f"/api/tasks/{task}"), 404, "Task not found")
+    refused(user.get(f"/api/tasks/{task}/events"), 404, "Task not found")
+    assert ok(user.get("/api/tasks"))["data"] == []
+
+
+def test_an_events_page_tells_the_whole_story(scene: Scene, agent: Agent, clock: Clock) -> None:
+    task = scene.claimed(agent)
+    clock.advance(5)
+    ok(agent.progress(task, 0.5, step="one"))
+    ok(agent.fail(task, "It broke"))
+    events = ok(scene.user.get(f"/api/tasks/{task}/events"))["data"]
+    assert [(event["type"], event["status"], event["agentId"], event["detail"]) for event in events] == [
+        ("task.created", "pending", None, None),
+        ("task.queued", "queued", None, None),
+        ("task.assigned", "assigned", agent.id, None),
+        ("task.started", "in_progress", agent.id, "one"),
+        ("task.failed", "failed", agent.id, "It broke"),
+    ]
+    assert all(INSTANT.fullmatch(event["timestamp"]) for event in events)

@@ -1,0 +1,283 @@
+"""The promises of docs/states.md against whatever order things happen in.
+
+Hypothesis drives the real API and the real event handlers: users, agents, zombies, cancels, retries, removals, clock
+jumps, sweeps, messages that are lost, late, doubled and shuffled. After every step the stored rows must hold
+(tests/service/invariants.py), what had ended must be as it was, and every answer must be the one that the small model
+here expects. In the end, time alone must bring every accepted task to an end.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from chalicelib import clock as server_clock
+from chalicelib import ratelimit
+from infra.local.gateway import Gateway, Response
+from tests.events.conftest import Handlers
+from tests.http.scene import Agent, ok
+from tests.service import invariants
+from tests.support import moto_aws
+from tests.support.client import Client
+from tests.support.iam import AsDeployed
+
+ENDED = {"completed", "failed", "cancelled"}
+SECOND = 1_000
+JUMPS = (1, 30, 61, 151, 301, 601, 3_600, 7_201)
+"""Seconds that the clock jumps by, each a little over one of the platform's own times."""
+
+TASKS = tuple(f"task-{number}" for number in range(5))
+AGENTS = ("agent-a", "agent-b", "agent-c")
+
+
+class Life(RuleBasedStateMachine):
+    """One user, three agents, five tasks and their retries."""
+
+    app: AsDeployed
+    user_client: Client
+
+    def __init__(self) -> None:
+        super().__init__()
+        moto_aws.empty()
+        server_clock._shifted_ms = 0
+        self.handlers = Handlers(self.app)
+        self.user = self._new_user()
+        self.accepted: set[str] = set()
+        self.ended: dict[str, str] = {}
+        self.sweeps = 0
+        self.tokens: dict[str, list[Agent]] = {agent: [] for agent in AGENTS}
+        """Every token that an agent ever had, the last one being good, if the agent is there."""
+
+    def _new_user(self) -> Client:
+        from chalicelib.auth import service, store, tokens  # noqa: PLC0415
+
+        owner = service.ensure_user("user@example.com", "John Doe", "123456", server_clock.now())
+        user = store.load(owner)
+        assert user is not None
+        self.owner = owner
+        return Client(Gateway(self.app), tokens.issue("user", owner, owner, user.ver, server_clock.now()))
+
+    # -- people
+
+    @rule(task=st.sampled_from(TASKS), pin=st.sampled_from([None, None, None, *AGENTS]), attempts=st.integers(1, 3))
+    def submit(self, task: str, pin: str | None, attempts: int) -> None:
+        body = {"taskId": task, "intent": "fix-bug", "repo": "r", "naturalLanguage": "x", "maxAttempts": attempts}
+        answer = self.user.post("/api/workflows/execute", body if pin is None else body | {"agentId": pin})
+        assert answer.status in ({202, 409} if task in self.accepted else {202, 404}), answer
+        if answer.status == 202:
+            self.accepted.add(task)
+
+    @rule(data=st.data())
+    def cancel(self, data: Any) -> None:
+        for task, head in self._some_task(data):
+            answer = self.user.post(f"/api/tasks/{task}/cancel")
+            assert answer.status == (409 if head["status"] in ENDED - {"cancelled"} else 200), answer
+
+    @rule(data=st.data())
+    def retry(self, data: Any) -> None:
+        for task, head in self._some_task(data):
+            answer = self.user.post(f"/api/tasks/{task}/retry")
+            assert answer.status in ({202, 404} if head["status"] in ENDED else {409}), answer
+            if answer.status == 202:
+                self.accepted.add(answer.json()["taskId"])
+
+    # -- agents
+
+    @rule(agent=st.sampled_from(AGENTS), anew=st.booleans(), concurrency=st.sampled_from([None, 1, 2]))
+    def register(self, agent: str, anew: bool, concurrency: int | None) -> None:  # noqa: FBT001
+        body = {"agentId": agent, "name": agent, "version": "1", "replace": anew, "concurrency": concurrency}
+        answer = self.user.post("/api/agents", body)
+        assert answer.status in (201, 409), answer
+        assert answer.status == 201 or not anew
+        if answer.status == 201:
+            self.tokens[agent].append(Agent(agent, self.user.acting_as(answer.json()["token"])))
+
+    @rule(agent=st.sampled_from(AGENTS))
+    def remove(self, agent: str) -> None:
+        answer = self.user.delete(f"/api/agents/{agent}")
+        assert answer.status in (200, 404), answer
+        if answer.status == 200:
+            assert not [head for head in invariants.open_heads() if head.get("agent") == agent]
+
+    @rule(agent=st.sampled_from(AGENTS), by_itself=st.booleans())
+    def rotate(self, agent: str, by_itself: bool) -> None:  # noqa: FBT001
+        held = self._held(agent)
+        acting = self._good(agent).client if by_itself and self._good(agent) else self.user
+        answer = acting.post(f"/api/agents/{agent}/token")
+        assert answer.status in (201, 401, 404), answer
+        if answer.status == 201:
+            self.tokens[agent].append(Agent(agent, self.user.acting_as(answer.json()["token"])))
+            assert self._held(agent) == held
+
+    @rule(agent=st.sampled_from(AGENTS), limit=st.integers(1, 4))
+    def poll(self, agent: str, limit: int) -> None:
+        good = self._good(agent)
+        if good is None:
+            return
+        answer = good.poll(limit=limit)
+        assert answer.status in (200, 401), answer
+        if answer.status == 200:
+            commands = answer.json()["commands"]
+            assert len(commands) <= limit
+            heads = self._heads()
+            for command in commands:
+                head = heads[command["task_id"]]
+                assert (head["agent"], head["status"], head["attempt"]) == (agent, "assigned", command["attempt"])
+
+    @rule(agent=st.sampled_from(AGENTS), naming=st.sampled_from(["all", "none", "silent"]))
+    def heartbeat(self, agent: str, naming: str) -> None:
+        good = self._good(agent)
+        if good is not None:
+            said = {} if naming == "silent" else {"taskIds": self._held(agent) if naming == "all" else []}
+            assert good.beat(**said).status in (200, 401)
+
+    @rule(data=st.data(), kind=st.sampled_from(["progress", "complete", "fail"]), zombie=st.booleans())
+    def report(self, data: Any, kind: str, zombie: bool) -> None:  # noqa: FBT001
+        """By whoever holds the task, or by anybody else who ever had a token, about this attempt or an earlier one."""
+        for task, head in self._some_task(data):
+            reporters = [token for tokens in self.tokens.values() for token in tokens]
+            holder = self._good(str(head.get("agent")))
+            if not reporters or (not zombie and holder is None):
+                return
+            by = data.draw(st.sampled_from(reporters)) if zombie else holder
+            attempt = data.draw(st.integers(1, head["attempt"])) if zombie else head["attempt"]
+            report = (
+                {"attempt": attempt, "summary": f"{by.id} {attempt}"} if kind == "complete" else {"attempt": attempt}
+            )
+            answer: Response = getattr(by, kind)(task, **report)
+            assert answer.status in (200, 401, 409), answer
+            now = self._heads()[task]
+            if not self._may_report(head, by, attempt) and not self._same(head, now):
+                raise AssertionError((answer, head, now))
+            if answer.status == 200 and kind != "progress":
+                assert now["status"] in ENDED
+                assert (now["agent"], now["attempt"]) == (by.id, attempt)
+
+    def _may_report(self, head: dict[str, Any], by: Agent, attempt: int) -> bool:
+        held = head["status"] in invariants.HELD and (head["agent"], head["attempt"]) == (by.id, attempt)
+        fenced = "cancelAt" in head and server_clock.now() >= head["cancelAt"] + 60 * SECOND
+        return held and not fenced
+
+    @staticmethod
+    def _same(before: dict[str, Any], after: dict[str, Any]) -> bool:
+        return before == after
+
+    # -- AWS
+
+    @rule(data=st.data(), times=st.integers(1, 3))
+    def deliver(self, data: Any, times: int) -> None:
+        """Messages of the workflow queue, in any order, late and more than once; those never drawn are lost."""
+        if self.accepted:
+            chosen = data.draw(st.lists(st.sampled_from(sorted(self.accepted)), min_size=1, max_size=4))
+            for _ in range(times):
+                bodies = [{"owner": self.owner, "task": task} for task in chosen]
+                assert self.handlers.batch("run_workflows", *bodies) == []
+
+    @rule(data=st.data(), times=st.integers(1, 2))
+    def announce(self, data: Any, times: int) -> None:
+        events = [row for row in invariants.rows("tasks") if row["sk"].startswith("E#")]
+        if events:
+            row = data.draw(st.sampled_from(events))
+            owner, _, task = row["pk"].partition("#")
+            for _ in range(times):
+                body = {"owner": owner, "task": task, "event": row["sk"]}
+                assert self.handlers.batch("announce_events", body) == []
+
+    @rule(seconds=st.sampled_from(JUMPS))
+    def jump(self, seconds: int) -> None:
+        server_clock.shift(seconds)
+
+    @rule()
+    def sweep(self) -> None:
+        self.handlers.sweep()
+
+    @rule(minutes=st.integers(1, 12))
+    def time_passes(self, minutes: int) -> None:
+        """As it does in truth: with a sweep every minute."""
+        for _ in range(minutes):
+            server_clock.shift(60)
+            self.handlers.sweep()
+
+    # -- what must always hold
+
+    @invariant()
+    def the_rows_hold(self) -> None:
+        invariants.hold()
+
+    @invariant()
+    def what_was_accepted_is_there_and_what_ended_stays_ended(self) -> None:
+        heads = self._heads()
+        assert self.accepted == set(heads)
+        for task, head in heads.items():
+            if head["status"] in ENDED:
+                told = repr(sorted((name, value) for name, value in head.items() if name not in ("logged", "lastLog")))
+                assert self.ended.setdefault(task, told) == told
+
+    def teardown(self) -> None:
+        """Nobody does anything any more: time alone ends everything, and counts and timelines come out even."""
+        for _ in range(70):
+            server_clock.shift(3_600)
+            self.handlers.sweep()
+            self.handlers.sweep()
+            if not invariants.open_heads():
+                break
+        assert not invariants.open_heads()
+        for row in invariants.rows("tasks"):
+            if row["sk"].startswith("E#") and "dueAt" in row:
+                body = {"owner": self.owner, "task": row["pk"].partition("#")[2], "event": row["sk"]}
+                self.handlers.batch("announce_events", body)
+        invariants.hold()
+        assert ok(self.user.get("/api/tasks"))["total"] == len(self.accepted)
+        (user,) = invariants.rows("users")
+        assert user["openTasks"] == 0
+
+    # -- looking at the rows
+
+    def _heads(self) -> dict[str, dict[str, Any]]:
+        return {head["task"]: head for head in invariants.heads()}
+
+    def _some_task(self, data: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+        heads = self._heads()
+        if heads:
+            task = data.draw(st.sampled_from(sorted(heads)))
+            yield task, heads[task]
+
+    def _good(self, agent: str) -> Agent | None:
+        """The agent with its last token, which is good unless the agent was removed or the user rotated it."""
+        tokens = self.tokens.get(agent)
+        return tokens[-1] if tokens else None
+
+    def _held(self, agent: str) -> list[str]:
+        return sorted(head["task"] for head in invariants.open_heads() if head.get("agent") == agent)
+
+
+def live(app: AsDeployed, monkeypatch: pytest.MonkeyPatch, how: settings) -> None:
+    monkeypatch.setattr(ratelimit, "settings", replace(ratelimit.settings, rate_limits=False))
+    monkeypatch.setattr(server_clock, "_shifted_ms", 0)
+    machine = type("Life", (Life,), {"app": app})
+    run_state_machine_as_test(machine, settings=how)
+
+
+QUICK = settings(
+    max_examples=100,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.generate, Phase.shrink),
+)
+
+
+@pytest.mark.timeout(900)
+def test_the_promises_hold_whatever_happens(deployed: AsDeployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    live(deployed, monkeypatch, QUICK)
+
+
+@pytest.mark.long
+def test_the_promises_hold_whatever_happens_and_for_long(deployed: AsDeployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    live(deployed, monkeypatch, settings(QUICK, max_examples=2_000, stateful_step_count=50, derandomize=False))
