@@ -16,7 +16,7 @@ run: .venv/installed ## run everything on loopback, port 3000 (or PORT=...)
 	@exec $(BIN)/python -m infra.local
 
 test: .venv/installed ## run all tests but the long ones, and show coverage
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report= $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report
 	@echo "Rules and services, to the last branch:"
 	$(BIN)/coverage report --include='chalicelib/*/model.py,chalicelib/*/service.py' --fail-under=100

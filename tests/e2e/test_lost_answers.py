@@ -42,7 +42,8 @@ class RelayedCall(BaseHTTPRequestHandler):
 
     def relay(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        times = self.server.times((self.command, self.path, body))
+        beat = self.path.endswith("/heartbeat")  # never the same twice, for it tells the time since the start
+        times = self.server.times((self.command, self.path, b"" if beat else body))
         if times == 2 and self.path.endswith("/complete"):
             self.answer(429, [("Retry-After", "1")], b"{}")
             return

@@ -1,6 +1,8 @@
 """The scheduled function: what it takes up, what it leaves alone, and what does not stop it."""
 
+import io
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -30,14 +32,27 @@ def test_where_nothing_is_due_it_asks_each_index_once_a_shard_and_changes_nothin
     assert moto_aws.rows("agents") == before[1]
 
 
+@pytest.fixture
+def swept(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, Any]]:
+    """What the last sweep says of itself in the log."""
+    stream = io.StringIO()
+    for handler in logging.getLogger("devflow").handlers:
+        monkeypatch.setattr(handler, "stream", stream)
+
+    def last() -> dict[str, Any]:
+        lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+        (*_, said) = [line for line in lines if line["message"] == "swept"]
+        return {name: said[name] for name in ("tasks", "agents", "failures", "finished")}
+
+    return last
+
+
 def test_its_line_in_the_log_says_what_it_did(
-    scene: Scene, agent: Agent, passing: Passing, capsys: pytest.CaptureFixture[str]
+    scene: Scene, agent: Agent, passing: Passing, swept: Callable[[], dict[str, Any]]
 ) -> None:
-    scene.claimed(agent)
+    scene.submit()
     passing(5)
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if '"swept"' in line]
-    said = json.loads(line)
-    assert (said["agents"], said["failures"], said["finished"]) == (1, 0, True)
+    assert swept() == {"tasks": 1, "agents": 1, "failures": 0, "finished": True}
 
 
 def test_a_silent_agents_claims_go_back_and_then_what_it_ran(scene: Scene, agent: Agent, passing: Passing) -> None:
@@ -126,16 +141,22 @@ def test_an_agent_heard_of_while_the_sweep_looks_at_it_stays_active(
     scene: Scene, agent: Agent, clock: Clock, pump: Pump
 ) -> None:
     pump.sweep()
-    clock.advance(170)
+    clock.advance(140)
     pump.sweep()
-    clock.advance(60)
-    with faults.meanwhile("UpdateItem", lambda: ok(agent.beat()), when=faults.about("inactive")):
+    clock.advance(80)
+    with faults.meanwhile("UpdateItem", lambda: ok(agent.beat()), when=faults.about("inactive")) as fault:
         pump.sweep()
+    assert fault.struck
     assert scene.shown()["status"] == "active"
 
 
 def test_one_item_that_cannot_be_taken_up_does_not_stop_the_rest(
-    scene: Scene, agent: Agent, clock: Clock, handlers: Handlers, no_pauses: None, capsys: pytest.CaptureFixture[str]
+    scene: Scene,
+    agent: Agent,
+    clock: Clock,
+    handlers: Handlers,
+    no_pauses: None,
+    swept: Callable[[], dict[str, Any]],
 ) -> None:
     tasks = [f"task-{number}" for number in range(6)]
     scene.queued(*tasks)
@@ -147,7 +168,7 @@ def test_one_item_that_cannot_be_taken_up_does_not_stop_the_rest(
     states = {task: scene.state(task) for task in tasks}
     assert states.pop("task-3") == "assigned"
     assert set(states.values()) == {"queued"}
-    assert '"failures":1' in capsys.readouterr().out
+    assert (swept()["tasks"], swept()["failures"]) == (5, 1)
     handlers.sweep()
     assert scene.state("task-3") == "queued"
 
@@ -179,7 +200,7 @@ def test_of_what_a_lost_agent_ran_one_task_that_cannot_be_given_back_does_not_ke
 
 
 def test_when_its_time_runs_out_it_stops_and_the_next_goes_on(
-    scene: Scene, agent: Agent, clock: Clock, handlers: Handlers, capsys: pytest.CaptureFixture[str]
+    scene: Scene, agent: Agent, clock: Clock, handlers: Handlers, swept: Callable[[], dict[str, Any]]
 ) -> None:
     tasks = [f"task-{number}" for number in range(6)]
     scene.queued(*tasks)
@@ -188,7 +209,7 @@ def test_when_its_time_runs_out_it_stops_and_the_next_goes_on(
     handlers.sweep(30_000, 20_000, 10_000, 4_999)
     done = [task for task in tasks if scene.state(task) == "queued"]
     assert 0 < len(done) < 6
-    assert '"finished":false' in capsys.readouterr().out
+    assert swept()["finished"] is False
     handlers.sweep()
     assert {scene.state(task) for task in tasks} == {"queued"}
 
@@ -236,7 +257,7 @@ def shown_too(row: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
 
 
 def test_rows_that_are_gone_but_still_in_the_index_are_passed_over(
-    scene: Scene, handlers: Handlers, owner: str, capsys: pytest.CaptureFixture[str]
+    scene: Scene, handlers: Handlers, owner: str, swept: Callable[[], dict[str, Any]]
 ) -> None:
     ghost = {"owner": {"S": owner}, "agent": {"S": "gone"}, "checkShard": {"N": "0"}, "checkAt": {"N": "1"}}
     task = {"pk": {"S": f"{owner}#gone"}, "sk": {"S": "H"}, "dueShard": {"N": "0"}, "dueAt": {"N": "1"}}
@@ -247,9 +268,7 @@ def test_rows_that_are_gone_but_still_in_the_index_are_passed_over(
         faults.partly("Query", shown_too(event), when=faults.about('"due"')),
     ):
         handlers.sweep()
-    said = capsys.readouterr().out
-    assert '"failures":0' in said
-    assert '"tasks":0,"agents":0' in said
+    assert swept() == {"tasks": 0, "agents": 0, "failures": 0, "finished": True}
     assert [row["sk"] for row in invariants.rows("tasks")] == ["~sweep"]
     assert invariants.rows("agents") == []
 
@@ -320,9 +339,9 @@ def test_an_agent_removed_while_the_sweep_looks_at_it_stays_removed(
 ) -> None:
     """A task was pinned to it a moment ago, so its row has to stay for a while."""
     pump.sweep()
-    clock.advance(170)
+    clock.advance(140)
     pump.sweep()
-    clock.advance(50)
+    clock.advance(70)
     scene.queued("pinned", agentId="agent-1")
     clock.advance(10)
     removing = faults.meanwhile(
@@ -361,8 +380,6 @@ def test_nobody_is_declared_lost_or_silent_for_an_outage_of_our_own(
     scene: Scene, agent: Agent, clock: Clock, pump: Pump, humming: Callable[[], None], minutes: float
 ) -> None:
     scene.running(agent, "running")
-    scene.queued("queued")
-    agent.by_its_user(scene.user)
     scene.claimed(agent, "claimed")
     humming()
     outage(clock, pump, minutes)
@@ -371,7 +388,7 @@ def test_nobody_is_declared_lost_or_silent_for_an_outage_of_our_own(
     clock.advance(20)
     pump.sweep()
     assert scene.shown()["status"] == "active"
-    assert agent.claims() == ["queued", "claimed"] or agent.claims() == ["claimed"]
+    assert agent.claims() == ["claimed"]
     ok(agent.progress("running"))
 
 
@@ -427,9 +444,7 @@ def test_of_two_sweeps_at_once_after_an_outage_neither_declares_anybody_lost(
     scene.running(agent, "running")
     humming()
     clock.advance(60 * 60)
-    earlier = iter([False])
-    second = faults.meanwhile("UpdateItem", pump.sweep, when=lambda params: next(earlier, True))
-    with second:
+    with faults.meanwhile("Query", pump.sweep):
         pump.sweep()
     assert (scene.shown()["status"], scene.state("running")) == ("active", "in_progress")
 

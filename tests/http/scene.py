@@ -178,7 +178,7 @@ def snapshot() -> Mapping[str, Any]:
 @contextmanager
 def failing(operation: str, error: Exception, *, about: str = "") -> Iterator[None]:
     """AWS fails one operation (where `about` is in the request); on the wire, so that all of our code takes part."""
-    real: Callable[..., Any] = botocore.endpoint.Endpoint.make_request  # type: ignore[attr-defined]  # stubs lack it
+    real: Callable[..., Any] = botocore.endpoint.Endpoint.make_request
 
     def make_request(endpoint: Any, model: Any, request: Any) -> Any:
         if model.name == operation and about in str(request["body"]):

@@ -90,7 +90,9 @@ def test_a_heartbeat_answers_as_the_spec_shows_it(scene: Scene, agent: Agent) ->
     assert body == {"success": True, "nextPollInterval": 5_000, "status": "active", "cancel": []}
 
 
-@pytest.mark.parametrize("said", [None, b"", {}, {"status": "busy"}, {"cpuUsage": 0}, {"future": [1]}, {"status": None}])
+@pytest.mark.parametrize(
+    "said", [None, b"", {}, {"status": "busy"}, {"cpuUsage": 0}, {"future": [1]}, {"status": None}]
+)
 def test_every_field_of_a_heartbeat_is_optional_and_so_is_its_body(scene: Scene, agent: Agent, said: Any) -> None:
     assert ok(agent.client.post(f"/api/agents/{agent.id}/heartbeat", said))["success"] is True
 

@@ -1,6 +1,7 @@
 """What each field of each body may be, and what becomes of text that is strange or long."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,55 +10,62 @@ from tests.http.scene import Agent, Scene, ok, refused, snapshot
 from tests.support.client import Client
 
 KB = 1_024
-BAD_IDS = ["a b", "a/b", "ü", "a\n", "x" * 129, "a#b", "a@b", " a", 5, ["a"], {"a": "b"}, True]
+BAD_IDS: list[Any] = ["a b", "a/b", "ü", "a\n", "x" * 129, "a#b", "a@b", " a", 5, ["a"], {"a": "b"}, True]
 GOOD_IDS = ["0", "-", "..", ":", "a.b", "status", "x" * 128, "A-z_0.9:"]
 
 WORK = {"intent": "fix-bug", "repo": "r", "naturalLanguage": "n"}
-WRONG_WORK: list[tuple[str, Any]] = [
-    *[("intent", value) for value in (5, [], {}, True, "a b", "x" * 65, "a#b")],
-    *[("repo", value) for value in (5, [], {}, "x" * 1_000)],
-    *[("branch", value) for value in (5, [], {}, "x" * 300)],
-    *[("naturalLanguage", value) for value in (5, [], {}, True)],
-    *[("context", value) for value in (5, "text", [], True)],
-    *[("agentId", value) for value in ("a b", "x" * 129, 5)],
-    *[("priority", value) for value in (101, -101, 1.5, "high", [], 10**30)],
-    *[("timeoutSeconds", value) for value in (59, 24 * 3_600 + 1, -1, "long", [], 10**30)],
-    *[("maxAttempts", value) for value in (0, 11, "many", [])],
-]
-WRONG_AGENTS: list[tuple[str, Any]] = [
-    *[("agentId", value) for value in BAD_IDS],
-    *[("name", value) for value in (5, [], {}, "x" * 5_000)],
-    *[("version", value) for value in (5, [], {}, "x" * 5_000)],
-    *[("platform", value) for value in (5, [], "x" * 5_000)],
-    *[("capabilities", value) for value in ("fix-bug", 5, {}, [5], [None], [["a"]], ["a b"], [""], ["a"] * 1_000)],
-    *[("concurrency", value) for value in (0, 21, -1, 1.5, "many", [], 10**30)],
-]
-WRONG_BEATS: list[tuple[str, Any]] = [
-    *[(name, value) for name in ("uptime", "taskCount", "memoryUsage", "cpuUsage") for value in (-1, "x", [], {})],
-    *[("status", value) for value in (5, [], {}, "x" * 5_000)],
-    *[("version", value) for value in (5, [], "")],
-    *[("capabilities", value) for value in ("fix-bug", [5], ["a b"])],
-    *[("concurrency", value) for value in (0, 21, "x")],
-]
+Table = dict[str, list[Any]]
+WRONG_WORK: Table = {
+    "intent": [5, [], {}, True, "a b", "x" * 65, "a#b"],
+    "repo": [5, [], {}, "x" * 1_000],
+    "branch": [5, [], {}, "x" * 300],
+    "naturalLanguage": [5, [], {}, True],
+    "context": [5, "text", [], True],
+    "agentId": ["a b", "x" * 129, 5],
+    "priority": [101, -101, 1.5, "high", [], 10**30],
+    "timeoutSeconds": [59, 24 * 3_600 + 1, -1, "long", [], 10**30],
+    "maxAttempts": [0, 11, "many", []],
+}
+WRONG_AGENTS: Table = {
+    "agentId": BAD_IDS,
+    "name": [5, [], {}, "x" * 5_000],
+    "version": [5, [], {}, "x" * 5_000],
+    "platform": [5, [], "x" * 5_000],
+    "capabilities": ["fix-bug", 5, {}, [5], [None], [["a"]], ["a b"], [""], ["a"] * 1_000],
+    "concurrency": [0, 21, -1, 1.5, "many", [], 10**30],
+}
+WRONG_BEATS: Table = {
+    "uptime": [-1, "x", [], {}],
+    "taskCount": [-1, "x", [], {}],
+    "memoryUsage": [-1, "x", [], {}],
+    "cpuUsage": [-1, "x", [], {}],
+    "status": [5, [], {}, "x" * 5_000],
+    "version": [5, [], ""],
+    "capabilities": ["fix-bug", [5], ["a b"]],
+    "concurrency": [0, 21, "x"],
+}
+
+
+def each(table: Table) -> Iterator[tuple[str, Any]]:
+    return ((field, value) for field, values in table.items() for value in values)
 
 
 def test_a_required_field_may_be_neither_absent_nor_null_nor_blank(scene: Scene, agent: Agent) -> None:
     before = snapshot()
-    register = {"agentId": "a", "name": "n", "version": "1"}
-    report = "/api/tasks/task-1/"
-    for path, body in (
-        ("/api/agents", register),
-        ("/api/workflows/execute", {"taskId": "t"} | WORK),
-        ("/api/tasks", WORK),
-        (report + "progress", {"progress": 0.5}),
-        (report + "complete", {"success": True}),
-        (report + "fail", {"error": "e"}),
-        ("/api/auth/pin/login", {"email": "user@example.com", "pin": "123456"}),
-    ):
+    bodies: dict[str, dict[str, Any]] = {
+        "/api/agents": {"agentId": "a", "name": "n", "version": "1"},
+        "/api/workflows/execute": {"taskId": "t"} | WORK,
+        "/api/tasks": WORK,
+        "/api/tasks/task-1/progress": {"progress": 0.5},
+        "/api/tasks/task-1/complete": {"success": True},
+        "/api/tasks/task-1/fail": {"error": "e"},
+        "/api/auth/pin/login": {"email": "user@example.com", "pin": "123456"},
+    }
+    for path, body in bodies.items():
         for name, value in body.items():
             rest = {other: given for other, given in body.items() if other != name}
-            blanks = [{name: ""}, {name: "  "}] if isinstance(value, str) else []
-            for absent in ({}, {name: None}, *blanks):
+            blanks: list[dict[str, Any]] = [{name: ""}, {name: "  "}] if isinstance(value, str) else []
+            for absent in [{}, {name: None}, *blanks]:
                 answer = scene.user.post(path, rest | absent)
                 assert refused(answer, 400, "Missing required fields")["details"] == [name], (path, absent)
     assert snapshot() == before
@@ -69,7 +77,7 @@ def names_the_field(body: dict[str, Any], field: str) -> bool:
 
 def test_a_field_of_a_submission_that_cannot_be_meant_is_named(scene: Scene) -> None:
     before = snapshot()
-    for field, value in WRONG_WORK:
+    for field, value in each(WRONG_WORK):
         for path, body in (("/api/workflows/execute", {"taskId": "t"} | WORK), ("/api/tasks", WORK)):
             answered = refused(scene.user.post(path, body | {field: value}), 400)
             assert names_the_field(answered, field), (path, field, value, answered)
@@ -81,7 +89,7 @@ def test_a_field_of_a_submission_that_cannot_be_meant_is_named(scene: Scene) -> 
 
 def test_a_field_of_a_registration_that_cannot_be_meant_is_named(scene: Scene) -> None:
     before = snapshot()
-    for field, value in WRONG_AGENTS:
+    for field, value in each(WRONG_AGENTS):
         body = {"agentId": "a", "name": "n", "version": "1", field: value}
         answered = refused(scene.user.post("/api/agents", body), 400)
         assert names_the_field(answered, field), (field, value, answered)
@@ -90,7 +98,7 @@ def test_a_field_of_a_registration_that_cannot_be_meant_is_named(scene: Scene) -
 
 def test_a_field_of_a_heartbeat_that_cannot_be_meant_is_named(scene: Scene, agent: Agent) -> None:
     before = snapshot()
-    for field, value in WRONG_BEATS:
+    for field, value in each(WRONG_BEATS):
         answered = refused(scene.user.post(f"/api/agents/{agent.id}/heartbeat", {field: value}), 400)
         assert names_the_field(answered, field), (field, value, answered)
     assert snapshot() == before
@@ -99,27 +107,28 @@ def test_a_field_of_a_heartbeat_that_cannot_be_meant_is_named(scene: Scene, agen
 def test_a_field_of_a_report_that_cannot_be_meant_is_a_400(scene: Scene, agent: Agent) -> None:
     task = scene.running(agent)
     before = snapshot()
-    for attempt in (0, -1, 1.5, "first", [], 10**30):
+    wrong: Any
+    for wrong in [0, -1, 1.5, "first", [], 10**30]:
         for answer in (
-            agent.progress(task, attempt=attempt),
-            agent.complete(task, attempt=attempt),
-            agent.fail(task, attempt=attempt),
+            agent.progress(task, attempt=wrong),
+            agent.complete(task, attempt=wrong),
+            agent.fail(task, attempt=wrong),
         ):
-            assert names_the_field(refused(answer, 400), "attempt"), attempt
-    for value in (5, [], {}):
-        for name in ("step", "details"):
-            assert names_the_field(refused(agent.progress(task, **{name: value}), 400), name), value
-        for name in ("summary", "output", "prUrl"):
-            assert names_the_field(refused(agent.complete(task, **{name: value}), 400), name), value
-        for name in ("details", "logs"):
-            assert names_the_field(refused(agent.fail(task, **{name: value}), 400), name), value
-        refused(agent.client.post(f"/api/tasks/{task}/fail", {"error": value}), 400)
-        refused(agent.progress(task, status=value), 400)
-    for wrong in ("perhaps", [], {}, 2):
-        refused(agent.client.post(f"/api/tasks/{task}/complete", {"success": wrong}), 400)
-    for wrong in ("half", True, [], {}, "0.5"):
-        refused(agent.client.post(f"/api/tasks/{task}/progress", {"progress": wrong}), 400)
-    for wrong in ("text", 5):
+            assert names_the_field(refused(answer, 400), "attempt"), wrong
+    for wrong in [5, [], {}]:
+        for report, required, names in (
+            ("progress", {"progress": 0.5}, ("step", "details", "status")),
+            ("complete", {"success": True}, ("summary", "output", "prUrl")),
+            ("fail", {"error": "e"}, ("error", "details", "logs")),
+        ):
+            for name in names:
+                answer = agent.client.post(f"/api/tasks/{task}/{report}", required | {name: wrong})
+                assert names_the_field(refused(answer, 400), name), (report, name, wrong)
+    for wrong in ["perhaps", [], {}, 2]:
+        refused(agent.complete(task, success=wrong), 400)
+    for wrong in ["half", True, [], {}, "0.5"]:
+        refused(agent.progress(task, wrong), 400)
+    for wrong in ["text", 5]:
         refused(agent.complete(task, resultFiles=wrong), 400)
     assert snapshot() == before
 
@@ -177,7 +186,10 @@ def test_every_good_id_lives_a_whole_life(scene: Scene, name: str) -> None:
     assert scene.events(name) == ["created", "queued", "assigned", "started", "step", "completed"]
 
 
-STRANGE = "NUL \0, quote \", backslash \\, newline \n\r\n, tab \t, bell \a, <script>, é, 漢字, 🔑, \u202e, \uffff, {}, %s, $a, #a :a"
+STRANGE = (
+    'NUL \0, quote ", backslash \\, newline \n\r\n, tab \t, bell \a, <script>, é, 漢字, 🔑, \u202e, \uffff, '
+    "{}, %s, $a, #a :a"
+)
 
 
 def test_strange_text_comes_back_as_it_was_sent(scene: Scene, agent: Agent) -> None:
@@ -242,7 +254,9 @@ def test_a_huge_completion_is_taken_and_cut_with_a_marker(scene: Scene, agent: A
     assert shown["resultFiles"]["truncated"] is True
 
 
-@pytest.mark.parametrize("files", [["x" * 500_000], {"a": "x" * 500_000}, {"files": {"x" * 500_000: 1}}, [[["x"] * 90_000]]])
+@pytest.mark.parametrize(
+    "files", [["x" * 500_000], {"a": "x" * 500_000}, {"files": {"x" * 500_000: 1}}, [[["x"] * 90_000]]]
+)
 def test_result_files_of_any_form_may_be_huge(scene: Scene, agent: Agent, files: Any) -> None:
     task = scene.running(agent)
     ok(agent.complete(task, resultFiles=files))

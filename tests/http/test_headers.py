@@ -1,7 +1,7 @@
 """What is in the headers of every answer, and what the log says of every request."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from botocore.exceptions import ClientError
@@ -66,7 +66,9 @@ def test_no_answer_has_a_header_twice_or_one_that_is_no_text(scene: Scene, agent
 # Request ids.
 
 
-@pytest.mark.parametrize("sane", ["0d0e7f5e-6a0d-4b52-a1c9-7c4c2d4d8a15", "f" * 32, "1-67891233-abcdef012345678912345678"])
+@pytest.mark.parametrize(
+    "sane", ["0d0e7f5e-6a0d-4b52-a1c9-7c4c2d4d8a15", "f" * 32, "1-67891233-abcdef012345678912345678"]
+)
 def test_a_sane_request_id_is_taken_over_into_answer_and_log(scene: Scene, log: Log, sane: str) -> None:
     for answer in (
         scene.user.get("/api/agents", x_request_id=sane),
@@ -77,7 +79,9 @@ def test_a_sane_request_id_is_taken_over_into_answer_and_log(scene: Scene, log: 
     assert [line["requestId"] for line in log.requests] == [sane] * 3
 
 
-@pytest.mark.parametrize("odd", ["", " ", "x" * 500, "a b c d e f g", "évidemment", "<script>alert(1)</script>", "a\nb: c\nd"])
+@pytest.mark.parametrize(
+    "odd", ["", " ", "x" * 500, "a b c d e f g", "évidemment", "<script>alert(1)</script>", "a\nb: c\nd"]
+)
 def test_another_request_id_is_replaced(scene: Scene, log: Log, odd: str) -> None:
     made = {scene.user.get("/health", X_Request_Id=odd).header("X-Request-Id") or "" for _ in range(3)}
     assert len(made) == 3
@@ -126,11 +130,17 @@ def test_a_request_leaves_one_line_that_says_who_did_what_how_and_how_fast(
 def test_no_secret_is_ever_logged(scene: Scene, anonymous: Client, log: Log, clock: Clock) -> None:
     """Whatever fails: tokens, PINs and bodies stay out of the log, also out of its stack traces."""
     secret = "s3cr3t-4a7d1ed4"
-    work = {"intent": "fix-bug", "repo": secret, "branch": secret, "naturalLanguage": secret, "context": {secret: secret}}
+    work = {
+        "intent": "fix-bug",
+        "repo": secret,
+        "branch": secret,
+        "naturalLanguage": secret,
+        "context": {secret: secret},
+    }
     agent = scene.agent("agent-1", name=secret, version=secret, platform=secret)
     scene.running(agent, "task-1", **work)
     login = {"email": f"{secret}@example.com", "pin": "271828"}
-    calls = [
+    calls: list[Callable[[], Response]] = [
         lambda: anonymous.post("/api/auth/pin/login", login),
         lambda: anonymous.post("/api/auth/pin/login", login | {"pin": secret}),
         lambda: scene.user.post("/api/workflows/execute", work | {"taskId": "task-2"}),
@@ -146,7 +156,11 @@ def test_no_secret_is_ever_logged(scene: Scene, anonymous: Client, log: Log, clo
         lambda: scene.user.get("/api/tasks/task-1", {secret: secret}),
         lambda: scene.user.acting_as(f"{secret}.{secret}.{secret}").get("/api/tasks"),
     ]
-    for operation, error in (("TransactWriteItems", DENIED), ("UpdateItem", RuntimeError("a bug")), ("SendMessage", DENIED)):
+    for operation, error in (
+        ("TransactWriteItems", DENIED),
+        ("UpdateItem", RuntimeError("a bug")),
+        ("SendMessage", DENIED),
+    ):
         with failing(operation, error):
             for call in calls:
                 call()
@@ -183,7 +197,7 @@ def test_every_metered_answer_says_what_is_left(scene: Scene, fresh_minute: Cloc
     scene.queued("task-2")
     body = {"agentId": "agent-1", "name": "n", "version": "1"}
     work = {"intent": "fix-bug", "repo": "r", "naturalLanguage": "n"}
-    for limit, calls in {
+    metered: dict[tuple[int, str], list[Callable[[], Response]]] = {
         (100, "the user's agents API"): [
             lambda: scene.user.get("/api/agents"),
             lambda: scene.user.get("/api/agents/agent-1"),
@@ -210,7 +224,8 @@ def test_every_metered_answer_says_what_is_left(scene: Scene, fresh_minute: Cloc
             lambda: scene.user.post("/api/tasks", {}),
             lambda: scene.user.get("/api/tasks/task-1/events"),
         ],
-    }.items():
+    }
+    for limit, calls in metered.items():
         quotas = [quota(call()) for call in calls]
         first = quotas[0]
         assert first[0] == limit[0], limit

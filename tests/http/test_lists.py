@@ -32,7 +32,8 @@ def page(client: Client, path: str, query: dict[str, Any]) -> dict[str, Any]:
 def by_cursor(client: Client, path: str, query: dict[str, Any]) -> list[dict[str, Any]]:
     """All items of a list, page by page, each page reached by the cursor of the one before."""
     answer = page(client, path, query)
-    total, items = answer["total"], answer["data"]
+    total: int = answer["total"]
+    items: list[dict[str, Any]] = answer["data"]
     assert answer["offset"] == 0
     while answer["hasMore"]:
         answer = page(client, path, query | {"cursor": answer["nextCursor"]})
@@ -133,7 +134,7 @@ def tasks(scene: Scene, other: Scene, clock: Clock) -> Tasks:
     def make(status: str, agent: Agent | None, intent: str) -> None:
         task = f"task-{9 - len(made)}"
         clock.advance(2)
-        made[task] = (status, agent and agent.id, intent)
+        made[task] = (status, None if agent is None else agent.id, intent)
         pin = {} if agent is None else {"agentId": agent.id}
         if status == "pending":
             scene.submit(task, intent=intent, **pin)
@@ -160,7 +161,7 @@ def tasks(scene: Scene, other: Scene, clock: Clock) -> Tasks:
     return made
 
 
-def facts_of(task: tuple[str, str | None, str]) -> dict[str, str | None]:
+def facts_of(task: tuple[str | None, str | None, str | None]) -> dict[str, str | None]:
     return dict(zip(("status", "agentId", "intent"), task, strict=True))
 
 
@@ -184,9 +185,7 @@ def test_tasks_are_filtered_by_status_agent_and_intent_together(scene: Scene, ta
             assert walked(scene.user, "/api/tasks", query | {"limit": 1}) == matching[::-1], query
 
 
-def test_tasks_of_the_same_millisecond_are_listed_once_each(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tasks_of_the_same_millisecond_are_listed_once_each(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     now = server_clock.now()
     monkeypatch.setattr(server_clock, "now", lambda: now)
     for number in range(5):
@@ -299,8 +298,13 @@ def test_a_cursor_is_good_for_its_own_user_list_and_filters_only(scene: Scene, o
             each.agent(f"agent-{number}", capabilities=["fix-bug"])
             each.submit(f"task-{number}")
             each.pump.drain()
-    queries = {
-        "/api/agents": [{}, {"status": "active"}, {"capability": "fix-bug"}, {"status": "active", "capability": "fix-bug"}],
+    queries: dict[str, list[dict[str, Any]]] = {
+        "/api/agents": [
+            {},
+            {"status": "active"},
+            {"capability": "fix-bug"},
+            {"status": "active", "capability": "fix-bug"},
+        ],
         "/api/tasks": [{}, {"status": "queued"}, {"intent": "fix-bug"}, {"status": "queued", "intent": "fix-bug"}],
         "/api/tasks/task-0/events": [{}],
         "/api/tasks/task-1/events": [{}],
@@ -332,7 +336,9 @@ def test_a_changed_cursor_is_a_400(scene: Scene) -> None:
     cursor = page(scene.user, "/api/tasks", {"limit": 1})["nextCursor"]
     owner = scene.task("task-0")["userId"]
     assert owner not in cursor
-    changed = [cursor[:at] + ("A" if cursor[at] != "A" else "B") + cursor[at + 1 :] for at in range(0, len(cursor) - 2, 9)]
+    changed = [
+        cursor[:at] + ("A" if cursor[at] != "A" else "B") + cursor[at + 1 :] for at in range(0, len(cursor) - 2, 9)
+    ]
     odd = ["x", "0", "null", "{}", "é", "A" * 4_000, "=", "\0", cursor[:20], cursor[20:], cursor[::-1], cursor + cursor]
     for wrong in changed + odd:
         refused(scene.user.get("/api/tasks", {"cursor": wrong}), 400)

@@ -20,7 +20,7 @@ def lose_messages() -> int:
     sqs = boto3.client("sqs")
     url = sqs.get_queue_url(QueueName="devflow-local-workflow")["QueueUrl"]
     lost = 0
-    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0).get("Messages", []):
         for message in messages:
             sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
             lost += 1
@@ -117,7 +117,7 @@ def test_a_message_that_comes_twice_queues_once(scene: Scene) -> None:
 def test_a_message_that_comes_late_changes_nothing(scene: Scene, agent: Agent) -> None:
     body = message_of(scene, "task-1")
     scene.pump.drain()
-    for move in (lambda: agent.claims(), lambda: ok(agent.progress("task-1")), lambda: ok(agent.complete("task-1"))):
+    for move in (agent.claims, lambda: ok(agent.progress("task-1")), lambda: ok(agent.complete("task-1"))):
         move()
         scene.pump.drain()
         before = snapshot()
@@ -133,7 +133,9 @@ def test_a_message_for_a_task_that_is_gone_is_acknowledged(scene: Scene) -> None
     assert snapshot() == before
 
 
-@pytest.mark.parametrize("bad", ["", "garbage", "{", "[]", "null", "{}", '{"owner": 1, "task": []}', "[" * 20_000, "\0"])
+@pytest.mark.parametrize(
+    "bad", ["", "garbage", "{", "[]", "null", "{}", '{"owner": 1, "task": []}', "[" * 20_000, "\0"]
+)
 def test_a_message_that_is_not_ours_blocks_no_other(scene: Scene, bad: str) -> None:
     first, last = message_of(scene, "task-1"), message_of(scene, "task-2")
     assert set(handle(scene, first, bad, last)) <= {1}

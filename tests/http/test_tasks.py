@@ -52,7 +52,7 @@ def test_a_task_becomes_claimable_when_its_message_is_handled(scene: Scene) -> N
 
 
 def test_the_same_request_again_is_the_same_task_whatever_became_of_it(scene: Scene, agent: Agent) -> None:
-    work = WORK | {"context": {"b": 1, "a": [2]}, "priority": 3, "agentId": agent.id, "timeoutSeconds": 60}
+    work: dict[str, Any] = {"context": {"b": 1, "a": [2]}, "priority": 3, "agentId": agent.id, "timeoutSeconds": 60}
     for move in (
         lambda: None,
         scene.pump.drain,
@@ -61,10 +61,7 @@ def test_the_same_request_again_is_the_same_task_whatever_became_of_it(scene: Sc
         lambda: ok(agent.complete("task-1")),
     ):
         move()
-        before = ok(scene.user.get("/api/tasks"))["data"]
-        assert scene.submit(**work, future=scene.events if False else "unknown") == "task-1"
-        scene.pump.drain()
-        assert [task["status"] for task in before] in ([], [scene.state()], ["pending"])
+        assert scene.submit(**work, future="unknown") == "task-1"
     assert scene.events() == ["created", "queued", "assigned", "started", "completed"]
     assert ok(scene.user.get("/api/tasks"))["total"] == 1
 
@@ -164,7 +161,7 @@ def test_what_a_progress_does_not_say_stays(scene: Scene, agent: Agent) -> None:
 def test_a_completion_is_stored_and_answered_as_the_spec_shows_it(scene: Scene, agent: Agent, clock: Clock) -> None:
     task = scene.running(agent)
     clock.advance(30)
-    report = {
+    report: dict[str, Any] = {
         "summary": "Fixed null pointer exception in auth service",
         "output": "Created PR #456 with fix and tests",
         "prUrl": "https://github.com/user/repo/pull/456",
@@ -192,7 +189,11 @@ def test_a_failure_is_stored_and_answered_as_the_spec_shows_it(scene: Scene, age
     answer = agent.fail(task, "Repository clone failed", **report)
     assert ok(answer) == {"success": True, "taskId": task, "status": "failed"}
     shown = scene.task(task)
-    assert (shown["status"], shown["error"], shown["details"]) == ("failed", "Repository clone failed", report["details"])
+    assert (shown["status"], shown["error"], shown["details"]) == (
+        "failed",
+        "Repository clone failed",
+        report["details"],
+    )
     assert shown["completedAt"] is not None
     assert agent.claims() == [], "what an agent reports as failed is not tried again"
 
@@ -218,6 +219,7 @@ REPORTS: list[Callable[[Agent], Response]] = [
 OTHERS: list[Callable[[Agent], Response]] = [
     *REPORTS,
     lambda agent: agent.complete("task-1"),
+    lambda agent: agent.complete("task-1", summary="s"),
     lambda agent: agent.complete("task-1", summary="t", resultFiles={"b": 1, "a": 2}, attempt=1),
     lambda agent: agent.fail("task-1", "e"),
     lambda agent: agent.progress("task-1", 0.9),
@@ -264,7 +266,7 @@ def test_a_report_by_another_agent_is_a_409_and_changes_nothing(scene: Scene, ag
         move()
         scene.pump.drain()
         before = snapshot()
-        for report in (*OTHERS, lambda other: other.complete("task-1", summary="s")):
+        for report in OTHERS:
             refused(report(another), 409)
         assert snapshot() == before
 
@@ -291,7 +293,9 @@ def test_a_user_may_do_what_its_agents_may(scene: Scene, agent: Agent) -> None:
     assert by_user.claims() == ["one", "two"]
     ok(by_user.beat())
     ok(by_user.progress("one", 0.5, step="Running tests", status="in_progress"))
-    assert ok(by_user.complete("one", summary="Task completed", prUrl="https://github.com/..."))["status"] == "completed"
+    assert (
+        ok(by_user.complete("one", summary="Task completed", prUrl="https://github.com/..."))["status"] == "completed"
+    )
     assert ok(by_user.fail("two"))["status"] == "failed"
     assert scene.shown()["holding"] == []
 
@@ -304,9 +308,11 @@ def test_past_the_first_attempt_a_users_report_must_say_which_it_means(
     assert [command["attempt"] for command in agent.commands()] == [2]
     by_user = agent.by_its_user(scene.user)
     before = snapshot()
-    for attempt in ({}, {"attempt": 1}, {"attempt": 3}):
-        for report in (by_user.progress, by_user.complete, by_user.fail):
-            refused(report(task, **attempt), 409)
+    wrong: list[dict[str, Any]] = [{}, {"attempt": 1}, {"attempt": 3}]
+    for attempt in wrong:
+        refused(by_user.progress(task, **attempt), 409)
+        refused(by_user.complete(task, **attempt), 409)
+        refused(by_user.fail(task, **attempt), 409)
     assert snapshot() == before
     ok(by_user.progress(task, 0.5, attempt=2))
     before = snapshot()
@@ -364,18 +370,6 @@ def test_a_task_that_is_queued_for_longer_than_a_day_fails_and_says_so(scene: Sc
     assert shown["error"]
     assert scene.agent().claims() == []
     assert scene.events() == ["created", "queued", "failed"]
-
-
-def test_a_day_begins_anew_for_nobody(scene: Scene, agent: Agent, clock: Clock) -> None:
-    """A claim that ran out does not start the day in the queue again."""
-    scene.claimed(agent)
-    clock.advance(120)
-    scene.pump.sweep()
-    assert scene.state() == "queued"
-    for _ in range(9):
-        clock.advance(170)
-        scene.pump.sweep()
-    assert scene.events().count("requeued") == 1
 
 
 def test_a_finished_task_is_kept_for_90_days_and_no_longer(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from chalicelib import clock as server_clock
-from chalicelib import ratelimit
+from chalicelib.settings import settings as product_settings
 from infra.local.gateway import Gateway, Response
 from tests.events.conftest import Handlers
 from tests.http.scene import Agent, ok
@@ -106,7 +106,8 @@ class Life(RuleBasedStateMachine):
     @rule(agent=st.sampled_from(AGENTS), by_itself=st.booleans())
     def rotate(self, agent: str, by_itself: bool) -> None:  # noqa: FBT001
         held = self._held(agent)
-        acting = self._good(agent).client if by_itself and self._good(agent) else self.user
+        good = self._good(agent)
+        acting = good.client if by_itself and good is not None else self.user
         answer = acting.post(f"/api/agents/{agent}/token")
         assert answer.status in (201, 401, 404), answer
         if answer.status == 201:
@@ -143,7 +144,7 @@ class Life(RuleBasedStateMachine):
             holder = self._good(str(head.get("agent")))
             if not reporters or (not zombie and holder is None):
                 return
-            by = data.draw(st.sampled_from(reporters)) if zombie else holder
+            by: Agent = data.draw(st.sampled_from(reporters)) if zombie or holder is None else holder
             attempt = data.draw(st.integers(1, head["attempt"])) if zombie else head["attempt"]
             report = (
                 {"attempt": attempt, "summary": f"{by.id} {attempt}"} if kind == "complete" else {"attempt": attempt}
@@ -256,7 +257,7 @@ class Life(RuleBasedStateMachine):
 
 
 def live(app: AsDeployed, monkeypatch: pytest.MonkeyPatch, how: settings) -> None:
-    monkeypatch.setattr(ratelimit, "settings", replace(ratelimit.settings, rate_limits=False))
+    monkeypatch.setattr("chalicelib.ratelimit.settings", replace(product_settings, rate_limits=False))
     monkeypatch.setattr(server_clock, "_shifted_ms", 0)
     machine = type("Life", (Life,), {"app": app})
     run_state_machine_as_test(machine, settings=how)
