@@ -1,0 +1,171 @@
+"""Promises 2, 3 and 4 where two writers meet: over and over the same two calls at once, and never two winners.
+
+Every contest begins with the same rows, put back into moto's memory (whose writes are atomic under its lock), and ends
+with a look at all rows and both answers. The clock does not decide who is first; the threads do.
+"""
+
+import copy
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from moto.dynamodb.models import dynamodb_backends
+
+from chalicelib.settings import settings
+from infra.local.gateway import Response
+from infra.local.lambdas import ACCOUNT, REGION
+from infra.local.pump import Pump
+from tests.conftest import Clock
+from tests.http.scene import Scene
+from tests.service import invariants
+
+Call = Callable[[], Response | None]
+
+
+class Rows:
+    """All rows as they are now, to be put back."""
+
+    def __init__(self) -> None:
+        self._kept = {name: copy.deepcopy(table.items) for name, table in self._tables().items()}
+
+    def put_back(self) -> None:
+        for name, table in self._tables().items():
+            table.items = copy.deepcopy(self._kept[name])
+
+    @staticmethod
+    def _tables() -> dict[str, Any]:
+        tables: dict[str, Any] = dynamodb_backends[ACCOUNT][REGION].tables
+        return tables
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Two calls at once, and what may come of them: pairs of statuses (None: no answer), and the task's state then."""
+
+    first: Call
+    second: Call
+    outcomes: set[tuple[int | None, int | None, str]]
+
+
+Prepare = Callable[[Scene, Clock, Pump], Contest]
+
+
+def two_agents_claiming(scene: Scene, clock: Clock, pump: Pump) -> Contest:
+    one, two = scene.agent("agent-1"), scene.agent("agent-2")
+    scene.queued()
+    return Contest(one.poll, two.poll, {(200, 200, "assigned")})
+
+
+def complete_against_cancel(scene: Scene, clock: Clock, pump: Pump) -> Contest:
+    agent = scene.agent()
+    task = scene.running(agent)
+    return Contest(
+        lambda: agent.complete(task),
+        lambda: scene.user.post(f"/api/tasks/{task}/cancel"),
+        {(200, 200, "completed"), (200, 409, "completed")},  # cancelled first, it still wins: within the grace
+    )
+
+
+def complete_against_timeout(scene: Scene, clock: Clock, pump: Pump) -> Contest:
+    agent = scene.agent()
+    task = scene.running(agent, timeoutSeconds=60)
+    clock.advance(61)
+    return Contest(lambda: agent.complete(task), pump.sweep, {(200, None, "completed"), (409, None, "failed")})
+
+
+def progress_against_requeue(scene: Scene, clock: Clock, pump: Pump) -> Contest:
+    agent = scene.agent()
+    task = scene.claimed(agent)
+    clock.advance(61)
+    return Contest(lambda: agent.progress(task), pump.sweep, {(200, None, "in_progress"), (409, None, "queued")})
+
+
+def rotate_against_report(scene: Scene, clock: Clock, pump: Pump) -> Contest:
+    agent = scene.agent()
+    task = scene.running(agent)
+    return Contest(
+        lambda: agent.complete(task),
+        lambda: scene.user.post("/api/agents/agent-1/token"),
+        {(200, 201, "completed"), (401, 201, "in_progress")},
+    )
+
+
+KINDS: list[Prepare] = [
+    two_agents_claiming,
+    complete_against_cancel,
+    complete_against_timeout,
+    progress_against_requeue,
+    rotate_against_report,
+]
+
+
+def contend(times: int, prepare: Prepare, scene: Scene, clock: Clock, pump: Pump) -> dict[tuple[Any, ...], int]:
+    """Let two writes meet so many times: how often each outcome came; AssertionError for one that may not be."""
+    contest = prepare(scene, clock, pump)
+    rows = Rows()
+    seen: dict[tuple[Any, ...], int] = {}
+    start = threading.Barrier(2)
+
+    def run(call: Call, late: float) -> int | None:
+        start.wait()
+        time.sleep(late)  # threads, not the platform's clock: each gets its chance of being first
+        answer = call()
+        return None if answer is None else answer.status
+
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(times):
+            rows.put_back()
+            late = (number % 8) * 0.003
+            lates = (late, 0.0) if number % 3 else (0.0, late)
+            first, second = pool.map(run, (contest.first, contest.second), lates)
+            (head,) = invariants.heads()
+            outcome = (first, second, str(head["status"]))
+            assert outcome in contest.outcomes, outcome
+            invariants.hold()
+            seen[outcome] = seen.get(outcome, 0) + 1
+    return seen
+
+
+@pytest.fixture
+def without_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chalicelib.ratelimit.settings", replace(settings, rate_limits=False))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("prepare", KINDS, ids=lambda kind: str(kind.__name__))
+def test_a_thousand_contested_writes_have_no_double_winner(
+    prepare: Prepare, user_scene: Scene, clock: Clock, pump: Pump, without_limits: None
+) -> None:
+    print(prepare.__name__, contend(500, prepare, user_scene, clock, pump))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("prepare", KINDS, ids=lambda kind: str(kind.__name__))
+def test_ten_thousand_contested_writes_have_no_double_winner(
+    prepare: Prepare, user_scene: Scene, clock: Clock, pump: Pump, without_limits: None
+) -> None:
+    print(prepare.__name__, contend(5_000, prepare, user_scene, clock, pump))
+
+
+@pytest.fixture
+def user_scene(user: Any, pump: Pump) -> Scene:
+    return Scene(user, pump)
+
+
+def test_of_many_agents_polling_at_once_each_task_has_one(
+    user_scene: Scene, clock: Clock, without_limits: None
+) -> None:
+    """The index shows all of them the same head; they spread over the queue, and nobody gets what another has."""
+    agents = [user_scene.agent(f"agent-{number}", concurrency=2) for number in range(12)]
+    user_scene.queued(*(f"task-{number}" for number in range(20)))
+    with ThreadPoolExecutor(12) as pool:
+        for _ in range(4):
+            polled = list(pool.map(lambda agent: agent.claims(limit=2), agents))
+    claimed = list(itertools.chain(*polled))
+    assert len(claimed) == len(set(claimed)) == 20
+    invariants.hold()
