@@ -203,7 +203,7 @@ def check_identity(task: Task, by: Reporter) -> None:
     if by.agent is not None and task.agent != by.agent:
         raise NotHeld(f"Task {task.id} is not held by agent {by.agent}: stop working on it.")
     if by.attempt is not None and task.attempt != by.attempt:
-        raise NotHeld(f"Task {task.id} is in attempt {task.attempt}; attempt {by.attempt} is over: stop working on it.")
+        raise NotHeld(f"Task {task.id} is in attempt {task.attempt}, not {by.attempt}: stop working on that one.")
     if by.agent is None and by.attempt is None and task.attempt > 1:
         raise NotHeld(f"Task {task.id} is in attempt {task.attempt}; a report must say which attempt it is about.")
 

@@ -74,7 +74,8 @@ def run(port: str, stopping: threading.Event) -> None:
 
         moto_ended = threading.Event()
         threading.Thread(target=_watch, args=(moto, moto_ended, stopping), daemon=True).start()
-        stopping.wait()
+        while not stopping.wait(0.5):  # a signal may be taken by another thread; this one must wake up to handle it
+            pass
         if moto_ended.is_set():
             raise CannotRunError("the moto server ended by itself, and all data with it")
 

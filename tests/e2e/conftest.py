@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -36,7 +36,8 @@ class Platform:
             )
         self.url = self._ready()
         """Its address, without a trailing slash."""
-        self.client = Client(Http(self.url))
+        self._http = Http(self.url)
+        self.client = Client(self._http)
         """A client without a token; `platform.client.login()` is one with the ready-made user's."""
 
     @property
@@ -46,12 +47,15 @@ class Platform:
 
     def advance(self, seconds: float) -> Response:
         """Move its clock; everything due meanwhile has happened when this returns."""
-        answer = Client(Http(self.url, timeout=300)).post("/local/clock", {"advanceSeconds": seconds})
+        with closing(Http(self.url, timeout=300)) as http:
+            answer = Client(http).post("/local/clock", {"advanceSeconds": seconds})
         assert answer.status == 200, answer
         return answer
 
     def stop(self, signal_number: int = signal.SIGTERM) -> int:
         """End it, if it still runs, and wait; its exit status."""
+        if hasattr(self, "_http"):
+            self._http.close()
         if self.process.poll() is None:
             self.process.send_signal(signal_number)
         try:
@@ -64,8 +68,10 @@ class Platform:
     def _ready(self) -> str:
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and self.process.poll() is None:
-            if (found := _URL.search(self.output)) and Client(Http(found[1])).get("/health").status == 200:
-                return found[1]
+            if found := _URL.search(self.output):
+                with closing(Http(found[1])) as http:
+                    if Client(http).get("/health").status == 200:
+                        return found[1]
             time.sleep(0.05)
         status = self.process.poll()
         self.stop(signal.SIGKILL)

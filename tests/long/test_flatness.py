@@ -190,10 +190,12 @@ def measure_work(platform: Platform, users: str, user: Client) -> None:
     """An agent's life: it beats, polls, claims, reports."""
     take, grows = platform.take, users == ONE
     agent, idler = _register(user, "measured", "feature"), _register(user, "idler", "review-pr")
+    spanner = _register(user, "spanner", "explain", "review-pr")  # the queue's index has `feature` between these
     agent.beat()
     take("heartbeat", users, agent.beat)
     idler.poll()
-    take("poll, idle", users, idler.poll, bounded=grows)
+    take("poll, idle", users, idler.poll)
+    take("poll, idle, others' queue", users, spanner.poll, bounded=grows)
     claimed: list[str] = []
 
     def claim() -> None:

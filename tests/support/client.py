@@ -26,12 +26,16 @@ class Http:
         self._local = threading.local()
 
     def call(self, method: str, target: str, headers: Headers = (), body: bytes = b"") -> Response:
-        connection = self._connection()
+        kept = hasattr(self._local, "connection")
         try:
-            return self._exchange(connection, method, target, headers, body)
+            return self._exchange(self._connection(), method, target, headers, body)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close()
+            if not kept:
+                raise
+            return self.call(method, target, headers, body)  # the server had ended the idle connection
         except Exception:
-            connection.close()
-            del self._local.connection
+            self.close()
             raise
 
     def close(self) -> None:
