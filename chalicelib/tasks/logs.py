@@ -4,7 +4,7 @@ from chalicelib import db, texts
 from chalicelib.auth.tokens import Caller
 from chalicelib.errors import TaskNotFound
 from chalicelib.settings import KB
-from chalicelib.tasks import logmodel, reports, shapes, store, views
+from chalicelib.tasks import journal, logmodel, reports, shapes, store, views
 from chalicelib.tasks.model import Reporter, Task
 from chalicelib.tasks.upkeep import Contested
 
@@ -53,7 +53,7 @@ def _written(task: Task, text: str, now: int, *, last: bool = False) -> Task | N
     """Write text at the end of a log; None where it had grown meanwhile."""
     after = task.model_copy(update={"logged": task.logged + len(text.encode()), "last_log": last})
     try:
-        db.write(*store.append_log(task, after, texts.chunks(text, CHUNK), now))
+        db.write(*journal.append_log(task, after, texts.chunks(text, CHUNK), now))
     except db.Cancelled:
         return None
     return after
@@ -66,7 +66,7 @@ def read(caller: Caller, task_id: str, query: shapes.LogQuery, now: int) -> view
     if task is None or (caller.is_agent and task.agent != caller.subject):
         raise TaskNotFound
     attempt = query.attempt or task.attempt
-    text = store.read_log(task, attempt, query.offset, query.limit, now)
+    text = journal.read_log(task, attempt, query.offset, query.limit, now)
     end = query.offset + len(text.encode())
     return views.LogReply(
         task_id=task_id,

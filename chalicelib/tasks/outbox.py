@@ -9,7 +9,7 @@ from chalicelib import db, queue
 from chalicelib.auth import service as auth
 from chalicelib.log import logger
 from chalicelib.settings import MINUTE
-from chalicelib.tasks import store
+from chalicelib.tasks import journal
 from chalicelib.tasks.model import Event, Task
 from chalicelib.tasks.rows import EVENT
 
@@ -25,7 +25,7 @@ def send(task: Task, event: Event | None) -> None:
 
 def take_up(key: db.Row, now: int) -> bool:
     """What the sweep does with an event that is still unsent: send it, and look again later."""
-    if not store.announce_later(key["pk"], key["sk"], now + AGAIN_AFTER):
+    if not journal.announce_later(key["pk"], key["sk"], now + AGAIN_AFTER):
         return False
     owner, _, task = key["pk"].partition("#")
     return queue.send("events", {"owner": owner, "task": task, "event": key["sk"]})
@@ -33,11 +33,11 @@ def take_up(key: db.Row, now: int) -> bool:
 
 def announce(owner: str, task: str, key: str) -> None:
     """Handle one message of the queue of events. May run twice, late, or for an event that is gone."""
-    event = store.unsent(f"{owner}#{task}", key)
+    event = journal.unsent(f"{owner}#{task}", key)
     if event is None:
         logger.info("an event that was announced before", extra={"task": task})
         return
-    parts = [store.announced(owner, task, event)]
+    parts = [journal.announced(owner, task, event)]
     by = (event.type in _OPENED) - (event.type in _ENDED)
     if by:
         parts.append(auth.count_open_tasks(owner, by))

@@ -250,3 +250,13 @@ def head_values(task: Task) -> dict[str, Any]:
 def to_task(row: db.Row) -> Task:
     values = {name: row[STORED[name]] for name in _PLAIN if STORED[name] in row}
     return Task.model_construct(id=row["task"], due=row.get("dueAt"), **values)
+
+
+def head(task: Task) -> HeadRow:
+    return HeadRow(partition(task.owner, task.id), HEAD)
+
+
+def kept(row: db.Row, now: int) -> bool:
+    """Whether a row is still within its time; DynamoDB removes expired ones only within days."""
+    expires = row.get("expiresAt")
+    return expires is None or expires * 1_000 > now

@@ -13,7 +13,7 @@ from chalicelib.errors import AgentNotFound, Conflict, DevFlowError, RateLimited
 from chalicelib.pages import COUNTED, ListQuery, listed
 from chalicelib.ratelimit import TASKS_API
 from chalicelib.settings import DAY, settings
-from chalicelib.tasks import model, shapes, store, views
+from chalicelib.tasks import journal, model, shapes, store, views
 from chalicelib.tasks.model import Change, Status, Task
 from chalicelib.tasks.rows import to_task
 from chalicelib.tasks.shapes import Execute, TaskQuery, Work
@@ -171,9 +171,9 @@ def list_events(owner: str, task_id: str, query: ListQuery, now: int) -> dict[st
         query,
         f"events|{owner}|{task_id}",
         auth.cursors(now),
-        lambda limit, start: store.events(owner, task_id, limit, start),
-        store.event_key,
-        lambda rows: [views.event(store.to_event(row)) for row in rows],
+        lambda limit, start: journal.events(owner, task_id, limit, start),
+        journal.event_key,
+        lambda rows: [views.event(journal.to_event(row)) for row in rows],
     )
 
 

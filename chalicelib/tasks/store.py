@@ -7,23 +7,20 @@ from typing import Any
 from pynamodb.expressions.condition import Condition
 
 from chalicelib import db
-from chalicelib.tasks.model import ANNOUNCED_WITHIN, HELD, Change, Event, Task
+from chalicelib.tasks import journal
+from chalicelib.tasks.model import HELD, Change, Event, Task
 from chalicelib.tasks.rows import (
     BODY,
-    EVENT,
     HEAD,
-    LOG,
     RESULT,
     BodyRow,
-    EventRow,
     HeadRow,
-    LogRow,
     ResultRow,
     expiry,
+    head,
     head_values,
-    log_expiry,
+    kept,
     partition,
-    shard,
     to_task,
 )
 from chalicelib.tasks.shapes import Body, Outcome, TaskQuery
@@ -39,7 +36,7 @@ def create(task: Task, body: Body, event: Event) -> list[db.Part]:
     return [
         db.put(HeadRow(pk, HEAD, **head_values(task)), HeadRow.pk.does_not_exist()),
         db.put(BodyRow(pk, BODY, description=body.description, context=context, expires_at=expiry(event.at))),
-        _told(task, event),
+        journal.told(task, event),
     ]
 
 
@@ -55,15 +52,15 @@ def save_end(change: Change, now: int) -> list[db.Part]:
 
 
 def _parts(change: Change, actions: list[Any], condition: Condition) -> list[db.Part]:
-    parts = [db.change(_head(change.after), actions, condition)]
+    parts = [db.change(head(change.after), actions, condition)]
     if change.event is not None:
-        parts.append(_told(change.after, change.event))
+        parts.append(journal.told(change.after, change.event))
     return parts
 
 
 def save_alone(change: Change) -> Task:
     """Make a change that has no event, in a single write. Raises db.Failed where the task is not as expected."""
-    return to_task(db.update(_head(change.after), _actions(change), _as_before(change.before)))
+    return to_task(db.update(head(change.after), _actions(change), _as_before(change.before)))
 
 
 def _actions(change: Change) -> list[Any]:
@@ -87,46 +84,23 @@ def _as_before(task: Task, *statuses: str) -> Condition:
     return condition
 
 
-def _told(task: Task, event: Event) -> db.Part:
-    """The event's row; one that is to be announced is in the sweep's index until it was."""
-    pk = partition(task.owner, task.id)
-    row = EventRow(
-        pk,
-        EVENT + event.key,
-        type=event.type,
-        at=event.at,
-        status=event.status,
-        attempt=event.attempt,
-        agent=event.agent,
-        detail=event.detail,
-        due_shard=shard(pk) if event.announced else None,
-        due_at=event.at + ANNOUNCED_WITHIN if event.announced else None,
-        expires_at=None if event.announced else expiry(event.at),
-    )
-    return db.put(row)
-
-
 def keep_result(task: Task, result: Outcome, now: int) -> db.Part:
     values: dict[str, Any] = {name: value or None for name, value in result.model_dump().items()}
     row = ResultRow(partition(task.owner, task.id), RESULT, expires_at=expiry(now), **values)
     return db.put(row)
 
 
-def _head(task: Task) -> HeadRow:
-    return HeadRow(partition(task.owner, task.id), HEAD)
-
-
 def load(owner: str, task: str, now: int) -> Task | None:
     """A task's head, read consistently; None if there is none, or its time is over."""
     row = db.get(HeadRow, partition(owner, task), HEAD)
-    return to_task(row) if row is not None and _kept(row, now) else None
+    return to_task(row) if row is not None and kept(row, now) else None
 
 
 def load_whole(owner: str, task: str, now: int) -> tuple[Task, Body, Outcome] | None:
     pk = partition(owner, task)
     rows = db.get_many(HeadRow, [(pk, HEAD), (pk, BODY), (pk, RESULT)], consistent=True)
     found = {row["sk"]: row for row in rows}
-    if HEAD not in found or not _kept(found[HEAD], now):
+    if HEAD not in found or not kept(found[HEAD], now):
         return None
     return to_task(found[HEAD]), _body(found.get(BODY)), _outcome(found.get(RESULT, {}))
 
@@ -184,7 +158,7 @@ def key_in(query: TaskQuery) -> Any:
 def load_heads(rows: Sequence[db.Row], now: int) -> list[Task]:
     """The tasks of some index rows, in their order."""
     heads = {row["pk"]: row for row in db.get_many(HeadRow, [(row["pk"], row["sk"]) for row in rows])}
-    return [to_task(heads[row["pk"]]) for row in rows if row["pk"] in heads and _kept(heads[row["pk"]], now)]
+    return [to_task(heads[row["pk"]]) for row in rows if row["pk"] in heads and kept(heads[row["pk"]], now)]
 
 
 def claimable(queue: str, limit: int, first: str | None = None, last: str | None = None) -> tuple[list[Task], bool]:
@@ -234,93 +208,6 @@ def _expected(row: db.Row) -> Task:
 def due(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Page:
     """Keys of open tasks that the sweep must look at."""
     return db.query(HeadRow, str(shard_number), index="due", within=HeadRow.due_at <= now, limit=limit, start=start)
-
-
-def events(owner: str, task: str, limit: int, start: dict[str, Any] | None) -> db.Page:
-    return db.query(
-        EventRow,
-        partition(owner, task),
-        within=EventRow.sk.startswith(EVENT),
-        limit=limit,
-        start=start,
-        consistent=True,
-    )
-
-
-def event_key(row: db.Row) -> dict[str, Any]:
-    return {"pk": {"S": row["pk"]}, "sk": {"S": row["sk"]}}
-
-
-def to_event(row: db.Row) -> Event:
-    return Event(row["type"], row["at"], row["status"], row["attempt"], row.get("agent"), row.get("detail"))
-
-
-def unsent(pk: str, sk: str) -> Event | None:
-    """An event that is still to be announced; None where it was, or there is none."""
-    row = db.get(EventRow, pk, sk)
-    return to_event(row) if row is not None and "dueAt" in row else None
-
-
-def announced(owner: str, task: str, event: Event) -> db.Part:
-    """Part of a transaction: an event was announced. Fails where it was before."""
-    actions = [EventRow.due_shard.remove(), EventRow.due_at.remove(), EventRow.expires_at.set(expiry(event.at))]
-    return db.change(EventRow(partition(owner, task), EVENT + event.key), actions, EventRow.due_at.exists())
-
-
-def announce_later(pk: str, sk: str, at: int) -> bool:
-    """Look at an unsent event again at another time; False where it was announced meanwhile."""
-    try:
-        db.update(EventRow(pk, sk), [EventRow.due_at.set(at)], EventRow.due_at.exists())
-    except db.Failed:
-        return False
-    return True
-
-
-def append_log(before: Task, after: Task, chunks: Sequence[str], now: int) -> list[db.Part]:
-    """Parts of a transaction that append to the log of a task's attempt, if it ends where `before` says."""
-    condition = (HeadRow.logged == before.logged) & (HeadRow.attempt == before.attempt)
-    actions = [HeadRow.logged.set(after.logged)]
-    if after.last_log:
-        actions.append(HeadRow.last_log.set(True))
-    parts = [db.change(_head(before), actions, condition)]
-    at = before.logged
-    for chunk in chunks:
-        key = _log_key(before.attempt, at)
-        row = LogRow(partition(before.owner, before.id), key, text=chunk, at=now, expires_at=log_expiry(now))
-        parts.append(db.put(row))
-        at += len(chunk.encode())
-    return parts
-
-
-def read_log(task: Task, attempt: int, offset: int, limit: int, now: int) -> str:
-    """At most `limit` bytes of an attempt's log from a byte offset on; no character is split."""
-    pk = partition(task.owner, task.id)
-    up_to = LogRow.sk.between(_log_key(attempt, 0), _log_key(attempt, offset))
-    before = db.query(LogRow, pk, within=up_to, limit=1, forward=False, consistent=True)
-    if not before.rows:
-        return ""
-    first = before.rows[0]["sk"]
-    onward = LogRow.sk.between(first, _log_key(attempt, offset + limit))
-    pieces: list[bytes] = []
-    for page in db.pages(
-        lambda start: db.query(LogRow, pk, within=onward, limit=_LOG_PAGE, start=start, consistent=True)
-    ):
-        pieces += [row["text"].encode() for row in page.rows if _kept(row, now)]
-    begin = offset - int(first.rpartition("#")[2])
-    return b"".join(pieces)[begin : begin + limit].decode(errors="ignore")
-
-
-_LOG_PAGE = 50
-
-
-def _log_key(attempt: int, offset: int) -> str:
-    return f"{LOG}{attempt:04d}#{offset:010d}"
-
-
-def _kept(row: db.Row, now: int) -> bool:
-    """Whether a row is still within its time; DynamoDB removes expired ones only within days."""
-    expires = row.get("expiresAt")
-    return expires is None or expires * 1_000 > now
 
 
 def _body(row: db.Row | None) -> Body:

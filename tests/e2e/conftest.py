@@ -55,7 +55,7 @@ class Platform:
     def stop(self, signal_number: int = signal.SIGTERM) -> int:
         """End it, if it still runs, and wait; its exit status."""
         if hasattr(self, "_http"):
-            self._http.close()
+            self._http.close_all()
         if self.process.poll() is None:
             self.process.send_signal(signal_number)
         try:

@@ -1,12 +1,14 @@
 """What the tests of the HTTP contract do over and over, in the words of the contract."""
 
+import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import boto3
 import botocore.endpoint
 import pytest
 
@@ -14,7 +16,7 @@ from chalicelib import clock
 from infra.local.gateway import Response
 from infra.local.pump import Pump
 from tests.conftest import Clock
-from tests.support import moto_aws
+from tests.support import moto_aws, template
 from tests.support.client import Client
 
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -103,6 +105,29 @@ class Scene:
     def shown(self, agent: str = "agent-1") -> dict[str, Any]:
         found: dict[str, Any] = ok(self.user.get(f"/api/agents/{agent}"))
         return found
+
+    def multiply(self, task: str, names: Sequence[str], *, later: int = 1, keys_only: bool = False) -> None:
+        """Copies of a stored task but for its events, each a second newer than the one before; the first `later` s.
+
+        A thousand submissions would be minutes of nothing. `keys_only`: what a list needs of what it does not show.
+        """
+        (head,) = [row for row in moto_aws.rows("tasks") if row.get("task") == {"S": task}]
+        created = int(head["createdAt"]["N"])  # type: ignore[index]  # a number, as DynamoDB writes it
+        rows = [row for row in moto_aws.rows("tasks") if row["pk"] == head["pk"] and "type" not in row]
+        if keys_only:
+            (table,) = [
+                each for each in template.create_table_requests("local") if each["TableName"].endswith("-tasks")
+            ]
+            keys = {attribute["AttributeName"] for attribute in table["AttributeDefinitions"]}
+            rows = [{name: value for name, value in head.items() if name in keys}]
+        text = json.dumps(rows)
+        copies: list[Any] = []
+        for age, name in enumerate(names, later):
+            copies += json.loads(text.replace(task, name).replace(str(created), str(created + 1_000 * age)))
+        client = boto3.client("dynamodb")
+        for start in range(0, len(copies), 25):
+            puts: list[Any] = [{"PutRequest": {"Item": copy}} for copy in copies[start : start + 25]]
+            client.batch_write_item(RequestItems={"devflow-local-tasks": puts})
 
     def later(self, clock: Clock, seconds: int, *alive: Agent) -> None:
         """Time passes, with the scheduled function at work; the agents in `alive` show signs of life meanwhile.

@@ -252,8 +252,9 @@ def test_what_is_not_metered_says_nothing_of_it(scene: Scene, agent: Agent) -> N
         assert [answer.header(name) for name in RATE] == [None] * 3, answer
 
 
-def test_health_needs_no_token_and_says_when_it_is_not_well(anonymous: Client) -> None:
+def test_health_needs_no_token_and_says_when_it_is_not_well(anonymous: Client, clock: Clock) -> None:
     assert ok(anonymous.get("/health"))["status"] == "ok"
+    clock.advance(60)
     with failing("GetItem", DENIED):
         refused(anonymous.get("/health"), 503)
 

@@ -4,13 +4,11 @@ import json
 from itertools import product
 from typing import Any
 
-import boto3
 import pytest
 
 from chalicelib import clock as server_clock
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene, ok, refused
-from tests.support import moto_aws, template
 from tests.support.client import Client
 
 SHAPE = {"data", "total", "limit", "offset", "hasMore", "nextCursor"}
@@ -205,37 +203,17 @@ def test_a_walk_by_cursor_does_not_stumble_over_new_tasks(scene: Scene, clock: C
     assert not second["hasMore"]
 
 
-def multiply(task: str, by: range) -> None:
-    """Copies of the keys of a stored task's head, each a second newer than the one before.
-
-    A thousand submissions would be minutes of nothing, and of what a list does not show it reads no more than keys.
-    """
-    (row,) = [row for row in moto_aws.rows("tasks") if row.get("task") == {"S": task}]
-    (table,) = [table for table in template.create_table_requests("local") if table["TableName"].endswith("-tasks")]
-    keys = {attribute["AttributeName"] for attribute in table["AttributeDefinitions"]}
-    text = json.dumps({name: value for name, value in row.items() if name in keys})
-    created = int(row["createdAt"]["N"])  # type: ignore[index]  # a number, as DynamoDB writes it
-    copies: list[Any] = [
-        json.loads(text.replace(task, f"copy-{number}")) | {"createdAt": {"N": str(created + 1_000 * number)}}
-        for number in by
-    ]
-    client = boto3.client("dynamodb")
-    for start in range(0, len(copies), 25):
-        puts: list[Any] = [{"PutRequest": {"Item": copy}} for copy in copies[start : start + 25]]
-        client.batch_write_item(RequestItems={"devflow-local-tasks": puts})
-
-
 def test_a_total_is_exact_up_to_1000_and_says_so_beyond(scene: Scene, clock: Clock) -> None:
     scene.submit("oldest")
     clock.advance(1)
     scene.submit("older")
-    multiply("older", range(1, 999))
+    scene.multiply("older", [f"copy-{number}" for number in range(998)], keys_only=True)
     answer = page(scene.user, "/api/tasks", {"limit": 1, "offset": 998})
     assert ([task["id"] for task in answer["data"]], answer["total"], answer["hasMore"]) == (["older"], 1_000, True)
     assert "totalCapped" not in answer
     assert not page(scene.user, "/api/tasks", {"limit": 1, "cursor": answer["nextCursor"]})["hasMore"]
 
-    multiply("older", range(999, 1_000))
+    scene.multiply("older", ["copy-998"], later=1_000, keys_only=True)
     answer = page(scene.user, "/api/tasks", {"limit": 1, "offset": 999})
     assert (answer["total"], answer["totalCapped"], answer["hasMore"]) == (1_000, True, True)
     for query in ({"cursor": answer["nextCursor"]}, {"offset": 1_000}):

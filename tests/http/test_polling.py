@@ -85,7 +85,8 @@ def test_concurrency_caps_what_is_claimed_and_what_runs_together(scene: Scene) -
 
 
 def test_an_agent_holds_at_most_twenty(scene: Scene, agent: Agent) -> None:
-    scene.queued(*TWENTY, "task-20")
+    scene.queued(TWENTY[0])
+    scene.multiply(TWENTY[0], [*TWENTY[1:], "task-20"])
     assert agent.claims(limit=100) == TWENTY
     ok(agent.complete(TWENTY[7]))
     assert agent.claims(limit=100) == [*TWENTY[:7], *TWENTY[8:], "task-20"]
@@ -158,10 +159,10 @@ def test_a_pinned_task_that_was_given_back_is_still_pinned(scene: Scene, agent: 
 def test_a_queue_longer_than_a_page_hides_nothing(scene: Scene, clock: Clock) -> None:
     """Sixty tasks that an agent cannot do, older and more urgent, stand around the five that it can."""
     scene.queued("m-1", intent="m")
-    for number in range(30):
-        scene.submit(f"a-{number:02}", intent="a", priority=50)
-        scene.submit(f"z-{number:02}", intent="z", priority=50)
-    clock.advance(1)
+    for intent in ("a", "z"):
+        scene.queued(f"{intent}-00", intent=intent, priority=50)
+        scene.multiply(f"{intent}-00", [f"{intent}-{number:02}" for number in range(1, 30)])
+    clock.advance(40)
     for name, priority in (("m-2", 0), ("m-3", -1), ("m-4", 7)):
         scene.submit(name, intent="m", priority=priority)
     scene.submit("pinned", intent="m", agentId=scene.agent("one", capabilities=["m", "a-2"]).id)

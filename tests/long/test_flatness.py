@@ -216,8 +216,9 @@ def measure_work(platform: Platform, users: str, user: Client) -> None:
     take("heartbeat, first of a minute", users, agent.beat)
 
 
-def _register(user: Client, name: str, capability: str) -> Agent:
-    answer = user.post("/api/agents", {"agentId": name, "name": name, "version": "0.2.0", "capabilities": [capability]})
+def _register(user: Client, name: str, *capabilities: str) -> Agent:
+    body = {"agentId": name, "name": name, "version": "0.2.0", "capabilities": capabilities}
+    answer = user.post("/api/agents", body)
     assert answer.status == 201, answer
     return Agent(name, user.acting_as(answer.json()["token"]))
 

@@ -150,6 +150,17 @@ def test_an_agent_finds_its_claims_and_claims_what_waited(then: Then) -> None:
     assert (claimed[2]["context"], claimed[2]["branch"]) == ({}, None)
 
 
+def test_what_waited_and_what_is_submitted_now_are_one_queue(then: Then) -> None:
+    for task, priority in (("sooner", 90), ("as-soon", 50), ("last", -90)):
+        work = {"taskId": task, "intent": "for-idle", "priority": priority, **WORK}
+        assert then.user.post("/api/workflows/execute", work).status == 202
+    then.pump.drain()
+    claimed = then.agent("idle").get("/api/agents/idle/commands").json()["commands"]
+    assert [command["task_id"] for command in claimed] == [
+        "sooner", "queued-first", "as-soon", "queued", "queued-bare", "queued-pinned", then.retry, "last"
+    ]  # fmt: skip
+
+
 def test_an_agent_that_was_silent_is_active_again_and_takes_its_task_up(then: Then) -> None:
     assert then.beat("silent")["status"] == "active"
     assert then.polled("silent") == {"queued-again"}

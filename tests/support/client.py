@@ -24,6 +24,7 @@ class Http:
         self._address = (parts.hostname or "", parts.port or 80)
         self._timeout = timeout
         self._local = threading.local()
+        self._opened: list[http.client.HTTPConnection] = []
 
     def call(self, method: str, target: str, headers: Headers = (), body: bytes = b"") -> Response:
         kept = hasattr(self._local, "connection")
@@ -44,9 +45,15 @@ class Http:
             self._local.connection.close()
             del self._local.connection
 
+    def close_all(self) -> None:
+        """Close every thread's connection; those threads are done with it."""
+        for connection in self._opened:
+            connection.close()
+
     def _connection(self) -> http.client.HTTPConnection:
         if not hasattr(self._local, "connection"):
             self._local.connection = http.client.HTTPConnection(*self._address, timeout=self._timeout)
+            self._opened.append(self._local.connection)
         connection: http.client.HTTPConnection = self._local.connection
         return connection
 
