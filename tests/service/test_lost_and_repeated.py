@@ -17,7 +17,7 @@ from infra.local.gateway import Response
 from infra.local.lambdas import ACCOUNT, REGION
 from infra.local.pump import Pump
 from tests.conftest import Clock
-from tests.http.scene import Agent, Scene, ok
+from tests.http.scene import Agent, Scene
 from tests.service import faults, invariants
 from tests.service.conftest import Passing
 from tests.support import moto_aws, wire
