@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
+from chalicelib.outage import Outage
 from chalicelib.pages import ListQuery
 from chalicelib.settings import MINUTE, SECOND
 from chalicelib.times import iso
@@ -134,12 +135,17 @@ def check_at(seen_at: int) -> int:
     return (seen_at // MINUTE + 1) * MINUTE + INACTIVE_AFTER
 
 
-def silent(agent: Agent, now: int, excused: int = 0) -> Literal["alive", "inactive", "lost"]:
-    """What an agent's silence makes of it. `excused` is how much of it (ms) was an outage of our own."""
-    silence = now - agent.seen_at - excused
-    if silence >= LOST_AFTER:
+def silent(agent: Agent, now: int, outage: Outage | None = None) -> Literal["alive", "inactive", "lost"]:
+    """What an agent's silence makes of it, an outage of our own not counted."""
+    if now >= deadline(agent, LOST_AFTER, outage):
         return "lost"
-    return "inactive" if silence >= INACTIVE_AFTER else "alive"
+    return "inactive" if now >= deadline(agent, INACTIVE_AFTER, outage) else "alive"
+
+
+def deadline(agent: Agent, after: int, outage: Outage | None) -> int:
+    """When an agent has been silent for so long."""
+    due = agent.seen_at + after
+    return due if outage is None else outage.moved(agent.seen_at, due)
 
 
 class Register(Request):

@@ -13,6 +13,7 @@ from chalicelib.auth import service as auth
 from chalicelib.auth import tokens
 from chalicelib.auth.model import User
 from chalicelib.errors import AgentExists, AgentNotFound, Conflict
+from chalicelib.outage import Outage
 from chalicelib.pages import COUNTED, listed
 from chalicelib.settings import settings
 
@@ -168,19 +169,19 @@ def heartbeat(sign: Sign, said: Heartbeat) -> Agent:
     return beat(sign, values, said.task_ids)
 
 
-def check(agent: Agent, now: int, excused: int, release: Callable[[str], None]) -> bool:
+def check(agent: Agent, now: int, outage: Outage | None, release: Callable[[str], None]) -> bool:
     """What the sweep makes of an agent that was due: whether it has fallen silent.
 
     `release(verdict)` lets go of what it held, before the agent is marked, so that a run cut short is taken up by the
     next. An agent that still holds tasks is looked at again when it would be lost; one that holds none, only after its
     next sign of life. Raises Conflict if it was heard of meanwhile.
     """
-    verdict = model.silent(agent, now, excused)
+    verdict = model.silent(agent, now, outage)
     if verdict == "alive":
         return False
     release(verdict)
     running = any(hold.started_at is not None for hold in agent.held.values())
-    again = max(agent.seen_at + excused + model.LOST_AFTER, now) if running and verdict != "lost" else None
+    again = max(model.deadline(agent, model.LOST_AFTER, outage), now) if running and verdict != "lost" else None
     store.mark(agent, "inactive", again)
     return True
 

@@ -16,6 +16,7 @@ from pynamodb.models import Model
 from chalicelib import db
 from chalicelib.agents.model import REMOVED, Agent, AgentQuery, Held, Said, check_at
 from chalicelib.errors import Conflict
+from chalicelib.pages import EXAMINED
 from chalicelib.settings import settings
 
 
@@ -176,6 +177,8 @@ def find(owner: str, query: AgentQuery, limit: int, start: dict[str, Any] | None
     matching = AgentRow.state != REMOVED if query.status is None else AgentRow.state == query.status
     if query.capability is not None:
         matching &= AgentRow.capabilities.contains(query.capability)
+    if query.filters():
+        limit = max(limit, EXAMINED)
     return db.query(AgentRow, owner, index="fleet", matching=matching, limit=limit, start=start)
 
 

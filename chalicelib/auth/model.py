@@ -15,7 +15,7 @@ TRIES = 5
 
 LOCKED_FOR = 15 * MINUTE
 
-_SCRYPT = {"n": 2**15, "r": 8, "p": 3, "maxmem": 64 * 1024 * 1024, "dklen": 32}
+_SCRYPT = {"n": 2**15, "r": 8, "p": 3}
 """OWASP's password storage cheat sheet, second row of its scrypt parameters: 32 MiB, a quarter of a second."""
 
 
@@ -64,13 +64,19 @@ class LoggedIn(Reply):
 
 
 def hash_pin(pin: str) -> str:
-    """A PIN as it is stored: `salt$scrypt`, both in hex."""
+    """A PIN as it is stored: `n$r$p$salt$hash`, so that stronger parameters lock nobody out."""
     salt = secrets.token_bytes(16)
-    return f"{salt.hex()}${hashlib.scrypt(pin.encode(), salt=salt, **_SCRYPT).hex()}"
+    n, r, p = _SCRYPT["n"], _SCRYPT["r"], _SCRYPT["p"]
+    return f"{n}${r}${p}${salt.hex()}${_scrypt(pin, salt, n, r, p)}"
 
 
 def pin_matches(pin: str, stored: str | None) -> bool:
     """Whether a PIN is the stored one. Without a stored one the same work is done, and the answer is no."""
-    salt, _, digest = (stored or f"{bytes(16).hex()}$").partition("$")
-    given = hashlib.scrypt(pin.encode(), salt=bytes.fromhex(salt), **_SCRYPT).hex()
+    known = stored or f"{_SCRYPT['n']}${_SCRYPT['r']}${_SCRYPT['p']}${bytes(16).hex()}$"
+    n, r, p, salt, digest = known.split("$")
+    given = _scrypt(pin, bytes.fromhex(salt), int(n), int(r), int(p))
     return hmac.compare_digest(given, digest) and stored is not None
+
+
+def _scrypt(pin: str, salt: bytes, n: int, r: int, p: int) -> str:
+    return hashlib.scrypt(pin.encode(), salt=salt, n=n, r=r, p=p, maxmem=64 * 1024 * 1024, dklen=32).hex()

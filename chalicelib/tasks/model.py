@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from chalicelib.errors import Conflict
+from chalicelib.outage import Outage
 from chalicelib.settings import HOUR, MINUTE, SECOND
 from chalicelib.types import Entity
 
@@ -346,19 +347,6 @@ def lose(task: Task, reason: str, now: int) -> Change:
         logged_before=task.logged_before + task.logged,
         due=now + QUEUED_FOR,
     )
-
-
-@dataclass(frozen=True)
-class Outage:
-    """When our own scheduled function last stood still: nobody is punished for that silence."""
-
-    began: int
-    ended: int
-
-    def moved(self, set_at: int, deadline: int) -> int:
-        """A deadline that was set before the outage ended and was not past when it began moves by its length."""
-        spared = set_at < self.ended and deadline > self.began
-        return deadline + (self.ended - self.began if spared else 0)
 
 
 def overdue(task: Task, now: int, outage: Outage | None = None) -> Change | None:

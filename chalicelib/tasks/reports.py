@@ -97,7 +97,7 @@ def _finish(
     Raises TaskNotFound, or Conflict where the caller does not hold the task, or it ended otherwise.
     """
     kept = shapes.outcome(report)
-    result = Result(status, _short(kept.error, ERROR_BYTES), texts.digest(report.model_dump()))
+    result = Result(status, _short(kept.error, ERROR_BYTES), texts.digest(report.model_dump(exclude_defaults=True)))
     by = reporter(caller, report.attempt)
     if caller.is_agent:
         sign = Sign(caller, caller.subject, TASKS_API, now)

@@ -32,7 +32,7 @@ class Work(Request):
 
     def digest(self) -> str:
         """Equal for the same request sent twice."""
-        return digest(self.model_dump(exclude={"task_id"}))
+        return digest(self.model_dump(exclude={"task_id"}, exclude_defaults=True))
 
 
 class _Named(Request):

@@ -7,6 +7,7 @@ from typing import Any
 from pynamodb.expressions.condition import Condition
 
 from chalicelib import db
+from chalicelib.pages import EXAMINED
 from chalicelib.tasks import journal
 from chalicelib.tasks.model import HELD, Change, Event, Task
 from chalicelib.tasks.rows import (
@@ -134,6 +135,8 @@ def find(owner: str, query: TaskQuery, limit: int, start: dict[str, Any] | None)
         index, key = "by_intent", f"{owner}#{query.intent}"
     else:
         index, key = "recent", owner
+    if matching is not None:
+        limit = max(limit, EXAMINED)
     return db.query(HeadRow, key, index=index, matching=matching, limit=limit, start=start, forward=False)
 
 

@@ -10,8 +10,9 @@ from chalicelib import db, queue
 from chalicelib.agents import holds
 from chalicelib.errors import Unavailable
 from chalicelib.log import logger
+from chalicelib.outage import Outage
 from chalicelib.tasks import model, outbox, store
-from chalicelib.tasks.model import HELD, Change, Outage, Task
+from chalicelib.tasks.model import HELD, Change, Task
 from chalicelib.tasks.rows import EVENT
 
 AGENT_REMOVED = "Agent removed"

@@ -15,9 +15,9 @@ from chalicelib.agents import service as agents
 from chalicelib.agents.model import REMOVED
 from chalicelib.errors import Conflict
 from chalicelib.log import logger
+from chalicelib.outage import Outage
 from chalicelib.settings import MINUTE, settings
 from chalicelib.tasks import upkeep
-from chalicelib.tasks.model import Outage
 from chalicelib.workflows import store
 from chalicelib.workflows.agents import clear, fell_silent
 
@@ -42,12 +42,11 @@ def sweep(now: int, time_is_up: Callable[[], bool]) -> Swept:
     """Look at everything that is due, until nothing is left or `time_is_up()`."""
     swept = Swept()
     outage, shards = _begin(now)
-    excused = Outage(0, 0) if outage is None else outage
     for shard in range(shards):
         for key in _due(agents.due, shard, now):
             if time_is_up():
                 return replace(swept, finished=False)
-            swept.agents += _carefully(swept, partial(_check_agent, key, now, excused))
+            swept.agents += _carefully(swept, partial(_check_agent, key, now, outage))
         for key in _due(upkeep.due, shard, now):
             if time_is_up():
                 return replace(swept, finished=False)
@@ -88,7 +87,7 @@ def _carefully(swept: Swept, act: Callable[[], bool]) -> bool:
         return False
 
 
-def _check_agent(key: db.Row, now: int, outage: Outage) -> bool:
+def _check_agent(key: db.Row, now: int, outage: Outage | None) -> bool:
     """A silent agent becomes inactive and its unstarted claims go back; silent for longer, it loses what it ran.
 
     A removed one is cleared away, where removing it was interrupted.
@@ -99,5 +98,4 @@ def _check_agent(key: db.Row, now: int, outage: Outage) -> bool:
     if agent.state == REMOVED:
         clear(agent, now)
         return True
-    excused = outage.moved(agent.seen_at, agent.seen_at + 1) - agent.seen_at - 1
-    return agents.check(agent, now, excused, lambda verdict: fell_silent(agent, verdict, now))
+    return agents.check(agent, now, outage, lambda verdict: fell_silent(agent, verdict, now))

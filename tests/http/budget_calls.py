@@ -1,18 +1,17 @@
 """The calls that test_budget.py measures: each prepares a world and gives back the one call to measure in it."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from chalicelib import db
 from chalicelib.agents.model import INACTIVE_AFTER
-from chalicelib.settings import HOUR, KB, MINUTE, SECOND
-from chalicelib.tasks import claims, store
-from chalicelib.tasks.model import Event, Task
-from chalicelib.tasks.shapes import Body
+from chalicelib.settings import KB, MINUTE, SECOND
+from chalicelib.tasks import claims
 from infra.local.gateway import Response
 from infra.local.pump import Pump
 from tests.conftest import Clock
+from tests.long import load
 from tests.support.client import Client
 
 BEAT = {"status": "ready", "uptime": 3600, "taskCount": 5, "memoryUsage": 256, "cpuUsage": 12.5}
@@ -104,16 +103,10 @@ class World:
         return task
 
     def long_queue(self, intent: str) -> None:
-        """More tasks than a poll reads at once; written as the store writes them, to save their way to the queue."""
-        now = self.clock.now
-        body = Body(description="d", context=None)
-        created = Event("task.created", now, "pending", 1, None)
-        for number in range(claims.PAGE + 1):
-            task = Task(
-                owner=self.owner, id=f"waiting-{number}", status="queued", intent=intent, repo="r", title="t",
-                digest="d", created_at=now, updated_at=now, due=now + HOUR,
-            )  # fmt: skip
-            db.write(*store.create(task, body, created))
+        """More tasks than a poll reads at once."""
+        waiting = [f"waiting-{number}" for number in range(claims.PAGE + 1)]
+        rows = [load.task_row(self.owner, task, self.clock.now, status="queued", intent=intent) for task in waiting]
+        load.load(None, itertools.chain.from_iterable(rows))
 
     def some_tasks(self) -> None:
         """Two completed and six queued ones, of two intents."""

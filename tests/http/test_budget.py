@@ -8,15 +8,18 @@ same calls on Amazon's DynamoDB Local and prints what they consume there.
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from chalicelib import queue
 from chalicelib.auth import tokens
-from chalicelib.settings import KB, settings
+from chalicelib.settings import KB, MINUTE, settings
+from chalicelib.workflows.sweep import PAGE
 from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http.budget_calls import CALLS, World
+from tests.long import load
 from tests.support import costs, dynamodb_local, moto_aws
 from tests.support.client import Client
 
@@ -151,11 +154,12 @@ def test_a_page_is_three_requests_whatever_it_is_filtered_by(world: World) -> No
     world.some_tasks()
     by_status, by_agent, by_intent = {"status": "completed"}, {"agentId": "agent-1"}, {"intent": "fix-bug"}
     filters = [by_status, by_agent, by_intent, by_status | by_agent, by_status | by_intent, by_agent | by_intent]
-    for wanted in [*filters, by_status | by_agent | by_intent, by_status | {"offset": 1}]:
-        listed = costs.measured(lambda wanted=wanted: world.user.get("/api/tasks", wanted | {"limit": 2}))
+    filters += [by_status | by_agent | by_intent, by_status | {"offset": "1"}]
+    for wanted in filters:
+        listed = costs.measured(partial(world.user.get, "/api/tasks", wanted | {"limit": "2"}))
         assert listed.requests == (COUNT, LOOK, BODIES), wanted
     for wanted in ({"status": "active"}, {"capability": "fix-bug"}, {"status": "active", "capability": "fix-bug"}):
-        listed = costs.measured(lambda wanted=wanted: world.user.get("/api/agents", wanted))
+        listed = costs.measured(partial(world.user.get, "/api/agents", wanted))
         assert listed.requests == (COUNT, "Query agents", "BatchGetItem agents"), wanted
 
 
@@ -186,6 +190,15 @@ def test_a_sweep_reads_and_writes_once_each_thing_that_is_due(world: World, name
     assert Counter(requests(world, name)) - IDLE_SWEEP == Counter(DUE[name])
 
 
+def test_a_sweep_turns_a_page_for_each_hundred_that_are_due_in_a_shard(world: World) -> None:
+    silent = load.agent_rows(world.owner, 600, world.clock.now - 5 * MINUTE)
+    of_one_shard = [row for row in silent if row[1]["checkShard"] == {"N": "0"}]
+    load.load(None, of_one_shard[: PAGE + 1])
+    queries = Counter(costs.measured(world.pump.sweep).requests) & IDLE_SWEEP + Counter({"Query agents": 9})
+    assert queries == IDLE_SWEEP + Counter({"Query agents": 1})
+
+
+@pytest.mark.timeout(180)
 def test_what_the_calls_consume_on_amazons_own_dynamodb_is_printed(
     true_dynamodb: str, make_user: MakeUser, pump: Pump, clock: Clock, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -95,8 +95,8 @@ def _rows(parts: Iterable[db.Part]) -> Iterator[Row]:
         yield put["TableName"], put["Item"]
 
 
-def load(endpoint: str, rows: Iterable[Row]) -> int:
-    """Write rows; how many there were."""
+def load(endpoint: str | None, rows: Iterable[Row]) -> int:
+    """Write rows to DynamoDB at this endpoint (None: where everything goes); how many there were."""
     config = Config(parameter_validation=False, max_pool_connections=THREADS, retries={"total_max_attempts": 1})
     client = boto3.client("dynamodb", endpoint_url=endpoint, config=config)
     written = 0

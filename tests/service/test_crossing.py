@@ -110,8 +110,8 @@ def test_two_polls_of_one_agent_at_once_take_no_more_than_it_may_hold(scene: Sce
 
 def test_a_stale_head_of_the_queue_seen_by_many_agents_is_no_trouble(scene: Scene) -> None:
     """The index shows all of them what it showed the first; the condition is on the row."""
-    agents = [scene.agent(f"agent-{number}", concurrency=1) for number in range(12)]
-    scene.queued(*[f"task-{number:02d}" for number in range(25)])
+    agents = [scene.agent(f"agent-{number}", concurrency=1) for number in range(6)]
+    scene.queued(*[f"task-{number:02d}" for number in range(9)])
     seen: list[dict[str, Any]] = []
 
     def stale(answer: dict[str, Any]) -> None:
@@ -122,7 +122,7 @@ def test_a_stale_head_of_the_queue_seen_by_many_agents_is_no_trouble(scene: Scen
     with faults.partly("Query", stale, times=999, when=faults.about('"queue"')):
         claims = [agent.claims(limit=1) for agent in agents]
     taken = [task for claim in claims for task in claim]
-    assert len(taken) == len(set(taken)) >= 10
+    assert len(taken) == len(set(taken)) == 6
     assert all(scene.state(task) == "assigned" for task in taken)
 
 

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from chalicelib.agents import model
 from chalicelib.agents.model import Agent, Heartbeat, Held, Patch, Register, Said
+from chalicelib.outage import Outage
 from chalicelib.settings import MINUTE, SECOND
 
 NOW = 1_763_938_000_000
@@ -126,7 +127,9 @@ def test_heartbeats_within_a_minute_do_not_move_the_agent_in_the_index() -> None
 def test_silence_makes_inactive_after_150_seconds_and_lost_after_ten_minutes(
     silence: int, excused: int, verdict: str
 ) -> None:
-    assert model.silent(agent(seen_at=NOW - silence * SECOND), NOW, excused * SECOND) == verdict
+    seen = NOW - silence * SECOND
+    outage = Outage(seen, seen + excused * SECOND)
+    assert model.silent(agent(seen_at=seen), NOW, outage) == verdict
 
 
 def beats(before: float | None, now: float, *named: str, earlier: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from typing import Any, get_args
 import pytest
 
 from chalicelib.errors import Conflict
+from chalicelib.outage import Outage
 from chalicelib.settings import HOUR, MINUTE, SECOND
 from chalicelib.tasks import model
 from chalicelib.tasks.model import (
     Advance,
     Change,
     NotHeld,
-    Outage,
     Reporter,
     Result,
     Status,
