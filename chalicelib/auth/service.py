@@ -10,6 +10,7 @@ from chalicelib.auth.tokens import Caller
 from chalicelib.errors import RateLimited, Unauthenticated
 from chalicelib.pages import Cursors
 from chalicelib.ratelimit import Meter
+from chalicelib.settings import SECOND
 
 
 class WrongPin(Unauthenticated):
@@ -29,9 +30,10 @@ def pin_login(request: PinLogin, address: str, now: int) -> LoggedIn:
     Raises WrongPin; RateLimited when the account is locked or the network address calls too often.
     """
     store.count_address(address, ratelimit.LOGIN, now)
-    if not store.take_a_try(request.email, now):
-        minutes = model.LOCKED_FOR // 60_000
-        raise RateLimited(f"Too many wrong PINs; try again in {minutes} minutes.", retry_after=minutes * 60)
+    locked_until = store.take_a_try(request.email, now)
+    if locked_until is not None:
+        wait = max(1, -(-(locked_until - now) // SECOND))
+        raise RateLimited(f"Too many wrong PINs; try again in {wait} seconds.", retry_after=wait)
     login = store.login(request.email)
     matches = model.pin_matches(request.pin, login.pin)
     user = store.load(login.owner) if matches and login.owner else None

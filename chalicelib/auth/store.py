@@ -112,11 +112,11 @@ def fewer_open_tasks(owner: str, most: int) -> db.Part:
     return db.check(UserRow(owner), UserRow.open_tasks < most)
 
 
-def take_a_try(email: str, now: int) -> bool:
+def take_a_try(email: str, now: int) -> int | None:
     """Reserve one guess before the PIN is looked at, so that parallel guesses cannot be more than allowed.
 
-    False while the account is locked. The count is a row of its own, for an address that nobody has too, and vanishes
-    by itself.
+    None if there was one; else when the account is locked until. The count is a row of its own, for an address that
+    nobody has too, and vanishes by itself.
     """
     row = LoginRow(_tries(email))
     marks = [LoginRow.locked_until.set(now + LOCKED_FOR), LoginRow.expires_at.set((now + DAY) // 1_000)]
@@ -125,13 +125,15 @@ def take_a_try(email: str, now: int) -> bool:
         [LoginRow.tries.set(1), *marks],
         LoginRow.locked_until.does_not_exist() | (LoginRow.locked_until <= now),
     )
+    locked_until = now
     for actions, condition in (one_more, afresh, one_more):  # the last for whom another's first try came between
         try:
             db.update(row, actions, condition)
-        except db.Failed:
+        except db.Failed as failed:
+            locked_until = (failed.row or {}).get("lockedUntil", now)
             continue
-        return True
-    return False
+        return None
+    return int(locked_until)
 
 
 def forget_tries(email: str) -> None:
@@ -158,6 +160,9 @@ def count_address(address: str, meter: Meter, now: int) -> None:
         ratelimit.refuse_if_exhausted((failed.row or {}).get("calls", {}), meter, now)
         stands = db.update(row, actions, LoginRow.calls.exists() & ratelimit.allowed(LoginRow.calls, meter, now))
     ratelimit.note(stands["calls"], meter, now)
+    old = ratelimit.leftovers(stands["calls"], now)
+    if old:
+        db.update(row, [LoginRow.calls[slot].remove() for slot in old], LoginRow.calls.exists())
 
 
 def _first_call(row: LoginRow, meter: Meter, now: int) -> dict[str, Any]:

@@ -30,11 +30,11 @@ def poll(sign: Sign, limit: int) -> Commands:
     Two requests where there is nothing to claim, four where there is.
     """
     agent = sign.show()
-    held = [_claimed(agent, task, hold) for task, hold in agent.held.items() if hold.started_at is None][:limit]
+    held = [_claimed(agent, task, hold) for task, hold in agent.held.items() if hold.started_at is None]
     room = agent.room(limit)
     queued = _claimable(agent, room, sign.now) if room else []
     claimed = _take(agent, held, queued, room, sign)
-    commands = _described(agent, claimed)
+    commands = _described(agent, claimed, limit)
     return Commands(commands=commands, next_poll_interval=_interval(agent, commands, sign.now))
 
 
@@ -132,7 +132,7 @@ def _write(agent: Agent, renewals: Sequence[Change], claims: Sequence[Change], s
         raise _Beaten({task for task in changed if task is not None}, agent_busy=None in changed) from None
 
 
-def _described(agent: Agent, claimed: Sequence[Task]) -> list[Command]:
+def _described(agent: Agent, claimed: Sequence[Task], limit: int) -> list[Command]:
     """The commands for these claims, best first; no more than an answer can carry (the rest comes with the next)."""
     if not claimed:
         return []
@@ -141,7 +141,7 @@ def _described(agent: Agent, claimed: Sequence[Task]) -> list[Command]:
     mine.sort(key=lambda pair: (-pair[0].priority, pair[0].created_at or 0))
     commands: list[Command] = []
     size = 0
-    for task, body in mine:
+    for task, body in mine[:limit]:
         command = views.command(task, body)
         size += len(command.model_dump_json())
         if commands and size > ANSWER_LIMIT:

@@ -261,9 +261,9 @@ def finish(task: Task, by: Reporter, result: Result, now: int) -> Change:
     return _end(task, now, result.error, **ended)
 
 
-def same_report(task: Task, result: Result) -> bool:
+def same_report(task: Task, by: Reporter, result: Result) -> bool:
     """Whether the task ended by this very report, sent again because its answer was lost."""
-    return task.report == result.digest and not task.is_open
+    return task.report == result.digest and not task.is_open and by.agent in (None, task.agent)
 
 
 def fail(task: Task, error: str, now: int) -> Change:

@@ -116,7 +116,7 @@ def _finish(
         admitted(caller, now)
     for _ in range(_TRIES):
         task = load(caller.owner, task_id, now)
-        if model.same_report(task, result):
+        if model.same_report(task, by, result):
             return views.Finished(task_id=task_id, status=task.status)
         change = model.finish(task, by, result, now)
         sign_for_holder(caller, task, now)

@@ -198,7 +198,7 @@ def test_a_sweep_turns_a_page_for_each_hundred_that_are_due_in_a_shard(world: Wo
     assert queries == IDLE_SWEEP + Counter({"Query agents": 1})
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.long
 def test_what_the_calls_consume_on_amazons_own_dynamodb_is_printed(
     true_dynamodb: str, make_user: MakeUser, pump: Pump, clock: Clock, capfd: pytest.CaptureFixture[str]
 ) -> None:

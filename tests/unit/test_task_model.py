@@ -429,7 +429,7 @@ def test_every_new_step_is_in_the_timeline_once(before: str | None, said: str | 
     ],
 )
 def test_a_report_is_known_again_once_it_ended_the_task(status: Status, report: str | None, same: bool) -> None:  # noqa: FBT001
-    assert model.same_report(task(status, report=report), GOOD) is same
+    assert model.same_report(task(status, report=report), Reporter(None, None), GOOD) is same
 
 
 @every_status

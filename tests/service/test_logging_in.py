@@ -1,0 +1,161 @@
+"""Logging in and being let in, where several come at once and where the tables are not as they should be."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import boto3
+import pytest
+
+from chalicelib.auth import service, store
+from chalicelib.auth.model import PinLogin
+from chalicelib.auth.service import WrongPin
+from chalicelib.errors import DevFlowError, RateLimited, Unavailable
+from chalicelib.ratelimit import TASKS_API
+from chalicelib.settings import MINUTE
+from tests.http.scene import Scene, refused
+from tests.service import faults, invariants
+from tests.support import wire
+from tests.support.client import Client
+
+NOW = 1_763_938_000_000
+
+
+def login(pin: str = "123456", email: str = "user@example.com", address: str = "192.0.2.1", at: int = NOW) -> str:
+    request = PinLogin.model_validate({"email": email, "pin": pin})
+    return service.pin_login(request, address, at).user.id
+
+
+@pytest.fixture
+def owner(aws: None) -> str:
+    return service.ensure_user("user@example.com", "John Doe", "123456", NOW)
+
+
+def test_making_a_user_again_changes_nothing(owner: str) -> None:
+    assert service.ensure_user("USER@example.com", "Another Name", "654321", NOW) == owner
+    assert login() == owner
+    with pytest.raises(WrongPin):
+        login("654321")
+
+
+def test_two_who_make_the_same_user_at_once_make_one(aws: None) -> None:
+    made: list[str] = []
+
+    def first() -> None:
+        made.append(service.ensure_user("user@example.com", "John Doe", "123456", NOW))
+
+    with faults.meanwhile("TransactWriteItems", first):
+        made.append(service.ensure_user("user@example.com", "John Doe", "123456", NOW))
+    assert len(set(made)) == 1
+    assert len(invariants.rows("users")) == 1
+
+
+def test_parallel_guesses_are_no_more_than_five(owner: str) -> None:
+    """The guess is reserved before the PIN is looked at."""
+
+    def guess(number: int) -> type[Exception]:
+        try:
+            login(f"{number:06d}", address=f"192.0.2.{number}")
+        except DevFlowError as error:
+            return type(error)
+        raise AssertionError(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(guess, range(12)))
+    assert answers.count(WrongPin) == 5
+    assert answers.count(RateLimited) == 7
+    with pytest.raises(RateLimited):
+        login()
+
+
+def test_a_lock_ends_after_fifteen_minutes_and_five_new_guesses_begin(owner: str) -> None:
+    for guess in range(5):
+        with pytest.raises(WrongPin):
+            login("000000", address=f"192.0.2.{guess}")
+    with pytest.raises(RateLimited):
+        login(at=NOW + 15 * MINUTE - 1)
+    for guess in range(5):
+        with pytest.raises(WrongPin):
+            login("000000", address=f"192.0.2.{guess}", at=NOW + 15 * MINUTE)
+    with pytest.raises(RateLimited):
+        login(at=NOW + 15 * MINUTE)
+
+
+def test_a_login_forgets_the_failures_before_it(owner: str) -> None:
+    for _ in range(2):
+        for guess in range(4):
+            with pytest.raises(WrongPin):
+                login("000000", address=f"192.0.2.{guess}")
+        assert login() == owner
+
+
+def test_an_address_that_nobody_has_locks_too_and_is_answered_alike(owner: str) -> None:
+    for email in ("user@example.com", "nobody@example.com"):
+        for guess in range(5):
+            with pytest.raises(WrongPin) as wrong:
+                login("000000", email=email, address=f"192.0.2.{guess}")
+            assert "email" in wrong.value.message.lower()
+        with pytest.raises(RateLimited):
+            login(email=email)
+
+
+def test_ten_logins_a_minute_from_one_network_address(owner: str) -> None:
+    for number in range(10):
+        with pytest.raises(WrongPin):
+            login(email=f"{number}@example.com")
+    with pytest.raises(RateLimited) as refusal:
+        login(email="another@example.com")
+    assert 0 < refusal.value.retry_after <= 60
+    assert login(address="192.0.2.9") == owner
+    assert login(at=NOW + MINUTE) == owner
+
+
+def test_first_logins_from_one_address_at_once_are_all_counted(owner: str) -> None:
+    with faults.meanwhile("UpdateItem", login, when=faults.about("address#192.0.2.1")):
+        login()
+    (row,) = [row for row in invariants.rows("logins") if row["login"] == "address#192.0.2.1"]
+    assert sum(row["calls"].values()) == 2
+
+
+def test_two_first_guesses_at_once_are_both_counted(owner: str) -> None:
+    def wrong() -> None:
+        with pytest.raises(WrongPin):
+            login("000000", address="192.0.2.7")
+
+    with faults.meanwhile("UpdateItem", wrong, when=faults.about("tries#user@example.com")), pytest.raises(WrongPin):
+        login("000001")
+    (row,) = [row for row in invariants.rows("logins") if row["login"] == "tries#user@example.com"]
+    assert row["tries"] == 2
+
+
+def test_without_its_store_nobody_is_let_in(owner: str, no_pauses: None) -> None:
+    """Login limits fail closed."""
+    about = faults.about("address#")
+    with faults.refused("UpdateItem", "InternalServerError", status=500, times=99, when=about):
+        with wire.recorded() as sent, pytest.raises(Unavailable):
+            login()
+        assert "GetItem" not in sent.operations
+
+
+def test_a_login_whose_user_is_gone_is_a_wrong_one(owner: str) -> None:
+    boto3.client("dynamodb").delete_item(TableName="devflow-local-users", Key={"owner": {"S": owner}})
+    with pytest.raises(WrongPin):
+        login()
+    assert store.load(owner) is None
+
+
+def test_a_token_of_a_user_that_is_gone_is_nobodys(scene: Scene, user: Client) -> None:
+    (row,) = invariants.rows("users")
+    boto3.client("dynamodb").delete_item(TableName="devflow-local-users", Key={"owner": {"S": str(row["owner"])}})
+    refused(user.get("/api/agents"), 401, "Invalid or expired token")
+
+
+def test_counts_of_minutes_long_gone_are_removed_once_they_are_many(owner: str) -> None:
+    user = store.load(owner)
+    assert user is not None
+    calls: dict[str, Any] = {}
+    for ago in range(100, 0, -5):
+        store.admit(owner, user.ver, TASKS_API, NOW - ago * MINUTE)
+        (row,) = invariants.rows("users")
+        calls = row["calls"]
+        assert len(calls) <= 12
+    assert calls
