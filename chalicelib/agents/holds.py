@@ -59,7 +59,10 @@ class Sign:
         if self.state or self.waking:
             actions.append(AgentRow.state.set(self.state or "active"))
         if self.instance:
-            actions.append(AgentRow.instance.set({"id": self.instance, "at": self.now}))
+            gone = self.state == "inactive"
+            actions.append(
+                AgentRow.instance.remove() if gone else AgentRow.instance.set({"id": self.instance, "at": self.now})
+            )
         if self.promoting:
             actions += [AgentRow.ver.set(self.caller.ver), AgentRow.next_ver.remove()]
         if self.caller.is_agent:
@@ -88,7 +91,7 @@ class Sign:
                 sign = sign.refused(failed.row)
                 continue
             if self.caller.is_agent:
-                ratelimit.note(row["calls"], self.meter, self.now, self.agent)
+                ratelimit.note(row["calls"], self.meter, self.now, f"{self.caller.owner}#{self.agent}")
                 old = ratelimit.leftovers(row["calls"], self.now)
                 if old:
                     db.update(self.row, [AgentRow.calls[slot].remove() for slot in old], AgentRow.owner.exists())
@@ -101,7 +104,7 @@ class Sign:
     def unseen(self) -> None:
         """Note the call in the answer's headers after a transaction, which gives no counts back."""
         if self.caller.is_agent:
-            ratelimit.note_unseen(self.agent, self.meter, self.now)
+            ratelimit.note_unseen(f"{self.caller.owner}#{self.agent}", self.meter, self.now)
 
     def refused(self, row: db.Row | None) -> "Sign":
         """The sign to show instead, given the agent's item as it stands; raises what was wrong, if something was."""

@@ -22,7 +22,7 @@ class TooManyAgents(Conflict):
     """You have as many agents as a user may have; remove some."""
 
 
-def register(user: User, request: Register, idempotency_key: str | None, now: int) -> Registered:
+def register(user: User, request: Register, idempotency_key: str | None, now: int) -> Agent:
     """A new agent and its token. Raises AgentExists, or Conflict when the user has as many agents as allowed.
 
     The same Idempotency-Key within ten minutes is the same registration, whose answer was lost: it is answered again,
@@ -36,7 +36,7 @@ def register(user: User, request: Register, idempotency_key: str | None, now: in
         if standing is None:
             raise TooManyAgents from None
         agent = _registered_again(store.to_agent(standing), agent.registration, now)
-    return registered(agent, now)
+    return agent
 
 
 def registered(agent: Agent, now: int) -> Registered:
@@ -80,7 +80,7 @@ def take_over(standing: Agent, request: Register, idempotency_key: str | None, n
     agent = _new(standing.owner, request, idempotency_key, now)
     kept = ("owner", "id", "calls", "held", "pinned_at", "machine")
     values: dict[str, Any] = {name: value for name, value in agent if name not in kept}
-    values |= {"paused": None} | store.watched(agent.owner, agent.id, now)
+    values |= {"paused": None, "instance": None} | store.watched(agent.owner, agent.id, now)
     try:
         return store.change(agent.owner, agent.id, values, ver=standing.ver, removed=standing.state == model.REMOVED)
     except db.Failed:

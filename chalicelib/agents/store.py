@@ -159,7 +159,7 @@ def mark(agent: Agent, state: str, look_again_at: int | None) -> None:
         db.update(
             AgentRow(agent.owner, agent.id),
             [AgentRow.state.set(state), *again],
-            AgentRow.seen_at == agent.seen_at,
+            (AgentRow.seen_at == agent.seen_at) & registered(),
         )
     except db.Failed:
         raise Conflict from None

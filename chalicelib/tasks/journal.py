@@ -66,10 +66,10 @@ def unsent(pk: str, sk: str) -> Event | None:
     return to_event(row) if row is not None and "dueAt" in row else None
 
 
-def announced(owner: str, task: str, event: Event) -> db.Part:
+def announced(pk: str, sk: str, event: Event) -> db.Part:
     """Part of a transaction: an event was announced. Fails where it was before."""
     actions = [EventRow.due_shard.remove(), EventRow.due_at.remove(), EventRow.expires_at.set(expiry(event.at))]
-    return db.change(EventRow(partition(owner, task), EVENT + event.key), actions, EventRow.due_at.exists())
+    return db.change(EventRow(pk, sk), actions, EventRow.due_at.exists())
 
 
 def announce_later(pk: str, sk: str, at: int) -> bool:

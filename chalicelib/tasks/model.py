@@ -14,6 +14,7 @@ from typing import Any, Literal
 from chalicelib.errors import Conflict
 from chalicelib.outage import Outage
 from chalicelib.settings import HOUR, MINUTE, SECOND
+from chalicelib.texts import digest
 from chalicelib.types import Entity
 
 Status = Literal["pending", "queued", "assigned", "in_progress", "completed", "failed", "cancelled"]
@@ -117,7 +118,7 @@ class Event:
     @property
     def key(self) -> str:
         """Sorts by time, and within a millisecond in the order of a life; the same whenever the same is told."""
-        return f"{self.at:013d}#{_RANKS.get(self.type, 5)}#{self.attempt:03d}"
+        return f"{self.at:013d}#{_RANKS.get(self.type, 5)}#{self.attempt:03d}#{self.type[5:]}#{digest(self.detail)[:6]}"
 
     @property
     def announced(self) -> bool:

@@ -33,11 +33,12 @@ def take_up(key: db.Row, now: int) -> bool:
 
 def announce(owner: str, task: str, key: str) -> None:
     """Handle one message of the queue of events. May run twice, late, or for an event that is gone."""
-    event = journal.unsent(f"{owner}#{task}", key)
+    pk = f"{owner}#{task}"
+    event = journal.unsent(pk, key)
     if event is None:
         logger.info("an event that was announced before", extra={"task": task})
         return
-    parts = [journal.announced(owner, task, event)]
+    parts = [journal.announced(pk, key, event)]
     by = (event.type in _OPENED) - (event.type in _ENDED)
     if by:
         parts.append(auth.count_open_tasks(owner, by))

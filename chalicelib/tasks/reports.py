@@ -45,7 +45,7 @@ def progress(caller: Caller, task_id: str, report: ProgressReport, now: int) -> 
 
 def _save_news(change: Change, now: int) -> Task:
     if change.event is None:
-        return store.save_alone(change)
+        return change.after if change.after == change.before else store.save_alone(change)
     after = change.after
     held = Held(
         attempt=after.attempt,

@@ -66,7 +66,8 @@ def save_alone(change: Change) -> Task:
 
 def _actions(change: Change) -> list[Any]:
     before, after = head_values(change.before), head_values(change.after)
-    unknown = ("due_shard", "due_at") if change.before.due is None else ()  # an expectation does not know when
+    known = change.before.due is not None or (change.after.due is None and change.after.is_open)
+    unknown = () if known else ("due_shard", "due_at")  # an expectation does not know when
     return [
         getattr(HeadRow, name).set(value) if value is not None else getattr(HeadRow, name).remove()
         for name, value in after.items()

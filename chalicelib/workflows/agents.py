@@ -1,5 +1,7 @@
 """What agents do that moves tasks: they come anew, say what they run, fall silent and go."""
 
+from collections.abc import Callable
+
 from chalicelib.agents import model
 from chalicelib.agents import service as agents
 from chalicelib.agents.holds import Sign
@@ -16,17 +18,22 @@ SETTLED_AFTER = MINUTE
 def register(user: User, request: Register, idempotency_key: str | None, now: int) -> Registered:
     """A new agent, or with `replace` one that is there, anew: what it ran counts as lost. Raises AgentExists."""
     try:
-        return agents.register(user, request, idempotency_key, now)
+        agent = agents.register(user, request, idempotency_key, now)
     except AgentExists:
         standing = agents.load(user.owner, request.agent_id)
         if standing is None or (standing.state != model.REMOVED and not request.replace):
             raise
+    else:
+        # Sent again after it was cut short: what it held when it was registered anew has still to be let go.
+        before = {task: hold for task, hold in agent.held.items() if hold.claimed_at < agent.created_at}
+        _release_all(agent.model_copy(update={"held": before}), "The agent was registered anew", now)
+        return agents.registered(agent, now)
     if standing.state == model.REMOVED:  # removing it has not ended yet: end it, but for the row, which is taken over
         let_go(standing, now)
     try:
         agent = agents.take_over(standing, request, idempotency_key, now)
     except AgentNotFound:  # it went just now
-        return agents.register(user, request, idempotency_key, now)
+        return register(user, request, idempotency_key, now)
     _release_all(agent, "The agent was registered anew", now)
     return agents.registered(agents.load(agent.owner, agent.id) or agent, now)
 
@@ -55,7 +62,14 @@ def remove(owner: str, agent_id: str, now: int) -> None:
 
     Raises AgentNotFound. Interrupted anywhere, the sweep ends it: the row stays in its index as a tombstone.
     """
-    clear(agents.mark_removed(owner, agent_id, now), now)
+    try:
+        agent = agents.mark_removed(owner, agent_id, now)
+    except AgentNotFound:
+        standing = agents.load(owner, agent_id)
+        if standing is None or standing.state != model.REMOVED:
+            raise
+        agent = standing
+    clear(agent, now)
 
 
 def let_go(agent: Agent, now: int) -> None:
@@ -73,13 +87,23 @@ def clear(agent: Agent, now: int) -> None:
 
 
 def _release_claims(agent: Agent, reason: str, now: int) -> None:
-    for task, hold in agent.held.items():
-        if hold.started_at is None:
-            upkeep.release(agent.owner, task, agent.id, reason, now)
+    claims = [task for task, hold in agent.held.items() if hold.started_at is None]
+    _each(claims, lambda task: upkeep.release(agent.owner, task, agent.id, reason, now))
 
 
 def _release_all(agent: Agent, reason: str, now: int) -> None:
     _release_claims(agent, reason, now)
-    for task, hold in agent.held.items():
-        if hold.started_at is not None:
-            upkeep.lose(agent.owner, task, agent.id, reason, now)
+    runs = [task for task, hold in agent.held.items() if hold.started_at is not None]
+    _each(runs, lambda task: upkeep.lose(agent.owner, task, agent.id, reason, now))
+
+
+def _each(tasks: list[str], act: Callable[[str], None]) -> None:
+    """Do it for every task, whatever goes wrong with one; raises the last of what did."""
+    failure: Exception | None = None
+    for task in tasks:
+        try:
+            act(task)
+        except Exception as error:  # noqa: BLE001  # one that fails does not keep the others
+            failure = error
+    if failure is not None:
+        raise failure

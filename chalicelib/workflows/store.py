@@ -24,14 +24,20 @@ def _row() -> SweepRow:
     return SweepRow("~sweep", "~sweep")
 
 
-def start(now: int) -> db.Row:
-    """Note that a sweep starts; the row tells when the one before did (`before`; now, at the very first)."""
-    actions = [
-        SweepRow.before.set(SweepRow.last_at | now),
-        SweepRow.last_at.set(now),
-        SweepRow.shards.set(SweepRow.shards | settings.shards),
-    ]
-    return db.update(_row(), actions)
+def start(now: int, gap: int) -> db.Row:
+    """Note that a sweep starts, and an outage if the last one is longer ago than `gap`: in one write, so that neither a
+    second sweep nor one that dies can miss it."""
+    usual = [SweepRow.last_at.set(now), SweepRow.shards.set(SweepRow.shards | settings.shards)]
+    recent = SweepRow.last_at.does_not_exist() | (SweepRow.last_at >= now - gap)
+    try:
+        return db.update(_row(), usual, recent)
+    except db.Failed as failed:
+        began = (failed.row or {}).get("lastAt", now)
+    try:
+        outage = [SweepRow.outage_began.set(began), SweepRow.outage_ended.set(now)]
+        return db.update(_row(), [*usual, *outage], SweepRow.last_at == began)
+    except db.Failed:
+        return db.update(_row(), usual)
 
 
 def widen(shards: int) -> None:
@@ -40,8 +46,3 @@ def widen(shards: int) -> None:
         db.update(_row(), [SweepRow.shards.set(shards)], SweepRow.shards < shards)
     except db.Failed:
         return
-
-
-def note_outage(began: int, ended: int) -> None:
-    actions = [SweepRow.outage_began.set(began), SweepRow.outage_ended.set(ended)]
-    db.update(_row(), actions)

@@ -64,13 +64,9 @@ def _due(find: Find, shard: int, now: int) -> Iterator[db.Row]:
 
 
 def _begin(now: int) -> tuple[Outage | None, int]:
-    row = store.start(now)
+    row = store.start(now, OUTAGE_AFTER)
     if row["shards"] < settings.shards:
         store.widen(settings.shards)
-    if now - row["before"] > OUTAGE_AFTER:
-        store.note_outage(row["before"], now)
-        logger.warning("the last sweep is long ago; deadlines move", extra={"seconds": (now - row["before"]) // 1_000})
-        return Outage(row["before"], now), max(row["shards"], settings.shards)
     began, ended = row.get("outageBegan"), row.get("outageEnded")
     outage = None if began is None or ended is None else Outage(began, ended)
     return outage, max(row["shards"], settings.shards)

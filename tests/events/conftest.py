@@ -14,12 +14,12 @@ from infra.local.lambdas import ACCOUNT, REGION, Context
 from infra.local.pump import Pump
 from tests.http.scene import Agent, Scene
 from tests.service import invariants
-from tests.service.conftest import no_pauses, passing
+from tests.service.conftest import Sharded, no_pauses, passing, sharded
 from tests.support import moto_aws
 from tests.support.client import Client
 from tests.support.iam import AsDeployed
 
-__all__ = ["no_pauses", "passing"]
+__all__ = ["no_pauses", "passing", "sharded"]
 
 
 @dataclass
@@ -83,6 +83,12 @@ def record(identity: str, body: Any) -> dict[str, Any]:
         "eventSourceARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:devflow-local-workflow",
         "awsRegion": REGION,
     }
+
+
+@pytest.fixture(autouse=True)
+def one_shard(sharded: Sharded) -> None:
+    """A sweep is two queries then, and what it does is the same."""
+    sharded(1)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import io
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,13 +16,14 @@ from tests.conftest import Clock
 from tests.events.conftest import Handlers
 from tests.http.scene import Agent, Scene, ok
 from tests.service import faults, invariants
-from tests.service.conftest import Passing
+from tests.service.conftest import Passing, Sharded
 from tests.support import moto_aws, wire
 
 
 def test_where_nothing_is_due_it_asks_each_index_once_a_shard_and_changes_nothing(
-    scene: Scene, agent: Agent, handlers: Handlers
+    scene: Scene, agent: Agent, handlers: Handlers, sharded: Sharded
 ) -> None:
+    sharded(3)
     scene.running(agent)
     before = moto_aws.rows("tasks"), moto_aws.rows("agents")
     handlers.sweep()
@@ -277,21 +278,9 @@ def test_a_task_that_has_ended_but_is_still_in_the_index_is_passed_over(
 # Shards.
 
 
-@pytest.fixture
-def sharded() -> Iterator[Callable[[int], None]]:
-    """Deploy the stage with another number of shards."""
-    before = settings.shards
-
-    def deploy(shards: int) -> None:
-        object.__setattr__(settings, "shards", shards)  # frozen for everybody else
-
-    yield deploy
-    deploy(before)
-
-
 @pytest.mark.parametrize(("before", "after"), [(8, 3), (1, 8)])
 def test_what_was_written_with_another_number_of_shards_is_still_found(
-    scene: Scene, sharded: Callable[[int], None], passing: Passing, before: int, after: int
+    scene: Scene, sharded: Sharded, passing: Passing, before: int, after: int
 ) -> None:
     sharded(before)
     agents = [scene.agent(f"agent-{number}", capabilities=[f"kind-{number}"]) for number in range(5)]

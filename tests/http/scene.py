@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -63,6 +64,8 @@ class Scene:
 
     def __init__(self, user: Client, pump: Pump) -> None:
         self.user, self.pump = user, pump
+        self._workflow = copy(pump)
+        self._workflow._queues = [queue for queue in pump._queues if queue.handler == "run_workflows"]
 
     def agent(self, agent: str = "agent-1", **registration: Any) -> Agent:
         """Register an agent, which acts with its own token from then on."""
@@ -80,8 +83,12 @@ class Scene:
         """Submit tasks (task-1 where none is named), oldest first, and make them claimable; the id of the last."""
         for task in tasks or ("task-1",):
             self.submit(task, **work)
-        self.pump.drain()
+        self.run_workflows()
         return (tasks or ("task-1",))[-1]
+
+    def run_workflows(self) -> None:
+        """Handle the messages of the workflow queue; those of the other queues are left for later."""
+        self._workflow.drain()
 
     def claimed(self, agent: Agent, task: str = "task-1", **work: Any) -> str:
         """A task that this agent has claimed."""
@@ -135,13 +142,13 @@ class Scene:
         In steps that are shorter than what the platform would take for an outage of its own.
         """
         while seconds > 0:
-            step = min(seconds, 120)
+            step = min(seconds, 170)
             clock.advance(step)
             seconds -= step
             for agent in alive:
                 ok(agent.beat())
             self.pump.sweep()
-            self.pump.drain()
+            self.run_workflows()
 
     def events(self, task: str = "task-1") -> list[str]:
         """The types of a task's events, oldest first, without their prefix."""

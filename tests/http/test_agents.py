@@ -162,34 +162,36 @@ SIGNS: dict[str, Callable[[Agent], Response]] = {
     "progress": lambda agent: agent.progress("task-1", 0.5, step="another"),
     "same progress": lambda agent: agent.progress("task-1", 0.1),
     "complete": lambda agent: agent.complete("task-1"),
-    "fail": lambda agent: agent.fail("task-1"),
+    "fail": lambda agent: agent.fail("task-2"),
 }
 
 
-@pytest.mark.parametrize("sign", SIGNS)
-def test_any_call_of_an_agent_is_a_sign_of_life(scene: Scene, agent: Agent, clock: Clock, sign: str) -> None:
-    scene.running(agent)
-    clock.advance(280)
-    scene.pump.sweep()
-    assert scene.shown()["status"] == "inactive"
-    ok(SIGNS[sign](agent))
+def test_any_call_of_an_agent_is_a_sign_of_life(scene: Scene, agent: Agent, clock: Clock) -> None:
+    scene.running(agent, "task-1")
+    scene.running(agent, "task-2")
+    for what, sign in SIGNS.items():
+        scene.later(clock, 280)
+        assert scene.shown()["status"] == "inactive", what
+        ok(sign(agent))
+        assert scene.shown()["status"] == "active", what
+
+
+def test_an_agent_is_watched_again_after_it_came_back(scene: Scene, agent: Agent, clock: Clock) -> None:
+    scene.later(clock, 280)
+    ok(agent.beat())
+    scene.later(clock, 120)
     assert scene.shown()["status"] == "active"
-    clock.advance(120)
-    scene.pump.sweep()
-    assert scene.shown()["status"] == "active", "it is watched again from then on"
-    clock.advance(160)
-    scene.pump.sweep()
+    scene.later(clock, 160)
     assert scene.shown()["status"] == "inactive"
 
 
-@pytest.mark.parametrize("sign", ["heartbeat", "poll", "read"])
-def test_an_agent_that_shows_signs_of_life_stays_active(scene: Scene, agent: Agent, clock: Clock, sign: str) -> None:
-    scene.running(agent)
-    for _ in range(4):
+def test_an_agent_that_shows_signs_of_life_stays_active(scene: Scene, agent: Agent, clock: Clock) -> None:
+    scene.running(agent, "task-1")
+    for what in ("heartbeat", "poll", "read", "same progress"):
         clock.advance(140)
-        ok(SIGNS[sign](agent))
+        ok(SIGNS[what](agent))
         scene.pump.sweep()
-        assert scene.shown()["status"] == "active"
+        assert scene.shown()["status"] == "active", what
 
 
 def test_a_call_that_is_refused_for_its_token_is_no_sign_of_life(scene: Scene, agent: Agent, clock: Clock) -> None:
@@ -245,17 +247,14 @@ def test_an_agent_silent_for_ten_minutes_is_lost_and_its_run_is_anothers(
     assert scene.task(task)["agentId"] == "another"
 
 
-@pytest.mark.parametrize("attempts", [1, 2])
-def test_a_task_whose_last_attempt_is_lost_fails_and_says_so(
-    scene: Scene, agent: Agent, clock: Clock, attempts: int
-) -> None:
-    scene.queued(maxAttempts=attempts)
-    for attempt in range(1, attempts + 1):
+def test_a_task_whose_last_attempt_is_lost_fails_and_says_so(scene: Scene, agent: Agent, clock: Clock) -> None:
+    scene.queued(maxAttempts=2)
+    for attempt in (1, 2):
         assert [command["attempt"] for command in agent.commands()] == [attempt]
         ok(agent.progress("task-1"))
         scene.later(clock, 13 * 60)
     shown = scene.task()
-    assert (shown["status"], shown["error"], shown["attempt"]) == ("failed", "Agent lost", attempts)
+    assert (shown["status"], shown["error"], shown["attempt"]) == ("failed", "Agent lost", 2)
     assert shown["completedAt"] is not None
     assert agent.claims() == []
 

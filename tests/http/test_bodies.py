@@ -11,7 +11,7 @@ from tests.support.client import Client
 
 KB = 1_024
 BAD_IDS: list[Any] = ["a b", "a/b", "ü", "a\n", "x" * 129, "a#b", "a@b", " a", 5, ["a"], {"a": "b"}, True]
-GOOD_IDS = ["0", "-", "..", ":", "a.b", "status", "x" * 128, "A-z_0.9:"]
+GOOD_IDS = ["0", "..", "status", "A-z_0.9:" * 16]
 
 WORK = {"intent": "fix-bug", "repo": "r", "naturalLanguage": "n"}
 Table = dict[str, list[Any]]
@@ -133,14 +133,14 @@ def test_a_field_of_a_report_that_cannot_be_meant_is_a_400(scene: Scene, agent: 
     assert snapshot() == before
 
 
-@pytest.mark.parametrize("progress", [0, 1, 0.0, 1.0, 0.5, 5e-324, 0.12345678901234567])
-def test_progress_from_0_to_1_is_progress(scene: Scene, agent: Agent, progress: float) -> None:
+def test_progress_from_0_to_1_is_progress(scene: Scene, agent: Agent) -> None:
     task = scene.claimed(agent)
-    ok(agent.progress(task, progress))
-    assert scene.task(task)["progress"] == pytest.approx(progress, abs=1e-4)
+    for progress in (0, 1, 0.0, 1.0, 5e-324, 0.12345678901234567):
+        ok(agent.progress(task, progress))
+        assert scene.task(task)["progress"] == pytest.approx(progress, abs=1e-4)
 
 
-HUGE = ["1e999", "-1e999", "1" + "0" * 5_000, "1" + "0" * 5_000 + ".5", "1e-999", "0." + "1" * 5_000]
+HUGE = ["1e999", "1" + "0" * 5_000, "0." + "1" * 5_000]
 
 
 @pytest.mark.parametrize("number", HUGE, ids=lambda number: number[:8])
@@ -163,7 +163,7 @@ def test_a_number_beyond_all_measure_is_refused_or_taken_but_breaks_nothing(
         assert answer.status in (200, 202, 400), (path, number, answer)
         if answer.status == 400:
             refused(answer, 400)
-    scene.pump.drain()
+    scene.run_workflows()
     assert b"Infinity" not in agent.poll().body
     assert b"NaN" not in agent.poll().body
     ok(scene.user.get("/api/tasks"))

@@ -69,7 +69,7 @@ def test_a_lost_message_is_sent_again_by_the_scheduled_function(scene: Scene, cl
     clock.advance(65)
     scene.pump.sweep()
     assert len(moto_aws.messages("workflow")) == 1
-    scene.pump.drain()
+    scene.run_workflows()
     assert scene.state() == "queued"
     assert scene.agent().claims() == ["task-1"]
 
@@ -95,7 +95,7 @@ def test_a_task_is_accepted_while_the_queue_is_out_of_reach(scene: Scene, clock:
     assert scene.state() == "pending"
     clock.advance(65)
     scene.pump.sweep()
-    scene.pump.drain()
+    scene.run_workflows()
     assert scene.state() == "queued"
 
 
@@ -103,7 +103,7 @@ def test_submitting_again_sends_a_lost_message_again(scene: Scene) -> None:
     scene.submit()
     lose_messages()
     scene.submit()
-    scene.pump.drain()
+    scene.run_workflows()
     assert scene.state() == "queued"
 
 
@@ -116,10 +116,10 @@ def test_a_message_that_comes_twice_queues_once(scene: Scene) -> None:
 
 def test_a_message_that_comes_late_changes_nothing(scene: Scene, agent: Agent) -> None:
     body = message_of(scene, "task-1")
-    scene.pump.drain()
+    scene.run_workflows()
     for move in (agent.claims, lambda: ok(agent.progress("task-1")), lambda: ok(agent.complete("task-1"))):
         move()
-        scene.pump.drain()
+        scene.run_workflows()
         before = snapshot()
         assert handle(scene, body) == []
         assert snapshot() == before
@@ -133,12 +133,10 @@ def test_a_message_for_a_task_that_is_gone_is_acknowledged(scene: Scene) -> None
     assert snapshot() == before
 
 
-@pytest.mark.parametrize(
-    "bad", ["", "garbage", "{", "[]", "null", "{}", '{"owner": 1, "task": []}', "[" * 20_000, "\0"]
-)
-def test_a_message_that_is_not_ours_blocks_no_other(scene: Scene, bad: str) -> None:
+def test_a_message_that_is_not_ours_blocks_no_other(scene: Scene) -> None:
     first, last = message_of(scene, "task-1"), message_of(scene, "task-2")
-    assert set(handle(scene, first, bad, last)) <= {1}
+    bad = ["", "garbage", "{", "[]", "null", "{}", '{"owner": 1, "task": []}', "[" * 20_000, "\0"]
+    assert set(handle(scene, first, *bad, last)) <= set(range(1, 10))
     assert (scene.state("task-1"), scene.state("task-2")) == ("queued", "queued")
 
 
@@ -156,7 +154,7 @@ def test_a_handler_that_fails_for_all_gives_all_back(scene: Scene) -> None:
     bodies = [message_of(scene, f"task-{number}") for number in range(2)]
     with failing("GetItem", OUT_OF_REACH):
         assert handle(scene, *bodies) == [0, 1]
-    scene.pump.drain()
+    scene.run_workflows()
     assert {scene.state("task-0"), scene.state("task-1")} == {"queued"}
 
 
@@ -167,8 +165,8 @@ def test_a_sweep_goes_on_after_an_item_that_fails(scene: Scene, clock: Clock) ->
     clock.advance(65)
     with failing("GetItem", OUT_OF_REACH, about="task-1"):
         scene.pump.sweep()
-    scene.pump.drain()
+    scene.run_workflows()
     assert [scene.state(f"task-{number}") for number in range(3)] == ["queued", "pending", "queued"]
     scene.pump.sweep()
-    scene.pump.drain()
+    scene.run_workflows()
     assert scene.state("task-1") == "queued"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import boto3
 import pytest
 
+from chalicelib.settings import settings
 from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene
@@ -29,6 +30,21 @@ def agent(scene: Scene) -> Agent:
 def other(make_user: Callable[..., Client], pump: Pump) -> Scene:
     """Another user."""
     return Scene(make_user("other@example.com", "Jane Roe"), pump)
+
+
+Sharded = Callable[[int], None]
+
+
+@pytest.fixture
+def sharded() -> Iterator[Sharded]:
+    """Deploy the stage with another number of shards."""
+    before = settings.shards
+
+    def deploy(shards: int) -> None:
+        object.__setattr__(settings, "shards", shards)  # frozen for everybody else
+
+    yield deploy
+    deploy(before)
 
 
 Passing = Callable[[float], None]

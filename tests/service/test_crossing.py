@@ -109,7 +109,8 @@ def test_two_polls_of_one_agent_at_once_take_no_more_than_it_may_hold(scene: Sce
 
 
 def test_a_stale_head_of_the_queue_seen_by_many_agents_is_no_trouble(scene: Scene) -> None:
-    """The index shows all of them what it showed the first; the condition is on the row."""
+    """The index shows all of them what it showed the first; the condition is on the row. Who is beaten too often comes
+    back with the next poll."""
     agents = [scene.agent(f"agent-{number}", concurrency=1) for number in range(6)]
     scene.queued(*[f"task-{number:02d}" for number in range(9)])
     seen: list[dict[str, Any]] = []
@@ -122,8 +123,10 @@ def test_a_stale_head_of_the_queue_seen_by_many_agents_is_no_trouble(scene: Scen
     with faults.partly("Query", stale, times=999, when=faults.about('"queue"')):
         claims = [agent.claims(limit=1) for agent in agents]
     taken = [task for claim in claims for task in claim]
-    assert len(taken) == len(set(taken)) == 6
+    assert len(taken) == len(set(taken)) >= 3
     assert all(scene.state(task) == "assigned" for task in taken)
+    held = [task for agent in agents for task in agent.claims(limit=1)]
+    assert len(held) == len(set(held)) == 6
 
 
 def test_a_report_that_crosses_the_loss_of_the_task_is_refused_and_changes_nothing(
@@ -252,8 +255,9 @@ def test_two_new_steps_in_one_millisecond_are_both_in_the_timeline(scene: Scene,
     assert scene.events() == ["created", "queued", "assigned", "started", "step", "step"]
 
 
-def test_what_one_user_calls_does_not_show_in_anothers_limits(scene: Scene, other: Scene) -> None:
+def test_what_one_user_calls_does_not_show_in_anothers_limits(scene: Scene, other: Scene, clock: Clock) -> None:
     """Both call their agent by the same name; after a transaction the count is what this container saw last."""
+    clock.advance(60 - clock.now / 1_000 % 60)  # all within one minute
     mine, theirs = scene.agent(), other.agent()
     scene.running(mine)
     other.running(theirs)

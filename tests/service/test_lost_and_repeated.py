@@ -1,7 +1,7 @@
 """Promises 4 and 5: answers lost on the way from AWS, writers in the way, processes that die, requests sent again."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,14 +12,13 @@ from moto.dynamodb.models import dynamodb_backends
 from chalicelib import clock as server_clock
 from chalicelib.auth import tokens
 from chalicelib.auth.service import ensure_user
-from chalicelib.settings import settings
 from infra.local.gateway import Response
 from infra.local.lambdas import ACCOUNT, REGION
 from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene
 from tests.service import faults, invariants
-from tests.service.conftest import Passing
+from tests.service.conftest import Passing, Sharded
 from tests.support import moto_aws, wire
 from tests.support.client import Client
 
@@ -191,7 +190,13 @@ DEEDS = {
     ),
 }
 
-every_deed = pytest.mark.parametrize("deed", DEEDS.values(), ids=DEEDS)
+ALIKE = {"submit with a key", "register", "complete a claim", "log", "cancel a claim", "retry", "heartbeat", "rename"}
+"""Deeds that go the way of another one; the long tests have them too."""
+
+every_deed = pytest.mark.parametrize(
+    "deed",
+    [pytest.param(deed, id=name, marks=[pytest.mark.long] * (name in ALIKE)) for name, deed in DEEDS.items()],
+)
 
 
 @dataclass(frozen=True)
@@ -255,12 +260,10 @@ def _tables() -> Any:
 
 
 @pytest.fixture
-def setting(anonymous: Client, pump: Pump, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setting]:
+def setting(anonymous: Client, pump: Pump, clock: Clock, sharded: Sharded) -> Setting:
     """Sets the stage; with one shard, so that a sweep is two queries."""
-    shards = settings.shards
-    object.__setattr__(settings, "shards", 1)  # frozen for everybody else
-    yield Setting(anonymous, pump)
-    object.__setattr__(settings, "shards", shards)
+    sharded(1)
+    return Setting(anonymous, pump)
 
 
 def check(scene: Scene, deed: Deed) -> None:
@@ -323,9 +326,7 @@ def test_wherever_the_process_dies_the_same_request_finishes_the_work(setting: S
         check(stage.scene, deed)
 
 
-@pytest.mark.parametrize(
-    "name", ["submit", "register anew", "remove", "poll", "complete", "cancel a run", "disconnect"]
-)
+@pytest.mark.parametrize("name", ["submit", "register anew", "remove", "poll", "cancel a run"])
 def test_wherever_the_process_dies_for_good_every_task_still_comes_to_its_end(
     setting: Setting, name: str, passing: Passing
 ) -> None:

@@ -35,6 +35,7 @@ def test_a_user_has_only_so_many_open_tasks_whoever_submits_them(
 ) -> None:
     at_most(open_tasks_per_user=2)
     scene.queued("task-1", "task-2")
+    scene.pump.drain()
     client = scene.user if who == "user" else agent.client
     answer = client.post("/api/workflows/execute", WORK | {"taskId": "task-3"})
     assert refused(answer, 429)["error"] == "Too many open tasks"
