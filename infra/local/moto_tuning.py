@@ -6,12 +6,14 @@ comparison by way of several Python calls. The functions here do the same for le
 
 import copy
 import threading
+from functools import cache
 from typing import Any
 
 from moto.core.serialize import ResponseSerializer
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
+from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser, Node, UpdateExpression  # type: ignore[attr-defined]
 from moto.dynamodb.responses import DynamoHandler
 from moto.sqs.models import SQSBackend
 
@@ -20,14 +22,14 @@ _call_action = DynamoHandler.call_action
 _transact_write_items = DynamoDBBackend.transact_write_items
 _slow_cast = DynamoType.cast_value.fget  # type: ignore[attr-defined]  # a property
 _slow_project = Item.project
-_slow_get_value = ResponseSerializer.get_value
-_TYPES = frozenset({"S", "N", "BOOL", "NULL", "M", "L", "SS", "NS"})
+_slow_structure = ResponseSerializer._serialize_type_structure  # noqa: SLF001  # where moto spends its time
+_PLAIN = frozenset({"S", "N", "BOOL", "NULL", "SS", "NS"})
 
 
 def tune() -> None:
     """Patch moto in this process; again is harmless."""
     handler, backend, table, value = map(_any, (DynamoHandler, DynamoDBBackend, Table, DynamoType))
-    item, serializer, queues = map(_any, (Item, ResponseSerializer, SQSBackend))
+    item, serializer, queues, traverser = map(_any, (Item, ResponseSerializer, SQSBackend, DepthFirstTraverser))
     handler.call_action = call_action
     backend.transact_write_items = transact_write_items
     table.__deepcopy__ = lambda self, _: self  # copied for a rollback alone, and `transact_write_items` sees to that
@@ -37,7 +39,8 @@ def tune() -> None:
     value.__eq__ = equal
     item.project = project
     item.size = item_size
-    serializer.get_value = get_value
+    serializer._serialize_type_structure = structure  # noqa: SLF001
+    traverser.traverse = traverse
     queues.is_message_valid_based_on_retention_period = lambda *_: True  # nothing here gets days old
 
 
@@ -116,8 +119,38 @@ def project(self: Item, paths: list[list[str]]) -> Item:
     return Item(self.hash_key, self.range_key, {name: self.attrs[name] for name in self.attrs if name in kept})
 
 
-def get_value(self: Any, value: Any, key: str, shape: Any) -> Any:
-    """A member of what is to be serialized; of an attribute value, without trying out aliases that it cannot have."""
-    if key in _TYPES and type(value) is dict:
-        return value.get(key)
-    return _slow_get_value(self, value, key, shape)
+def structure(self: Any, serialized: Any, value: Any, shape: Any, key: str) -> None:
+    """A part of an answer. An attribute value is as it shall be already; moto would try out aliases for each tag."""
+    if shape.name == "AttributeValue" and type(value) is dict and len(value) == 1 and not _PLAIN.isdisjoint(value):
+        self._default_serialize(serialized, value, shape, key)
+    else:
+        _slow_structure(self, serialized, value, shape, key)
+
+
+def traverse(self: DepthFirstTraverser, node: Any) -> Any:
+    """One pass over an update expression, bottom up. moto finds out anew for each node which classes are concerned."""
+    kinds = self.nodes_to_be_processed()
+    if UpdateExpression in kinds:  # a check of all that it says, which moto repeats for each of its parts
+        return self.process(node)
+    return _walk(self, node, -1, kinds)
+
+
+def _walk(traverser: DepthFirstTraverser, node: Any, at: int, kinds: tuple[type, ...]) -> Any:
+    kind: Any = type(node)
+    if not _is_a(kind, Node):
+        return node
+    parent = node.parent
+    for index, child in enumerate(node.children or ()):
+        traverser.pre_processing_of_child(node, index)
+        _walk(traverser, child, index, kinds)
+    if _is_a(kind, *kinds):
+        node = traverser.process(node)
+        node.parent = parent
+        if parent:
+            parent.children[at] = node
+    return node
+
+
+@cache
+def _is_a(kind: Any, *kinds: Any) -> bool:
+    return issubclass(kind, kinds)

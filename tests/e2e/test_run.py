@@ -20,6 +20,8 @@ import pytest
 from tests.support.client import Client, Http
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from infra.local.gateway import Response
     from tests.e2e.conftest import Platform
 
@@ -140,10 +142,11 @@ def test_it_takes_its_port_is_ready_when_health_answers_and_ends_as_a_whole(endi
     assert not [port for port in opened if listening(port)]
 
 
-def test_the_lines_that_it_prints_work_pasted_into_bash(platform: Platform) -> None:
+def test_the_lines_that_it_prints_work_pasted_into_bash(fresh_platform: Callable[..., Platform]) -> None:
     for program in ("bash", "curl"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
+    platform = fresh_platform()
     script = lines_to_paste(platform.output)
     assert script.count("curl") >= 6
 

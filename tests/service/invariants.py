@@ -40,15 +40,20 @@ def open_heads() -> Rows:
 
 def hold() -> None:
     """Raise AssertionError, naming the row, where one of them does not hold."""
-    stored = rows("tasks")
-    for head in heads():
+    tasks, agents = rows("tasks"), rows("agents")
+    parts: defaultdict[str, Rows] = defaultdict(list)
+    for row in sorted(tasks, key=lambda row: str(row["sk"])):
+        parts[row["pk"]].append(row)
+    all_heads = [row for row in tasks if row["sk"] == "H"]
+    events = [row for row in tasks if row["sk"].startswith("E#")]
+    for head in all_heads:
         _head(head)
-        _timeline(head, sorted((row for row in stored if row["pk"] == head["pk"]), key=lambda row: str(row["sk"])))
-    for event in (row for row in stored if row["sk"].startswith("E#")):
+        _timeline(head, parts[head["pk"]])
+    for event in events:
         assert ("dueAt" in event) == ("dueShard" in event) != ("expiresAt" in event), event
-    _holds()
-    _watched()
-    _counted()
+    _holds(all_heads, agents)
+    _watched(agents)
+    _counted(all_heads, events, agents)
 
 
 def _head(head: dict[str, Any]) -> None:
@@ -80,16 +85,16 @@ def _follows(status: str | None, events: Rows, end: str) -> bool:
     )
 
 
-def _holds() -> None:
+def _holds(all_heads: Rows, agents: Rows) -> None:
     """That an agent holds a task stands on both, and both say the same."""
     by_task, by_agent = {}, {}
-    for head in heads():
+    for head in all_heads:
         if head["status"] in HELD:
             by_task[head["owner"], head["agent"], head["task"]] = _held(head, "cancelAt" in head)
-    for agent in rows("agents"):
+    for agent in agents:
         for task, held in agent["held"].items():
             by_agent[agent["owner"], agent["agent"], task] = _held(held, held.get("cancel", False))
-    there = {(agent["owner"], agent["agent"]) for agent in rows("agents")}
+    there = {(agent["owner"], agent["agent"]) for agent in agents}
     assert {key: hold for key, hold in by_task.items() if key[:2] in there} == by_agent
 
 
@@ -97,24 +102,24 @@ def _held(row: dict[str, Any], cancel: bool) -> tuple[Any, ...]:  # noqa: FBT001
     return row["attempt"], row.get("startedAt"), cancel
 
 
-def _watched() -> None:
+def _watched(agents: Rows) -> None:
     """The sweep will find every agent that may fall silent, runs something, or is to go."""
-    for agent in rows("agents"):
+    for agent in agents:
         runs = any("startedAt" in held for held in agent["held"].values())
         assert "checkAt" in agent or (agent["state"] == "inactive" and not agent["held"]), agent
         assert ("checkAt" in agent) == ("checkShard" in agent), agent
         assert not runs or "checkAt" in agent, agent
 
 
-def _counted() -> None:
+def _counted(all_heads: Rows, events: Rows, all_agents: Rows) -> None:
     """A user's counts are right; that of open tasks once every event is announced."""
     agents: defaultdict[str, int] = defaultdict(int)
     tasks: defaultdict[str, int] = defaultdict(int)
-    for agent in rows("agents"):
+    for agent in all_agents:
         agents[agent["owner"]] += 1
-    for head in heads():
+    for head in all_heads:
         tasks[head["owner"]] += head["status"] in OPEN
-    unsent = {row["pk"].partition("#")[0] for row in rows("tasks") if row["sk"].startswith("E#") and "dueAt" in row}
+    unsent = {row["pk"].partition("#")[0] for row in events if "dueAt" in row}
     for user in rows("users"):
         assert user["agents"] == agents[user["owner"]], user
         assert user["openTasks"] == tasks[user["owner"]] or user["owner"] in unsent, user
