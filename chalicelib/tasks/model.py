@@ -138,8 +138,10 @@ class Change:
 
 
 def changed(task: Task, now: int, event: str | None, detail: str | None = None, **values: object) -> Change:
-    after = task.model_copy(update={"updated_at": now, **values})
-    told = event and Event(event, now, after.status, after.attempt, after.agent or task.agent, detail)
+    """A change at `now`, or right after the last one: a call that came in before it may have its effect after it."""
+    at = max(now, (task.updated_at or 0) + 1)
+    after = task.model_copy(update={"updated_at": at, **values})
+    told = event and Event(event, at, after.status, after.attempt, after.agent or task.agent, detail)
     return Change(task, after, told or None)
 
 

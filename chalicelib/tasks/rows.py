@@ -68,7 +68,7 @@ class IntentIndex(GlobalSecondaryIndex["HeadRow"]):
 class QueueIndex(GlobalSecondaryIndex["HeadRow"]):
     class Meta:
         index_name = "queue"
-        projection = IncludeProjection(["attempt", "timeout"])
+        projection = IncludeProjection(["attempt", "timeout", "updatedAt"])
 
     queue = UnicodeAttribute(hash_key=True)
     queue_order = UnicodeAttribute(attr_name="queueOrder", range_key=True)

@@ -206,6 +206,7 @@ def _expected(row: db.Row) -> Task:
         pin=pin or None,
         attempt=row["attempt"],
         timeout=row["timeout"],
+        updated_at=row["updatedAt"],
     )
 
 

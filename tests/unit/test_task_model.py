@@ -293,7 +293,8 @@ def test_whatever_happens_in_whatever_order_a_task_keeps_its_promises(seed: int)
         assert (after.due is not None) == after.is_open == (after.completed_at is None)
         if after.status != before.status:
             assert change.event is not None
-            assert (change.event.status, change.event.at) == (after.status, now)
+            assert before.updated_at is not None
+            assert (change.event.status, change.event.at) == (after.status, max(now, before.updated_at + 1))
         assert before.attempt <= after.attempt <= min(before.attempt + 1, after.max_attempts)
         assert after.attempt == before.attempt or (before.status, after.status) == ("in_progress", "queued")
         assert (after.agent is None) <= (after.status not in ("assigned", "in_progress"))
@@ -400,6 +401,16 @@ def test_a_report_counts_only_from_the_holder_and_for_the_present_attempt(
         else:
             with pytest.raises(NotHeld):
                 act()
+
+
+@pytest.mark.parametrize(("came_in", "told"), [(0, 1), (-40, 1), (1, 1), (40, 40)])
+def test_the_timeline_is_in_the_order_of_effects_also_where_a_call_came_in_earlier(came_in: int, told: int) -> None:
+    """A poll that came in before a task was queued, and was slower, claims it afterwards."""
+    queued = model.queue(task("pending"), NOW).after
+    assert queued.updated_at is not None
+    change = model.claim(queued, "agent-1", queued.updated_at + came_in)
+    assert change.event is not None
+    assert change.event.at - queued.updated_at == told
 
 
 def test_news_that_say_nothing_leave_what_was_said() -> None:
