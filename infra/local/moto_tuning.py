@@ -6,16 +6,18 @@ comparison by way of several Python calls. The functions here do the same for le
 
 import copy
 import threading
+import time
 from functools import cache
 from typing import Any
 
+from moto.core import responses
 from moto.core.serialize import ResponseSerializer
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
 from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser, Node, UpdateExpression  # type: ignore[attr-defined]
 from moto.dynamodb.responses import DynamoHandler
-from moto.sqs.models import SQSBackend
+from moto.sqs import models as sqs
 
 _lock = threading.RLock()
 _call_action = DynamoHandler.call_action
@@ -29,7 +31,7 @@ _PLAIN = frozenset({"S", "N", "BOOL", "NULL", "SS", "NS"})
 def tune() -> None:
     """Patch moto in this process; again is harmless."""
     handler, backend, table, value = map(_any, (DynamoHandler, DynamoDBBackend, Table, DynamoType))
-    item, serializer, queues, traverser = map(_any, (Item, ResponseSerializer, SQSBackend, DepthFirstTraverser))
+    item, serializer, queues, traverser = map(_any, (Item, ResponseSerializer, sqs.SQSBackend, DepthFirstTraverser))
     handler.call_action = call_action
     backend.transact_write_items = transact_write_items
     table.__deepcopy__ = lambda self, _: self  # copied for a rollback alone, and `transact_write_items` sees to that
@@ -41,6 +43,8 @@ def tune() -> None:
     item.size = item_size
     serializer._serialize_type_structure = structure  # noqa: SLF001
     traverser.traverse = traverse
+    _any(sqs).unix_time_millis = lambda: time.time() * 1_000  # asked for each message in a queue at each that is sent
+    _any(responses).method_names_from_class = cache(_any(responses).method_names_from_class)
     queues.is_message_valid_based_on_retention_period = lambda *_: True  # nothing here gets days old
 
 
