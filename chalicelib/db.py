@@ -1,40 +1,29 @@
-"""The one way to DynamoDB: reads, single writes and transactions, with their retries and timeouts.
+"""The one way to DynamoDB: reads, single writes and transactions, with their timeouts.
 
 Stores describe their rows as PynamoDB models and contribute parts of transactions; this module sends them through
 one client. Rows travel as plain dicts of Python values (numbers are ints where they are whole).
 
-What is retried here, because neither botocore nor PynamoDB does: `TransactionConflictException` (another write to the
-same item was under way) and a transaction cancelled for conflicts or throttling alone. Timeouts are short: API Gateway
-gives up at 29 s, and three tries of 1 s + 3 s leave room for an answer.
+Timeouts are short: API Gateway gives up at 29 s, and three tries of 1 s + 3 s leave room for an answer.
 """
 
-import random
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from botocore.exceptions import BotoCoreError
 from pynamodb.connection import Connection
-from pynamodb.exceptions import PynamoDBException, TransactWriteError, VerboseClientError
+from pynamodb.exceptions import TransactWriteError, VerboseClientError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.models import Model
 
 from chalicelib.errors import Unavailable
+from chalicelib.retries import TRIES, code, patiently, pause
 
 Row = dict[str, Any]
 Key = tuple[str, ...]
 T = TypeVar("T")
 R = TypeVar("R", bound=type[Model])
-
-_TRIES = 8
-_PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
-_PASSING_ERRORS = {"TransactionConflictException", "TransactionInProgressException"}
-_OURS = {"ConditionalCheckFailedException", "ValidationException", "AccessDeniedException", "ResourceNotFoundException"}
-"""Errors that asking again cannot mend: an answer to a condition, or a mistake in the code or the deployment."""
-
 
 connection = Connection(connect_timeout_seconds=1, read_timeout_seconds=3, max_retry_attempts=2)
 
@@ -112,7 +101,7 @@ def _value(tagged: dict[str, Any]) -> Any:
 def get(model: type[Model], *key: str) -> Row | None:
     """The item with this key, read consistently; None where there is none."""
     kwargs = _keyed(model, key)
-    answer = _patiently(lambda: connection.dispatch("GetItem", kwargs | {"ConsistentRead": True}))
+    answer = patiently(lambda: connection.dispatch("GetItem", kwargs | {"ConsistentRead": True}))
     return decode(answer["Item"]) if "Item" in answer else None
 
 
@@ -122,7 +111,8 @@ def _keyed(model: type[Model], key: Key) -> dict[str, Any]:
 
 
 def get_many(model: type[Model], keys: Sequence[Key], *, consistent: bool = False) -> list[Row]:
-    """Those items of at most 100 keys that exist, in no order. What DynamoDB leaves over is asked for again."""
+    """Those items of at most 100 keys that exist, in no order. What DynamoDB leaves over is asked for again, in a
+    moment if it left all of it (it does so when it throttles); Unavailable when that does not end."""
     if not keys:
         return []
     table = model.Meta.table_name
@@ -133,11 +123,18 @@ def get_many(model: type[Model], keys: Sequence[Key], *, consistent: bool = Fals
         }
     }
     rows: list[Row] = []
+    in_vain = 0
     while wanted:
         request = {"RequestItems": wanted}
-        answer = _patiently(lambda request=request: connection.dispatch("BatchGetItem", request))  # type: ignore[misc]
-        rows += [decode(item) for item in answer["Responses"].get(table, [])]
+        answer = patiently(lambda request=request: connection.dispatch("BatchGetItem", request))  # type: ignore[misc]
+        found = answer["Responses"].get(table, [])
+        rows += [decode(item) for item in found]
         wanted = answer.get("UnprocessedKeys") or {}
+        if wanted and not found:
+            if in_vain == TRIES:
+                raise Unavailable
+            pause(in_vain)
+            in_vain += 1
     return rows
 
 
@@ -166,7 +163,7 @@ def query(
 
     `within` narrows the range key, `matching` filters what was read (so a page may be short and still have a next).
     """
-    answer = _patiently(
+    answer = patiently(
         lambda: connection.query(
             model.Meta.table_name,
             cast(str, hash_key),
@@ -186,7 +183,7 @@ def query(
 def count(model: type[Model], hash_key: str, *, index: str, most: int) -> int:
     """How many rows a partition of an index has; at most `most` are read."""
     table = model.Meta.table_name
-    answer = _patiently(lambda: connection.query(table, hash_key, index_name=index, limit=most, select="COUNT"))
+    answer = patiently(lambda: connection.query(table, hash_key, index_name=index, limit=most, select="COUNT"))
     return int(answer["Count"])
 
 
@@ -207,9 +204,9 @@ def update(row: Model, actions: Iterable[Action], condition: Condition | None = 
         actions=list(actions), condition=condition, return_values_on_condition_failure="ALL_OLD"
     )
     try:
-        answer = _patiently(lambda: connection.dispatch("UpdateItem", kwargs | {"ReturnValues": "ALL_NEW"}))
+        answer = patiently(lambda: connection.dispatch("UpdateItem", kwargs | {"ReturnValues": "ALL_NEW"}))
     except VerboseClientError as error:
-        if _code(error) != "ConditionalCheckFailedException":
+        if code(error) != "ConditionalCheckFailedException":
             raise
         stands = (getattr(error.__cause__, "response", None) or {}).get("Item")
         raise Failed(decode(stands) if stands else get(type(row), *kwargs_key(row))) from error
@@ -246,7 +243,7 @@ def write(*parts: Part) -> None:
         except TransactWriteError as error:
             raise _cancelled(error, order) or error from error
 
-    _patiently(send)
+    patiently(send)
 
 
 def _kwargs(part: Part) -> dict[str, Any]:
@@ -272,41 +269,11 @@ def _cancelled(error: TransactWriteError, order: list[int]) -> Cancelled | None:
     return Cancelled(rows) if rows else None
 
 
-def _patiently(send: Callable[[], T]) -> T:
-    """Send, and again with jitter while other writers are in the way; Unavailable when that does not end."""
-    for tried in range(_TRIES):
-        try:
-            return send()
-        except (PynamoDBException, VerboseClientError, BotoCoreError) as error:
-            if not _passing(error):
-                if _code(error) in _OURS:
-                    raise
-                raise Unavailable from error
-            time.sleep(random.uniform(0, 0.01 * 2**tried))  # noqa: S311  # jitter, no secret
-    raise Unavailable
-
-
-def _passing(error: Exception) -> bool:
-    """Whether an error is another writer's doing, so that the same request may succeed in a moment."""
-    if _code(error) in _PASSING_ERRORS:
-        return True
-    reasons = getattr(error, "cancellation_reasons", None) or []
-    codes = {reason.code for reason in reasons if reason is not None}
-    return bool(codes) and codes <= _PASSING
-
-
-def _code(error: Exception) -> str:
-    code = getattr(error, "cause_response_code", None)
-    if code is None:
-        code = (getattr(error, "response", None) or {}).get("Error", {}).get("Code")
-    return str(code)
-
-
 def reachable() -> None:
     """Raise Unavailable unless every table answers to a read."""
     for table, meta in connection._tables.items():  # noqa: SLF001  # what `register` put there
         key = {name: {"S": "~"} for name in (meta.hash_keyname, meta.range_keyname) if name}
         try:
-            _patiently(lambda table=table, key=key: connection.dispatch("GetItem", {"TableName": table, "Key": key}))  # type: ignore[misc]
+            patiently(lambda table=table, key=key: connection.dispatch("GetItem", {"TableName": table, "Key": key}))  # type: ignore[misc]
         except VerboseClientError as error:
-            raise Unavailable(f"The table {table} does not answer: {_code(error)}.") from error
+            raise Unavailable(f"The table {table} does not answer: {code(error)}.") from error

@@ -57,7 +57,8 @@ def count(calls: Any, meter: Meter, now: int) -> list[Any]:
     """Update actions that count one call; `calls` is the PynamoDB map attribute of the caller's model."""
     minute = now // MINUTE
     gone = [calls[f"{meter.letter}{minute - ago}"].remove() for ago in range(1, _BEHIND + 1)]
-    return [calls[meter.slot(now)].add(1), *gone]
+    slot = calls[meter.slot(now)]
+    return [slot.set((slot | 0) + 1), *gone]  # ADD is for top-level attributes only
 
 
 def allowed(calls: Any, meter: Meter, now: int) -> Any:

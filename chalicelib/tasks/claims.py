@@ -10,7 +10,7 @@ from chalicelib.agents.holds import Sign
 from chalicelib.agents.model import MOST_HELD, Agent, Held
 from chalicelib.settings import KB, SECOND
 from chalicelib.tasks import model, store, views
-from chalicelib.tasks.model import Change, Task
+from chalicelib.tasks.task import Change, Task, expected
 from chalicelib.tasks.views import Command, Commands
 
 WINDOW = 20
@@ -39,9 +39,7 @@ def poll(sign: Sign, limit: int) -> Commands:
 
 
 def _claimed(agent: Agent, task: str, hold: Held) -> Task:
-    return model.expected(
-        agent.owner, task, "assigned", agent=agent.id, attempt=hold.attempt, claimed_at=hold.claimed_at
-    )
+    return expected(agent.owner, task, "assigned", agent=agent.id, attempt=hold.attempt, claimed_at=hold.claimed_at)
 
 
 def _claimable(agent: Agent, room: int, now: int) -> list[Task]:

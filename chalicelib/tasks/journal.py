@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chalicelib import db
-from chalicelib.tasks.model import ANNOUNCED_WITHIN, Event, Task
+from chalicelib.tasks.model import ANNOUNCED_WITHIN
 from chalicelib.tasks.rows import (
     EVENT,
     LOG,
@@ -18,6 +18,10 @@ from chalicelib.tasks.rows import (
     partition,
     shard,
 )
+from chalicelib.tasks.task import Event, Task
+
+_LONGEST_CHARACTER = 4
+"""Bytes, in UTF-8."""
 
 _LOG_PAGE = 50
 
@@ -98,8 +102,9 @@ def append_log(before: Task, after: Task, chunks: Sequence[str], now: int) -> li
 
 
 def read_log(task: Task, attempt: int, offset: int, limit: int, now: int) -> str:
-    """At most `limit` bytes of an attempt's log from a byte offset on; no character is split."""
-    pk = partition(task.owner, task.id)
+    """At most `limit` bytes of an attempt's log from a byte offset on; no character is split, and the next one always
+    comes, however small the limit."""
+    pk, limit = partition(task.owner, task.id), max(limit, _LONGEST_CHARACTER)
     up_to = LogRow.sk.between(_log_key(attempt, 0), _log_key(attempt, offset))
     before = db.query(LogRow, pk, within=up_to, limit=1, forward=False, consistent=True)
     if not before.rows:

@@ -2,7 +2,8 @@
 
 from chalicelib.errors import WrongOffset
 from chalicelib.settings import KB, MINUTE
-from chalicelib.tasks.model import NotHeld, Reporter, Task, check_identity
+from chalicelib.tasks.model import NotHeld, Reporter, check_identity
+from chalicelib.tasks.task import Task
 
 LOG_LIMIT = 4 * 1024 * KB
 LOG_CUT = "\n[the log is cut here: a task's log has at most 4 MB]\n"

@@ -5,7 +5,8 @@ from chalicelib.auth.tokens import Caller
 from chalicelib.errors import TaskNotFound
 from chalicelib.settings import KB
 from chalicelib.tasks import journal, logmodel, reports, shapes, store, views
-from chalicelib.tasks.model import Reporter, Task
+from chalicelib.tasks.model import Reporter
+from chalicelib.tasks.task import Task
 from chalicelib.tasks.upkeep import Contested
 
 CHUNK = 256 * KB

@@ -9,17 +9,12 @@ The letters are those of docs/states.md.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from chalicelib.errors import Conflict
 from chalicelib.outage import Outage
 from chalicelib.settings import HOUR, MINUTE, SECOND
-from chalicelib.texts import digest
-from chalicelib.types import Entity
-
-Status = Literal["pending", "queued", "assigned", "in_progress", "completed", "failed", "cancelled"]
-OPEN: frozenset[Status] = frozenset({"pending", "queued", "assigned", "in_progress"})
-HELD: frozenset[Status] = frozenset({"assigned", "in_progress"})
+from chalicelib.tasks.task import Change, Event, Task
 
 SENT_AGAIN_AFTER = MINUTE
 MOST_SENDS = 5
@@ -29,112 +24,6 @@ QUEUED_FOR = 24 * HOUR
 LEASE = 60 * SECOND
 LONGEST_CLAIM = 10 * MINUTE
 CANCEL_GRACE = 60 * SECOND
-DEFAULT_TIMEOUT = 2 * HOUR
-DEFAULT_ATTEMPTS = 2
-HIGHEST_PRIORITY = 100
-"""Priorities go from minus this to this; the higher, the sooner."""
-
-EXCERPT = 200
-"""How many characters of a text stand on the task's small head row; the whole text is in its body or result."""
-
-
-class Task(Entity):
-    """A task's head: its state, and all that lists show. Descriptions and results are rows of their own.
-
-    Fields that an expectation does not know are None.
-    """
-
-    owner: str
-    id: str
-    status: Status
-    intent: str | None = None
-    repo: str | None = None
-    branch: str | None = None
-    title: str | None = None
-    """The beginning of the description."""
-    agent: str | None = None
-    """Who holds it, or held it last; None while it waits."""
-    pin: str | None = None
-    """The only agent that may have it, if one was named."""
-    priority: int = 0
-    attempt: int = 1
-    max_attempts: int = DEFAULT_ATTEMPTS
-    timeout: int = DEFAULT_TIMEOUT
-    progress: float = 0
-    step: str | None = None
-    details: str | None = None
-    error: str | None = None
-    cancel_at: int | None = None
-    """When cancelling was asked for, while it ran."""
-    retry_of: str | None = None
-    digest: str | None = None
-    """Of the submission, to know the same request again."""
-    report: str | None = None
-    """Of the report that ended it, likewise."""
-    sends: int = 1
-    logged: int = 0
-    """How many bytes of log this attempt has sent."""
-    logged_before: int = 0
-    """How many the attempts before it had."""
-    last_log: bool = False
-    """Whether the log that came with the report of failure is in it."""
-    created_at: int | None = None
-    updated_at: int | None = None
-    claimed_at: int | None = None
-    started_at: int | None = None
-    completed_at: int | None = None
-    due: int | None = None
-    """When the sweep must look at it, as long as it is open; None in an expectation: whatever it is."""
-
-    @property
-    def is_open(self) -> bool:
-        return self.status in OPEN
-
-
-def expected(owner: str, task: str, status: Status, *, agent: str, attempt: int, **known: Any) -> Task:
-    """A task as its holder knows it, without reading it. What is not known is None, and never taken for a value."""
-    values: dict[str, Any] = {
-        "owner": owner,
-        "id": task,
-        "status": status,
-        "agent": agent,
-        "attempt": attempt,
-        "progress": None,
-    }
-    return Task.model_construct(**(values | known))
-
-
-@dataclass(frozen=True)
-class Event:
-    """One line of a task's timeline. `detail` says what the type does not: a step, a reason."""
-
-    type: str
-    at: int
-    status: Status
-    attempt: int
-    agent: str | None
-    detail: str | None = None
-
-    @property
-    def key(self) -> str:
-        """Sorts by time, and within a millisecond in the order of a life; the same whenever the same is told."""
-        return f"{self.at:013d}#{_RANKS.get(self.type, 5)}#{self.attempt:03d}#{self.type[5:]}#{digest(self.detail)[:6]}"
-
-    @property
-    def announced(self) -> bool:
-        """Whether somebody besides the timeline's readers wants to know."""
-        return self.type in _ANNOUNCED
-
-
-_RANKS = {"task.created": 0, "task.queued": 1, "task.assigned": 2, "task.started": 3, "task.step": 4}
-_ANNOUNCED = {"task.created", "task.started", "task.completed", "task.failed", "task.cancelled"}
-
-
-@dataclass(frozen=True)
-class Change:
-    before: Task
-    after: Task
-    event: Event | None
 
 
 def changed(task: Task, now: int, event: str | None, detail: str | None = None, **values: object) -> Change:

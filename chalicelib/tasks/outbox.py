@@ -10,8 +10,8 @@ from chalicelib.auth import service as auth
 from chalicelib.log import logger
 from chalicelib.settings import MINUTE
 from chalicelib.tasks import journal
-from chalicelib.tasks.model import Event, Task
 from chalicelib.tasks.rows import EVENT
+from chalicelib.tasks.task import Event, Task
 
 AGAIN_AFTER = MINUTE
 _OPENED, _ENDED = {"task.created"}, {"task.completed", "task.failed", "task.cancelled"}

@@ -11,8 +11,9 @@ from chalicelib.auth.tokens import Caller
 from chalicelib.errors import TaskNotFound
 from chalicelib.ratelimit import TASKS_API
 from chalicelib.tasks import model, outbox, shapes, store, views
-from chalicelib.tasks.model import Advance, Change, Reporter, Result, Task
+from chalicelib.tasks.model import Advance, Reporter, Result
 from chalicelib.tasks.shapes import CompleteReport, FailReport, Outcome, ProgressReport
+from chalicelib.tasks.task import Change, Task, expected
 from chalicelib.tasks.upkeep import Contested
 
 STEP_BYTES, DETAILS_BYTES, ERROR_BYTES = 256, 512, 512
@@ -66,7 +67,7 @@ def _as_held(agent: Agent, task_id: str, step: str | None) -> Task | None:
     if held is None or held.cancel:
         return None
     known_step = step if step is not None and held.step == mark(step) else None
-    return model.expected(
+    return expected(
         agent.owner,
         task_id,
         "assigned" if held.started_at is None else "in_progress",
@@ -101,9 +102,7 @@ def _finish(
     by = reporter(caller, report.attempt)
     if caller.is_agent:
         sign = Sign(caller, caller.subject, TASKS_API, now)
-        running = model.expected(
-            caller.owner, task_id, "in_progress", agent=caller.subject, attempt=report.attempt or 1
-        )
+        running = expected(caller.owner, task_id, "in_progress", agent=caller.subject, attempt=report.attempt or 1)
         try:
             change = model.finish(running, by, result, now)
             _end(holds.end(sign, task_id), store.save_end(change, now), change, kept, now)

@@ -22,7 +22,7 @@ from pynamodb.models import Model
 
 from chalicelib import db
 from chalicelib.settings import DAY, settings
-from chalicelib.tasks.model import HIGHEST_PRIORITY, Task
+from chalicelib.tasks.task import HIGHEST_PRIORITY, Task
 
 TABLE = settings.named("tasks")
 LOG_DAYS = 30

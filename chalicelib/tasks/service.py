@@ -14,9 +14,9 @@ from chalicelib.pages import COUNTED, ListQuery, listed
 from chalicelib.ratelimit import TASKS_API
 from chalicelib.settings import DAY, settings
 from chalicelib.tasks import journal, model, shapes, store, views
-from chalicelib.tasks.model import Change, Status, Task
 from chalicelib.tasks.rows import to_task
 from chalicelib.tasks.shapes import Execute, TaskQuery, Work
+from chalicelib.tasks.task import EXCERPT, Change, Status, Task
 from chalicelib.tasks.upkeep import send, settle
 
 
@@ -49,20 +49,19 @@ class Admitted:
 
 
 def admit(caller: Caller, now: int) -> Admitted:
-    """Let somebody in who submits a task, and count the call. Raises TooManyOpenTasks."""
+    """Let somebody in who submits a task, and count the call."""
     most = settings.open_tasks_per_user
     if caller.is_agent:
         Sign(caller, caller.subject, TASKS_API, now).show()
-        return Admitted(caller.owner, auth.fewer_open_tasks(caller.owner, most))
-    if auth.admit(caller, TASKS_API, now).open_tasks >= most:
-        raise TooManyOpenTasks
-    return Admitted(caller.owner)
+    elif auth.admit(caller, TASKS_API, now).open_tasks < most:
+        return Admitted(caller.owner)
+    return Admitted(caller.owner, auth.fewer_open_tasks(caller.owner, most))
 
 
 def submit(admitted: Admitted, request: Execute, now: int) -> str:
-    """Accept a task under the client's id; the same request again is the same task.
+    """Accept a task under the client's id; the same request again is the same task, whether or not there is room.
 
-    Raises OtherRequest where the id is taken by something else.
+    Raises OtherRequest where the id is taken by something else, and TooManyOpenTasks.
     """
     try:
         standing = _accept(admitted, request.task_id, request, now)
@@ -110,7 +109,7 @@ def _accept(admitted: Admitted, task_id: str, request: Work, now: int) -> Task |
         intent=request.intent,
         repo=request.repo,
         branch=request.branch or None,
-        title=request.natural_language[: model.EXCERPT],
+        title=request.natural_language[:EXCERPT],
         pin=request.agent_id,
         priority=request.priority,
         max_attempts=request.max_attempts,

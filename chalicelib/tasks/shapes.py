@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints, field_validator
 from chalicelib.errors import MissingFields, ProgressOutOfRange
 from chalicelib.pages import ListQuery
 from chalicelib.settings import KB, SECOND
-from chalicelib.tasks.model import DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT, HIGHEST_PRIORITY, Status
+from chalicelib.tasks.task import DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT, HIGHEST_PRIORITY, Status
 from chalicelib.texts import cut, digest
 from chalicelib.types import Id, Request, Text
 

@@ -9,7 +9,6 @@ from pynamodb.expressions.condition import Condition
 from chalicelib import db
 from chalicelib.pages import EXAMINED
 from chalicelib.tasks import journal
-from chalicelib.tasks.model import HELD, Change, Event, Task
 from chalicelib.tasks.rows import (
     BODY,
     HEAD,
@@ -25,6 +24,7 @@ from chalicelib.tasks.rows import (
     to_task,
 )
 from chalicelib.tasks.shapes import Body, Outcome, TaskQuery
+from chalicelib.tasks.task import HELD, Change, Event, Task
 
 _GUARDED = ("agent", "attempt", "cancel_at")
 """What a change expects of a head besides its status: enough to lose every race that matters."""

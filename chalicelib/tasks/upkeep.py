@@ -12,8 +12,8 @@ from chalicelib.errors import Unavailable
 from chalicelib.log import logger
 from chalicelib.outage import Outage
 from chalicelib.tasks import model, outbox, store
-from chalicelib.tasks.model import HELD, Change, Task
 from chalicelib.tasks.rows import EVENT
+from chalicelib.tasks.task import HELD, Change, Task
 
 AGENT_REMOVED = "Agent removed"
 _TRIES = 5

@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import Field
 
 from chalicelib.settings import SECOND
-from chalicelib.tasks.model import Event, Status, Task
 from chalicelib.tasks.shapes import Body, Outcome
+from chalicelib.tasks.task import Event, Status, Task
 from chalicelib.times import iso, iso_or_none
 from chalicelib.types import Reply
 

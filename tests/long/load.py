@@ -13,8 +13,9 @@ from chalicelib.agents import store as agents
 from chalicelib.agents.model import Agent
 from chalicelib.settings import HOUR, SECOND
 from chalicelib.tasks import store
-from chalicelib.tasks.model import QUEUED_FOR, Event, Task
+from chalicelib.tasks.model import QUEUED_FOR
 from chalicelib.tasks.shapes import Body
+from chalicelib.tasks.task import Event, Task
 
 BATCH = 25
 """As many rows as BatchWriteItem takes."""

@@ -256,6 +256,20 @@ def test_what_dynamodb_leaves_over_is_asked_for_again() -> None:
     assert sent.operations == ["BatchGetItem"] * 3
 
 
+def test_where_dynamodb_leaves_everything_over_again_and_again_it_is_unavailable(no_pauses: list[float]) -> None:
+    db.write(db.put(note("a", text="a")))
+
+    def leave_all(answer: dict[str, Any]) -> None:
+        answer["Responses"][rows.TABLE] = []
+        answer["UnprocessedKeys"] = {rows.TABLE: {"Keys": [{"pk": {"S": "p"}, "sk": {"S": "a"}}]}}
+
+    with faults.partly("BatchGetItem", leave_all, times=3):
+        assert [row["sk"] for row in db.get_many(Note, [("p", "a")])] == ["a"]
+    assert len(no_pauses) == 3
+    with faults.partly("BatchGetItem", leave_all, times=1_000), pytest.raises(Unavailable):
+        db.get_many(Note, [("p", "a")])
+
+
 def test_a_query_goes_on_from_page_to_page_in_either_direction() -> None:
     for name in "abcde":
         db.write(db.put(note(name, text=name)))

@@ -8,7 +8,8 @@ from chalicelib.errors import WrongOffset
 from chalicelib.settings import MINUTE
 from chalicelib.tasks import logmodel
 from chalicelib.tasks.logmodel import LOG_CUT, LOG_LIMIT, check_logger, log_is_full, log_room
-from chalicelib.tasks.model import NotHeld, Reporter, Task
+from chalicelib.tasks.model import NotHeld, Reporter
+from chalicelib.tasks.task import Task
 
 NOW = 1_763_938_000_000
 

@@ -10,16 +10,8 @@ from chalicelib.errors import Conflict
 from chalicelib.outage import Outage
 from chalicelib.settings import HOUR, MINUTE, SECOND
 from chalicelib.tasks import model
-from chalicelib.tasks.model import (
-    Advance,
-    Change,
-    NotHeld,
-    Reporter,
-    Result,
-    Status,
-    Task,
-    WrongState,
-)
+from chalicelib.tasks.model import Advance, NotHeld, Reporter, Result, WrongState
+from chalicelib.tasks.task import Change, Event, Status, Task, expected
 
 NOW = 1_763_938_000_000
 SUBMITTED = NOW - 10 * MINUTE
@@ -75,7 +67,7 @@ def test_letter_b_only_a_pending_task_becomes_claimable(status: Status) -> None:
     change = model.queue(task(status), NOW)
     assert change.after.status == "queued"
     assert change.after.due == SUBMITTED + 24 * HOUR
-    assert change.event == model.Event("task.queued", NOW, "queued", 1, None)
+    assert change.event == Event("task.queued", NOW, "queued", 1, None)
 
 
 @every_status
@@ -88,7 +80,7 @@ def test_letter_c_only_a_queued_task_is_claimed_on_a_lease_of_a_minute(status: S
     assert (change.after.status, change.after.agent, change.after.attempt) == ("assigned", "agent-2", 1)
     assert change.after.claimed_at == NOW
     assert change.after.due == NOW + 60 * SECOND
-    assert change.event == model.Event("task.assigned", NOW, "assigned", 1, "agent-2")
+    assert change.event == Event("task.assigned", NOW, "assigned", 1, "agent-2")
 
 
 @every_status
@@ -116,7 +108,7 @@ def test_letter_d_the_first_progress_starts_a_claimed_task(status: Status) -> No
         change = model.advance(task(status, timeout=90 * MINUTE), HOLDER, NEWS, NOW)
         assert (change.after.status, change.after.started_at) == ("in_progress", NOW)
         assert change.after.due == NOW + 90 * MINUTE
-        assert change.event == model.Event("task.started", NOW, "in_progress", 1, "agent-1", "Running tests")
+        assert change.event == Event("task.started", NOW, "in_progress", 1, "agent-1", "Running tests")
     else:
         change = model.advance(task(status), HOLDER, NEWS, NOW)
         assert (change.after.status, change.after.started_at) == ("in_progress", NOW - 20 * SECOND)
@@ -138,7 +130,7 @@ def test_letter_d_the_holder_ends_a_task_as_it_says(status: Status, result: Resu
         assert (after.status, after.error, after.completed_at, after.due) == (result.status, result.error, NOW, None)
         assert after.progress == (1 if result.status == "completed" else 0.4)
         assert after.agent == "agent-1"
-        expected = model.Event(f"task.{result.status}", NOW, result.status, 1, "agent-1", result.error)
+        expected = Event(f"task.{result.status}", NOW, result.status, 1, "agent-1", result.error)
         assert change.event == expected
 
 
@@ -157,7 +149,7 @@ def test_letter_e_a_claim_that_ends_before_the_start_goes_back_and_uses_no_attem
     after = change.after
     assert (after.status, after.agent, after.claimed_at, after.attempt) == ("queued", None, None, 1)
     assert after.due == SUBMITTED + 24 * HOUR
-    assert change.event == model.Event("task.requeued", NOW, "queued", 1, "agent-1", "why")
+    assert change.event == Event("task.requeued", NOW, "queued", 1, "agent-1", "why")
 
 
 @every_status
@@ -179,14 +171,14 @@ def test_letter_f_a_run_that_is_lost_is_the_next_attempts(status: Status) -> Non
     )
     assert (after.logged, after.logged_before) == (0, 150)
     assert after.due == NOW + 24 * HOUR
-    assert change.event == model.Event("task.requeued", NOW, "queued", 2, "agent-1", "why")
+    assert change.event == Event("task.requeued", NOW, "queued", 2, "agent-1", "why")
 
 
 @pytest.mark.parametrize(("attempt", "most"), [(1, 1), (2, 2), (10, 10)])
 def test_letter_f_a_last_attempt_that_is_lost_fails(attempt: int, most: int) -> None:
     change = model.lose(task("in_progress", attempt=attempt, max_attempts=most), "why", NOW)
     assert (change.after.status, change.after.error, change.after.due) == ("failed", "Agent lost", None)
-    assert change.event == model.Event("task.failed", NOW, "failed", attempt, "agent-1", "why")
+    assert change.event == Event("task.failed", NOW, "failed", attempt, "agent-1", "why")
 
 
 def test_letter_f_a_lost_run_that_was_to_be_cancelled_is_cancelled_and_not_run_again() -> None:
@@ -322,27 +314,27 @@ def test_left_alone_a_task_reaches_its_end_from_every_state() -> None:
         (task("queued"), task("queued", due=None), RULES["claim"]),
         (
             task("assigned"),
-            model.expected("user-1", "task-1", "assigned", agent="agent-1", attempt=1, claimed_at=NOW - 30 * SECOND),
+            expected("user-1", "task-1", "assigned", agent="agent-1", attempt=1, claimed_at=NOW - 30 * SECOND),
             RULES["renew"],
         ),
         (
             task("assigned", timeout=HOUR),
-            model.expected("user-1", "task-1", "assigned", agent="agent-1", attempt=1, timeout=HOUR),
+            expected("user-1", "task-1", "assigned", agent="agent-1", attempt=1, timeout=HOUR),
             RULES["advance"],
         ),
         (
             task("in_progress"),
-            model.expected("user-1", "task-1", "in_progress", agent="agent-1", attempt=1),
+            expected("user-1", "task-1", "in_progress", agent="agent-1", attempt=1),
             RULES["advance"],
         ),
         (
             task("in_progress"),
-            model.expected("user-1", "task-1", "in_progress", agent="agent-1", attempt=1),
+            expected("user-1", "task-1", "in_progress", agent="agent-1", attempt=1),
             RULES["complete"],
         ),
         (
             task("in_progress"),
-            model.expected("user-1", "task-1", "in_progress", agent="agent-1", attempt=1),
+            expected("user-1", "task-1", "in_progress", agent="agent-1", attempt=1),
             RULES["fail"],
         ),
     ],

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from chalicelib.tasks import views
-from chalicelib.tasks.model import Event, Task
 from chalicelib.tasks.shapes import Body, Outcome
+from chalicelib.tasks.task import Event, Task
 
 NOW = 1_763_938_000_000
 
