@@ -119,7 +119,7 @@ class Scene:
         A thousand submissions would be minutes of nothing. `keys_only`: what a list needs of what it does not show.
         """
         (head,) = [row for row in moto_aws.rows("tasks") if row.get("task") == {"S": task}]
-        created = int(head["createdAt"]["N"])  # type: ignore[index]  # a number, as DynamoDB writes it
+        created = int(head["createdAt"]["N"])
         rows = [row for row in moto_aws.rows("tasks") if row["pk"] == head["pk"] and "type" not in row]
         if keys_only:
             (table,) = [

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import boto3
 import pytest
 from botocore.client import BaseClient
 from moto import mock_aws
@@ -14,6 +15,7 @@ from moto.sqs.models import sqs_backends
 from infra.local import aws
 from infra.local.lambdas import ACCOUNT, REGION
 from infra.local.moto_tuning import tune
+from tests.support import wire
 from tests.support.environment import STAGE
 
 
@@ -50,16 +52,24 @@ def empty() -> None:
     """Remove every row and every message; in moto's own memory, since a new deployment would take seconds."""
     for table in dynamodb_backends[ACCOUNT][REGION].tables.values():
         table.items.clear()
+    empty_queues()
+
+
+def empty_queues() -> None:
     for queue in sqs_backends[ACCOUNT][REGION].queues.values():
         queue._messages.clear()
         queue._pending_messages.clear()
         queue.deleted_messages.clear()
 
 
-def rows(table: str) -> list[dict[str, object]]:
-    """Every row of a table, by its short name, in DynamoDB's own JSON."""
+def rows(table: str) -> list[dict[str, Any]]:
+    """Every row of a table, by its short name, in DynamoDB's own JSON; DynamoDB Local's where a test runs on that."""
+    name = f"devflow-{STAGE}-{table}"
+    if wire.is_redirected("dynamodb"):
+        pages = boto3.client("dynamodb").get_paginator("scan").paginate(TableName=name, ConsistentRead=True)
+        return [item for page in pages for item in page["Items"]]
     backend = dynamodb_backends[ACCOUNT][REGION]
-    return [item.to_json()["Attributes"] for item in backend.tables[f"devflow-{STAGE}-{table}"].all_items()]
+    return [item.to_json()["Attributes"] for item in backend.tables[name].all_items()]
 
 
 def messages(queue: str) -> list[str]:

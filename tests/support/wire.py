@@ -106,6 +106,10 @@ def redirected(service: str, endpoint: str) -> Iterator[None]:
         del _redirected[service]
 
 
+def is_redirected(service: str) -> bool:
+    return service in _redirected
+
+
 @contextmanager
 def guarded(verdict: Verdict) -> Iterator[None]:
     """Let `verdict` refuse requests before they are sent."""
