@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from chalicelib.settings import settings
-from tests.events.conftest import Handlers, bodies
+from tests.events.conftest import bodies
 from tests.http.scene import Scene
 from tests.service import invariants
 from tests.support import moto_aws
+from tests.support.handlers import Handlers
 
 BATCH = 10
 

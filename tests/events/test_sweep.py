@@ -13,11 +13,11 @@ from chalicelib.settings import settings
 from chalicelib.workflows import sweep
 from infra.local.pump import Pump
 from tests.conftest import Clock
-from tests.events.conftest import Handlers
 from tests.http.scene import Agent, Scene, ok
 from tests.service import faults, invariants
 from tests.service.conftest import Passing, Sharded
 from tests.support import moto_aws, wire
+from tests.support.handlers import Handlers
 
 
 def test_where_nothing_is_due_it_asks_each_index_once_a_shard_and_changes_nothing(

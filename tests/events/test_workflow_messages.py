@@ -6,10 +6,11 @@ import pytest
 
 from infra.local.pump import Pump
 from tests.conftest import Clock
-from tests.events.conftest import Handlers, bodies, delete
+from tests.events.conftest import bodies, delete
 from tests.http.scene import Agent, Scene, ok
 from tests.service import faults, invariants
 from tests.support import moto_aws, wire
+from tests.support.handlers import Handlers
 
 NOT_OURS: list[Any] = [
     "",

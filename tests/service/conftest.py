@@ -10,6 +10,7 @@ from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene
 from tests.service import invariants
+from tests.service.deeds import Setting
 from tests.support.client import Client
 
 
@@ -45,6 +46,13 @@ def sharded() -> Iterator[Sharded]:
 
     yield deploy
     deploy(before)
+
+
+@pytest.fixture
+def setting(anonymous: Client, pump: Pump, clock: Clock, sharded: Sharded) -> Setting:
+    """Sets the stage for deeds; with one shard, so that a sweep is two queries."""
+    sharded(1)
+    return Setting(anonymous, pump)
 
 
 Passing = Callable[[float], None]

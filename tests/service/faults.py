@@ -10,7 +10,10 @@
     with faults.died(3), pytest.raises(faults.Died):
         ...        # the process dies when the third request that changes something has been carried out
 
-All but the last take `when`, a predicate of the request's parameters, where not every request is meant.
+    with faults.from_call(2, "throttled"):
+        ...        # the first two requests, of whatever kind, go through; from then on AWS throttles every one
+
+All but the last two take `when`, a predicate of the request's parameters, where not every request is meant.
 """
 
 import json
@@ -34,10 +37,12 @@ Send = Callable[[], Any]
 class Fault:
     """One rule: what happens to the next `left` requests of some operations."""
 
-    operations: frozenset[str]
+    operations: frozenset[str] | None
+    """None: of all."""
     when: When
     left: int
-    act: Callable[[Params, Send], Any]
+    act: Callable[[Any, Send], Any]
+    """Gets the request's parameters; of a rule for all operations, the operation."""
     struck: list[Params] = field(default_factory=list)
     """The requests that it happened to."""
 
@@ -62,17 +67,21 @@ def refused(
     when: When = _always,
 ) -> Any:
     """AWS answers with an error and changes nothing. `reasons` are a cancelled transaction's, in AWS's own JSON."""
+
+    def act(params: Params, send: Send) -> Any:
+        return _error(status, code, reasons)
+
+    return _injected(Fault(frozenset({operation}), when, times, act))
+
+
+def _error(status: int, code: str, reasons: Sequence[Mapping[str, Any]] | None = None) -> Any:
     parsed: dict[str, Any] = {
         "Error": {"Code": code, "Message": f"{code}, as injected"},
         "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": {}, "RetryAttempts": 0},
     }
     if reasons is not None:
         parsed["CancellationReasons"] = [{"Code": "None"} | dict(reason) for reason in reasons]
-
-    def act(params: Params, send: Send) -> Any:
-        return (_answer(status, parsed), parsed), None
-
-    return _injected(Fault(frozenset({operation}), when, times, act))
+    return (_answer(status, parsed), parsed), None
 
 
 def cut_off(operation: str, *, times: int = 1, when: When = _always) -> Any:
@@ -151,6 +160,51 @@ def died(after: int) -> Any:
     return _injected(Fault(CHANGES, _always, 1_000_000, act))
 
 
+def _die(*_: object) -> Any:
+    raise Died
+
+
+def _carry_out_and_die(operation: str, send: Send) -> Any:
+    send()
+    raise Died
+
+
+def _carry_out_in_vain(operation: str, send: Send) -> Any:
+    send()
+    return None, _timeout()
+
+
+def _conflict(operation: str, send: Send) -> Any:
+    """As AWS has them: for writes alone, and for tables alone."""
+    if operation == "TransactWriteItems":
+        return _error(400, "TransactionCanceledException", [{"Code": "TransactionConflict"}])
+    return _error(400, "TransactionConflictException") if operation in CHANGES - {"SendMessage"} else send()
+
+
+KINDS: dict[str, Callable[[str, Send], Any]] = {
+    "throttled": lambda *_: _error(400, "ThrottlingException"),
+    "in conflict": _conflict,
+    "broken": lambda *_: _error(500, "InternalServerError"),
+    "cut off": lambda *_: (None, _timeout()),
+    "answer lost": _carry_out_in_vain,
+    "dies before": _die,
+    "dies after": _carry_out_and_die,
+}
+"""What may befall a request: AWS throttles it, is busy with another writer's, answers 500, never gets it, or carries it
+out in vain; or the process dies before it is sent, or when it has been carried out."""
+
+
+def from_call(number: int, kind: str) -> Any:
+    """The `number`-th request (from 0), whatever it asks for, and every one after it meets this kind of fault, also
+    that of whoever tries again."""
+    count = iter(range(1_000_000))
+
+    def act(operation: str, send: Send) -> Any:
+        return send() if next(count) < number else KINDS[kind](operation, send)
+
+    return _injected(Fault(None, _always, 1_000_000, act))
+
+
 def about(*names: str) -> When:
     """Requests whose parameters mention every one of these texts."""
     return lambda params: all(name in json.dumps(params) for name in names)
@@ -190,13 +244,15 @@ def _faulty_do_get_response(endpoint: Any, request: Any, operation: Any, context
         return _do_get_response(endpoint, request, operation, context)
 
     fault, params = _next(operation.name, request.body)
-    return send() if fault is None else fault.act(params, send)
+    if fault is None:
+        return send()
+    return fault.act(operation.name if fault.operations is None else params, send)
 
 
 def _next(operation: str, body: Any) -> tuple[Fault | None, Params]:
     with _lock:
         for fault in _faults:
-            if operation not in fault.operations or not fault.left:
+            if (fault.operations is not None and operation not in fault.operations) or not fault.left:
                 continue
             params = _params(body)
             if fault.when(params):

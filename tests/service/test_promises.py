@@ -19,12 +19,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from chalicelib import clock as server_clock
 from chalicelib.settings import settings as product_settings
 from infra.local.gateway import Gateway, Response
-from tests.events.conftest import Handlers
 from tests.http.scene import Agent, ok
 from tests.service import invariants
 from tests.service.conftest import Sharded
 from tests.support import moto_aws
 from tests.support.client import Client
+from tests.support.handlers import Handlers
 from tests.support.iam import AsDeployed
 
 ENDED = {"completed", "failed", "cancelled"}
