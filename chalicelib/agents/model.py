@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
+from chalicelib.errors import AgentExists, Conflict
 from chalicelib.outage import Outage
 from chalicelib.pages import ListQuery
 from chalicelib.settings import MINUTE, SECOND
@@ -88,7 +89,7 @@ class Agent(Entity):
 
     def room(self, limit: int) -> int:
         """How many more tasks this agent may claim, if it asks for `limit` in all."""
-        if self.paused or self.reported in ("draining", "disconnected"):
+        if self.paused or self.reported == "draining":
             return 0
         unstarted = sum(held.started_at is None for held in self.held.values())
         return max(0, min(limit - unstarted, (self.concurrency or MOST_HELD) - len(self.held)))
@@ -186,8 +187,10 @@ class Heartbeat(Request):
     instance_id: Id | None = None
     """The process: a second live one of the same agent is refused."""
 
-    def state(self) -> State:
+    def state(self) -> State | None:
         """What its status says of it: `error`, and `disconnected` (it goes away), have a meaning of their own."""
+        if self.status is None:
+            return None
         if self.status == "disconnected":
             return "inactive"
         return "error" if self.status == "error" else "active"
@@ -268,7 +271,7 @@ def shown(agent: Agent) -> AgentReply:
         created_at=iso(agent.created_at),
         updated_at=iso(agent.updated_at),
         concurrency=agent.concurrency,
-        reported_status=agent.reported,
+        reported_status=None if agent.state == "active" and agent.reported == "disconnected" else agent.reported,
         machine=agent.machine,
         paused=agent.paused,
         note=agent.note,
@@ -286,3 +289,18 @@ def beaten(agent: Agent, now: int) -> Beaten:
 
 REPEATABLE_FOR = 10 * MINUTE
 """So long the same Idempotency-Key registers the same agent again."""
+
+
+class OtherRegistration(Conflict):
+    """This Idempotency-Key was used with another registration; use a new one."""
+
+
+def check_same_registration(standing: Agent, registration: str | None, now: int) -> None:
+    """Raises AgentExists unless the agent that stands was just registered under the same key; OtherRegistration if that
+    was with another request. A registration is `<digest of the key>.<digest of the request>`."""
+    if registration is None or standing.registration is None or now - standing.created_at > REPEATABLE_FOR:
+        raise AgentExists
+    if standing.registration.partition(".")[0] != registration.partition(".")[0]:
+        raise AgentExists
+    if standing.registration != registration:
+        raise OtherRegistration

@@ -1,6 +1,5 @@
 """Registering agents, showing them, and keeping track of who is alive."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,10 +11,13 @@ from chalicelib.agents.model import Agent, AgentQuery, AgentReply, Heartbeat, Pa
 from chalicelib.auth import service as auth
 from chalicelib.auth import tokens
 from chalicelib.auth.model import User
-from chalicelib.errors import AgentExists, AgentNotFound, Conflict
+from chalicelib.errors import AgentExists, AgentNotFound, Conflict, Unavailable
 from chalicelib.outage import Outage
 from chalicelib.pages import COUNTED, listed
 from chalicelib.settings import settings
+from chalicelib.texts import digest
+
+_TRIES = 5
 
 
 class TooManyAgents(Conflict):
@@ -54,7 +56,7 @@ def _new(owner: str, request: Register, idempotency_key: str | None, now: int) -
         concurrency=request.concurrency,
         state="active",
         ver=tokens.new_version(),
-        registration=None if idempotency_key is None else hashlib.sha256(idempotency_key.encode()).hexdigest(),
+        registration=None if idempotency_key is None else f"{digest(idempotency_key)}.{digest(request.model_dump())}",
         created_at=now,
         updated_at=now,
         seen_at=now,
@@ -62,14 +64,16 @@ def _new(owner: str, request: Register, idempotency_key: str | None, now: int) -
     )
 
 
-def _registered_again(standing: Agent, key: str | None, now: int) -> Agent:
-    same = key is not None and standing.registration == key and now - standing.created_at <= model.REPEATABLE_FOR
-    if not same:
-        raise AgentExists
-    try:
-        return store.change(standing.owner, standing.id, {"ver": tokens.new_version()}, ver=standing.ver)
-    except db.Failed:  # the same registration at the same time: that one has an answer
-        raise AgentExists from None
+def _registered_again(standing: Agent, registration: str | None, now: int) -> Agent:
+    for _ in range(_TRIES):
+        model.check_same_registration(standing, registration, now)
+        try:
+            return store.change(standing.owner, standing.id, {"ver": tokens.new_version()}, ver=standing.ver)
+        except db.Failed as failed:  # the same registration at the same time
+            if failed.row is None:
+                raise AgentExists from None
+            standing = store.to_agent(failed.row)
+    raise Unavailable
 
 
 def take_over(standing: Agent, request: Register, idempotency_key: str | None, now: int) -> Agent:
@@ -160,7 +164,9 @@ def list_agents(user: User, query: AgentQuery, now: int) -> dict[str, Any]:
 
 def heartbeat(sign: Sign, said: Heartbeat) -> Agent:
     """A sign of life that may also change version, capabilities and concurrency. One request."""
-    values: dict[str, Any] = {"machine": said.machine(), "reported": said.status}
+    values: dict[str, Any] = {"machine": said.machine()} if said.machine() else {}
+    if said.status is not None:
+        values["reported"] = said.status
     lasting = {"version": said.version, "capabilities": said.capabilities, "concurrency": said.concurrency}
     changed = {name: value for name, value in lasting.items() if value is not None}
     if changed:

@@ -1,6 +1,7 @@
 """What comes in: one request, its body and its parameters, checked."""
 
 import base64
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,17 +38,17 @@ class Call:
         if len(self.raw) > limit:
             raise errors.TooLarge(f"A body here may have at most {limit // KB} KB; this one has {len(self.raw)} bytes.")
         if not self.raw.strip():
-            return parsed(model, {})
+            return parsed(model, {}, strict=True)
         content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type != "application/json" and not content_type.endswith("+json"):
             raise errors.UnsupportedContent
         try:
-            data = from_json(self.raw, allow_inf_nan=False)
+            data = _from_json(self.raw)
         except ValueError as error:
             raise errors.NotJson(f"The body is not valid JSON: {error}.") from None
         if not isinstance(data, dict):
             raise errors.Invalid("The body must be a JSON object.")
-        return parsed(model, data)
+        return parsed(model, data, strict=True)
 
     def params(self, model: type[M]) -> M:
         """The query string as `model`. Raises Invalid."""
@@ -85,10 +86,25 @@ class Call:
         return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-def parsed(model: type[M], data: dict[str, Any]) -> M:
-    """`data` as `model`; a required field that is absent, null or blank counts as missing."""
+def _from_json(raw: bytes) -> Any:
+    """JSON as RFC 8259 has it, which allows half of a surrogate pair (section 8.2): an agent that cuts its output
+    within an emoji sends one, and U+FFFD is kept for it."""
     try:
-        return model.model_validate(data)
+        return from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        if "hex escape" not in str(error):
+            raise
+    try:
+        whole = json.dumps(json.loads(raw), ensure_ascii=False).encode("utf-16-le", "surrogatepass")
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return from_json(whole.decode("utf-16-le", "replace"), allow_inf_nan=False)
+
+
+def parsed(model: type[M], data: dict[str, Any], *, strict: bool = False) -> M:
+    """`data` as `model`; a required field that is absent, null or blank counts as missing. `strict`: no "5" for a 5."""
+    try:
+        return model.model_validate(data, strict=strict)
     except pydantic.ValidationError as error:
         problems = error.errors(include_url=False, include_context=True)
         _raise_invalid(model, problems)

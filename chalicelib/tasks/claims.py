@@ -141,7 +141,7 @@ def _described(agent: Agent, claimed: Sequence[Task], limit: int) -> list[Comman
     size = 0
     for task, body in mine[:limit]:
         command = views.command(task, body)
-        size += len(command.model_dump_json())
+        size += len(command.model_dump_json().encode())
         if commands and size > ANSWER_LIMIT:
             break
         commands.append(command)

@@ -23,6 +23,9 @@ from chalicelib.tasks.task import Event, Task
 _LONGEST_CHARACTER = 4
 """Bytes, in UTF-8."""
 
+_WITHIN_CHARACTER = range(0x80, 0xC0)
+"""Bytes that are not the first one of a character, in UTF-8 (RFC 3629, section 3)."""
+
 _LOG_PAGE = 50
 
 
@@ -101,14 +104,17 @@ def append_log(before: Task, after: Task, chunks: Sequence[str], now: int) -> li
     return parts
 
 
-def read_log(task: Task, attempt: int, offset: int, limit: int, now: int) -> str:
-    """At most `limit` bytes of an attempt's log from a byte offset on; no character is split, and the next one always
-    comes, however small the limit."""
+def read_log(task: Task, attempt: int, offset: int, limit: int, now: int) -> tuple[str, int]:
+    """At most `limit` bytes of an attempt's log from a byte offset on, and the offset where they end.
+
+    No character is split, and the next one always comes, however small the limit; an offset within a character is taken
+    for the beginning of the next one.
+    """
     pk, limit = partition(task.owner, task.id), max(limit, _LONGEST_CHARACTER)
     up_to = LogRow.sk.between(_log_key(attempt, 0), _log_key(attempt, offset))
     before = db.query(LogRow, pk, within=up_to, limit=1, forward=False, consistent=True)
     if not before.rows:
-        return ""
+        return "", offset
     first = before.rows[0]["sk"]
     onward = LogRow.sk.between(first, _log_key(attempt, offset + limit))
     pieces: list[bytes] = []
@@ -117,7 +123,12 @@ def read_log(task: Task, attempt: int, offset: int, limit: int, now: int) -> str
     ):
         pieces += [row["text"].encode() for row in page.rows if kept(row, now)]
     begin = offset - int(first.rpartition("#")[2])
-    return b"".join(pieces)[begin : begin + limit].decode(errors="ignore")
+    there = b"".join(pieces)
+    while there[begin : begin + 1] and there[begin] in _WITHIN_CHARACTER:
+        begin += 1
+        offset += 1
+    text = there[begin : begin + limit].decode(errors="ignore")
+    return text, offset + len(text.encode())
 
 
 def _log_key(attempt: int, offset: int) -> str:

@@ -67,8 +67,7 @@ def read(caller: Caller, task_id: str, query: shapes.LogQuery, now: int) -> view
     if task is None or (caller.is_agent and task.agent != caller.subject):
         raise TaskNotFound
     attempt = query.attempt or task.attempt
-    text = journal.read_log(task, attempt, query.offset, query.limit, now)
-    end = query.offset + len(text.encode())
+    text, end = journal.read_log(task, attempt, query.offset, query.limit, now)
     return views.LogReply(
         task_id=task_id,
         attempt=attempt,

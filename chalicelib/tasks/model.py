@@ -58,7 +58,7 @@ def queue(task: Task, now: int) -> Change:
     """b: it becomes claimable."""
     if task.status != "pending":
         raise WrongState(task, "queued")
-    return changed(task, now, "task.queued", status="queued", due=(task.created_at or now) + QUEUED_FOR)
+    return changed(task, now, "task.queued", status="queued", queued_at=now, due=now + QUEUED_FOR)
 
 
 def claim(task: Task, agent: str, now: int) -> Change:
@@ -171,7 +171,7 @@ def requeue(task: Task, reason: str, now: int) -> Change:
     """e: a claim ends before the start. Back in the queue, no attempt used up."""
     if task.status != "assigned":
         raise WrongState(task, "queued")
-    due = (task.created_at or now) + QUEUED_FOR
+    due = (task.queued_at or task.created_at or now) + QUEUED_FOR
     return changed(task, now, "task.requeued", reason, status="queued", agent=None, claimed_at=None, due=due)
 
 
@@ -237,6 +237,7 @@ def lose(task: Task, reason: str, now: int) -> Change:
         details=None,
         logged=0,
         logged_before=task.logged_before + task.logged,
+        queued_at=now,
         due=now + QUEUED_FOR,
     )
 
@@ -263,7 +264,11 @@ def overdue(task: Task, now: int, outage: Outage | None = None) -> Change | None
 
 def _deadline(task: Task, due: int, outage: Outage | None) -> int:
     """A task's due time, moved by an outage of our own that fell into it."""
-    since = {"assigned": due - LEASE, "in_progress": task.cancel_at or task.started_at}
+    since = {
+        "queued": task.queued_at,
+        "assigned": due - LEASE,
+        "in_progress": task.cancel_at or task.started_at,
+    }
     if outage is None or task.status == "pending":  # that a message is to be sent again is no deadline
         return due
-    return outage.moved(since.get(task.status, task.created_at) or 0, due)
+    return outage.moved(since[task.status] or task.created_at or 0, due)

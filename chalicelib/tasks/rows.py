@@ -117,6 +117,7 @@ class HeadRow(Model):
     logged_before = NumberAttribute(attr_name="loggedBefore", null=True)
     created_at = NumberAttribute(attr_name="createdAt")
     updated_at = NumberAttribute(attr_name="updatedAt")
+    queued_at = NumberAttribute(attr_name="queuedAt", null=True)
     claimed_at = NumberAttribute(attr_name="claimedAt", null=True)
     started_at = NumberAttribute(attr_name="startedAt", null=True)
     completed_at = NumberAttribute(attr_name="completedAt", null=True)

@@ -30,6 +30,13 @@ class Work(Request):
     timeout_seconds: Annotated[int, Field(ge=60, le=24 * 3_600)] = DEFAULT_TIMEOUT // SECOND
     max_attempts: Annotated[int, Field(ge=1, le=10)] = DEFAULT_ATTEMPTS
 
+    @field_validator("context")
+    @classmethod
+    def _finite(cls, context: dict[str, Any] | None) -> dict[str, Any] | None:
+        """JSON has no infinity, but a number such as 1e400 becomes one."""
+        json.dumps(context, allow_nan=False)
+        return context
+
     def digest(self) -> str:
         """Equal for the same request sent twice."""
         return digest(self.model_dump(exclude={"task_id"}, exclude_defaults=True))

@@ -62,6 +62,8 @@ class Task(Entity):
     """Whether the log that came with the report of failure is in it."""
     created_at: int | None = None
     updated_at: int | None = None
+    queued_at: int | None = None
+    """When it began to wait for an agent, in this attempt; a claim that ran out does not begin it anew."""
     claimed_at: int | None = None
     started_at: int | None = None
     completed_at: int | None = None

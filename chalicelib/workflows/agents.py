@@ -35,7 +35,7 @@ def register(user: User, request: Register, idempotency_key: str | None, now: in
     except AgentNotFound:  # it went just now
         return register(user, request, idempotency_key, now)
     _release_all(agent, "The agent was registered anew", now)
-    return agents.registered(agents.load(agent.owner, agent.id) or agent, now)
+    return agents.registered(agent.model_copy(update={"held": {}}), now)
 
 
 def heartbeat(sign: Sign, said: Heartbeat) -> Beaten:

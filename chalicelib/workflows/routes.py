@@ -1,6 +1,7 @@
 """What agents call that moves tasks: to be there, to get work, to say that they are alive, and to go."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 from chalice.app import Blueprint
 from pydantic import Field
@@ -8,6 +9,7 @@ from pydantic import Field
 from chalicelib.agents.holds import Sign
 from chalicelib.agents.model import Heartbeat, Register
 from chalicelib.auth import guard
+from chalicelib.errors import DevFlowError
 from chalicelib.http import Answer, Call, route
 from chalicelib.ratelimit import AGENTS_API, COMMANDS, HEARTBEAT, TASKS_API
 from chalicelib.tasks import claims
@@ -15,6 +17,7 @@ from chalicelib.types import Request
 from chalicelib.workflows import agents, stats
 
 blueprint = Blueprint(__name__)
+R = TypeVar("R", bound=Request)
 
 
 class PollQuery(Request):
@@ -38,16 +41,27 @@ def remove_agent(call: Call, agent_id: str) -> Answer:
 def poll_commands(call: Call, agent_id: str) -> Answer:
     with guard.titled_as_agents():
         caller = guard.agent(call, agent_id, AGENTS_API)
-        limit = call.params(PollQuery).limit
-        return Answer(claims.poll(Sign(caller, agent_id, COMMANDS, call.now), limit))
+        sign = Sign(caller, agent_id, COMMANDS, call.now)
+        return Answer(claims.poll(sign, _read(sign, lambda: call.params(PollQuery)).limit))
 
 
 @route(blueprint, "POST", "/api/agents/{agent_id}/heartbeat")
 def heartbeat(call: Call, agent_id: str) -> Answer:
     with guard.titled_as_agents():
         caller = guard.agent(call, agent_id, AGENTS_API)
-        said = call.body(Heartbeat)
-        return Answer(agents.heartbeat(Sign(caller, agent_id, HEARTBEAT, call.now), said))
+        sign = Sign(caller, agent_id, HEARTBEAT, call.now)
+        return Answer(agents.heartbeat(sign, _read(sign, lambda: call.body(Heartbeat))))
+
+
+def _read(sign: Sign, parse: Callable[[], R]) -> R:
+    """What an agent sent. The write that does what it asks for also checks its token, counts the call and notes the
+    sign of life; for what cannot be read there is no such write, so all this is done here."""
+    try:
+        return parse()
+    except DevFlowError:
+        if sign.caller.is_agent:
+            sign.show()
+        raise
 
 
 @route(blueprint, "GET", "/api/stats")

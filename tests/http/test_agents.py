@@ -139,6 +139,49 @@ def test_an_agent_that_disconnects_is_inactive_at_once_until_it_is_back(scene: S
     assert scene.shown()["status"] == "active"
 
 
+def test_an_agent_that_said_goodbye_and_polls_again_is_back(scene: Scene, agent: Agent) -> None:
+    scene.queued()
+    ok(agent.beat(status="disconnected"))
+    assert agent.claims() == ["task-1"]
+    shown = scene.shown()
+    assert (shown["status"], shown["reportedStatus"]) == ("active", None)
+
+
+def test_what_a_heartbeat_leaves_out_stays_as_it_was(scene: Scene, agent: Agent) -> None:
+    """`draining`: no new claims until the agent says something else, not until it says nothing."""
+    scene.queued()
+    ok(agent.beat(status="draining", uptime=3600))
+    ok(agent.beat())
+    assert agent.claims() == []
+    assert (scene.shown()["reportedStatus"], scene.shown()["machine"]) == ("draining", {"uptime": 3600})
+    ok(agent.beat(status="error"))
+    assert ok(agent.beat())["status"] == "error"
+    ok(agent.beat(status="ready"))
+    assert agent.claims() == ["task-1"]
+
+
+@pytest.mark.parametrize("send", [lambda it: it.poll(limit=0), lambda it: it.beat(uptime=-1)], ids=["poll", "beat"])
+def test_a_call_that_cannot_be_understood_is_a_sign_of_life_counts_and_needs_a_good_token(
+    scene: Scene, agent: Agent, clock: Clock, send: Callable[[Agent], Response]
+) -> None:
+    seen = scene.shown()["lastHeartbeat"]
+    clock.advance(30)
+    first, second = send(agent), send(agent)
+    assert (first.status, second.status) == (400, 400)
+    left = [int(str(answer.header("X-RateLimit-Remaining"))) for answer in (first, second)]
+    assert left[0] - left[1] == 1
+    assert scene.shown()["lastHeartbeat"] > seen
+    ok(scene.user.post("/api/agents/agent-1/token"), 201)
+    refused(send(agent), 401, "Agent token expired or invalid")
+
+
+def test_a_key_that_comes_with_another_registration_is_refused(scene: Scene) -> None:
+    about = {"agentId": "agent-1", "name": "n", "version": "1"}
+    ok(scene.user.post("/api/agents", about, Idempotency_Key="key-1"), 201)
+    refused(scene.user.post("/api/agents", about | {"name": "o"}, Idempotency_Key="key-1"), 409, "Conflict")
+    assert scene.shown()["name"] == "n"
+
+
 # Alive or not.
 
 

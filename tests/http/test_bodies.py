@@ -22,7 +22,7 @@ WRONG_WORK: Table = {
     "naturalLanguage": [5, [], {}, True],
     "context": [5, "text", [], True],
     "agentId": ["a b", "x" * 129, 5],
-    "priority": [101, -101, 1.5, "high", [], 10**30],
+    "priority": [101, -101, 1.5, "high", [], 10**30, True, "5"],
     "timeoutSeconds": [59, 24 * 3_600 + 1, -1, "long", [], 10**30],
     "maxAttempts": [0, 11, "many", []],
 }
@@ -35,7 +35,7 @@ WRONG_AGENTS: Table = {
     "concurrency": [0, 21, -1, 1.5, "many", [], 10**30],
 }
 WRONG_BEATS: Table = {
-    "uptime": [-1, "x", [], {}],
+    "uptime": [-1, "x", [], {}, "5"],
     "taskCount": [-1, "x", [], {}],
     "memoryUsage": [-1, "x", [], {}],
     "cpuUsage": [-1, "x", [], {}],
@@ -124,7 +124,7 @@ def test_a_field_of_a_report_that_cannot_be_meant_is_a_400(scene: Scene, agent: 
             for name in names:
                 answer = agent.client.post(f"/api/tasks/{task}/{report}", required | {name: wrong})
                 assert names_the_field(refused(answer, 400), name), (report, name, wrong)
-    for wrong in ["perhaps", [], {}, 2]:
+    for wrong in ["perhaps", [], {}, 2, "true", "false", 0, 1]:
         refused(agent.complete(task, success=wrong), 400)
     for wrong in ["half", True, [], {}, "0.5"]:
         refused(agent.progress(task, wrong), 400)
@@ -206,6 +206,31 @@ def test_strange_text_comes_back_as_it_was_sent(scene: Scene, agent: Agent) -> N
     shown = scene.task()
     assert [shown[name] for name in ("summary", "output", "prUrl")] == [STRANGE] * 3
     assert shown["resultFiles"] == {STRANGE: STRANGE}
+
+
+def test_an_infinite_number_in_a_context_is_refused_and_not_lost(scene: Scene) -> None:
+    """JSON knows no infinity, but a number such as this becomes one."""
+    body = b'{"intent": "fix-bug", "repo": "r", "naturalLanguage": "n", "context": {"a": [1e400]}}'
+    answered = refused(scene.user.post("/api/tasks", body), 400)
+    assert names_the_field(answered, "context")
+    assert ok(scene.user.get("/api/tasks"))["total"] == 0
+
+
+def test_text_cut_within_an_emoji_is_no_reason_not_to_take_a_report(scene: Scene, agent: Agent) -> None:
+    """Half of a surrogate pair is good JSON (RFC 8259, section 8.2), and what JavaScript and Python send for it."""
+    task = scene.running(agent)
+    for path, field, more in (
+        ("progress", "details", '"progress": 0.5'),
+        ("logs", "data", '"offset": 0'),
+        ("complete", "output", '"success": true'),
+    ):
+        body = f'{{{more}, "{field}": "cut \\ud83d"}}'.encode()
+        ok(agent.client.post(f"/api/tasks/{task}/{path}", body))
+    assert (scene.task()["output"], scene.task()["details"]) == ("cut \ufffd", "cut \ufffd")
+    assert ok(scene.user.get(f"/api/tasks/{task}/logs"))["data"] == "cut \ufffd"
+    refused(
+        agent.client.post(f"/api/tasks/{task}/progress", b'{"progress": 0.5, "step": "\\ud83d"'), 400, "Invalid JSON"
+    )
 
 
 def test_empty_text_is_fine_where_text_is_optional(scene: Scene, agent: Agent) -> None:

@@ -1,5 +1,7 @@
 """A task's log: appended at an offset, accepted once, read while it grows, and never in anybody's way."""
 
+import pytest
+
 from infra.local.gateway import Response
 from infra.local.pump import Pump
 from tests.conftest import Clock
@@ -34,6 +36,17 @@ def test_chunks_follow_each_other_in_bytes(scene: Scene, agent: Agent) -> None:
     assert read(scene, offset=8)["data"] == "zwei"
     assert read(scene, offset=12)["data"] == ""
     assert read(scene, offset=4, limit=5)["data"] == "ße zw"[:4]  # ß has two bytes, and none is split
+
+
+@pytest.mark.parametrize(("offset", "data"), [(0, "é🙂 é"), (1, "🙂 é"), (3, " é"), (7, "é"), (8, "")])
+def test_an_offset_within_a_character_is_taken_for_the_next_ones(
+    scene: Scene, agent: Agent, offset: int, data: str
+) -> None:
+    scene.running(agent)
+    ok(append(agent, 0, "é🙂 é"))
+    ok(agent.complete("task-1"))
+    found = read(scene, offset=offset)
+    assert (found["data"], found["nextOffset"], found["complete"]) == (data, 9, True)
 
 
 def test_however_small_the_limit_a_reader_gets_on(scene: Scene, agent: Agent) -> None:

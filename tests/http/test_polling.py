@@ -1,5 +1,7 @@
 """Polling: who gets what, in which order, for how long, and how often one should ask."""
 
+import json
+
 import pytest
 
 from tests.conftest import Clock
@@ -154,6 +156,20 @@ def test_a_pinned_task_that_was_given_back_is_still_pinned(scene: Scene, agent: 
     assert scene.state() == "queued"
     assert another.claims() == []
     assert agent.claims() == ["task-1"]
+
+
+def test_an_answer_stops_at_a_megabyte_of_bytes_and_the_rest_comes_later(scene: Scene, agent: Agent) -> None:
+    for number in range(6):
+        work = {"taskId": f"task-{number}", "intent": "fix-bug", "repo": "r", "naturalLanguage": "é" * 125_000}
+        ok(scene.user.post("/api/workflows/execute", json.dumps(work, ensure_ascii=False).encode()), 202)
+    scene.run_workflows()
+    answer = agent.poll()
+    assert len(answer.body) < 1_024 * 1_024 + 10_000
+    seen = [command["task_id"] for command in ok(answer)["commands"]]
+    assert 1 <= len(seen) < 6
+    for task in seen:
+        ok(agent.complete(task))
+    assert set(agent.claims()) == {f"task-{number}" for number in range(6)} - set(seen)
 
 
 def test_a_queue_longer_than_a_page_hides_nothing(scene: Scene, clock: Clock) -> None:

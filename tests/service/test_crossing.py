@@ -204,8 +204,26 @@ def test_three_equal_registrations_at_once_are_one_agent_and_nobody_hears_nonsen
     ok(register(), 201)
     with faults.meanwhile("UpdateItem", register, when=faults.about("agent-1")):
         answer = register()
-    assert answer.status in (201, 409)
+    token = ok(answer, 201)["token"]
     assert ok(scene.user.get("/api/agents"))["total"] == 1
+    assert Agent("agent-1", scene.user.acting_as(token)).poll().status == 200
+
+
+def test_of_two_that_replace_an_agent_at_once_each_hears_of_its_own_and_one_is_alive(
+    scene: Scene, agent: Agent
+) -> None:
+    scene.running(agent)
+    answers = []
+
+    def replace(name: str) -> None:
+        body = {"agentId": "agent-1", "name": name, "version": "1", "replace": True}
+        answers.append((name, ok(scene.user.post("/api/agents", body), 201)))
+
+    with faults.meanwhile("TransactWriteItems", lambda: replace("second"), when=faults.about("requeued")):
+        replace("first")
+    assert [answer["agent"]["name"] for _, answer in answers] == [name for name, _ in answers]
+    alive = [Agent("agent-1", scene.user.acting_as(answer["token"])).poll().status for _, answer in answers]
+    assert sorted(alive) == [200, 401]
 
 
 def test_an_agent_replaced_while_it_is_removed_is_there_in_the_end(scene: Scene, agent: Agent) -> None:

@@ -66,7 +66,7 @@ def test_letter_b_only_a_pending_task_becomes_claimable(status: Status) -> None:
         return
     change = model.queue(task(status), NOW)
     assert change.after.status == "queued"
-    assert change.after.due == SUBMITTED + 24 * HOUR
+    assert change.after.due == NOW + 24 * HOUR
     assert change.event == Event("task.queued", NOW, "queued", 1, None)
 
 
@@ -150,6 +150,12 @@ def test_letter_e_a_claim_that_ends_before_the_start_goes_back_and_uses_no_attem
     assert (after.status, after.agent, after.claimed_at, after.attempt) == ("queued", None, None, 1)
     assert after.due == SUBMITTED + 24 * HOUR
     assert change.event == Event("task.requeued", NOW, "queued", 1, "agent-1", "why")
+
+
+def test_letter_e_a_claim_that_runs_out_in_a_later_attempt_leaves_that_attempt_its_whole_day() -> None:
+    lost = model.lose(task("in_progress"), "why", NOW + 23 * HOUR).after
+    claimed = model.claim(lost, "agent-2", NOW + 30 * HOUR).after
+    assert model.requeue(claimed, "why", NOW + 31 * HOUR).after.due == NOW + (23 + 24) * HOUR
 
 
 @every_status
