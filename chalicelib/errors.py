@@ -114,7 +114,7 @@ class TaskNotFound(NotFound):
 
 
 class RouteNotFound(NotFound):
-    """There is nothing at this address; GET /health answers, and docs/protocol.md lists what there is."""
+    """There is nothing at this address; GET /health answers, and docs/api.md lists what there is."""
 
 
 class MethodNotAllowed(NotFound):
