@@ -20,7 +20,7 @@ def user_token(call: Call) -> Caller:
     """The holder of a user's token, whom the service lets in. Raises Forbidden for an agent's token."""
     caller = anyone(call)
     if caller.is_agent:
-        raise Forbidden("This needs a user's token; an agent's may only poll, beat and report on its own tasks.")
+        raise Forbidden("This needs a user's token; an agent's is for its own calls, its own tasks, and submitting.")
     return caller
 
 

@@ -187,7 +187,7 @@ def count(caller: Caller, now: int) -> None:
 def cancel(owner: str, task_id: str, now: int) -> views.Cancelled:
     """g: end a task, at once or with a minute's grace for the agent that runs it. Sent again, it changes nothing.
 
-    Raises TaskNotFound; WrongState where it ended otherwise.
+    Raises TaskNotFound; WrongState where it ended and was never to be cancelled.
     """
     found: list[Task] = []
 
