@@ -58,7 +58,8 @@ def test_a_body_that_does_not_say_that_it_is_json_is_not_guessed_at(content_type
         b'{"a": Infinity}',
         b'{"a": 1,}',
         b"\xff\xfe",
-        b'"\\ud800"',
+        b'{"a": "\\ud8"}',
+        b'{"a": "\\ud800", "b": ' + b"[" * 100_000,
         b"[" * 100_000,
         b'{"a":' * 40_000 + b"1" + b"}" * 40_000,
     ],
@@ -230,3 +231,17 @@ def test_details_are_there_where_the_spec_has_them() -> None:
 )
 def test_what_a_program_needs_to_go_on_is_in_a_header(error: DevFlowError, header: str, value: str) -> None:
     assert failure(error, NOW).headers[header] == value
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (rb"cut \ud83d", "cut \ufffd"),
+        (rb"\ude00 cut", "\ufffd cut"),
+        (rb"\ud83d and \ud83d\ude00", "\ufffd and \U0001f600"),
+        (rb"\\ud83d", r"\ud83d"),
+    ],
+)
+def test_half_of_a_surrogate_pair_is_json_and_kept_as_the_replacement_character(text: bytes, kept: str) -> None:
+    """RFC 8259, section 8.2."""
+    assert call(b'{"howMany": 1, "dishName": "' + text + b'"}').body(Order).dish_name == kept
