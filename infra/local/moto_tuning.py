@@ -16,6 +16,7 @@ from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
 from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser, Node, UpdateExpression  # type: ignore[attr-defined]
+from moto.dynamodb.parsing.expressions import UpdateExpressionParser  # type: ignore[attr-defined]
 from moto.dynamodb.responses import DynamoHandler
 from moto.sqs import models as sqs
 
@@ -43,8 +44,10 @@ def tune() -> None:
     item.size = item_size
     serializer._serialize_type_structure = structure  # noqa: SLF001
     traverser.traverse = traverse
+    parser = _any(UpdateExpressionParser)
     _any(sqs).unix_time_millis = lambda: time.time() * 1_000  # asked for each message in a queue at each that is sent
     _any(responses).method_names_from_class = cache(_any(responses).method_names_from_class)
+    parser.make = cache(parser.make)  # what it makes is copied before it is changed
     queues.is_message_valid_based_on_retention_period = lambda *_: True  # nothing here gets days old
 
 
