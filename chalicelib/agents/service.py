@@ -11,7 +11,7 @@ from chalicelib.agents.model import Agent, AgentQuery, AgentReply, Heartbeat, Pa
 from chalicelib.auth import service as auth
 from chalicelib.auth import tokens
 from chalicelib.auth.model import User
-from chalicelib.errors import AgentExists, AgentNotFound, Conflict, Unavailable
+from chalicelib.errors import AgentNotFound, Conflict, Unavailable
 from chalicelib.outage import Outage
 from chalicelib.pages import COUNTED, listed
 from chalicelib.settings import settings
@@ -70,8 +70,8 @@ def _registered_again(standing: Agent, registration: str | None, now: int) -> Ag
         try:
             return store.change(standing.owner, standing.id, {"ver": tokens.new_version()}, ver=standing.ver)
         except db.Failed as failed:  # the same registration at the same time
-            if failed.row is None:
-                raise AgentExists from None
+            if failed.row is None:  # gone meanwhile: asked again, it is registered as a new one
+                break
             standing = store.to_agent(failed.row)
     raise Unavailable
 

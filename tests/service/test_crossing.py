@@ -1,8 +1,10 @@
 """Promises 2, 3 and 4: what crosses on the way. One acts after the other has decided and before it has written."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
+import boto3
 import pytest
 
 from chalicelib import clock as server_clock
@@ -207,6 +209,41 @@ def test_three_equal_registrations_at_once_are_one_agent_and_nobody_hears_nonsen
     token = ok(answer, 201)["token"]
     assert ok(scene.user.get("/api/agents"))["total"] == 1
     assert Agent("agent-1", scene.user.acting_as(token)).poll().status == 200
+
+
+def test_a_repeated_registration_whose_agent_is_removed_meanwhile_may_be_sent_again(scene: Scene) -> None:
+    body = {"agentId": "agent-1", "name": "n", "version": "1"}
+
+    def register() -> Any:
+        return scene.user.post("/api/agents", body, Idempotency_Key="key-1")
+
+    ok(register(), 201)
+    with faults.meanwhile("UpdateItem", removed(scene), when=faults.about("agent-1")):
+        refused(register(), 503)
+    ok(register(), 201)
+
+
+def test_a_repeated_registration_that_never_gets_through_hears_that_it_may_try_again(scene: Scene) -> None:
+    body = {"agentId": "agent-1", "name": "n", "version": "1"}
+
+    def register() -> Any:
+        return scene.user.post("/api/agents", body, Idempotency_Key="key-1")
+
+    def others() -> None:
+        version = {"S": str(next(versions))}
+        change = {
+            "TableName": "devflow-local-agents",
+            "Key": {"owner": {"S": invariants.rows("agents")[0]["owner"]}, "agent": {"S": "agent-1"}},
+            "UpdateExpression": "SET ver = :ver",
+            "ExpressionAttributeValues": {":ver": version},
+        }
+        boto3.client("dynamodb").transact_write_items(TransactItems=[{"Update": change}])
+
+    versions = itertools.count()
+    ok(register(), 201)
+    with faults.meanwhile("UpdateItem", others, times=99, when=faults.about("agent-1")):
+        refused(register(), 503)
+    ok(register(), 201)
 
 
 def test_of_two_that_replace_an_agent_at_once_each_hears_of_its_own_and_one_is_alive(
