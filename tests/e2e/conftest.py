@@ -21,7 +21,8 @@ _URL = re.compile(r"DevFlow runs at (http://\S+)")
 
 
 class Platform:
-    """One local stage on a port of its own."""
+    """One local stage on a port of its own, on which one may call as often as one likes: how often tests call, and in
+    which minute, depends on how fast the machine is. `DEVFLOW_RATE_LIMITS="1"` is what users get."""
 
     def __init__(self, log: Path, **env: str) -> None:
         self._log = log
@@ -29,7 +30,7 @@ class Platform:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "infra.local"],
                 cwd=ROOT,
-                env=os.environ | {"PORT": "0"} | env,
+                env=os.environ | {"PORT": "0", "DEVFLOW_RATE_LIMITS": "0"} | env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -80,7 +81,7 @@ class Platform:
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A local stage that all tests of the session share: keep to ids and users of your own, leave its clock alone."""
+    """A local stage that all tests of the session share: keep to ids of your own, and move its clock forward alone."""
     started = Platform(tmp_path_factory.mktemp("platform") / "log")
     yield started
     started.stop()
@@ -88,7 +89,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 @pytest.fixture
 def fresh_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Platform]]:
-    """Starts local stages for one test alone: `fresh_platform(DEVFLOW_RATE_LIMITS="0")`."""
+    """Starts local stages for one test alone: `fresh_platform(DEVFLOW_RATE_LIMITS="1")`."""
     with ExitStack() as ending:
 
         def start(**env: str) -> Platform:

@@ -78,7 +78,7 @@ def axios(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_the_example_of_the_specification_works(axios: Path, fresh_platform: Callable[..., Platform]) -> None:
-    platform = fresh_platform(PORT=str(PORT if free(PORT) else 0))
+    platform = fresh_platform(PORT=str(PORT if free(PORT) else 0), DEVFLOW_RATE_LIMITS="1")
     user = platform.client.login()
     agent, task = f"agent-{uuid.uuid4()}", f"task-{uuid.uuid4()}"
     body = {

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 POLL_PAUSE = 0.02
-TRIES = 3
+TRIES = 20
 
 
 def submission(task: str, intent: str) -> dict[str, Any]:

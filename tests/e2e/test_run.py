@@ -146,7 +146,7 @@ def test_the_lines_that_it_prints_work_pasted_into_bash(fresh_platform: Callable
     for program in ("bash", "curl"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
-    platform = fresh_platform()
+    platform = fresh_platform(DEVFLOW_RATE_LIMITS="1")
     script = lines_to_paste(platform.output)
     assert script.count("curl") >= 6
 
