@@ -6,6 +6,7 @@ from chalicelib import db
 from chalicelib.auth.keys import keyring
 from chalicelib.http import Answer, Call, route
 from chalicelib.settings import SECOND, VERSION, settings
+from chalicelib.types import Reply
 
 blueprint = Blueprint(__name__)
 
@@ -21,11 +22,20 @@ class _Well:
 _well = _Well()
 
 
-@route(blueprint, "GET", "/health")
+class Health(Reply):
+    status: str = "ok"
+    version: str = VERSION
+    stage: str = settings.stage
+
+
+@route(blueprint, "GET", "/health", "nobody", answer=Health)
 def health(call: Call) -> Answer:
-    """200 when the tables answer and the signing keys can be read; else 503, in the error contract's shape."""
+    """Whether the platform can do its work.
+
+    200 when the tables answer and the signing keys can be read; else 503, in the error contract's shape.
+    """
     if not 0 <= call.now - _well.at < FRESH:  # anybody may ask, as often as they like
         keyring(call.now)
         db.reachable()
         _well.at = call.now
-    return Answer({"status": "ok", "version": VERSION, "stage": settings.stage})
+    return Answer(Health())

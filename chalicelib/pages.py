@@ -11,13 +11,13 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import Field
 
 from chalicelib.db import Page, Row
 from chalicelib.errors import Invalid
-from chalicelib.types import Request
+from chalicelib.types import Reply, Request
 
 COUNTED = 1_000
 """Totals are exact up to here."""
@@ -37,6 +37,25 @@ class ListQuery(Request):
         """What narrows the list: every field that a subclass adds, where given."""
         own = set(ListQuery.model_fields)
         return {name: str(value) for name, value in self if name not in own and value is not None}
+
+
+T = TypeVar("T")
+L = TypeVar("L", bound="Listing[Any]")
+
+
+class Listing(Reply, Generic[T]):
+    """The answer of every list."""
+
+    data: list[T]
+    total: int
+    """Exact up to 1,000."""
+    limit: int
+    offset: int
+    """How many were passed over before `data`."""
+    has_more: bool
+    next_cursor: str | None
+    total_capped: bool = Field(default=False, exclude_if=lambda capped: not capped)
+    """There when true: the total is 1,000 or more."""
 
 
 class Cursors:
@@ -66,13 +85,14 @@ class Cursors:
 
 
 def listed(
+    kind: type[L],
     query: ListQuery,
     scope: str,
     cursors: Cursors,
     find: Callable[[int, dict[str, Any] | None], Page],
     key_of: Callable[[Row], dict[str, Any]],
     load: Callable[[Sequence[Row]], list[Any]],
-) -> dict[str, Any]:
+) -> L:
     """One page of a list, in the contract's shape: `{data, total, limit, offset, hasMore, nextCursor}`.
 
     `find(n, start)` examines the next n rows of the index and gives the keys of those that match; `key_of` says where
@@ -92,14 +112,12 @@ def listed(
     shown = found.rows[skipped : skipped + query.limit]
     beyond = len(found.rows) > skipped + query.limit
     start_of_next = key_of(shown[-1]) if beyond else found.next
-    answer: dict[str, Any] = {
-        "data": load(shown) if shown else [],
-        "total": min(counted, COUNTED),
-        "limit": query.limit,
-        "offset": offset,
-        "hasMore": start_of_next is not None,
-        "nextCursor": start_of_next and cursors.make(scope, start_of_next, counted, offset + len(shown)),
-    }
-    if counted > COUNTED:
-        answer["totalCapped"] = True
-    return answer
+    return kind.model_construct(
+        data=load(shown) if shown else [],
+        total=min(counted, COUNTED),
+        limit=query.limit,
+        offset=offset,
+        has_more=start_of_next is not None,
+        next_cursor=start_of_next and cursors.make(scope, start_of_next, counted, offset + len(shown)),
+        total_capped=counted > COUNTED,
+    )

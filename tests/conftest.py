@@ -18,6 +18,7 @@ from tests.support import dynamodb_local as dynamodb_local_support  # noqa: E402
 from tests.support import moto_aws, wire  # noqa: E402
 from tests.support.client import Client  # noqa: E402
 from tests.support.iam import AsDeployed  # noqa: E402
+from tests.support.promises import AsDeclared  # noqa: E402
 
 
 def _roomy(call: Callable[[], object]) -> None:
@@ -108,9 +109,11 @@ def deployed(aws: None) -> Iterator[AsDeployed]:
 
 
 @pytest.fixture
-def gateway(deployed: AsDeployed) -> Gateway:
-    """The app behind the in-process gateway."""
-    return Gateway(deployed)
+def gateway(deployed: AsDeployed) -> Iterator[Gateway]:
+    """The app behind the in-process gateway, each of its answers held to what its route declares."""
+    app = AsDeclared(deployed)
+    yield Gateway(app)
+    assert not app.broken, "not declared by the route"
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, computed_field, field_validator
 
 from chalicelib.errors import AgentExists, Conflict
 from chalicelib.outage import Outage
-from chalicelib.pages import ListQuery
+from chalicelib.pages import Listing, ListQuery
 from chalicelib.settings import MINUTE, SECOND
 from chalicelib.times import iso
 from chalicelib.types import Entity, Id, Reply, Request
@@ -241,10 +241,23 @@ class AgentReply(Reply):
     """Ids of the tasks it has claimed or runs."""
 
 
+class AgentListing(Listing[AgentReply]):
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic's documentation has it
+    @property
+    def agents(self) -> list[AgentReply]:
+        """The same as `data`: the spec shows both shapes."""
+        return self.data
+
+
 class Registered(Reply):
     success: bool = True
     agent: AgentReply
     token: str
+
+
+class Removed(Reply):
+    success: bool = True
+    agent_id: str
 
 
 class Beaten(Reply):

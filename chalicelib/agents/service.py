@@ -7,7 +7,17 @@ from typing import Any
 from chalicelib import db
 from chalicelib.agents import model, store
 from chalicelib.agents.holds import Sign, beat
-from chalicelib.agents.model import Agent, AgentQuery, AgentReply, Heartbeat, Patch, Register, Registered
+from chalicelib.agents.model import (
+    Agent,
+    AgentListing,
+    AgentQuery,
+    AgentReply,
+    Heartbeat,
+    Patch,
+    Register,
+    Registered,
+    State,
+)
 from chalicelib.auth import service as auth
 from chalicelib.auth import tokens
 from chalicelib.auth.model import User
@@ -149,9 +159,10 @@ def show(owner: str, agent: str) -> AgentReply:
     return model.shown(found)
 
 
-def list_agents(user: User, query: AgentQuery, now: int) -> dict[str, Any]:
-    """A page of the user's agents, by id. The array stands under `agents` too: the spec shows both shapes."""
-    answer = listed(
+def list_agents(user: User, query: AgentQuery, now: int) -> AgentListing:
+    """A page of the user's agents, by id."""
+    return listed(
+        AgentListing,
         query,
         f"agents|{user.owner}",
         auth.cursors(now),
@@ -159,7 +170,6 @@ def list_agents(user: User, query: AgentQuery, now: int) -> dict[str, Any]:
         store.key,
         lambda rows: [model.shown(agent) for agent in store.load_all(rows)],
     )
-    return answer | {"agents": answer["data"]}
 
 
 def heartbeat(sign: Sign, said: Heartbeat) -> Agent:
@@ -196,9 +206,9 @@ def due(shard: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Pa
     return store.due(shard, now, start, limit)
 
 
-def count_by_state(owner: str) -> dict[str, int]:
+def count_by_state(owner: str) -> dict[State, int]:
     """How many of a user's agents are in each state."""
-    counts = {"active": 0, "inactive": 0, "error": 0}
+    counts: dict[State, int] = {"active": 0, "inactive": 0, "error": 0}
     for page in db.pages(lambda start: store.find(owner, AgentQuery(), COUNTED, start)):
         for row in page.rows:
             counts[row["state"]] += 1

@@ -8,12 +8,11 @@ from chalicelib.auth.model import User
 from chalicelib.auth.tokens import Caller
 from chalicelib.errors import AgentNotFound, AgentTokenInvalid, Forbidden, Unauthenticated
 from chalicelib.http import Call
-from chalicelib.ratelimit import Meter
 
 
-def user(call: Call, meter: Meter) -> User:
-    """A user, let in and counted. Raises Forbidden for an agent's token."""
-    return service.admit(user_token(call), meter, call.now)
+def user(call: Call) -> User:
+    """A user, let in and counted on what the route declares. Raises Forbidden for an agent's token."""
+    return service.admit(user_token(call), call.meter, call.now)
 
 
 def user_token(call: Call) -> Caller:
@@ -31,14 +30,14 @@ def anyone(call: Call) -> Caller:
     return caller
 
 
-def agent(call: Call, agent_id: str, meter: Meter) -> Caller:
+def agent(call: Call, agent_id: str) -> Caller:
     """A caller for one agent's own routes: the agent itself, or its user (let in and counted here).
 
     Raises AgentNotFound for another agent: they do not exist for it.
     """
     caller = anyone(call)
     if not caller.is_agent:
-        service.admit(caller, meter, call.now)
+        service.admit(caller, call.meter, call.now)
     elif caller.subject != agent_id:
         raise AgentNotFound
     return caller

@@ -39,20 +39,21 @@ SECURITY_HEADERS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What a route answers: a body for JSON (a pydantic model or plain data) and a status."""
+    """What a route answers: a body for JSON (a pydantic model or plain data), and a status where it is not the one that
+    the route declares."""
 
     body: Any
-    status: int = 200
+    status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def status_of(error: DevFlowError) -> int:
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+def status_of(error: type[DevFlowError]) -> int:
+    return next(STATUS[kind] for kind in error.__mro__ if kind in STATUS)
 
 
 def failure(error: DevFlowError, now: int) -> Answer:
     """An error in the contract's shape (spec, "All errors follow this format")."""
-    status = status_of(error)
+    status = status_of(type(error))
     body: dict[str, Any] = {
         "error": error.title,
         "message": error.message,
@@ -75,7 +76,7 @@ def failure(error: DevFlowError, now: int) -> Answer:
     return Answer(body, status, headers)
 
 
-def to_response(answer: Answer) -> Response:
+def to_response(answer: Answer, usual_status: int = 200) -> Response:
     headers: dict[str, str | list[str]] = {"Content-Type": "application/json", **answer.headers}
     quota = ratelimit.current.get()
     if quota is not None:
@@ -84,4 +85,4 @@ def to_response(answer: Answer) -> Response:
         headers["X-RateLimit-Reset"] = str(quota.reset)
     body = answer.body
     text = body.model_dump_json(by_alias=True) if isinstance(body, BaseModel) else to_json(body).decode()
-    return Response(body=text, status_code=answer.status, headers=headers)
+    return Response(body=text, status_code=answer.status or usual_status, headers=headers)

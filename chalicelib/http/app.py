@@ -5,14 +5,17 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from chalice.app import Blueprint, Chalice, Response
+from pydantic import BaseModel
 
 from chalicelib import clock, errors, log, ratelimit
 from chalicelib.errors import DevFlowError
 from chalicelib.http.answers import SECURITY_HEADERS, Answer, failure, status_of, to_response
 from chalicelib.http.calls import Call
+from chalicelib.http.declared import Declared, Who
+from chalicelib.ratelimit import Meter
 from chalicelib.types import ID
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{8,128}")
@@ -20,11 +23,33 @@ _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{8,128}")
 Handler = Callable[..., Answer]
 
 
-def route(blueprint: Blueprint, method: str, path: str) -> Callable[[Handler], Handler]:
-    """Register a route: `handler(call, **path parameters)`. Content types are checked by `Call.body`, not by Chalice,
-    which would refuse a GET for its Content-Type."""
+class Declarations(TypedDict, total=False):
+    """What a route may declare by name; `Declared` says what each means."""
+
+    query: type[BaseModel]
+    body: type[BaseModel]
+    limit: int
+    idempotency_key: bool
+    answer: type[BaseModel]
+    status: int
+    raises: tuple[type[DevFlowError], ...]
+
+
+def route(
+    blueprint: Blueprint, method: str, path: str, who: Who, *meters: Meter, **declarations: Unpack[Declarations]
+) -> Callable[[Handler], Handler]:
+    """Register a route: `handler(call, **path parameters)`, whose docstring's first line is its summary.
+
+    What it declares is checked against what it does: its guard counts on the first of its `meters`, `Call.body` and
+    `Call.params` give the declared models alone, and an answer has the declared status unless it has another. See
+    `Declared` for the rest. Content types are checked by `Call.body`, not by Chalice, which would refuse a GET for its
+    Content-Type.
+    """
 
     def register(handler: Handler) -> Handler:
+        summary = (handler.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+        declared = Declared(method, path, handler.__name__, summary, who, meters, **declarations)
+
         def view(**path_parameters: str) -> Response:
             request = blueprint.current_request
             call = Call(
@@ -32,20 +57,22 @@ def route(blueprint: Blueprint, method: str, path: str) -> Callable[[Handler], H
                 headers=request.headers,
                 query=dict(request.query_params or {}),
                 event=request.to_original_event(),
+                declared=declared,
             )
             try:
                 answer = handler(call, **{name: _id(value) for name, value in path_parameters.items()})
             except DevFlowError as error:
-                if status_of(error) >= 500:  # noqa: PLR2004
+                if status_of(type(error)) >= 500:  # noqa: PLR2004
                     log.logger.warning(error.title, exc_info=True)
                 answer = failure(error, call.now)
             except Exception:  # noqa: BLE001  # the net: a bug is a 500 in our shape
                 log.logger.exception("a bug, or AWS out of order")
                 answer = failure(DevFlowError(), call.now)
             _line.who = call.who
-            return to_response(answer)
+            return to_response(answer, declared.status)
 
         view.__name__ = handler.__name__
+        view.declared = declared  # type: ignore[attr-defined]  # where the app's own route table leads to it
         blueprint.route(path, methods=[method], name=handler.__name__, content_types=["*/*"])(view)
         return handler
 

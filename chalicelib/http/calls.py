@@ -13,10 +13,9 @@ from pydantic_core import from_json
 
 from chalicelib import errors
 from chalicelib.errors import DevFlowError
+from chalicelib.http.declared import BODY_LIMIT, Declared
+from chalicelib.ratelimit import Meter
 from chalicelib.settings import KB
-
-BODY_LIMIT = 256 * KB
-REPORT_LIMIT = 1024 * KB
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -30,11 +29,15 @@ class Call:
     query: Mapping[str, str]
     event: Mapping[str, Any]
     """What API Gateway sent (its REST proxy event, version 1.0)."""
+    declared: Declared | None = None
+    """What the route declares; what it asks for below is held against it."""
     who: str = ""
     """For the log: the user or agent, once known."""
 
-    def body(self, model: type[M], *, limit: int = BODY_LIMIT) -> M:
-        """The JSON body as `model`. Raises Invalid or one of its kinds; `limit` is in bytes."""
+    def body(self, model: type[M]) -> M:
+        """The JSON body as `model`. Raises Invalid or one of its kinds."""
+        assert self.declared is None or self.declared.body is model, "a route declares what it takes"
+        limit = BODY_LIMIT if self.declared is None else self.declared.limit
         if len(self.raw) > limit:
             raise errors.TooLarge(f"A body here may have at most {limit // KB} KB; this one has {len(self.raw)} bytes.")
         if not self.raw.strip():
@@ -52,7 +55,14 @@ class Call:
 
     def params(self, model: type[M]) -> M:
         """The query string as `model`. Raises Invalid."""
+        assert self.declared is None or self.declared.query is model, "a route declares what it takes"
         return parsed(model, dict(self.query))
+
+    @property
+    def meter(self) -> Meter:
+        """What a user's call counts on."""
+        assert self.declared is not None
+        return self.declared.meters[0]
 
     @cached_property
     def raw(self) -> bytes:
@@ -74,6 +84,7 @@ class Call:
     @property
     def idempotency_key(self) -> str | None:
         """The Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header); None where there is none."""
+        assert self.declared is None or self.declared.idempotency_key, "a route declares what it takes"
         key = self.headers.get("idempotency-key")
         if key is not None and not 1 <= len(key) <= 255:  # noqa: PLR2004
             raise errors.Invalid("An Idempotency-Key has 1 to 255 characters.")

@@ -2,7 +2,7 @@
 
 import uuid
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import get_args
 
 from chalicelib import db
 from chalicelib.agents import holds
@@ -10,7 +10,7 @@ from chalicelib.agents.holds import Sign
 from chalicelib.auth import service as auth
 from chalicelib.auth.tokens import Caller
 from chalicelib.errors import AgentNotFound, Conflict, DevFlowError, RateLimited, TaskNotFound
-from chalicelib.pages import COUNTED, ListQuery, listed
+from chalicelib.pages import COUNTED, Listing, ListQuery, listed
 from chalicelib.ratelimit import TASKS_API
 from chalicelib.settings import DAY, settings
 from chalicelib.tasks import journal, model, shapes, store, views
@@ -18,6 +18,7 @@ from chalicelib.tasks.rows import to_task
 from chalicelib.tasks.shapes import Execute, TaskQuery, Work
 from chalicelib.tasks.task import EXCERPT, Change, Status, Task
 from chalicelib.tasks.upkeep import send, settle
+from chalicelib.tasks.views import EventReply, TaskReply
 
 
 class ExecutionFailed(DevFlowError):
@@ -150,9 +151,10 @@ def show(caller: Caller, task_id: str, now: int) -> views.WholeTaskReply:
     return views.whole(*found)
 
 
-def list_tasks(owner: str, query: TaskQuery, now: int) -> dict[str, Any]:
+def list_tasks(owner: str, query: TaskQuery, now: int) -> Listing[TaskReply]:
     """A page of a user's tasks, newest first."""
     return listed(
+        Listing[TaskReply],
         query,
         f"tasks|{owner}",
         auth.cursors(now),
@@ -162,11 +164,12 @@ def list_tasks(owner: str, query: TaskQuery, now: int) -> dict[str, Any]:
     )
 
 
-def list_events(owner: str, task_id: str, query: ListQuery, now: int) -> dict[str, Any]:
+def list_events(owner: str, task_id: str, query: ListQuery, now: int) -> Listing[EventReply]:
     """A page of a task's timeline, oldest first. Raises TaskNotFound."""
     if store.load(owner, task_id, now) is None:
         raise TaskNotFound
     return listed(
+        Listing[EventReply],
         query,
         f"events|{owner}|{task_id}",
         auth.cursors(now),
@@ -216,7 +219,7 @@ def retry(admitted: Admitted, task_id: str, now: int) -> str:
     return again.id
 
 
-def count_by_status(owner: str) -> dict[str, int]:
+def count_by_status(owner: str) -> dict[Status, int]:
     """How many of a user's tasks are in each status, exact up to 1,000 each."""
     return {status: store.count(owner, status, COUNTED) for status in get_args(Status)}
 

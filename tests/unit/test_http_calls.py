@@ -2,6 +2,7 @@
 
 import base64
 import inspect
+from dataclasses import replace
 from typing import Annotated, Any
 
 import pytest
@@ -9,7 +10,7 @@ from pydantic import Field
 
 from chalicelib import errors
 from chalicelib.errors import DevFlowError
-from chalicelib.http import BODY_LIMIT, Call, failure, parsed, status_of
+from chalicelib.http import BODY_LIMIT, Call, Declared, failure, parsed, status_of
 from chalicelib.types import Request, Text
 
 NOW = 1_763_938_000_000
@@ -87,7 +88,19 @@ def test_a_body_may_be_as_large_as_its_limit_and_not_a_byte_larger() -> None:
     assert call(fitting).body(Order).how_many == 2
     with pytest.raises(errors.TooLarge):
         call(fitting + b" ").body(Order)
-    assert call(fitting + b" ").body(Order, limit=BODY_LIMIT + 1).how_many == 2
+    roomy = Declared("POST", "/orders", "order", "Order", "nobody", body=Order, limit=BODY_LIMIT + 1)
+    assert replace(call(fitting + b" "), declared=roomy).body(Order).how_many == 2
+
+
+def test_a_route_takes_what_it_declares_and_nothing_else() -> None:
+    told = replace(call(GOOD), declared=Declared("POST", "/orders", "order", "Order", "nobody", body=Order))
+    assert told.body(Order).how_many == 2
+    with pytest.raises(AssertionError, match="declares"):
+        told.body(Request)
+    with pytest.raises(AssertionError, match="declares"):
+        told.params(Order)
+    with pytest.raises(AssertionError, match="declares"):
+        _ = told.idempotency_key
 
 
 @pytest.mark.parametrize(
@@ -178,7 +191,7 @@ EVERY_ERROR = [each for each in vars(errors).values() if inspect.isclass(each) a
     ],
 )
 def test_each_error_has_its_status(kind: type[DevFlowError], status: int) -> None:
-    assert status_of(kind.__new__(kind)) == status
+    assert status_of(kind) == status
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.db import Page, Row
 from chalicelib.errors import Invalid
-from chalicelib.pages import COUNTED, Cursors, ListQuery, listed
+from chalicelib.pages import COUNTED, Cursors, Listing, ListQuery, listed
 
 CURSORS = Cursors(b"a key of 32 bytes, or a few more")
 SCOPE = "things|user-1|{}"
@@ -33,7 +33,16 @@ class Things:
         return Page(rows, {"n": last - 1} if last < self.many else None)
 
     def page(self, query: ListQuery | None = None, scope: str = "things|user-1", **said: Any) -> dict[str, Any]:
-        return listed(query or ListQuery(**said), scope, CURSORS, self.find, lambda row: {"n": row["n"]}, self.load)
+        found = listed(
+            Listing[int],
+            query or ListQuery(**said),
+            scope,
+            CURSORS,
+            self.find,
+            lambda row: {"n": row["n"]},
+            self.load,
+        )
+        return found.model_dump(by_alias=True)
 
     @staticmethod
     def load(rows: Sequence[Row]) -> list[Any]:

@@ -1,0 +1,69 @@
+"""What each route declares: who may call it, what it takes, what it gives, and what it may refuse.
+
+Data beside the route table. A route's own guard and parsing read it; so do the OpenAPI document and the tests that go
+over all routes. Nothing is made of it before somebody asks.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from chalicelib import errors
+from chalicelib.errors import DevFlowError
+from chalicelib.ratelimit import Meter
+from chalicelib.settings import KB
+
+BODY_LIMIT = 256 * KB
+REPORT_LIMIT = 1024 * KB
+
+Who = Literal["user", "agent", "anyone", "nobody"]
+"""`user`: the holder of a user's token, an agent's is a 403. `agent`: the agent that the path names, or its user.
+`anyone`: any good token, of a user or an agent. `nobody`: needs no token."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One route. `answer` is the model of its success, None where that has no JSON body."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    who: Who
+    meters: tuple[Meter, ...] = ()
+    """What its calls count on: a user's on the first, an agent's on the last. None: not counted."""
+    query: type[BaseModel] | None = None
+    body: type[BaseModel] | None = None
+    limit: int = BODY_LIMIT
+    """Of the body, in bytes."""
+    idempotency_key: bool = False
+    """Whether the header Idempotency-Key means something here."""
+    answer: type[BaseModel] | None = None
+    status: int = 200
+    raises: tuple[type[DevFlowError], ...] = ()
+    """What it may refuse besides what its other declarations imply, see `refusals`."""
+
+    def refusals(self) -> Iterator[type[DevFlowError]]:
+        """Every error that this route may answer with, some perhaps twice."""
+        yield from self.raises
+        if self.who != "nobody" and errors.AgentTokenInvalid not in self.raises:
+            yield errors.Unauthenticated
+        if self.who == "user":
+            yield errors.Forbidden
+        if self.body is not None:
+            yield from (errors.Invalid, errors.NotJson, errors.TooLarge, errors.UnsupportedContent)
+            if any(field.is_required() for field in self.body.model_fields.values()):
+                yield errors.MissingFields
+        if self.query is not None or self.idempotency_key:
+            yield errors.Invalid
+        if self.meters:
+            yield errors.RateLimited
+        yield from (errors.Unavailable, DevFlowError)
+
+
+def declared_by(route_table: Any) -> list[Declared]:
+    """What the routes of an app (`app.routes`) declare, by path and method."""
+    entries = [entry for methods in route_table.values() for entry in methods.values()]
+    return sorted((entry.view_function.declared for entry in entries), key=lambda route: (route.path, route.method))

@@ -1,0 +1,47 @@
+"""Holds every answer that any test gets from the app against what its route declares."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from chalicelib.http import Declared, declared_by, status_of
+
+
+class AsDeclared:
+    """The app; whatever one of its routes answers and does not declare is noted in `broken`."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self.routes = app.routes
+        self.broken: set[str] = set()
+        self._declared = {(route.method, route.path): route for route in declared_by(app.routes)}
+
+    def __call__(self, event: Any, context: Any) -> Any:
+        answer = self._app(event, context)
+        asked = event["requestContext"]
+        route = self._declared.get((asked["httpMethod"], asked["resourcePath"]))
+        if route is not None:
+            self.broken |= {f"{route.method} {route.path} {what}" for what in differences(route, answer)}
+        return answer
+
+
+def differences(route: Declared, answer: Mapping[str, Any]) -> set[str]:
+    """What an answer says that its route does not declare: another status, title or limit."""
+    status, limit = int(answer["statusCode"]), answer["headers"].get("X-RateLimit-Limit")
+    found = set()
+    if status >= 400:
+        title = json.loads(answer["body"])["error"]
+        if (status, title) not in refusals(route):
+            found.add(f"answers {status} {title!r}")
+    elif status != route.status:
+        found.add(f"answers {status} and not {route.status}")
+    elif route.meters and limit is None:
+        found.add("does not say what is left of its limit")
+    if limit is not None and int(limit) not in {meter.limit for meter in route.meters}:
+        found.add(f"counts on a limit of {limit}")
+    return found
+
+
+def refusals(route: Declared) -> set[tuple[int, str]]:
+    """Statuses and titles of the errors that a route may answer with."""
+    return {(status_of(error), error.title) for error in route.refusals()}
