@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-long check clean
+.PHONY: help run test test-long check keys clean
 
 BIN := .venv/bin
 # Looked up only when a .venv has to be made.
@@ -30,6 +30,9 @@ check: .venv/installed ## check format, style, types, imports and the template
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/cfn-lint infra/template.yaml
+
+keys: .venv/installed ## renew a stage's signing keys: STAGE=..., STEP=show, add, use, drop, leaked or slack
+	@$(BIN)/python -m infra.keys $(STAGE) $(STEP)
 
 clean: ## remove what the makes made
 	rm -rf .venv .cache .coverage .coverage.* .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

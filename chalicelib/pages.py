@@ -61,12 +61,13 @@ class Listing(Reply, Generic[T]):
 class Cursors:
     """Makes and reads cursors: opaque, tamper-proof, and bound to their owner, list and filters."""
 
-    def __init__(self, key: bytes) -> None:
-        self._key = hashlib.sha256(b"devflow cursor" + key).digest()
+    def __init__(self, key: bytes, *older: bytes) -> None:
+        """Sealed with `key`; those that were sealed with an older one are still good."""
+        self._key, *self._older = [hashlib.sha256(b"devflow cursor" + each).digest() for each in (key, *older)]
 
     def make(self, scope: str, start: Mapping[str, Any], total: int, offset: int) -> str:
         text = json.dumps([start, total, offset], separators=(",", ":")).encode()
-        return base64.urlsafe_b64encode(self._seal(scope, text) + text).decode().rstrip("=")
+        return base64.urlsafe_b64encode(_seal(self._key, scope, text) + text).decode().rstrip("=")
 
     def read(self, scope: str, cursor: str) -> tuple[dict[str, Any], int, int]:
         """The key to start from, the total and the offset. Raises Invalid for anything but our own, for this scope."""
@@ -75,13 +76,14 @@ class Cursors:
         except (binascii.Error, ValueError):
             raw = b""
         seal, text = raw[:16], raw[16:]
-        if not hmac.compare_digest(seal, self._seal(scope, text)):
+        if not any(hmac.compare_digest(seal, _seal(key, scope, text)) for key in (self._key, *self._older)):
             raise Invalid("This cursor is not one of this list with these filters; start again without it.")
         start, total, offset = json.loads(text)
         return start, total, offset
 
-    def _seal(self, scope: str, text: bytes) -> bytes:
-        return hmac.digest(self._key, scope.encode() + b"\0" + text, "sha256")[:16]
+
+def _seal(key: bytes, scope: str, text: bytes) -> bytes:
+    return hmac.digest(key, scope.encode() + b"\0" + text, "sha256")[:16]
 
 
 def listed(

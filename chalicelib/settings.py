@@ -20,11 +20,8 @@ class Settings:
     stage: str = "local"
     """`local`, `dev`, `prod` or any other name; part of every resource's name."""
 
-    secret: str | None = None
-    """Name of the Secrets Manager secret with the signing keys; None on the local stage."""
-
-    signing_keys: str | None = field(default=None, repr=False)
-    """Local stage only: the secret's JSON itself, `{"current": kid, "keys": {kid: base64}}`."""
+    local_secret: str | None = field(default=None, repr=False)
+    """Local stage only: what `chalicelib/auth/keys.py` reads from Secrets Manager on every other one."""
 
     pin_login: bool = True
     """Whether POST /api/auth/pin/login exists. Never on prod."""
@@ -47,7 +44,7 @@ class Settings:
         return self.stage == "local"
 
     def named(self, resource: str) -> str:
-        """The AWS name of a table or queue of this stage, as `infra/template.yaml` gives it."""
+        """The AWS name of a table, a queue or the secret of this stage, as `infra/template.yaml` gives it."""
         return f"devflow-{self.stage}-{resource}"
 
 
@@ -59,8 +56,7 @@ def from_environment(env: Mapping[str, str]) -> Settings:
     stage = env.get("DEVFLOW_STAGE", "local")
     return Settings(
         stage=stage,
-        secret=env.get("DEVFLOW_SECRET") or None,
-        signing_keys=env.get("DEVFLOW_SIGNING_KEYS") or None,
+        local_secret=env.get("DEVFLOW_LOCAL_SECRET") if stage == "local" else None,
         pin_login=stage != "prod" and _flag(env, "DEVFLOW_PIN_LOGIN", default=stage in ("local", "dev")),
         shards=_whole(env, "DEVFLOW_SHARDS", default=4, least=1, most=64),
         agents_per_user=_whole(env, "DEVFLOW_AGENTS_PER_USER", default=1_000, least=1, most=1_000),

@@ -53,8 +53,9 @@ def ensure_user(email: str, name: str, pin: str, now: int) -> str:
 
 
 def cursors(now: int) -> Cursors:
-    """What signs the cursors of lists: a key derived from the current signing key."""
-    return Cursors(keyring(now).signing_key)
+    """What seals the cursors of lists: keys derived from the signing keys."""
+    ring = keyring(now)
+    return Cursors(ring.signing_key, *(key for kid, key in ring.keys.items() if kid != ring.current))
 
 
 def count_open_tasks(owner: str, by: int) -> db.Part:

@@ -1,6 +1,5 @@
 """Runs the local stage until Ctrl-C or SIGTERM. `PORT` says where (3000; 0 for any free port)."""
 
-import base64
 import errno
 import json
 import os
@@ -40,10 +39,8 @@ def listen(port: str) -> list[Server]:
 def prepare_environment(endpoint: str) -> None:
     """What the app reads while it is imported: the stage, fresh signing keys, and AWS on loopback."""
     aws.point_at(endpoint)
-    key = base64.b64encode(secrets.token_bytes(32)).decode("ascii")
     os.environ["DEVFLOW_STAGE"] = STAGE
-    os.environ["DEVFLOW_SIGNING_KEYS"] = json.dumps({"current": "local", "keys": {"local": key}})
-    os.environ.pop("DEVFLOW_SECRET", None)
+    os.environ["DEVFLOW_LOCAL_SECRET"] = json.dumps({"current": "key-local", "key-local": secrets.token_urlsafe(48)})
 
 
 def run(port: str, stopping: threading.Event) -> None:

@@ -36,7 +36,7 @@ def signed(header: object, claims: object, key: bytes = KEY) -> str:
     return f"{text}.{encoded(hmac.digest(key, text.encode(), 'sha256'))}"
 
 
-GOOD_HEADER = {"alg": "HS256", "typ": "JWT", "kid": "test"}
+GOOD_HEADER = {"alg": "HS256", "typ": "JWT", "kid": "key-test"}
 
 
 def forged_headers(claims: dict[str, Any], good: str) -> Iterator[tuple[str, str]]:
@@ -48,14 +48,14 @@ def forged_headers(claims: dict[str, Any], good: str) -> Iterator[tuple[str, str
         yield f"alg {alg!r} with the good signature", f"{unsigned}.{good.rpartition('.')[2]}"
     for alg in ["RS256", "ES256", "HS384", "HS512", "PS256", "hs256", None, 256, ["HS256"]]:
         yield f"alg {alg!r} over an HMAC", signed(GOOD_HEADER | {"alg": alg}, claims)
-    yield "HS512, truly", jwt.encode(claims, KEY.ljust(64, b"."), algorithm="HS512", headers={"kid": "test"})
+    yield "HS512, truly", jwt.encode(claims, KEY.ljust(64, b"."), algorithm="HS512", headers={"kid": "key-test"})
     yield "another's key", signed(GOOD_HEADER, claims, OTHER_KEY)
     yield "an empty key", signed(GOOD_HEADER, claims, b"")
     own_key = {"kty": "oct", "k": encoded(OTHER_KEY)}
     yield "a key brought along", signed(GOOD_HEADER | {"jwk": own_key}, claims, OTHER_KEY)
     yield "a key to be fetched", signed(GOOD_HEADER | {"jku": "http://127.0.0.1:9/"}, claims, OTHER_KEY)
     yield "no kid", signed({"alg": "HS256"}, claims)
-    for kid in ("unknown", "", "../../dev/null", "test\0", "TEST", None, 1, ["test"], {"test": 1}, True):
+    for kid in ("unknown", "", "../../dev/null", "key-test\0", "KEY-TEST", "current", None, 1, ["key-test"], True):
         yield f"kid {kid!r}", signed(GOOD_HEADER | {"kid": kid}, claims)
     yield "an unknown critical extension", signed(GOOD_HEADER | {"crit": ["exp2"], "exp2": 1}, claims)
     yield "a header that is a list", signed([GOOD_HEADER], claims)

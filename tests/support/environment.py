@@ -1,6 +1,5 @@
 """The environment that the app is imported in, here as on the local stage. Imported before anything of the app."""
 
-import base64
 import json
 import os
 
@@ -16,6 +15,6 @@ def prepare() -> None:
     for name in [name for name in os.environ if name.startswith("DEVFLOW_")]:
         del os.environ[name]
     os.environ["DEVFLOW_STAGE"] = STAGE
-    os.environ["DEVFLOW_SIGNING_KEYS"] = json.dumps(
-        {"current": "test", "keys": {"test": base64.b64encode(KEY).decode("ascii")}}
+    os.environ["DEVFLOW_LOCAL_SECRET"] = json.dumps(
+        {"current": "key-test", "key-test": KEY.decode(), "slackClientId": "", "slackClientSecret": ""}
     )

@@ -1,6 +1,5 @@
 """chalicelib/auth/keys.py: the keyring, when it is read again, and what it refuses to sign with."""
 
-import base64
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,13 +14,13 @@ from tests.service import faults
 from tests.support import wire
 
 NOW = 1_763_938_000_000
-SECRET = "devflow-dev-signing"
+SECRET = "devflow-dev-secret"
 
 
 def content(current: str, *kids: str, size: int = 32) -> str:
     """A secret as it is stored; a key is made of its id."""
-    encoded = {kid: base64.b64encode((kid.encode() * size)[:size]).decode() for kid in kids or (current,)}
-    return json.dumps({"current": current, "keys": encoded})
+    made = {f"key-{kid}": (kid * size)[:size] for kid in kids or (current,)}
+    return json.dumps({"current": f"key-{current}", "slackClientId": "", "slackClientSecret": ""} | made)
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +34,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Give this container's environment other keys."""
 
     def say(text: str) -> None:
-        monkeypatch.setattr(keys, "settings", replace(settings, signing_keys=text, secret=None))
+        monkeypatch.setattr(keys, "settings", replace(settings, local_secret=text))
 
     return say
 
@@ -43,7 +42,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 @pytest.fixture
 def stored(monkeypatch: pytest.MonkeyPatch, aws: None) -> Iterator[Callable[[str], None]]:
     """Keep the keys where a deployed stage does: in Secrets Manager."""
-    monkeypatch.setattr(keys, "settings", replace(settings, signing_keys=None, secret=SECRET))
+    monkeypatch.setattr(keys, "settings", replace(settings, stage="dev", local_secret=None))
     client = boto3.client("secretsmanager")
     client.create_secret(Name=SECRET, SecretString="{}")
 
@@ -58,14 +57,14 @@ def test_the_current_key_signs_and_every_key_is_there_to_verify(said: Callable[[
     said(content("new", "old", "new"))
     ring = keys.keyring(NOW)
     assert ring.signing_key == (b"new" * 32)[:32]
-    assert set(ring.keys) == {"old", "new"}
+    assert set(ring.keys) == {"key-old", "key-new"}
 
 
 def test_a_deployed_stage_reads_its_secret_once_and_then_from_memory(stored: Callable[[str], None]) -> None:
     stored(content("one"))
     with wire.recorded() as sent:
         for later in range(0, 5 * MINUTE, MINUTE):
-            assert keys.keyring(NOW + later).current == "one"
+            assert keys.keyring(NOW + later).current == "key-one"
     assert sent.operations == ["GetSecretValue"]
 
 
@@ -73,8 +72,8 @@ def test_every_five_minutes_the_keys_are_read_again(stored: Callable[[str], None
     stored(content("one"))
     keys.keyring(NOW)
     stored(content("two"))
-    assert keys.keyring(NOW + 5 * MINUTE - 1).current == "one"
-    assert keys.keyring(NOW + 5 * MINUTE).current == "two"
+    assert keys.keyring(NOW + 5 * MINUTE - 1).current == "key-one"
+    assert keys.keyring(NOW + 5 * MINUTE).current == "key-two"
 
 
 def test_a_warm_container_with_yesterdays_keys_reads_them_when_it_meets_a_new_one(
@@ -83,7 +82,7 @@ def test_a_warm_container_with_yesterdays_keys_reads_them_when_it_meets_a_new_on
     stored(content("old"))
     keys.keyring(NOW)
     stored(content("new", "old", "new"))
-    assert "new" in keys.keyring(NOW + 10 * SECOND, wanted="new").keys
+    assert "key-new" in keys.keyring(NOW + 10 * SECOND, wanted="key-new").keys
 
 
 def test_key_ids_made_up_do_not_cost_a_read_each(stored: Callable[[str], None]) -> None:
@@ -98,7 +97,7 @@ def test_a_known_key_id_costs_nothing(stored: Callable[[str], None]) -> None:
     stored(content("one"))
     keys.keyring(NOW)
     with wire.recorded() as sent:
-        keys.keyring(NOW + MINUTE, wanted="one")
+        keys.keyring(NOW + MINUTE, wanted="key-one")
     assert sent == []
 
 
@@ -106,7 +105,7 @@ def test_a_clock_that_was_set_back_makes_it_read_again(stored: Callable[[str], N
     stored(content("one"))
     keys.keyring(NOW)
     stored(content("two"))
-    assert keys.keyring(NOW - 1).current == "two"
+    assert keys.keyring(NOW - 1).current == "key-two"
 
 
 @pytest.mark.parametrize(
@@ -116,14 +115,18 @@ def test_a_clock_that_was_set_back_makes_it_read_again(stored: Callable[[str], N
         "not json",
         "[]",
         "{}",
-        '{"current": "k"}',
-        '{"keys": {"k": "AAAA"}}',
-        '{"current": "k", "keys": []}',
-        '{"current": "k", "keys": {"k": 1}}',
-        '{"current": "k", "keys": {"k": "not base64!"}}',
+        "null",
+        '{"current": "key-1"}',
+        '{"key-1": "AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHH"}',
+        '{"current": "key-1", "key-1": 1}',
+        '{"current": "key-1", "key-1": null}',
+        '{"current": "key-1", "key-1": {"a": "AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHH"}}',
+        '{"current": "slackClientSecret", "slackClientSecret": "AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHH"}',
+        '{"current": ["key-1"], "key-1": "AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHH"}',
+        '{"current": "key-1", "key-1": "AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHH", "slackClientId": {}}',
         content("k", size=31),
         content("missing", "k"),
-        json.dumps({"current": "k", "keys": {"k": "A" * 44, "short": "AAAA"}}),
+        json.dumps({"current": "key-1", "key-1": "A" * 44, "key-short": "AAAA"}),
     ],
 )
 def test_keys_that_cannot_be_used_are_unavailable_and_are_not_shown(said: Callable[[str], None], text: str) -> None:
@@ -134,7 +137,7 @@ def test_keys_that_cannot_be_used_are_unavailable_and_are_not_shown(said: Callab
 
 
 def test_without_any_keys_it_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "settings", replace(settings, signing_keys=None, secret=None))
+    monkeypatch.setattr(keys, "settings", replace(settings, local_secret=None))
     with pytest.raises(Unavailable):
         keys.keyring(NOW)
 
@@ -152,4 +155,21 @@ def test_while_secrets_manager_is_out_of_reach_the_keys_at_hand_go_on_serving(st
     stored(content("one"))
     keys.keyring(NOW)
     with faults.refused("GetSecretValue", "InternalServiceError", status=500, times=10):
-        assert keys.keyring(NOW + 5 * MINUTE).current == "one"
+        assert keys.keyring(NOW + 5 * MINUTE).current == "key-one"
+
+
+def test_what_this_stage_is_to_slack_comes_along_where_it_is_known(said: Callable[[str], None]) -> None:
+    said(content("one"))
+    assert keys.keyring(NOW).slack is None
+    for given, known in (
+        ({"slackClientId": "1.2", "slackClientSecret": "hush"}, keys.SlackClient("1.2", "hush")),
+        ({"slackClientId": "1.2"}, None),
+        ({"slackClientSecret": "hush"}, None),
+    ):
+        said(json.dumps(json.loads(content("one")) | given))
+        assert keys.read(NOW).slack == known
+
+
+def test_nothing_secret_shows_when_a_keyring_is_printed(said: Callable[[str], None]) -> None:
+    said(json.dumps({"current": "key-1", "key-1": "hush" * 8, "slackClientId": "1.2", "slackClientSecret": "hush"}))
+    assert "hush" not in repr(keys.keyring(NOW))

@@ -86,6 +86,13 @@ def test_a_cursor_made_with_another_key_is_refused() -> None:
         Cursors(b"another key").read(SCOPE, CURSORS.make(SCOPE, {}, 1, 1))
 
 
+def test_a_cursor_outlives_the_renewal_of_the_key_it_was_made_with() -> None:
+    renewed = Cursors(b"a new key", b"a key of 32 bytes, or a few more")
+    assert renewed.read(SCOPE, CURSORS.make(SCOPE, {"n": 1}, 2, 3)) == ({"n": 1}, 2, 3)
+    with pytest.raises(Invalid):
+        CURSORS.read(SCOPE, renewed.make(SCOPE, {"n": 1}, 2, 3))
+
+
 def test_an_empty_list() -> None:
     assert Things(0).page() == {
         "data": [],

@@ -14,8 +14,6 @@ def test_everything_can_be_said() -> None:
     said = from_environment(
         {
             "DEVFLOW_STAGE": "dev",
-            "DEVFLOW_SECRET": "devflow-dev-signing",
-            "DEVFLOW_SIGNING_KEYS": "{}",
             "DEVFLOW_PIN_LOGIN": "0",
             "DEVFLOW_SHARDS": "8",
             "DEVFLOW_AGENTS_PER_USER": "10",
@@ -26,8 +24,6 @@ def test_everything_can_be_said() -> None:
     )
     assert said == Settings(
         stage="dev",
-        secret="devflow-dev-signing",
-        signing_keys="{}",
         pin_login=False,
         shards=8,
         agents_per_user=10,
@@ -89,5 +85,12 @@ def test_names_of_resources_carry_the_stage() -> None:
     assert Settings(stage="dev").named("tasks") == "devflow-dev-tasks"
 
 
-def test_the_signing_keys_never_show_in_a_log_or_a_trace() -> None:
-    assert "hush" not in repr(Settings(signing_keys="hush"))
+def test_the_local_secret_never_shows_in_a_log_or_a_trace() -> None:
+    assert "hush" not in repr(Settings(local_secret="hush"))
+
+
+@pytest.mark.parametrize("stage", ["dev", "prod", "staging"])
+def test_no_deployed_stage_takes_a_secret_from_its_environment_where_anybody_could_list_it(stage: str) -> None:
+    env = {"DEVFLOW_LOCAL_SECRET": "hush"}
+    assert from_environment(env).local_secret == "hush"
+    assert from_environment(env | {"DEVFLOW_STAGE": stage}).local_secret is None

@@ -1,7 +1,10 @@
 """What moto ignores of infra/template.yaml, asserted on the template itself."""
 
+import json
+
 import pytest
 
+from chalicelib.auth.keys import keyring_of
 from tests.support import template
 
 TABLES = template.resources("AWS::DynamoDB::Table")
@@ -85,6 +88,28 @@ def test_a_message_that_failed_five_times_is_kept_for_a_fortnight(name: str) -> 
     assert redrive["maxReceiveCount"] == 5
     assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": [dead_letter, "Arn"]}
     assert QUEUES[dead_letter]["Properties"]["MessageRetentionPeriod"] == 14 * 24 * 3600
+
+
+def test_the_one_secret_is_generated_once_and_kept() -> None:
+    """Word for word: were anything of it to change, CloudFormation would generate the keys anew."""
+    (secret,) = template.resources("AWS::SecretsManager::Secret").values()
+    assert secret["Properties"]["GenerateSecretString"] == {
+        "SecretStringTemplate": '{"current": "key-1", "slackClientId": "", "slackClientSecret": ""}',
+        "GenerateStringKey": "key-1",
+        "PasswordLength": 64,
+        "ExcludePunctuation": True,
+    }
+    assert (secret["DeletionPolicy"], secret["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+    assert template.named(secret["Properties"]["Name"], "dev") == "devflow-dev-secret"
+
+
+def test_what_cloudformation_generates_is_what_the_product_reads() -> None:
+    (secret,) = template.resources("AWS::SecretsManager::Secret").values()
+    how = secret["Properties"]["GenerateSecretString"]
+    # As AWS documents it: the object of the template, with the random text under the key.
+    generated = json.loads(how["SecretStringTemplate"]) | {how["GenerateStringKey"]: "x" * how["PasswordLength"]}
+    ring = keyring_of(json.dumps(generated), 0)
+    assert (ring.current, len(ring.signing_key), ring.slack) == ("key-1", 64, None)
 
 
 def test_no_name_is_the_same_on_two_stages() -> None:

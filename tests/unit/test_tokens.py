@@ -22,9 +22,8 @@ def signing_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Give the stage other keys: `signing_with("new", old=..., new=...)`. A container reads them in its own time."""
 
     def sign(current: str, **ring: bytes) -> None:
-        encoded = {kid: base64.b64encode(key).decode() for kid, key in ring.items()}
-        text = json.dumps({"current": current, "keys": encoded})
-        monkeypatch.setattr(keys, "settings", replace(settings, signing_keys=text))
+        text = json.dumps({"current": f"key-{current}"} | {f"key-{name}": key.decode() for name, key in ring.items()})
+        monkeypatch.setattr(keys, "settings", replace(settings, local_secret=text))
 
     return sign
 
@@ -54,7 +53,9 @@ def claims(**other: Any) -> dict[str, Any]:
 
 def forged(key: bytes = OLD, algorithm: str = "HS256", headers: dict[str, Any] | None = None, **other: Any) -> str:
     """A token that somebody else put together."""
-    return jwt.encode(claims(**other), key, algorithm=algorithm, headers={"kid": "old"} if headers is None else headers)
+    return jwt.encode(
+        claims(**other), key, algorithm=algorithm, headers={"kid": "key-old"} if headers is None else headers
+    )
 
 
 def test_a_token_says_who_holds_it_for_thirty_days() -> None:
@@ -69,7 +70,7 @@ def test_a_token_has_the_claims_and_the_header_that_the_design_names() -> None:
     token = tokens.issue("user", "user-1", "user-1", "v1", NOW)
     said = jwt.decode(token, options={"verify_signature": False})
     assert set(said) == {"iss", "aud", "sub", "iat", "exp", "jti", "typ", "ver", "own"}
-    assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT", "kid": "old"}
+    assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT", "kid": "key-old"}
 
 
 def test_no_two_tokens_and_no_two_versions_are_alike() -> None:
@@ -111,7 +112,7 @@ def test_an_expired_token_of_an_agent_is_refused() -> None:
 
 def unsigned(algorithm: str) -> str:
     """A token that says that it needs no signature (RFC 8725, section 2.1)."""
-    parts = [{"alg": algorithm, "typ": "JWT", "kid": "old"}, claims()]
+    parts = [{"alg": algorithm, "typ": "JWT", "kid": "key-old"}, claims()]
     return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + "."
 
 
@@ -128,7 +129,7 @@ def test_another_algorithm_is_refused_even_with_the_right_key(algorithm: str) ->
         tokens.verify(forged(long_enough, algorithm), NOW)
 
 
-@pytest.mark.parametrize("kid", ["unknown", "", 1, None, ["old"], {"old": 1}, "old\n"])
+@pytest.mark.parametrize("kid", ["unknown", "", 1, None, ["key-old"], {"key-old": 1}, "key-old\n", "current"])
 def test_a_key_id_that_is_not_ours_is_refused(kid: object) -> None:
     header = base64.urlsafe_b64encode(json.dumps({"alg": "HS256", "kid": kid}).encode()).decode().rstrip("=")
     _, payload, signature = forged().split(".")
@@ -149,7 +150,7 @@ def test_a_token_signed_with_another_key_is_refused() -> None:
 @pytest.mark.parametrize("at", [0, 1, 2])
 def test_a_token_with_a_changed_part_is_refused(at: int) -> None:
     parts = forged().split(".")
-    other = forged(sub="user-2", own="user-2", headers={"kid": "old", "x": "y"}).split(".")
+    other = forged(sub="user-2", own="user-2", headers={"kid": "key-old", "x": "y"}).split(".")
     parts[at] = other[at]
     with pytest.raises(Unauthenticated):
         tokens.verify(".".join(parts), NOW)
@@ -194,7 +195,7 @@ def test_during_a_rotation_tokens_of_both_keys_are_good_and_new_ones_carry_the_n
     signing_with("new", old=OLD, new=NEW)
     later = NOW + 5 * MINUTE
     after = tokens.issue("user", "u", "u", "v", later)
-    assert jwt.get_unverified_header(after)["kid"] == "new"
+    assert jwt.get_unverified_header(after)["kid"] == "key-new"
     assert tokens.verify(before, later).owner == tokens.verify(after, later).owner == "u"
 
 
@@ -217,7 +218,7 @@ def test_a_key_replaced_under_the_same_id_ends_its_tokens_too(signing_with: Call
 def test_a_container_that_has_not_heard_of_a_key_asks_before_it_refuses(signing_with: Callable[..., None]) -> None:
     keys.keyring(NOW)
     signing_with("new", old=OLD, new=NEW)
-    signed_elsewhere = forged(NEW, headers={"kid": "new"})
+    signed_elsewhere = forged(NEW, headers={"kid": "key-new"})
     assert tokens.verify(signed_elsewhere, NOW + 10 * SECOND).owner == "user-1"
 
 

@@ -1,0 +1,169 @@
+"""infra/keys.py: renewing a stage's keys while containers are warm, and the steps that would lock somebody out."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import boto3
+import pytest
+
+from chalicelib.auth import keys, tokens
+from chalicelib.errors import Unauthenticated
+from chalicelib.settings import settings
+from infra import keys as command
+from tests.conftest import Clock
+
+SECRET = "devflow-dev-secret"
+FIRST = {"current": "key-1", "key-1": "x" * 64, "slackClientId": "", "slackClientSecret": ""}
+NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)
+
+
+class Stage:
+    """A deployed stage with a container that is warm."""
+
+    def __init__(self, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+        self._clock, self._capsys = clock, capsys
+        self.said = ""
+
+    def step(self, name: str, *answers: str) -> int:
+        """One step of the command; its exit status."""
+        left = iter(answers)
+        status = command.main(["dev", name], lambda _: next(left))
+        printed = self._capsys.readouterr()
+        self.said = printed.out + printed.err
+        return status
+
+    def wait(self, **span: float) -> None:
+        self._clock.advance(timedelta(**span).total_seconds())
+
+    def token(self) -> str:
+        return tokens.issue("user", "user-1", "user-1", "v", self._clock.now)
+
+    def knows(self, token: str) -> bool:
+        try:
+            return tokens.verify(token, self._clock.now).owner == "user-1"
+        except Unauthenticated:
+            return False
+
+    @property
+    def stored(self) -> dict[str, str]:
+        content: dict[str, str] = json.loads(
+            boto3.client("secretsmanager").get_secret_value(SecretId=SECRET)["SecretString"]
+        )
+        return content
+
+
+@pytest.fixture
+def stage(
+    aws: None, clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Stage]:
+    monkeypatch.setattr(keys, "_held", None)
+    monkeypatch.setattr(tokens, "_verified", {})
+    monkeypatch.setattr(keys, "settings", replace(settings, stage="dev", local_secret=None))
+    client = boto3.client("secretsmanager")
+    client.create_secret(Name=SECRET, SecretString=json.dumps(FIRST))
+    yield Stage(clock, capsys)
+    client.delete_secret(SecretId=SECRET, ForceDeleteWithoutRecovery=True)
+
+
+def test_a_key_is_renewed_without_logging_anybody_out_and_the_old_one_ends(stage: Stage) -> None:
+    before = stage.token()
+    assert stage.step("add") == 0
+    assert stage.knows(before)
+    stage.wait(minutes=10)
+    assert stage.step("use") == 0
+    stage.wait(minutes=5)
+    after = stage.token()
+    assert stage.knows(before)
+    assert stage.knows(after)
+    stage.wait(days=30, minutes=11)
+    late = stage.token()
+    assert stage.step("drop") == 0
+    stage.wait(minutes=5)
+    assert stage.knows(late)
+    assert [name for name in stage.stored if name.startswith("key-")] == [stage.stored["current"]]
+
+
+def test_while_the_new_key_comes_into_use_no_container_refuses_what_another_has_signed(stage: Stage) -> None:
+    """This container is one that has not read the secret since the new key was added."""
+    stage.step("add")
+    stage.wait(minutes=10)
+    stage.token()
+    ring = keys._held
+    assert ring is not None
+    stage.step("use")
+    new = stage.stored["current"]
+    assert ring.current == "key-1"
+    assert new in ring.keys, "known before it signs"
+
+
+def test_a_leaked_key_ends_every_token_within_five_minutes(stage: Stage) -> None:
+    before = stage.token()
+    assert stage.step("leaked") == 0
+    stage.wait(minutes=5)
+    assert not stage.knows(before)
+    assert stage.knows(stage.token())
+    assert "key-1" not in stage.stored
+
+
+def test_no_key_is_ever_printed(stage: Stage) -> None:
+    for step in ("show", "add", "use", "leaked", "show"):
+        stage.step(step)
+        assert not [text for name, text in stage.stored.items() if name.startswith("key-") and text in stage.said]
+    assert stage.stored["current"] in stage.said
+
+
+def test_slack_is_made_known_and_taken_away_again(stage: Stage) -> None:
+    assert stage.step("slack", " 1.2 ", "hush\n") == 0
+    assert "hush" not in stage.said
+    slack = keys.keyring(0).slack
+    assert slack is not None
+    assert (slack.id, slack.secret) == ("1.2", "hush")
+    assert stage.step("slack", "1.2", "") == 1
+    assert stage.step("slack", "", "") == 0
+    assert keys.read(0).slack is None
+    assert stage.stored["key-1"] == FIRST["key-1"]
+
+
+def test_a_step_that_is_refused_changes_nothing_and_says_when(stage: Stage) -> None:
+    stage.step("add")
+    before = stage.stored
+    assert stage.step("use") == 1
+    assert "Not before" in stage.said
+    assert stage.step("add") == 1
+    assert stage.step("drop") == 1
+    assert stage.stored == before
+
+
+def test_every_step_waits_until_it_harms_nobody() -> None:
+    added = command.add(FIRST, NOW)
+    with pytest.raises(command.RefusedError, match="2026-01-05 09:10"):
+        command.use(added, NOW + timedelta(minutes=9))
+    used = command.use(added, NOW + timedelta(minutes=10))
+    assert (used["current"], used["key-1"]) == ("key-20260105T090000Z", FIRST["key-1"])
+    with pytest.raises(command.RefusedError, match="2026-02-04"):
+        command.drop(used, NOW + timedelta(days=30))
+    assert "key-1" not in command.drop(used, NOW + timedelta(days=30, minutes=21))
+
+
+def test_steps_out_of_order_are_refused() -> None:
+    added = command.add(FIRST, NOW)
+    for step, content, why in (
+        (command.use, FIRST, "signs already"),
+        (command.drop, FIRST, "one key alone"),
+        (command.drop, added, "`use` it first"),
+        (command.add, added, "two keys already"),
+    ):
+        with pytest.raises(command.RefusedError, match=why):
+            step(content, NOW + timedelta(days=100))
+
+
+def test_a_second_renewal_waits_for_its_own_thirty_days() -> None:
+    once = command.use(command.add(FIRST, NOW), NOW + timedelta(days=1))
+    clean = command.drop(once, NOW + timedelta(days=32))
+    twice = command.use(command.add(clean, NOW + timedelta(days=40)), NOW + timedelta(days=41))
+    assert command.kids(twice) == ["key-20260214T090000Z", "key-20260105T090000Z"]
+    with pytest.raises(command.RefusedError):
+        command.drop(twice, NOW + timedelta(days=71))
+    assert command.kids(command.drop(twice, NOW + timedelta(days=72))) == ["key-20260214T090000Z"]
