@@ -14,6 +14,7 @@ from chalicelib.auth.routes import blueprint as auth
 from chalicelib.health import blueprint as health
 from chalicelib.http import App
 from chalicelib.log import logger
+from chalicelib.openapi.routes import blueprint as openapi
 from chalicelib.settings import settings
 from chalicelib.tasks.routes import blueprint as tasks
 from chalicelib.workflows.routes import blueprint as workflows
@@ -21,7 +22,7 @@ from chalicelib.workflows.service import announce, make_claimable, run_batch
 from chalicelib.workflows.sweep import sweep as sweep_all
 
 app = App("devflow")
-for blueprint in (health, auth, agents, tasks, workflows):
+for blueprint in (health, auth, agents, tasks, workflows, openapi):
     app.register_blueprint(blueprint)
 
 TIME_TO_STOP = 5_000

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -13,6 +13,9 @@ Id = Annotated[str, StringConstraints(pattern=f"^{ID.pattern}$")]
 
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 """A text that says something: not empty, not blank."""
+
+Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+"""A time in an answer: ISO 8601 in UTC, to the second."""
 
 
 class Entity(BaseModel):

@@ -9,7 +9,7 @@ from chalicelib.outage import Outage
 from chalicelib.pages import Listing, ListQuery
 from chalicelib.settings import MINUTE, SECOND
 from chalicelib.times import iso
-from chalicelib.types import Entity, Id, Reply, Request
+from chalicelib.types import Entity, Id, Instant, Reply, Request
 
 INACTIVE_AFTER = 150 * SECOND
 LOST_AFTER = 10 * MINUTE
@@ -229,9 +229,9 @@ class AgentReply(Reply):
     version: str
     platform: str | None
     capabilities: list[str]
-    last_heartbeat: str
-    created_at: str
-    updated_at: str
+    last_heartbeat: Instant
+    created_at: Instant
+    updated_at: Instant
     concurrency: int | None
     reported_status: str | None
     machine: dict[str, float]

@@ -8,7 +8,7 @@ from chalicelib.auth import guard
 from chalicelib.auth.tokens import Caller
 from chalicelib.errors import AgentNotFound, Invalid, ProgressOutOfRange, TaskNotFound, WrongOffset
 from chalicelib.http import REPORT_LIMIT, Answer, Call, route
-from chalicelib.pages import Listing, ListQuery
+from chalicelib.pages import ListQuery
 from chalicelib.ratelimit import TASKS_API
 from chalicelib.tasks import logs, reports, service
 from chalicelib.tasks.model import NotHeld, WrongState
@@ -27,11 +27,11 @@ from chalicelib.tasks.views import (
     Accepted,
     Appended,
     Cancelled,
-    EventReply,
+    EventListing,
     Finished,
     LogReply,
     Progressed,
-    TaskReply,
+    TaskListing,
     WholeTaskReply,
 )
 from chalicelib.types import Request
@@ -62,7 +62,7 @@ def submit_task(call: Call) -> Answer:
     return Answer(Accepted(task_id=task))
 
 
-@route(blueprint, "GET", "/api/tasks", "user", TASKS_API, query=TaskQuery, answer=Listing[TaskReply])
+@route(blueprint, "GET", "/api/tasks", "user", TASKS_API, query=TaskQuery, answer=TaskListing)
 def list_tasks(call: Call) -> Answer:
     """List your tasks, newest first."""
     user = guard.user(call)
@@ -77,7 +77,7 @@ def get_task(call: Call, task_id: str) -> Answer:
 
 @route(
     blueprint, "GET", "/api/tasks/{task_id}/events", "user", TASKS_API,
-    query=ListQuery, answer=Listing[EventReply], raises=(TaskNotFound,),
+    query=ListQuery, answer=EventListing, raises=(TaskNotFound,),
 )  # fmt: skip
 def list_events(call: Call, task_id: str) -> Answer:
     """List what happened to a task, oldest first."""

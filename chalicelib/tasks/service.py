@@ -10,7 +10,7 @@ from chalicelib.agents.holds import Sign
 from chalicelib.auth import service as auth
 from chalicelib.auth.tokens import Caller
 from chalicelib.errors import AgentNotFound, Conflict, DevFlowError, RateLimited, TaskNotFound
-from chalicelib.pages import COUNTED, Listing, ListQuery, listed
+from chalicelib.pages import COUNTED, ListQuery, listed
 from chalicelib.ratelimit import TASKS_API
 from chalicelib.settings import DAY, settings
 from chalicelib.tasks import journal, model, shapes, store, views
@@ -18,7 +18,7 @@ from chalicelib.tasks.rows import to_task
 from chalicelib.tasks.shapes import Execute, TaskQuery, Work
 from chalicelib.tasks.task import EXCERPT, Change, Status, Task
 from chalicelib.tasks.upkeep import send, settle
-from chalicelib.tasks.views import EventReply, TaskReply
+from chalicelib.tasks.views import EventListing, TaskListing
 
 
 class ExecutionFailed(DevFlowError):
@@ -151,10 +151,10 @@ def show(caller: Caller, task_id: str, now: int) -> views.WholeTaskReply:
     return views.whole(*found)
 
 
-def list_tasks(owner: str, query: TaskQuery, now: int) -> Listing[TaskReply]:
+def list_tasks(owner: str, query: TaskQuery, now: int) -> TaskListing:
     """A page of a user's tasks, newest first."""
     return listed(
-        Listing[TaskReply],
+        TaskListing,
         query,
         f"tasks|{owner}",
         auth.cursors(now),
@@ -164,12 +164,12 @@ def list_tasks(owner: str, query: TaskQuery, now: int) -> Listing[TaskReply]:
     )
 
 
-def list_events(owner: str, task_id: str, query: ListQuery, now: int) -> Listing[EventReply]:
+def list_events(owner: str, task_id: str, query: ListQuery, now: int) -> EventListing:
     """A page of a task's timeline, oldest first. Raises TaskNotFound."""
     if store.load(owner, task_id, now) is None:
         raise TaskNotFound
     return listed(
-        Listing[EventReply],
+        EventListing,
         query,
         f"events|{owner}|{task_id}",
         auth.cursors(now),

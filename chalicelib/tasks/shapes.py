@@ -51,7 +51,7 @@ class Execute(Work, _Named):  # in this order, so that `taskId` comes first, as 
 
 
 class ProgressReport(Request):
-    progress: float
+    progress: Annotated[float, Field(json_schema_extra={"minimum": 0, "maximum": 1})]
     status: Literal["in_progress"] = "in_progress"
     step: str | None = None
     details: str | None = None

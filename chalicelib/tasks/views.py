@@ -5,11 +5,12 @@ from typing import Any
 
 from pydantic import Field
 
+from chalicelib.pages import Listing
 from chalicelib.settings import SECOND
 from chalicelib.tasks.shapes import Body, Outcome
 from chalicelib.tasks.task import Event, Status, Task
 from chalicelib.times import iso, iso_or_none
-from chalicelib.types import Reply
+from chalicelib.types import Instant, Reply
 
 
 class Appended(Reply):
@@ -44,9 +45,9 @@ class TaskReply(Reply):
     status: Status
     progress: float
     current_step: str | None
-    created_at: str
-    started_at: str | None
-    completed_at: str | None
+    created_at: Instant
+    started_at: Instant | None
+    completed_at: Instant | None
     error: str | None
     details: str | None
     priority: int
@@ -55,7 +56,11 @@ class TaskReply(Reply):
     max_attempts: int
     cancel_requested: bool
     retry_of: str | None
-    updated_at: str
+    updated_at: Instant
+
+
+class TaskListing(Listing[TaskReply]):
+    pass
 
 
 class WholeTaskReply(TaskReply):
@@ -70,11 +75,15 @@ class WholeTaskReply(TaskReply):
 
 class EventReply(Reply):
     type: str
-    timestamp: str
+    timestamp: Instant
     status: Status
     attempt: int
     agent_id: str | None
     detail: str | None
+
+
+class EventListing(Listing[EventReply]):
+    pass
 
 
 class Accepted(Reply):
@@ -112,7 +121,7 @@ class Command(Reply):
     branch: str | None
     description: str
     context: dict[str, Any]
-    created_at: str = Field(serialization_alias="created_at")
+    created_at: Instant = Field(serialization_alias="created_at")
     attempt: int
     timeout_seconds: int
 

@@ -1,0 +1,172 @@
+"""An OpenAPI 3.1 document, made of what the routes declare and of the models that they declare it with."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from chalicelib.errors import DevFlowError
+from chalicelib.http import Declared, status_of
+from chalicelib.openapi.schemas import Schemas
+from chalicelib.settings import KB, VERSION
+from chalicelib.types import ID
+
+Json = dict[str, Any]
+
+ABOUT = """\
+The control plane for coding agents that run on your own machines.
+
+Every error is `{"error", "message", "statusCode", "timestamp"}`, plus `details` where there is more to say; switch on
+`error`. An address that is not here answers 404 "Not found", a method that an address does not have 405 "Method not
+allowed". What is somebody else's answers 404, like what is not there. Unknown fields are ignored.
+
+`X-Request-Id` of a request (8 to 128 of `A-Z a-z 0-9 . _ : -`) comes back in its answer; without one, one is made."""
+
+ID_SCHEMA: Json = {"type": "string", "pattern": f"^{ID.pattern}$"}
+
+_NUMBER = {"type": "integer", "minimum": 0}
+HEADERS: dict[str, Json] = {
+    "X-Request-Id": {"description": "Names this request in the log.", "schema": {"type": "string"}},
+    "X-RateLimit-Limit": {"description": "So many calls may be made a minute.", "schema": _NUMBER},
+    "X-RateLimit-Remaining": {"description": "So many are left in this minute.", "schema": _NUMBER},
+    "X-RateLimit-Reset": {"description": "When the next minute begins, in epoch seconds.", "schema": _NUMBER},
+    "Retry-After": {"description": "Seconds until the request can succeed.", "schema": _NUMBER},
+    "WWW-Authenticate": {"description": "What is asked for (RFC 6750).", "schema": {"type": "string"}},
+    "Upload-Offset": {"description": "Where what is there ends, in bytes.", "schema": _NUMBER},
+    "Location": {"description": "Where to go on.", "schema": {"type": "string"}},
+}
+"""Headers of answers. A component's name with `.sometimes` is the same header where it may be missing."""
+
+_QUOTA = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+_OF_STATUS: dict[int, tuple[str, ...]] = {
+    302: ("Location",),
+    401: ("WWW-Authenticate",),
+    416: ("Upload-Offset",),
+    429: ("Retry-After", *_QUOTA),
+    503: ("Retry-After",),
+}
+
+ERROR: Json = {
+    "type": "object",
+    "properties": {
+        "error": {"type": "string", "description": "What clients switch on: it never changes."},
+        "message": {"type": "string", "description": "For people."},
+        "statusCode": {"type": "integer"},
+        "timestamp": {"type": "string", "format": "date-time"},
+        "details": {"type": "array", "items": {"type": "string"}},
+    },
+    "required": ["error", "message", "statusCode", "timestamp"],
+}
+
+SECURITY: dict[str, Json] = {
+    "userToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A user's token: everything that is the user's. Good for 30 days.",
+    },
+    "agentToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "An agent's token: its own polls and heartbeats, the tasks that it holds, and submitting.",
+    },
+}
+_ACCEPTED: dict[str, list[Json]] = {
+    "user": [{"userToken": []}],
+    "agent": [{"userToken": []}, {"agentToken": []}],
+    "anyone": [{"userToken": []}, {"agentToken": []}],
+    "nobody": [],
+}
+
+
+def build(routes: Sequence[Declared]) -> Json:
+    """The document. Its servers are relative to its own address, so it is right under any domain and stage."""
+    schemas = Schemas(routes)
+    paths: dict[str, Json] = {}
+    refusals: dict[str, Json] = {}
+    for route in routes:
+        path = paths.setdefault(route.path, _path(route.path))
+        path[route.method.lower()] = _operation(route, schemas, refusals)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "DevFlow", "version": VERSION, "description": ABOUT},
+        "servers": [{"url": ".."}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas.all | {"Error": ERROR},
+            "responses": refusals,
+            "headers": {name: header | {"required": True} for name, header in HEADERS.items()}
+            | {f"{name}.sometimes": HEADERS[name] for name in _QUOTA},
+            "securitySchemes": SECURITY,
+        },
+    }
+
+
+def _path(path: str) -> Json:
+    names = re.findall(r"\{(\w+)\}", path)
+    parameters = [{"name": name, "in": "path", "required": True, "schema": ID_SCHEMA} for name in names]
+    return {"parameters": parameters} if parameters else {}
+
+
+def _operation(route: Declared, schemas: Schemas, refusals: dict[str, Json]) -> Json:
+    operation: Json = {
+        "operationId": route.name,
+        "summary": route.summary,
+        "tags": [route.path.strip("/").removeprefix("api/").partition("/")[0]],
+        "security": _ACCEPTED[route.who],
+    }
+    limits = [f"{meter.limit} a minute of {meter.name}" for meter in dict.fromkeys(route.meters)]
+    if limits:
+        operation["description"] = f"Counts on a limit: {'; or, by an agent, on '.join(limits)}."
+    parameters = [] if route.query is None else schemas.parameters(route.query)
+    if route.idempotency_key:
+        parameters.append(
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "description": "The same request with the same key has one effect, and is answered again.",
+                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+            }
+        )
+    if parameters:
+        operation["parameters"] = parameters
+    if route.body is not None:
+        operation["requestBody"] = {
+            "description": f"At most {route.limit // KB} KB.",
+            "required": any(field.is_required() for field in route.body.model_fields.values()),
+            "content": {"application/json": {"schema": schemas.of(route.body)}},
+        }
+    return operation | {"responses": _responses(route, schemas, refusals)}
+
+
+def _responses(route: Declared, schemas: Schemas, refusals: dict[str, Json]) -> Json:
+    """A route's answers by status; each refusal goes to `refusals`, once for all routes that have the same."""
+    quota = _QUOTA if route.meters else ()
+    success: Json = {"description": "Success.", "headers": _headers(*_OF_STATUS.get(route.status, ()), *quota)}
+    if route.answer is not None:
+        success["content"] = {"application/json": {"schema": schemas.of(route.answer)}}
+    responses = {str(route.status): success}
+    by_status: dict[int, list[type[DevFlowError]]] = {}
+    for error in sorted(set(route.refusals()), key=lambda error: error.__name__):
+        by_status.setdefault(status_of(error), []).append(error)
+    for status, errors in sorted(by_status.items()):
+        name = ".".join(error.__name__ for error in errors)
+        refusals[name] = _refusal(status, errors)
+        responses[str(status)] = {"$ref": f"#/components/responses/{name}"}
+    return responses
+
+
+def _refusal(status: int, errors: list[type[DevFlowError]]) -> Json:
+    headers = _headers(*_OF_STATUS.get(status, ()))
+    if status not in (401, 429):
+        headers |= {name: {"$ref": f"#/components/headers/{name}.sometimes"} for name in _QUOTA}
+    said = {"error": {"enum": sorted({error.title for error in errors})}, "statusCode": {"const": status}}
+    return {
+        "description": "\n".join(f"- {error.title}: {' '.join((error.__doc__ or '').split())}" for error in errors),
+        "headers": headers,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error", "properties": said}}},
+    }
+
+
+def _headers(*names: str) -> Json:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", *names)}

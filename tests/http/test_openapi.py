@@ -1,0 +1,153 @@
+"""GET /api/openapi.json, held against the app's own table of routes in both directions."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from chalicelib.http import Declared
+from tests.http.conftest import Routes
+from tests.http.scene import Scene, ok
+from tests.support.client import Client
+from tests.support.promises import refusals
+
+Json = dict[str, Any]
+QUOTA = {"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"}
+
+
+@pytest.fixture
+def document(anonymous: Client) -> Json:
+    found: Json = ok(anonymous.get("/api/openapi.json"))
+    return found
+
+
+def resolved(document: Json, what: Json) -> Json:
+    """What a reference stands for; whatever is none is itself."""
+    while set(what) == {"$ref"}:
+        *path, name = what["$ref"].removeprefix("#/").split("/")
+        for part in path:
+            what = what.get(part, document) if part != "components" else document["components"]
+        what = what[name]
+    return what
+
+
+def operations(document: Json, routes: Routes) -> Iterator[tuple[Declared, Json]]:
+    for (method, path), route in routes.declared.items():
+        yield route, document["paths"][path][method.lower()]
+
+
+def test_the_document_is_a_valid_one(document: Json) -> None:
+    assert document["openapi"] == "3.1.0"
+    OpenAPIV31SpecValidator(document).validate()
+
+
+def test_every_route_is_in_the_document_and_every_operation_of_it_is_a_route(document: Json, routes: Routes) -> None:
+    described = {
+        (method.upper(), path) for path, item in document["paths"].items() for method in item if method != "parameters"
+    }
+    assert described == set(routes.all)
+
+
+def test_every_operation_says_who_may_call_it_and_what_for(document: Json, routes: Routes) -> None:
+    names = set()
+    for route, operation in operations(document, routes):
+        names.add(operation["operationId"])
+        assert operation["summary"], f"{route.name} needs a docstring"
+        tokens = {name for each in operation["security"] for name in each}
+        assert ("agentToken" in tokens) == (route.who in ("agent", "anyone")), route
+        assert ("userToken" in tokens) == (route.who != "nobody"), route
+        assert tokens <= set(document["components"]["securitySchemes"])
+    assert len(names) == len(routes.all)
+
+
+def test_every_status_and_title_that_a_route_declares_is_in_the_document_and_no_other(
+    document: Json, routes: Routes
+) -> None:
+    for route, operation in operations(document, routes):
+        answers = {int(status): resolved(document, answer) for status, answer in operation["responses"].items()}
+        told = {
+            (status, title)
+            for status, answer in answers.items()
+            if status != route.status
+            for title in answer["content"]["application/json"]["schema"]["properties"]["error"]["enum"]
+        }
+        assert told == refusals(route), route
+        assert ("content" in answers[route.status]) == (route.answer is not None)
+
+
+def test_every_header_that_an_answer_carries_is_in_the_document(document: Json, routes: Routes) -> None:
+    for route, operation in operations(document, routes):
+        for status, answer in operation["responses"].items():
+            headers = resolved(document, answer)["headers"]
+            always = {name for name, header in headers.items() if resolved(document, header).get("required")}
+            assert "X-Request-Id" in always
+            assert (always >= QUOTA) == (bool(route.meters) and int(status) in (route.status, 429)), (route, status)
+            assert ("Retry-After" in always) == (status in ("429", "503")), (route, status)
+            assert ("WWW-Authenticate" in always) == (status == "401"), (route, status)
+            assert ("Upload-Offset" in always) == (status == "416"), (route, status)
+
+
+def test_every_parameter_and_body_is_in_the_document_and_no_other(document: Json, routes: Routes) -> None:
+    for route, operation in operations(document, routes):
+        own = [*operation.get("parameters", []), *document["paths"][route.path].get("parameters", [])]
+        told = {(each["in"], each["name"]) for each in own}
+        query = [] if route.query is None else route.query.model_fields.values()
+        expected = {("query", str(field.alias)) for field in query}
+        expected |= {("path", name) for name in re.findall(r"\{(\w+)\}", route.path)}
+        expected |= {("header", "Idempotency-Key")} if route.idempotency_key else set()
+        assert told == expected, route
+        assert ("requestBody" in operation) == (route.body is not None)
+        if route.body is not None:
+            assert f"{route.limit // 1_024} KB" in operation["requestBody"]["description"]
+
+
+def test_the_document_knows_the_bounds_of_what_is_sent(document: Json) -> None:
+    register = document["components"]["schemas"]["Register"]
+    assert register["required"] == ["agentId", "name", "version"]
+    valid = Draft202012Validator(register | {"components": document["components"]}).is_valid
+    good = {"agentId": "a", "name": "n", "version": "1"}
+    assert valid(good)
+    assert valid(good | {"unknown": 1})
+    for bad in ({"name": " "}, {"name": "x" * 129}, {"agentId": "a b"}, {"concurrency": 21}, {"capabilities": ["/"]}):
+        assert not valid(good | bad), bad
+    assert not Draft202012Validator(document["components"]["schemas"]["ProgressReport"]).is_valid({"progress": 1.01})
+
+
+def test_an_answer_always_has_the_fields_that_the_document_says_it_has(document: Json, scene: Scene) -> None:
+    scene.agent()
+    listing = document["components"]["schemas"]["AgentListing"] | {"components": document["components"]}
+    answer = ok(scene.user.get("/api/agents"))
+    Draft202012Validator(listing).validate(answer)
+    assert set(listing["required"]) == set(answer)
+    assert set(document["components"]["schemas"]["AgentReply"]["required"]) == set(answer["data"][0])
+
+
+def test_what_stands_below_a_field_in_the_code_is_its_description(document: Json) -> None:
+    heartbeat = document["components"]["schemas"]["Heartbeat"]["properties"]
+    assert heartbeat["taskIds"]["description"] == "What it runs."
+    assert "description" not in heartbeat["uptime"]
+
+
+def test_the_documents_server_is_where_the_document_came_from(document: Json) -> None:
+    from urllib.parse import urljoin  # noqa: PLC0415
+
+    (server,) = document["servers"]
+    for base in ("http://localhost:3000/", "https://x.execute-api.eu-west-1.amazonaws.com/api/"):
+        assert urljoin(f"{base}api/openapi.json", server["url"]) == base
+
+
+def test_nothing_of_the_document_is_loaded_or_made_before_somebody_asks() -> None:
+    code = (
+        "import sys; from tests.support import environment; environment.prepare(); import app\n"
+        "print(sorted(name for name in sys.modules if name.startswith('chalicelib.openapi')))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert (ran.returncode, ran.stdout.strip()) == (
+        0,
+        "['chalicelib.openapi', 'chalicelib.openapi.routes']",
+    ), ran
