@@ -5,7 +5,7 @@ raises becomes the contract's `{"error", "message", "statusCode", "timestamp"}` 
 so does everything that goes wrong before a route is reached, which is why `App` stands around Chalice's own dispatch.
 """
 
-from chalicelib.http.answers import Answer, failure, status_of
+from chalicelib.http.answers import Answer, Text, failure, status_of
 from chalicelib.http.app import App, route
 from chalicelib.http.calls import Call, parsed
 from chalicelib.http.declared import BODY_LIMIT, REPORT_LIMIT, Declared, declared_by
@@ -17,6 +17,7 @@ __all__ = [
     "App",
     "Call",
     "Declared",
+    "Text",
     "declared_by",
     "failure",
     "parsed",

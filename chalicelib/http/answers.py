@@ -37,10 +37,16 @@ SECURITY_HEADERS = {
 }
 
 
+class Text(str):
+    """A body that is sent as it is; its answer says in a header what type it has."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Answer:
-    """What a route answers: a body for JSON (a pydantic model or plain data), and a status where it is not the one that
-    the route declares."""
+    """What a route answers: a body for JSON (a pydantic model or plain data) or `Text`, and a status where it is not
+    the one that the route declares. Its headers win over the usual ones."""
 
     body: Any
     status: int | None = None
@@ -83,6 +89,10 @@ def to_response(answer: Answer, usual_status: int = 200) -> Response:
         headers["X-RateLimit-Limit"] = str(quota.limit)
         headers["X-RateLimit-Remaining"] = str(quota.remaining)
         headers["X-RateLimit-Reset"] = str(quota.reset)
-    body = answer.body
-    text = body.model_dump_json(by_alias=True) if isinstance(body, BaseModel) else to_json(body).decode()
-    return Response(body=text, status_code=answer.status or usual_status, headers=headers)
+    return Response(body=_text(answer.body), status_code=answer.status or usual_status, headers=headers)
+
+
+def _text(body: Any) -> str:
+    if isinstance(body, Text):
+        return str(body)
+    return body.model_dump_json(by_alias=True) if isinstance(body, BaseModel) else to_json(body).decode()

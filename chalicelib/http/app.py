@@ -128,7 +128,7 @@ class App(Chalice):
             answer = to_response(failure(DevFlowError(), clock.now())).to_dict()
         asked = event.get("requestContext") or {}
         path = str(asked.get("resourcePath") or event.get("path") or "")
-        answer["headers"].update(SECURITY_HEADERS | {"X-Request-Id": identity})
+        answer["headers"] = SECURITY_HEADERS | answer["headers"] | {"X-Request-Id": identity}
         if path.startswith("/api"):
             answer["headers"]["Cache-Control"] = "no-store"
         log.logger.info(

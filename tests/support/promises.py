@@ -29,10 +29,14 @@ def differences(route: Declared, answer: Mapping[str, Any]) -> set[str]:
     """What an answer says that its route does not declare: another status, title or limit."""
     status, limit = int(answer["statusCode"]), answer["headers"].get("X-RateLimit-Limit")
     found = set()
+    if status == 304:
+        return found  # stands for the success that the client has already
     if status >= 400:
-        title = json.loads(answer["body"])["error"]
-        if (status, title) not in refusals(route):
+        title = json.loads(answer["body"])["error"] if answer["headers"]["Content-Type"] == "application/json" else None
+        if title is not None and (status, title) not in refusals(route):
             found.add(f"answers {status} {title!r}")
+        if status not in {declared for declared, _ in refusals(route)}:
+            found.add(f"answers {status}")
     elif status != route.status:
         found.add(f"answers {status} and not {route.status}")
     elif route.meters and limit is None:
