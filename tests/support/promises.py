@@ -28,7 +28,7 @@ class AsDeclared:
 def differences(route: Declared, answer: Mapping[str, Any]) -> set[str]:
     """What an answer says that its route does not declare: another status, title or limit."""
     status, limit = int(answer["statusCode"]), answer["headers"].get("X-RateLimit-Limit")
-    found = set()
+    found: set[str] = set()
     if status == 304:
         return found  # stands for the success that the client has already
     if status >= 400:
