@@ -38,6 +38,7 @@ TASKS_API = Meter("t", 1_000, "the tasks API")
 COMMANDS = Meter("c", 100, "polling")
 HEARTBEAT = Meter("h", 10, "heartbeats")
 LOGIN = Meter("l", 10, "logging in")
+ACCOUNT = Meter("m", 100, "your account")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 VERSION = "0.1.0"
 
@@ -22,6 +23,12 @@ class Settings:
 
     local_secret: str | None = field(default=None, repr=False)
     """Local stage only: what `chalicelib/auth/keys.py` reads from Secrets Manager on every other one."""
+
+    url: str | None = None
+    """Where people reach the platform, without a trailing slash; None: as API Gateway was called."""
+
+    dashboard: str = "/dashboard"
+    """Where somebody who has signed in is sent: a path below `url`."""
 
     pin_login: bool = True
     """Whether POST /api/auth/pin/login exists. Never on prod."""
@@ -57,6 +64,8 @@ def from_environment(env: Mapping[str, str]) -> Settings:
     return Settings(
         stage=stage,
         local_secret=env.get("DEVFLOW_LOCAL_SECRET") if stage == "local" else None,
+        url=_url(env, "DEVFLOW_URL", stage),
+        dashboard=_path(env, "DEVFLOW_DASHBOARD", default="/dashboard"),
         pin_login=stage != "prod" and _flag(env, "DEVFLOW_PIN_LOGIN", default=stage in ("local", "dev")),
         shards=_whole(env, "DEVFLOW_SHARDS", default=4, least=1, most=64),
         agents_per_user=_whole(env, "DEVFLOW_AGENTS_PER_USER", default=1_000, least=1, most=1_000),
@@ -65,6 +74,25 @@ def from_environment(env: Mapping[str, str]) -> Settings:
         rate_limits=_flag(env, "DEVFLOW_RATE_LIMITS", default=True) or stage != "local",
         log_level=env.get("DEVFLOW_LOG_LEVEL", "INFO"),
     )
+
+
+def _url(env: Mapping[str, str], name: str, stage: str) -> str | None:
+    """An address without a trailing slash; https, but for the local stage's own machine."""
+    text = env.get(name, "").rstrip("/")
+    if not text:
+        return None
+    parts = urlsplit(text)
+    loopback = stage == "local" and parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if not (parts.hostname and (parts.scheme == "https" or loopback)) or parts.query or parts.fragment:
+        raise ValueError(f"{name} must be an https address, not {text!r}")
+    return text
+
+
+def _path(env: Mapping[str, str], name: str, *, default: str) -> str:
+    text = env.get(name) or default
+    if not text.startswith("/") or text.startswith("//"):
+        raise ValueError(f"{name} must be a path that begins with one slash, not {text!r}")
+    return text
 
 
 def _whole(env: Mapping[str, str], name: str, *, default: int, least: int, most: int) -> int:

@@ -1,18 +1,35 @@
-"""Who may call a route: the first line of every handler."""
+"""Who may call a route: the first line of every handler.
+
+A token comes in the header Authorization, or in the cookie of somebody who signed in with a browser.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from chalicelib.auth import service, tokens
 from chalicelib.auth.model import User
+from chalicelib.auth.shapes import LoggedIn
 from chalicelib.auth.tokens import Caller
 from chalicelib.errors import AgentNotFound, AgentTokenInvalid, Forbidden, Unauthenticated
-from chalicelib.http import Call
+from chalicelib.http import Answer, Call, browser
+from chalicelib.settings import SECOND
+from chalicelib.types import Reply
+
+COOKIE = "devflow-session"
 
 
 def user(call: Call) -> User:
     """A user, let in and counted on what the route declares. Raises Forbidden for an agent's token."""
     return service.admit(user_token(call), call.meter, call.now)
+
+
+def session(call: Call) -> Caller:
+    """Somebody who has logged in, whom the service lets in. Raises Forbidden for a token that was made for a program:
+    what leaks from a program must not make further tokens, nor change how its user logs in."""
+    caller = user_token(call)
+    if not caller.is_session:
+        raise Forbidden("This needs somebody who has logged in; a personal token may not change logins and tokens.")
+    return caller
 
 
 def user_token(call: Call) -> Caller:
@@ -25,9 +42,38 @@ def user_token(call: Call) -> Caller:
 
 def anyone(call: Call) -> Caller:
     """Whoever holds a good token. The version of an agent's token is checked by the first write on the agent."""
-    caller = tokens.verify(call.bearer, call.now)
+    caller = tokens.verify(_token(call), call.now)
     call.who = caller.subject
     return caller
+
+
+def let_in(call: Call, reply: LoggedIn, *, keep: bool) -> Answer:
+    """The answer to a login. `keep`: in the browser that asks, too, if that is at a page of ours: no other page may log
+    anybody in as somebody else."""
+    if not (keep and browser.from_own_page(call)):
+        return Answer(reply)
+    return Answer(reply, headers={"Set-Cookie": session_cookie(reply.token)})
+
+
+def session_cookie(token: str) -> str:
+    return browser.cookie(COOKIE, token, tokens.LIFETIME // SECOND)
+
+
+def let_out(call: Call, reply: Reply) -> Answer:
+    """The answer to a logout, with which a browser forgets the session it keeps."""
+    kept = browser.said(call, COOKIE) is not None
+    return Answer(reply, headers={"Set-Cookie": browser.cookie(COOKIE, "", 0)} if kept else {})
+
+
+def _token(call: Call) -> str | None:
+    """The bearer token; without the header, the one in a browser's cookie, which comes along whatever page asked.
+    Raises Unauthenticated for a cookie on a request that was not one of our own pages'."""
+    if "authorization" in call.headers:
+        return call.bearer
+    token = browser.said(call, COOKIE)
+    if token is not None and not browser.from_own_page(call):
+        raise Unauthenticated("A browser's session is good for requests of this platform's own pages alone.")
+    return token
 
 
 def agent(call: Call, agent_id: str) -> Caller:

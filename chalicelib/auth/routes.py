@@ -1,21 +1,77 @@
-"""POST /api/auth/pin/login."""
+"""/api/auth: logging in, being logged in, and personal tokens."""
 
 from chalice.app import Blueprint
 
-from chalicelib.auth import service
-from chalicelib.auth.model import LoggedIn, PinLogin
-from chalicelib.auth.service import WrongPin
+from chalicelib.auth import guard, personal, pins, service, sessions
+from chalicelib.auth.model import OtherToken
+from chalicelib.auth.personal import TokenNotFound, TooManyTokens
+from chalicelib.auth.pins import WrongPin
+from chalicelib.auth.shapes import Done, LoggedIn, Logout, MadeToken, Me, NewPin, NewToken, PinLogin, TokenListing
 from chalicelib.http import Answer, Call, route
-from chalicelib.ratelimit import LOGIN
+from chalicelib.pages import ListQuery
+from chalicelib.ratelimit import ACCOUNT, LOGIN
 from chalicelib.settings import settings
 
 blueprint = Blueprint(__name__)
 
-if settings.pin_login:  # on prod the address does not exist
+if settings.pin_login:  # on prod these addresses do not exist
 
     @route(
         blueprint, "POST", "/api/auth/pin/login", "nobody", LOGIN, body=PinLogin, answer=LoggedIn, raises=(WrongPin,)
     )
     def pin_login(call: Call) -> Answer:
         """Log in with email and PIN."""
-        return Answer(service.pin_login(call.body(PinLogin), call.address, call.now))
+        request = call.body(PinLogin)
+        return guard.let_in(call, pins.log_in(request, call.address, call.now), keep=request.cookie)
+
+    @route(blueprint, "POST", "/api/auth/pin", "user", ACCOUNT, body=NewPin, answer=Done)
+    def set_pin(call: Call) -> Answer:
+        """Set the PIN to log in with."""
+        user = service.admit(guard.session(call), call.meter, call.now)
+        pins.set_pin(user, call.body(NewPin))
+        return Answer(Done())
+
+
+@route(blueprint, "GET", "/api/auth/me", "user", ACCOUNT, answer=Me)
+def me(call: Call) -> Answer:
+    """Read whose token this is."""
+    caller = guard.user_token(call)
+    return Answer(sessions.me(service.admit(caller, call.meter, call.now), caller))
+
+
+@route(blueprint, "POST", "/api/auth/logout", "user", ACCOUNT, body=Logout, answer=Done)
+def logout(call: Call) -> Answer:
+    """Log out: end the token of this request, or every token there is."""
+    caller = guard.user_token(call)
+    user = service.admit(caller, call.meter, call.now)
+    if call.body(Logout).everywhere:
+        guard.session(call)
+        sessions.end_all(user)
+    else:
+        sessions.end(user, caller, call.now)
+    return guard.let_out(call, Done())
+
+
+@route(blueprint, "GET", "/api/auth/tokens", "user", ACCOUNT, query=ListQuery, answer=TokenListing)
+def list_tokens(call: Call) -> Answer:
+    """List your personal tokens, the newest first."""
+    user = service.admit(guard.session(call), call.meter, call.now)
+    return Answer(personal.listing(user, call.params(ListQuery), call.now))
+
+
+@route(
+    blueprint, "POST", "/api/auth/tokens", "user", ACCOUNT,
+    body=NewToken, idempotency_key=True, answer=MadeToken, status=201, raises=(OtherToken, TooManyTokens),
+)  # fmt: skip
+def make_token(call: Call) -> Answer:
+    """Make a personal token, which is shown this once."""
+    user = service.admit(guard.session(call), call.meter, call.now)
+    return Answer(personal.make(user, call.body(NewToken), call.idempotency_key, call.now))
+
+
+@route(blueprint, "DELETE", "/api/auth/tokens/{token_id}", "user", ACCOUNT, answer=Done, raises=(TokenNotFound,))
+def revoke_token(call: Call, token_id: str) -> Answer:
+    """Revoke a personal token."""
+    user = service.admit(guard.session(call), call.meter, call.now)
+    personal.revoke(user, token_id)
+    return Answer(Done())

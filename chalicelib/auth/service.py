@@ -1,55 +1,36 @@
-"""Logging in, and letting a verified caller in."""
+"""Users: making them, logging them in, letting a verified caller in, and counting what is theirs."""
 
 import uuid
 
-from chalicelib import db, ratelimit
+from chalicelib import db
 from chalicelib.auth import model, store, tokens
 from chalicelib.auth.keys import keyring
-from chalicelib.auth.model import LoggedIn, PinLogin, User, UserReply
+from chalicelib.auth.model import User
+from chalicelib.auth.shapes import LoggedIn, shown_user
 from chalicelib.auth.tokens import Caller
-from chalicelib.errors import RateLimited, Unauthenticated
 from chalicelib.pages import Cursors
 from chalicelib.ratelimit import Meter
-from chalicelib.settings import SECOND
-
-
-class WrongPin(Unauthenticated):
-    """Email and PIN do not belong together."""
-
-    title = "Invalid email or PIN"
 
 
 def admit(caller: Caller, meter: Meter, now: int) -> User:
     """The user behind a user's token, with this call counted. One request."""
-    return store.admit(caller.owner, caller.ver, meter, now)
+    if caller.is_session:
+        standing = store.session(caller.ver, model.mark(caller.id, caller.expires))
+    else:
+        standing = store.personal(caller.ver, now)
+    return store.admit(caller.owner, standing, meter, now)
 
 
-def pin_login(request: PinLogin, address: str, now: int) -> LoggedIn:
-    """A user's token for email and PIN. The same answer, and the same work, for an address that nobody has.
-
-    Raises WrongPin; RateLimited when the account is locked or the network address calls too often.
-    """
-    store.count_address(address, ratelimit.LOGIN, now)
-    locked_until = store.take_a_try(request.email, now)
-    if locked_until is not None:
-        wait = max(1, -(-(locked_until - now) // SECOND))
-        raise RateLimited(f"Too many wrong PINs; try again in {wait} seconds.", retry_after=wait)
-    login = store.login(request.email)
-    matches = model.pin_matches(request.pin, login.pin)
-    user = store.load(login.owner) if matches and login.owner else None
-    if user is None:
-        raise WrongPin
-    store.forget_tries(request.email)
-    return LoggedIn(
-        token=tokens.issue("user", user.owner, user.owner, user.ver, now),
-        user=UserReply(id=user.owner, email=user.email, name=user.name),
-    )
+def logged_in(user: User, now: int) -> LoggedIn:
+    """A new session."""
+    return LoggedIn(token=tokens.issue("user", user.owner, user.owner, user.ver, now), user=shown_user(user))
 
 
-def ensure_user(email: str, name: str, pin: str, now: int) -> str:
+def ensure_user(email: str, name: str, pin: str | None, now: int) -> str:
     """The id of the user with this address, made (with this name and PIN) if there is none. Safe to repeat."""
     owner = f"user-{uuid.uuid4()}"
-    return store.create(owner, email.lower(), name, tokens.new_version(), model.hash_pin(pin), now)
+    hashed = None if pin is None else model.hash_pin(pin)
+    return store.create(owner, email.lower(), name, tokens.new_version(), hashed, now)
 
 
 def cursors(now: int) -> Cursors:

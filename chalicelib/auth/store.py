@@ -1,20 +1,23 @@
-"""The tables `users` and `logins`: rows, and the few writes there are.
+"""The table `users` (owner): one item a user, with what its tokens are held against and the counts of its calls.
 
-`users` (owner): one item a user, with the version of its tokens and the counts of its calls.
-`logins` (login): `email#<address>` a way to log in, `tries#<address>` its failed tries (also of an address that nobody
-has), `address#<ip>` the calls of one network address.
+A session's token is good while it carries the item's `ver` and is not among those in `ended`, where logging out puts
+it; a personal token is good while it is among `tokens`. So all of that is checked in the write that counts the call.
 """
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
-from pynamodb.attributes import MapAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.attributes import MapAttribute, NumberAttribute, UnicodeAttribute, UnicodeSetAttribute
+from pynamodb.expressions.condition import size
 from pynamodb.models import Model
 
 from chalicelib import db, ratelimit
-from chalicelib.auth.model import LOCKED_FOR, TRIES, Login, User
+from chalicelib.auth import logins
+from chalicelib.auth.model import MOST_TOKENS, PersonalToken, User
 from chalicelib.errors import Unauthenticated
 from chalicelib.ratelimit import Meter
-from chalicelib.settings import DAY, settings
+from chalicelib.settings import HOUR, settings
 
 
 @db.register
@@ -30,35 +33,49 @@ class UserRow(Model):
     agents = NumberAttribute()
     open_tasks = NumberAttribute(attr_name="openTasks")
     created_at = NumberAttribute(attr_name="createdAt")
+    tokens: Any = MapAttribute(null=True)
+    ended = UnicodeSetAttribute(null=True)
 
 
-@db.register
-class LoginRow(Model):
-    class Meta:
-        table_name = settings.named("logins")
+@dataclass(frozen=True)
+class Standing:
+    """What makes a token good: on the way to the item as a condition, and for an item that did not meet it."""
 
-    login = UnicodeAttribute(hash_key=True)
-    owner = UnicodeAttribute(null=True)
-    pin = UnicodeAttribute(null=True)
-    tries = NumberAttribute(null=True)
-    locked_until = NumberAttribute(attr_name="lockedUntil", null=True)
-    calls: Any = MapAttribute(null=True)
-    expires_at = NumberAttribute(attr_name="expiresAt", null=True)
+    condition: Any
+    held_by: Callable[[db.Row], bool]
+    actions: tuple[Any, ...] = ()
 
 
-def admit(owner: str, ver: str, meter: Meter, now: int) -> User:
-    """Check a user's token version and count the call, in one write.
+def session(ver: str, mark: str) -> Standing:
+    """The standing of a session's token; `mark` is what logging out leaves of it."""
+    return Standing(
+        (UserRow.ver == ver) & ~UserRow.ended.contains(mark),
+        lambda row: row["ver"] == ver and mark not in row.get("ended", ()),
+    )
+
+
+def personal(token: str, now: int) -> Standing:
+    """The standing of a personal token, by its id; using it leaves the hour."""
+    return Standing(
+        UserRow.tokens[token].exists(),
+        lambda row: token in row.get("tokens", {}),
+        (UserRow.tokens[token]["usedAt"].set(now // HOUR * HOUR),),
+    )
+
+
+def admit(owner: str, standing: Standing, meter: Meter, now: int) -> User:
+    """Check a user's token and count the call, in one write.
 
     Raises Unauthenticated for a revoked token or a user that is gone, RateLimited over the limit.
     """
     try:
         row = db.update(
             UserRow(owner),
-            ratelimit.count(UserRow.calls, meter, now),
-            (UserRow.ver == ver) & ratelimit.allowed(UserRow.calls, meter, now),
+            [*ratelimit.count(UserRow.calls, meter, now), *standing.actions],
+            standing.condition & ratelimit.allowed(UserRow.calls, meter, now),
         )
     except db.Failed as failed:
-        if failed.row is None or failed.row["ver"] != ver:
+        if failed.row is None or not standing.held_by(failed.row):
             raise Unauthenticated from None
         ratelimit.refuse_if_exhausted(failed.row["calls"], meter, now)
         raise
@@ -74,19 +91,25 @@ def load(owner: str) -> User | None:
     return None if row is None else to_user(row)
 
 
-def create(owner: str, email: str, name: str, ver: str, pin: str, now: int) -> str:
+def create(owner: str, email: str, name: str, ver: str, pin: str | None, now: int) -> str:
     """Make a user and its way to log in; where the address is known already, that user's id is the answer."""
     try:
         db.write(
             db.put(
-                UserRow(owner, email=email, name=name, ver=ver, calls={}, agents=0, open_tasks=0, created_at=now),
+                UserRow(
+                    owner,
+                    email=email,
+                    name=name,
+                    ver=ver,
+                    calls={},
+                    tokens={},
+                    agents=0,
+                    open_tasks=0,
+                    created_at=now,
+                ),
                 UserRow.owner.does_not_exist(),
             ),
-            db.change(
-                LoginRow(_email(email)),
-                [LoginRow.owner.set(owner), LoginRow.pin.set(pin)],
-                LoginRow.owner.does_not_exist(),
-            ),
+            logins.new(email, owner, pin),
         )
     except db.Cancelled as cancelled:
         standing = cancelled.rows.get(1)
@@ -94,6 +117,51 @@ def create(owner: str, email: str, name: str, ver: str, pin: str, now: int) -> s
             raise
         return str(standing["owner"])
     return owner
+
+
+def add_token(owner: str, token: PersonalToken, gone: Iterable[str]) -> User:
+    """One personal token more, in place of those that are gone. Raises db.Failed where those are not there any more,
+    or there are as many as a user may have."""
+    entry = {"name": token.name, "createdAt": token.created_at, "expiresAt": token.expires_at}
+    if token.request is not None:
+        entry["request"] = token.request
+    gone = list(gone)
+    condition = UserRow.tokens.exists() & (size(UserRow.tokens) < MOST_TOKENS + len(gone))
+    for each in gone:
+        condition &= UserRow.tokens[each].exists()
+    actions = [UserRow.tokens[token.id].set(entry), *(UserRow.tokens[each].remove() for each in gone)]
+    try:
+        return to_user(db.update(UserRow(owner), actions, condition))
+    except db.Failed as failed:
+        if failed.row is None:
+            raise
+        if "tokens" not in failed.row:  # a row from before there were any
+            first = [UserRow.tokens.set({token.id: entry})]
+            return to_user(db.update(UserRow(owner), first, UserRow.tokens.does_not_exist() & UserRow.owner.exists()))
+        if token.id not in failed.row["tokens"]:
+            raise
+        return to_user(failed.row)  # it was written, and the answer to that was lost
+
+
+def remove_token(owner: str, token: str) -> None:
+    """Revoke a personal token that was there. Safe to repeat."""
+    db.update(UserRow(owner), [UserRow.tokens[token].remove()], UserRow.owner.exists())
+
+
+def end_session(owner: str, mark: str) -> None:
+    """Logged out: the token with this mark is dead. Safe to repeat."""
+    db.update(UserRow(owner), [UserRow.ended.add({mark})], UserRow.owner.exists())
+
+
+def forget_sessions(owner: str, marks: Iterable[str]) -> None:
+    """Marks of tokens that have expired meanwhile."""
+    db.update(UserRow(owner), [UserRow.ended.delete(set(marks))], UserRow.owner.exists())
+
+
+def end_all(owner: str, ver: str, *, tokens_too: bool) -> None:
+    """A new version: every session is dead; every personal token as well, where that is wanted. Safe to repeat."""
+    actions = [UserRow.ver.set(ver), UserRow.ended.remove(), *([UserRow.tokens.set({})] if tokens_too else [])]
+    db.update(UserRow(owner), actions, UserRow.owner.exists())
 
 
 def count_agents(owner: str, by: int, most: int) -> db.Part:
@@ -112,67 +180,6 @@ def fewer_open_tasks(owner: str, most: int) -> db.Part:
     return db.check(UserRow(owner), UserRow.open_tasks < most)
 
 
-def take_a_try(email: str, now: int) -> int | None:
-    """Reserve one guess before the PIN is looked at, so that parallel guesses cannot be more than allowed.
-
-    None if there was one; else when the account is locked until. The count is a row of its own, for an address that
-    nobody has too, and vanishes by itself.
-    """
-    row = LoginRow(_tries(email))
-    marks = [LoginRow.locked_until.set(now + LOCKED_FOR), LoginRow.expires_at.set((now + DAY) // 1_000)]
-    one_more = [LoginRow.tries.add(1), *marks], (LoginRow.locked_until > now) & (LoginRow.tries < TRIES)
-    afresh = (
-        [LoginRow.tries.set(1), *marks],
-        LoginRow.locked_until.does_not_exist() | (LoginRow.locked_until <= now),
-    )
-    locked_until = now
-    for actions, condition in (one_more, afresh, one_more):  # the last for whom another's first try came between
-        try:
-            db.update(row, actions, condition)
-        except db.Failed as failed:
-            locked_until = (failed.row or {}).get("lockedUntil", now)
-            continue
-        return None
-    return int(locked_until)
-
-
-def forget_tries(email: str) -> None:
-    db.write(db.remove(LoginRow(_tries(email))))
-
-
-def login(email: str) -> Login:
-    row = db.get(LoginRow, _email(email)) or {}
-    return Login(owner=row.get("owner"), pin=row.get("pin"))
-
-
-def count_address(address: str, meter: Meter, now: int) -> None:
-    """Count a login from a network address. Raises RateLimited over the limit; fails closed."""
-    actions = [*ratelimit.count(LoginRow.calls, meter, now), LoginRow.expires_at.set((now + DAY) // 1_000)]
-    row = LoginRow(f"address#{address}")
-    try:
-        try:
-            stands = db.update(row, actions, LoginRow.calls.exists() & ratelimit.allowed(LoginRow.calls, meter, now))
-        except db.Failed as failed:
-            if failed.row is not None:
-                ratelimit.refuse_if_exhausted(failed.row["calls"], meter, now)
-            stands = _first_call(row, meter, now)
-    except db.Failed as failed:  # another call came first, and that one made the row
-        ratelimit.refuse_if_exhausted((failed.row or {}).get("calls", {}), meter, now)
-        stands = db.update(row, actions, LoginRow.calls.exists() & ratelimit.allowed(LoginRow.calls, meter, now))
-    ratelimit.note(stands["calls"], meter, now)
-    old = ratelimit.leftovers(stands["calls"], now)
-    if old:
-        db.update(row, [LoginRow.calls[slot].remove() for slot in old], LoginRow.calls.exists())
-
-
-def _first_call(row: LoginRow, meter: Meter, now: int) -> dict[str, Any]:
-    return db.update(
-        row,
-        [LoginRow.calls.set({meter.slot(now): 1}), LoginRow.expires_at.set((now + DAY) // 1_000)],
-        LoginRow.calls.does_not_exist(),
-    )
-
-
 def to_user(row: db.Row) -> User:
     return User(
         owner=row["owner"],
@@ -181,12 +188,17 @@ def to_user(row: db.Row) -> User:
         ver=row["ver"],
         agents=row["agents"],
         open_tasks=row["openTasks"],
+        tokens={name: _to_token(name, entry) for name, entry in (row.get("tokens") or {}).items()},
+        ended=frozenset(row.get("ended", ())),
     )
 
 
-def _email(address: str) -> str:
-    return f"email#{address}"
-
-
-def _tries(address: str) -> str:
-    return f"tries#{address}"
+def _to_token(name: str, entry: db.Row) -> PersonalToken:
+    return PersonalToken(
+        id=name,
+        name=entry["name"],
+        created_at=entry["createdAt"],
+        expires_at=entry["expiresAt"],
+        used_at=entry.get("usedAt"),
+        request=entry.get("request"),
+    )

@@ -1,13 +1,13 @@
 """Tokens: JWTs (RFC 7519), HS256, good for 30 days.
 
-Claims: `iss aud sub iat exp jti typ ver` and `own`. `sub` is the user or agent, `own` the owner, `typ` one of `user`
-and `agent`, and `ver` the version that must match the one on the user's or agent's item, so that revoking takes effect
-at once. Time is an argument, so expiry is checked here and not by PyJWT.
+Claims: `iss aud sub iat exp jti typ ver` and `own`. `sub` is the user or agent, `own` the owner, `typ` one of `user` (a
+session), `personal` (a program of the user's) and `agent`, and `ver` the version that must be on the user's or agent's
+item, so that revoking takes effect at once. Time is an argument, so expiry is checked here and not by PyJWT.
 """
 
 import secrets
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jwt
 
@@ -21,7 +21,7 @@ LEEWAY = 30 * SECOND
 ALGORITHM = "HS256"
 _LONGEST = 4_096
 
-Kind = Literal["user", "agent"]
+Kind = Literal["user", "personal", "agent"]
 _jwt = jwt.PyJWT(options={"enforce_minimum_key_length": True})
 
 
@@ -34,11 +34,18 @@ class Caller:
     owner: str
     subject: str
     ver: str
+    id: str
+    """The token's own id, its `jti`."""
     expires: int
 
     @property
     def is_agent(self) -> bool:
         return self.kind == "agent"
+
+    @property
+    def is_session(self) -> bool:
+        """Whether a person logged in for this token, and no program of theirs was given it."""
+        return self.kind == "user"
 
 
 def new_version() -> str:
@@ -46,7 +53,7 @@ def new_version() -> str:
     return secrets.token_hex(8)
 
 
-def issue(kind: Kind, owner: str, subject: str, ver: str, now: int) -> str:
+def issue(kind: Kind, owner: str, subject: str, ver: str, now: int, *, expires: int | None = None) -> str:
     """A signed token for a user (`subject` is the owner) or for one of the owner's agents."""
     ring = keyring(now)
     claims = {
@@ -58,7 +65,7 @@ def issue(kind: Kind, owner: str, subject: str, ver: str, now: int) -> str:
         "ver": ver,
         "jti": secrets.token_hex(16),
         "iat": now // 1_000,
-        "exp": (now + LIFETIME) // 1_000,
+        "exp": (expires or now + LIFETIME) // 1_000,
     }
     return _jwt.encode(claims, ring.signing_key, algorithm=ALGORITHM, headers={"kid": ring.current})
 
@@ -100,10 +107,11 @@ def _checked(token: str, key: bytes) -> Caller:
             audience=audience(),
             options={"require": ["exp", "iat", "sub", "jti"], "verify_exp": False, "verify_iat": False},
         )
-        caller = Caller(claims["typ"], claims["own"], claims["sub"], claims["ver"], int(claims["exp"]) * 1_000)
+        expires = int(claims["exp"]) * 1_000
+        caller = Caller(claims["typ"], claims["own"], claims["sub"], claims["ver"], claims["jti"], expires)
     except (jwt.PyJWTError, KeyError, TypeError, ValueError):
         raise Unauthenticated from None
-    if caller.kind not in ("user", "agent"):
+    if caller.kind not in get_args(Kind):
         raise Unauthenticated
     if len(_verified) >= 1_000:  # noqa: PLR2004  # a bound, so that a container never grows for ever
         _verified.clear()

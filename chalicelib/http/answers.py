@@ -50,7 +50,8 @@ class Answer:
 
     body: Any
     status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str | list[str]] = field(default_factory=dict)
+    """A header that is sent several times has a list of values."""
 
 
 def status_of(error: type[DevFlowError]) -> int:
@@ -68,7 +69,7 @@ def failure(error: DevFlowError, now: int) -> Answer:
     }
     if error.details is not None:
         body["details"] = error.details
-    headers = {}
+    headers: dict[str, str | list[str]] = {}
     if isinstance(error, errors.RateLimited):
         headers["Retry-After"] = str(error.retry_after)
     elif isinstance(error, errors.Unavailable):

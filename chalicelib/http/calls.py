@@ -75,6 +75,12 @@ class Call:
                 raise errors.NotJson("The body is not valid base64.") from None
         return str(body).encode("utf-8", "surrogatepass")
 
+    def every(self, name: str) -> list[str]:
+        """All values of a header that may be sent more than once; `name` in lower case."""
+        headers = self.event.get("multiValueHeaders") or {}
+        found = [values for key, values in headers.items() if key.lower() == name]
+        return found[0] if found else []
+
     @property
     def address(self) -> str:
         """The network address of the caller, as API Gateway saw it."""

@@ -36,10 +36,11 @@ def listen(port: str) -> list[Server]:
     return servers
 
 
-def prepare_environment(endpoint: str) -> None:
-    """What the app reads while it is imported: the stage, fresh signing keys, and AWS on loopback."""
+def prepare_environment(endpoint: str, url: str) -> None:
+    """What the app reads while it is imported: the stage, its address, fresh signing keys, and AWS on loopback."""
     aws.point_at(endpoint)
     os.environ["DEVFLOW_STAGE"] = STAGE
+    os.environ.setdefault("DEVFLOW_URL", url)  # what leads here from outside, a tunnel for example, is said by hand
     os.environ["DEVFLOW_LOCAL_SECRET"] = json.dumps({"current": "key-local", "key-local": secrets.token_urlsafe(48)})
 
 
@@ -49,7 +50,8 @@ def run(port: str, stopping: threading.Event) -> None:
         servers = listen(port)
         moto = aws.MotoChild()
         ending.callback(moto.stop)
-        prepare_environment(moto.endpoint())
+        url = f"http://localhost:{servers[0].port}"
+        prepare_environment(moto.endpoint(), url)
         aws.deploy_template(STAGE)
 
         # Only now: these read the environment, and the app's clients connect to where it points.
@@ -67,7 +69,7 @@ def run(port: str, stopping: threading.Event) -> None:
         for server in servers:
             server.start(LocalStage(Gateway(app), pump))
             ending.callback(server.stop)
-        print(banner(f"http://localhost:{servers[0].port}"), flush=True)
+        print(banner(url), flush=True)
 
         moto_ended = threading.Event()
         threading.Thread(target=_watch, args=(moto, moto_ended, stopping), daemon=True).start()

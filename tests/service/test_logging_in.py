@@ -6,9 +6,9 @@ from typing import Any
 import boto3
 import pytest
 
-from chalicelib.auth import service, store
-from chalicelib.auth.model import PinLogin
-from chalicelib.auth.service import WrongPin
+from chalicelib.auth import pins, service, store
+from chalicelib.auth.pins import WrongPin
+from chalicelib.auth.shapes import PinLogin
 from chalicelib.errors import DevFlowError, RateLimited, Unavailable
 from chalicelib.ratelimit import TASKS_API
 from chalicelib.settings import MINUTE
@@ -22,7 +22,7 @@ NOW = 1_763_938_000_000
 
 def login(pin: str = "123456", email: str = "user@example.com", address: str = "192.0.2.1", at: int = NOW) -> str:
     request = PinLogin.model_validate({"email": email, "pin": pin})
-    return service.pin_login(request, address, at).user.id
+    return pins.log_in(request, address, at).user.id
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_counts_of_minutes_long_gone_are_removed_once_they_are_many(owner: str) 
     assert user is not None
     calls: dict[str, Any] = {}
     for ago in range(100, 0, -5):
-        store.admit(owner, user.ver, TASKS_API, NOW - ago * MINUTE)
+        store.admit(owner, store.session(user.ver, "-"), TASKS_API, NOW - ago * MINUTE)
         (row,) = invariants.rows("users")
         calls = row["calls"]
         assert len(calls) <= 12

@@ -15,6 +15,7 @@ def prepare() -> None:
     for name in [name for name in os.environ if name.startswith("DEVFLOW_")]:
         del os.environ[name]
     os.environ["DEVFLOW_STAGE"] = STAGE
+    os.environ["DEVFLOW_URL"] = "http://localhost:3000"
     os.environ["DEVFLOW_LOCAL_SECRET"] = json.dumps(
         {"current": "key-test", "key-test": KEY.decode(), "slackClientId": "", "slackClientSecret": ""}
     )

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from chalicelib.auth import model
+from chalicelib.auth import model, shapes
+from chalicelib.auth.model import PersonalToken
+from chalicelib.settings import DAY, MINUTE
 
 
 def test_a_pin_matches_itself_and_nothing_else() -> None:
@@ -49,7 +51,7 @@ def test_a_pin_costs_what_owasp_asks_for() -> None:
 
 @pytest.mark.parametrize("email", ["User@Example.com", "  user@example.com ", "USER@EXAMPLE.COM"])
 def test_an_address_is_the_same_however_it_is_written(email: str) -> None:
-    assert model.PinLogin.model_validate({"email": email, "pin": "123456"}).email == "user@example.com"
+    assert shapes.PinLogin.model_validate({"email": email, "pin": "123456"}).email == "user@example.com"
 
 
 @pytest.mark.parametrize(
@@ -72,4 +74,49 @@ def test_an_address_is_the_same_however_it_is_written(email: str) -> None:
 )
 def test_what_cannot_be_an_address_or_a_pin_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        model.PinLogin.model_validate({"email": "user@example.com", "pin": "123456"} | wrong)
+        shapes.PinLogin.model_validate({"email": "user@example.com", "pin": "123456"} | wrong)
+
+
+NOW = 1_763_938_000_000
+
+
+def test_a_session_that_was_logged_out_is_remembered_until_its_token_is_dead_of_age() -> None:
+    mark = model.mark("0123456789abcdef0123456789abcdef", NOW)
+    assert mark == f"0123456789abcdef:{NOW // 1_000}"
+    assert model.expired([mark], NOW) == set()
+    assert model.expired([mark], NOW + 30_000) == set(), "the leeway of a token"
+    assert model.expired([mark, model.mark("f" * 32, NOW + DAY)], NOW + 61_000) == {mark}
+
+
+def token(name: str, **more: Any) -> dict[str, PersonalToken]:
+    made = {"created_at": NOW, "expires_at": NOW + 30 * DAY} | more
+    return {name: PersonalToken(id=name, name=name, **made)}
+
+
+@pytest.mark.parametrize(
+    ("standing", "request_", "gone"),
+    [
+        ({}, "k.r", []),
+        (token("a"), "k.r", []),
+        (token("a", request="k.r"), "k.r", ["a"]),
+        (token("a", request="k.r"), None, []),
+        (token("a", request="l.r"), "k.r", []),
+        (token("a", request="k.r", created_at=NOW - 10 * MINUTE), "k.r", []),
+        (token("a", request="k.other", created_at=NOW - 10 * MINUTE), "k.r", []),
+        (token("a", expires_at=NOW), None, ["a"]),
+        (
+            token("a", expires_at=NOW + 1) | token("b", expires_at=NOW - 1) | token("c", request="k.r"),
+            "k.r",
+            ["b", "c"],
+        ),
+    ],
+)
+def test_a_new_token_takes_the_place_of_what_has_expired_and_of_what_the_same_request_made(
+    standing: dict[str, PersonalToken], request_: str | None, gone: list[str]
+) -> None:
+    assert model.superseded(standing, request_, NOW) == gone
+
+
+def test_a_key_that_made_another_token_a_moment_ago_is_refused() -> None:
+    with pytest.raises(model.OtherToken):
+        model.superseded(token("a", request="k.other"), "k.r", NOW)

@@ -94,3 +94,36 @@ def test_no_deployed_stage_takes_a_secret_from_its_environment_where_anybody_cou
     env = {"DEVFLOW_LOCAL_SECRET": "hush"}
     assert from_environment(env).local_secret == "hush"
     assert from_environment(env | {"DEVFLOW_STAGE": stage}).local_secret is None
+
+
+@pytest.mark.parametrize(
+    ("stage", "url", "known"),
+    [
+        ("dev", "https://devflow.example.com/", "https://devflow.example.com"),
+        ("dev", "https://devflow.example.com/base/", "https://devflow.example.com/base"),
+        ("dev", "", None),
+        ("local", "http://localhost:3000", "http://localhost:3000"),
+        ("local", "http://127.0.0.1:3000/", "http://127.0.0.1:3000"),
+    ],
+)
+def test_the_platforms_own_address_has_no_slash_at_its_end(stage: str, url: str, known: str | None) -> None:
+    assert from_environment({"DEVFLOW_STAGE": stage, "DEVFLOW_URL": url}).url == known
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "value"),
+    [
+        ("dev", "DEVFLOW_URL", "http://devflow.example.com"),
+        ("dev", "DEVFLOW_URL", "http://localhost:3000"),
+        ("local", "DEVFLOW_URL", "http://example.com"),
+        ("dev", "DEVFLOW_URL", "devflow.example.com"),
+        ("dev", "DEVFLOW_URL", "https://"),
+        ("dev", "DEVFLOW_URL", "https://devflow.example.com/?a=b"),
+        ("dev", "DEVFLOW_URL", "javascript:alert(1)"),
+        ("dev", "DEVFLOW_DASHBOARD", "//evil.example"),
+        ("dev", "DEVFLOW_DASHBOARD", "https://evil.example"),
+    ],
+)
+def test_an_address_that_would_lead_people_elsewhere_is_refused(stage: str, name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        from_environment({"DEVFLOW_STAGE": stage, name: value})

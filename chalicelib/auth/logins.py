@@ -1,0 +1,109 @@
+"""The table `logins`: what somebody may log in with, and what keeps others from trying.
+
+`email#<address>` a way to log in, `tries#<address>` its failed tries (also of an address that nobody has),
+`address#<ip>` the calls of one network address.
+"""
+
+from typing import Any
+
+from pynamodb.attributes import MapAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.models import Model
+
+from chalicelib import db, ratelimit
+from chalicelib.auth.model import LOCKED_FOR, TRIES, Login
+from chalicelib.ratelimit import Meter
+from chalicelib.settings import DAY, settings
+
+
+@db.register
+class LoginRow(Model):
+    class Meta:
+        table_name = settings.named("logins")
+
+    login = UnicodeAttribute(hash_key=True)
+    owner = UnicodeAttribute(null=True)
+    pin = UnicodeAttribute(null=True)
+    tries = NumberAttribute(null=True)
+    locked_until = NumberAttribute(attr_name="lockedUntil", null=True)
+    calls: Any = MapAttribute(null=True)
+    expires_at = NumberAttribute(attr_name="expiresAt", null=True)
+
+
+def new(email: str, owner: str, pin: str | None) -> db.Part:
+    """Part of a transaction: this address is this user's; fails where it is somebody's already."""
+    actions = [LoginRow.owner.set(owner), *([LoginRow.pin.set(pin)] if pin else [])]
+    return db.change(LoginRow(_email(email)), actions, LoginRow.owner.does_not_exist())
+
+
+def set_pin(email: str, owner: str, pin: str) -> None:
+    """Store the hash of a user's PIN. Raises db.Failed where the address is not (or no longer) this user's."""
+    db.update(LoginRow(_email(email)), [LoginRow.pin.set(pin)], LoginRow.owner == owner)
+
+
+def take_a_try(email: str, now: int) -> int | None:
+    """Reserve one guess before the PIN is looked at, so that parallel guesses cannot be more than allowed.
+
+    None if there was one; else when the account is locked until. The count is a row of its own, for an address that
+    nobody has too, and vanishes by itself.
+    """
+    row = LoginRow(_tries(email))
+    marks = [LoginRow.locked_until.set(now + LOCKED_FOR), LoginRow.expires_at.set((now + DAY) // 1_000)]
+    one_more = [LoginRow.tries.add(1), *marks], (LoginRow.locked_until > now) & (LoginRow.tries < TRIES)
+    afresh = (
+        [LoginRow.tries.set(1), *marks],
+        LoginRow.locked_until.does_not_exist() | (LoginRow.locked_until <= now),
+    )
+    locked_until = now
+    for actions, condition in (one_more, afresh, one_more):  # the last for whom another's first try came between
+        try:
+            db.update(row, actions, condition)
+        except db.Failed as failed:
+            locked_until = (failed.row or {}).get("lockedUntil", now)
+            continue
+        return None
+    return int(locked_until)
+
+
+def forget_tries(email: str) -> None:
+    db.write(db.remove(LoginRow(_tries(email))))
+
+
+def login(email: str) -> Login:
+    row = db.get(LoginRow, _email(email)) or {}
+    return Login(owner=row.get("owner"), pin=row.get("pin"))
+
+
+def count_address(address: str, meter: Meter, now: int) -> None:
+    """Count a login from a network address. Raises RateLimited over the limit; fails closed."""
+    actions = [*ratelimit.count(LoginRow.calls, meter, now), LoginRow.expires_at.set((now + DAY) // 1_000)]
+    row = LoginRow(f"address#{address}")
+    try:
+        try:
+            stands = db.update(row, actions, LoginRow.calls.exists() & ratelimit.allowed(LoginRow.calls, meter, now))
+        except db.Failed as failed:
+            if failed.row is not None:
+                ratelimit.refuse_if_exhausted(failed.row["calls"], meter, now)
+            stands = _first_call(row, meter, now)
+    except db.Failed as failed:  # another call came first, and that one made the row
+        ratelimit.refuse_if_exhausted((failed.row or {}).get("calls", {}), meter, now)
+        stands = db.update(row, actions, LoginRow.calls.exists() & ratelimit.allowed(LoginRow.calls, meter, now))
+    ratelimit.note(stands["calls"], meter, now)
+    old = ratelimit.leftovers(stands["calls"], now)
+    if old:
+        db.update(row, [LoginRow.calls[slot].remove() for slot in old], LoginRow.calls.exists())
+
+
+def _first_call(row: LoginRow, meter: Meter, now: int) -> dict[str, Any]:
+    return db.update(
+        row,
+        [LoginRow.calls.set({meter.slot(now): 1}), LoginRow.expires_at.set((now + DAY) // 1_000)],
+        LoginRow.calls.does_not_exist(),
+    )
+
+
+def _email(address: str) -> str:
+    return f"email#{address}"
+
+
+def _tries(address: str) -> str:
+    return f"tries#{address}"

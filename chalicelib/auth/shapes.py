@@ -1,0 +1,98 @@
+"""What is sent to /api/auth, and what it answers."""
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from chalicelib.auth.model import PersonalToken, User
+from chalicelib.pages import Listing
+from chalicelib.times import iso
+from chalicelib.types import Id, Reply, Request, Text
+
+Email = Annotated[
+    str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254, to_lower=True, strip_whitespace=True)
+]
+Pin = Annotated[str, StringConstraints(pattern=r"^[0-9]{6}$")]
+
+
+class PinLogin(Request):
+    email: Email
+    pin: Pin
+    cookie: bool = False
+    """Whether a browser is to keep the session; only a page of ours may ask for that."""
+
+
+class NewPin(Request):
+    pin: Pin
+
+
+class UserReply(Reply):
+    id: str
+    email: str
+    name: str
+
+
+class LoggedIn(Reply):
+    """The spec's answer of POST /api/auth/pin/login."""
+
+    success: bool = Field(default=True)
+    token: str
+    user: UserReply
+
+
+class Done(Reply):
+    success: bool = True
+
+
+class Logout(Request):
+    everywhere: bool = False
+    """Every session and every personal token, and not only the one that this request came with."""
+
+
+class NewToken(Request):
+    name: Annotated[Text, StringConstraints(max_length=100)]
+    expires_in_days: Annotated[int, Field(ge=1, le=30)] = 30
+
+
+class TokenReply(Reply):
+    """A personal token, without itself."""
+
+    id: Id
+    name: str
+    created_at: str
+    expires_at: str
+    last_used_at: str | None
+    """To the hour."""
+
+
+class MadeToken(TokenReply):
+    """The only answer that ever holds the token itself."""
+
+    token: str
+
+
+class TokenListing(Listing[TokenReply]):
+    """A user's personal tokens."""
+
+
+class Me(Reply):
+    """Whose token a request came with, and how long that is good."""
+
+    user: UserReply
+    expires_at: str
+    token_id: str | None
+    """The id of the personal token; null for a session."""
+
+
+def shown_user(user: User) -> UserReply:
+    return UserReply(id=user.owner, email=user.email, name=user.name)
+
+
+def shown_token(token: PersonalToken) -> TokenReply:
+    return TokenReply(
+        id=token.id,
+        name=token.name,
+        created_at=iso(token.created_at),
+        expires_at=iso(token.expires_at),
+        last_used_at=None if token.used_at is None else iso(token.used_at),
+    )

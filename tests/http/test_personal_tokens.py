@@ -1,0 +1,203 @@
+"""Personal tokens: for a user's programs, each with a name, shown once, and revocable by itself."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.conftest import Clock
+from tests.http.scene import Scene, epoch, ok, refused, snapshot
+from tests.support import costs, moto_aws
+from tests.support.client import Client
+
+PATH = "/api/auth/tokens"
+DAY = 24 * 3_600
+
+
+def made(client: Client, name: str = "cli", **more: Any) -> dict[str, Any]:
+    body: dict[str, Any] = ok(client.post(PATH, {"name": name} | more), 201)
+    return body
+
+
+def listed(client: Client) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = ok(client.get(PATH))["data"]
+    return found
+
+
+def test_a_token_is_shown_once_and_listed_without_itself(user: Client, clock: Clock) -> None:
+    body = made(user, "the command line on my laptop")
+    assert set(body) == {"id", "name", "createdAt", "expiresAt", "lastUsedAt", "token"}
+    assert body["name"] == "the command line on my laptop"
+    assert epoch(body["expiresAt"]) - epoch(body["createdAt"]) == 30 * DAY
+    (shown,) = listed(user)
+    assert shown == {name: value for name, value in body.items() if name != "token"}
+    assert not [table for table in ("users", "logins") if body["token"] in str(moto_aws.rows(table))]
+
+
+def test_it_is_the_users_own_in_everything_but_logins_and_tokens(scene: Scene) -> None:
+    program = scene.user.acting_as(made(scene.user)["token"])
+    assert ok(program.get("/api/auth/me"))["user"] == ok(scene.user.get("/api/auth/me"))["user"]
+    assert ok(program.get("/api/auth/me"))["tokenId"] == listed(scene.user)[0]["id"]
+    ok(program.post("/api/agents", {"agentId": "a", "name": "n", "version": "1"}), 201)
+    ok(program.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"}), 202)
+    ok(program.get("/api/tasks"))
+    before = snapshot()
+    for method, path, body in (
+        ("GET", PATH, None),
+        ("POST", PATH, {"name": "another"}),
+        ("DELETE", f"{PATH}/{listed(scene.user)[0]['id']}", None),
+        ("POST", "/api/auth/pin", {"pin": "271828"}),
+        ("POST", "/api/auth/logout", {"everywhere": True}),
+    ):
+        refused(program.send(method, path, body), 403, "Insufficient permissions")
+    assert snapshot() == before
+
+
+def test_each_is_revoked_at_once_and_by_itself(user: Client) -> None:
+    one, two = made(user, "one"), made(user, "two")
+    assert ok(user.delete(f"{PATH}/{one['id']}")) == {"success": True}
+    refused(user.acting_as(one["token"]).get("/api/auth/me"), 401, "Invalid or expired token")
+    ok(user.acting_as(two["token"]).get("/api/auth/me"))
+    assert [token["name"] for token in listed(user)] == ["two"]
+    refused(user.delete(f"{PATH}/{one['id']}"), 404, "Token not found")
+
+
+def test_a_program_that_logs_out_revokes_its_own_token(user: Client) -> None:
+    one, two = made(user, "one"), made(user, "two")
+    ok(user.acting_as(one["token"]).post("/api/auth/logout"))
+    refused(user.acting_as(one["token"]).get("/api/auth/me"), 401)
+    ok(user.acting_as(two["token"]).get("/api/auth/me"))
+    ok(user.get("/api/auth/me"))
+
+
+def test_logging_out_of_a_session_leaves_personal_tokens_alone(user: Client) -> None:
+    program = user.acting_as(made(user)["token"])
+    ok(user.post("/api/auth/logout"))
+    ok(program.get("/api/auth/me"))
+
+
+def test_what_is_anothers_is_not_there(scene: Scene, other: Scene) -> None:
+    token = made(scene.user)
+    before = snapshot()
+    refused(other.user.delete(f"{PATH}/{token['id']}"), 404, "Token not found")
+    assert listed(other.user) == []
+    assert snapshot() == before
+
+
+def test_it_expires_when_it_says_and_is_listed_no_more(user: Client, clock: Clock) -> None:
+    program = user.acting_as(made(user, expiresInDays=1)["token"])
+    longer = user.acting_as(made(user)["token"])
+    clock.advance(DAY - 5)
+    ok(program.get("/api/auth/me"))
+    clock.advance(60)
+    refused(program.get("/api/auth/me"), 401)
+    ok(longer.get("/api/auth/me"))
+    assert len(listed(user)) == 1
+
+
+def test_its_last_use_is_told_to_the_hour(user: Client, fresh_minute: Clock) -> None:
+    program = user.acting_as(made(user)["token"])
+    assert listed(user)[0]["lastUsedAt"] is None
+    fresh_minute.advance(2 * 3_600)
+    ok(program.get("/api/auth/me"))
+    used = epoch(listed(user)[0]["lastUsedAt"])
+    assert used % 3_600 == 0
+    assert 0 <= fresh_minute.now / 1_000 - used < 3_600
+
+
+@pytest.mark.parametrize("kind", ["session", "personal"])
+def test_a_call_with_it_is_one_write_on_the_users_item_like_any_other(user: Client, kind: str) -> None:
+    client = user if kind == "session" else user.acting_as(made(user)["token"])
+    assert costs.measured(lambda: client.get("/api/auth/me")).requests == ("UpdateItem users",)
+
+
+def test_a_user_has_twenty_at_most_and_expired_ones_make_room(user: Client, clock: Clock) -> None:
+    for number in range(20):
+        made(user, f"token {number}", expiresInDays=1 if number < 3 else 30)
+    before = snapshot()
+    refused(user.post(PATH, {"name": "one too many"}), 409, "Conflict")
+    assert snapshot() == before
+    clock.advance(DAY + 60)
+    for number in range(3):
+        made(user, f"again {number}")
+    refused(user.post(PATH, {"name": "one too many"}), 409)
+    assert len(listed(user)) == 20
+
+
+def test_made_many_at_once_they_are_never_more_than_twenty(user: Client) -> None:
+    for number in range(15):
+        made(user, f"token {number}")
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: user.post(PATH, {"name": f"more {number}"}).status, range(12)))
+    assert answers.count(201) == 5
+    assert set(answers) <= {201, 409, 503}
+    assert len(listed(user)) == 20
+
+
+def test_the_same_request_again_is_one_token_under_a_new_name_for_itself(user: Client, clock: Clock) -> None:
+    """Its first answer was lost, and with it the token."""
+    first = ok(user.post(PATH, {"name": "cli"}, Idempotency_Key="k"), 201)
+    second = ok(user.post(PATH, {"name": "cli"}, Idempotency_Key="k"), 201)
+    assert [token["id"] for token in listed(user)] == [second["id"]]
+    refused(user.acting_as(first["token"]).get("/api/auth/me"), 401)
+    ok(user.acting_as(second["token"]).get("/api/auth/me"))
+    refused(user.post(PATH, {"name": "else"}, Idempotency_Key="k"), 409)
+    ok(user.post(PATH, {"name": "cli"}, Idempotency_Key="another"), 201)
+    clock.advance(601)
+    ok(user.post(PATH, {"name": "else"}, Idempotency_Key="k"), 201)
+    assert len(listed(user)) == 3
+
+
+def test_a_list_has_pages_like_every_other(user: Client, clock: Clock) -> None:
+    for number in range(5):
+        made(user, f"token {number}")
+        clock.advance(1)
+    names, cursor = [], None
+    while True:
+        page = ok(user.get(PATH, {"limit": 2} | ({"cursor": cursor} if cursor else {})))
+        assert (page["total"], page["limit"]) == (5, 2)
+        names += [token["name"] for token in page["data"]]
+        cursor = page["nextCursor"]
+        if not page["hasMore"]:
+            break
+    assert names == [f"token {number}" for number in (4, 3, 2, 1, 0)]
+    assert [token["name"] for token in ok(user.get(PATH, {"limit": 2, "offset": 3}))["data"]] == ["token 1", "token 0"]
+
+
+def test_a_page_goes_on_where_it_ended_though_its_last_was_revoked(user: Client, clock: Clock) -> None:
+    for number in range(3):
+        made(user, f"token {number}")
+        clock.advance(1)
+    page = ok(user.get(PATH, {"limit": 2}))
+    ok(user.delete(f"{PATH}/{page['data'][-1]['id']}"))
+    rest = ok(user.get(PATH, {"limit": 2, "cursor": page["nextCursor"]}))
+    assert [token["name"] for token in rest["data"]] == ["token 0"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"name": " "},
+        {"name": "x" * 101},
+        {"name": 5},
+        {"name": "n", "expiresInDays": 0},
+        {"name": "n", "expiresInDays": 31},
+        {"name": "n", "expiresInDays": "1"},
+    ],
+)
+def test_what_cannot_be_meant_makes_none(user: Client, body: dict[str, Any]) -> None:
+    refused(user.post(PATH, body), 400)
+    assert listed(user) == []
+
+
+def test_a_user_from_before_there_were_any_makes_the_first(user: Client) -> None:
+    (row,) = moto_aws.rows("users")
+    boto3.client("dynamodb").update_item(
+        TableName="devflow-local-users", Key={"owner": row["owner"]}, UpdateExpression="REMOVE tokens"
+    )
+    assert listed(user) == []
+    program = user.acting_as(made(user)["token"])
+    ok(program.get("/api/auth/me"))
+    assert len(listed(user)) == 1

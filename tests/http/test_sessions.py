@@ -1,0 +1,283 @@
+"""Sessions: whose a token is, logging out of one or of all, and the cookie of somebody who signs in with a browser."""
+
+from collections.abc import Callable
+from http.cookies import SimpleCookie
+
+import pytest
+
+from infra.local.gateway import Gateway, Response
+from tests.conftest import Clock
+from tests.http.conftest import Routes
+from tests.http.scene import Agent, Scene, ok, refused, snapshot
+from tests.support import moto_aws
+from tests.support.client import Client
+
+HOME = "http://localhost:3000"
+DAY = 24 * 3_600
+LOGIN = {"email": "user@example.com", "pin": "123456"}
+
+
+def log_in(client: Client) -> Client:
+    """One more session of user@example.com."""
+    return client.acting_as(ok(client.post("/api/auth/pin/login", LOGIN))["token"])
+
+
+def own_page(client: Client) -> Response:
+    """A login that the browser is to keep, from a page of ours."""
+    return client.post("/api/auth/pin/login", LOGIN | {"cookie": True}, Origin=HOME, Sec_Fetch_Site="same-origin")
+
+
+def session_cookie(answer: Response) -> str:
+    """What a browser sends along after this answer."""
+    return (answer.header("Set-Cookie") or "").partition(";")[0]
+
+
+def test_me_is_whoever_holds_the_token_and_says_how_long(user: Client, clock: Clock) -> None:
+    body = ok(user.get("/api/auth/me"))
+    assert set(body) == {"user", "expiresAt", "tokenId"}
+    assert body["user"]["email"] == "user@example.com"
+    assert body["user"]["name"] == "John Doe"
+    assert body["tokenId"] is None
+
+
+def test_logging_out_ends_this_session_at_once_and_no_other(user: Client, anonymous: Client) -> None:
+    one, two = log_in(anonymous), log_in(anonymous)
+    assert ok(one.post("/api/auth/logout", {})) == {"success": True}
+    refused(one.get("/api/auth/me"), 401, "Invalid or expired token")
+    refused(one.post("/api/auth/logout"), 401)
+    ok(two.get("/api/auth/me"))
+    ok(two.post("/api/auth/logout"))
+    refused(two.get("/api/tasks"), 401)
+    ok(user.get("/api/auth/me"))
+
+
+def test_logging_out_everywhere_ends_every_session_and_every_personal_token_but_no_agents(
+    scene: Scene, agent: Agent, anonymous: Client
+) -> None:
+    other = log_in(anonymous)
+    personal = other.acting_as(ok(other.post("/api/auth/tokens", {"name": "cli"}), 201)["token"])
+    ok(scene.user.post("/api/auth/logout", {"everywhere": True}))
+    for client in (scene.user, other, personal):
+        refused(client.get("/api/auth/me"), 401)
+        refused(client.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"}), 401)
+    assert agent.poll().status == 200
+    assert ok(log_in(anonymous).get("/api/auth/tokens"))["total"] == 0
+
+
+def test_sessions_that_were_logged_out_are_forgotten_when_their_tokens_have_expired(
+    user: Client, anonymous: Client, clock: Clock
+) -> None:
+    for _ in range(3):
+        ok(log_in(anonymous).post("/api/auth/logout"))
+    clock.advance(31 * DAY)
+    ok(log_in(anonymous).post("/api/auth/logout"))
+    (row,) = moto_aws.rows("users")
+    assert len(row["ended"]["SS"]) == 1
+
+
+def test_what_is_remembered_of_ended_sessions_is_bounded_and_none_comes_back(
+    user: Client, anonymous: Client, clock: Clock
+) -> None:
+    ended = []
+    kept = ok(user.post("/api/auth/tokens", {"name": "cli"}), 201)["token"]
+    for _ in range(52):
+        clock.advance(10)
+        ended.append(log_in(anonymous))
+        ok(ended[-1].post("/api/auth/logout"))
+        (row,) = moto_aws.rows("users")
+        assert len(row.get("ended", {"SS": []})["SS"]) <= 50
+    for session in ended:
+        clock.advance(1)
+        refused(session.get("/api/auth/me"), 401)
+    ok(anonymous.acting_as(kept).get("/api/auth/me"))
+
+
+def test_an_agent_is_nobody_who_could_log_out_or_be_asked_who_it_is(agent: Agent) -> None:
+    before = snapshot()
+    for method, path in (("GET", "/api/auth/me"), ("POST", "/api/auth/logout"), ("GET", "/api/auth/tokens")):
+        refused(agent.client.send(method, path, None if method == "GET" else {}), 403, "Insufficient permissions")
+    assert snapshot() == before
+
+
+# The cookie.
+
+
+def test_a_login_gives_a_cookie_to_a_page_of_ours_that_asks_for_it(user: Client, anonymous: Client) -> None:
+    answer = own_page(anonymous)
+    ok(answer)
+    assert [name for name, _ in answer.headers].count("Set-Cookie") == 1
+    (morsel,) = SimpleCookie(answer.header("Set-Cookie")).values()
+    assert morsel.key == "__Host-devflow-session"
+    assert (morsel["path"], morsel["secure"], morsel["httponly"], morsel["samesite"], morsel["domain"]) == (
+        "/", True, True, "Lax", ""
+    )  # fmt: skip
+    assert int(morsel["max-age"]) == 30 * DAY
+    assert morsel.value == answer.json()["token"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Origin": HOME, "Sec_Fetch_Site": "same-site"},
+        {"Origin": "http://localhost:3001", "Sec_Fetch_Site": "same-origin"},
+    ],
+)
+def test_a_login_from_elsewhere_gives_none(user: Client, anonymous: Client, headers: dict[str, str]) -> None:
+    """Another site's page must not log anybody in as somebody else."""
+    answer = anonymous.post("/api/auth/pin/login", LOGIN | {"cookie": True}, **headers)
+    ok(answer)
+    assert answer.header("Set-Cookie") is None
+
+
+def test_a_login_that_does_not_ask_for_a_cookie_gets_none(user: Client, anonymous: Client) -> None:
+    answer = anonymous.post("/api/auth/pin/login", LOGIN, Origin=HOME, Sec_Fetch_Site="same-origin")
+    assert answer.header("Set-Cookie") is None
+
+
+READ = ("GET", "/api/auth/me", None)
+WRITE = ("POST", "/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"})
+
+
+@pytest.mark.parametrize(
+    ("call", "headers", "accepted"),
+    [
+        (READ, {}, True),
+        (READ, {"Sec_Fetch_Site": "same-origin"}, True),
+        (READ, {"Sec_Fetch_Site": "none"}, True),
+        (READ, {"Sec_Fetch_Site": "same-site"}, False),
+        (READ, {"Sec_Fetch_Site": "cross-site"}, False),
+        (READ, {"Sec_Fetch_Site": "anything"}, False),
+        (READ, {"Origin": "https://evil.example"}, False),
+        (READ, {"Origin": "null"}, False),
+        (WRITE, {"Origin": HOME, "Sec_Fetch_Site": "same-origin"}, True),
+        (WRITE, {"Sec_Fetch_Site": "same-origin"}, True),
+        (WRITE, {"Origin": HOME}, True),
+        (WRITE, {}, False),
+        (WRITE, {"Sec_Fetch_Site": "none"}, False),
+        (WRITE, {"Origin": HOME, "Sec_Fetch_Site": "none"}, False),
+        (WRITE, {"Origin": HOME, "Sec_Fetch_Site": "cross-site"}, False),
+        (WRITE, {"Origin": "https://evil.example", "Sec_Fetch_Site": "same-origin"}, False),
+        (WRITE, {"Origin": "https://localhost:3000"}, False),
+        (WRITE, {"Origin": "http://localhost:3000.evil.example"}, False),
+        (WRITE, {"Origin": "http://localhost"}, False),
+        (WRITE, {"Origin": "null"}, False),
+        (WRITE, {"Origin": ""}, False),
+        (WRITE, {"Referer": f"{HOME}/dashboard"}, False),
+    ],
+)
+def test_a_cookie_is_good_for_requests_of_our_own_pages_alone(
+    user: Client, anonymous: Client, call: tuple[str, str, object], headers: dict[str, str], accepted: bool  # noqa: FBT001
+) -> None:  # fmt: skip
+    cookie = session_cookie(own_page(anonymous))
+    before = snapshot()
+    answer = anonymous.send(*call, Cookie=cookie, **headers)
+    if accepted:
+        assert answer.status in (200, 202)
+    else:
+        refused(answer, 401)
+        assert snapshot() == before
+
+
+def test_no_route_takes_a_cookie_that_another_sites_page_sent(
+    scene: Scene, agent: Agent, anonymous: Client, routes: Routes
+) -> None:
+    scene.running(agent)
+    cookie = session_cookie(own_page(anonymous))
+    before = snapshot()
+    for method, resource in routes.guarded:
+        answer = anonymous.send(
+            method,
+            routes.path(resource),
+            routes.body(method, resource),
+            Cookie=cookie,
+            Origin="https://evil.example",
+            Sec_Fetch_Site="cross-site",
+        )
+        refused(answer, 401)
+    assert snapshot() == before
+
+
+def test_a_host_that_the_browser_used_is_our_own_page_too(user: Client, gateway: Gateway) -> None:
+    """The local stage answers at 127.0.0.1, too."""
+    cookie = session_cookie(own_page(Client(gateway)))
+    client = Client(gateway)
+    for host, origin, status in (
+        ("127.0.0.1:3000", "http://127.0.0.1:3000", 200),
+        ("127.0.0.1:3000", "http://127.0.0.1:3001", 401),
+        ("127.0.0.1:3000", "https://127.0.0.1:3000", 401),
+    ):
+        assert client.post("/api/auth/logout", b"{", Cookie=cookie, Host=host, Origin=origin).status == (
+            400 if status == 200 else status
+        )
+
+
+def test_a_token_in_the_header_wins_over_the_cookie(user: Client, anonymous: Client) -> None:
+    cookie = session_cookie(own_page(anonymous))
+    refused(anonymous.acting_as("garbage").get("/api/auth/me", Cookie=cookie), 401)
+    refused(anonymous.get("/api/auth/me", Cookie=cookie, Authorization="Basic dXNlcjpwYXNz"), 401)
+    ok(user.get("/api/auth/me", Cookie="__Host-devflow-session=garbage", Origin="https://evil.example"))
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    ["{}", "a=b; {}", "{}; a=b", "a=b;{};c=d", " {} "],
+)
+def test_the_cookie_is_found_among_others(user: Client, anonymous: Client, cookie: str) -> None:
+    kept = session_cookie(own_page(anonymous))
+    ok(anonymous.get("/api/auth/me", Cookie=cookie.format(kept)))
+
+
+def test_a_cookie_in_a_header_of_its_own_is_found(user: Client, gateway: Gateway) -> None:
+    """HTTP/2 lets a browser send each cookie in a header of its own (RFC 9113, section 8.2.3)."""
+    kept = session_cookie(own_page(Client(gateway)))
+    answer = gateway.call("GET", "/api/auth/me", (("Cookie", kept), ("Cookie", "a=b")))
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    "cookie", ["", "a", "=", ";;;", "devflow-session=x", "__Host-devflow-session", "__Host-devflow-session=", "é=é"]
+)
+def test_garbage_is_no_cookie(user: Client, anonymous: Client, cookie: str) -> None:
+    refused(anonymous.get("/api/auth/me", Cookie=cookie), 401)
+
+
+def test_logging_out_makes_the_browser_forget(user: Client, anonymous: Client) -> None:
+    kept = session_cookie(own_page(anonymous))
+    answer = anonymous.post("/api/auth/logout", Cookie=kept, Origin=HOME)
+    ok(answer)
+    (morsel,) = SimpleCookie(answer.header("Set-Cookie")).values()
+    assert (morsel.key, morsel.value, morsel["max-age"]) == ("__Host-devflow-session", "", "0")
+    refused(anonymous.get("/api/auth/me", Cookie=kept), 401)
+    assert log_in(anonymous).post("/api/auth/logout").header("Set-Cookie") is None
+
+
+# PINs.
+
+
+def test_somebody_who_has_logged_in_sets_a_new_pin(
+    user: Client, anonymous: Client, make_user: Callable[..., Client]
+) -> None:
+    make_user("other@example.com", "Jane Roe", "654321")
+    assert ok(user.post("/api/auth/pin", {"pin": "271828"})) == {"success": True}
+    refused(anonymous.post("/api/auth/pin/login", LOGIN), 401)
+    ok(anonymous.post("/api/auth/pin/login", LOGIN | {"pin": "271828"}))
+    ok(anonymous.post("/api/auth/pin/login", {"email": "other@example.com", "pin": "654321"}))
+    assert not [row for row in moto_aws.rows("logins") if "271828" in str(row)]
+
+
+def test_a_new_pin_ends_a_lock(user: Client, anonymous: Client) -> None:
+    for _ in range(5):
+        refused(anonymous.post("/api/auth/pin/login", LOGIN | {"pin": "000000"}), 401)
+    refused(anonymous.post("/api/auth/pin/login", LOGIN), 429)
+    ok(user.post("/api/auth/pin", {"pin": "271828"}))
+    ok(anonymous.post("/api/auth/pin/login", LOGIN | {"pin": "271828"}))
+
+
+@pytest.mark.parametrize("pin", ["12345", "1234567", "12345a", "", None, 123456])
+def test_what_is_no_pin_is_not_set(user: Client, anonymous: Client, pin: object) -> None:
+    refused(user.post("/api/auth/pin", {"pin": pin}), 400)
+    ok(anonymous.post("/api/auth/pin/login", LOGIN))

@@ -1,0 +1,75 @@
+"""chalicelib/http/browser.py: where we are, as a browser sees it, and what a page of ours may do."""
+
+import base64
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from chalicelib.http import Call, browser
+from chalicelib.settings import settings
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Call]:
+    """A call as API Gateway passes it on, to a stage whose own address is not set (unless `url` says it)."""
+
+    def call(path: str, resource: str, host: str = "api.example.com", url: str | None = None) -> Call:
+        monkeypatch.setattr(browser, "settings", replace(settings, url=url))
+        context = {"path": path, "resourcePath": resource, "domainName": host, "httpMethod": "GET"}
+        return Call(now=0, headers={"host": host}, query={}, event={"requestContext": context})
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("path", "resource", "site"),
+    [
+        ("/api/auth/slack", "/api/auth/slack", "https://api.example.com"),
+        ("/api/api/auth/slack", "/api/auth/slack", "https://api.example.com/api"),
+        ("/api/login", "/login", "https://api.example.com/api"),
+        ("/login", "/login", "https://api.example.com"),
+        ("/login/", "/login", "https://api.example.com"),
+        ("/two/steps/login", "/login", "https://api.example.com/two/steps"),
+        ("/api/api/auth/tokens/a%2Fb", "/api/auth/tokens/{token_id}", "https://api.example.com/api"),
+    ],
+)
+def test_the_stage_and_a_custom_domains_base_path_are_part_of_our_address(
+    at: Callable[..., Call], path: str, resource: str, site: str
+) -> None:
+    call = at(path, resource)
+    assert browser.site(call) == site
+    assert browser.path(call, "/dashboard") == site.removeprefix("https://api.example.com") + "/dashboard"
+
+
+def test_an_address_that_is_set_is_ours_however_we_were_called(at: Callable[..., Call]) -> None:
+    call = at("/api/api/auth/slack", "/api/auth/slack", "evil.example", url="https://devflow.example.com/x")
+    assert browser.site(call) == "https://devflow.example.com/x"
+    assert browser.path(call, "/login") == "/x/login"
+
+
+def test_a_page_may_run_its_own_script_and_nothing_else() -> None:
+    script = "console.log('ünïcode')"
+    answer = browser.page("<p>…</p>", script)
+    policy = str(answer.headers["Content-Security-Policy"])
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{allowed}'" in policy
+    assert policy.startswith("default-src 'none'; ")
+    for forbidden in ("unsafe", "http:", "https:", "data:", "*"):
+        assert forbidden not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "base-uri 'none'" in policy
+    assert answer.body == "<p>…</p>"
+
+
+def test_a_page_without_a_script_runs_none() -> None:
+    assert "script-src 'none'" in str(browser.page("x").headers["Content-Security-Policy"])
+
+
+def test_a_redirect_can_set_several_cookies() -> None:
+    cookies = [browser.cookie("a", "1", 60), browser.cookie("b", "", 0)]
+    answer: Any = browser.redirect("/dashboard", cookies)
+    assert (answer.status, answer.headers["Location"], answer.headers["Set-Cookie"]) == (302, "/dashboard", cookies)
+    assert "Set-Cookie" not in browser.redirect("/login").headers
