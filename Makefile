@@ -21,7 +21,7 @@ test: .venv/installed ## run all tests but the long ones, and show coverage
 	@echo "Rules and services, to the last branch:"
 	$(BIN)/coverage report --include='chalicelib/*/model.py,chalicelib/*/service.py' --fail-under=100
 
-test-long: .venv/installed ## run the long tests: what a call costs at 10, 1,000 and 100,000 items
+test-long: .venv/installed ## run the long tests: costs at 10 to 100,000 items, 500 made-up requests an operation
 	$(BIN)/python -m pytest -m long --timeout 3600 -s $(ARGS)
 
 check: .venv/installed ## check format, style, types, imports and the template

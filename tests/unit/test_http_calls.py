@@ -76,11 +76,20 @@ def test_json_that_is_no_object_says_so(raw: bytes) -> None:
         call(raw).body(Order)
 
 
-@pytest.mark.parametrize("raw", [b"", b"  \n"])
-def test_an_empty_body_is_one_without_fields(raw: bytes) -> None:
+def test_a_whole_number_is_one_however_it_is_written() -> None:
+    for many in (b"5", b"5.0", b"5e0", b"50E-1"):
+        assert call(b'{"dishName": "soup", "howMany": ' + many + b"}").body(Order).how_many == 5
+    for none in (b"5.5", b"-1.0", b"1e-9", b'"5.0"', b"[5.0]", b"true"):
+        with pytest.raises(errors.Invalid):
+            call(b'{"dishName": "soup", "howMany": ' + none + b"}").body(Order)
+
+
+def test_no_body_is_one_without_fields_and_a_blank_one_is_no_json() -> None:
     with pytest.raises(errors.MissingFields) as missing:
-        call(raw, None).body(Order)
+        call(b"", None).body(Order)
     assert missing.value.details == ["dishName", "howMany"]
+    with pytest.raises(errors.NotJson):
+        call(b" \r\n").body(Order)
 
 
 def test_a_body_may_be_as_large_as_its_limit_and_not_a_byte_larger() -> None:
