@@ -47,10 +47,10 @@ def anyone(call: Call) -> Caller:
     return caller
 
 
-def let_in(call: Call, reply: LoggedIn, *, keep: bool) -> Answer:
-    """The answer to a login. `keep`: in the browser that asks, too, if that is at a page of ours: no other page may log
-    anybody in as somebody else."""
-    if not (keep and browser.from_own_page(call)):
+def let_in(call: Call, reply: LoggedIn) -> Answer:
+    """The answer to a login. A browser that is at a page of ours keeps the session, too; at no other page, which could
+    log somebody in as somebody else."""
+    if not browser.from_own_page(call):
         return Answer(reply)
     return Answer(reply, headers={"Set-Cookie": session_cookie(reply.token)})
 

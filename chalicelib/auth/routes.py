@@ -21,8 +21,7 @@ if settings.pin_login:  # on prod these addresses do not exist
     )
     def pin_login(call: Call) -> Answer:
         """Log in with email and PIN."""
-        request = call.body(PinLogin)
-        return guard.let_in(call, pins.log_in(request, call.address, call.now), keep=request.cookie)
+        return guard.let_in(call, pins.log_in(call.body(PinLogin), call.address, call.now))
 
     @route(blueprint, "POST", "/api/auth/pin", "user", ACCOUNT, body=NewPin, answer=Done)
     def set_pin(call: Call) -> Answer:

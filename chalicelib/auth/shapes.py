@@ -18,8 +18,6 @@ Pin = Annotated[str, StringConstraints(pattern=r"^[0-9]{6}$")]
 class PinLogin(Request):
     email: Email
     pin: Pin
-    cookie: bool = False
-    """Whether a browser is to keep the session; only a page of ours may ask for that."""
 
 
 class NewPin(Request):

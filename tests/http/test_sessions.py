@@ -23,8 +23,8 @@ def log_in(client: Client) -> Client:
 
 
 def own_page(client: Client) -> Response:
-    """A login that the browser is to keep, from a page of ours."""
-    return client.post("/api/auth/pin/login", LOGIN | {"cookie": True}, Origin=HOME, Sec_Fetch_Site="same-origin")
+    """A login from a page of ours, as a browser sends it."""
+    return client.post("/api/auth/pin/login", LOGIN, Origin=HOME, Sec_Fetch_Site="same-origin")
 
 
 def session_cookie(answer: Response) -> str:
@@ -102,7 +102,7 @@ def test_an_agent_is_nobody_who_could_log_out_or_be_asked_who_it_is(agent: Agent
 # The cookie.
 
 
-def test_a_login_gives_a_cookie_to_a_page_of_ours_that_asks_for_it(user: Client, anonymous: Client) -> None:
+def test_a_login_at_a_page_of_ours_gives_a_cookie(user: Client, anonymous: Client) -> None:
     answer = own_page(anonymous)
     ok(answer)
     assert [name for name, _ in answer.headers].count("Set-Cookie") == 1
@@ -128,13 +128,8 @@ def test_a_login_gives_a_cookie_to_a_page_of_ours_that_asks_for_it(user: Client,
 )
 def test_a_login_from_elsewhere_gives_none(user: Client, anonymous: Client, headers: dict[str, str]) -> None:
     """Another site's page must not log anybody in as somebody else."""
-    answer = anonymous.post("/api/auth/pin/login", LOGIN | {"cookie": True}, **headers)
+    answer = anonymous.post("/api/auth/pin/login", LOGIN, **headers)
     ok(answer)
-    assert answer.header("Set-Cookie") is None
-
-
-def test_a_login_that_does_not_ask_for_a_cookie_gets_none(user: Client, anonymous: Client) -> None:
-    answer = anonymous.post("/api/auth/pin/login", LOGIN, Origin=HOME, Sec_Fetch_Site="same-origin")
     assert answer.header("Set-Cookie") is None
 
 
