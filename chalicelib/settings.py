@@ -27,6 +27,9 @@ class Settings:
     url: str | None = None
     """Where people reach the platform, without a trailing slash; None: as API Gateway was called."""
 
+    cors_origins: frozenset[str] = frozenset()
+    """Origins other than our own whose pages may call the API, with a token: `https://app.example.com`."""
+
     dashboard: str = "/dashboard"
     """Where somebody who has signed in is sent: a path below `url`."""
 
@@ -65,6 +68,7 @@ def from_environment(env: Mapping[str, str]) -> Settings:
         stage=stage,
         local_secret=env.get("DEVFLOW_LOCAL_SECRET") if stage == "local" else None,
         url=_url(env, "DEVFLOW_URL", stage),
+        cors_origins=_origins(env, "DEVFLOW_CORS_ORIGINS"),
         dashboard=_path(env, "DEVFLOW_DASHBOARD", default="/dashboard"),
         pin_login=stage != "prod" and _flag(env, "DEVFLOW_PIN_LOGIN", default=stage in ("local", "dev")),
         shards=_whole(env, "DEVFLOW_SHARDS", default=4, least=1, most=64),
@@ -86,6 +90,17 @@ def _url(env: Mapping[str, str], name: str, stage: str) -> str | None:
     if not (parts.hostname and (parts.scheme == "https" or loopback)) or parts.query or parts.fragment:
         raise ValueError(f"{name} must be an https address, not {text!r}")
     return text
+
+
+def _origins(env: Mapping[str, str], name: str) -> frozenset[str]:
+    """Origins between commas, each as a browser sends it: https, or http on one's own machine, and no path."""
+    origins = frozenset(text.strip() for text in env.get(name, "").split(",") if text.strip())
+    for origin in origins:
+        parts = urlsplit(origin)
+        secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1"))
+        if not (parts.hostname and secure) or origin != f"{parts.scheme}://{parts.netloc}".lower() or "@" in origin:
+            raise ValueError(f"{name} must be https origins such as https://app.example.com, not {origin!r}")
+    return origins
 
 
 def _path(env: Mapping[str, str], name: str, *, default: str) -> str:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from chalicelib import clock, errors, log, ratelimit
 from chalicelib.errors import DevFlowError
+from chalicelib.http import cors
 from chalicelib.http.answers import SECURITY_HEADERS, Answer, failure, status_of, to_response
 from chalicelib.http.calls import Call
 from chalicelib.http.declared import Declared, Who
@@ -96,6 +97,9 @@ class _Line(threading.local):
 _line = _Line()
 
 
+OPTIONS = "OPTIONS"
+
+
 class App(Chalice):
     """The Chalice app, with a net around its dispatch: never another shape, always a request id and a log line."""
 
@@ -111,6 +115,26 @@ class App(Chalice):
     @current_request.setter
     def current_request(self, request: Any) -> None:
         self._thread.request = request
+
+    def register_blueprint(
+        self, blueprint: Blueprint, name_prefix: str | None = None, url_prefix: str | None = None
+    ) -> None:
+        """Likewise, and have API Gateway hand us each address's OPTIONS, which it would otherwise refuse by itself."""
+        super().register_blueprint(blueprint, name_prefix, url_prefix)
+        for path in [path for path, methods in self.routes.items() if OPTIONS not in methods]:
+            self.route(path, methods=[OPTIONS], name="preflight", content_types=["*/*"])(self._preflight)
+
+    def _preflight(self, **path_parameters: str) -> Response:
+        del path_parameters
+        request = self.current_request
+        methods = self._methods(request.to_original_event())
+        answer = cors.preflight(request.headers, methods)
+        return to_response(answer or failure(errors.MethodNotAllowed(methods), clock.now()))
+
+    def _methods(self, event: Any) -> list[str]:
+        """What the address of a request takes; nothing where nothing is at it."""
+        path = str((event.get("requestContext") or {}).get("resourcePath"))
+        return sorted(set(self.routes.get(path) or ()) - {OPTIONS})
 
     def __call__(self, event: Any, context: Any) -> dict[str, Any]:
         started = time.perf_counter()
@@ -129,6 +153,7 @@ class App(Chalice):
         asked = event.get("requestContext") or {}
         path = str(asked.get("resourcePath") or event.get("path") or "")
         answer["headers"] = SECURITY_HEADERS | answer["headers"] | {"X-Request-Id": identity}
+        answer["headers"] |= cors.headers(_header(event, "origin"))
         if path.startswith("/api"):
             answer["headers"]["Cache-Control"] = "no-store"
         log.logger.info(
@@ -146,12 +171,11 @@ class App(Chalice):
 
     def _dispatch(self, event: Any, context: Any) -> dict[str, Any]:
         """Answer unknown paths and methods here: Chalice would call both 405, and remember every unknown path."""
-        asked = event.get("requestContext") or {}
-        methods = self.routes.get(str(asked.get("resourcePath")))
+        methods = self._methods(event)
         if not methods:
             raise errors.RouteNotFound
-        if asked.get("httpMethod") not in methods:
-            raise errors.MethodNotAllowed(list(methods))
+        if (event.get("requestContext") or {}).get("httpMethod") not in [*methods, OPTIONS]:
+            raise errors.MethodNotAllowed(methods)
         answer: dict[str, Any] = super().__call__(event, context)
         return answer
 

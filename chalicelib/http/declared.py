@@ -64,6 +64,7 @@ class Declared:
 
 
 def declared_by(route_table: Any) -> list[Declared]:
-    """What the routes of an app (`app.routes`) declare, by path and method."""
-    entries = [entry for methods in route_table.values() for entry in methods.values()]
-    return sorted((entry.view_function.declared for entry in entries), key=lambda route: (route.path, route.method))
+    """What the routes of an app (`app.routes`) declare, by path and method. Its answers to OPTIONS are no routes."""
+    views = [entry.view_function for methods in route_table.values() for entry in methods.values()]
+    found = [view.declared for view in views if hasattr(view, "declared")]
+    return sorted(found, key=lambda route: (route.path, route.method))

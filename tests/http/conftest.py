@@ -82,9 +82,14 @@ class Routes:
     )
 
     def __init__(self, table: Mapping[str, Mapping[str, Any]]) -> None:
-        self.table = table
+        """Methods by path, but for OPTIONS, which the app answers by itself."""
+        self.table = {
+            path: {method: methods[method] for method in methods if method != "OPTIONS"}
+            for path, methods in table.items()
+        }
         self.declared = {(route.method, route.path): route for route in declared_by(table)}
-        self.all = sorted((method, resource) for resource, methods in table.items() for method in methods)
+        # What ends its caller's session comes last, so that the others have one.
+        self.all = sorted(self.declared, key=lambda route: (route[1].endswith("/logout"), route))
 
     @property
     def guarded(self) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ is read by another. Over real HTTP, into the app in this process. The same reque
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ import pytest
 import schemathesis
 from click.testing import CliRunner
 from schemathesis.cli import schemathesis as command
+from schemathesis.hooks import unregister_all
 
 from chalicelib import ratelimit
 from chalicelib.settings import settings
 from infra.local.gateway import Gateway
 from infra.local.server import Server
 from tests.http.scene import Scene
+from tests.support.client import Client
 
 CONFIG = """
 # Nothing is left behind, and nobody gives up because the machine is slow.
@@ -48,15 +50,27 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404",
 """
 
 
-@schemathesis.hook
-def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:
-    """Which texts are cursors no schema can know: where one is made up that is to be good, leave it out."""
-    if case.query and "cursor" in case.query and case.meta is not None and case.meta.generation.mode.is_positive:
-        del case.query["cursor"]
+@pytest.fixture
+def hooks(user: Client, make_user: Callable[..., Client]) -> Iterator[None]:
+    """What no schema can say: which texts are cursors (where one is made up that is to be good, it is left out), and
+    that a token is good until somebody logs out with it (so they do that with another)."""
+
+    def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:
+        if case.query and "cursor" in case.query and case.meta is not None and case.meta.generation.mode.is_positive:
+            del case.query["cursor"]
+        if (
+            case.operation.label == "POST /api/auth/logout"
+            and case.headers.get("Authorization") == f"Bearer {user.token}"
+        ):
+            case.headers["Authorization"] = f"Bearer {make_user('jack@example.com').token}"
+
+    schemathesis.hook(before_call)
+    yield
+    unregister_all()
 
 
 @pytest.fixture
-def url(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def url(gateway: Gateway, hooks: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The app over real HTTP, without limits on the number of calls."""
     monkeypatch.setattr(ratelimit, "settings", replace(settings, rate_limits=False))
     server = Server(0)

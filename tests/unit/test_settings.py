@@ -127,3 +127,19 @@ def test_the_platforms_own_address_has_no_slash_at_its_end(stage: str, url: str,
 def test_an_address_that_would_lead_people_elsewhere_is_refused(stage: str, name: str, value: str) -> None:
     with pytest.raises(ValueError, match=name):
         from_environment({"DEVFLOW_STAGE": stage, name: value})
+
+
+def test_origins_stand_between_commas() -> None:
+    said = from_environment({"DEVFLOW_CORS_ORIGINS": "https://app.example.com, http://localhost:5173,"})
+    assert said.cors_origins == {"https://app.example.com", "http://localhost:5173"}
+    assert from_environment({}).cors_origins == frozenset()
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["*", "null", "https://*.example.com/", "https://app.example.com/", "https://app.example.com/path", "https://",
+     "http://app.example.com", "app.example.com", "https://APP.example.com", "https://me@app.example.com"],
+)  # fmt: skip
+def test_what_no_browser_sends_as_an_origin_or_anybody_could_be_is_refused(origin: str) -> None:
+    with pytest.raises(ValueError, match="DEVFLOW_CORS_ORIGINS"):
+        from_environment({"DEVFLOW_CORS_ORIGINS": f"https://app.example.com,{origin}"})
