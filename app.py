@@ -11,6 +11,7 @@ from chalice.app import CloudWatchEvent, Rate, SQSEvent
 from chalicelib import clock
 from chalicelib.agents.routes import blueprint as agents
 from chalicelib.auth.routes import blueprint as auth
+from chalicelib.dashboard.routes import blueprint as dashboard
 from chalicelib.health import blueprint as health
 from chalicelib.http import App
 from chalicelib.log import logger
@@ -22,7 +23,7 @@ from chalicelib.workflows.service import announce, make_claimable, run_batch
 from chalicelib.workflows.sweep import sweep as sweep_all
 
 app = App("devflow")
-for blueprint in (health, auth, agents, tasks, workflows, openapi):
+for blueprint in (health, dashboard, auth, agents, tasks, workflows, openapi):
     app.register_blueprint(blueprint)
 
 TIME_TO_STOP = 5_000

@@ -6,6 +6,7 @@ method that no route has reaches the app too (in AWS it is a gateway response in
 """
 
 import base64
+import gzip
 import json
 import time
 import traceback
@@ -22,6 +23,10 @@ from infra.local.lambdas import ACCOUNT, Context
 
 BODY_LIMIT = 10 * 1024 * 1024
 """API Gateway's own limit, in bytes; not adjustable."""
+
+COMPRESSED_FROM = 1024
+"""Bytes; `minimum_compression_size` in .chalice/config.json
+(https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-gzip-compression-decompression.html)."""
 
 Headers = Iterable[tuple[str, str]]
 
@@ -73,7 +78,7 @@ class Gateway:
             return failure(413, "Request too large", f"A request may have at most {BODY_LIMIT} bytes.")
         event = self.event(method, target, headers, body, source_ip=source_ip)
         try:
-            return _response(self._app(event, Context("devflow-local")))
+            return _compressed(_response(self._app(event, Context("devflow-local"))), headers)
         except Exception:  # noqa: BLE001  # whatever a function raises, API Gateway answers 502
             traceback.print_exc()
             return failure(502, "Internal error", "The function did not answer.")
@@ -169,3 +174,13 @@ def _response(answer: Mapping[str, Any]) -> Response:
     body = answer.get("body") or ""
     content = base64.b64decode(body) if answer.get("isBase64Encoded") else body.encode("utf-8")
     return Response(int(answer["statusCode"]), tuple(headers), content)
+
+
+def _compressed(response: Response, asked: Headers) -> Response:
+    """The response as it goes over the wire to a client that takes gzip."""
+    accepted = ",".join(value for name, value in asked if name.lower() == "accept-encoding").lower()
+    if "gzip" not in accepted or len(response.body) < COMPRESSED_FROM:
+        return response
+    return Response(
+        response.status, (*response.headers, ("Content-Encoding", "gzip")), gzip.compress(response.body, mtime=0)
+    )

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from chalicelib import clock
 from infra.local.gateway import BODY_LIMIT, Headers, Response, failure
 
 IDLE_SECONDS = 75
@@ -125,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, response: Response) -> None:
         self.send_response_only(response.status)
-        self.send_header("Date", self.date_time_string())
+        self.send_header("Date", self.date_time_string(clock.now() / 1000))  # the stage's clock, as it was moved
         for name, value in response.headers:
             self.send_header(_line(name), _line(value))
         self.send_header("Content-Length", str(len(response.body)))

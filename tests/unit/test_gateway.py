@@ -1,13 +1,15 @@
 """The gateway's stand-in gives an app what API Gateway would, and its clients what the app answers."""
 
 import base64
+import gzip
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra.local.gateway import BODY_LIMIT, Gateway
+from infra.local.gateway import BODY_LIMIT, COMPRESSED_FROM, Gateway
 
 
 class Echo:
@@ -127,3 +129,29 @@ def test_multi_value_headers_win_over_single_ones() -> None:
 def test_a_binary_answer_is_decoded() -> None:
     answer = {"statusCode": 200, "body": base64.b64encode(b"\xff").decode(), "isBase64Encoded": True}
     assert Gateway(Fixed(answer)).call("GET", "/").body == b"\xff"
+
+
+LONG = "word " * 1_000
+
+
+@pytest.mark.parametrize(
+    ("accepted", "text", "encoding"),
+    [
+        ("gzip, deflate, br", LONG, "gzip"),
+        ("GZIP", LONG, "gzip"),
+        ("br", LONG, None),
+        (None, LONG, None),
+        ("gzip", "x" * (COMPRESSED_FROM - 1), None),
+    ],
+)
+def test_a_long_answer_is_compressed_for_who_takes_it(accepted: str | None, text: str, encoding: str | None) -> None:
+    headers = () if accepted is None else (("Accept-Encoding", accepted),)
+    answer = Gateway(Fixed({"statusCode": 200, "headers": {}, "body": text})).call("GET", "/", headers)
+    assert answer.header("Content-Encoding") == encoding
+    assert (gzip.decompress(answer.body) if encoding else answer.body) == text.encode()
+    assert encoding is None or len(answer.body) < COMPRESSED_FROM
+
+
+def test_it_compresses_as_the_deployed_gateway_is_told_to() -> None:
+    config = json.loads((Path(__file__).parents[2] / ".chalice" / "config.json").read_text(encoding="utf-8"))
+    assert config["minimum_compression_size"] == COMPRESSED_FROM

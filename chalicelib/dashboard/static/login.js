@@ -1,0 +1,68 @@
+/** Logging in. Whatever the way, it ends in the session's cookie, and where one wanted to go. */
+
+import { Refused, call, page, root } from "./api.js";
+import { at, show } from "./dom.js";
+import "./shell.js";
+
+const asked = new URLSearchParams(location.search);
+
+const REASONS = {
+  expired: "Your session has ended. Log in again to go on.",
+  out: "You are logged out.",
+  sent: "If this address may log in, a link is on its way. It works for ten minutes.",
+};
+
+/** Where to go after the login: a page of this platform, whatever the address says. */
+function next() {
+  const dashboard = page();
+  try {
+    const wanted = new URL(asked.get("next") ?? "", root).href;
+    const allowed = [dashboard, new URL("docs", root).href];
+    if (allowed.some((start) => wanted === start || wanted.startsWith(`${start}/`) || wanted.startsWith(`${start}?`))) {
+      return wanted;
+    }
+  } catch {
+    // no address
+  }
+  return dashboard;
+}
+
+function tellReason(text, kind) {
+  const notice = at("reason");
+  show(notice, text);
+  notice.className = `notice ${kind}`;
+  notice.hidden = false;
+}
+
+const reason = asked.get("reason");
+if (reason) tellReason(REASONS[reason] ?? "That login did not work. Please try again.", REASONS[reason] ? "" : "bad");
+
+function onSubmit(form, act) {
+  form.onsubmit = async (event) => {
+    event.preventDefault();
+    const button = form.querySelector("button");
+    const answer = form.querySelector(".answer");
+    if (button.getAttribute("aria-busy") === "true") return;
+    button.setAttribute("aria-busy", "true");
+    show(answer, "");
+    try {
+      await act(Object.fromEntries(new FormData(form)));
+    } catch (error) {
+      answer.className = "answer bad";
+      show(answer, error instanceof Refused && error.status === 401 ? "Email and PIN do not belong together." : error.message);
+    } finally {
+      button.removeAttribute("aria-busy");
+    }
+  };
+}
+
+onSubmit(at("pin"), async ({ email, pin }) => {
+  await call("POST", "/api/auth/pin/login", { body: { email, pin, cookie: true }, anonymous: true });
+  sessionStorage.clear();
+  location.replace(next());
+});
+
+onSubmit(at("mail"), async ({ email }) => {
+  await call("POST", "/api/auth/magic-link", { body: { email }, anonymous: true });
+  tellReason(REASONS.sent, "good");
+});

@@ -1,0 +1,243 @@
+"""The dashboard's pages, and what they load: static, small, and nothing but our own."""
+
+import gzip
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+
+from chalicelib.dashboard import pages
+from chalicelib.http import browser
+from infra.local.gateway import Gateway, Response
+from tests.support.client import Client
+
+ROOT = Path(__file__).parents[2]
+STATIC = ROOT / "chalicelib" / "dashboard" / "static"
+SCRIPTS = sorted(STATIC.glob("*.js"))
+
+PAGES = {
+    "/dashboard": "overview",
+    "/dashboard/": "overview",
+    "/dashboard/account": "account",
+    "/dashboard/agents": "agents",
+    "/dashboard/agents/agent-1": "agent",
+    "/dashboard/login": "login",
+    "/dashboard/new": "new",
+    "/dashboard/tasks": "tasks",
+    "/dashboard/tasks/": "tasks",
+    "/dashboard/tasks/task-1": "task",
+    "/dashboard/tasks/%22%3E%3Cscript%3E": "task",
+    "/dashboard/webhooks": "webhooks",
+    "/dashboard/webhooks/w-1": "webhook",
+    "/docs": "docs",
+    "/docs/": "docs",
+}
+NOWHERE = ("/dashboard/nothing", "/dashboard/overview", "/dashboard/new/1", "/dashboard/static", "/dashboard/a/b")
+
+every_page = pytest.mark.parametrize("path", PAGES)
+
+_IMPORT = re.compile(r'^import\b[^;"]*"([^"]+)";', re.MULTILINE)
+_REFERENCE = re.compile(r'\b(?:href|src|action)="([^"]*)"')
+
+
+def loaded(gateway: Gateway, path: str) -> dict[str, Response]:
+    """A page and everything that a browser loads for it, by address; all of it is there."""
+    client = Client(gateway)
+    found = {path: client.get(path)}
+    html = found[path].body.decode()
+    waiting = [urljoin(path, href) for href in re.findall(r'<(?:link|script|img)[^>]*\b(?:href|src)="([^"]*)"', html)]
+    while waiting:
+        address = waiting.pop()
+        if address in found:
+            continue
+        found[address] = client.get(address)
+        assert found[address].status == 200, address
+        if address.endswith(".js"):
+            waiting += [urljoin(address, name) for name in _IMPORT.findall(found[address].body.decode())]
+    return found
+
+
+@every_page
+def test_a_page_is_there_for_everybody_and_holds_no_data(gateway: Gateway, user: Client, path: str) -> None:
+    answer = Client(gateway).get(path)
+    assert answer.status == 200
+    assert answer.header("Content-Type") == "text/html; charset=utf-8"
+    assert f'data-page="{PAGES[path]}"' in answer.body.decode()
+    assert user.get(path).body == answer.body
+
+
+@every_page
+def test_a_page_may_run_and_load_nothing_but_our_own_files(anonymous: Client, path: str) -> None:
+    policy = dict(
+        part.strip().partition(" ")[::2]
+        for part in (anonymous.get(path).header("Content-Security-Policy") or "").split(";")
+    )
+    assert policy["default-src"] == "'none'"
+    assert (policy["script-src"], policy["style-src"], policy["connect-src"]) == ("'self'", "'self'", "'self'")
+    assert (policy["base-uri"], policy["frame-ancestors"]) == ("'none'", "'none'")
+    assert (policy["require-trusted-types-for"], policy["trusted-types"]) == ("'script'", "'none'")
+    assert "unsafe" not in str(policy)
+
+
+@every_page
+@pytest.mark.parametrize("stage", ["", "/dev"])
+def test_every_address_in_a_page_is_right_behind_a_stages_name_too(
+    gateway: Gateway, anonymous: Client, path: str, stage: str
+) -> None:
+    found = _REFERENCE.findall(anonymous.get(path).body.decode())
+    assert found
+    for reference in found:
+        if reference.startswith("#"):
+            continue
+        assert not urlsplit(reference).scheme
+        assert not reference.startswith("/")
+        address = urljoin(f"https://x.example{stage}{path}", reference).removeprefix("https://x.example")
+        assert address.startswith(f"{stage}/"), (reference, address)
+        there = gateway.match("GET", address.removeprefix(stage)).resource
+        assert there in gateway._app.routes or there.startswith("/api/auth/"), address
+
+
+@every_page
+def test_all_that_a_page_loads_weighs_less_than_60_kb_over_the_wire(gateway: Gateway, path: str) -> None:
+    weights = {address: len(gzip.compress(answer.body)) for address, answer in loaded(gateway, path).items()}
+    assert sum(weights.values()) < 60_000, weights
+
+
+def test_a_page_that_the_browser_has_is_not_sent_again(anonymous: Client) -> None:
+    first = anonymous.get("/dashboard/tasks")
+    etag = first.header("ETag") or ""
+    assert re.fullmatch(r'"[0-9a-f]{20}"', etag)
+    assert first.header("Cache-Control") == "private, no-cache"
+    for known in (etag, f'"other", {etag}', f"W/{etag}"):
+        again = anonymous.get("/dashboard/tasks", If_None_Match=known)
+        assert (again.status, again.body, again.header("ETag")) == (304, b"", etag)
+        assert again.header("Content-Security-Policy") == first.header("Content-Security-Policy")
+    assert anonymous.get("/dashboard/tasks", If_None_Match='"other"').status == 200
+    assert anonymous.get("/dashboard/agents", If_None_Match=etag).status == 200
+
+
+def test_a_page_knows_whether_the_browser_has_a_session_and_no_more(anonymous: Client) -> None:
+    without = anonymous.get("/dashboard")
+    token = anonymous.get("/dashboard", Cookie=browser.cookie("devflow-session", "x.y.z", 9).partition(";")[0])
+    assert b'data-session="none"' in without.body
+    assert token.body == without.body.replace(b'data-session="none"', b'data-session="maybe"')
+    assert token.header("Vary") == "Cookie"
+    assert token.header("ETag") != without.header("ETag")
+
+
+def test_what_pages_load_is_kept_for_good_under_an_address_that_changes_with_it(anonymous: Client) -> None:
+    version = pages.version()
+    current = anonymous.get(f"/dashboard/static/{version}/style.css")
+    old = anonymous.get("/dashboard/static/0123456789/style.css")
+    assert current.header("Cache-Control") == "public, max-age=31536000, immutable"
+    assert (old.status, old.body, old.header("Cache-Control")) == (200, current.body, "no-cache")
+    again = anonymous.get(f"/dashboard/static/{version}/style.css", If_None_Match=current.header("ETag") or "")
+    assert (again.status, again.body) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("style.css", "text/css; charset=utf-8"),
+        ("overview.js", "text/javascript; charset=utf-8"),
+        ("icon.svg", "image/svg+xml"),
+    ],
+)
+def test_a_file_says_what_it_is(anonymous: Client, name: str, kind: str) -> None:
+    assert anonymous.get(f"/dashboard/static/x/{name}").header("Content-Type") == kind
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nothing.js", "layout.html", "pages", "..", ".", "..%2Fpages.py", "pages%2Flogin.html", "..%2F..%2F..%2Fapp.py",
+     "%2Fetc%2Fpasswd", "style.css%00", "STYLE.CSS"],
+)  # fmt: skip
+def test_nothing_but_what_pages_load_is_handed_out(anonymous: Client, name: str) -> None:
+    answer = anonymous.get(f"/dashboard/static/x/{name}")
+    assert (answer.status, answer.json()["error"]) == (404, "Not found")
+
+
+@pytest.mark.parametrize("path", NOWHERE)
+def test_a_page_that_is_none_says_so_in_the_askers_language(anonymous: Client, path: str) -> None:
+    program, person = anonymous.get(path), anonymous.get(path, Accept="text/html,application/xhtml+xml")
+    assert (program.status, program.json()["error"]) == (404, "Not found")
+    assert (person.status, person.header("Content-Type")) == (404, "text/html; charset=utf-8")
+    assert "There is nothing at this address" in person.body.decode()
+    assert person.header("Content-Security-Policy") == anonymous.get("/dashboard").header("Content-Security-Policy")
+
+
+def test_the_login_page_offers_the_ways_that_the_stage_has(anonymous: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 'data-logins="pin' in anonymous.get("/dashboard/login").body.decode()
+    monkeypatch.setattr(pages, "_logins", lambda: "slack")
+    pages.page.cache_clear()
+    try:
+        assert 'data-logins="slack"' in anonymous.get("/dashboard/login").body.decode()
+    finally:
+        pages.page.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "html", [STATIC / "layout.html", *sorted(STATIC.glob("pages/*.html"))], ids=lambda path: path.name
+)
+def test_no_page_holds_a_script_or_a_style_of_its_own(html: Path) -> None:
+    text = html.read_text(encoding="utf-8")
+    assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:|<script(?![^>]*\bsrc=)", text, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_no_script_makes_html_of_a_text_or_loads_from_elsewhere(script: Path) -> None:
+    text = script.read_text(encoding="utf-8")
+    for forbidden in (
+        "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "createContextualFragment", "DOMParser",
+        "eval(", "new Function", "srcdoc", "import(", "localStorage",
+    ):  # fmt: skip
+        assert forbidden not in text
+    assert all(re.fullmatch(r"\./[\w-]+\.js", name) for name in _IMPORT.findall(text))
+    addresses = set(re.findall(r"https?://[\w.-]+", text))
+    assert addresses <= {"https://github.com", "https://example.com"}, "examples, shown and never asked"
+
+
+def test_every_page_has_its_script_and_every_script_is_used() -> None:
+    names = {script.stem for script in SCRIPTS}
+    assert set(pages.TITLES) <= names
+    assert set(pages.TITLES) == {html.stem for html in STATIC.glob("pages/*.html")}
+    imported = {Path(name).stem for script in SCRIPTS for name in _IMPORT.findall(script.read_text(encoding="utf-8"))}
+    assert names - set(pages.TITLES) == imported, "a module that nothing imports, or an import of none"
+
+
+LOADED = """
+import json, os, sys
+opened = []
+sys.addaudithook(lambda name, given: opened.append(str(given[0])) if name == "open" else None)
+from tests.support import environment
+environment.prepare()
+if {without}:
+    import types
+    from chalice.app import Blueprint
+    empty = types.ModuleType("chalicelib.dashboard.routes")
+    empty.blueprint = Blueprint("empty")
+    sys.modules["chalicelib.dashboard.routes"] = empty
+from app import app
+from infra.local.gateway import Gateway
+assert Gateway(app).call("POST", "/api/agents/a/heartbeat").status == 401
+print(json.dumps({{"modules": sorted(sys.modules), "opened": opened}}))
+"""
+
+
+def _after_a_heartbeat(*, without: bool) -> dict[str, list[str]]:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED.format(without=without)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    told: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def test_an_agents_call_loads_nothing_for_the_dashboards_sake_but_its_table_of_routes() -> None:
+    usual, without = _after_a_heartbeat(without=False), _after_a_heartbeat(without=True)
+    more = set(usual["modules"]) - set(without["modules"])
+    assert more == {"chalicelib.dashboard", "chalicelib.dashboard.pages"}
+    assert not [path for path in usual["opened"] if "static" in path]
