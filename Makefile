@@ -2,9 +2,10 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-long check keys clean
+.PHONY: help run test test-long check bench keys clean
 
 BIN := .venv/bin
+BENCH := .venv-bench/bin
 # Looked up only when a .venv has to be made.
 PYTHON = $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
@@ -31,11 +32,14 @@ check: .venv/installed ## check format, style, types, imports and the template
 	$(BIN)/lint-imports
 	$(BIN)/cfn-lint infra/template.yaml
 
+bench: .venv-bench/installed ## measure: CPU beside other ways to write it (ARGS="cpu" for one bench of several)
+	@$(BENCH)/python -m bench $(ARGS)
+
 keys: .venv/installed ## renew a stage's signing keys: STAGE=..., STEP=show, add, use, drop, leaked or slack
 	@$(BIN)/python -m infra.keys $(STAGE) $(STEP)
 
 clean: ## remove what the makes made
-	rm -rf .venv .cache .coverage .coverage.* .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench .cache .coverage .coverage.* .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # Made anew when the requirements change, so that nothing stays that they no longer name.
@@ -43,4 +47,11 @@ clean: ## remove what the makes made
 	@test -n "$(PYTHON)" || { echo "DevFlow needs Python 3.11 or newer; none was found."; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# The peers that DevFlow is compared with have no place in the product's .venv.
+.venv-bench/installed: requirements.txt requirements-dev.txt bench/requirements.txt
+	@test -n "$(PYTHON)" || { echo "DevFlow needs Python 3.11 or newer; none was found."; exit 1; }
+	$(PYTHON) -m venv --clear .venv-bench
+	$(BENCH)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	@touch $@

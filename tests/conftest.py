@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from _pytest import runner
@@ -15,7 +16,7 @@ from chalicelib.auth import model as auth_model  # noqa: E402
 from infra.local.gateway import Gateway  # noqa: E402
 from infra.local.pump import Pump  # noqa: E402
 from tests.support import dynamodb_local as dynamodb_local_support  # noqa: E402
-from tests.support import moto_aws, wire  # noqa: E402
+from tests.support import moto_aws, users, wire  # noqa: E402
 from tests.support.client import Client  # noqa: E402
 from tests.support.iam import AsDeployed  # noqa: E402
 from tests.support.promises import AsDeclared  # noqa: E402
@@ -131,16 +132,7 @@ def anonymous(gateway: Gateway) -> Client:
 @pytest.fixture
 def make_user(gateway: Gateway) -> Callable[..., Client]:
     """Make a user: `make_user("a@example.com")` is a client with that user's token (no login is counted)."""
-    from chalicelib.auth import service, store, tokens  # noqa: PLC0415
-
-    def make(email: str = "user@example.com", name: str = "John Doe", pin: str = "123456") -> Client:
-        now = server_clock.now()
-        owner = service.ensure_user(email, name, pin, now)
-        user = store.load(owner)
-        assert user is not None
-        return Client(gateway, tokens.issue("user", owner, owner, user.ver, now))
-
-    return make
+    return partial(users.make_user, gateway)
 
 
 @pytest.fixture

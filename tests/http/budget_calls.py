@@ -5,7 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from chalicelib import queue
 from chalicelib.agents.model import INACTIVE_AFTER
+from chalicelib.auth import tokens
 from chalicelib.settings import KB, MINUTE, SECOND
 from chalicelib.tasks import claims
 from infra.local.gateway import Response
@@ -115,6 +117,14 @@ class World:
             agent.complete(self.running(agent))
         self.queued(4)
         self.queued(2, intent="feature")
+
+
+def make_world(user: Client, pump: Pump, clock: Clock) -> World:
+    """The world of a user who was made just now."""
+    for name in ("workflow", "events"):
+        queue._address(name)  # which a container asks for once
+    owner = tokens.verify(user.token, clock.now).owner
+    return World(user, owner, pump, clock)
 
 
 Call = Callable[[], Any]

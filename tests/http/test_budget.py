@@ -12,13 +12,11 @@ from functools import partial
 
 import pytest
 
-from chalicelib import queue
-from chalicelib.auth import tokens
 from chalicelib.settings import KB, MINUTE, settings
 from chalicelib.workflows.sweep import PAGE
 from infra.local.pump import Pump
 from tests.conftest import Clock
-from tests.http.budget_calls import CALLS, World
+from tests.http.budget_calls import CALLS, World, make_world
 from tests.long import load
 from tests.support import costs, dynamodb_local, moto_aws
 from tests.support.client import Client
@@ -34,13 +32,6 @@ ANNOUNCE = "SendMessage events"
 IDLE_SWEEP = Counter({"UpdateItem tasks": 1, "Query agents": settings.shards, "Query tasks": settings.shards})
 
 MakeUser = Callable[..., Client]
-
-
-def make_world(user: Client, pump: Pump, clock: Clock) -> World:
-    for name in ("workflow", "events"):
-        queue._address(name)  # which a container asks for once
-    owner = tokens.verify(user.token, clock.now).owner
-    return World(user, owner, pump, clock)
 
 
 @pytest.fixture

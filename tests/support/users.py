@@ -1,0 +1,17 @@
+"""Users of the platform in this process."""
+
+from chalicelib import clock
+from tests.support.client import Client, Transport
+
+
+def make_user(
+    transport: Transport, email: str = "user@example.com", name: str = "John Doe", pin: str = "123456"
+) -> Client:
+    """Make a user; a client with that user's token (no login is counted)."""
+    from chalicelib.auth import service, store, tokens  # noqa: PLC0415  # its clients must not be built before AWS stands
+
+    now = clock.now()
+    owner = service.ensure_user(email, name, pin, now)
+    user = store.load(owner)
+    assert user is not None
+    return Client(transport, tokens.issue("user", owner, owner, user.ver, now))
