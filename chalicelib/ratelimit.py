@@ -38,6 +38,7 @@ TASKS_API = Meter("t", 1_000, "the tasks API")
 COMMANDS = Meter("c", 100, "polling")
 HEARTBEAT = Meter("h", 10, "heartbeats")
 LOGIN = Meter("l", 10, "logging in")
+LINKS = Meter("k", 10, "magic links")
 ACCOUNT = Meter("m", 100, "your account")
 
 

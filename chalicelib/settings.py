@@ -33,6 +33,12 @@ class Settings:
     dashboard: str = "/dashboard"
     """Where somebody who has signed in is sent: a path below `url`."""
 
+    mail_from: str | None = None
+    """Whose mails magic links are: an address that SES may send from. None: this stage sends no mail."""
+
+    email_domains: frozenset[str] = frozenset()
+    """Whose addresses may log in by mail or Slack: `example.com`, with nothing below it. Empty: everybody's."""
+
     pin_login: bool = True
     """Whether POST /api/auth/pin/login exists. Never on prod."""
 
@@ -70,6 +76,8 @@ def from_environment(env: Mapping[str, str]) -> Settings:
         url=_url(env, "DEVFLOW_URL", stage),
         cors_origins=_origins(env, "DEVFLOW_CORS_ORIGINS"),
         dashboard=_path(env, "DEVFLOW_DASHBOARD", default="/dashboard"),
+        mail_from=env.get("DEVFLOW_MAIL_FROM") or None,
+        email_domains=frozenset(name.lower() for name in _names(env, "DEVFLOW_EMAIL_DOMAINS")),
         pin_login=stage != "prod" and _flag(env, "DEVFLOW_PIN_LOGIN", default=stage in ("local", "dev")),
         shards=_whole(env, "DEVFLOW_SHARDS", default=4, least=1, most=64),
         agents_per_user=_whole(env, "DEVFLOW_AGENTS_PER_USER", default=1_000, least=1, most=1_000),
@@ -92,9 +100,14 @@ def _url(env: Mapping[str, str], name: str, stage: str) -> str | None:
     return text
 
 
+def _names(env: Mapping[str, str], name: str) -> frozenset[str]:
+    """Names with commas between them."""
+    return frozenset(part.strip() for part in env.get(name, "").split(",") if part.strip())
+
+
 def _origins(env: Mapping[str, str], name: str) -> frozenset[str]:
     """Origins between commas, each as a browser sends it: https, or http on one's own machine, and no path."""
-    origins = frozenset(text.strip() for text in env.get(name, "").split(",") if text.strip())
+    origins = _names(env, name)
     for origin in origins:
         parts = urlsplit(origin)
         secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1"))

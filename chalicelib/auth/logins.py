@@ -1,7 +1,8 @@
 """The table `logins`: what somebody may log in with, and what keeps others from trying.
 
 `email#<address>` a way to log in, `tries#<address>` its failed tries (also of an address that nobody has),
-`address#<ip>` the calls of one network address.
+`address#<ip>` the calls of one network address. `link#<hash>` a magic link that was mailed, `mails#<address>` how many
+were of late.
 """
 
 from typing import Any
@@ -26,6 +27,8 @@ class LoginRow(Model):
     tries = NumberAttribute(null=True)
     locked_until = NumberAttribute(attr_name="lockedUntil", null=True)
     calls: Any = MapAttribute(null=True)
+    email = UnicodeAttribute(null=True)
+    until = NumberAttribute(null=True)
     expires_at = NumberAttribute(attr_name="expiresAt", null=True)
 
 
@@ -43,10 +46,20 @@ def set_pin(email: str, owner: str, pin: str) -> None:
 def take_a_try(email: str, now: int) -> int | None:
     """Reserve one guess before the PIN is looked at, so that parallel guesses cannot be more than allowed.
 
-    None if there was one; else when the account is locked until. The count is a row of its own, for an address that
-    nobody has too, and vanishes by itself.
+    None if there was one; else when the account is locked until.
     """
-    row = LoginRow(_tries(email))
+    return _take(_tries(email), now)
+
+
+def take_a_mail(email: str, now: int) -> bool:
+    """Whether this address may be sent one more mail: so many, and then none for as long as a lock lasts."""
+    return _take(f"mails#{email}", now) is None
+
+
+def _take(login: str, now: int) -> int | None:
+    """Count one up to TRIES; None, or when the count begins afresh. A row of its own, for an address that nobody has
+    too, and vanishes by itself."""
+    row = LoginRow(login)
     marks = [LoginRow.locked_until.set(now + LOCKED_FOR), LoginRow.expires_at.set((now + DAY) // 1_000)]
     one_more = [LoginRow.tries.add(1), *marks], (LoginRow.locked_until > now) & (LoginRow.tries < TRIES)
     afresh = (
@@ -71,6 +84,30 @@ def forget_tries(email: str) -> None:
 def login(email: str) -> Login:
     row = db.get(LoginRow, _email(email)) or {}
     return Login(owner=row.get("owner"), pin=row.get("pin"))
+
+
+def add_link(hashed: str, email: str, until: int) -> None:
+    """Keep a magic link, by the hash of what is in it."""
+    expires_at = (until + DAY) // 1_000
+    actions = [LoginRow.email.set(email), LoginRow.until.set(until), LoginRow.expires_at.set(expires_at)]
+    db.update(LoginRow(f"link#{hashed}"), actions)
+
+
+def use_link(hashed: str, now: int) -> str | None:
+    """Use a magic link up: the address that it was mailed to, or None where it is not there (any more)."""
+    return _use(f"link#{hashed}", now).get("email")
+
+
+def _use(login: str, now: int) -> db.Row:
+    """Delete a row that is good for one use, until then; an empty one where somebody else did, or it is too late."""
+    row = db.get(LoginRow, login)
+    if row is None or row["until"] <= now:
+        return {}
+    try:
+        db.write(db.remove(LoginRow(login), LoginRow.until > now))
+    except db.Cancelled:
+        return {}
+    return row
 
 
 def count_address(address: str, meter: Meter, now: int) -> None:

@@ -2,17 +2,33 @@
 
 from chalice.app import Blueprint
 
-from chalicelib.auth import guard, personal, pins, service, sessions
+from chalicelib.auth import confirm, guard, links, personal, pins, service, sessions
+from chalicelib.auth.links import LinkExpired
 from chalicelib.auth.model import OtherToken
 from chalicelib.auth.personal import TokenNotFound, TooManyTokens
 from chalicelib.auth.pins import WrongPin
-from chalicelib.auth.shapes import Done, LoggedIn, Logout, MadeToken, Me, NewPin, NewToken, PinLogin, TokenListing
-from chalicelib.http import Answer, Call, route
+from chalicelib.auth.shapes import (
+    Done,
+    LinkRequest,
+    LinkUse,
+    LoggedIn,
+    Logout,
+    MadeToken,
+    Me,
+    NewPin,
+    NewToken,
+    PinLogin,
+    TokenListing,
+)
+from chalicelib.http import Answer, Call, browser, route
 from chalicelib.pages import ListQuery
-from chalicelib.ratelimit import ACCOUNT, LOGIN
+from chalicelib.ratelimit import ACCOUNT, LINKS, LOGIN
 from chalicelib.settings import settings
 
 blueprint = Blueprint(__name__)
+
+CONFIRM = "/login/link"
+"""Where a link from a mail leads, in front of its #."""
 
 if settings.pin_login:  # on prod these addresses do not exist
 
@@ -29,6 +45,28 @@ if settings.pin_login:  # on prod these addresses do not exist
         user = service.admit(guard.session(call), call.meter, call.now)
         pins.set_pin(user, call.body(NewPin))
         return Answer(Done())
+
+
+@route(blueprint, "POST", "/api/auth/magic-link", "nobody", LINKS, body=LinkRequest, answer=Done, status=202)
+def request_link(call: Call) -> Answer:
+    """Ask for a link by mail, which logs in whoever reads that address."""
+    links.request(call.body(LinkRequest), call.address, browser.site(call) + CONFIRM, call.now)
+    return Answer(Done())
+
+
+@route(
+    blueprint, "POST", "/api/auth/magic-link/verify", "nobody", LOGIN,
+    body=LinkUse, answer=LoggedIn, raises=(LinkExpired,),
+)  # fmt: skip
+def use_link(call: Call) -> Answer:
+    """Log in with what a link from a mail has behind its #."""
+    return guard.let_in(call, links.use(call.body(LinkUse), call.address, call.now))
+
+
+@route(blueprint, "GET", CONFIRM, "nobody")
+def confirm_link(call: Call) -> Answer:
+    """Show the page that a link from a mail leads to. Nothing is used up by that."""
+    return confirm.page(browser.path(call, "/api/auth/magic-link/verify"), browser.path(call, settings.dashboard))
 
 
 @route(blueprint, "GET", "/api/auth/me", "user", ACCOUNT, answer=Me)

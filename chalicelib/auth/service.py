@@ -3,11 +3,12 @@
 import uuid
 
 from chalicelib import db
-from chalicelib.auth import model, store, tokens
+from chalicelib.auth import logins, model, store, tokens
 from chalicelib.auth.keys import keyring
 from chalicelib.auth.model import User
 from chalicelib.auth.shapes import LoggedIn, shown_user
 from chalicelib.auth.tokens import Caller
+from chalicelib.errors import Unauthenticated
 from chalicelib.pages import Cursors
 from chalicelib.ratelimit import Meter
 
@@ -31,6 +32,16 @@ def ensure_user(email: str, name: str, pin: str | None, now: int) -> str:
     owner = f"user-{uuid.uuid4()}"
     hashed = None if pin is None else model.hash_pin(pin)
     return store.create(owner, email.lower(), name, tokens.new_version(), hashed, now)
+
+
+def user_at(email: str, name: str, now: int) -> User:
+    """The user at an address that was verified, made (with this name) at the first login. Raises Unauthenticated for
+    one who is gone."""
+    owner = logins.login(email).owner or ensure_user(email, name, None, now)
+    user = store.load(owner)
+    if user is None:
+        raise Unauthenticated
+    return user
 
 
 def cursors(now: int) -> Cursors:

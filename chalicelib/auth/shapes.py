@@ -15,6 +15,27 @@ Email = Annotated[
 Pin = Annotated[str, StringConstraints(pattern=r"^[0-9]{6}$")]
 
 
+MailAddress = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+$",
+        max_length=254,
+        to_lower=True,
+        strip_whitespace=True,
+    ),
+]
+"""An address that mail is sent to: one, of letters that look like themselves (the HTML Standard's, with a dot)."""
+
+
+class LinkRequest(Request):
+    email: MailAddress
+
+
+class LinkUse(Request):
+    token: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
+    """What is behind the # of the link."""
+
+
 class PinLogin(Request):
     email: Email
     pin: Pin

@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 
 from infra.local import aws
 from infra.local.banner import EMAIL, NAME, PIN, banner
+from infra.local.postbox import Postbox
 from infra.local.server import Server
 
 STAGE = "local"
@@ -40,6 +41,7 @@ def prepare_environment(endpoint: str, url: str) -> None:
     """What the app reads while it is imported: the stage, its address, fresh signing keys, and AWS on loopback."""
     aws.point_at(endpoint)
     os.environ["DEVFLOW_STAGE"] = STAGE
+    os.environ["DEVFLOW_MAIL_FROM"] = "DevFlow <devflow@localhost>"
     os.environ.setdefault("DEVFLOW_URL", url)  # what leads here from outside, a tunnel for example, is said by hand
     os.environ["DEVFLOW_LOCAL_SECRET"] = json.dumps({"current": "key-local", "key-local": secrets.token_urlsafe(48)})
 
@@ -52,6 +54,10 @@ def run(port: str, stopping: threading.Event) -> None:
         ending.callback(moto.stop)
         url = f"http://localhost:{servers[0].port}"
         prepare_environment(moto.endpoint(), url)
+        postbox, ses = Postbox(), Server(0)
+        ending.callback(ses.stop)
+        ses.start(postbox)
+        os.environ["AWS_ENDPOINT_URL_SESV2"] = f"http://127.0.0.1:{ses.port}"
         aws.deploy_template(STAGE)
 
         # Only now: these read the environment, and the app's clients connect to where it points.
@@ -67,7 +73,7 @@ def run(port: str, stopping: threading.Event) -> None:
         pump.start()
         ending.callback(pump.stop)
         for server in servers:
-            server.start(LocalStage(Gateway(app), pump))
+            server.start(LocalStage(Gateway(app), pump, postbox))
             ending.callback(server.stop)
         print(banner(url), flush=True)
 

@@ -1,4 +1,5 @@
-"""`/local/clock`: shows and moves the local stage's clock. Not an endpoint of the app; no deployed stage has it.
+"""`/local/clock`: shows and moves the local stage's clock. `/local/mail`: what the stage has mailed. Neither is an
+endpoint of the app; no deployed stage has them.
 
 The clock moves in steps of a minute at most, with a scheduled run and an emptied workflow queue after each, so what
 should have happened meanwhile has happened, in order, when the answer comes.
@@ -10,6 +11,8 @@ from typing import Any
 from chalicelib import clock
 from chalicelib.times import iso
 from infra.local.gateway import Gateway, Headers, Response, failure
+from infra.local.postbox import PATH as MAIL
+from infra.local.postbox import Postbox
 from infra.local.pump import Pump
 
 PATH = "/local/clock"
@@ -21,16 +24,20 @@ hour."""
 
 
 class LocalStage:
-    """The gateway with the clock's endpoint in front of it; wakes the pump after what may have sent a message."""
+    """The gateway with the stage's own endpoints before it; wakes the pump after what may have sent a message."""
 
-    def __init__(self, gateway: Gateway, pump: Pump) -> None:
+    def __init__(self, gateway: Gateway, pump: Pump, postbox: Postbox) -> None:
         self._gateway = gateway
         self._pump = pump
+        self._postbox = postbox
 
     def call(
         self, method: str, target: str, headers: Headers = (), body: bytes = b"", *, source_ip: str = "127.0.0.1"
     ) -> Response:
-        if target.partition("?")[0] != PATH:
+        path = target.partition("?")[0]
+        if path == MAIL:
+            return self._postbox.shown() if method in _READS else failure(405, "Method not allowed", "Allowed: GET.")
+        if path != PATH:
             response = self._gateway.call(method, target, headers, body, source_ip=source_ip)
             if method not in _READS:
                 self._pump.wake()

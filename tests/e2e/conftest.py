@@ -1,6 +1,5 @@
 """Real processes: `python -m infra.local`, spoken to over HTTP alone."""
 
-import os
 import re
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from infra.local.gateway import Response
+from tests.support import environment
 from tests.support.client import Client, Http
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ class Platform:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "infra.local"],
                 cwd=ROOT,
-                env=os.environ | {"PORT": "0", "DEVFLOW_RATE_LIMITS": "0"} | env,
+                env=environment.outside() | {"PORT": "0", "DEVFLOW_RATE_LIMITS": "0"} | env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support import environment
 from tests.support.client import Client, Http
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def lines_to_paste(output: str) -> str:
 def runner(port: str, **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "infra.local"],
-        cwd=ROOT, env=os.environ | {"PORT": port}, stdin=subprocess.DEVNULL,
+        cwd=ROOT, env=environment.outside() | {"PORT": port}, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
 

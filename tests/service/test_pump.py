@@ -10,6 +10,7 @@ from chalice.app import Chalice, Rate
 
 from infra.local.clock import LocalStage
 from infra.local.gateway import Gateway
+from infra.local.postbox import Postbox
 from infra.local.pump import Pump
 from tests.support import moto_aws
 
@@ -100,7 +101,7 @@ def test_a_sweep_runs_every_schedule_with_an_event_of_eventbridge(aws: None) -> 
 
 def test_the_clock_moves_a_minute_at_a_time_with_a_sweep_after_each(aws: None, clock: Any) -> None:
     feed = Feed()
-    stage = LocalStage(Gateway(feed.app), feed.pump)
+    stage = LocalStage(Gateway(feed.app), feed.pump, Postbox())
     before = clock.now
     answer = stage.call("POST", "/local/clock", body=json.dumps({"advanceSeconds": 150}).encode())
     assert answer.status == 200
@@ -113,7 +114,7 @@ def test_the_clock_moves_a_minute_at_a_time_with_a_sweep_after_each(aws: None, c
 def test_the_clock_moves_forward_or_not_at_all(aws: None, clock: Any, body: bytes) -> None:
     feed = Feed()
     before = clock.now
-    answer = LocalStage(Gateway(feed.app), feed.pump).call("POST", "/local/clock", body=body)
+    answer = LocalStage(Gateway(feed.app), feed.pump, Postbox()).call("POST", "/local/clock", body=body)
     assert (answer.status, answer.json()["statusCode"]) == (400, 400)
     assert clock.now - before < 5_000
     assert feed.runs == []

@@ -6,7 +6,13 @@ import os
 from infra.local import aws
 
 STAGE = "local"
+MAIL_FROM = "devflow@example.com"
 KEY = b"a signing key of the tests, which is long enough"
+
+
+def outside() -> dict[str, str]:
+    """What a process of its own is started with: the environment without what is set for the tests in this one."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("DEVFLOW_")}
 
 
 def prepare() -> None:
@@ -16,6 +22,7 @@ def prepare() -> None:
         del os.environ[name]
     os.environ["DEVFLOW_STAGE"] = STAGE
     os.environ["DEVFLOW_URL"] = "http://localhost:3000"
+    os.environ["DEVFLOW_MAIL_FROM"] = MAIL_FROM
     os.environ["DEVFLOW_LOCAL_SECRET"] = json.dumps(
         {"current": "key-test", "key-test": KEY.decode(), "slackClientId": "", "slackClientSecret": ""}
     )

@@ -48,6 +48,17 @@ def needs(request: wire.Request) -> set[Need]:
     if request.service == "sqs":
         name = params.get("QueueName") or params["QueueUrl"].rpartition("/")[2]
         return {(f"sqs:{operation}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}")}
+    if request.service == "sesv2":
+        sender = params["FromEmailAddress"]
+        return {(f"ses:{operation}", f"arn:aws:ses:{REGION}:{ACCOUNT}:identity/{sender}")}
+    if request.service == "secretsmanager":
+        # AWS adds six random characters to the name.
+        return {
+            (
+                f"{request.service}:{operation}",
+                f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{params['SecretId']}-AbCdEf",
+            )
+        }
     if operation == "TransactWriteItems":
         parts = [part for item in params["TransactItems"] for part in item.items()]
         return {(f"dynamodb:{_KINDS[kind]}", _table(part["TableName"])) for kind, part in parts}

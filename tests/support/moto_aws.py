@@ -11,13 +11,14 @@ import pytest
 from botocore.client import BaseClient
 from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
+from moto.ses.models import Message, ses_backends
 from moto.sqs.models import sqs_backends
 
 from infra.local import aws
 from infra.local.lambdas import ACCOUNT, REGION
 from infra.local.moto_tuning import tune
 from tests.support import wire
-from tests.support.environment import STAGE
+from tests.support.environment import MAIL_FROM, STAGE
 
 
 @contextmanager
@@ -29,6 +30,7 @@ def deployed() -> Iterator[None]:
             # The secret, for one; what moto ignores is asserted on the template itself.
             warnings.filterwarnings("ignore", "Tried to parse .* not supported by moto", UserWarning)
             aws.deploy_template(STAGE)
+        boto3.client("sesv2").create_email_identity(EmailIdentity=MAIL_FROM)
         yield
 
 
@@ -56,6 +58,7 @@ def empty() -> None:
     """Remove every row and every message; in moto's own memory, since a new deployment would take seconds."""
     for table in dynamodb_backends[ACCOUNT][REGION].tables.values():
         table.items.clear()
+    ses_backends[ACCOUNT][REGION].sent_messages.clear()
     empty_queues()
 
 
@@ -74,6 +77,11 @@ def rows(table: str) -> list[dict[str, Any]]:
         return [item for page in pages for item in page["Items"]]
     backend = dynamodb_backends[ACCOUNT][REGION]
     return [item.to_json()["Attributes"] for item in backend.tables[name].all_items()]
+
+
+def mails() -> list[Message]:
+    """What SES was given to send: `source`, `destinations`, `subject` and `body` of each."""
+    return [sent for sent in ses_backends[ACCOUNT][REGION].sent_messages if isinstance(sent, Message)]
 
 
 def messages(queue: str) -> list[str]:

@@ -143,3 +143,9 @@ def test_origins_stand_between_commas() -> None:
 def test_what_no_browser_sends_as_an_origin_or_anybody_could_be_is_refused(origin: str) -> None:
     with pytest.raises(ValueError, match="DEVFLOW_CORS_ORIGINS"):
         from_environment({"DEVFLOW_CORS_ORIGINS": f"https://app.example.com,{origin}"})
+
+
+def test_the_domains_of_addresses_that_may_log_in_are_named_between_commas_in_any_case() -> None:
+    said = from_environment({"DEVFLOW_EMAIL_DOMAINS": "example.com, Example.ORG,,"})
+    assert said.email_domains == {"example.com", "example.org"}
+    assert from_environment({}).email_domains == frozenset()

@@ -1,0 +1,43 @@
+"""Mail, sent by SES: the only client of it."""
+
+from functools import cache
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.errors import Unavailable
+from chalicelib.log import logger
+from chalicelib.settings import settings
+
+_CONFIG = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 3, "mode": "standard"})
+
+_ABOUT_THE_ADDRESS = ("MessageRejected", "BadRequestException")
+"""SES will not send to this address: it is on its list of those that bounce or, in the sandbox, is not verified."""
+
+
+@cache
+def _client() -> Any:
+    return boto3.client("sesv2", config=_CONFIG)
+
+
+def send(to: str, subject: str, text: str) -> None:
+    """Send one mail of plain text. Raises Unavailable where none can be sent.
+
+    An address that SES refuses is a line in the log and no error: whoever asked for the mail must not learn of it.
+    """
+    if settings.mail_from is None:
+        raise Unavailable("This stage sends no mail: DEVFLOW_MAIL_FROM is not set.")
+    content = {"Subject": {"Data": subject}, "Body": {"Text": {"Data": text, "Charset": "UTF-8"}}}
+    try:
+        _client().send_email(
+            FromEmailAddress=settings.mail_from, Destination={"ToAddresses": [to]}, Content={"Simple": content}
+        )
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code")
+        if code not in _ABOUT_THE_ADDRESS:
+            raise Unavailable("Mail cannot be sent right now; try again in a moment.") from error
+        logger.warning("SES does not send to this address", extra={"code": code})
+    except BotoCoreError as error:
+        raise Unavailable("Mail cannot be sent right now; try again in a moment.") from error
