@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-long check bench keys clean
+.PHONY: help run test test-long check bench keys package deploy destroy clean
 
 BIN := .venv/bin
 BENCH := .venv-bench/bin
@@ -16,7 +16,7 @@ help: ## show this list
 run: .venv/installed ## run everything on loopback, port 3000 (or PORT=...)
 	@exec $(BIN)/python -m infra.local
 
-test: .venv/installed ## run all tests but the long ones, and show coverage
+test: .venv/installed .cache/package/fetched ## run all tests but the long ones, and show coverage
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report
 	@echo "Rules and services, to the last branch:"
@@ -38,9 +38,23 @@ bench: .venv-bench/installed ## measure: CPU beside other ways to write it (ARGS
 keys: .venv/installed ## renew a stage's signing keys: STAGE=..., STEP=show, add, use, drop, leaked or slack
 	@$(BIN)/python -m infra.keys $(STAGE) $(STEP)
 
+package: .venv/installed ## build the zip that the functions of a stage run: make package STAGE=dev
+	@$(BIN)/python -m infra.deploy package "$(STAGE)"
+
+deploy: .venv/installed ## put a stage into your AWS account, or bring it up to date: make deploy STAGE=dev
+	@$(BIN)/python -m infra.deploy deploy "$(STAGE)"
+
+destroy: .venv/installed ## take a stage out of it again; the tables of prod stay: make destroy STAGE=dev
+	@$(BIN)/python -m infra.deploy destroy "$(STAGE)"
+
 clean: ## remove what the makes made
 	rm -rf .venv .venv-bench .cache .coverage .coverage.* .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# What functions run with, for their processor and for this one; so the tests themselves fetch nothing.
+.cache/package/fetched: .venv/installed
+	$(BIN)/python -m tests.support.fetch
+	@touch $@
 
 # Made anew when the requirements change, so that nothing stays that they no longer name.
 .venv/installed: requirements.txt requirements-dev.txt

@@ -22,7 +22,7 @@ from chalicelib.workflows.routes import blueprint as workflows
 from chalicelib.workflows.service import announce, make_claimable, run_batch
 from chalicelib.workflows.sweep import sweep as sweep_all
 
-app = App("devflow")
+app = App(f"devflow-{settings.stage}")
 for blueprint in (health, dashboard, auth, agents, tasks, workflows, openapi):
     app.register_blueprint(blueprint)
 
@@ -48,3 +48,9 @@ def sweep(event: CloudWatchEvent) -> None:
     context: Any = event.context
     swept = sweep_all(clock.now(), lambda: context.get_remaining_time_in_millis() < TIME_TO_STOP)
     logger.info("swept", extra=vars(swept))
+
+
+if settings.deploying:
+    from infra.deploy import plain
+
+    plain.prepare()

@@ -55,6 +55,9 @@ class Settings:
 
     log_level: str = "INFO"
 
+    deploying: bool = False
+    """Whether one of Chalice's own commands loads the app, on the machine of whoever deploys."""
+
     @property
     def local(self) -> bool:
         return self.stage == "local"
@@ -85,6 +88,7 @@ def from_environment(env: Mapping[str, str]) -> Settings:
         retention_days=_whole(env, "DEVFLOW_RETENTION_DAYS", default=90, least=1, most=3_650),
         rate_limits=_flag(env, "DEVFLOW_RATE_LIMITS", default=True) or stage != "local",
         log_level=env.get("DEVFLOW_LOG_LEVEL", "INFO"),
+        deploying="AWS_CHALICE_CLI_MODE" in env,
     )
 
 

@@ -22,9 +22,9 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 class MotoChild:
     """A moto server in a process of its own; it ends with this process, whatever ends this process."""
 
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "infra.local.moto_server"],
+    def __init__(self, module: str = "infra.local.moto_server") -> None:
+        self._process = subprocess.Popen(  # noqa: S603  # our own interpreter
+            [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=Path(__file__).parents[2],

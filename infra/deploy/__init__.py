@@ -1,0 +1,15 @@
+"""Puts a stage into an AWS account, and takes it out again (`make deploy STAGE=dev`, `make destroy STAGE=dev`).
+
+    checks.py     first: what can be wrong before anything is changed
+    package.py    the zip that all functions run; trim.py: what of the dependencies it leaves out
+    stack.py      CloudFormation: what must outlive the code, from infra/template.yaml
+    record.py     tells Chalice what is there already, whoever made it and however far it came
+    functions.py  Chalice itself: functions, roles, triggers and the API
+    settings.py   what Chalice cannot say: gateway responses, partial batches, retries of the schedule
+    answers.py    at last: whether the stage answers
+    destroy.py    all of it away again, but for what must stay
+    plain.py      what `chalice deploy` by itself gets of this
+    stage.py, account.py, problems.py    what these share
+
+Every step leaves what is right as it is, so all of it may be cut short anywhere and run again.
+"""

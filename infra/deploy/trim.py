@@ -1,0 +1,102 @@
+"""What of the dependencies goes to Lambda: less to unpack, and less to read at each start.
+
+botocore knows 449 services in 28 MB; a function that talks to three of them reads and unpacks three. What goes is data
+and descriptions, never code that something might import.
+"""
+
+import gzip
+import json
+import re
+import shutil
+import ssl
+from pathlib import Path
+from typing import Any
+
+from infra.deploy.problems import Problem
+
+_DATA = Path("botocore") / "data"
+_SERVICE_FILES = ("service-2.json", "endpoint-rule-set-1.json", "paginators-1.json", "waiters-2.json")
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_TRUSTED = {
+    "Amazon Root CA 1",
+    "Amazon Root CA 2",
+    "Amazon Root CA 3",
+    "Amazon Root CA 4",
+    "Starfield Services Root Certificate Authority - G2",
+}
+"""Whom every endpoint of AWS is vouched for by, https://www.amazontrust.com/repository/."""
+
+
+def trim(root: Path, services: set[str]) -> None:
+    """Remove from a directory of installed packages what functions that use these services do not need."""
+    for pattern in ("*.dist-info", "bin", "boto3/data", "boto3/examples"):
+        for path in root.glob(pattern):
+            shutil.rmtree(path)
+    for pattern in ("*.pyi", "py.typed", "*.c", "*.h"):
+        for path in root.rglob(pattern):
+            path.unlink()
+    if (root / _DATA).exists():
+        _keep_services(root / _DATA, services)
+        _keep_endpoints(root / _DATA / "endpoints.json", services)
+        _keep_authorities(root / "botocore" / "cacert.pem")
+
+
+def _keep_services(data: Path, services: set[str]) -> None:
+    missing = services - {path.name for path in data.iterdir()}
+    if missing:
+        raise Problem(f"botocore knows no service {', '.join(sorted(missing))}.")
+    for service in [path for path in data.iterdir() if path.is_dir()]:
+        versions = sorted(service.iterdir())
+        unused = versions[:-1] if service.name in services else [service]  # the newest is what a client gets
+        for path in unused:
+            shutil.rmtree(path)
+    for path in [path for path in data.rglob("*") if path.is_file() and path.parent != data]:
+        if path.name.removesuffix(".gz") not in _SERVICE_FILES:
+            path.unlink()
+        elif path.suffix == ".gz":  # once more within the zip it would only cost time
+            path.with_suffix("").write_bytes(_compact(gzip.decompress(path.read_bytes())))
+            path.unlink()
+
+
+def _keep_endpoints(path: Path, services: set[str]) -> None:
+    """Every region of every partition, with the endpoints of these services."""
+    known: dict[str, Any] = json.loads(path.read_bytes())
+    for partition in known["partitions"]:
+        partition["services"] = {name: service for name, service in partition["services"].items() if name in services}
+    path.write_text(json.dumps(known, separators=(",", ":")), encoding="utf-8")
+
+
+def _compact(text: bytes) -> bytes:
+    """A service's description without what is for people to read."""
+    return json.dumps(_undocumented(json.loads(text)), separators=(",", ":")).encode()
+
+
+def _undocumented(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: _undocumented(part)
+            for name, part in value.items()
+            if not (name == "documentation" and isinstance(part, str))
+        }
+    return [_undocumented(part) for part in value] if isinstance(value, list) else value
+
+
+def _keep_authorities(path: Path) -> None:
+    """Of botocore's own list of authorities those that AWS's endpoints have: reading all 130 takes its time with each
+    client. Only botocore reads this file; whoever connects elsewhere has the system's list."""
+    kept = [
+        certificate
+        for certificate in _CERTIFICATE.findall(path.read_text(encoding="utf-8"))
+        if _is_trusted(certificate)
+    ]
+    if len(kept) != len(_TRUSTED):
+        raise Problem(f"botocore's list of authorities has {len(kept)} of the {len(_TRUSTED)} that AWS uses.")
+    path.write_text("\n".join(kept) + "\n", encoding="utf-8")
+
+
+def _is_trusted(certificate: str) -> bool:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=certificate)
+    described: Any = context.get_ca_certs()[0]
+    names = {name: value for part in described["subject"] for name, value in part}
+    return names.get("commonName") in _TRUSTED

@@ -1,0 +1,115 @@
+"""Fixtures of the tests of what is deployed: an account to deploy into, and a copy of the project to deploy from."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from infra.deploy.stage import PROJECT
+from infra.local.aws import MotoChild
+from infra.local.lambdas import REGION
+from tests.support import cloud as cloud_support
+from tests.support.client import Http
+from tests.support.lambda_runtime import machine
+
+PATIENCE = 300
+"""Seconds that a deployment may take, where many things share two processors."""
+
+
+class Cloud:
+    """An account on loopback; see tests/support/cloud.py."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self._control = Http(endpoint)
+
+    def close(self) -> None:
+        self._control.close_all()
+
+    def client(self, service: str) -> Any:
+        """A client of one of its services, for looking at what is there."""
+        client: Callable[..., Any] = boto3.Session("test", "test", region_name=REGION).client
+        return client(service, endpoint_url=self.endpoint)
+
+    def trouble(self, method: str, path: str, how: str) -> None:
+        """The next such request is refused for good ("refuse") or never answered ("hang")."""
+        body = json.dumps({"method": method, "path": path, "how": how}).encode()
+        assert self._control.call("POST", "/cloud/trouble", (), body).status == 200
+
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        """All that was asked of it so far, in order."""
+        asked: list[dict[str, Any]] = self._control.call("GET", "/cloud/requests").json()
+        return asked
+
+
+class Project:
+    """A copy of the project, as somebody would have it who deploys into the account."""
+
+    def __init__(self, directory: Path, cloud: Cloud) -> None:
+        self.directory = directory
+        self._cloud = cloud
+        for name in ("app.py", "Makefile", "requirements.txt", "requirements-dev.txt"):
+            shutil.copy2(PROJECT / name, directory / name)
+        skipped = shutil.ignore_patterns("__pycache__", "deployments", "deployed")
+        for name in ("chalicelib", "infra", ".chalice"):
+            shutil.copytree(PROJECT / name, directory / name, ignore=skipped)
+        (PROJECT / ".cache").mkdir(exist_ok=True)
+        (directory / ".cache").symlink_to(PROJECT / ".cache")
+        (directory / ".venv").symlink_to(sys.prefix)
+        # Functions run here, on this machine's processor; that the real ones are arm64 has a test of its own.
+        config = directory / ".chalice" / "config.json"
+        config.write_text(json.dumps(self.config | {"lambda_architecture": machine()}), encoding="utf-8")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.directory / ".chalice" / "config.json").read_text(encoding="utf-8"))
+        return content
+
+    def make(self, target: str, stage: str, *, typed: str = "") -> subprocess.CompletedProcess[str]:
+        """`make TARGET STAGE=...`, with somebody's typing on its standard input."""
+        return subprocess.run(
+            self.command(target, stage), cwd=self.directory, env=self.environment(stage), input=typed,
+            capture_output=True, text=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+
+    @staticmethod
+    def command(target: str, stage: str) -> list[str]:
+        return ["make", "--no-print-directory", "-o", ".venv/installed", target, f"STAGE={stage}"]
+
+    def environment(self, stage: str) -> Mapping[str, str]:
+        """Nothing of this process's settings for the app; credentials of somebody who may deploy."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DEVFLOW_", "AWS_"))}
+        return kept | {
+            "AWS_ACCESS_KEY_ID": "deployer",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_REGION": REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_ENDPOINT_URL": self._cloud.endpoint,
+            "DEVFLOW_ASK_AT": f"{self._cloud.endpoint}/execute-api/devflow-{stage}/api",
+        }
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    """An account with nothing in it."""
+    child = MotoChild(cloud_support.MODULE)
+    try:
+        cloud = Cloud(child.endpoint())
+        yield cloud
+        cloud.close()
+    finally:
+        child.stop()
+
+
+@pytest.fixture
+def project(cloud: Cloud, tmp_path: Path) -> Project:
+    return Project(tmp_path, cloud)

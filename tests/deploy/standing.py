@@ -1,0 +1,135 @@
+"""What an account has, as far as a deployment makes it."""
+
+import json
+from typing import Any
+
+from tests.deploy.conftest import Cloud
+
+
+class Standing:
+    """Each kind as a plain value, to be compared with what should be and with what was at another time."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def everything(self) -> dict[str, Any]:
+        """All of it, to be compared with what is there at another time."""
+        return {
+            "functions": self.functions(),
+            "roles": self.roles(),
+            "triggers": self.triggers(),
+            "rules": self.rules(),
+            "apis": self.apis(),
+            "tables": self.tables(),
+            "queues": self.queues(),
+            "secrets": self.secrets(),
+        }
+
+    def functions(self) -> dict[str, Any]:
+        client = self._cloud.client("lambda")
+        return {
+            function["FunctionName"]: {
+                "settings": {name: function[name] for name in _SETTINGS},
+                "environment": function["Environment"]["Variables"],
+                "allowed": _allowed(client, function["FunctionName"]),
+                "asynchronous": _asynchronous(client, function["FunctionName"]),
+            }
+            for function in client.list_functions()["Functions"]
+        }
+
+    def roles(self) -> dict[str, Any]:
+        client = self._cloud.client("iam")
+        return {
+            role["RoleName"]: {
+                "assumed by": role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"],
+                "policies": {
+                    name: client.get_role_policy(RoleName=role["RoleName"], PolicyName=name)["PolicyDocument"]
+                    for name in client.list_role_policies(RoleName=role["RoleName"])["PolicyNames"]
+                },
+            }
+            for role in client.list_roles()["Roles"]
+        }
+
+    def triggers(self) -> list[Any]:
+        kept = ("UUID", "EventSourceArn", "FunctionArn", "BatchSize", "FunctionResponseTypes", "State")
+        found = self._cloud.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+        return sorted(({name: each.get(name) for name in kept} for each in found), key=lambda each: each["UUID"])
+
+    def rules(self) -> dict[str, Any]:
+        client = self._cloud.client("events")
+        return {
+            rule["Name"]: {
+                "schedule": rule["ScheduleExpression"],
+                "state": rule["State"],
+                "targets": [target["Arn"] for target in client.list_targets_by_rule(Rule=rule["Name"])["Targets"]],
+            }
+            for rule in client.list_rules()["Rules"]
+        }
+
+    def apis(self) -> list[Any]:
+        client = self._cloud.client("apigateway")
+        return [
+            {
+                "id": api["id"],
+                "name": api["name"],
+                "stages": [stage["stageName"] for stage in client.get_stages(restApiId=api["id"])["item"]],
+                "routes": _routes(client, api["id"]),
+                "responses": {
+                    each["responseType"]: (each["statusCode"], each["responseTemplates"], each["responseParameters"])
+                    for each in client.get_gateway_responses(restApiId=api["id"])["items"]
+                },
+            }
+            for api in client.get_rest_apis()["items"]
+        ]
+
+    def tables(self) -> list[str]:
+        return sorted(self._cloud.client("dynamodb").list_tables()["TableNames"])
+
+    def queues(self) -> dict[str, Any]:
+        client = self._cloud.client("sqs")
+        kept = ("VisibilityTimeout", "MessageRetentionPeriod", "RedrivePolicy")
+        described = {}
+        for url in client.list_queues().get("QueueUrls", []):
+            attributes = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+            described[url.rpartition("/")[2]] = {name: attributes.get(name) for name in kept}
+        return described
+
+    def secrets(self) -> dict[str, str]:
+        client = self._cloud.client("secretsmanager")
+        names = [secret["Name"] for secret in client.list_secrets()["SecretList"]]
+        return {name: client.get_secret_value(SecretId=name)["SecretString"] for name in names}
+
+
+_SETTINGS = ("Runtime", "Handler", "MemorySize", "Timeout", "Architectures", "Role", "CodeSha256")
+
+
+def _allowed(client: Any, function: str) -> list[tuple[str, str]]:
+    """Which services may call a function, and for whom."""
+    try:
+        policy = json.loads(client.get_policy(FunctionName=function)["Policy"])
+    except client.exceptions.ResourceNotFoundException:
+        return []
+    return sorted(
+        (statement["Principal"]["Service"], statement["Condition"]["ArnLike"]["AWS:SourceArn"])
+        for statement in policy["Statement"]
+    )
+
+
+def _asynchronous(client: Any, function: str) -> tuple[int, int] | None:
+    """Tries after the first, and the age in seconds after which a call is given up."""
+    try:
+        found = client.get_function_event_invoke_config(FunctionName=function)
+    except client.exceptions.ResourceNotFoundException:
+        return None
+    return found["MaximumRetryAttempts"], found["MaximumEventAgeInSeconds"]
+
+
+def _routes(client: Any, api: str) -> dict[tuple[str, str], str]:
+    """Each method of each path, and the function that it goes to ("" for a preflight, which goes nowhere)."""
+    routes = {}
+    for resource in client.get_resources(restApiId=api, embed=["methods"], limit=500)["items"]:
+        for method in resource.get("resourceMethods", {}):
+            found = client.get_integration(restApiId=api, resourceId=resource["id"], httpMethod=method)
+            uri = found.get("uri") or ""
+            routes[method, resource["path"]] = uri.rpartition(":function:")[2].removesuffix("/invocations")
+    return routes

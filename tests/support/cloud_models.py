@@ -1,0 +1,38 @@
+"""Kinds of CloudFormation resources that moto does not make by itself. Importing this module is enough."""
+
+import json
+import secrets
+from typing import Any, Self
+
+from moto.core.common_models import CloudFormationModel
+from moto.secretsmanager.models import secretsmanager_backends
+
+
+class Secret(CloudFormationModel):
+    """AWS::SecretsManager::Secret with a generated content, as far as the template has it."""
+
+    def __init__(self, name: str) -> None:
+        self.physical_resource_id = name
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        return "AWS::SecretsManager::Secret"
+
+    @staticmethod
+    def cloudformation_name_type() -> str:
+        return "Name"
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name: str, cloudformation_json: dict[str, Any], account_id: str, region_name: str, **_: Any
+    ) -> Self:
+        generated = cloudformation_json["Properties"]["GenerateSecretString"]
+        random = secrets.token_hex(int(generated["PasswordLength"]) // 2)
+        content = json.loads(generated["SecretStringTemplate"]) | {generated["GenerateStringKey"]: random}
+        backend: Any = secretsmanager_backends[account_id][region_name]
+        backend.create_secret(resource_name, json.dumps(content), None, None, [], None, None, [], False)  # noqa: FBT003
+        return cls(resource_name)
+
+    @classmethod
+    def update_from_cloudformation_json(cls, original_resource: Self, *_: Any) -> Self:
+        return original_resource  # generated once
