@@ -5,11 +5,15 @@ goes up in the very write that checks the caller's token: a limit costs no reque
 removes the minutes just before; what a pause left behind is removed once it is more than a handful.
 
 Windows are fixed, as the spec's `X-RateLimit-Reset` (an epoch second) implies.
+
+A caller who was refused costs no further request in that minute: this container remembers (`refuse_if_known`). Where
+the count cannot be written for DynamoDB's reasons, the API's callers are let in uncounted as long as their token can be
+read and checked; logging in is not.
 """
 
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from chalicelib.errors import RateLimited
 from chalicelib.settings import MINUTE, settings
@@ -80,6 +84,10 @@ def note(counted: dict[str, int], meter: Meter, now: int, caller: str = "") -> N
     if len(_seen) >= 1_000:  # noqa: PLR2004  # a bound, so that a container never grows for ever
         _seen.clear()
     _seen[caller, meter.slot(now)] = used
+    _tell(meter, used, now)
+
+
+def _tell(meter: Meter, used: int, now: int) -> None:
     current.set(Quota(meter.limit, max(0, meter.limit - used), (now // MINUTE + 1) * 60))
 
 
@@ -89,14 +97,34 @@ def note_unseen(caller: str, meter: Meter, now: int) -> None:
     note({slot: _seen.get((caller, slot), 0) + 1}, meter, now, caller)
 
 
-def refuse_if_exhausted(counted: dict[str, int], meter: Meter, now: int) -> None:
-    """Raise RateLimited if `calls` says that this minute is used up."""
+_refused: set[tuple[str, str]] = set()
+"""Whom this container has refused, and in which slot. A count never goes down within its minute, so it stays true."""
+
+
+def refuse_if_exhausted(counted: dict[str, int], meter: Meter, now: int, caller: str) -> None:
+    """Raise RateLimited if `calls` says that this minute is used up, and remember it.
+
+    `caller` names the very token (or the network address): another one of the same user's may have been revoked, and
+    has to be told so.
+    """
     if settings.rate_limits and counted.get(meter.slot(now), 0) >= meter.limit:
-        note(counted, meter, now)
-        wait = (MINUTE - now % MINUTE + 999) // 1_000
-        raise RateLimited(
-            f"At most {meter.limit} requests a minute to {meter.name}; try again in {wait} s.", retry_after=wait
-        )
+        if len(_refused) >= 1_000:  # noqa: PLR2004  # a bound, so that a container never grows for ever
+            _refused.clear()
+        _refused.add((caller, meter.slot(now)))
+        _refuse(meter, now)
+
+
+def refuse_if_known(caller: str, meter: Meter, now: int) -> None:
+    """Raise RateLimited if this container has refused this caller in this minute: no request to DynamoDB."""
+    if settings.rate_limits and (caller, meter.slot(now)) in _refused:
+        _refuse(meter, now)
+
+
+def _refuse(meter: Meter, now: int) -> NoReturn:
+    _tell(meter, meter.limit, now)
+    wait = (MINUTE - now % MINUTE + 999) // 1_000
+    message = f"At most {meter.limit} requests a minute to {meter.name}; try again in {wait} s."
+    raise RateLimited(message, retry_after=wait)
 
 
 def leftovers(counted: dict[str, int], now: int) -> list[str]:

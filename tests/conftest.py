@@ -12,6 +12,7 @@ from tests.support import environment
 environment.prepare()
 
 from chalicelib import clock as server_clock  # noqa: E402  # what reads the environment comes after it
+from chalicelib import ratelimit  # noqa: E402
 from chalicelib.auth import model as auth_model  # noqa: E402
 from infra.local.gateway import Gateway  # noqa: E402
 from infra.local.pump import Pump  # noqa: E402
@@ -69,8 +70,9 @@ def cheap_pins() -> Iterator[None]:
 
 @pytest.fixture
 def aws(stack: None) -> None:
-    """The same, with not a row and not a message in it."""
+    """The same, with not a row and not a message in it, and a container that has refused nobody yet."""
     moto_aws.empty()
+    ratelimit._refused.clear()
 
 
 @pytest.fixture(scope="session")

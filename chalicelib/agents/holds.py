@@ -5,6 +5,7 @@ and both change together.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,7 +83,11 @@ class Sign:
         return condition
 
     def show(self, actions: Iterable[Any] = ()) -> Agent:
-        """Write the sign of life alone, with further actions, and return the agent as it is then. One request."""
+        """Write the sign of life alone, with further actions, and return the agent as it is then. One request.
+
+        Where DynamoDB takes no write and there is nothing to write but the sign, a read lets the agent in, uncounted.
+        """
+        self.refuse_if_known()
         sign, further = self, list(actions)
         for _ in range(_TRIES):
             try:
@@ -90,15 +95,37 @@ class Sign:
             except db.Failed as failed:
                 sign = sign.refused(failed.row)
                 continue
+            except Unavailable:
+                if further:
+                    raise
+                return self._uncounted()
             if self.caller.is_agent:
-                ratelimit.note(row["calls"], self.meter, self.now, f"{self.caller.owner}#{self.agent}")
+                self._note(row)
                 old = ratelimit.leftovers(row["calls"], self.now)
                 if old:
-                    db.update(self.row, [AgentRow.calls[slot].remove() for slot in old], AgentRow.owner.exists())
+                    with suppress(Unavailable):  # the next call does it
+                        db.update(self.row, [AgentRow.calls[slot].remove() for slot in old], AgentRow.owner.exists())
             return to_agent(row)
         raise Unavailable
 
+    def _uncounted(self) -> Agent:
+        row = db.get(AgentRow, self.caller.owner, self.agent)
+        self.refused(row)
+        assert row is not None, "what is not there was refused"
+        if self.caller.is_agent:
+            self._note(row)
+        return to_agent(row)
+
+    def _note(self, row: db.Row) -> None:
+        ratelimit.note(row["calls"], self.meter, self.now, f"{self.caller.owner}#{self.agent}")
+
+    def refuse_if_known(self) -> None:
+        """Raise RateLimited for an agent that is known to be over its limit in this minute, without a request."""
+        if self.caller.is_agent:
+            ratelimit.refuse_if_known(self.caller.id, self.meter, self.now)
+
     def part(self, actions: Iterable[Any] = ()) -> db.Part:
+        self.refuse_if_known()
         return db.change(self.row, [*self.actions(), *actions], self.condition())
 
     def unseen(self) -> None:
@@ -115,7 +142,7 @@ class Sign:
             promoting = row.get("nextVer") == self.caller.ver
             if row["ver"] != self.caller.ver and not promoting:
                 raise Unauthenticated(DEAD)
-            ratelimit.refuse_if_exhausted(row["calls"], self.meter, self.now)
+            ratelimit.refuse_if_exhausted(row["calls"], self.meter, self.now, self.caller.id)
         other = row.get("instance")
         if self.instance and other and other["id"] != self.instance and other["at"] >= self.now - INACTIVE_AFTER:
             raise OtherInstance

@@ -113,16 +113,18 @@ def _use(login: str, now: int) -> db.Row:
 def count_address(address: str, meter: Meter, now: int) -> None:
     """Count a login from a network address. Raises RateLimited over the limit; fails closed."""
     actions = [*ratelimit.count(LoginRow.calls, meter, now), LoginRow.expires_at.set((now + DAY) // 1_000)]
-    row = LoginRow(f"address#{address}")
+    caller = f"address#{address}"
+    ratelimit.refuse_if_known(caller, meter, now)
+    row = LoginRow(caller)
     try:
         try:
             stands = db.update(row, actions, LoginRow.calls.exists() & ratelimit.allowed(LoginRow.calls, meter, now))
         except db.Failed as failed:
             if failed.row is not None:
-                ratelimit.refuse_if_exhausted(failed.row["calls"], meter, now)
+                ratelimit.refuse_if_exhausted(failed.row["calls"], meter, now, caller)
             stands = _first_call(row, meter, now)
     except db.Failed as failed:  # another call came first, and that one made the row
-        ratelimit.refuse_if_exhausted((failed.row or {}).get("calls", {}), meter, now)
+        ratelimit.refuse_if_exhausted((failed.row or {}).get("calls", {}), meter, now, caller)
         stands = db.update(row, actions, LoginRow.calls.exists() & ratelimit.allowed(LoginRow.calls, meter, now))
     ratelimit.note(stands["calls"], meter, now)
     old = ratelimit.leftovers(stands["calls"], now)

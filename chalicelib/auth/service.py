@@ -2,7 +2,7 @@
 
 import uuid
 
-from chalicelib import db
+from chalicelib import db, ratelimit
 from chalicelib.auth import logins, model, store, tokens
 from chalicelib.auth.keys import keyring
 from chalicelib.auth.model import User
@@ -14,12 +14,13 @@ from chalicelib.ratelimit import Meter
 
 
 def admit(caller: Caller, meter: Meter, now: int) -> User:
-    """The user behind a user's token, with this call counted. One request."""
+    """The user behind a user's token, with this call counted. One request; none for one who is known to be refused."""
+    ratelimit.refuse_if_known(caller.id, meter, now)
     if caller.is_session:
         standing = store.session(caller.ver, model.mark(caller.id, caller.expires))
     else:
         standing = store.personal(caller.ver, now)
-    return store.admit(caller.owner, standing, meter, now)
+    return store.admit(caller.owner, standing, meter, now, caller.id)
 
 
 def logged_in(user: User, now: int) -> LoggedIn:

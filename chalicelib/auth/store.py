@@ -5,6 +5,7 @@ it; a personal token is good while it is among `tokens`. So all of that is check
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from pynamodb.models import Model
 from chalicelib import db, ratelimit
 from chalicelib.auth import logins
 from chalicelib.auth.model import MOST_TOKENS, PersonalToken, User
-from chalicelib.errors import Unauthenticated
+from chalicelib.errors import Unauthenticated, Unavailable
 from chalicelib.ratelimit import Meter
 from chalicelib.settings import HOUR, settings
 
@@ -63,8 +64,9 @@ def personal(token: str, now: int) -> Standing:
     )
 
 
-def admit(owner: str, standing: Standing, meter: Meter, now: int) -> User:
-    """Check a user's token and count the call, in one write.
+def admit(owner: str, standing: Standing, meter: Meter, now: int, token: str) -> User:
+    """Check a user's token and count the call, in one write. Where DynamoDB takes no write (it throttles the item, or
+    has an outage), a read checks the token, and the call is not counted.
 
     Raises Unauthenticated for a revoked token or a user that is gone, RateLimited over the limit.
     """
@@ -75,15 +77,26 @@ def admit(owner: str, standing: Standing, meter: Meter, now: int) -> User:
             standing.condition & ratelimit.allowed(UserRow.calls, meter, now),
         )
     except db.Failed as failed:
-        if failed.row is None or not standing.held_by(failed.row):
-            raise Unauthenticated from None
-        ratelimit.refuse_if_exhausted(failed.row["calls"], meter, now)
+        _refuse(failed.row, standing, meter, now, token)
         raise
+    except Unavailable:
+        row = _refuse(db.get(UserRow, owner), standing, meter, now, token)
+        ratelimit.note(row["calls"], meter, now)
+        return to_user(row)
     ratelimit.note(row["calls"], meter, now)
     old = ratelimit.leftovers(row["calls"], now)
     if old:
-        db.update(UserRow(owner), [UserRow.calls[slot].remove() for slot in old], UserRow.owner.exists())
+        with suppress(Unavailable):  # the next call does it
+            db.update(UserRow(owner), [UserRow.calls[slot].remove() for slot in old], UserRow.owner.exists())
     return to_user(row)
+
+
+def _refuse(row: db.Row | None, standing: Standing, meter: Meter, now: int, token: str) -> db.Row:
+    """Raise what there is against this token; an item that nothing is wrong with comes back."""
+    if row is None or not standing.held_by(row):
+        raise Unauthenticated
+    ratelimit.refuse_if_exhausted(row["calls"], meter, now, token)
+    return row
 
 
 def load(owner: str) -> User | None:

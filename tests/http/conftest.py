@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib import clock as server_clock
 from chalicelib.http import declared_by
 from infra.local.gateway import Gateway
 from infra.local.pump import Pump
@@ -114,7 +115,10 @@ def routes(gateway: Gateway) -> Routes:
 
 
 @pytest.fixture
-def fresh_minute(clock: Clock) -> Clock:
-    """The clock at the beginning of a minute, so that no count of a minute is cut in two."""
+def fresh_minute(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock at the beginning of a minute, where it stands still unless it is moved: however slow the machine is, no
+    count of a minute is cut in two."""
     clock.advance(60.5 - clock.now / 1_000 % 60)
+    start, moved = clock.now, server_clock._shifted_ms
+    monkeypatch.setattr(server_clock, "now", lambda: start + server_clock._shifted_ms - moved)
     return clock

@@ -1,17 +1,21 @@
 """How often one may call: who is counted with whom, what the refusal says, and that the counts stay small."""
 
 import hashlib
+import itertools
 import json
-from collections.abc import Callable
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from infra.local.gateway import Gateway, Response
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene, failing, ok, refused, snapshot
-from tests.support import moto_aws
+from tests.support import moto_aws, wire
 from tests.support.client import Client
 
 LOGIN = "/api/auth/pin/login"
@@ -192,6 +196,120 @@ def test_a_login_that_cannot_be_counted_is_refused(user: Client, anonymous: Clie
     for operation in ("UpdateItem", "GetItem"):
         with failing(operation, EndpointConnectionError(endpoint_url="https://example.com")):
             refused(try_pin(anonymous, "123456"), 503)
+
+
+# Many at once.
+
+
+def at_once(calls: Sequence[Callable[[], Response]]) -> Counter[int]:
+    """All of them from 50 threads that begin together; how many answered what."""
+    ready = threading.Barrier(50)
+
+    def work(mine: Sequence[Callable[[], Response]]) -> list[int]:
+        ready.wait()
+        return [call().status for call in mine]
+
+    with ThreadPoolExecutor(50) as threads:
+        return Counter(status for done in threads.map(work, [calls[at::50] for at in range(50)]) for status in done)
+
+
+def test_fifty_callers_at_once_never_get_more_than_the_limit_through(
+    scene: Scene, agent: Agent, fresh_minute: Clock
+) -> None:
+    body = {"email": "nobody@example.com", "pin": "123456"}
+    assert at_once([agent.beat] * 100) == {200: 10, 429: 90}
+    assert at_once([lambda: scene.user.get("/api/agents/nobody")] * 200) == {404: 100, 429: 100}
+    logins = at_once([lambda: scene.user.acting_as(None).post(LOGIN, body)] * 100)
+    assert (logins[401], logins[429]) == (5, 95), "five guesses, whoever asks; ten calls from one address"
+
+
+# Whoever was refused.
+
+
+def test_who_is_known_to_be_over_a_limit_costs_no_request_until_the_minute_ends(
+    scene: Scene, fresh_minute: Clock
+) -> None:
+    agent = scene.agent()
+    task = scene.running(agent)
+    nobody = itertools.count()
+    calls: dict[str, tuple[int, Callable[[], Response]]] = {
+        "a heartbeat": (10, agent.beat),
+        "a poll": (100, agent.poll),
+        "a user": (100, lambda: scene.user.get("/api/agents")),
+        "a login": (10, lambda: try_pin(scene.user.acting_as(None), email=f"{next(nobody)}@example.com")),
+    }
+    for what, (limit, call) in calls.items():
+        with wire.recorded() as sent:
+            answers = [call() for _ in range(limit + 1)]
+        assert answers[-1].status == 429
+        assert list(sent), what
+        with wire.recorded() as sent:
+            for _ in range(3):
+                answer = call()
+                refused(answer, 429, "Too many requests")
+                assert answer.header("X-RateLimit-Remaining") == "0"
+                assert int(answer.header("Retry-After") or 0) >= 1
+        assert not list(sent), what
+    fresh_minute.advance(60)
+    for what, (_, call) in calls.items():
+        assert call().status != 429, what
+    ok(agent.complete(task))
+
+
+def test_what_a_container_remembers_of_a_refused_token_holds_for_no_other_token(
+    scene: Scene, fresh_minute: Clock
+) -> None:
+    agent = scene.agent()
+    for _ in range(11):
+        agent.beat()
+    refused(agent.beat(), 429)
+    renewed = ok(scene.user.post(f"/api/agents/{agent.id}/token"), 201)["token"]
+    new = Agent(agent.id, scene.user.acting_as(renewed))
+    refused(new.beat(), 429)  # the agent's count, which was there before this token was
+    fresh_minute.advance(60)
+    ok(new.beat())
+    refused(agent.beat(), 401, "Agent token expired or invalid")
+
+
+# Where the counts cannot be written.
+
+
+@pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "InternalServerError"])
+def test_the_api_stays_open_where_the_count_cannot_be_written_and_the_token_can_be_read(
+    scene: Scene, agent: Agent, code: str
+) -> None:
+    task = scene.running(agent)
+    theirs = scene.user.acting_as("garbage")
+    with failing("UpdateItem", ClientError({"Error": {"Code": code, "Message": "no"}}, "UpdateItem")):
+        for _ in range(3):
+            assert ok(scene.user.get("/api/agents"))["total"] == 1
+            assert ok(scene.user.get(f"/api/tasks/{task}"))["status"] == "in_progress"
+            assert ok(agent.client.get(f"/api/tasks/{task}"))["status"] == "in_progress"
+            assert ok(agent.poll())["commands"] == []
+        ok(scene.user.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"}), 202)
+        refused(theirs.get("/api/agents"), 401)
+        refused(agent.client.get("/api/tasks"), 403)
+        refused(agent.beat(), 503)  # which is nothing but what cannot be written
+
+
+def test_a_dead_token_does_not_get_in_where_the_count_cannot_be_written(scene: Scene, agent: Agent) -> None:
+    ok(scene.user.post(f"/api/agents/{agent.id}/token"), 201)
+    ended = scene.user.login()
+    ok(ended.post("/api/auth/logout"))
+    removed = scene.agent("agent-2")
+    ok(scene.user.delete("/api/agents/agent-2"))
+    with failing("UpdateItem", EndpointConnectionError(endpoint_url="https://example.com")):
+        refused(agent.poll(), 401)
+        refused(removed.poll(), 401)
+        refused(agent.client.get("/api/tasks/task-1"), 401)
+        refused(ended.get("/api/agents"), 401)
+
+
+def test_who_was_over_the_limit_before_the_outage_stays_out(scene: Scene, fresh_minute: Clock) -> None:
+    for _ in range(100):
+        scene.user.get("/api/agents/nobody")
+    with failing("UpdateItem", EndpointConnectionError(endpoint_url="https://example.com")):
+        refused(scene.user.get("/api/agents"), 429)
 
 
 # The counts.

@@ -154,7 +154,7 @@ def test_counts_of_minutes_long_gone_are_removed_once_they_are_many(owner: str) 
     assert user is not None
     calls: dict[str, Any] = {}
     for ago in range(100, 0, -5):
-        store.admit(owner, store.session(user.ver, "-"), TASKS_API, NOW - ago * MINUTE)
+        store.admit(owner, store.session(user.ver, "-"), TASKS_API, NOW - ago * MINUTE, "token")
         (row,) = invariants.rows("users")
         calls = row["calls"]
         assert len(calls) <= 12

@@ -28,6 +28,7 @@ class Caller(Model):
 @pytest.fixture(autouse=True)
 def _afresh() -> Iterator[None]:
     ratelimit._seen.clear()
+    ratelimit._refused.clear()
     token = ratelimit.current.set(None)
     yield
     ratelimit.current.reset(token)
@@ -82,27 +83,52 @@ def test_what_a_container_remembers_of_its_callers_is_bounded() -> None:
 
 
 def test_below_the_limit_nobody_is_refused() -> None:
-    ratelimit.refuse_if_exhausted({"x29000000": 2}, METER, NOW)
-    ratelimit.refuse_if_exhausted({"x28999999": 3}, METER, NOW)
+    ratelimit.refuse_if_exhausted({"x29000000": 2}, METER, NOW, "me")
+    ratelimit.refuse_if_exhausted({"x28999999": 3}, METER, NOW, "me")
     assert ratelimit.current.get() is None
 
 
 def test_a_used_up_minute_is_refused_until_its_end_and_the_answer_says_what_is_left() -> None:
     with pytest.raises(RateLimited, match="the example API") as refused:
-        ratelimit.refuse_if_exhausted({"x29000000": 3}, METER, NOW)
+        ratelimit.refuse_if_exhausted({"x29000000": 3}, METER, NOW, "me")
     assert refused.value.retry_after == 45
     assert ratelimit.current.get() == Quota(limit=3, remaining=0, reset=29_000_001 * 60)
 
 
 def test_coming_back_when_told_is_never_too_early() -> None:
     with pytest.raises(RateLimited) as refused:
-        ratelimit.refuse_if_exhausted({METER.slot(NOW + 1): 3}, METER, NOW + 1)
+        ratelimit.refuse_if_exhausted({METER.slot(NOW + 1): 3}, METER, NOW + 1, "me")
     assert METER.slot(NOW + 1 + refused.value.retry_after * 1_000) != METER.slot(NOW)
 
 
 def test_a_local_stage_under_load_tests_refuses_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ratelimit, "settings", replace(settings, rate_limits=False))
-    ratelimit.refuse_if_exhausted({"x29000000": 1_000}, METER, NOW)
+    ratelimit.refuse_if_exhausted({"x29000000": 1_000}, METER, NOW, "me")
+
+
+def test_who_was_refused_is_known_until_the_minute_ends() -> None:
+    with pytest.raises(RateLimited) as first:
+        ratelimit.refuse_if_exhausted({"x29000000": 3}, METER, NOW, "me")
+    ratelimit.current.set(None)
+    with pytest.raises(RateLimited) as again:
+        ratelimit.refuse_if_known("me", METER, NOW + 44_999)
+    assert (again.value.message[:30], again.value.retry_after) == (first.value.message[:30], 1)
+    assert ratelimit.current.get() == Quota(limit=3, remaining=0, reset=29_000_001 * 60)
+    ratelimit.refuse_if_known("me", METER, NOW + 45_000)
+
+
+def test_only_who_was_refused_is_known_and_only_on_that_meter() -> None:
+    with pytest.raises(RateLimited):
+        ratelimit.refuse_if_exhausted({"x29000000": 3}, METER, NOW, "me")
+    ratelimit.refuse_if_known("another", METER, NOW)
+    ratelimit.refuse_if_known("me", replace(METER, letter="y"), NOW)
+
+
+def test_whom_a_container_remembers_as_refused_is_bounded() -> None:
+    for number in range(3_000):
+        with pytest.raises(RateLimited):
+            ratelimit.refuse_if_exhausted({"x29000000": 3}, METER, NOW, f"caller-{number}")
+    assert len(ratelimit._refused) <= 1_000
 
 
 def test_a_few_minutes_that_a_pause_left_behind_are_not_worth_a_write() -> None:
