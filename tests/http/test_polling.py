@@ -172,13 +172,13 @@ def test_an_answer_stops_at_a_megabyte_of_bytes_and_the_rest_comes_later(scene: 
     assert set(agent.claims()) == {f"task-{number}" for number in range(6)} - set(seen)
 
 
-def test_a_queue_longer_than_a_page_hides_nothing(scene: Scene, clock: Clock) -> None:
+def test_a_queue_longer_than_a_page_hides_nothing(scene: Scene, fresh_minute: Clock) -> None:
     """Sixty tasks that an agent cannot do, older and more urgent, stand around the five that it can."""
     scene.queued("m-1", intent="m")
     for intent in ("a", "z"):
         scene.queued(f"{intent}-00", intent=intent, priority=50)
         scene.multiply(f"{intent}-00", [f"{intent}-{number:02}" for number in range(1, 30)])
-    clock.advance(40)
+    fresh_minute.advance(40)
     for name, priority in (("m-2", 0), ("m-3", -1), ("m-4", 7)):
         scene.submit(name, intent="m", priority=priority)
     scene.submit("pinned", intent="m", agentId=scene.agent("one", capabilities=["m", "a-2"]).id)
