@@ -57,7 +57,7 @@ clean: ## remove what the makes made
 	@touch $@
 
 # Made anew when the requirements change, so that nothing stays that they no longer name.
-.venv/installed: requirements.txt requirements-dev.txt
+.venv/installed: requirements.txt requirements-dev.txt agent/pyproject.toml
 	@test -n "$(PYTHON)" || { echo "DevFlow needs Python 3.11 or newer; none was found."; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt

@@ -1,0 +1,108 @@
+"""`devflow agent`: register this machine, run its agent, look after both."""
+
+import sys
+import uuid
+
+import click
+
+from devflow import __version__, settings
+from devflow.cli import output
+from devflow.cli.context import Invocation, common, named, pass_invocation
+from devflow.cli.start import start
+from devflow.client import Client
+from devflow.clock import Clock
+from devflow.command import CAPABILITIES
+from devflow.credentials import Credentials
+from devflow.errors import RefusedError
+from devflow.home import Home, Registration
+from devflow.outbox import Outbox
+
+_NOT_FOUND = 404
+
+
+@click.group()
+def agent() -> None:
+    """Register an agent on this machine, and run it."""
+
+
+@agent.command()
+@named
+@click.option(
+    "--capability", "capabilities", multiple=True, metavar="INTENT", help="May come often. [default: all four]"
+)
+@click.option("--concurrency", type=click.IntRange(1, 20), default=1, show_default=True, help="Tasks at a time.")
+@click.option("--replace", is_flag=True, help="Take over an id that is taken; what ran under it counts as lost.")
+@common
+@pass_invocation
+def register(
+    invocation: Invocation,
+    agent: str,
+    capabilities: tuple[str, ...],
+    concurrency: int,
+    replace: bool,
+) -> None:
+    """Register an agent, and keep its token on this machine."""
+    home = Home(settings.state_path(), agent)
+    about = {
+        "agentId": agent, "name": agent, "version": __version__, "platform": sys.platform,
+        "capabilities": list(capabilities or CAPABILITIES), "concurrency": concurrency, "replace": replace,
+    }  # fmt: skip
+    answer = invocation.client().ask("POST", "/api/agents", about, Idempotency_Key=str(uuid.uuid4()))
+    home.register(Registration(invocation.url, agent, answer["token"], Clock().wall(), concurrency))
+    shown = {"success": True, "agent": answer["agent"]}
+    invocation.show(shown, f"Registered {agent}. Start it with: devflow agent start --name {agent}")
+
+
+agent.add_command(start)
+
+
+@agent.command()
+@named
+@common
+@pass_invocation
+def status(invocation: Invocation, agent: str) -> None:
+    """Show the agent: what the platform knows of it, and what is on this machine."""
+    home = Home(settings.state_path(), agent)
+    try:
+        shown = invocation.client().ask("GET", f"/api/agents/{agent}")
+    except RefusedError as error:
+        if error.status != _NOT_FOUND:
+            raise
+        shown = {"id": agent, "status": "not registered"}
+    here = {"process": home.running(), "resultsWaiting": len(Outbox(home.directory / "outbox").all())}
+    invocation.show(shown | {"local": here}, lambda: output.fields(shown | here))
+
+
+@agent.command()
+@named
+@click.option(
+    "--revoke", is_flag=True, help="The old token dies at once; wants a login. Else at the new one's first use."
+)
+@common
+@pass_invocation
+def rotate(invocation: Invocation, agent: str, revoke: bool) -> None:
+    """Give the agent a new token. One that runs here goes on with it."""
+    home, clock = Home(settings.state_path(), agent), Clock()
+    credentials = Credentials(home, clock)
+    own = Client(credentials.registration.url, credentials.token)
+    credentials.renew(invocation.client() if revoke else own)
+    invocation.show({"success": True, "agentId": agent}, f"{agent} has a new token.")
+
+
+@agent.command()
+@named
+@click.confirmation_option(prompt="Remove this agent, with results of it that wait here?")
+@common
+@pass_invocation
+def remove(invocation: Invocation, agent: str) -> None:
+    """Remove the agent from the platform and from this machine."""
+    home = Home(settings.state_path(), agent)
+    with home.lock():
+        try:
+            answer = invocation.client().ask("DELETE", f"/api/agents/{agent}")
+        except RefusedError as error:
+            if error.status != _NOT_FOUND:
+                raise
+            answer = {"success": True, "agentId": agent}
+        home.forget()
+    invocation.show(answer, f"Removed {agent}.")

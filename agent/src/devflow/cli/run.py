@@ -1,0 +1,89 @@
+"""`devflow run`: submit a task, follow it, and end with its result."""
+
+import json
+import uuid
+from typing import Any
+
+import click
+
+from devflow.cli import follow, output
+from devflow.cli.context import Invocation, common, pass_invocation
+from devflow.cli.repository import Repository
+from devflow.client import Client, Json
+from devflow.errors import SettingsError
+
+_RESULT = ("id", "status", "attempt", "agentId", "error", "details", "summary", "output", "prUrl", "resultFiles")
+
+
+@click.command()
+@click.argument("description")
+@click.option("--repo", default=".", show_default=True, help="An address, or a clone on this machine (its origin).")
+@click.option("--branch", help="What to start from. Of a clone: the one that is checked out; else the default branch.")
+@click.option("--intent", default="fix-bug", show_default=True, help="fix-bug, feature, explain, review-pr or another.")
+@click.option("--agent", "for_agent", metavar="ID", help="The only agent that may do it.")
+@click.option("--priority", type=click.IntRange(-100, 100), help="The higher, the sooner. [default: 0]")
+@click.option("--timeout", type=click.IntRange(60, 86_400), metavar="SECONDS", help="For one attempt. [default: 7200]")
+@click.option("--max-attempts", type=click.IntRange(1, 10), help="If agents are lost while they do it. [default: 2]")
+@click.option("--context", "contexts", multiple=True, metavar="NAME=VALUE", help="Given to the agent; may come often.")
+@click.option("--task-id", help="Your own id; the same again with the same request is the same task.")
+@click.option("--detach", is_flag=True, help="Print the task's id and do not wait.")
+@common
+@pass_invocation
+def run(invocation: Invocation, /, description: str, **chosen: Any) -> int:
+    """Have a task done: submit DESCRIPTION, follow it, and show the result.
+
+    Exit status 0 when it is completed, 1 when it failed or was cancelled. Ctrl-C stops following, not the task.
+    """
+    client = invocation.client()
+    repository = Repository.at(chosen["repo"])
+    for warning in repository.warnings:
+        invocation.note(warning)
+    asked = {
+        "taskId": chosen["task_id"] or f"task-{uuid.uuid4()}",
+        "intent": chosen["intent"],
+        "repo": repository.address,
+        "branch": chosen["branch"] or repository.branch,
+        "naturalLanguage": description,
+        "agentId": chosen["for_agent"],
+        "priority": chosen["priority"],
+        "timeoutSeconds": chosen["timeout"],
+        "maxAttempts": chosen["max_attempts"],
+        "context": _context(chosen["contexts"]),
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    answer = client.ask("POST", "/api/workflows/execute", given)
+    task = str(answer["taskId"])
+    if chosen["detach"]:
+        invocation.show(answer, task)
+        return 0
+    invocation.note(f"Task {task}; stop it with: devflow tasks cancel {task}")
+    return _follow(invocation, client, task)
+
+
+def _follow(invocation: Invocation, client: Client, task: str) -> int:
+    try:
+        ended = follow.result(invocation, client, task)
+    except KeyboardInterrupt:
+        invocation.note(f"The task goes on. See it with: devflow tasks logs -f {task}")
+        raise
+    invocation.show(ended, lambda: output.fields({name: ended[name] for name in _RESULT}))
+    return 0 if ended["status"] == "completed" else 1
+
+
+def _context(pairs: tuple[str, ...]) -> Json | None:
+    """`issueId=123` is the text "123"; a value that is a JSON object, list or literal is taken as that."""
+    context: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise SettingsError(f"--context wants NAME=VALUE, not {pair!r}")
+        context[name] = _value(value)
+    return context or None
+
+
+def _value(text: str) -> Any:
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return text if isinstance(parsed, int | float) and not isinstance(parsed, bool) else parsed

@@ -1,0 +1,106 @@
+"""`devflow tasks`: see what became of tasks, follow, cancel and retry them."""
+
+from urllib.parse import urlencode
+
+import click
+
+from devflow.cli import follow, output
+from devflow.cli.context import Invocation, common, pass_invocation
+from devflow.client import Json
+from devflow.errors import SettingsError
+
+STATUSES = ("pending", "queued", "assigned", "in_progress", "completed", "failed", "cancelled")
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def tasks(context: click.Context) -> None:
+    """List, show, follow, cancel and retry tasks."""
+    if context.invoked_subcommand is None:
+        with list_tasks.make_context("list", [], parent=context) as listing:
+            list_tasks.invoke(listing)
+
+
+@tasks.command("list")
+@click.option("--status", type=click.Choice(STATUSES))
+@click.option("--agent", "of_agent", metavar="ID", help="Those that this agent holds or held, or that wait for it.")
+@click.option("--intent")
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True)
+@common
+@pass_invocation
+def list_tasks(
+    invocation: Invocation,
+    status: str | None = None,
+    of_agent: str | None = None,
+    intent: str | None = None,
+    limit: int = 20,
+) -> None:
+    """List tasks, newest first."""
+    asked = {"status": status, "agentId": of_agent, "intent": intent, "limit": limit}
+    query = urlencode({name: value for name, value in asked.items() if value is not None})
+    found = invocation.client().ask("GET", f"/api/tasks?{query}")
+    columns = {
+        "id": "Task", "status": "Status", "intent": "Intent", "agentId": "Agent", "createdAt": "Created",
+        "description": "Description",
+    }  # fmt: skip
+    invocation.show(found, lambda: output.table(columns, found["data"]))
+
+
+@tasks.command()
+@click.argument("task")
+@common
+@pass_invocation
+def show(invocation: Invocation, task: str) -> None:
+    """Show a task with its result."""
+    found = invocation.client().ask("GET", path(task))
+    invocation.show(found, lambda: output.fields(found))
+
+
+@tasks.command()
+@click.argument("task")
+@click.option("--follow", "-f", "following", is_flag=True, help="Go on until the task has ended.")
+@click.option("--attempt", type=click.IntRange(1), help="The latest when left out.")
+@common
+@pass_invocation
+def logs(invocation: Invocation, task: str, following: bool, attempt: int | None) -> None:
+    """Print a task's log."""
+    if following and attempt:
+        raise SettingsError("--follow goes with the latest attempt; leave --attempt out")
+    client = invocation.client()
+    if following:
+        follow.log(invocation, client, task)
+        return
+    offset, text, pages = 0, "", True
+    page: Json = {}
+    while pages:
+        query = urlencode({"offset": offset} | ({"attempt": attempt} if attempt else {}))
+        page = client.ask("GET", f"{path(task)}/logs?{query}")
+        text += page["data"]
+        pages, offset = page["nextOffset"] > offset, page["nextOffset"]
+    invocation.show(page | {"offset": 0, "data": text}, text.removesuffix("\n"))
+
+
+@tasks.command()
+@click.argument("task")
+@common
+@pass_invocation
+def cancel(invocation: Invocation, task: str) -> None:
+    """Cancel a task. One that runs has a minute to stop."""
+    answer = invocation.client().ask("POST", f"{path(task)}/cancel")
+    asked = "its agent is asked to stop" if answer["cancelRequested"] else answer["status"]
+    invocation.show(answer, f"{task}: {asked}")
+
+
+@tasks.command()
+@click.argument("task")
+@common
+@pass_invocation
+def retry(invocation: Invocation, task: str) -> None:
+    """Do the work of a task that has ended once more, as a new task."""
+    answer = invocation.client().ask("POST", f"{path(task)}/retry")
+    invocation.show(answer, str(answer["taskId"]))
+
+
+def path(task: str) -> str:
+    """The address of a task. SettingsError where it can be the id of none: an id goes into an address as it is."""
+    return follow.task_path(task)

@@ -1,0 +1,76 @@
+"""Files that are this user's alone: the config file, tokens, results that wait."""
+
+import os
+import shutil
+import stat
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+from devflow.errors import ExposedError, SettingsError
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def private_directory(path: Path) -> Path:
+    """Make it, and what is missing above it, so that only this user may look inside."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file as a whole, mode 0600: whoever reads it sees the old text or the new, also after a power cut."""
+    private_directory(path.parent)
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            new.unlink()
+        raise
+    _sync_directory(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, for good; nothing where there is none."""
+    path.unlink(missing_ok=True)
+    _sync_directory(path.parent)
+
+
+def read_private(path: Path) -> str | None:
+    """Its text; None where there is no such file.
+
+    Raises ExposedError where anybody else may read or change it, SettingsError where it cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            found = os.fstat(file.fileno())
+            if found.st_uid != os.geteuid() or found.st_mode & _OTHERS:
+                raise ExposedError(f"{path} has secrets in it and others can read it. Try: chmod 600 {path}")
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from None
+
+
+def remove_tree(directory: Path) -> None:
+    """Remove a directory, also where parts of it were made read-only. Links are removed, not followed."""
+    shutil.rmtree(directory, ignore_errors=True)
+    if directory.exists():
+        subprocess.run(["chmod", "-R", "u+rwX", "--", str(directory)], check=False, capture_output=True)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _sync_directory(path: Path) -> None:
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,1 @@
+"""The far sides of the agent's wires, and a clock that tests move."""

@@ -1,0 +1,488 @@
+"""The command line against a stand-in: settings and their order, exit codes, what is shown, what never is."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import stamina
+
+from agent.tests.support.standin import Answer, refusal
+from devflow import settings
+from devflow.cli import follow, main
+from devflow.cli.repository import Repository
+from devflow.client import Client
+from devflow.errors import SettingsError
+from devflow.home import Home, Registration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from agent.tests.support.standin import Platform, Request
+
+USER = {"id": "user-1", "email": "user@example.com", "name": "John Doe"}
+TASK = {
+    "id": "task-1", "status": "completed", "attempt": 1, "progress": 1.0, "currentStep": "Testing",
+    "agentId": "build-1", "startedAt": "2025-01-24T00:00:00Z", "error": None, "details": None,
+    "summary": "Fixed", "output": "all of it",
+    "prUrl": None, "resultFiles": {"commit": "abc", "files": ["a.py"]}, "intent": "fix-bug",
+    "createdAt": "2025-01-24T00:00:00Z", "description": "Fix \x1b[31mit\nnow",
+}  # fmt: skip
+LOG = {"taskId": "task-1", "attempt": 1, "offset": 0, "data": "", "nextOffset": 0, "complete": True, "truncated": False}
+
+
+class Ran:
+    """What one command did."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture(autouse=True)
+def quick() -> Iterator[None]:
+    with stamina.set_testing(True, attempts=3):  # named by stamina
+        yield
+
+
+@pytest.fixture
+def devflow(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Run `devflow` in this process: `devflow("tasks", "list")`."""
+
+    def run(*arguments: str) -> Ran:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert isinstance(ended.value.code, int)
+        return Ran(ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def logged_in(standin: Callable[..., Platform]) -> Callable[..., Platform]:
+    """A platform that the config file names, with a token for it."""
+
+    def start(answer: Callable[[Request], Answer]) -> Platform:
+        platform = standin(answer)
+        settings.change(settings.config_path(), url=platform.url, token="user-token")
+        return platform
+
+    return start
+
+
+def login(request: Request) -> Answer:
+    if request.body == {"email": "user@example.com", "pin": "123456"}:
+        return Answer(200, {"success": True, "token": "new-token", "user": USER})
+    return refusal(401, "Invalid email or PIN")
+
+
+def test_it_says_its_version_and_completes_in_three_shells(devflow: Callable[..., Ran]) -> None:
+    assert devflow("--version").out == "devflow, version 0.1.0\n"
+    for shell in ("bash", "zsh", "fish"):
+        script = devflow("completion", shell)
+        assert (script.status, "_DEVFLOW_COMPLETE" in script.out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [("nothing",), ("run",), ("tasks", "show"), ("tasks", "list", "--limit", "0"), ("tasks", "show", "../agents")],
+)
+def test_wrong_usage_is_2(devflow: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, wrong: tuple[str, ...]) -> None:
+    monkeypatch.setenv("DEVFLOW_TOKEN", "user-token")
+    ran = devflow(*wrong)
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err
+
+
+def test_a_login_by_pin_is_kept_for_the_next_commands(
+    devflow: Callable[..., Ran], standin: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = standin(login)
+    monkeypatch.setenv("DEVFLOW_PIN", "123456")
+
+    ran = devflow("login", "--url", platform.url, "--email", "user@example.com")
+
+    assert (ran.status, ran.out) == (0, f"Logged in to {platform.url} as John Doe (user@example.com).\n")
+    assert settings.load(settings.config_path()) == {"url": platform.url, "token": "new-token"}
+    platform.answer = lambda _: Answer(200, {"data": []})
+    assert devflow("tasks").status == 0
+    assert platform.requests[-1].token == "new-token"
+
+    assert devflow("logout").status == 0
+    assert settings.load(settings.config_path()) == {"url": platform.url}
+    assert devflow("tasks").status == 4
+
+
+def test_a_wrong_pin_is_4_and_keeps_what_was_there(
+    devflow: Callable[..., Ran], logged_in: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = logged_in(login)
+    monkeypatch.setenv("DEVFLOW_PIN", "000000")
+
+    ran = devflow("login", "--email", "user@example.com")
+
+    assert (ran.status, ran.err) == (4, "devflow: Invalid email or PIN: no\n")
+    assert settings.load(settings.config_path()) == {"url": platform.url, "token": "user-token"}
+
+
+def test_a_token_from_standard_input_is_tried_before_it_is_kept(
+    devflow: Callable[..., Ran], standin: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {"user-token-1": Answer(200, {"data": []}), "agent-token": refusal(403), "bad": refusal(401)}
+    platform = standin(lambda request: answers[request.token])
+
+    def given(text: str) -> Ran:
+        monkeypatch.setattr("sys.stdin", io.StringIO(text))
+        return devflow("login", "--url", platform.url, "--token-stdin", "--json")
+
+    assert [given(text).status for text in ("", "bad\n", "agent-token\n")] == [2, 4, 4]
+    assert settings.load(settings.config_path()) == {}
+    ran = given("user-token-1\n")
+    assert (ran.status, ran.json) == (0, {"success": True, "url": platform.url, "user": None})
+    assert settings.load(settings.config_path())["token"] == "user-token-1"
+
+
+def test_flags_come_before_the_environment_and_that_before_the_config_file(
+    devflow: Callable[..., Ran],
+    standin: Callable[..., Platform],
+    logged_in: Callable[..., Platform],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    in_file = logged_in(lambda _: Answer(200, {"data": [], "of": "file"}))
+    in_environment = standin(lambda _: Answer(200, {"data": [], "of": "environment"}))
+    in_flag = standin(lambda _: Answer(200, {"data": [], "of": "flag"}))
+
+    assert devflow("tasks", "list", "--json").json["of"] == "file"
+    monkeypatch.setenv("DEVFLOW_TOKEN", "environments-token")
+    assert devflow("tasks", "list", "--json").json["of"] == "file"
+    assert in_file.requests[-1].token == "environments-token"
+    monkeypatch.setenv("DEVFLOW_URL", in_environment.url)
+    assert devflow("tasks", "list", "--json").json["of"] == "environment"
+    assert devflow("tasks", "list", "--json", "--url", in_flag.url).json["of"] == "flag"
+
+
+def test_a_token_goes_to_the_platform_that_gave_it_and_to_no_other(
+    devflow: Callable[..., Ran], standin: Callable[..., Platform], logged_in: Callable[..., Platform]
+) -> None:
+    logged_in(lambda _: Answer(200, {"data": []}))
+    other = standin(lambda _: Answer(200, {"data": []}))
+
+    ran = devflow("tasks", "list", "--url", other.url)
+
+    assert (ran.status, other.requests) == (4, [])
+    assert f"devflow login --url {other.url}" in ran.err
+
+
+def test_a_config_file_that_others_can_read_is_refused_by_every_command(
+    devflow: Callable[..., Ran], logged_in: Callable[..., Platform]
+) -> None:
+    platform = logged_in(lambda _: Answer(200, {"data": []}))
+    settings.config_path().chmod(0o644)
+
+    for command in (("tasks",), ("login", "--token-stdin"), ("agent", "status"), ("run", "x")):
+        ran = devflow(*command)
+        assert ran.status == 2
+        assert "chmod 600" in ran.err
+        assert "user-token" not in ran.err
+    assert platform.requests == []
+
+
+def test_a_setting_that_is_not_known_is_said(devflow: Callable[..., Ran], logged_in: Callable[..., Platform]) -> None:
+    logged_in(lambda _: Answer(200, {"data": []}))
+    settings.change(settings.config_path(), concurency="2")
+
+    ran = devflow("tasks")
+    assert (ran.status, "concurency" in ran.err) == (2, True)
+
+
+def test_errors_are_json_where_json_was_asked_for(
+    devflow: Callable[..., Ran], logged_in: Callable[..., Platform]
+) -> None:
+    logged_in(lambda _: refusal(404, "Task not found"))
+
+    ran = devflow("tasks", "show", "task-1", "--json")
+
+    assert (ran.status, ran.out) == (1, "")
+    assert json.loads(ran.err) == {"error": "Task not found: no", "exitCode": 1}
+
+
+def test_the_token_is_in_no_output_whatever_the_platform_says(
+    devflow: Callable[..., Ran], logged_in: Callable[..., Platform]
+) -> None:
+    logged_in(lambda request: refusal(400, "Invalid request", f"you sent {request.headers['Authorization']}"))
+
+    ran = devflow("tasks", "show", "task-1")
+
+    assert ran.err == "devflow: Invalid request: you sent Bearer ***\n"
+
+
+def test_tasks_are_listed_a_line_each_and_safe_to_print(
+    devflow: Callable[..., Ran], logged_in: Callable[..., Platform]
+) -> None:
+    platform = logged_in(lambda _: Answer(200, {"data": [TASK]}))
+
+    ran = devflow("tasks", "list", "--status", "failed", "--agent", "build-1", "--intent", "fix-bug", "--limit", "5")
+
+    assert platform.paths() == ["GET /api/tasks?status=failed&agentId=build-1&intent=fix-bug&limit=5"]
+    assert ran.out.splitlines() == [
+        "TASK\tSTATUS\tINTENT\tAGENT\tCREATED\tDESCRIPTION",
+        "task-1\tcompleted\tfix-bug\tbuild-1\t2025-01-24T00:00:00Z\tFix it now",
+    ]
+
+
+def test_a_task_is_shown_with_what_is_there(devflow: Callable[..., Ran], logged_in: Callable[..., Platform]) -> None:
+    logged_in(lambda _: Answer(200, TASK))
+
+    shown = devflow("tasks", "show", "task-1").out
+
+    assert "summary" in shown
+    assert "prUrl" not in shown
+    assert "description\n    Fix it\n    now\n" in shown
+    assert devflow("tasks", "show", "task-1", "--json").json == TASK
+
+
+def test_a_log_is_printed_whole(devflow: Callable[..., Ran], logged_in: Callable[..., Platform]) -> None:
+    pages = {0: ("one\n", 4), 4: ("two\n", 8), 8: ("", 8)}
+
+    def answer(request: Request) -> Answer:
+        offset = int(request.path.partition("offset=")[2].partition("&")[0])
+        data, after = pages[offset]
+        return Answer(200, LOG | {"offset": offset, "data": data, "nextOffset": after})
+
+    platform = logged_in(answer)
+    assert devflow("tasks", "logs", "task-1", "--attempt", "1").out == "one\ntwo\n"
+    assert platform.paths()[0] == "GET /api/tasks/task-1/logs?offset=0&attempt=1"
+    assert devflow("tasks", "logs", "task-1", "--json").json["data"] == "one\ntwo\n"
+    assert devflow("tasks", "logs", "task-1", "-f", "--attempt", "1").status == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "shown"),
+    [
+        ("cancel", {"status": "cancelled", "cancelRequested": False}, "task-1: cancelled\n"),
+        ("cancel", {"status": "in_progress", "cancelRequested": True}, "task-1: its agent is asked to stop\n"),
+        ("retry", {"taskId": "task-2"}, "task-2\n"),
+    ],
+)
+def test_cancel_and_retry_say_what_came_of_it(
+    devflow: Callable[..., Ran], logged_in: Callable[..., Platform], command: str, answer: Any, shown: str
+) -> None:
+    platform = logged_in(lambda _: Answer(200, answer))
+
+    assert devflow("tasks", command, "task-1").out == shown
+    assert platform.paths() == [f"POST /api/tasks/task-1/{command}"]
+
+
+class Life:
+    """A task that goes on with each look at it."""
+
+    def __init__(self, *looks: dict[str, Any]) -> None:
+        self.looks = [TASK | look for look in looks]
+        self.log = "one\ntwo\n"
+        self.submitted: Any = None
+
+    def __call__(self, request: Request) -> Answer:
+        if request.method == "POST":
+            self.submitted = request.body
+            return Answer(202, {"accepted": True, "taskId": "task-1"})
+        if "/logs" in request.path:
+            offset = int(request.path.partition("offset=")[2].partition("&")[0])
+            return Answer(200, LOG | {"data": self.log[offset:], "nextOffset": len(self.log)})
+        return Answer(200, self.looks.pop(0) if len(self.looks) > 1 else self.looks[0])
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "LOOK_SECONDS", 0.0)
+
+
+def test_a_task_is_submitted_followed_and_its_result_shown(
+    devflow: Callable[..., Ran], logged_in: Callable[..., Platform], at_once: None
+) -> None:
+    life = Life(
+        {"status": "queued", "progress": 0.0, "currentStep": None}, {"status": "in_progress", "progress": 0.5}, {}
+    )
+    logged_in(life)
+
+    ran = devflow(
+        "run", "Fix the null pointer", "--repo", "https://me:secret-word@github.com/u/r", "--branch", "main",
+        "--intent", "feature", "--agent", "build-1", "--priority", "5", "--timeout", "60", "--max-attempts", "3",
+        "--context", "issueId=123", "--context", 'labels=["a"]', "--task-id", "mine",
+    )  # fmt: skip
+
+    assert life.submitted == {
+        "taskId": "mine", "intent": "feature", "repo": "https://github.com/u/r", "branch": "main",
+        "naturalLanguage": "Fix the null pointer", "agentId": "build-1", "priority": 5, "timeoutSeconds": 60,
+        "maxAttempts": 3, "context": {"issueId": "123", "labels": ["a"]},
+    }  # fmt: skip
+    assert ran.status == 0
+    assert ran.err.splitlines()[1:] == [
+        "  one", "  two", "[  0%] queued", "[ 50%] in_progress: Testing", "[100%] completed",
+    ]  # fmt: skip
+    assert "summary      Fixed\n" in ran.out
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_a_task_that_does_not_succeed_is_1(
+    devflow: Callable[..., Ran], logged_in: Callable[..., Platform], at_once: None, status: str
+) -> None:
+    logged_in(Life({"status": status, "error": "no"}))
+
+    ran = devflow("run", "x", "--repo", "https://a.example/r", "--json")
+
+    assert (ran.status, ran.json["status"]) == (1, status)
+
+
+def test_detached_it_prints_the_id_alone(devflow: Callable[..., Ran], logged_in: Callable[..., Platform]) -> None:
+    platform = logged_in(Life({}))
+
+    ran = devflow("run", "x", "--repo", "https://a.example/r", "--detach")
+
+    assert (ran.status, ran.out, len(platform.requests)) == (0, "task-1\n", 1)
+
+
+def test_a_log_is_followed_into_the_next_attempt_and_through_an_outage(
+    standin: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([
+        Answer(200, TASK | {"status": "in_progress"}),
+        Answer(200, LOG | {"data": "first\n", "nextOffset": 6, "complete": False}),
+        *[Answer(503, {})] * 3,
+        Answer(200, TASK | {"status": "in_progress", "attempt": 2}),
+        Answer(200, LOG | {"data": "second\n", "nextOffset": 7, "complete": False}),
+        Answer(200, TASK | {"attempt": 2}),
+        Answer(200, LOG | {"nextOffset": 7}),
+    ])  # fmt: skip
+    platform = standin(lambda _: next(answers))
+    notes: list[str] = []
+    watch = follow.Watch(Client(platform.url), "task-1", sleep=lambda _: None, note=notes.append)
+
+    assert [text for _, text in watch.looks()] == ["first\n", "second\n", ""]
+    assert len(notes) == 1
+    assert [path.partition("logs")[2] for path in platform.paths() if "logs" in path] == [
+        "?offset=0&attempt=1", "?offset=0&attempt=2", "?offset=7&attempt=2",
+    ]  # fmt: skip
+
+
+def git(*arguments: str, cwd: Path) -> None:
+    subprocess.run(["git", *arguments], cwd=cwd, check=True, capture_output=True)
+
+
+def test_a_clone_stands_for_its_origin_and_its_branch(tmp_path: Path, machine: Path) -> None:
+    origin, clone = tmp_path / "origin.git", tmp_path / "clone"
+    git("init", "--bare", str(origin), cwd=tmp_path)
+    git("clone", str(origin), str(clone), cwd=tmp_path)
+    (clone / "a").touch()
+    git("add", "a", cwd=clone)
+    git("commit", "-m", "one", cwd=clone)
+    assert Repository.at(str(clone)).branch is None, "origin does not have it"
+    git("push", "origin", "main", cwd=clone)
+
+    assert Repository.at(str(clone)) == Repository(str(origin), "main", [])
+    (clone / "a").write_text("changed", encoding="utf-8")
+    assert Repository.at(str(clone)).warnings == ["What is not pushed the agent does not see"]
+    git("remote", "set-url", "origin", "https://me:secret-word@github.com/u/r.git", cwd=clone)
+    assert Repository.at(str(clone)).address == "https://github.com/u/r.git"
+    git("remote", "remove", "origin", cwd=clone)
+    assert Repository.at(str(clone)).address == str(clone)
+    assert Repository.at(str(origin)).address == str(origin), "a bare repository is an origin itself"
+
+
+def test_what_is_no_repository_is_said(tmp_path: Path) -> None:
+    for given in (str(tmp_path), str(tmp_path / "none")):
+        with pytest.raises(SettingsError):
+            Repository.at(given)
+    assert Repository.at("git@github.com:u/r.git").address == "git@github.com:u/r.git"
+
+
+def agents(request: Request) -> Answer:
+    if request.method == "POST":
+        return Answer(201, {"success": True, "agent": {"id": "build-1"}, "token": f"token of {request.path}"})
+    if request.method == "DELETE":
+        return Answer(200, {"success": True, "agentId": "build-1"})
+    return Answer(200, {"id": "build-1", "status": "active", "machine": {}})
+
+
+def test_an_agent_is_registered_shown_renewed_and_removed(
+    devflow: Callable[..., Ran], logged_in: Callable[..., Platform]
+) -> None:
+    platform = logged_in(agents)
+    home = Home(settings.state_path(), "build-1")
+    name = ("--name", "build-1")
+
+    ran = devflow("agent", "register", *name, "--capability", "fix-bug", "--concurrency", "3", "--json")
+    assert (ran.status, ran.json) == (0, {"success": True, "agent": {"id": "build-1"}})
+    (request,) = platform.requests
+    assert request.headers["Idempotency-Key"]
+    assert (request.body["agentId"], request.body["capabilities"], request.body["replace"]) == (
+        "build-1",
+        ["fix-bug"],
+        False,
+    )
+    kept = home.registration()
+    assert (kept.url, kept.agent, kept.token, kept.concurrency) == (platform.url, "build-1", "token of /api/agents", 3)
+
+    shown = devflow("agent", "status", *name, "--json").json
+    assert shown["local"] == {"process": None, "resultsWaiting": 0}
+    for flags, token in (((), "token of /api/agents"), (("--revoke",), "user-token")):
+        assert devflow("agent", "rotate", *name, *flags).status == 0
+        assert platform.requests[-1].token == token
+        assert home.registration().token == "token of /api/agents/build-1/token"
+        home.register(kept)
+
+    assert devflow("agent", "remove", *name, "--yes").status == 0
+    assert platform.paths()[-1] == "DELETE /api/agents/build-1"
+    assert not home.directory.exists()
+
+
+def test_an_agent_that_is_gone_from_the_platform_can_still_be_looked_at_and_removed(
+    devflow: Callable[..., Ran], logged_in: Callable[..., Platform]
+) -> None:
+    logged_in(lambda _: refusal(404, "Agent not found"))
+    home = Home(settings.state_path(), "build-1")
+    home.register(Registration("http://a.example", "build-1", "token-1", 0.0))
+
+    assert devflow("agent", "status", "--name", "build-1", "--json").json["status"] == "not registered"
+    assert devflow("agent", "remove", "--name", "build-1", "--yes").status == 0
+    assert not home.directory.exists()
+
+
+def test_one_that_runs_is_not_removed(devflow: Callable[..., Ran], logged_in: Callable[..., Platform]) -> None:
+    platform = logged_in(agents)
+    with Home(settings.state_path(), "build-1").lock():
+        assert devflow("agent", "remove", "--name", "build-1", "--yes").status == 5
+    assert platform.requests == []
+
+
+def test_an_agent_that_is_not_registered_or_has_no_program_does_not_start(
+    devflow: Callable[..., Ran], machine: Path
+) -> None:
+    assert devflow("agent", "start", "--name", "build-1", "--command", "true").status == 4
+    Home(settings.state_path(), "build-1").register(Registration("http://a.example", "build-1", "token-1", 0.0))
+    for flags, status in (((), 2), (("--command", "no-such-program"), 1), (("--command", "true", "--pace", "x=1"), 2)):
+        assert devflow("agent", "start", "--name", "build-1", *flags).status == status
+    assert devflow("agent", "start", "--name", "../x", "--command", "true").status == 2
+
+
+def test_the_bar_shows_a_task_and_the_end_of_its_log() -> None:
+    from rich.console import Console  # noqa: PLC0415
+
+    from devflow.cli.bar import Bar  # noqa: PLC0415
+
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with Bar(console) as bar:
+        bar.log("one\n[bold]two\x1b[2J\n")
+        bar.update(TASK | {"status": "in_progress", "progress": 0.5, "attempt": 2})
+    assert isinstance(console.file, io.StringIO)
+    drawn = console.file.getvalue()
+    for shown in ("one", "[bold]two", "in_progress (attempt 2)", "50%", "Testing"):
+        assert shown in drawn
+    assert "\x1b[2J" not in drawn

@@ -1,0 +1,174 @@
+"""Results on disk, and their way to the platform through whatever is in between."""
+
+from __future__ import annotations
+
+import json
+import stat
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.tests.support.clocks import Jumping
+from agent.tests.support.standin import Answer, refusal
+from devflow.client import Client
+from devflow.outbox import Courier, Outbox, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from agent.tests.support.standin import Platform, Request
+
+
+class UntilIdle(Jumping):
+    """Ends the courier's thread once there is nothing left to send: that wait alone is an hour."""
+
+    def wait(self, inbox: SimpleQueue[Any], seconds: float) -> Any:
+        if seconds == 3600.0:
+            raise SystemExit
+        return super().wait(inbox, seconds)
+
+
+def result(task: str = "task-1", attempt: int = 1, **body: Any) -> Result:
+    body = {"success": True, "summary": "Fixed", "attempt": attempt} | body
+    return Result(task, attempt, f"{task}-attempt-{attempt}", "complete", body)
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Outbox:
+    return Outbox(tmp_path / "outbox")
+
+
+class Sending:
+    """A courier at work until all was sent, on the test's own thread."""
+
+    def __init__(self, outbox: Outbox, url: str) -> None:
+        self.clock, self.said, self.unauthorized, self.settled = UntilIdle(), [], 0, 0
+        courier = Courier(
+            outbox, Client(url, "token"), self.said.append, unauthorized=self._unauthorized, settled=self._settled,
+            clock=self.clock, chance=lambda: 0.0,
+        )  # fmt: skip
+        with pytest.raises(SystemExit):
+            courier._serve()
+        assert courier.waiting() == []
+
+    said: list[str]
+
+    def _unauthorized(self) -> None:
+        self.unauthorized += 1
+
+    def _settled(self) -> None:
+        self.settled += 1
+
+
+def test_a_result_is_on_disk_for_this_user_alone_until_it_was_taken(outbox: Outbox, tmp_path: Path) -> None:
+    outbox.put(result())
+    outbox.put(result(summary="another one"))
+
+    assert Outbox(tmp_path / "outbox").all() == [result()], "the first result of an attempt counts"
+    (path,) = (tmp_path / "outbox").glob("*.json")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    outbox.remove(result())
+    assert outbox.all() == []
+
+
+def test_a_file_that_is_no_result_is_left_alone(outbox: Outbox, tmp_path: Path) -> None:
+    outbox.put(result())
+    for name, text in {"cut.json": '{"task": "a"', "other.json": "[]", "new.json.new": "{}"}.items():
+        (tmp_path / "outbox" / name).write_text(text, encoding="utf-8")
+        (tmp_path / "outbox" / name).chmod(0o600)
+
+    assert outbox.all() == [result()]
+
+
+def test_what_waits_is_sent_as_it_was_made_the_oldest_first(outbox: Outbox, standin: Callable[..., Platform]) -> None:
+    platform = standin(lambda _: Answer(200, {"success": True}))
+    for task in ("task-2", "task-1", "task-3"):
+        outbox.put(result(task))
+
+    sending = Sending(outbox, platform.url)
+
+    assert platform.paths() == [f"POST /api/tasks/{task}/complete" for task in ("task-2", "task-1", "task-3")]
+    assert platform.requests[0].body == result().body
+    assert (outbox.all(), sending.settled) == ([], 3)
+    assert sending.said == [f"{task}: reported" for task in ("task-2", "task-1", "task-3")]
+
+
+def test_it_is_sent_until_the_platform_took_it_through_an_hour_of_outage(
+    outbox: Outbox, standin: Callable[..., Platform]
+) -> None:
+    began = Jumping().time
+    sending: list[Sending] = []
+
+    def answer(request: Request) -> Answer:
+        tries.append(request)
+        return Answer(503, {}) if len(tries) < 70 else Answer(200, {})
+
+    tries: list[Request] = []
+    outbox.put(result())
+    sending.append(Sending(outbox, standin(answer).url))
+
+    assert sending[0].clock.time - began > 3600
+    assert {json.dumps(request.body) for request in tries} == {json.dumps(result().body)}
+    assert outbox.all() == []
+
+
+@pytest.mark.parametrize("status", [404, 409])
+def test_a_late_result_is_refused_and_that_is_said(
+    outbox: Outbox, standin: Callable[..., Platform], status: int
+) -> None:
+    platform = standin(lambda _: refusal(status, message="Task task-1 is in attempt 2"))
+    outbox.put(result())
+
+    sending = Sending(outbox, platform.url)
+
+    assert len(platform.requests) == 1
+    (said,) = sending.said
+    assert said.startswith("task-1: the result of attempt 1 came too late or is not wanted")
+    assert "Task task-1 is in attempt 2" in said
+    assert outbox.all() == []
+
+
+def test_a_result_that_is_too_large_goes_without_its_output(outbox: Outbox, standin: Callable[..., Platform]) -> None:
+    platform = standin(lambda request: refusal(413) if "output" in request.body else Answer(200, {}))
+    outbox.put(result(output="x" * 100))
+
+    Sending(outbox, platform.url)
+
+    assert platform.bodies("/complete")[-1] == result().body
+    assert outbox.all() == []
+
+
+def test_a_result_that_cannot_be_meant_becomes_a_failure_that_says_so(
+    outbox: Outbox, standin: Callable[..., Platform]
+) -> None:
+    platform = standin(lambda request: Answer(200, {}) if request.path.endswith("/fail") else refusal(400))
+    outbox.put(result(prUrl=5))
+
+    Sending(outbox, platform.url)
+
+    (body,) = platform.bodies("/fail")
+    assert body == {"error": "The result was refused: Conflict: no", "attempt": 1}
+    assert outbox.all() == []
+
+
+def test_what_is_refused_in_every_form_is_given_up(outbox: Outbox, standin: Callable[..., Platform]) -> None:
+    platform = standin(lambda _: refusal(413))
+    outbox.put(result(output="x"))
+
+    Sending(outbox, platform.url)
+
+    assert [path.rpartition("/")[2] for path in platform.paths()] == ["complete", "complete", "fail"]
+    assert outbox.all() == []
+
+
+def test_a_token_that_is_not_accepted_is_said_and_the_result_stays(
+    outbox: Outbox, standin: Callable[..., Platform]
+) -> None:
+    answers = iter([refusal(401), refusal(401), Answer(200, {})])
+    platform = standin(lambda _: next(answers))
+    outbox.put(result())
+
+    assert Sending(outbox, platform.url).unauthorized == 2
+    assert len(platform.requests) == 3

@@ -1,0 +1,110 @@
+"""Settings: where they come from, and that secrets stay this user's own."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from devflow import settings
+from devflow.errors import ExposedError, SettingsError
+from devflow.files import read_private, remove_tree, write_private
+
+
+def test_the_config_file_is_where_the_user_keeps_such_files(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.config_path() == machine / ".config" / "devflow" / "config.toml"
+    assert settings.state_path() == machine / ".local" / "state" / "devflow"
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/elsewhere")
+    monkeypatch.setenv("XDG_STATE_HOME", "not/absolute")
+    assert settings.config_path() == Path("/elsewhere/devflow/config.toml")
+    assert settings.state_path() == machine / ".local" / "state" / "devflow", "the standard wants an absolute path"
+
+    monkeypatch.setenv("DEVFLOW_CONFIG", "/given.toml")
+    monkeypatch.setenv("DEVFLOW_STATE", "/state")
+    assert (settings.config_path(), settings.state_path()) == (Path("/given.toml"), Path("/state"))
+
+
+def test_without_a_config_file_there_is_nothing_configured(tmp_path: Path) -> None:
+    assert settings.load(tmp_path / "none.toml") == {}
+
+
+def test_what_is_written_is_this_users_alone(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "config.toml"
+    settings.change(path, url="https://a.example", token='with "quotes" and \\ and \x7f')
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert settings.load(path) == {"url": "https://a.example", "token": 'with "quotes" and \\ and \x7f'}
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o666])
+def test_a_file_that_others_can_read_or_change_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "config.toml"
+    settings.change(path, token="secret-token")
+    path.chmod(mode)
+
+    with pytest.raises(ExposedError, match="chmod 600"):
+        settings.load(path)
+    with pytest.raises(ExposedError):
+        settings.change(path, token=None)
+
+
+def test_a_change_leaves_every_other_line_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    write_private(path, '# mine\nengine = "command"  # this one\ntoken = "old"\nallow_repos = [\n  "a",\n]\n')
+
+    settings.change(path, url="https://a.example", token="new")
+    settings.change(path, token=None)
+
+    text = path.read_text(encoding="utf-8")
+    assert text == 'url = "https://a.example"\n# mine\nengine = "command"  # this one\nallow_repos = [\n  "a",\n]\n'
+
+
+@pytest.mark.parametrize("text", ["no toml", 'token = """\nold"""\n'])
+def test_a_file_that_cannot_be_read_or_changed_is_left_alone(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.toml"
+    write_private(path, text)
+
+    with pytest.raises(SettingsError):
+        settings.change(path, token="new")
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"\xff")
+    path.chmod(0o600)
+
+    with pytest.raises(SettingsError):
+        read_private(path)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    write_private(path, "old")
+
+    with pytest.raises(UnicodeEncodeError):
+        write_private(path, "new \ud800")
+
+    assert [(found.name, found.read_text(encoding="utf-8")) for found in tmp_path.glob("*config*")] == [
+        ("config.toml", "old")
+    ]
+
+
+def test_a_tree_is_removed_whatever_its_modes_and_no_link_in_it_is_followed(tmp_path: Path) -> None:
+    outside, tree = tmp_path / "outside", tmp_path / "tree"
+    outside.mkdir()
+    (outside / "kept").touch()
+    (tree / "deep").mkdir(parents=True)
+    (tree / "deep" / "link").symlink_to(outside)
+    (tree / "deep").chmod(0o500)
+
+    remove_tree(tree)
+
+    assert not tree.exists()
+    assert (outside / "kept").exists()
+    remove_tree(tree)
+    assert os.listdir(tmp_path)  # noqa: PTH208  # the rest is there

@@ -1,0 +1,270 @@
+"""Clones: what is made, what is pushed, and that nothing outside is touched; with a real git."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devflow.addresses import address
+from devflow.command import Command
+from devflow.errors import DroppedError, WorkError
+from devflow.git import Git
+from devflow.stop import Reason, Stop
+from devflow.workspace import Workspace
+
+
+def git(*arguments: str, cwd: Path) -> str:
+    return subprocess.run(["git", *arguments], cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
+
+
+class Origin:
+    """A bare repository with one commit, and a clone to change it from."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path, self.clone = directory / "origin.git", directory / "clone"
+        git("init", "--quiet", "--bare", str(self.path), cwd=directory)
+        git("clone", "--quiet", str(self.path), str(self.clone), cwd=directory)
+        self.commit({"login.py": "bug\n"})
+
+    def commit(self, files: dict[str, str]) -> str:
+        for name, content in files.items():
+            (self.clone / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.clone / name).write_text(content, encoding="utf-8")
+        git("add", "--all", cwd=self.clone)
+        git("commit", "--quiet", "--message=a commit", cwd=self.clone)
+        git("push", "--quiet", "origin", "HEAD", cwd=self.clone)
+        return git("rev-parse", "HEAD", cwd=self.clone)
+
+    def show(self, what: str) -> str:
+        return git("show", what, cwd=self.path)
+
+    def branches(self) -> list[str]:
+        return git("for-each-ref", "--format=%(refname:short)", "refs/heads", cwd=self.path).split()
+
+
+@pytest.fixture
+def origin(tmp_path: Path, machine: Path) -> Origin:
+    return Origin(tmp_path)
+
+
+def workspace(origin: Origin, tmp_path: Path, stop: Stop | None = None, **task: Any) -> Workspace:
+    given = {"task_id": "task-1", "attempt": 1, "intent": "fix-bug", "repo": str(origin.path), "branch": "main"}
+    command = Command.of(given | {"description": "Fix it", "context": {}} | task)
+    directory = tmp_path / "work" / command.name
+    at = address(command.repo, ["file"])
+    return Workspace(directory, Git(directory / "repo", at, ["file"], stop or Stop(), {}), command)
+
+
+def cloned(origin: Origin, tmp_path: Path, **task: Any) -> Workspace:
+    space = workspace(origin, tmp_path, **task)
+    space.clone(None)
+    return space
+
+
+def test_what_the_engine_leaves_is_committed_and_pushed_to_a_branch_of_the_attempt(
+    origin: Origin, tmp_path: Path
+) -> None:
+    space = cloned(origin, tmp_path, attempt=2)
+    (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
+    (space.repo / "new").mkdir()
+    (space.repo / "new" / "file\nwith a line.txt").touch()
+
+    change = space.change("Fix it\n\n# whole\n\nDevFlow-Task: task-1\n")
+    assert change is not None
+    space.push(change)
+
+    assert sorted(change.files) == ["login.py", "new/file\nwith a line.txt"]
+    assert origin.branches() == ["devflow/task-1-attempt-2", "main"]
+    assert git("rev-parse", "devflow/task-1-attempt-2", cwd=origin.path) == change.commit
+    assert origin.show("devflow/task-1-attempt-2:login.py") == "fixed"
+    assert git("log", "-1", "--format=%an <%ae>|%B", change.commit, cwd=origin.path) == (
+        "Somebody <somebody@example.com>|Fix it\n\n# whole\n\nDevFlow-Task: task-1"
+    )
+    space.push(change)
+    space.remove()
+    assert not space.directory.exists()
+
+
+def test_commits_of_the_engine_itself_are_kept(origin: Origin, tmp_path: Path) -> None:
+    space = cloned(origin, tmp_path)
+    (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
+    git("commit", "--quiet", "--all", "--message=by the engine", cwd=space.repo)
+    (space.repo / "more.py").touch()
+
+    change = space.change("the rest")
+
+    assert change is not None
+    assert sorted(change.files) == ["login.py", "more.py"]
+    assert git("log", "--format=%s", cwd=space.repo).splitlines() == ["the rest", "by the engine", "a commit"]
+
+
+def test_nothing_changed_is_nothing_to_push(origin: Origin, tmp_path: Path) -> None:
+    space = cloned(origin, tmp_path)
+    (space.repo / "login.py").touch()
+    assert space.change("none") is None
+
+
+def test_without_a_name_for_git_the_agent_commits_as_itself(
+    origin: Origin, tmp_path: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (machine / ".gitconfig").unlink()
+    space = cloned(origin, tmp_path)
+    (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
+
+    assert space.change("message") is not None
+    assert git("log", "-1", "--format=%an <%ae>", cwd=space.repo) == "DevFlow agent <agent@devflow.invalid>"
+
+
+def test_what_does_not_build_on_what_was_given_is_not_pushed(origin: Origin, tmp_path: Path) -> None:
+    space = cloned(origin, tmp_path)
+    git("checkout", "--quiet", "--orphan", "other", cwd=space.repo)
+    git("commit", "--quiet", "--message=other", cwd=space.repo)
+
+    with pytest.raises(WorkError, match="does not build on"):
+        space.change("message")
+
+
+@pytest.mark.parametrize("branch", [None, "main", "topic"])
+def test_it_starts_from_the_branch_that_was_asked_for(origin: Origin, tmp_path: Path, branch: str | None) -> None:
+    git("checkout", "--quiet", "-b", "topic", cwd=origin.clone)
+    origin.commit({"topic.py": ""})
+
+    space = cloned(origin, tmp_path, branch=branch)
+
+    assert (space.repo / "topic.py").exists() == (branch == "topic")
+    assert space.base_branch == (branch or "main")
+
+
+def test_a_pull_request_to_review_is_there_under_its_number(origin: Origin, tmp_path: Path) -> None:
+    commit = origin.commit({"reviewed.py": ""})
+    git("update-ref", "refs/pull/456/head", commit, cwd=origin.path)
+
+    space = cloned(origin, tmp_path, intent="review-pr", context={"prId": "456"})
+    assert git("rev-parse", "refs/remotes/origin/pull/456", cwd=space.repo) == commit
+
+    other = cloned(origin, tmp_path, intent="review-pr", context={"prId": "457"}, attempt=2)
+    assert (other.repo / "login.py").exists(), "without one, the engine may do without"
+
+
+def test_a_repository_that_is_not_there_or_empty_is_said(origin: Origin, tmp_path: Path) -> None:
+    for task in ({"repo": str(tmp_path / "none")}, {"branch": "none"}):
+        with pytest.raises(WorkError, match="Repository clone failed") as raised:
+            cloned(origin, tmp_path, **task)
+        assert raised.value.details
+    git("init", "--quiet", "--bare", "empty.git", cwd=tmp_path)
+    with pytest.raises(WorkError, match="no commit"):
+        cloned(origin, tmp_path, repo=str(tmp_path / "empty.git"), branch=None)
+
+
+def test_a_clone_ends_when_the_work_is_to_stop(origin: Origin, tmp_path: Path) -> None:
+    stop = Stop()
+    stop.ask(Reason.CANCELLED, "Cancelled")
+
+    with pytest.raises(DroppedError, match="Cancelled"):
+        workspace(origin, tmp_path, stop).clone(None)
+
+
+def test_links_out_of_the_clone_are_not_there_to_be_written_through_and_stay_in_the_repository(
+    origin: Origin, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept.txt").write_text("untouched", encoding="utf-8")
+    ways_out = {
+        "absolute": str(outside / "kept.txt"), "directory": str(outside), "relative": "../../../outside/kept.txt",
+        "through": "directory/kept.txt", "into-git": ".git/config", "not-there": "/nowhere/at/all", "loop": "loop",
+        "name\nwith a line": str(outside),
+    }  # fmt: skip
+    inside = {"link.py": "login.py", "deep/link.py": "../login.py"}
+    (origin.clone / "deep").mkdir()
+    for name, target in (ways_out | inside).items():
+        (origin.clone / name).symlink_to(target)
+    origin.commit({})
+
+    space = cloned(origin, tmp_path)
+
+    assert not [name for name in ways_out if (space.repo / name).is_symlink()]
+    assert all((space.repo / name).read_text(encoding="utf-8") == "bug\n" for name in inside)
+    (space.repo / "absolute").write_text("written by an engine", encoding="utf-8")
+    (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
+    change = space.change("message")
+    assert change is not None
+    assert change.files == ["login.py"], "the links are neither removed nor replaced"
+    assert git("ls-tree", change.commit, "absolute", cwd=space.repo).startswith("120000")
+    assert [path.name for path in outside.iterdir()] == ["kept.txt"]
+    assert (outside / "kept.txt").read_text(encoding="utf-8") == "untouched"
+
+
+def test_what_was_put_into_the_clones_git_does_not_run(origin: Origin, tmp_path: Path) -> None:
+    space, ran = cloned(origin, tmp_path), tmp_path / "ran"
+    evil = tmp_path / "evil.sh"
+    evil.write_text(f"#!/bin/sh\ntouch {ran}\n", encoding="utf-8")
+    evil.chmod(0o755)
+    hooks = space.repo / ".git" / "hooks"
+    hooks.mkdir(exist_ok=True)
+    for name in ("pre-commit", "commit-msg", "post-commit", "pre-push", "reference-transaction", "post-index-change"):
+        (hooks / name).symlink_to(evil)
+    for name, value in {
+        "core.fsmonitor": str(evil), "core.hooksPath": str(hooks), "core.sshCommand": str(evil),
+        "filter.x.clean": str(evil), "diff.external": str(evil), "core.editor": str(evil), "gpg.program": str(evil),
+        "commit.gpgSign": "true", "remote.origin.receivepack": str(evil), "url.ext::sh.insteadOf": str(origin.path),
+        "core.worktree": "/", "core.attributesFile": str(space.repo / "attributes"),
+    }.items():  # fmt: skip
+        git("config", name, value, cwd=space.repo)
+    (space.repo / ".git" / "info").mkdir(exist_ok=True)
+    (space.repo / ".git" / "info" / "attributes").write_text("* filter=x diff=x\n", encoding="utf-8")
+    (space.repo / ".gitattributes").write_text("* filter=x\n", encoding="utf-8")
+    (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
+
+    change = space.change("message")
+    assert change is not None
+    space.push(change)
+
+    assert not ran.exists()
+    assert origin.show("devflow/task-1-attempt-1:login.py") == "fixed"
+
+
+@pytest.mark.parametrize("how", ["removed", "elsewhere", "a file"])
+def test_a_clone_that_is_no_clone_any_more_is_said(origin: Origin, tmp_path: Path, how: str) -> None:
+    space = cloned(origin, tmp_path)
+    (space.repo / ".git").rename(tmp_path / "moved")
+    if how == "elsewhere":
+        (space.repo / ".git").symlink_to(tmp_path / "moved")
+    elif how == "a file":
+        (space.repo / ".git").write_text(f"gitdir: {tmp_path / 'moved'}\n", encoding="utf-8")
+
+    with pytest.raises(WorkError, match="removed the repository"):
+        space.change("message")
+
+
+def test_a_push_that_is_refused_is_said(origin: Origin, tmp_path: Path) -> None:
+    space = cloned(origin, tmp_path)
+    (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
+    change = space.change("message")
+    assert change is not None
+    hook = origin.path / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho protected branch\nexit 1\n", encoding="utf-8")
+    hook.chmod(0o755)
+
+    with pytest.raises(WorkError, match="cannot be pushed") as raised:
+        space.push(change)
+    assert "protected branch" in raised.value.details
+
+
+def test_a_users_own_git_hooks_and_templates_do_not_run(origin: Origin, tmp_path: Path, machine: Path) -> None:
+    ran, hooks = tmp_path / "ran", machine / "template" / "hooks"
+    hooks.mkdir(parents=True)
+    for name in ("post-checkout", "pre-commit"):
+        (hooks / name).write_text(f"#!/bin/sh\ntouch {ran}\n", encoding="utf-8")
+        (hooks / name).chmod(0o755)
+    with (machine / ".gitconfig").open("a", encoding="utf-8") as file:
+        file.write(f"[init]\ntemplateDir = {machine / 'template'}\n[core]\nhooksPath = {hooks}\n")
+
+    space = cloned(origin, tmp_path)
+    (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
+    assert space.change("message") is not None
+    assert not ran.exists()
