@@ -100,7 +100,7 @@ def test_a_bug_that_is_fixed_ends_as_a_pushed_commit_and_the_result_says_which(s
     assert done["resultFiles"] == {"commit": commit, "branch": branch, "files": ["login.py"]}
     assert git("show", f"{branch}:login.py", cwd=scene.origin) == "fixed"
     assert git("log", "-1", "--format=%B", branch, cwd=scene.origin) == (
-        "Fix the login\n\nFix the login\n\nDevFlow-Task: task-1\nDevFlow-Attempt: 1"
+        "Fix the login\n\nDevFlow-Task: task-1\nDevFlow-Attempt: 1"
     )
     assert "There is no pull request" in done["output"]
     assert scene.left() == []

@@ -195,9 +195,9 @@ class Job:
         return one_line(self.command.description, _SUBJECT) or self.command.intent
 
     def _message(self) -> str:
-        body = plain(self.command.description).strip()
+        subject, whole = self._subject(), plain(self.command.description).strip()
         trailers = f"DevFlow-Task: {self.command.id}\nDevFlow-Attempt: {self.command.attempt}"
-        return redacted(f"{self._subject()}\n\n{body}\n\n{trailers}\n")
+        return redacted("\n\n".join([subject, *([whole] if whole != subject else []), trailers]) + "\n")
 
     def _pull_request(self) -> str:
         about = f"DevFlow task `{self.command.id}`, attempt {self.command.attempt}."

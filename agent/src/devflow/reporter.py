@@ -106,12 +106,16 @@ class Reporter:
             raise DroppedError(self._stop.message or None)
 
     def end(self) -> None:
-        """No more steps. The rest of the log is sent before this returns, unless that takes longer than `flush`."""
+        """No more steps. What is left to tell is told before this returns, unless that takes longer than `flush`.
+
+        The rest of the log may come later; a step may not, for the task will have ended by then.
+        """
         with self._lock:
-            self._waiting.clear()
             self._ends_at = self._clock.now() + _LATE_SECONDS
         self._wake()
         self._flushed.wait(self._pace.flush)
+        with self._lock:
+            self._waiting.clear()
 
     def _tell(self, step: Step) -> None:
         self._told = step
@@ -150,7 +154,7 @@ class Reporter:
         if self._ends_at is None:
             return False
         flushed = self._log_over or self._offset >= self._spool.size or not self._sent.step
-        return flushed or self._clock.now() >= self._ends_at
+        return (flushed and not self._waiting) or self._clock.now() >= self._ends_at
 
     def _round(self) -> float:
         """Send the one thing that is due first. Seconds until there is something to do; 0 when there may be more."""
@@ -163,7 +167,8 @@ class Reporter:
             self._answer(step, confirmed=False)
             return 0.0
         behind = step is not None and self._offset < step.log
-        if self._sent.step and (behind or self._ends_at is not None or now >= self._log_at):
+        ending = self._ends_at is not None and step is None
+        if self._sent.step and (behind or ending or now >= self._log_at):
             self._log_at = now + self._pace.log
             if self._send_log():
                 return 0.0
