@@ -9,8 +9,10 @@ from chalicelib.pages import Listing
 from chalicelib.times import iso
 from chalicelib.types import Id, Reply, Request, Text
 
+_MARK = r"[^@\s\x00-\x1f\x7f-\x9f]"
+"""Any character but @, blanks and control characters."""
 Email = Annotated[
-    str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254, to_lower=True, strip_whitespace=True)
+    str, StringConstraints(pattern=f"^{_MARK}+@{_MARK}+$", max_length=254, to_lower=True, strip_whitespace=True)
 ]
 Pin = Annotated[str, StringConstraints(pattern=r"^[0-9]{6}$")]
 
