@@ -25,12 +25,15 @@ test: .venv/installed .cache/package/fetched ## run all tests but the long ones,
 test-long: .venv/installed ## run the long tests: costs at 10 to 100,000 items, 500 made-up requests an operation
 	$(BIN)/python -m pytest -m long --timeout 3600 -s $(ARGS)
 
-check: .venv/installed ## check format, style, types, imports and the template
+check: .venv/installed ## check format, style, types, imports, the template, and what is known to be insecure
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/cfn-lint infra/template.yaml
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive app.py chalicelib infra examples bench
+	@# zizmor looks at workflows; it calls it an error where there are none, as now.
+	@if ls .github/workflows/*.y*ml >/dev/null 2>&1; then $(BIN)/zizmor --offline --no-progress .github; else echo "zizmor: no workflows"; fi
 
 bench: .venv-bench/installed ## measure: CPU beside other ways to write it (ARGS="cpu" for one bench of several)
 	@$(BENCH)/python -m bench $(ARGS)
