@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-long check bench keys package deploy destroy clean
+.PHONY: help run demo test test-long check bench keys package deploy destroy clean
 
 BIN := .venv/bin
 BENCH := .venv-bench/bin
@@ -15,6 +15,9 @@ help: ## show this list
 
 run: .venv/installed ## run everything on loopback, port 3000 (or PORT=...)
 	@exec $(BIN)/python -m infra.local
+
+demo: .venv/installed ## a platform, an agent, a repository with a bug, and the bug fixed, in ten seconds or so
+	@exec $(BIN)/python examples/demo/demo.py
 
 test: .venv/installed .cache/package/fetched ## run all tests but the long ones, and show coverage
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report= $(ARGS)

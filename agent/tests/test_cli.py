@@ -30,7 +30,7 @@ TASK = {
     "agentId": "build-1", "startedAt": "2025-01-24T00:00:00Z", "error": None, "details": None,
     "summary": "Fixed", "output": "all of it",
     "prUrl": None, "resultFiles": {"commit": "abc", "files": ["a.py"]}, "intent": "fix-bug",
-    "createdAt": "2025-01-24T00:00:00Z", "description": "Fix \x1b[31mit\nnow",
+    "createdAt": "2025-01-24T00:00:00Z", "updatedAt": "2025-01-24T00:00:03Z", "description": "Fix \x1b[31mit\nnow",
 }  # fmt: skip
 LOG = {"taskId": "task-1", "attempt": 1, "offset": 0, "data": "", "nextOffset": 0, "complete": True, "truncated": False}
 
@@ -281,21 +281,28 @@ def test_cancel_and_retry_say_what_came_of_it(
     assert platform.paths() == [f"POST /api/tasks/task-1/{command}"]
 
 
+def event(what: str, detail: str | None = None, attempt: int = 1) -> dict[str, Any]:
+    return {"type": f"task.{what}", "timestamp": "2025-01-24T00:00:00Z", "attempt": attempt, "detail": detail}
+
+
 class Life:
     """A task that goes on with each look at it."""
 
     def __init__(self, *looks: dict[str, Any]) -> None:
         self.looks = [TASK | look for look in looks]
         self.log = "one\ntwo\n"
+        self.events = [event("created"), event("started", "Starting\x1b[2J"), event("completed", attempt=2)]
         self.submitted: Any = None
 
     def __call__(self, request: Request) -> Answer:
         if request.method == "POST":
             self.submitted = request.body
             return Answer(202, {"accepted": True, "taskId": "task-1"})
+        offset = int(request.path.partition("offset=")[2].partition("&")[0] or 0)
         if "/logs" in request.path:
-            offset = int(request.path.partition("offset=")[2].partition("&")[0])
             return Answer(200, LOG | {"data": self.log[offset:], "nextOffset": len(self.log)})
+        if "/events" in request.path:
+            return Answer(200, {"data": self.events[offset:]})
         return Answer(200, self.looks.pop(0) if len(self.looks) > 1 else self.looks[0])
 
 
@@ -325,8 +332,12 @@ def test_a_task_is_submitted_followed_and_its_result_shown(
     }  # fmt: skip
     assert ran.status == 0
     assert ran.err.splitlines()[1:] == [
-        "  one", "  two", "[  0%] queued", "[ 50%] in_progress: Testing", "[100%] completed",
-    ]  # fmt: skip
+        "2025-01-24T00:00:00Z created",
+        "2025-01-24T00:00:00Z started: Starting",
+        "2025-01-24T00:00:00Z completed (attempt 2)",
+        "  one",
+        "  two",
+    ]
     assert "summary      Fixed\n" in ran.out
 
 
@@ -355,17 +366,21 @@ def test_a_log_is_followed_into_the_next_attempt_and_through_an_outage(
     answers = iter([
         Answer(200, TASK | {"status": "in_progress"}),
         Answer(200, LOG | {"data": "first\n", "nextOffset": 6, "complete": False}),
+        Answer(200, {"data": [event("started")]}),
         *[Answer(503, {})] * 3,
         Answer(200, TASK | {"status": "in_progress", "attempt": 2}),
         Answer(200, LOG | {"data": "second\n", "nextOffset": 7, "complete": False}),
         Answer(200, TASK | {"attempt": 2}),
         Answer(200, LOG | {"nextOffset": 7}),
+        Answer(200, {"data": []}),
     ])  # fmt: skip
     platform = standin(lambda _: next(answers))
     notes: list[str] = []
     watch = follow.Watch(Client(platform.url), "task-1", sleep=lambda _: None, note=notes.append)
 
-    assert [text for _, text in watch.looks()] == ["first\n", "second\n", ""]
+    looks = list(watch.looks())
+    assert [look.log for look in looks] == ["first\n", "second\n", ""]
+    assert [len(look.events) for look in looks] == [1, 0, 0]
     assert len(notes) == 1
     assert [path.partition("logs")[2] for path in platform.paths() if "logs" in path] == [
         "?offset=0&attempt=1", "?offset=0&attempt=2", "?offset=7&attempt=2",
@@ -479,10 +494,10 @@ def test_the_bar_shows_a_task_and_the_end_of_its_log() -> None:
 
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
     with Bar(console) as bar:
-        bar.log("one\n[bold]two\x1b[2J\n")
-        bar.update(TASK | {"status": "in_progress", "progress": 0.5, "attempt": 2})
+        shown = TASK | {"status": "in_progress", "progress": 0.5, "attempt": 2}
+        bar.show(follow.Look(shown, "one\n[bold]two\x1b[2J\n", []))
     assert isinstance(console.file, io.StringIO)
-    drawn = console.file.getvalue()
-    for shown in ("one", "[bold]two", "in_progress (attempt 2)", "50%", "Testing"):
-        assert shown in drawn
-    assert "\x1b[2J" not in drawn
+    seen = console.file.getvalue()
+    for text in ("one", "[bold]two", "in_progress (attempt 2)", "50%", "Testing"):
+        assert text in seen
+    assert "\x1b[2J" not in seen

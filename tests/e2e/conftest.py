@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -24,11 +25,13 @@ class Platform:
     """One local stage on a port of its own, on which one may call as often as one likes: how often tests call, and in
     which minute, depends on how fast the machine is. `DEVFLOW_RATE_LIMITS="1"` is what users get."""
 
+    program: ClassVar = ["-m", "infra.local"]
+
     def __init__(self, log: Path, **env: str) -> None:
         self._log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "infra.local"],
+                [sys.executable, *self.program],
                 cwd=ROOT,
                 env=environment.outside() | {"PORT": "0", "DEVFLOW_RATE_LIMITS": "0"} | env,
                 stdin=subprocess.DEVNULL,

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from devflow.client import Json
+from devflow.cli.follow import Look
 from devflow.redact import redacted
 from devflow.terminal import one_line, plain
 
@@ -32,7 +32,10 @@ class Bar:
     ) -> None:
         self._progress.stop()
 
-    def update(self, shown: Json) -> None:
+    def show(self, look: Look) -> None:
+        for line in look.log.splitlines():
+            self._progress.console.print(Text(redacted(plain(line)), style="dim"))
+        shown = look.task
         attempt = f" (attempt {shown['attempt']})" if shown["attempt"] > 1 else ""
         self._progress.update(
             self._task,
@@ -40,7 +43,3 @@ class Bar:
             state=shown["status"] + attempt,
             step=one_line(shown["currentStep"] or ""),
         )
-
-    def log(self, text: str) -> None:
-        for line in text.splitlines():
-            self._progress.console.print(Text(redacted(plain(line)), style="dim"))

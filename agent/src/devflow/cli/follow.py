@@ -4,8 +4,8 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import click
 
@@ -17,9 +17,11 @@ from devflow.terminal import one_line, plain
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
 LOOK_SECONDS = 1.0
-"""Between two looks: two calls each, of the thousand a minute that a user has."""
+"""Between two looks: two or three calls each, of the thousand a minute that a user has."""
 _FLUSH_LOOKS = 3
 """Further looks for the rest of a log after the end: an agent may send it late."""
+_MOST_EVENTS = 1000
+"""As far as lists go by offset (docs/api.md, "Lists")."""
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -28,6 +30,16 @@ def task_path(task: str) -> str:
     if not _ID.fullmatch(task) or task in (".", ".."):
         raise SettingsError(f"{one_line(task)!r} is no id of a task")
     return f"/api/tasks/{task}"
+
+
+class Look(NamedTuple):
+    """What there is to see of a task at one time."""
+
+    task: Json
+    log: str
+    """What is new in it."""
+    events: list[Json]
+    """What is new in the timeline."""
 
 
 @dataclass
@@ -40,29 +52,41 @@ class Watch:
     note: Callable[[str], None] = lambda _text: None
     attempt: int = 0
     offset: int = 0
-    ended: bool = field(default=False, init=False)
+    """Of its log, in bytes."""
+    seen: int = 0
+    """Of its timeline."""
 
-    def looks(self) -> Iterator[tuple[Json, str]]:
-        """The task and what is new in its log, about every second, until it has ended and its log was read.
+    def looks(self) -> Iterator[Look]:
+        """What there is to see, about every second, until the task has ended and its log was read.
 
         A platform that cannot be reached is waited for. Raises RefusedError, NotLoggedInError.
         """
-        late = _FLUSH_LOOKS
+        late, before = _FLUSH_LOOKS, ""
         while True:
             shown = self._patiently(task_path(self.task))
-            self.ended = shown["status"] in ENDED
+            ended = shown["status"] in ENDED
             if shown["attempt"] != self.attempt:
                 self.attempt, self.offset = shown["attempt"], 0
             page = self._patiently(f"{task_path(self.task)}/logs?offset={self.offset}&attempt={self.attempt}")
             self.offset = page["nextOffset"]
-            yield shown, page["data"]
+            events = self._events() if shown["updatedAt"] != before or ended else []
+            before = shown["updatedAt"]
+            yield Look(shown, page["data"], events)
             if page["data"]:
                 continue
-            if self.ended:
+            if ended:
                 late -= 1
                 if late == 0 or not shown["startedAt"] or page["complete"]:
                     return
             self.sleep(LOOK_SECONDS)
+
+    def _events(self) -> list[Json]:
+        """What is new in the timeline; the first thousand things of it."""
+        if self.seen >= _MOST_EVENTS:
+            return []
+        found: list[Json] = self._patiently(f"{task_path(self.task)}/events?limit=100&offset={self.seen}")["data"]
+        self.seen += len(found)
+        return found
 
     def _patiently(self, path: str) -> Json:
         while True:
@@ -77,28 +101,21 @@ class Watch:
 class Screen(Protocol):
     """Where progress is shown."""
 
-    def update(self, shown: Json) -> None: ...
-
-    def log(self, text: str) -> None: ...
+    def show(self, look: Look) -> None: ...
 
 
 class Lines:
-    """A line for each new step: for logs of continuous integration, and for pipes."""
+    """A line for everything that happens: for logs of continuous integration, and for pipes."""
 
     def __init__(self, invocation: Invocation) -> None:
         self._invocation = invocation
-        self._said = ""
 
-    def update(self, shown: Json) -> None:
-        line = f"[{shown['progress']:4.0%}] {shown['status']}"
-        line += f" (attempt {shown['attempt']})" if shown["attempt"] > 1 else ""
-        line += f": {one_line(shown['currentStep'])}" if shown["currentStep"] and shown["status"] not in ENDED else ""
-        if line != self._said:
-            self._said = line
-            self._invocation.note(line)
-
-    def log(self, text: str) -> None:
-        for line in text.splitlines():
+    def show(self, look: Look) -> None:
+        for event in look.events:
+            line = f"{event['timestamp']} {event['type'].removeprefix('task.')}"
+            line += f" (attempt {event['attempt']})" if event["attempt"] > 1 else ""
+            self._invocation.note(line + (f": {one_line(event['detail'])}" if event["detail"] else ""))
+        for line in look.log.splitlines():
             self._invocation.note(f"  {line}")
 
 
@@ -107,20 +124,20 @@ def result(invocation: Invocation, client: Client, task: str) -> Json:
     watch = Watch(client, task, note=invocation.note)
     shown: Json = {}
     with _screen(invocation) as screen:
-        for shown, text in watch.looks():
-            screen.log(text)
-            screen.update(shown)
+        for look in watch.looks():
+            screen.show(look)
+            shown = look.task
     return shown
 
 
 def log(invocation: Invocation, client: Client, task: str) -> None:
     """Print a task's log as it grows, until the task has ended."""
     watch = Watch(client, task, note=invocation.note)
-    for shown, text in watch.looks():
-        if text and invocation.json:
-            invocation.line({"attempt": shown["attempt"], "data": text})
-        elif text:
-            click.echo(redacted(plain(text)), nl=False)
+    for look in watch.looks():
+        if look.log and invocation.json:
+            invocation.line({"attempt": look.task["attempt"], "data": look.log})
+        elif look.log:
+            click.echo(redacted(plain(look.log)), nl=False)
 
 
 def _screen(invocation: Invocation) -> AbstractContextManager[Screen]:

@@ -1,0 +1,49 @@
+"""`make demo`, from the failing test to the pushed branch on which it passes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+SECONDS = 120
+
+
+def git(*arguments: str, cwd: Path) -> str:
+    return subprocess.run(["git", *arguments], cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.timeout(2 * SECONDS)
+def test_the_demo_ends_with_a_pushed_branch_on_which_the_test_passes(tmp_path: Path) -> None:
+    demo = subprocess.run(
+        ["make", "--silent", "demo"],
+        cwd=ROOT,
+        env=os.environ | {"DEMO_DIR": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert "python -m unittest: FAILED" in demo.stdout
+    assert demo.stdout.rstrip().endswith("Done: the branch is there, and on it the test passes.")
+    for step in ("step: Making the change", "step: Running the tests", "step: Pushing the branch", "Z completed"):
+        assert step in demo.stderr, "progress is shown"
+    origin = tmp_path / "origin.git"
+    assert len(git("branch", "--list", "main", "devflow/*", cwd=origin).splitlines()) == 2
+    branch = git("for-each-ref", "--format=%(refname:short)", "refs/heads/devflow", cwd=origin)
+    assert git("diff", "--name-only", "main", branch, cwd=origin) == "login.py"
+    assert git("rev-parse", f"{branch}~1", cwd=origin) == git("rev-parse", "main", cwd=origin)
+    assert git("rev-parse", branch, cwd=origin) in demo.stdout, "the result says which commit"
+    assert "DevFlow-Attempt: 1" in git("log", "-1", "--format=%B", branch, cwd=origin)
+    fixed = tmp_path / "checked"
+    git("clone", "--branch", branch, str(origin), str(fixed), cwd=tmp_path)
+    tests = subprocess.run([sys.executable, "-m", "unittest"], cwd=fixed, capture_output=True, text=True, check=False)
+    assert tests.returncode == 0, tests.stderr
+    assert "Ran 2 tests" in tests.stderr

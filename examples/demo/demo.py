@@ -1,0 +1,172 @@
+"""The whole of DevFlow in one go: a platform, an agent, a repository with a bug, and the bug fixed. See `make demo`.
+
+Everything happens on loopback and in a temporary folder, which is removed at the end, or kept where `DEMO_DIR` says.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FIX = Path(__file__).with_name("fix_login.py")
+AGENT = "demo-agent"
+SECONDS = 60
+
+BUG = '''"""Who is greeted how."""
+
+
+def greeting(user):
+    return f"Hello, {user['name']}"
+'''
+TEST = """import unittest
+
+from login import greeting
+
+
+class Greeting(unittest.TestCase):
+    def test_a_user_is_greeted_by_name(self):
+        self.assertEqual(greeting({"name": "Ada"}), "Hello, Ada")
+
+    def test_nobody_is_greeted_as_a_guest(self):
+        self.assertEqual(greeting(None), "Hello, guest")
+"""
+
+
+class Demo:
+    """One run, in a folder of its own."""
+
+    def __init__(self, folder: Path, ending: ExitStack) -> None:
+        self.folder, self._ending = folder, ending
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith(("DEVFLOW_", "GIT_"))}
+        self.env |= {
+            "DEVFLOW_CONFIG": str(folder / "config.toml"), "DEVFLOW_STATE": str(folder / "state"),
+            "DEVFLOW_EMAIL": "user@example.com", "DEVFLOW_PIN": "123456", "DEVFLOW_AGENT": AGENT,
+        }  # fmt: skip
+
+    def run(self) -> None:
+        say("1. Start the platform: what `make run` does, on a free port.")
+        self.env["DEVFLOW_URL"] = self.start_platform()
+        say("2. Make a repository with a bug and a test that shows it.")
+        clone = self.make_repository()
+        if self.tests_pass(clone):
+            raise SystemExit("the test was to fail")
+        say(
+            "3. Log in, register an agent, and start it. Its engine is a small script; it could as well be `claude -p`."
+        )
+        self.devflow("login")
+        self.devflow("agent", "register", "--capability", "fix-bug")
+        self.start_agent()
+        say("4. Have the bug fixed.")
+        self.devflow("run", "Fix the null pointer in the login flow", "--repo", str(clone), "--intent", "fix-bug")
+        say("5. Look at what was pushed.")
+        self.look_at_the_branch()
+        say("Done: the branch is there, and on it the test passes.")
+
+    def start_platform(self) -> str:
+        log = self.background("platform", [sys.executable, "-m", "infra.local"], PORT="0")
+        found = self.wait_for(log, r"DevFlow runs at (http://\S+)")
+        print(f"   {found}")
+        return found
+
+    def make_repository(self) -> Path:
+        origin, clone = self.folder / "origin.git", self.folder / "login"
+        self.git(self.folder, "init", "--quiet", "--bare", "--initial-branch=main", str(origin))
+        self.git(self.folder, "clone", "--quiet", str(origin), str(clone))
+        (clone / "login.py").write_text(BUG, encoding="utf-8")
+        (clone / "test_login.py").write_text(TEST, encoding="utf-8")
+        self.git(clone, "checkout", "--quiet", "-B", "main")
+        self.git(clone, "add", "--all")
+        self.git(clone, "-c", "user.name=Demo", "-c", "user.email=demo@example.com", "commit", "--quiet", "-m", "Greet")
+        self.git(clone, "push", "--quiet", "--set-upstream", "origin", "main")
+        print(f"   {clone}")
+        return clone
+
+    def start_agent(self) -> None:
+        engine = shlex.join([sys.executable, str(FIX)])
+        log = self.background("agent", [*DEVFLOW, "agent", "start", "--command", engine, "--allow-protocol", "file"])
+        self.wait_for(log, f"({AGENT} is active)")
+
+    def look_at_the_branch(self) -> None:
+        origin, fixed = self.folder / "origin.git", self.folder / "fixed"
+        branch = self.git(origin, "for-each-ref", "--format=%(refname:short)", "refs/heads/devflow")
+        self.git(self.folder, "clone", "--quiet", "--branch", branch, str(origin), str(fixed))
+        print(self.git(fixed, "log", "--max-count=1", "--stat", "--format=   %h %s%n%n%b"))
+        print(self.git(fixed, "diff", "HEAD~1"))
+        if not self.tests_pass(fixed):
+            raise SystemExit("the test still fails")
+
+    def tests_pass(self, clone: Path) -> bool:
+        done = subprocess.run(
+            [sys.executable, "-B", "-m", "unittest"], cwd=clone, capture_output=True, text=True, check=False
+        )
+        print(f"   python -m unittest: {done.stderr.strip().rpartition(chr(10))[2]}")
+        return done.returncode == 0
+
+    def devflow(self, *arguments: str) -> None:
+        """One command, as somebody would type it."""
+        print(f"   $ devflow {shlex.join(arguments)}", flush=True)
+        done = subprocess.run([*DEVFLOW, *arguments], env=self.env, cwd=self.folder, check=False)
+        if done.returncode != 0:
+            raise SystemExit(f"devflow {arguments[0]} ended with {done.returncode}")
+
+    def git(self, where: Path, *arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=where, env=self.env, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise SystemExit(f"git {arguments[0]}: {done.stderr}")
+        return done.stdout.rstrip()
+
+    def background(self, name: str, command: list[str], **env: str) -> Path:
+        """Start something that runs until the end; where its output goes."""
+        log = self.folder / f"{name}.log"
+        self._ending.enter_context(process(command, self.env | env, log))
+        return log
+
+    def wait_for(self, log: Path, pattern: str) -> str:
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            if found := re.search(pattern, log.read_text(encoding="utf-8")):
+                return found[1]
+            time.sleep(0.05)
+        raise SystemExit(f"{log.name}:\n{log.read_text(encoding='utf-8')}")
+
+
+DEVFLOW = [sys.executable, "-m", "devflow"]
+
+
+@contextmanager
+def process(command: list[str], env: dict[str, str], log: Path) -> Iterator[None]:
+    with log.open("wb") as output:
+        started = subprocess.Popen(
+            command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        yield
+    finally:
+        started.terminate()
+        try:
+            started.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            started.kill()
+            started.wait()
+
+
+def say(text: str) -> None:
+    print(f"\n{text}", flush=True)
+
+
+def main() -> None:
+    with ExitStack() as ending:
+        kept = os.environ.get("DEMO_DIR")
+        folder = Path(kept) if kept else Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="devflow-demo-")))
+        Demo(folder.resolve(), ending).run()
+
+
+if __name__ == "__main__":
+    main()
