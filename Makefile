@@ -34,7 +34,7 @@ check: .venv/installed ## check format, style, types, imports, the template, and
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/cfn-lint infra/template.yaml
-	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive app.py chalicelib infra examples bench
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive app.py chalicelib infra examples bench agent/src
 	@# zizmor looks at workflows; it calls it an error where there are none, as now.
 	@if ls .github/workflows/*.y*ml >/dev/null 2>&1; then $(BIN)/zizmor --offline --no-progress .github; else echo "zizmor: no workflows"; fi
 
