@@ -43,6 +43,7 @@ COMMANDS = Meter("c", 100, "polling")
 HEARTBEAT = Meter("h", 10, "heartbeats")
 LOGIN = Meter("l", 10, "logging in")
 LINKS = Meter("k", 10, "magic links")
+SLACK = Meter("s", 10, "coming back from Slack")
 ACCOUNT = Meter("m", 100, "your account")
 
 

@@ -36,6 +36,12 @@ class Settings:
     mail_from: str | None = None
     """Whose mails magic links are: an address that SES may send from. None: this stage sends no mail."""
 
+    slack_url: str = "https://slack.com"
+    """Where Slack is, and who signs its id tokens."""
+
+    slack_team: str | None = None
+    """The id of the one Slack workspace whose members may sign in; None: whoever Slack lets use our app there."""
+
     email_domains: frozenset[str] = frozenset()
     """Whose addresses may log in by mail or Slack: `example.com`, with nothing below it. Empty: everybody's."""
 
@@ -80,6 +86,8 @@ def from_environment(env: Mapping[str, str]) -> Settings:
         cors_origins=_origins(env, "DEVFLOW_CORS_ORIGINS"),
         dashboard=_path(env, "DEVFLOW_DASHBOARD", default="/dashboard"),
         mail_from=env.get("DEVFLOW_MAIL_FROM") or None,
+        slack_url=_url(env, "DEVFLOW_SLACK_URL", stage) or "https://slack.com",
+        slack_team=env.get("DEVFLOW_SLACK_TEAM") or None,
         email_domains=frozenset(name.lower() for name in _names(env, "DEVFLOW_EMAIL_DOMAINS")),
         pin_login=stage != "prod" and _flag(env, "DEVFLOW_PIN_LOGIN", default=stage in ("local", "dev")),
         shards=_whole(env, "DEVFLOW_SHARDS", default=4, least=1, most=64),

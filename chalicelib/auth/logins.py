@@ -2,7 +2,7 @@
 
 `email#<address>` a way to log in, `tries#<address>` its failed tries (also of an address that nobody has),
 `address#<ip>` the calls of one network address. `link#<hash>` a magic link that was mailed, `mails#<address>` how many
-were of late.
+were of late. `slack#<hash>` the state of somebody who has set out for Slack.
 """
 
 from typing import Any
@@ -28,6 +28,7 @@ class LoginRow(Model):
     locked_until = NumberAttribute(attr_name="lockedUntil", null=True)
     calls: Any = MapAttribute(null=True)
     email = UnicodeAttribute(null=True)
+    nonce = UnicodeAttribute(null=True)
     until = NumberAttribute(null=True)
     expires_at = NumberAttribute(attr_name="expiresAt", null=True)
 
@@ -96,6 +97,18 @@ def add_link(hashed: str, email: str, until: int) -> None:
 def use_link(hashed: str, now: int) -> str | None:
     """Use a magic link up: the address that it was mailed to, or None where it is not there (any more)."""
     return _use(f"link#{hashed}", now).get("email")
+
+
+def add_state(hashed: str, nonce_hash: str, until: int) -> None:
+    """Keep a state by its hash, and the nonce that went out with it likewise."""
+    expires_at = (until + DAY) // 1_000
+    actions = [LoginRow.nonce.set(nonce_hash), LoginRow.until.set(until), LoginRow.expires_at.set(expires_at)]
+    db.update(LoginRow(f"slack#{hashed}"), actions)
+
+
+def use_state(hashed: str, now: int) -> str | None:
+    """Use a state up: the hash of its nonce, or None where it is not there (any more)."""
+    return _use(f"slack#{hashed}", now).get("nonce")
 
 
 def _use(login: str, now: int) -> db.Row:

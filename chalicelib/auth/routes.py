@@ -2,7 +2,7 @@
 
 from chalice.app import Blueprint
 
-from chalicelib.auth import confirm, guard, links, personal, pins, service, sessions
+from chalicelib.auth import confirm, guard, links, personal, pins, service, sessions, slack
 from chalicelib.auth.links import LinkExpired
 from chalicelib.auth.model import OtherToken
 from chalicelib.auth.personal import TokenNotFound, TooManyTokens
@@ -18,14 +18,20 @@ from chalicelib.auth.shapes import (
     NewPin,
     NewToken,
     PinLogin,
+    SlackAnswer,
     TokenListing,
 )
+from chalicelib.auth.slack import SignInFailed
 from chalicelib.http import Answer, Call, browser, route
 from chalicelib.pages import ListQuery
-from chalicelib.ratelimit import ACCOUNT, LINKS, LOGIN
-from chalicelib.settings import settings
+from chalicelib.ratelimit import ACCOUNT, LINKS, LOGIN, SLACK
+from chalicelib.settings import SECOND, settings
 
 blueprint = Blueprint(__name__)
+
+CALLBACK = "/api/auth/slack/callback"
+STATE = "devflow-slack"
+"""The cookie of somebody who has set out for Slack."""
 
 CONFIRM = "/login/link"
 """Where a link from a mail leads, in front of its #."""
@@ -67,6 +73,34 @@ def use_link(call: Call) -> Answer:
 def confirm_link(call: Call) -> Answer:
     """Show the page that a link from a mail leads to. Nothing is used up by that."""
     return confirm.page(browser.path(call, "/api/auth/magic-link/verify"), browser.path(call, settings.dashboard))
+
+
+@route(blueprint, "GET", "/api/auth/slack", "nobody", LOGIN, status=302)
+def start_slack(call: Call) -> Answer:
+    """Send a browser to Slack, to sign in there."""
+    try:
+        started = slack.start(browser.site(call) + CALLBACK, call.address, call.now)
+    except SignInFailed as failed:
+        return _back_to_login(call, failed)
+    return browser.redirect(started.location, [browser.cookie(STATE, started.state, slack.GOOD_FOR // SECOND)])
+
+
+@route(blueprint, "GET", CALLBACK, "nobody", SLACK, query=SlackAnswer, status=302)
+def finish_slack(call: Call) -> Answer:
+    """Take a browser back from Slack, and send it to the dashboard, signed in."""
+    came, kept = call.params(SlackAnswer), browser.said(call, STATE)
+    try:
+        token = slack.finish(came, kept, browser.site(call) + CALLBACK, call.address, call.now)
+    except SignInFailed as failed:
+        return _back_to_login(call, failed)
+    cookies = [guard.session_cookie(token), browser.cookie(STATE, "", 0)]
+    return browser.redirect(browser.path(call, settings.dashboard), cookies)
+
+
+def _back_to_login(call: Call, failed: SignInFailed) -> Answer:
+    """To the login page, which is told a word of the reason and no more; whatever the browser kept is done with."""
+    page = browser.path(call, f"{settings.dashboard}/login")
+    return browser.redirect(f"{page}?reason={failed.reason}", [browser.cookie(STATE, "", 0)])
 
 
 @route(blueprint, "GET", "/api/auth/me", "user", ACCOUNT, answer=Me)

@@ -38,6 +38,14 @@ class LinkUse(Request):
     """What is behind the # of the link."""
 
 
+class SlackAnswer(Request):
+    """What Slack sends a browser back with. Nothing is required: whatever comes, somebody waits at that browser."""
+
+    code: str | None = None
+    state: str | None = None
+    error: str | None = None
+
+
 class PinLogin(Request):
     email: Email
     pin: Pin

@@ -43,7 +43,15 @@ def prepare_environment(endpoint: str, url: str) -> None:
     os.environ["DEVFLOW_STAGE"] = STAGE
     os.environ["DEVFLOW_MAIL_FROM"] = "DevFlow <devflow@localhost>"
     os.environ.setdefault("DEVFLOW_URL", url)  # what leads here from outside, a tunnel for example, is said by hand
-    os.environ["DEVFLOW_LOCAL_SECRET"] = json.dumps({"current": "key-local", "key-local": secrets.token_urlsafe(48)})
+    os.environ["DEVFLOW_LOCAL_SECRET"] = json.dumps(
+        {
+            "current": "key-local",
+            "key-local": secrets.token_urlsafe(48),
+            # To try Slack from here: an app of your own, whose redirect URL leads to this stage.
+            "slackClientId": os.environ.get("DEVFLOW_SLACK_CLIENT_ID", ""),
+            "slackClientSecret": os.environ.get("DEVFLOW_SLACK_CLIENT_SECRET", ""),
+        }
+    )
 
 
 def run(port: str, stopping: threading.Event) -> None:
