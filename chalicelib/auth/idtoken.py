@@ -1,10 +1,10 @@
 """Id tokens (OpenID Connect Core 1.0, section 3.1.3.7): what one must say to be believed. No I/O.
 
 Slack signs with RS256. OpenID Connect would let us take the TLS of the token endpoint for the signature; we check it
-all the same, so that nothing hangs on how the token came. PyJWT does that with `cryptography` alone, which is ten times
-the size of all else that is deployed, for one operation on a public key; so that operation stands here (RFC 8017,
-section 8.2.2). It handles no secret, and it makes the one encoding that is right and compares, instead of reading the
-one that came, which is where such code goes wrong.
+all the same, so that nothing hangs on how the token came. PyJWT does that with `cryptography` alone, which would put
+16 MB into every function for one operation on a public key; so that operation stands here (RFC 8017, section 8.2.2). It
+handles no secret, and it makes the one encoding that is right and compares, instead of reading the one that came, which
+is where such code goes wrong.
 """
 
 import base64
