@@ -40,6 +40,11 @@ tasks.values = ["task-1", "task-2", "task-3"]
 "path.agent_id" = {dictionary = "agents", probability = 0.4}
 "path.task_id" = {dictionary = "tasks", probability = 0.4}
 
+# Browsers are sent on, whatever they bring.
+[[operations]]
+include-operation-id = ["start_slack", "finish_slack"]
+checks.positive_data_acceptance.expected-statuses = ["302"]
+
 # Where a log ends no schema can know: a piece that does not fit is a 416.
 [[operations]]
 include-operation-id = "append_log"
