@@ -45,7 +45,7 @@ if settings.pin_login:  # on prod these addresses do not exist
         """Log in with email and PIN."""
         return guard.let_in(call, pins.log_in(call.body(PinLogin), call.address, call.now))
 
-    @route(blueprint, "POST", "/api/auth/pin", "user", ACCOUNT, body=NewPin, answer=Done)
+    @route(blueprint, "POST", "/api/auth/pin", "session", ACCOUNT, body=NewPin, answer=Done)
     def set_pin(call: Call) -> Answer:
         """Set the PIN to log in with."""
         user = service.admit(guard.session(call), call.meter, call.now)
@@ -123,7 +123,7 @@ def logout(call: Call) -> Answer:
     return guard.let_out(call, Done())
 
 
-@route(blueprint, "GET", "/api/auth/tokens", "user", ACCOUNT, query=ListQuery, answer=TokenListing)
+@route(blueprint, "GET", "/api/auth/tokens", "session", ACCOUNT, query=ListQuery, answer=TokenListing)
 def list_tokens(call: Call) -> Answer:
     """List your personal tokens, the newest first."""
     user = service.admit(guard.session(call), call.meter, call.now)
@@ -131,7 +131,7 @@ def list_tokens(call: Call) -> Answer:
 
 
 @route(
-    blueprint, "POST", "/api/auth/tokens", "user", ACCOUNT,
+    blueprint, "POST", "/api/auth/tokens", "session", ACCOUNT,
     body=NewToken, idempotency_key=True, answer=MadeToken, status=201, raises=(OtherToken, TooManyTokens),
 )  # fmt: skip
 def make_token(call: Call) -> Answer:
@@ -140,7 +140,7 @@ def make_token(call: Call) -> Answer:
     return Answer(personal.make(user, call.body(NewToken), call.idempotency_key, call.now))
 
 
-@route(blueprint, "DELETE", "/api/auth/tokens/{token_id}", "user", ACCOUNT, answer=Done, raises=(TokenNotFound,))
+@route(blueprint, "DELETE", "/api/auth/tokens/{token_id}", "session", ACCOUNT, answer=Done, raises=(TokenNotFound,))
 def revoke_token(call: Call, token_id: str) -> Answer:
     """Revoke a personal token."""
     user = service.admit(guard.session(call), call.meter, call.now)

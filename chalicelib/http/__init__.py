@@ -8,7 +8,7 @@ so does everything that goes wrong before a route is reached, which is why `App`
 from chalicelib.http.answers import Answer, Text, failure, status_of
 from chalicelib.http.app import App, route
 from chalicelib.http.calls import Call, parsed
-from chalicelib.http.declared import BODY_LIMIT, REPORT_LIMIT, Declared, declared_by
+from chalicelib.http.declared import BODY_LIMIT, REPORT_LIMIT, Declared, Who, declared_by
 
 __all__ = [
     "BODY_LIMIT",
@@ -18,6 +18,7 @@ __all__ = [
     "Call",
     "Declared",
     "Text",
+    "Who",
     "declared_by",
     "failure",
     "parsed",

@@ -18,9 +18,10 @@ from chalicelib.settings import KB
 BODY_LIMIT = 256 * KB
 REPORT_LIMIT = 1024 * KB
 
-Who = Literal["user", "agent", "anyone", "nobody"]
-"""`user`: the holder of a user's token, an agent's is a 403. `agent`: the agent that the path names, or its user.
-`anyone`: any good token, of a user or an agent. `nobody`: needs no token."""
+Who = Literal["user", "session", "agent", "anyone", "nobody"]
+"""`user`: the holder of a user's token, an agent's is a 403. `session`: a user who has logged in, a personal token is a
+403 as well. `agent`: the agent that the path names, or its user. `anyone`: any good token, of a user or an agent.
+`nobody`: needs no token."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Declared:
         yield from self.raises
         if self.who != "nobody" and errors.AgentTokenInvalid not in self.raises:
             yield errors.Unauthenticated
-        if self.who == "user":
+        if self.who in ("user", "session"):
             yield errors.Forbidden
         if self.body is not None:
             yield from (errors.Invalid, errors.NotJson, errors.TooLarge, errors.UnsupportedContent)

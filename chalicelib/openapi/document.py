@@ -4,8 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from chalicelib.auth.guard import COOKIE
 from chalicelib.errors import DevFlowError
-from chalicelib.http import Declared, status_of
+from chalicelib.http import Declared, Who, status_of
 from chalicelib.openapi.schemas import Schemas
 from chalicelib.settings import KB, VERSION
 from chalicelib.types import ID
@@ -57,25 +58,26 @@ ERROR: Json = {
     "required": ["error", "message", "statusCode", "timestamp"],
 }
 
+_BEARER = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 SECURITY: dict[str, Json] = {
-    "userToken": {
-        "type": "http",
-        "scheme": "bearer",
-        "bearerFormat": "JWT",
-        "description": "A user's token: everything that is the user's. Good for 30 days.",
-    },
-    "agentToken": {
-        "type": "http",
-        "scheme": "bearer",
-        "bearerFormat": "JWT",
-        "description": "An agent's token: its own polls and heartbeats, the tasks that it holds, and submitting.",
+    "userToken": _BEARER
+    | {"description": "A user's token, from logging in or made for a program: everything that is the user's."},
+    "sessionToken": _BEARER | {"description": "A user's token from logging in; one made for a program is a 403."},
+    "agentToken": _BEARER
+    | {"description": "An agent's token: its own polls and heartbeats, the tasks that it holds, and submitting."},
+    "browser": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": f"__Host-{COOKIE}",
+        "description": "The session of a browser, on requests of the platform's own pages alone.",
     },
 }
-_ACCEPTED: dict[str, list[Json]] = {
-    "user": [{"userToken": []}],
-    "agent": [{"userToken": []}, {"agentToken": []}],
-    "anyone": [{"userToken": []}, {"agentToken": []}],
-    "nobody": [],
+_ACCEPTED: dict[Who, tuple[str, ...]] = {
+    "user": ("userToken", "browser"),
+    "session": ("sessionToken", "browser"),
+    "agent": ("userToken", "agentToken", "browser"),
+    "anyone": ("userToken", "agentToken", "browser"),
+    "nobody": (),
 }
 
 
@@ -113,7 +115,7 @@ def _operation(route: Declared, schemas: Schemas, refusals: dict[str, Json]) -> 
         "operationId": route.name,
         "summary": route.summary,
         "tags": [route.path.strip("/").removeprefix("api/").partition("/")[0]],
-        "security": _ACCEPTED[route.who],
+        "security": [{scheme: []} for scheme in _ACCEPTED[route.who]],
     }
     limits = [f"{meter.limit} a minute of {meter.name}" for meter in dict.fromkeys(route.meters)]
     if limits:

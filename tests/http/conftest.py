@@ -78,7 +78,12 @@ class Routes:
             "/api/tasks/{task_id}/progress": {"progress": 0.5},
             "/api/tasks/{task_id}/complete": {"success": True},
             "/api/tasks/{task_id}/fail": {"error": "e"},
+            "/api/tasks/{task_id}/logs": {"offset": 0, "data": "text"},
             "/api/auth/pin/login": {"email": "user@example.com", "pin": "123456"},
+            "/api/auth/pin": {"pin": "123456"},
+            "/api/auth/magic-link": {"email": "user@example.com"},
+            "/api/auth/magic-link/verify": {"token": "x" * 43},
+            "/api/auth/tokens": {"name": "a program"},
         }
     )
 

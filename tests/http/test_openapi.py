@@ -60,7 +60,9 @@ def test_every_operation_says_who_may_call_it_and_what_for(document: Json, route
         assert operation["summary"], f"{route.name} needs a docstring"
         tokens = {name for each in operation["security"] for name in each}
         assert ("agentToken" in tokens) == (route.who in ("agent", "anyone")), route
-        assert ("userToken" in tokens) == (route.who != "nobody"), route
+        assert ("userToken" in tokens) == (route.who in ("user", "agent", "anyone")), route
+        assert ("sessionToken" in tokens) == (route.who == "session"), route
+        assert ("browser" in tokens) == (route.who != "nobody"), route
         assert tokens <= set(document["components"]["securitySchemes"])
     assert len(names) == len(routes.all)
 

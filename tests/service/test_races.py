@@ -5,7 +5,6 @@ rows, put back into moto's memory (whose writes are atomic under its lock), and 
 answers. The clock does not decide who is first; the threads do.
 """
 
-import copy
 import itertools
 import threading
 import time
@@ -16,11 +15,9 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.dynamodb.models import dynamodb_backends
 
 from chalicelib.settings import settings
 from infra.local.gateway import Response
-from infra.local.lambdas import ACCOUNT, REGION
 from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http.scene import Scene
@@ -35,25 +32,8 @@ KEYS = {"tasks": ("pk", "sk"), "agents": ("owner", "agent"), "users": ("owner",)
 """The tables that contests change, and their keys."""
 
 
-class Rows:
-    """All rows as they are now, to be put back. Messages, which would pile up where nobody reads them, are dropped."""
-
-    def __init__(self) -> None:
-        self._kept = {name: copy.deepcopy(table.items) for name, table in self._tables().items()}
-
-    def put_back(self) -> None:
-        moto_aws.empty()
-        for name, table in self._tables().items():
-            table.items = copy.deepcopy(self._kept[name])
-
-    @staticmethod
-    def _tables() -> dict[str, Any]:
-        tables: dict[str, Any] = dynamodb_backends[ACCOUNT][REGION].tables
-        return tables
-
-
 class StoredRows:
-    """The same of a true DynamoDB: what is there now is written again, and what came since is deleted."""
+    """`moto_aws.Kept` of a true DynamoDB: what is there now is written again, and what came since is deleted."""
 
     def __init__(self) -> None:
         self._client = boto3.client("dynamodb")
@@ -137,7 +117,7 @@ KINDS: list[Prepare] = [
 def contend(times: int, prepare: Prepare, scene: Scene, clock: Clock, pump: Pump) -> dict[tuple[Any, ...], int]:
     """Let two writes meet so many times: how often each outcome came; AssertionError for one that may not be."""
     contest = prepare(scene, clock, pump)
-    rows = StoredRows() if wire.is_redirected("dynamodb") else Rows()
+    rows = StoredRows() if wire.is_redirected("dynamodb") else moto_aws.Kept()
     seen: dict[tuple[Any, ...], int] = {}
     start = threading.Barrier(2)
 

@@ -1,5 +1,6 @@
 """AWS in this process: moto, with the tables and queues of infra/template.yaml deployed into it once."""
 
+import copy
 import sys
 import warnings
 from collections.abc import Iterator
@@ -67,6 +68,23 @@ def empty_queues() -> None:
         queue._messages.clear()
         queue._pending_messages.clear()
         queue.deleted_messages.clear()
+
+
+class Kept:
+    """All rows as they are now, to be put back. Messages, which would pile up where nobody reads them, are dropped."""
+
+    def __init__(self) -> None:
+        self._kept = {name: copy.deepcopy(table.items) for name, table in self._tables().items()}
+
+    def put_back(self) -> None:
+        empty()
+        for name, table in self._tables().items():
+            table.items = copy.deepcopy(self._kept[name])
+
+    @staticmethod
+    def _tables() -> dict[str, Any]:
+        tables: dict[str, Any] = dynamodb_backends[ACCOUNT][REGION].tables
+        return tables
 
 
 def rows(table: str) -> list[dict[str, Any]]:

@@ -1,0 +1,296 @@
+"""Every route with every kind of token: who is let in, who is told what, and that nothing changes for the others.
+
+Generated over the app's own table of routes. A route that is added needs an example of its body in `Routes.BODIES` and
+of each id in its path here, and is held to what it declares.
+"""
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from chalicelib import errors
+from chalicelib.http import Declared
+from infra.local.gateway import Response
+from tests.conftest import Clock
+from tests.http.conftest import Routes
+from tests.http.scene import Agent, Scene, ok, refused, snapshot
+from tests.http.test_tokens import GOOD_HEADER, OTHER_KEY, claims_of, encoded, signed
+from tests.support import moto_aws
+from tests.support.client import Client
+
+DAY = 24 * 3_600
+
+
+@dataclass(frozen=True)
+class Stage:
+    """john, with agent-1 that runs task-1, agent-2, an ended task-2, and a personal token; jane, with an agent."""
+
+    john: Scene
+    jane: Scene
+    agent: Agent
+    sibling: Agent
+    janes: Agent
+    personal: dict[str, Any]
+    routes: Routes
+
+    def call(self, route: Declared, client: Client) -> Response:
+        """The route as john would call it, about what is john's."""
+        ids = {"agent_id": "agent-1", "task_id": "task-1", "token_id": self.personal["id"]}
+        if route.path.endswith("/retry"):
+            ids["task_id"] = "task-2"  # one that has ended
+        path = route.path.format(**ids)
+        return client.send(route.method, path, self.routes.body(route.method, route.path))
+
+
+@pytest.fixture
+def stage(scene: Scene, other: Scene, routes: Routes, fresh_minute: Clock) -> Stage:
+    agent, sibling = scene.agent(), scene.agent("agent-2")
+    scene.running(agent)
+    ok(agent.complete(scene.running(agent, "task-2")))
+    personal = ok(scene.user.post("/api/auth/tokens", {"name": "a program"}), 201)
+    janes = other.agent("janes")
+    scene.pump.drain()
+    fresh_minute.advance(60)  # what came before counts on no limit
+    return Stage(scene, other, agent, sibling, janes, personal, routes)
+
+
+def guarded(stage: Stage) -> list[Declared]:
+    """Every route that wants a token."""
+    return [stage.routes.declared[route] for route in stage.routes.guarded]
+
+
+def test_every_route_is_declared_with_an_example_that_it_takes(routes: Routes) -> None:
+    for route in routes.declared.values():
+        if route.body is not None:
+            route.body.model_validate(routes.body(route.method, route.path), strict=True)
+
+
+def test_whoever_may_call_a_route_gets_what_it_declares(stage: Stage) -> None:
+    """The other way about: without this, a matrix of refusals would prove nothing."""
+    program = stage.john.user.acting_as(stage.personal["token"])
+    rightful: dict[str, list[Client]] = {
+        "user": [stage.john.user, program],
+        "session": [stage.john.user],
+        "agent": [stage.john.user, program, stage.agent.client],
+        "anyone": [stage.john.user, program, stage.agent.client],
+    }
+    before = moto_aws.Kept()
+    for route in guarded(stage):
+        for client in rightful[route.who]:
+            answer = stage.call(route, client)
+            assert answer.status == route.status, (route.method, route.path, answer)
+            before.put_back()
+
+
+# Tokens that are nobody's: 401 everywhere.
+
+
+def nobodys(user: Client, agent: Client, kind: str) -> list[str | None]:
+    """Tokens of one kind, each made of a good one."""
+    secret = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public = secret.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    made: list[str | None] = []
+    for good in (user.token or "", agent.token or ""):
+        claims = claims_of(good)
+        header, payload, _ = good.split(".")
+        each: dict[str, list[str | None]] = {
+            "no token": [None],
+            "garbage": ["garbage", good[:-1], f"{good}.{good}", payload],
+            "expired": [signed(GOOD_HEADER, claims | {"exp": claims["iat"] - 60})],
+            "wrong signature": [signed(GOOD_HEADER, claims, OTHER_KEY), f"{header}.{payload}.{encoded(b'x' * 32)}"],
+            "alg none": [f"{encoded(GOOD_HEADER | {'alg': alg})}.{encoded(claims)}." for alg in ("none", "NONE")],
+            "RS and HS confused": [
+                jwt.encode(claims, secret, algorithm="RS256", headers={"kid": GOOD_HEADER["kid"]}),
+                _hmac_under(public, GOOD_HEADER, claims),
+                _hmac_under(public, GOOD_HEADER | {"alg": "RS256"}, claims),
+                signed(GOOD_HEADER | {"alg": "RS256"}, claims),
+            ],
+            "wrong audience": [signed(GOOD_HEADER, claims | {"aud": aud}) for aud in ("devflow-prod", ["x"], "")],
+        }
+        made += each[kind]
+    return made
+
+
+def _hmac_under(key: bytes, header: dict[str, Any], claims: dict[str, Any]) -> str:
+    """An HS256 token under a key that a careless library takes from whoever asks: a public one."""
+    text = f"{encoded(header)}.{encoded(claims)}"
+    return f"{text}.{encoded(hmac.digest(key, text.encode(), 'sha256'))}"
+
+
+KINDS = ["no token", "garbage", "expired", "wrong signature", "alg none", "RS and HS confused", "wrong audience"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_token_that_is_nobodys_is_a_401_at_every_route(stage: Stage, kind: str) -> None:
+    before = snapshot()
+    for token in nobodys(stage.john.user, stage.agent.client, kind):
+        for route in guarded(stage):
+            _unauthenticated(stage.call(route, stage.john.user.acting_as(token)), route)
+    assert snapshot() == before
+
+
+def _unauthenticated(answer: Response, route: Declared) -> None:
+    assert answer.status == 401, (route.method, route.path, answer)
+    own_title = errors.AgentTokenInvalid in route.raises
+    refused(answer, 401, (errors.AgentTokenInvalid if own_title else errors.Unauthenticated).title)
+
+
+def _rotate(stage: Stage) -> Client:
+    ok(stage.john.user.post("/api/agents/agent-1/token"), 201)
+    return stage.agent.client
+
+
+def _remove(stage: Stage) -> Client:
+    ok(stage.john.user.delete("/api/agents/agent-2"))
+    return stage.sibling.client
+
+
+def _log_out(stage: Stage) -> Client:
+    ok(stage.john.user.post("/api/auth/logout"))
+    return stage.john.user
+
+
+def _log_out_everywhere(stage: Stage) -> Client:
+    ok(stage.john.user.login().post("/api/auth/logout", {"everywhere": True}))
+    return stage.john.user
+
+
+def _revoke(stage: Stage) -> Client:
+    ok(stage.john.user.delete(f"/api/auth/tokens/{stage.personal['id']}"))
+    return stage.john.user.acting_as(stage.personal["token"])
+
+
+def _delete_user(stage: Stage) -> Client:
+    owner = claims_of(stage.john.user.token)["own"]
+    boto3.client("dynamodb").delete_item(TableName="devflow-local-users", Key={"owner": {"S": owner}})
+    return stage.john.user
+
+
+@pytest.mark.parametrize("revoked", [_log_out, _log_out_everywhere, _revoke, _delete_user])
+def test_a_users_token_that_was_revoked_is_a_401_at_every_route(
+    stage: Stage, revoked: Callable[[Stage], Client]
+) -> None:
+    client = revoked(stage)
+    before = snapshot()
+    for route in guarded(stage):
+        answer = stage.call(route, client)
+        if route.who == "session" and revoked is _revoke:
+            refused(answer, 403)  # a personal token is never enough there; that can be said without a look at the rows
+        else:
+            _unauthenticated(answer, route)
+    assert snapshot() == before
+
+
+@pytest.mark.parametrize("revoked", [_rotate, _remove])
+def test_an_agents_token_that_was_revoked_is_good_for_nothing_anywhere(
+    stage: Stage, revoked: Callable[[Stage], Client]
+) -> None:
+    client = revoked(stage)
+    agent = claims_of(client.token)["sub"]
+    before = snapshot()
+    for route in guarded(stage):
+        answer = stage.call(route, client)
+        if route.who in ("user", "session"):
+            refused(answer, 403)  # the wrong kind, be it good or not
+        elif route.who == "agent" and agent != "agent-1":
+            refused(answer, 404, "Agent not found")
+        else:
+            _unauthenticated(answer, route)
+    assert snapshot() == before
+
+
+# Good tokens in the wrong place.
+
+
+def test_an_agents_token_is_a_403_wherever_a_users_is_needed(stage: Stage) -> None:
+    before = snapshot()
+    for route in guarded(stage):
+        if route.who in ("user", "session"):
+            refused(stage.call(route, stage.agent.client), 403, "Insufficient permissions")
+    assert snapshot() == before
+
+
+def test_a_personal_token_is_a_403_wherever_somebody_has_to_have_logged_in(stage: Stage) -> None:
+    before = snapshot()
+    for route in guarded(stage):
+        if route.who == "session":
+            answer = stage.call(route, stage.john.user.acting_as(stage.personal["token"]))
+            refused(answer, 403, "Insufficient permissions")
+    assert snapshot() == before
+
+
+def test_for_another_agent_of_the_same_user_an_agent_and_what_it_holds_are_not_there(stage: Stage) -> None:
+    before = snapshot()
+    for route in guarded(stage):
+        if "{" not in route.path:
+            continue  # nothing of another's to be asked for
+        answer = stage.call(route, stage.sibling.client)
+        if route.who in ("user", "session"):
+            refused(answer, 403)
+        elif route.who == "agent":
+            refused(answer, 404, "Agent not found")
+        elif route.method == "GET":
+            refused(answer, 404, "Task not found")
+        else:  # a report on a task that somebody else holds changes nothing and says so
+            refused(answer, 409)
+    assert snapshot() == before
+
+
+@pytest.mark.parametrize("whose", ["user", "agent"])
+def test_what_is_another_users_is_a_404_at_every_route(stage: Stage, whose: str) -> None:
+    client = stage.jane.user if whose == "user" else stage.janes.client
+    before = snapshot()
+    for route in guarded(stage):
+        if "{" not in route.path:
+            continue
+        answer = stage.call(route, client)
+        if whose == "agent" and route.who in ("user", "session"):
+            refused(answer, 403)
+        else:
+            refused(answer, 404)
+            assert answer.json()["error"] in ("Agent not found", "Task not found", "Token not found")
+    assert snapshot() == before
+
+
+def test_where_nothing_is_named_everybody_gets_and_changes_their_own(stage: Stage) -> None:
+    owner = claims_of(stage.john.user.token)["own"]
+
+    def johns() -> dict[str, list[str]]:
+        return {table: sorted(row for row in rows if owner in row) for table, rows in snapshot().items()}
+
+    before = johns()
+    own = {owner, "agent-1", "agent-2", "task-1", "task-2", stage.personal["id"], "user@example.com", "John Doe"}
+    for route in guarded(stage):
+        if "{" in route.path:
+            continue
+        for client in (stage.jane.user, stage.janes.client):
+            answer = stage.call(route, client)
+            assert answer.status in (route.status, 401, 403), (route.path, answer)  # 401 after jane logged out
+            shown = answer.body.decode().replace("taskId", "")
+            assert not [name for name in own if f'"{name}"' in shown], (route.path, answer)
+    assert johns() == before
+
+
+# No token needed.
+
+
+def test_a_route_for_nobody_does_not_look_at_tokens(stage: Stage) -> None:
+    good = stage.john.user.token or ""
+    for route in stage.routes.declared.values():
+        if route.who != "nobody":
+            continue
+        path = stage.routes.path(route.path)
+        statuses = set()
+        for token in (None, "garbage", signed(GOOD_HEADER, claims_of(good), OTHER_KEY), good, stage.agent.client.token):
+            answer = stage.john.user.acting_as(token).send(
+                route.method, path, stage.routes.body(route.method, route.path)
+            )
+            statuses.add(answer.status)
+        assert len(statuses) == 1, (route.path, statuses)
