@@ -4,11 +4,12 @@ Event handlers are declared here and not in blueprints: Chalice would deploy a b
 module, which never import this file.
 """
 
+import gc
 from typing import Any
 
 from chalice.app import CloudWatchEvent, Rate, SQSEvent
 
-from chalicelib import clock
+from chalicelib import clock, db
 from chalicelib.agents.routes import blueprint as agents
 from chalicelib.auth.routes import blueprint as auth
 from chalicelib.dashboard.routes import blueprint as dashboard
@@ -54,3 +55,8 @@ if settings.deploying:
     from infra.deploy import plain
 
     plain.prepare()
+else:
+    # At the start of a container, and not at its first request. What is there now stays for good: the garbage
+    # collector need not look through it again, least of all in the midst of a long answer.
+    db.connect()
+    gc.freeze()

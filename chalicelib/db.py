@@ -1,31 +1,36 @@
-"""The one way to DynamoDB: reads, single writes and transactions, with their timeouts.
+"""The one way to DynamoDB: reads, single writes and transactions.
 
 Stores describe their rows as PynamoDB models and contribute parts of transactions; this module sends them through
 one client. Rows travel as plain dicts of Python values (numbers are ints where they are whole).
-
-Timeouts are short: API Gateway gives up at 29 s, and three tries of 1 s + 3 s leave room for an answer.
 """
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from functools import cache
+from typing import Any, TypeVar
 
-from pynamodb.connection import Connection
-from pynamodb.exceptions import TransactWriteError, VerboseClientError
+from pynamodb.exceptions import VerboseClientError
 from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.operand import Path
 from pynamodb.expressions.update import Action
 from pynamodb.models import Model
 
+from chalicelib.dynamodb import connection
 from chalicelib.errors import Unavailable
+from chalicelib.items import Item, Row, decode, key_names
 from chalicelib.retries import TRIES, code, patiently, pause
+from chalicelib.statements import Clause, absent, clause, equals, exists, one_of, removes, sets, worded
 
-Row = dict[str, Any]
+__all__ = [
+    "Cancelled", "Clause", "Failed", "Item", "Page", "Part", "Row", "absent", "change", "check", "clause", "connect",
+    "count", "decode", "equals", "exists", "get", "get_many", "item", "one_of", "pages", "put", "query", "reachable",
+    "register", "remove", "removes", "sets", "update", "write",
+]  # fmt: skip
+
 Key = tuple[str, ...]
 T = TypeVar("T")
 R = TypeVar("R", bound=type[Model])
-
-connection = Connection(connect_timeout_seconds=1, read_timeout_seconds=3, max_retry_attempts=2)
 
 
 class Failed(Exception):
@@ -47,67 +52,59 @@ class Cancelled(Exception):
         super().__init__(f"conditions not met: {sorted(rows)}")
 
 
-@dataclass(frozen=True)
-class Part:
-    """One write of a transaction: `kind` is put, update, delete or check."""
-
-    kind: str
-    row: Model
-    actions: tuple[Action, ...] = ()
-    condition: Condition | None = None
-
-
 def register(model: R) -> R:
     """Make a table's keys and indexes known to the one client; a decorator for the model that defines them."""
     connection.add_meta_table(model._get_connection().get_meta_table())  # noqa: SLF001  # where PynamoDB keeps it
     return model
 
 
-def put(row: Model, condition: Condition | None = None) -> Part:
-    return Part("put", row, condition=condition)
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One write of a transaction: what DynamoDB calls it (`Put`, `Update`, ...), and what it is to do."""
+
+    operation: str
+    request: dict[str, Any]
 
 
-def change(row: Model, actions: Iterable[Action], condition: Condition | None = None) -> Part:
-    return Part("update", row, tuple(actions), condition)
+Subject = Model | Item
+"""Which item a write is about, or what is put there."""
+Actions = Iterable[Action | Clause]
+Where = Condition | Clause | None
+"""A condition; made of clauses, it is put into words only once."""
 
 
-def remove(row: Model, condition: Condition | None = None) -> Part:
-    return Part("delete", row, condition=condition)
+def item(model: type[Model], **values: Any) -> Item:
+    """An item, or its key alone, by the names that the model has for its attributes."""
+    return Item(model, values)
 
 
-def check(row: Model, condition: Condition) -> Part:
+def put(row: Subject, condition: Where = None) -> Part:
+    whole = row.whole() if isinstance(row, Item) else row.get_save_kwargs_from_instance()["Item"]
+    return Part("Put", _conditional(condition) | {"TableName": _model(row).Meta.table_name, "Item": whole})
+
+
+def change(row: Subject, actions: Actions, condition: Where = None) -> Part:
+    return Part("Update", _update(row, actions, condition))
+
+
+def remove(row: Subject, condition: Where = None) -> Part:
+    return Part("Delete", _addressed(row) | _conditional(condition))
+
+
+def check(row: Subject, condition: Where) -> Part:
     """Write nothing, but fail the transaction where the condition does not hold."""
-    return Part("check", row, condition=condition)
-
-
-def decode(item: dict[str, Any]) -> Row:
-    """A stored item as a dict of Python values."""
-    return {name: _value(tagged) for name, tagged in item.items()}
-
-
-def _value(tagged: dict[str, Any]) -> Any:
-    ((tag, value),) = tagged.items()
-    if tag == "N":
-        return int(value) if value.lstrip("-").isdigit() else float(value)
-    if tag == "M":
-        return decode(value)
-    if tag == "L":
-        return [_value(each) for each in value]
-    if tag == "NULL":
-        return None
-    return value
+    return Part("ConditionCheck", _addressed(row) | _conditional(condition))
 
 
 def get(model: type[Model], *key: str) -> Row | None:
     """The item with this key, read consistently; None where there is none."""
-    kwargs = _keyed(model, key)
-    answer = patiently(lambda: connection.dispatch("GetItem", kwargs | {"ConsistentRead": True}))
+    return _read(model.Meta.table_name, _key(model, key))
+
+
+def _read(table: str, key: dict[str, Any]) -> Row | None:
+    request = {"TableName": table, "Key": key, "ConsistentRead": True}
+    answer = patiently(lambda: connection.dispatch("GetItem", request))
     return decode(answer["Item"]) if "Item" in answer else None
-
-
-def _keyed(model: type[Model], key: Key) -> dict[str, Any]:
-    hash_key, *range_key = key
-    return model.get_operation_kwargs_from_class(hash_key, range_key[0] if range_key else None)
 
 
 def get_many(model: type[Model], keys: Sequence[Key], *, consistent: bool = False) -> list[Row]:
@@ -118,7 +115,7 @@ def get_many(model: type[Model], keys: Sequence[Key], *, consistent: bool = Fals
     table = model.Meta.table_name
     wanted: dict[str, Any] = {
         table: {
-            "Keys": [_keyed(model, key)["Key"] for key in keys],
+            "Keys": [_key(model, key) for key in keys],
             "ConsistentRead": consistent,
         }
     }
@@ -151,40 +148,55 @@ def query(
     hash_key: str | int,
     *,
     index: str | None = None,
-    within: Condition | None = None,
-    matching: Condition | None = None,
+    within: Where = None,
+    matching: Where = None,
     limit: int,
     start: dict[str, Any] | None = None,
     forward: bool = True,
     consistent: bool = False,
-    select: Sequence[str] | None = None,
 ) -> Page:
     """Rows of one partition in key order, `limit` of them examined at the most.
 
     `within` narrows the range key, `matching` filters what was read (so a page may be short and still have a next).
     """
-    answer = patiently(
-        lambda: connection.query(
-            model.Meta.table_name,
-            cast(str, hash_key),
-            range_key_condition=within,
-            filter_condition=matching,
-            index_name=index,
-            limit=limit,
-            exclusive_start_key=start,
-            scan_index_forward=forward,
-            consistent_read=consistent,
-            attributes_to_get=list(select) if select else None,
-        )
-    )
-    return Page([decode(item) for item in answer["Items"]], answer.get("LastEvaluatedKey"))
+    request = _partition(model, hash_key, index, within, matching) | {
+        "Limit": limit,
+        "ScanIndexForward": forward,
+        "ConsistentRead": consistent,
+    }
+    if start is not None:
+        request["ExclusiveStartKey"] = start
+    answer = patiently(lambda: connection.dispatch("Query", request))
+    return Page([decode(each) for each in answer["Items"]], answer.get("LastEvaluatedKey"))
 
 
 def count(model: type[Model], hash_key: str, *, index: str, most: int) -> int:
     """How many rows a partition of an index has; at most `most` are read."""
+    request = _partition(model, hash_key, index) | {"Limit": most, "Select": "COUNT"}
+    return int(patiently(lambda: connection.dispatch("Query", request))["Count"])
+
+
+def _partition(
+    model: type[Model], hash_key: str | int, index: str | None, within: Where = None, matching: Where = None
+) -> dict[str, Any]:
     table = model.Meta.table_name
-    answer = patiently(lambda: connection.query(table, hash_key, index_name=index, limit=most, select="COUNT"))
-    return int(answer["Count"])
+    keys = [equals(_hash_path(table, index), hash_key), *_given(within)]
+    request = worded(("KeyConditionExpression", keys), ("FilterExpression", _given(matching)))
+    request["TableName"] = table
+    if index is not None:
+        request["IndexName"] = index
+    return request
+
+
+@cache
+def _hash_path(table: str, index: str | None) -> Path:
+    """What the partitions of a table or of an index are told apart by."""
+    meta = connection.get_meta_table(table)
+    return Path([meta.hash_keyname if index is None else meta.get_index_hash_keyname(index)])
+
+
+def _given(where: Where) -> list[Condition | Clause]:
+    return [] if where is None else [where]
 
 
 def pages(fetch: Callable[[dict[str, Any] | None], Page]) -> Iterator[Page]:
@@ -198,26 +210,17 @@ def pages(fetch: Callable[[dict[str, Any] | None], Page]) -> Iterator[Page]:
         start = page.next
 
 
-def update(row: Model, actions: Iterable[Action], condition: Condition | None = None) -> Row:
+def update(row: Subject, actions: Actions, condition: Where = None) -> Row:
     """Change one item if the condition holds, and return it as it is then. Raises Failed with the item if not."""
-    kwargs = row.get_update_kwargs_from_instance(
-        actions=list(actions), condition=condition, return_values_on_condition_failure="ALL_OLD"
-    )
+    request = _update(row, actions, condition) | {"ReturnValues": "ALL_NEW"}
     try:
-        answer = patiently(lambda: connection.dispatch("UpdateItem", kwargs | {"ReturnValues": "ALL_NEW"}))
+        answer = patiently(lambda: connection.dispatch("UpdateItem", request))
     except VerboseClientError as error:
         if code(error) != "ConditionalCheckFailedException":
             raise
         stands = (getattr(error.__cause__, "response", None) or {}).get("Item")
-        raise Failed(decode(stands) if stands else get(type(row), *kwargs_key(row))) from error
+        raise Failed(decode(stands) if stands else _read(request["TableName"], request["Key"])) from error
     return decode(answer["Attributes"])
-
-
-def kwargs_key(row: Model) -> Key:
-    """The values of a row's own key, hash first."""
-    names = [name for name, attribute in type(row).get_attributes().items() if attribute.is_hash_key]
-    names += [name for name, attribute in type(row).get_attributes().items() if attribute.is_range_key]
-    return tuple(getattr(row, name) for name in names)
 
 
 def write(*parts: Part) -> None:
@@ -225,48 +228,57 @@ def write(*parts: Part) -> None:
 
     The transaction carries a token: one that was applied and whose answer was lost is not applied again.
     """
-    groups: dict[str, list[tuple[int, dict[str, Any]]]] = {"check": [], "delete": [], "put": [], "update": []}
-    for index, part in enumerate(parts):
-        groups[part.kind].append((index, _kwargs(part)))
-    order = [index for group in groups.values() for index, _ in group]
-    token = uuid.uuid4().hex
+    items = [{part.operation: part.request} for part in parts]
+    request = {"ClientRequestToken": uuid.uuid4().hex, "TransactItems": items}
 
     def send() -> None:
         try:
-            connection.transact_write_items(
-                [kwargs for _, kwargs in groups["check"]],
-                [kwargs for _, kwargs in groups["delete"]],
-                [kwargs for _, kwargs in groups["put"]],
-                [kwargs for _, kwargs in groups["update"]],
-                client_request_token=token,
-            )
-        except TransactWriteError as error:
-            raise _cancelled(error, order) or error from error
+            connection.dispatch("TransactWriteItems", request)
+        except VerboseClientError as error:
+            raise _cancelled(error) or error from error
 
     patiently(send)
 
 
-def _kwargs(part: Part) -> dict[str, Any]:
-    if part.kind == "update":
-        return part.row.get_update_kwargs_from_instance(
-            actions=list(part.actions), condition=part.condition, return_values_on_condition_failure="ALL_OLD"
-        )
-    if part.kind == "put":
-        return part.row.get_save_kwargs_from_instance(
-            condition=part.condition, return_values_on_condition_failure="ALL_OLD"
-        )
-    return part.row.get_delete_kwargs_from_instance(
-        condition=part.condition, return_values_on_condition_failure="ALL_OLD"
-    )
+def _update(row: Subject, actions: Actions, condition: Where) -> dict[str, Any]:
+    request = worded(("UpdateExpression", list(actions)), ("ConditionExpression", _given(condition)))
+    return request | _addressed(row) | _SHOWING
 
 
-def _cancelled(error: TransactWriteError, order: list[int]) -> Cancelled | None:
+def _conditional(condition: Where) -> dict[str, Any]:
+    return worded(("ConditionExpression", _given(condition))) | _SHOWING
+
+
+_SHOWING = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+"""What a refusal brings along: the item as it stands."""
+
+
+def _addressed(row: Subject) -> dict[str, Any]:
+    model = _model(row)
+    key = row.key() if isinstance(row, Item) else _key(model, [getattr(row, name) for name in key_names(model)])
+    return {"TableName": model.Meta.table_name, "Key": key}
+
+
+def _model(row: Subject) -> type[Model]:
+    return row.model if isinstance(row, Item) else type(row)
+
+
+def _key(model: type[Model], values: Sequence[str]) -> dict[str, Any]:
+    return Item(model, dict(zip(key_names(model), values, strict=True))).key()
+
+
+def _cancelled(error: VerboseClientError) -> Cancelled | None:
     """What the cancellation says of our conditions; None where it is about something else (a conflict, a limit)."""
     rows: dict[int, Row | None] = {}
-    for index, reason in zip(order, error.cancellation_reasons, strict=False):
+    for index, reason in enumerate(error.cancellation_reasons):
         if reason is not None and reason.code == "ConditionalCheckFailed":
             rows[index] = decode(reason.raw_item) if reason.raw_item else None
     return Cancelled(rows) if rows else None
+
+
+def connect() -> None:
+    """Build the client now, which takes a tenth of a second, and not at the first call. Needs AWS's region."""
+    connection.client  # noqa: B018  # built when it is asked for
 
 
 def reachable() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from botocore.exceptions import BotoCoreError
-from pynamodb.exceptions import PynamoDBException, VerboseClientError
+from pynamodb.exceptions import VerboseClientError
 
 from chalicelib.errors import Unavailable
 
@@ -28,7 +28,7 @@ def patiently(send: Callable[[], T]) -> T:
     for tried in range(TRIES):
         try:
             return send()
-        except (PynamoDBException, VerboseClientError, BotoCoreError) as error:
+        except (VerboseClientError, BotoCoreError) as error:
             if not _passing(error):
                 if code(error) in _OURS:
                     raise
@@ -51,7 +51,5 @@ def _passing(error: Exception) -> bool:
 
 
 def code(error: Exception) -> str:
-    code = getattr(error, "cause_response_code", None)
-    if code is None:
-        code = (getattr(error, "response", None) or {}).get("Error", {}).get("Code")
-    return str(code)
+    """AWS's name for what went wrong."""
+    return str((getattr(error, "response", None) or {}).get("Error", {}).get("Code"))

@@ -167,9 +167,7 @@ def mark(agent: Agent, state: str, look_again_at: int | None) -> None:
 
 def due(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Page:
     """Keys of agents that the sweep must look at."""
-    return db.query(
-        AgentRow, str(shard_number), index="live", within=AgentRow.check_at <= now, limit=limit, start=start
-    )
+    return db.query(AgentRow, shard_number, index="live", within=AgentRow.check_at <= now, limit=limit, start=start)
 
 
 def find(owner: str, query: AgentQuery, limit: int, start: dict[str, Any] | None) -> db.Page:

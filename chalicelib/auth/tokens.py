@@ -75,26 +75,54 @@ def audience() -> str:
     return f"devflow-{settings.stage}"
 
 
-_verified: dict[tuple[str, bytes], Caller] = {}
-"""Signatures checked by this container, by token and key: verifying costs 30 us, finding it here a fifth of one."""
+@dataclass(frozen=True)
+class _Verified:
+    """A token whose signature was checked, with which key of the ring, and who it speaks for."""
+
+    kid: str
+    key: bytes
+    caller: Caller
+
+
+_verified: dict[str, _Verified] = {}
+"""Tokens checked by this container: reading and verifying one costs 60 us, finding it here a hundredth of that."""
 
 
 def verify(token: str | None, now: int) -> Caller:
-    """Who `token` speaks for. Raises Unauthenticated."""
+    """Who `token` speaks for. Raises Unauthenticated.
+
+    One that this container has seen before is only looked up; that its key is still among the signing keys, and its
+    time not over, is checked each time.
+    """
     if token is None or len(token) > _LONGEST:
         raise Unauthenticated
-    try:
-        header = jwt.get_unverified_header(token)
-    except jwt.PyJWTError:
-        raise Unauthenticated from None
-    kid = header.get("kid")
-    key = keyring(now, wanted=kid).keys.get(kid) if isinstance(kid, str) else None
+    known = _verified.get(token)
+    kid = _key_id(token) if known is None else known.kid
+    key = keyring(now, wanted=kid).keys.get(kid)
     if key is None:
         raise Unauthenticated
-    caller = _verified.get((token, key)) or _checked(token, key)
-    if now >= caller.expires + LEEWAY:
+    if known is None or known.key != key:
+        known = _remembered(token, _Verified(kid, key, _checked(token, key)))
+    if now >= known.caller.expires + LEEWAY:
         raise Unauthenticated("This token has expired.")
-    return caller
+    return known.caller
+
+
+def _key_id(token: str) -> str:
+    try:
+        kid = jwt.get_unverified_header(token).get("kid")
+    except jwt.PyJWTError:
+        raise Unauthenticated from None
+    if not isinstance(kid, str):
+        raise Unauthenticated
+    return kid
+
+
+def _remembered(token: str, verified: _Verified) -> _Verified:
+    if len(_verified) >= 1_000:  # noqa: PLR2004  # a bound, so that a container never grows for ever
+        _verified.clear()
+    _verified[token] = verified
+    return verified
 
 
 def _checked(token: str, key: bytes) -> Caller:
@@ -113,7 +141,4 @@ def _checked(token: str, key: bytes) -> Caller:
         raise Unauthenticated from None
     if caller.kind not in get_args(Kind):
         raise Unauthenticated
-    if len(_verified) >= 1_000:  # noqa: PLR2004  # a bound, so that a container never grows for ever
-        _verified.clear()
-    _verified[token, key] = caller
     return caller

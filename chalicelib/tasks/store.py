@@ -212,7 +212,7 @@ def _expected(row: db.Row) -> Task:
 
 def due(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Page:
     """Keys of open tasks that the sweep must look at."""
-    return db.query(HeadRow, str(shard_number), index="due", within=HeadRow.due_at <= now, limit=limit, start=start)
+    return db.query(HeadRow, shard_number, index="due", within=HeadRow.due_at <= now, limit=limit, start=start)
 
 
 def _body(row: db.Row | None) -> Body:

@@ -92,8 +92,7 @@ def task_row(owner: str, name: str, created_at: int, *, due: int | None = None, 
 
 def _rows(parts: Iterable[db.Part]) -> Iterator[Row]:
     for part in parts:
-        put = db._kwargs(part)
-        yield put["TableName"], put["Item"]
+        yield part.request["TableName"], part.request["Item"]
 
 
 def load(endpoint: str | None, rows: Iterable[Row]) -> int:

@@ -130,11 +130,11 @@ def test_models_that_share_a_table_agree_on_the_type_of_an_attribute(name: str) 
 def test_the_one_client_knows_every_table_with_all_its_indexes() -> None:
     """It must not have to ask DynamoDB (DescribeTable) at run time; and GET /health asks each table that it knows."""
     models()
-    from chalicelib import db  # noqa: PLC0415  # its client must not be built before moto stands in
+    from chalicelib.dynamodb import connection  # noqa: PLC0415  # the client must not be built before moto stands in
 
     known = {
         name: {index["IndexName"] for index in table.data.get("GlobalSecondaryIndexes") or []}
-        for name, table in db.connection._tables.items()
+        for name, table in connection._tables.items()
     }
     assert known == {
         settings.named(name): {index["IndexName"] for index in deployed(name).get("GlobalSecondaryIndexes") or []}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 from pynamodb.attributes import NumberAttribute, UnicodeAttribute
-from pynamodb.exceptions import PynamoDBException, VerboseClientError
+from pynamodb.exceptions import VerboseClientError
 from pynamodb.models import Model
 
 from chalicelib import db
@@ -151,7 +151,7 @@ def test_a_mistake_of_our_own_is_not_dressed_up_as_unavailable(code: str) -> Non
     with faults.refused("GetItem", code), wire.recorded() as sent, pytest.raises(VerboseClientError) as got:
         db.get(Note, "p", "x")
     assert code in str(got.value)
-    with faults.refused("Query", code), pytest.raises(PynamoDBException):
+    with faults.refused("Query", code), pytest.raises(VerboseClientError):
         db.query(Note, "p", limit=1)
     with faults.refused("UpdateItem", code), pytest.raises(VerboseClientError):
         db.update(note("x"), [Note.number.add(1)])
@@ -282,11 +282,11 @@ def test_a_query_goes_on_from_page_to_page_in_either_direction() -> None:
         assert max(len(page) for page in found) == 2
 
 
-def test_a_query_can_be_narrowed_by_range_and_by_filter_and_to_some_attributes() -> None:
+def test_a_query_can_be_narrowed_by_range_and_by_filter() -> None:
     for name in ("a1", "a2", "b1"):
         db.write(db.put(note(name, text=name[1], number=7)))
-    page = db.query(Note, "p", within=Note.sk.startswith("a"), matching=Note.text == "2", limit=10, select=["sk"])
-    assert page == db.Page([{"sk": "a2"}], None)
+    page = db.query(Note, "p", within=Note.sk.startswith("a"), matching=Note.text == "2", limit=10)
+    assert page == db.Page([{"pk": "p", "sk": "a2", "text": "2", "number": 7}], None)
 
 
 def test_the_tables_answer_while_they_are_there() -> None:
@@ -296,9 +296,3 @@ def test_the_tables_answer_while_they_are_there() -> None:
 def test_a_missing_table_is_named() -> None:
     with faults.refused("GetItem", "ResourceNotFoundException"), pytest.raises(Unavailable, match="devflow-local-"):
         db.reachable()
-
-
-def test_no_request_can_outlast_api_gateways_29_seconds() -> None:
-    config: Any = db.connection.client.meta.config
-    tries = config.retries["total_max_attempts"]
-    assert tries * (config.connect_timeout + config.read_timeout) <= 15

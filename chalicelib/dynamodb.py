@@ -1,0 +1,50 @@
+"""The one client of DynamoDB: PynamoDB's connection, with what botocore lets its users set.
+
+DynamoDB's protocol is JSON, and what we hand over and take back is that JSON already. So requests are written and
+answers are read in one go, at two of botocore's events, where it would look up every value in its description of the
+service: most of the time that it spends on a request, and nearly all on a page of rows. Addresses, signatures,
+connections, retries and errors remain botocore's.
+
+Timeouts are short: API Gateway gives up at 29 s, and three tries of 1 s + 3 s leave room for an answer.
+"""
+
+from typing import Any
+
+from botocore.config import Config
+from pydantic_core import from_json, to_json
+from pynamodb.connection import Connection
+
+from chalicelib.settings import VERSION
+
+connection = Connection(connect_timeout_seconds=1, read_timeout_seconds=3, max_retry_attempts=2)
+
+_CONFIG = Config(
+    user_agent=f"devflow/{VERSION}",  # botocore makes up a long one for every request
+    account_id_endpoint_mode="disabled",  # we sign for one account, at the region's own endpoint
+)
+_ASIDE = "devflow"
+"""Where in a request's context its parameters wait for their turn."""
+
+
+def _set_aside(params: dict[str, Any], context: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """What botocore is to make a request of: the same parameters, with nothing in them."""
+    context[_ASIDE] = params
+    return {name: type(value)() if isinstance(value, dict | list) else value for name, value in params.items()}
+
+
+def _write(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    params["body"] = to_json(context[_ASIDE])
+
+
+def _read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    """Errors are left to botocore, which knows them by their type."""
+    if response_dict["status_code"] == 200:  # noqa: PLR2004
+        customized_response_dict.update(from_json(response_dict["body"]))
+        response_dict["body"] = b"{}"
+
+
+_session: Any = connection.session
+_session.set_default_client_config(_CONFIG)
+_session.register("provide-client-params.dynamodb", _set_aside)
+_session.register("before-call.dynamodb", _write)
+_session.register("before-parse.dynamodb", _read)

@@ -1,0 +1,175 @@
+"""chalicelib/statements.py: a statement that was put into words once says, with other values, what PynamoDB would."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pynamodb.attributes import BooleanAttribute, ListAttribute, MapAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.expressions.condition import Condition, size
+from pynamodb.expressions.update import Action
+from pynamodb.models import Model
+
+from chalicelib import statements
+from chalicelib.statements import Clause, absent, clause, equals, exists, one_of, removes, sets, worded
+
+
+class Thing(Model):
+    """A row with an attribute of every kind that the product has."""
+
+    class Meta:
+        table_name = "things"
+
+    pk = UnicodeAttribute(hash_key=True)
+    text = UnicodeAttribute()
+    number = NumberAttribute(attr_name="theNumber")
+    other = NumberAttribute()
+    flag = BooleanAttribute()
+    map: Any = MapAttribute()
+    list: Any = ListAttribute()
+
+
+@pytest.fixture(autouse=True)
+def _afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was put into words before."""
+    monkeypatch.setattr(statements, "_statements", {})
+
+
+def update(*actions: Action | Clause, where: Condition | Clause | None = None) -> str:
+    """What an update says, with names and values where their place holders stand."""
+    said = worded(("UpdateExpression", actions), ("ConditionExpression", [] if where is None else [where]))
+    names, values = said.get("ExpressionAttributeNames", {}), said.get("ExpressionAttributeValues", {})
+    text = " IF ".join(said[name] for name in ("UpdateExpression", "ConditionExpression") if name in said)
+    used = set(re.findall(r"[#:]\d+", text))
+    assert used == names.keys() | values.keys(), said  # DynamoDB refuses what is not used
+    return re.sub(r"[#:]\d+", lambda match: _spelled(match[0], names, values), text)
+
+
+def _spelled(place: str, names: dict[str, str], values: dict[str, Any]) -> str:
+    return names[place] if place in names else json.dumps(values[place], sort_keys=True)
+
+
+@clause
+def counted(slot: str, limit: int) -> Condition:
+    new_or_below: Condition = Thing.map[slot].does_not_exist() | (Thing.map[slot] < limit)
+    return new_or_below
+
+
+@clause
+def one_more(slot: str) -> Iterator[Action]:
+    yield Thing.map[slot].set((Thing.map[slot] | 0) + 1)
+
+
+@clause
+def held(task: str, hold: dict[str, Any], step: str) -> list[Action]:
+    return [Thing.map[task].set(hold), Thing.map[task]["step"].set(step), Thing.list.set(Thing.list | [])]
+
+
+@clause
+def roomy(most: int, least: int, word: str) -> Condition:
+    fits = (size(Thing.map) <= most) & Thing.other.between(least, most)
+    whole: Condition = fits & ~Thing.list.contains(word) & Thing.text.startswith(word)
+    return whole
+
+
+TEXTS, NUMBERS = st.text(max_size=8), st.integers(-(10**15), 10**15) | st.floats(allow_nan=False, allow_infinity=False)
+NAMES = st.from_regex(r"[A-Za-z0-9._:-]{1,12}", fullmatch=True).filter(lambda name: "[" not in name)
+PLAIN = st.recursive(
+    TEXTS | NUMBERS | st.booleans(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.lists(st.tuples(TEXTS, NUMBERS, st.booleans(), st.dictionaries(TEXTS, PLAIN, max_size=3)), min_size=2))
+def test_it_says_for_any_values_what_pynamodb_says(rows: list[tuple[str, float, bool, dict[str, Any]]]) -> None:
+    for text, number, flag, content in rows:
+        prepared = update(
+            sets(Thing.text, text),
+            sets(Thing.number, number),
+            removes(Thing.other),
+            sets(Thing.flag, flag),
+            sets(Thing.map, content),
+            where=equals(Thing.text, text) & one_of(Thing.number, number, 1) & absent(Thing.other) & exists(Thing.pk),
+        )
+        plain = update(
+            Thing.text.set(text),
+            Thing.number.set(number),
+            Thing.other.remove(),
+            Thing.flag.set(flag),
+            Thing.map.set(content),
+            where=(Thing.text == text)
+            & Thing.number.is_in(number, 1)
+            & Thing.other.does_not_exist()
+            & Thing.pk.exists(),
+        )
+        assert prepared == plain
+    assert len(statements._statements) == 1
+
+
+@given(st.lists(st.tuples(NAMES, NAMES, NUMBERS), min_size=2))
+def test_a_value_may_be_a_name_on_a_path(rows: list[tuple[str, str, int]]) -> None:
+    statements._statements.clear()
+    for slot, task, number in rows:
+        prepared = update(
+            one_more(slot), held(task, {"attempt": number}, slot), where=counted(slot, number) & roomy(number, 1, task)
+        )
+        fits = (size(Thing.map) <= number) & Thing.other.between(1, number)
+        plain = update(
+            Thing.map[slot].set((Thing.map[slot] | 0) + 1),
+            Thing.map[task].set({"attempt": number}),
+            Thing.map[task]["step"].set(slot),
+            Thing.list.set(Thing.list | []),
+            where=(Thing.map[slot].does_not_exist() | (Thing.map[slot] < number))
+            & (fits & ~Thing.list.contains(task) & Thing.text.startswith(task)),
+        )
+        assert _loosely(prepared) == _loosely(plain)
+    assert len(statements._statements) == 1
+
+
+def _loosely(text: str) -> str:
+    """Without brackets: `&` of three may be written either way."""
+    return text.replace("(", "").replace(")", "")
+
+
+def test_an_attribute_belongs_to_the_words_of_a_clause() -> None:
+    assert update(sets(Thing.number, 1)) == 'SET theNumber = {"N": "1"}'
+    assert update(sets(Thing.other, 1)) == 'SET other = {"N": "1"}'
+
+
+def test_so_does_how_many_values_there_are() -> None:
+    assert update(removes(Thing.text), where=one_of(Thing.text, "a")).endswith('text IN ({"S": "a"})')
+    assert update(removes(Thing.text), where=one_of(Thing.text, "a", "b")).endswith('text IN ({"S": "a"}, {"S": "b"})')
+
+
+def test_one_clause_can_stand_twice_in_a_statement() -> None:
+    told = update(held("a", {"attempt": 1}, "x"), held("b", {"attempt": 2}, "y"))
+    assert 'map.a = {"M": {"attempt": {"N": "1"}}}, map.a.step = {"S": "x"}' in told
+    assert 'map.b = {"M": {"attempt": {"N": "2"}}}, map.b.step = {"S": "y"}' in told
+
+
+def test_what_is_not_made_of_clauses_is_put_into_words_anew() -> None:
+    told = update(sets(Thing.text, "a"), Thing.other.remove(), where=Thing.number == 1)
+    assert told == 'SET text = {"S": "a"} REMOVE other IF theNumber = {"N": "1"}'
+    assert not statements._statements
+
+
+def test_of_nothing_nothing_is_said() -> None:
+    assert worded(("ConditionExpression", [])) == {}
+
+
+def test_what_one_request_says_does_not_leak_into_the_next() -> None:
+    first = worded(("UpdateExpression", [held("a", {}, "x")]))
+    first["ExpressionAttributeNames"].clear()
+    first["ExpressionAttributeValues"].clear()
+    assert update(held("b", {}, "y")).count("map.b") == 2
+
+
+def test_what_a_container_remembers_of_statements_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statements, "_MOST", 10)
+    for many in range(1, 25):
+        update(removes(Thing.text), where=one_of(Thing.text, *["a"] * many))
+    assert len(statements._statements) <= 10
