@@ -1,6 +1,8 @@
 """Logging in and being let in, where several come at once and where the tables are not as they should be."""
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import boto3
@@ -9,7 +11,7 @@ import pytest
 from chalicelib.auth import pins, service, store
 from chalicelib.auth.pins import WrongPin
 from chalicelib.auth.shapes import PinLogin
-from chalicelib.errors import DevFlowError, RateLimited, Unavailable
+from chalicelib.errors import DevFlowError, RateLimited, Unauthenticated, Unavailable
 from chalicelib.ratelimit import TASKS_API
 from chalicelib.settings import MINUTE
 from tests.http.scene import Scene, refused
@@ -65,6 +67,36 @@ def test_parallel_guesses_are_no_more_than_five(owner: str) -> None:
     assert answers.count(RateLimited) == 7
     with pytest.raises(RateLimited):
         login()
+
+
+def test_of_a_hundred_guesses_at_once_at_most_five_are_checked(owner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted where a PIN is looked at; the right one is among those that are not."""
+    checked: list[bytes] = []
+    real = hashlib.scrypt
+
+    def counted(pin: bytes, **parameters: Any) -> bytes:
+        checked.append(pin)
+        return real(pin, **parameters)
+
+    monkeypatch.setattr(hashlib, "scrypt", counted)
+    together = Barrier(100)
+
+    def guess(number: int) -> type[Exception]:
+        together.wait(timeout=50)
+        try:
+            login(f"{number:06d}", address=f"192.0.2.{number}")
+        except DevFlowError as error:
+            return type(error)
+        raise AssertionError(number)
+
+    with ThreadPoolExecutor(100) as pool:
+        answers = list(pool.map(guess, range(100)))
+    assert len(checked) == answers.count(WrongPin) <= 5
+    assert set(answers) <= {WrongPin, RateLimited, Unavailable}
+    before = len(checked)
+    with pytest.raises(RateLimited):
+        login()
+    assert len(checked) == before, "locked, even with the right PIN"
 
 
 def test_a_lock_ends_after_fifteen_minutes_and_five_new_guesses_begin(owner: str) -> None:
@@ -141,6 +173,13 @@ def test_a_login_whose_user_is_gone_is_a_wrong_one(owner: str) -> None:
     with pytest.raises(WrongPin):
         login()
     assert store.load(owner) is None
+
+
+def test_whoever_is_gone_is_not_let_in_by_a_verified_address_either(owner: str) -> None:
+    assert service.user_at("user@example.com", "John", NOW).owner == owner
+    boto3.client("dynamodb").delete_item(TableName="devflow-local-users", Key={"owner": {"S": owner}})
+    with pytest.raises(Unauthenticated):
+        service.user_at("user@example.com", "John", NOW)
 
 
 def test_a_token_of_a_user_that_is_gone_is_nobodys(scene: Scene, user: Client) -> None:

@@ -1,0 +1,25 @@
+"""What there is on prod, and what there is not: the app as it is imported there, in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ASKED = """
+from app import app
+from infra.local.gateway import Gateway
+
+gateway = Gateway(app)
+for path in ("/api/auth/pin/login", "/api/auth/pin"):
+    answer = gateway.call("POST", path, (("Content-Type", "application/json"),), b'{"email": "a@b", "pin": "123456"}')
+    print(answer.status, answer.json()["error"])
+print(*sorted(path for path in app.routes if "pin" in path))
+"""
+
+
+def test_neither_logging_in_with_a_pin_nor_setting_one_exists_on_prod_whatever_its_settings_say() -> None:
+    here = {name: value for name, value in os.environ.items() if not name.startswith("DEVFLOW_")}
+    env = here | {"DEVFLOW_STAGE": "prod", "DEVFLOW_PIN_LOGIN": "1", "DEVFLOW_LOG_LEVEL": "ERROR"}
+    root = Path(__file__).parents[2]
+    ran = subprocess.run([sys.executable, "-c", ASKED], cwd=root, env=env, capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == ["404 Not found", "404 Not found", ""]
