@@ -85,6 +85,14 @@ def finish(came: SlackAnswer, kept: str | None, redirect_uri: str, address: str,
         raise _failed(error) from error
 
 
+def offered(now: int) -> bool:
+    """Whether this stage is known to Slack, as far as can be told right now."""
+    try:
+        return keyring(now).slack is not None
+    except Unavailable:
+        return False
+
+
 def _client(now: int) -> SlackClient:
     client = keyring(now).slack
     if client is None:

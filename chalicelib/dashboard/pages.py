@@ -74,9 +74,10 @@ def asset(name: str) -> File | None:
 
 
 @cache
-def page(name: str, up: int, *, session: bool) -> File:
+def page(name: str, up: int, *, session: bool, slack: bool = False) -> File:
     """A page, whose own address is `up` levels below the root of the platform. `session`: whether the browser sent one
-    along, good or not; a page that knows of none leads to the login without asking the API in vain."""
+    along, good or not; a page that knows of none leads to the login without asking the API in vain. `slack`: whether
+    one may log in with it."""
     root = "../" * up
     assets = f"{root}dashboard/static/{version()}"
     frame = Template((STATIC / "layout.html").read_text(encoding="utf-8"))
@@ -87,7 +88,7 @@ def page(name: str, up: int, *, session: bool) -> File:
         assets=assets,
         name=name,
         title=TITLES[name],
-        logins=_logins(),
+        logins=f"{_logins()} slack" if slack else _logins(),
         session="maybe" if session else "none",
         main=main,
     )

@@ -2,6 +2,7 @@
 
 from chalice.app import Blueprint
 
+from chalicelib.auth import slack
 from chalicelib.auth.guard import COOKIE
 from chalicelib.dashboard import pages
 from chalicelib.dashboard.pages import OF_ONE, File
@@ -68,7 +69,8 @@ def _page(call: Call, name: str) -> Answer:
     path = str(call.event.get("path"))
     resource = str(call.event["requestContext"]["resourcePath"])
     session = browser.said(call, COOKIE) is not None
-    shown = pages.page(name, resource.count("/") - 1 + path.endswith("/"), session=session)
+    by_slack = name == "login" and slack.offered(call.now)
+    shown = pages.page(name, resource.count("/") - 1 + path.endswith("/"), session=session, slack=by_slack)
     if name == "missing":
         return Answer(Text(shown.text), 404, {"Content-Type": shown.type, **PAGE_HEADERS})
     return _unless_known(call, shown, PAGE_HEADERS)

@@ -3,10 +3,12 @@
 import base64
 import hmac
 import json
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.cookies import SimpleCookie
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -523,6 +525,31 @@ def test_a_code_that_was_made_up_is_refused(browser: Browser) -> None:
 
 
 # This stage.
+
+
+def test_the_login_page_offers_slack_where_slack_knows_this_stage(
+    browser: Browser, anonymous: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offered() -> bool:
+        (ways,) = re.findall(r'data-logins="([^"]*)"', anonymous.get("/dashboard/login").body.decode())
+        return "slack" in ways.split()
+
+    assert offered()
+    unknown = json.dumps({"current": "key-test", "key-test": KEY.decode()})
+    for secret in (unknown, "no secret at all"):
+        monkeypatch.setattr(keys, "settings", replace(settings, local_secret=secret))
+        monkeypatch.setattr(keys, "_held", None)
+        assert not offered()
+
+
+def test_the_login_page_and_the_documents_explain_every_reason() -> None:
+    root = Path(__file__).parents[2]
+    source = (root / "chalicelib" / "auth" / "slack.py").read_text(encoding="utf-8")
+    reasons = set(re.findall(r'"(slack-\w+)"', source))
+    assert len(reasons) == 8
+    for document in ("docs/api.md", "chalicelib/dashboard/static/login.js"):
+        text = (root / document).read_text(encoding="utf-8")
+        assert [reason for reason in reasons if reason not in text] == [], document
 
 
 def test_a_stage_that_slack_does_not_know_says_so(

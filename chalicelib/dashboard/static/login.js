@@ -9,6 +9,14 @@ const asked = new URLSearchParams(location.search);
 const REASONS = {
   expired: "Your session has ended. Log in again to go on.",
   out: "You are logged out.",
+  "slack-denied": "You did not allow it at Slack. Nobody was logged in.",
+  "slack-expired": "That login took too long, or was begun in another window. Try again.",
+  "slack-email": "Slack knows no verified address of yours, or it may not log in here.",
+  "slack-team": "Log in with the workspace of your team: another one may not log in here.",
+  "slack-refused": "What Slack answered is not to be believed. Try again.",
+  "slack-unavailable": "Slack did not answer. Try again in a moment.",
+  "slack-busy": "Too many logins in this minute. Try again in the next one.",
+  "slack-off": "This platform does not know Slack. Log in another way.",
   sent: "If this address may log in, a link is on its way. It works for ten minutes.",
 };
 
