@@ -69,7 +69,7 @@ class _Described(GenerateJsonSchema):
     def str_schema(self, schema: Any) -> Json:
         made: Json = super().str_schema(schema)
         if schema.get("strip_whitespace") and schema.get("min_length") and "pattern" not in made:
-            made["pattern"] = r"\S"  # a blank text is none
+            made["pattern"] = r"[^\s\x85]"  # a blank text is none; in ECMA's patterns \s lacks one of Unicode's blanks
         return made
 
     def model_schema(self, schema: Any) -> Json:
