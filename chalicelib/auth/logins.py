@@ -5,6 +5,7 @@
 were of late. `slack#<hash>` the state of somebody who has set out for Slack.
 """
 
+import ipaddress
 from typing import Any
 
 from pynamodb.attributes import MapAttribute, NumberAttribute, UnicodeAttribute
@@ -12,8 +13,11 @@ from pynamodb.models import Model
 
 from chalicelib import db, ratelimit
 from chalicelib.auth.model import LOCKED_FOR, TRIES, Login
+from chalicelib.errors import Unavailable
 from chalicelib.ratelimit import Meter
 from chalicelib.settings import DAY, settings
+
+_TRIES = 4
 
 
 @db.register
@@ -125,24 +129,38 @@ def _use(login: str, now: int) -> db.Row:
 
 def count_address(address: str, meter: Meter, now: int) -> None:
     """Count a login from a network address. Raises RateLimited over the limit; fails closed."""
-    actions = [*ratelimit.count(LoginRow.calls, meter, now), LoginRow.expires_at.set((now + DAY) // 1_000)]
-    caller = f"address#{address}"
+    caller = f"address#{network(address)}"
     ratelimit.refuse_if_known(caller, meter, now)
     row = LoginRow(caller)
-    try:
+    actions = [*ratelimit.count(LoginRow.calls, meter, now), LoginRow.expires_at.set((now + DAY) // 1_000)]
+    for _ in range(_TRIES):
         try:
             stands = db.update(row, actions, LoginRow.calls.exists() & ratelimit.allowed(LoginRow.calls, meter, now))
         except db.Failed as failed:
             if failed.row is not None:
                 ratelimit.refuse_if_exhausted(failed.row["calls"], meter, now, caller)
-            stands = _first_call(row, meter, now)
-    except db.Failed as failed:  # another call came first, and that one made the row
-        ratelimit.refuse_if_exhausted((failed.row or {}).get("calls", {}), meter, now, caller)
-        stands = db.update(row, actions, LoginRow.calls.exists() & ratelimit.allowed(LoginRow.calls, meter, now))
-    ratelimit.note(stands["calls"], meter, now)
-    old = ratelimit.leftovers(stands["calls"], now)
-    if old:
-        db.update(row, [LoginRow.calls[slot].remove() for slot in old], LoginRow.calls.exists())
+                continue
+            try:
+                stands = _first_call(row, meter, now)
+            except db.Failed:  # another call came first, and that one made the row
+                continue
+        ratelimit.note(stands["calls"], meter, now)
+        old = ratelimit.leftovers(stands["calls"], now)
+        if old:
+            db.update(row, [LoginRow.calls[slot].remove() for slot in old], LoginRow.calls.exists())
+        return
+    raise Unavailable
+
+
+def network(address: str) -> str:
+    """Whose an address is: of IPv6 everybody has a /64 at least (RFC 6177), and may call from any address in it."""
+    try:
+        known = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(known, ipaddress.IPv4Address):
+        return str(known)
+    return str(known.ipv4_mapped or ipaddress.ip_network((known, 64), strict=False).network_address)
 
 
 def _first_call(row: LoginRow, meter: Meter, now: int) -> dict[str, Any]:

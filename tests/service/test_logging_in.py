@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 import pytest
 
-from chalicelib.auth import pins, service, store
+from chalicelib.auth import logins, pins, service, store
 from chalicelib.auth.pins import WrongPin
 from chalicelib.auth.shapes import PinLogin
 from chalicelib.errors import DevFlowError, RateLimited, Unauthenticated, Unavailable
@@ -139,6 +139,36 @@ def test_ten_logins_a_minute_from_one_network_address(owner: str) -> None:
     assert 0 < refusal.value.retry_after <= 60
     assert login(address="192.0.2.9") == owner
     assert login(at=NOW + MINUTE) == owner
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::"),
+        ("2001:DB8:0:1:ffff:ffff:ffff:ffff", "2001:db8:0:1::"),
+        ("2001:db8:0:2::1", "2001:db8:0:2::"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("", ""),
+        ("test-invoke-source-ip", "test-invoke-source-ip"),
+    ],
+)
+def test_an_address_is_counted_with_all_that_its_holder_has(address: str, network: str) -> None:
+    assert logins.network(address) == network
+
+
+def test_of_fifty_at_once_from_one_network_ten_are_counted_and_the_others_told_when_to_come_back(owner: str) -> None:
+    def attempt(number: int) -> type[Exception]:
+        try:
+            login("000000", email=f"{number}@example.com", address=f"2001:db8::{number:x}")
+        except DevFlowError as error:
+            return type(error)
+        raise AssertionError(number)
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(attempt, range(50)))
+    assert answers.count(WrongPin) == 10
+    assert answers.count(RateLimited) == 40
 
 
 def test_first_logins_from_one_address_at_once_are_all_counted(owner: str) -> None:
