@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import jwt
 import pytest
 
 from chalicelib.auth import model as auth_model
@@ -21,6 +22,7 @@ from tests.conftest import Clock
 from tests.fixtures.rows.record import AGENTS, DONE, EMAIL, FAILED, HERE, PIN, STATUSES, TABLES, WORK
 from tests.support import moto_aws
 from tests.support.client import Client
+from tests.support.environment import KEY
 
 VERSIONS = sorted(directory.name for directory in HERE.iterdir() if (directory / "recorded.json").exists())
 OPEN = {name for name, status in STATUSES.items() if status in ("pending", "queued", "assigned", "in_progress")}
@@ -53,6 +55,11 @@ class Then:
         """A client with a token that this agent had then."""
         row = next(row for row in self.rows["agents"] if row["agent"]["S"] == name)
         return self._acting("agent", row, "agent", ver)
+
+    def program(self, token: str) -> Client:
+        """A client with a personal token of then."""
+        owner = self.rows["users"][0]["owner"]["S"]
+        return Client(self._gateway, tokens.issue("personal", owner, owner, token, self._clock.now))
 
     def polled(self, name: str) -> set[str]:
         """Which tasks this agent is given."""
@@ -137,6 +144,30 @@ def test_every_task_and_agent_is_in_the_state_in_which_it_was_left(then: Then) -
 def test_a_user_logs_in_with_the_pin_of_then(then: Then, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(auth_model._SCRYPT, "n", 2**15)  # what the hash was made with
     assert then.user.login(EMAIL, PIN).get("/api/tasks").json()["total"] == len(then.statuses())
+
+
+def test_what_logging_in_left_then_is_as_good_as_it_was(then: Then) -> None:
+    kept = then.recorded.get("kept")
+    if kept is None:  # a version that had PINs alone
+        return
+    nobody = then.user.acting_as(None)
+    ended = jwt.encode(kept["ended"], KEY, "HS256", headers={"kid": "key-test"})
+    assert nobody.acting_as(ended).get("/api/auth/me").status == 401
+    program = then.program(kept["personal"])
+    assert program.get("/api/auth/me").json()["tokenId"] == kept["personal"]
+    (listed,) = then.user.get("/api/auth/tokens").json()["data"]
+    assert (listed["name"], listed["lastUsedAt"]) == ("my laptop", "2026-01-05T09:00:00Z")
+    assert then.user.delete(f"/api/auth/tokens/{kept['personal']}").status == 200
+    assert program.get("/api/auth/me").status == 401
+    came_back = nobody.get(
+        "/api/auth/slack/callback",
+        {"state": kept["state"], "error": "access_denied"},
+        Cookie=f"__Host-devflow-slack={kept['state']}",
+    )
+    assert came_back.header("Location") == "/dashboard/login?reason=slack-denied", "a state that was known"
+    used = [nobody.post("/api/auth/magic-link/verify", {"token": kept["link"]}) for _ in range(2)]
+    assert [answer.status for answer in used] == [200, 401]
+    assert used[0].json()["user"]["email"] == EMAIL
 
 
 def test_an_agent_finds_its_claims_and_claims_what_waited(then: Then) -> None:
