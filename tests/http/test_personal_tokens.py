@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import Clock
 from tests.http.scene import Scene, epoch, ok, refused, snapshot
+from tests.service import faults
 from tests.support import costs, moto_aws
 from tests.support.client import Client
 
@@ -201,3 +202,20 @@ def test_a_user_from_before_there_were_any_makes_the_first(user: Client) -> None
     program = user.acting_as(made(user)["token"])
     ok(program.get("/api/auth/me"))
     assert len(listed(user)) == 1
+
+
+def test_the_twentieth_is_made_once_though_the_answer_of_dynamodb_was_lost(user: Client) -> None:
+    """The write is sent again, and then finds as many as there may be, its own among them."""
+    for number in range(19):
+        made(user, f"token {number}")
+    with faults.answer_lost("UpdateItem", when=faults.about("expiresAt", "createdAt")) as lost:
+        last = made(user, "the last")
+    assert len(lost.struck) == 1
+    assert len(listed(user)) == 20
+    ok(user.acting_as(last["token"]).get("/api/auth/me"))
+
+
+def test_a_user_who_goes_while_making_one_gets_none(user: Client) -> None:
+    with faults.meanwhile("UpdateItem", moto_aws.empty, when=faults.about("expiresAt", "createdAt")):
+        refused(user.post(PATH, {"name": "cli"}), 503)
+    assert moto_aws.rows("users") == []

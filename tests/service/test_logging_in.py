@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.auth import logins, pins, service, store
 from chalicelib.auth.pins import WrongPin
-from chalicelib.auth.shapes import PinLogin
+from chalicelib.auth.shapes import NewPin, PinLogin
 from chalicelib.errors import DevFlowError, RateLimited, Unauthenticated, Unavailable
 from chalicelib.ratelimit import TASKS_API
 from chalicelib.settings import MINUTE
@@ -228,3 +228,17 @@ def test_counts_of_minutes_long_gone_are_removed_once_they_are_many(owner: str) 
         calls = row["calls"]
         assert len(calls) <= 12
     assert calls
+
+
+def test_a_pin_is_set_for_an_address_that_is_still_the_users_alone(owner: str) -> None:
+    user = store.load(owner)
+    assert user is not None
+    boto3.client("dynamodb").update_item(
+        TableName="devflow-local-logins",
+        Key={"login": {"S": "email#user@example.com"}},
+        UpdateExpression="SET #owner = :other",
+        ExpressionAttributeNames={"#owner": "owner"},
+        ExpressionAttributeValues={":other": {"S": "user-2"}},
+    )
+    with pytest.raises(Unauthenticated):
+        pins.set_pin(user, NewPin(pin="271828"))
