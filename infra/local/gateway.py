@@ -49,8 +49,11 @@ class Response:
 
 def failure(status: int, title: str, message: str) -> Response:
     """An answer of the gateway's own, in the shape that every error has (spec, "All errors follow this format")."""
+    from chalicelib.http.answers import SECURITY_HEADERS  # noqa: PLC0415  # what it imports reads the environment
+
     body = {"error": title, "message": message, "statusCode": status, "timestamp": iso(clock.now())}
-    return Response(status, (("Content-Type", "application/json"),), json.dumps(body).encode())
+    headers = {"Content-Type": "application/json", "X-Request-Id": str(uuid.uuid4()), "Cache-Control": "no-store"}
+    return Response(status, tuple((SECURITY_HEADERS | headers).items()), json.dumps(body).encode())
 
 
 @dataclass(frozen=True)

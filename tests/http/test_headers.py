@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from botocore.exceptions import ClientError
 
+from chalicelib.http.answers import SECURITY_HEADERS
 from infra.local.gateway import Response
 from tests.conftest import Clock
 from tests.http.conftest import Log, Routes
@@ -54,6 +55,15 @@ def test_security_headers_are_on_everything_and_nothing_under_api_is_kept(scene:
     assert len(seen) == 13
     for _, answer in of_every_kind(scene, scene.agent("another")):
         assert answer.header("Cache-Control") == "no-store"
+
+
+def test_what_the_gateway_answers_by_itself_has_them_too(user: Client) -> None:
+    answer = user.post("/api/tasks", b"x" * (10 * 1024 * 1024 + 1))
+    refused(answer, 413, "Request too large")
+    for name, value in SECURITY_HEADERS.items():
+        assert answer.header(name) == value
+    assert answer.header("X-Request-Id")
+    assert answer.header("Cache-Control") == "no-store"
 
 
 def test_no_answer_has_a_header_twice_or_one_that_is_no_text(scene: Scene, agent: Agent) -> None:
