@@ -3,6 +3,7 @@
 import resource
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from random import random
@@ -229,13 +230,9 @@ class Loop:
             self.say(f"{len(waiting)} result(s) are kept in {self.home.directory / 'outbox'} for the next start")
         if isinstance(self._fatal, NotLoggedInError | AlreadyRunningError):
             return
-        # Said twice when work was given up: that is how the platform hears that it does not run any more.
-        for status in ("stopping", "disconnected") if self._halting else ("disconnected",):
-            try:
-                body = self._figures() | {"status": status, "instanceId": self.home.instance()}
-                self._farewell.send("POST", f"{self._path}/heartbeat", body)
-            except DevFlowError:
-                return  # it will find out by itself
+        body = self._figures() | {"status": "disconnected", "instanceId": self.home.instance()}
+        with suppress(DevFlowError):  # it will find out by itself
+            self._farewell.send("POST", f"{self._path}/heartbeat", body)
 
     def _figures(self) -> Json:
         held = sorted({task for task, _ in self._held()})

@@ -23,7 +23,7 @@ from devflow.outbox import Outbox
 from devflow.pace import Pace
 from devflow.redact import redacted
 
-ENGINES = ("command", "copilot")
+ENGINES = ("command",)
 
 
 @click.command()

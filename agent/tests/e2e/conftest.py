@@ -1,0 +1,226 @@
+"""Real processes of the agent against a real platform, with real repositories."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.tests.support.relay import Relay
+from tests.e2e.conftest import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.client import Client
+
+SECONDS = 60
+QUICK = "beat=0.3,poll=0.2,progress=0.2,log=0.1,grace=0.5,flush=10,farewell=5"
+"""An agent whose own intervals are short, so that only the platform's clock needs to be moved."""
+
+
+def wait_until(done: Callable[[], Any], about: Callable[[], object] = lambda: "it did not happen") -> Any:
+    """The first result that is true."""
+    end = time.monotonic() + SECONDS
+    while not (found := done()):
+        assert time.monotonic() < end, about()
+        time.sleep(0.02)
+    return found
+
+
+def git(*arguments: str, cwd: Path) -> str:
+    return subprocess.run(["git", *arguments], cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
+
+
+class Agent:
+    """One process of `devflow agent start`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process, self._log = process, log
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+    def wait_for(self, text: str, times: int = 1) -> None:
+        wait_until(lambda: self.said.count(text) >= times, lambda: f"{text!r} is not in:\n{self.said}")
+
+    def kill(self) -> None:
+        self.process.kill()
+        assert self.process.wait(SECONDS) == -signal.SIGKILL
+
+    def term(self) -> None:
+        self.process.terminate()
+
+    def end(self) -> int:
+        self.term()
+        return self.process.wait(SECONDS)
+
+
+class Scene:
+    """A platform, a user, a repository, and machines with agents."""
+
+    def __init__(self, platform: Platform, directory: Path, ending: ExitStack) -> None:
+        self.platform, self.directory, self._ending = platform, directory, ending
+        self.user: Client = platform.client.login()
+        self.intent = "fix-bug"
+        self.names: list[str] = []
+        self.origin = self._repository()
+
+    def _repository(self) -> Path:
+        seed = self.directory / "seed"
+        git("init", "--quiet", "--initial-branch=main", str(seed), cwd=self.directory)
+        (seed / "login.py").write_text("bug\n", encoding="utf-8")
+        git("add", "--all", cwd=seed)
+        git("commit", "--quiet", "--message=a commit", cwd=seed)
+        git("clone", "--quiet", "--bare", str(seed), "origin.git", cwd=self.directory)
+        return self.directory / "origin.git"
+
+    def relay(self) -> Relay:
+        relay = Relay(self.platform.url)
+        self._ending.callback(relay.end)
+        return relay
+
+    def program(self, code: str) -> str:
+        """What an agent runs for each task: Python, with the clone as its working directory."""
+        return shlex.join([sys.executable, "-u", "-c", code])
+
+    def register(self, name: str, url: str | None = None, *more: str, **env: str) -> str:
+        """Register an agent, alone with an intent of its own unless it is told another one; its name."""
+        name = f"{name}-{uuid.uuid4().hex[:8]}"
+        done = self.devflow("agent", "register", "--name", name, *more, url=url, **env)
+        assert done.returncode == 0, done.stderr
+        self.names.append(name)
+        return name
+
+    def devflow(self, *arguments: str, url: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "devflow", *arguments], env=self.env(url) | env, cwd=self.directory,
+            capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+
+    def env(self, url: str | None = None) -> dict[str, str]:
+        return os.environ | {
+            "DEVFLOW_STATE": str(self.directory / "state"),
+            "DEVFLOW_CONFIG": str(self.directory / "config.toml"),
+            "DEVFLOW_TOKEN": str(self.user.token),
+            "DEVFLOW_URL": url or self.platform.url,
+        }
+
+    def start(self, name: str, code: str, *more: str, pace: str = QUICK, **env: str) -> Agent:
+        """Start an agent that is registered; ended with the test, whatever happens."""
+        log = self.directory / f"{name}-{uuid.uuid4().hex[:4]}.log"
+        command = ["agent", "start", "--name", name, "--command", self.program(code), "--pace", pace]
+        command += [] if "--allow-protocol" in more else ["--allow-protocol", "file"]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "devflow", *command, *more], env=self.env() | env, cwd=self.directory,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        self._ending.callback(process.wait)
+        self._ending.callback(process.kill)
+        return Agent(process, log)
+
+    def submit(self, **more: Any) -> str:
+        task = more.get("taskId") or f"task-{uuid.uuid4()}"
+        body = {"taskId": task, "intent": self.intent, "repo": str(self.origin), "naturalLanguage": "Fix the login"}
+        answer = self.user.post("/api/workflows/execute", body | more)
+        assert answer.status == 202, answer
+        return str(task)
+
+    def shown(self, task: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.user.get(f"/api/tasks/{task}").json()
+        return found
+
+    def ended(self, task: str) -> dict[str, Any]:
+        """The task, once it has come to its end."""
+        ends = ("completed", "failed", "cancelled")
+        wait_until(lambda: self.shown(task)["status"] in ends, lambda: self.shown(task))
+        return self.shown(task)
+
+    def lost_and_ended(self, task: str) -> dict[str, Any]:
+        """The same, while the platform's clock goes on, so that heartbeats are apart as they are in truth."""
+
+        def over() -> bool:
+            self.platform.advance(10)
+            return self.shown(task)["completedAt"] is not None
+
+        wait_until(over, lambda: self.shown(task))
+        return self.shown(task)
+
+    def timeline(self, task: str) -> list[tuple[str, int]]:
+        """What happened in which attempt, without the steps."""
+        events = self.user.get(f"/api/tasks/{task}/events?limit=100").json()["data"]
+        told = [(event["type"].removeprefix("task."), event["attempt"]) for event in events]
+        return [event for event in told if event[0] != "step"]
+
+    def branches(self) -> list[str]:
+        found = git("for-each-ref", "--format=%(refname:short)", "refs/heads/devflow", cwd=self.origin)
+        return [branch.removeprefix("devflow/") for branch in found.split()]
+
+    def runs(self) -> list[str]:
+        """What `NOTE` has noted: a line for each time that a program was begun."""
+        path = self.directory / "runs"
+        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+    @property
+    def note(self) -> str:
+        """Code that notes the task, the attempt and the process, for `runs`."""
+        return (
+            "import os, sys, time, json\n"
+            f"open({str(self.directory / 'runs')!r}, 'a').write("
+            "f\"{os.environ['DEVFLOW_TASK_ID']} {os.environ['DEVFLOW_ATTEMPT']} {os.getpid()}\\n\")\n"
+        )
+
+    @property
+    def fix(self) -> str:
+        """Code that fixes the bug."""
+        return self.note + "open('login.py', 'w').write('fixed\\n'); print('Fixed it')\n"
+
+    def gate(self, name: str = "go") -> str:
+        """Code that waits until `open_gate` was called."""
+        return f"while not os.path.exists({str(self.directory / name)!r}): time.sleep(0.02)\n"
+
+    def open_gate(self, name: str = "go") -> None:
+        (self.directory / name).touch()
+
+
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A platform for one module: its clock is moved."""
+    started = Platform(tmp_path_factory.mktemp("stage") / "log")
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def scene(stage: Platform, tmp_path: Path, machine: Path) -> Iterator[Scene]:
+    with ExitStack() as ending:
+        scene = Scene(stage, tmp_path, ending)
+        yield scene
+        ending.close()
+        for name in scene.names:  # what the next test submits is not for agents of this one
+            scene.user.delete(f"/api/agents/{name}")
+
+
+def secrets_of(scene: Scene, name: str) -> str:
+    """The token of an agent, as it stands on its machine."""
+    path = scene.directory / "state" / "agents" / name / "registration.json"
+    return str(json.loads(path.read_text(encoding="utf-8"))["token"])
