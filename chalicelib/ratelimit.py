@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from chalicelib.errors import RateLimited
 from chalicelib.settings import MINUTE, settings
+from chalicelib.statements import Clause, clause
 
 _BEHIND = 3
 """How many minutes before the present one each counted write removes."""
@@ -60,19 +61,26 @@ current: ContextVar[Quota | None] = ContextVar("quota", default=None)
 """The quota of the request being answered, set by whichever store counted it."""
 
 
-def count(calls: Any, meter: Meter, now: int) -> list[Any]:
-    """Update actions that count one call; `calls` is the PynamoDB map attribute of the caller's model."""
+def count(calls: Any, meter: Meter, now: int) -> Clause:
+    """What an update does to count one call; `calls` is the PynamoDB map attribute of the caller's model."""
     minute = now // MINUTE
-    gone = [calls[f"{meter.letter}{minute - ago}"].remove() for ago in range(1, _BEHIND + 1)]
-    slot = calls[meter.slot(now)]
-    return [slot.set((slot | 0) + 1), *gone]  # ADD is for top-level attributes only
+    return _counted(calls, meter.slot(now), *(f"{meter.letter}{minute - ago}" for ago in range(1, _BEHIND + 1)))
 
 
-def allowed(calls: Any, meter: Meter, now: int) -> Any:
+@clause
+def _counted(calls: Any, present: str, *gone: str) -> Any:
+    slot = calls[present]
+    return [slot.set((slot | 0) + 1), *(calls[each].remove() for each in gone)]  # ADD is for top-level attributes only
+
+
+def allowed(calls: Any, meter: Meter, now: int) -> Clause:
     """The condition under which one more call fits."""
-    slot = calls[meter.slot(now)]
-    limit = meter.limit if settings.rate_limits else 1_000_000_000
-    return slot.does_not_exist() | (slot < limit)
+    return _below(calls, meter.slot(now), meter.limit if settings.rate_limits else 1_000_000_000)
+
+
+@clause
+def _below(calls: Any, slot: str, limit: int) -> Any:
+    return calls[slot].does_not_exist() | (calls[slot] < limit)
 
 
 _seen: dict[tuple[str, str], int] = {}

@@ -171,6 +171,10 @@ def _prepared(expressions: Sequence[Expression]) -> Statement:
         return places[-1]
 
     whole = _written(expressions, place)
+    found = {*whole.names.values(), *map(id, whole.values.values())}
+    lost = [each for each in places if str(each) not in found and id(each.mark) not in found]
+    if lost:
+        raise TypeError(f"PynamoDB makes something else of the values {lost} of {expressions}")
     by_name = {str(each): number for number, each in enumerate(places)}
     by_mark = {id(each.mark): number for number, each in enumerate(places)}
     return Statement(

@@ -48,38 +48,29 @@ class Sign:
     """Whether the token is one that the agent asked for itself and uses for the first time: the old one dies now."""
 
     @property
-    def row(self) -> AgentRow:
-        return AgentRow(self.caller.owner, self.agent)
+    def row(self) -> db.Item:
+        return db.item(AgentRow, owner=self.caller.owner, agent=self.agent)
 
-    def actions(self) -> list[Any]:
-        actions = [
-            AgentRow.seen_at.set(self.now),
-            AgentRow.check_shard.set(shard(self.caller.owner, self.agent)),
-            AgentRow.check_at.set(check_at(self.now)),
-        ]
+    def actions(self) -> list[db.Clause]:
+        actions = [_seen(self.now, shard(self.caller.owner, self.agent), check_at(self.now))]
         if self.state or self.waking:
-            actions.append(AgentRow.state.set(self.state or "active"))
+            actions.append(db.sets(AgentRow.state, self.state or "active"))
         if self.instance:
-            gone = self.state == "inactive"
-            actions.append(
-                AgentRow.instance.remove() if gone else AgentRow.instance.set({"id": self.instance, "at": self.now})
-            )
+            gone, here = self.state == "inactive", {"id": self.instance, "at": self.now}
+            actions.append(db.removes(AgentRow.instance) if gone else db.sets(AgentRow.instance, here))
         if self.promoting:
-            actions += [AgentRow.ver.set(self.caller.ver), AgentRow.next_ver.remove()]
+            actions += [db.sets(AgentRow.ver, self.caller.ver), db.removes(AgentRow.next_ver)]
         if self.caller.is_agent:
-            actions += ratelimit.count(AgentRow.calls, self.meter, self.now)
+            actions.append(ratelimit.count(AgentRow.calls, self.meter, self.now))
         return actions
 
-    def condition(self) -> Any:
-        condition = AgentRow.state == "inactive" if self.waking else AgentRow.state.is_in("active", "error")
+    def condition(self) -> db.Clause:
+        condition = db.one_of(AgentRow.state, *(("inactive",) if self.waking else ("active", "error")))
         if self.instance:
-            known = AgentRow.instance
-            condition &= (
-                known.does_not_exist() | (known["id"] == self.instance) | (known["at"] < self.now - INACTIVE_AFTER)
-            )
+            condition &= _alone(self.instance, self.now - INACTIVE_AFTER)
         if self.caller.is_agent:
             own = AgentRow.next_ver if self.promoting else AgentRow.ver
-            condition &= (own == self.caller.ver) & ratelimit.allowed(AgentRow.calls, self.meter, self.now)
+            condition &= db.equals(own, self.caller.ver) & ratelimit.allowed(AgentRow.calls, self.meter, self.now)
         return condition
 
     def show(self, actions: Iterable[Any] = ()) -> Agent:
@@ -149,37 +140,72 @@ class Sign:
         return replace(self, waking=row["state"] == "inactive", promoting=promoting)
 
 
+@db.clause
+def _seen(now: int, shard: int, check_at: int) -> Any:
+    return [AgentRow.seen_at.set(now), AgentRow.check_shard.set(shard), AgentRow.check_at.set(check_at)]
+
+
+@db.clause
+def _alone(instance: str, since: int) -> Any:
+    """No other process of the agent has called since then."""
+    known = AgentRow.instance
+    return known.does_not_exist() | (known["id"] == instance) | (known["at"] < since)
+
+
 def beat(sign: Sign, said: Mapping[str, Any], running: Sequence[str] | None) -> Agent:
     """A heartbeat: a sign of life, and what the agent says of itself (`said`: attribute name to value). One request.
 
     `running` is what it says it runs; this and the last such heartbeat are kept, to notice what it has lost.
     """
-    actions = [getattr(AgentRow, name).set(value) for name, value in said.items()]
+    actions = [db.sets(getattr(AgentRow, name), value) for name, value in said.items()]
     if running is None:
-        actions += [AgentRow.said.remove(), AgentRow.said_before.remove()]
+        actions += [db.removes(AgentRow.said), db.removes(AgentRow.said_before)]
     else:
-        actions += [
-            AgentRow.said_before.set(AgentRow.said | {"at": 0, "tasks": []}),
-            AgentRow.said.set({"at": sign.now, "tasks": list(running)}),
-        ]
+        actions.append(_running({"at": sign.now, "tasks": list(running)}, {"at": 0, "tasks": []}))
     return sign.show(actions)
+
+
+@db.clause
+def _running(said: Any, never: Any) -> Any:
+    return [AgentRow.said_before.set(AgentRow.said | never), AgentRow.said.set(said)]
 
 
 def hold(owner: str, agent: str, taken: Mapping[str, Held], most: int, now: int) -> db.Part:
     """Part of a transaction: an agent takes some tasks, and holds at most `most` then."""
-    actions = [_held(task).set(_stored(held)) for task, held in taken.items()]
-    actions.append(AgentRow.worked_at.set(now))
-    return db.change(AgentRow(owner, agent), actions, registered() & (how_many_held() <= most - len(taken)))
+    actions = [_takes(task, _stored(held)) for task, held in taken.items()]
+    actions.append(db.sets(AgentRow.worked_at, now))
+    return db.change(db.item(AgentRow, owner=owner, agent=agent), actions, _with_room(most - len(taken)))
+
+
+@db.clause
+def _takes(task: str, held: Any) -> Any:
+    return [_held(task).set(held)]
+
+
+@db.clause
+def _lets_go(task: str) -> Any:
+    return [_held(task).remove()]
+
+
+@db.clause
+def _with_room(most: int) -> Any:
+    return registered() & (how_many_held() <= most)
+
+
+@db.clause
+def _in_attempt(task: str, attempt: int) -> Any:
+    return _held(task)["attempt"] == attempt
 
 
 def begin(owner: str, agent: str, task: str, held: Held) -> db.Part:
     """Part of a transaction: an agent's hold on a task as it is from now on (started, or with a new step)."""
-    return db.change(AgentRow(owner, agent), [_held(task).set(_stored(held))], _held(task)["attempt"] == held.attempt)
+    row = db.item(AgentRow, owner=owner, agent=agent)
+    return db.change(row, [_takes(task, _stored(held))], _in_attempt(task, held.attempt))
 
 
 def end(sign: Sign, task: str) -> db.Part:
     """Part of a transaction: a sign of life with which the agent is done with a task."""
-    return sign.part([_held(task).remove(), AgentRow.worked_at.set(sign.now)])
+    return sign.part([_lets_go(task), db.sets(AgentRow.worked_at, sign.now)])
 
 
 def let_go(owner: str, agent: str, task: str, *, worked_at: int | None = None, announced: int | None = None) -> db.Part:

@@ -132,10 +132,10 @@ def count_address(address: str, meter: Meter, now: int) -> None:
     caller = f"address#{network(address)}"
     ratelimit.refuse_if_known(caller, meter, now)
     row = LoginRow(caller)
-    actions = [*ratelimit.count(LoginRow.calls, meter, now), LoginRow.expires_at.set((now + DAY) // 1_000)]
+    actions = [ratelimit.count(LoginRow.calls, meter, now), LoginRow.expires_at.set((now + DAY) // 1_000)]
     for _ in range(_TRIES):
         try:
-            stands = db.update(row, actions, LoginRow.calls.exists() & ratelimit.allowed(LoginRow.calls, meter, now))
+            stands = db.update(row, actions, db.exists(LoginRow.calls) & ratelimit.allowed(LoginRow.calls, meter, now))
         except db.Failed as failed:
             if failed.row is not None:
                 ratelimit.refuse_if_exhausted(failed.row["calls"], meter, now, caller)

@@ -11,6 +11,7 @@ from typing import Any
 
 from pynamodb.attributes import MapAttribute, NumberAttribute, UnicodeAttribute, UnicodeSetAttribute
 from pynamodb.expressions.condition import size
+from pynamodb.expressions.operand import Path
 from pynamodb.models import Model
 
 from chalicelib import db, ratelimit
@@ -42,26 +43,37 @@ class UserRow(Model):
 class Standing:
     """What makes a token good: on the way to the item as a condition, and for an item that did not meet it."""
 
-    condition: Any
+    condition: db.Clause
     held_by: Callable[[db.Row], bool]
-    actions: tuple[Any, ...] = ()
+    actions: tuple[db.Clause, ...] = ()
 
 
 def session(ver: str, mark: str) -> Standing:
     """The standing of a session's token; `mark` is what logging out leaves of it."""
     return Standing(
-        (UserRow.ver == ver) & ~UserRow.ended.contains(mark),
+        db.equals(UserRow.ver, ver) & _not_ended(mark),
         lambda row: row["ver"] == ver and mark not in row.get("ended", ()),
     )
 
 
+@db.clause
+def _not_ended(mark: str) -> Any:
+    return ~Path(["ended"]).contains(mark)  # of the attribute itself, PynamoDB would look into the mark
+
+
 def personal(token: str, now: int) -> Standing:
     """The standing of a personal token, by its id; using it leaves the hour."""
-    return Standing(
-        UserRow.tokens[token].exists(),
-        lambda row: token in row.get("tokens", {}),
-        (UserRow.tokens[token]["usedAt"].set(now // HOUR * HOUR),),
-    )
+    return Standing(_known(token), lambda row: token in row.get("tokens", {}), (_used(token, now // HOUR * HOUR),))
+
+
+@db.clause
+def _known(token: str) -> Any:
+    return UserRow.tokens[token].exists()
+
+
+@db.clause
+def _used(token: str, at: int) -> Any:
+    return [UserRow.tokens[token]["usedAt"].set(at)]
 
 
 def admit(owner: str, standing: Standing, meter: Meter, now: int, token: str) -> User:
@@ -72,8 +84,8 @@ def admit(owner: str, standing: Standing, meter: Meter, now: int, token: str) ->
     """
     try:
         row = db.update(
-            UserRow(owner),
-            [*ratelimit.count(UserRow.calls, meter, now), *standing.actions],
+            db.item(UserRow, owner=owner),
+            [ratelimit.count(UserRow.calls, meter, now), *standing.actions],
             standing.condition & ratelimit.allowed(UserRow.calls, meter, now),
         )
     except db.Failed as failed:

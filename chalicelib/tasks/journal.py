@@ -32,9 +32,10 @@ _LOG_PAGE = 50
 def told(task: Task, event: Event) -> db.Part:
     """The event's row; one that is to be announced is in the sweep's index until it was."""
     pk = partition(task.owner, task.id)
-    row = EventRow(
-        pk,
-        EVENT + event.key,
+    row = db.item(
+        EventRow,
+        pk=pk,
+        sk=EVENT + event.key,
         type=event.type,
         at=event.at,
         status=event.status,

@@ -253,8 +253,8 @@ def to_task(row: db.Row) -> Task:
     return Task.model_construct(id=row["task"], due=row.get("dueAt"), **values)
 
 
-def head(task: Task) -> HeadRow:
-    return HeadRow(partition(task.owner, task.id), HEAD)
+def head(task: Task) -> db.Item:
+    return db.item(HeadRow, pk=partition(task.owner, task.id), sk=HEAD)
 
 
 def kept(row: db.Row, now: int) -> bool:

@@ -48,11 +48,16 @@ def save(change: Change) -> list[db.Part]:
 
 def save_end(change: Change, now: int) -> list[db.Part]:
     """The same for the end of a task that is expected to run; one that was never started is as welcome."""
-    actions = [*_actions(change), HeadRow.started_at.set(HeadRow.started_at | now)]
+    actions = [*_actions(change), _started(now)]
     return _parts(change, actions, _as_before(change.before, *HELD))
 
 
-def _parts(change: Change, actions: list[Any], condition: Condition) -> list[db.Part]:
+@db.clause
+def _started(now: int) -> Any:
+    return [HeadRow.started_at.set(HeadRow.started_at | now)]
+
+
+def _parts(change: Change, actions: list[db.Clause], condition: db.Clause) -> list[db.Part]:
     parts = [db.change(head(change.after), actions, condition)]
     if change.event is not None:
         parts.append(journal.told(change.after, change.event))
@@ -64,25 +69,25 @@ def save_alone(change: Change) -> Task:
     return to_task(db.update(head(change.after), _actions(change), _as_before(change.before)))
 
 
-def _actions(change: Change) -> list[Any]:
+def _actions(change: Change) -> list[db.Clause]:
     before, after = head_values(change.before), head_values(change.after)
     known = change.before.due is not None or (change.after.due is None and change.after.is_open)
     unknown = () if known else ("due_shard", "due_at")  # an expectation does not know when
     return [
-        getattr(HeadRow, name).set(value) if value is not None else getattr(HeadRow, name).remove()
+        db.removes(getattr(HeadRow, name)) if value is None else db.sets(getattr(HeadRow, name), value)
         for name, value in after.items()
         if value != before[name] or name in unknown
     ]
 
 
-def _as_before(task: Task, *statuses: str) -> Condition:
+def _as_before(task: Task, *statuses: str) -> db.Clause:
     """That a head is as expected; in one of `statuses`, where any is named."""
-    condition = HeadRow.status.is_in(*(statuses or (task.status,)))
+    condition = db.one_of(HeadRow.status, *(statuses or (task.status,)))
     for name in _GUARDED:
         value, attribute = getattr(task, name), getattr(HeadRow, name)
-        condition &= attribute.does_not_exist() if value is None else attribute == value
+        condition &= db.absent(attribute) if value is None else db.equals(attribute, value)
     if task.due is not None:
-        condition &= HeadRow.due_at == task.due
+        condition &= db.equals(HeadRow.due_at, task.due)
     return condition
 
 
@@ -170,9 +175,14 @@ def claimable(queue: str, limit: int, first: str | None = None, last: str | None
     that is all of them."""
     within = None
     if first is not None and last is not None:
-        within = HeadRow.queue_order.between(f"{first}#", f"{last}#~")
+        within = _between(f"{first}#", f"{last}#~")
     page = db.query(HeadRow, queue, index="queue", within=within, limit=limit)
     return [_expected(row) for row in page.rows], page.next is None
+
+
+@db.clause
+def _between(first: str, last: str) -> Any:
+    return HeadRow.queue_order.between(first, last)
 
 
 def count(owner: str, status: str, most: int) -> int:

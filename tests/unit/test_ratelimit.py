@@ -11,6 +11,7 @@ from chalicelib import ratelimit
 from chalicelib.errors import RateLimited
 from chalicelib.ratelimit import Meter, Quota
 from chalicelib.settings import MINUTE, settings
+from chalicelib.statements import worded
 
 METER = Meter("x", 3, "the example API")
 NOW = 29_000_000 * MINUTE + 15_000
@@ -47,7 +48,7 @@ def test_a_minute_has_a_name_of_its_own_for_each_meter() -> None:
 
 
 def test_a_call_adds_one_to_its_minute_and_removes_the_minutes_before() -> None:
-    kwargs = Caller("u").get_update_kwargs_from_instance(actions=ratelimit.count(Caller.calls, METER, NOW))
+    kwargs = worded(("UpdateExpression", [ratelimit.count(Caller.calls, METER, NOW)]))
     names = set(kwargs["ExpressionAttributeNames"].values())
     assert names == {"calls", "x29000000", "x28999999", "x28999998", "x28999997"}
     assert "ADD" in kwargs["UpdateExpression"] or "if_not_exists" in kwargs["UpdateExpression"]

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pynamodb.attributes import BooleanAttribute, ListAttribute, MapAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.attributes import (
+    BooleanAttribute,
+    ListAttribute,
+    MapAttribute,
+    NumberAttribute,
+    UnicodeAttribute,
+    UnicodeSetAttribute,
+)
 from pynamodb.expressions.condition import Condition, size
 from pynamodb.expressions.update import Action
 from pynamodb.models import Model
@@ -30,6 +37,7 @@ class Thing(Model):
     flag = BooleanAttribute()
     map: Any = MapAttribute()
     list: Any = ListAttribute()
+    tags: Any = UnicodeSetAttribute()
 
 
 @pytest.fixture(autouse=True)
@@ -155,6 +163,18 @@ def test_what_is_not_made_of_clauses_is_put_into_words_anew() -> None:
     told = update(sets(Thing.text, "a"), Thing.other.remove(), where=Thing.number == 1)
     assert told == 'SET text = {"S": "a"} REMOVE other IF theNumber = {"N": "1"}'
     assert not statements._statements
+
+
+@clause
+def tagged(mark: str) -> Condition:
+    found: Condition = Thing.tags.contains(mark)
+    return found
+
+
+def test_a_value_that_pynamodb_makes_something_else_of_is_not_lost_in_silence() -> None:
+    """Of a set it looks into the value for the tag of its members."""
+    with pytest.raises(TypeError, match="something else"):
+        update(removes(Thing.text), where=tagged("a"))
 
 
 def test_of_nothing_nothing_is_said() -> None:
