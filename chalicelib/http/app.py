@@ -138,7 +138,7 @@ class App(Chalice):
 
     def __call__(self, event: Any, context: Any) -> dict[str, Any]:
         started = time.perf_counter()
-        ratelimit.current.set(None)
+        outer = ratelimit.current.set(None)
         _line.who = ""
         said = _header(event, "x-request-id")
         identity = said if _SANE_REQUEST_ID.fullmatch(said) else uuid.uuid4().hex
@@ -167,6 +167,7 @@ class App(Chalice):
             },
         )
         log.request_id.set("")
+        ratelimit.current.reset(outer)
         return answer
 
     def _dispatch(self, event: Any, context: Any) -> dict[str, Any]:
