@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import stamina
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ProtocolError
 
 from devflow import __version__
 from devflow.clock import Clock
@@ -145,7 +145,10 @@ def _pause(error: Exception) -> bool | float:
 
 
 def _reason(error: HTTPError) -> str:
-    return redacted(_FOR_PROGRAMMERS.sub("", str(getattr(error, "reason", error))))
+    cause = getattr(error, "reason", error)
+    if isinstance(cause, ProtocolError) and cause.args:
+        cause = cause.args[-1]  # what is around it is a tuple
+    return redacted(_FOR_PROGRAMMERS.sub("", str(cause)))
 
 
 def _seconds(header: str | None) -> float | None:

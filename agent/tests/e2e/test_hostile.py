@@ -1,0 +1,117 @@
+"""Tasks and repositories that mean harm: nothing outside the workspace is touched, and no secret gets out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.tests.e2e.conftest import SECONDS, git, secrets_of, wait_until
+
+if TYPE_CHECKING:
+    from agent.tests.e2e.conftest import Scene
+
+pytestmark = pytest.mark.timeout(4 * SECONDS)
+
+
+def world(directory: Path) -> dict[str, bytes | None]:
+    """Everything below a directory, with what is in it."""
+    found: dict[str, bytes | None] = {}
+    for path in sorted(directory.rglob("*")):
+        found[str(path)] = path.read_bytes() if path.is_file() and not path.is_symlink() else None
+    return found
+
+
+def test_a_hostile_repository_and_hostile_tasks_touch_nothing_outside(scene: Scene) -> None:
+    outside = scene.directory / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("untouched", encoding="utf-8")
+    clone = scene.directory / "hostile"
+    git("clone", "--quiet", str(scene.origin), str(clone), cwd=scene.directory)
+    evil = f"touch {outside}/pwned"
+    names = [
+        f"; {evil.replace('/', '_')}", "--upload-pack=x", "-rf", "new\nline", "$(id)", "`id`", "a b", "--", "é\u202e",
+    ]  # fmt: skip
+    for name in names:
+        (clone / name).write_text("x", encoding="utf-8")
+    for link, target in {
+        "out": str(outside), "precious": str(outside / "precious"), "up": "../../../../../../outside/precious",
+        "config": ".git/config",
+    }.items():  # fmt: skip
+        (clone / link).symlink_to(target)
+    (clone / ".gitattributes").write_text("* filter=evil diff=evil\n", encoding="utf-8")
+    (clone / ".gitmodules").write_text(
+        f'[submodule "x"]\n\tpath = x\n\turl = ext::sh -c "{evil}"\n\tupdate = !{evil}\n', encoding="utf-8"
+    )
+    git("add", "--all", cwd=clone)
+    git("commit", "--quiet", "--message=hostile", cwd=clone)
+    git("push", "--quiet", "origin", "HEAD:main", "HEAD:refs/heads/--upload-pack=x", cwd=clone)
+    name = scene.register("wary", None, "--concurrency", "3")
+    code = scene.note + (
+        "for name in ('out/new', 'precious', 'up', 'config', 'out'):\n"
+        "    try: open(name, 'a').write('written by an engine')\n"
+        "    except OSError as error: print(name, error)\n"
+        "open('login.py', 'w').write('fixed\\n')\n"
+    )
+    before = world(outside)
+    agent = scene.start(name, code)
+
+    text = f"; {evil}\n--upload-pack={evil}\n$({evil})`{evil}`\n../../x\0 \x1b[2J"
+    good: list[dict[str, Any]] = [
+        {"naturalLanguage": text},
+        {"taskId": "-rf..:x.lock", "naturalLanguage": f"--file={outside}"},
+    ]
+    bad: list[dict[str, Any]] = [
+        {"repo": f"--upload-pack={evil}"}, {"repo": f"ext::sh -c '{evil}'"}, {"repo": f"; {evil}"},
+        {"repo": "../origin.git"}, {"repo": f"{scene.origin}\n--config=x"}, {"repo": "ssh://-oProxyCommand=id/x"},
+        {"branch": "--upload-pack=x"}, {"branch": f"; {evil}"[:50]}, {"branch": "../../main"}, {"branch": "a\nb"},
+    ]  # fmt: skip
+    for task in [scene.submit(**more) for more in good]:
+        ended = scene.ended(task)
+        assert (ended["status"], ended["resultFiles"]["files"]) == ("completed", ["login.py"]), agent.said
+        body = git("log", "-1", "--format=%B", ended["resultFiles"]["branch"], cwd=scene.origin)
+        assert f"DevFlow-Task: {task}" in body
+        assert "\x1b" not in body
+    for more in bad:
+        answer = scene.user.post(
+            "/api/tasks", {"intent": "fix-bug", "repo": str(scene.origin), "naturalLanguage": "Fix it"} | more
+        )
+        if answer.status == 400:  # the platform itself will not have it
+            continue
+        ended = scene.ended(answer.json()["taskId"])
+        assert ended["status"] == "failed", (more, ended)
+
+    assert world(outside) == before
+    assert not Path("/tmp/pwned").exists()  # noqa: S108  # must not be there
+    assert agent.end() == 0
+
+
+def test_no_token_is_in_an_argument_a_log_or_a_report(scene: Scene) -> None:
+    name = scene.register("discreet")
+    task = scene.submit(repo=f"file://me:s3cret-word@{scene.origin}")
+    code = scene.note + (
+        "print('my environment:', dict(os.environ))\n"
+        "print('::devflow', json.dumps({'step': os.environ['GITHUB_TOKEN']}))\n" + scene.gate() + "sys.exit(1)\n"
+    )
+    good = scene.submit()
+    agent = scene.start(name, code, GITHUB_TOKEN="ghp_0123456789abcdef")
+    wait_until(scene.runs, lambda: agent.said)
+    token, arguments = secrets_of(scene, name), []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            arguments.append(process.read_bytes().decode(errors="replace"))
+        except OSError:  # it has ended meanwhile
+            continue
+    scene.open_gate()
+    # What was submitted is the submitter's own to see: what the agent adds to it is looked at.
+    ended = [scene.ended(done) | {"repo": None} for done in (task, good)]
+    said = [str(done) + scene.devflow("tasks", "logs", done["id"]).stdout for done in ended]
+
+    everything = "".join([*arguments, *said, agent.said])
+    assert "DEVFLOW_TASK_ID" in "".join(said), "the log has what the program printed"
+    for secret in (token, str(scene.user.token), "ghp_0123456789abcdef", "s3cret-word"):
+        assert secret not in everything
+    assert agent.end() == 0
+    assert os.environ.get("GITHUB_TOKEN") is None

@@ -1,0 +1,45 @@
+"""Many agents and many tasks: each is done once, and by one agent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.tests.e2e.conftest import SECONDS, wait_until
+
+if TYPE_CHECKING:
+    from agent.tests.e2e.conftest import Scene
+
+
+@pytest.mark.timeout(20 * SECONDS)
+@pytest.mark.parametrize(
+    ("agents", "tasks"), [(4, 16), pytest.param(20, 200, marks=pytest.mark.long)], ids=["a few", "many"]
+)
+def test_each_of_many_tasks_is_done_once(scene: Scene, agents: int, tasks: int) -> None:
+    scene.intent = "explain"
+    names = [scene.register(f"one-of-many-{number}", None, "--concurrency", "2") for number in range(agents)]
+    submitted = [scene.submit() for _ in range(tasks)]
+    pace = f"poll=2,silence={100 * SECONDS}"
+    started = [scene.start(name, scene.note + "print('Explained')\n", pace=pace) for name in names]
+
+    def done() -> bool:
+        found = scene.user.get("/api/tasks", {"status": "completed", "intent": "explain", "limit": 1}).json()
+        return bool(found["total"] >= tasks)
+
+    for _ in range(tasks // 10 + 1):  # a minute for each ten, on whatever machine
+        try:
+            wait_until(done)
+            break
+        except AssertionError:
+            continue
+    ended = [scene.shown(task) for task in submitted]
+
+    assert Counter(task["status"] for task in ended) == {"completed": tasks}
+    assert {task["attempt"] for task in ended} == {1}
+    assert Counter(line.split()[0] for line in scene.runs()) == Counter(submitted), "each was run once"
+    assert len({task["agentId"] for task in ended}) > 1
+    for agent in started:
+        agent.term()
+    assert [agent.process.wait(10 * SECONDS) for agent in started] == [0] * agents

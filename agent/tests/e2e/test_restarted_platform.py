@@ -1,0 +1,77 @@
+"""The platform goes away and comes back with all its data: the agent works on, and what it did is taken."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.tests.e2e.conftest import SECONDS, Scene, wait_until
+from infra.local.aws import MotoChild
+from tests.e2e.conftest import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ATTACHED = """
+import os, secrets, sys
+from infra.local import __main__ as stage, aws
+
+class Attached:
+    \"\"\"AWS as it was before this process, and will be after it.\"\"\"
+    endpoint = lambda self: os.environ["TEST_AWS"]
+    stop = lambda self: None
+    wait = lambda self: __import__("threading").Event().wait()
+
+aws.MotoChild = Attached
+secrets.token_urlsafe = lambda length: "k" * length
+if os.environ.get("TEST_AGAIN"):
+    aws.deploy_template = lambda stage: None
+sys.exit(stage.main())
+"""
+"""The local stage over an AWS that outlives it, and with signing keys that stay the same."""
+
+
+class Restartable(Platform):
+    program = ["-c", ATTACHED]  # noqa: RUF012  # never changed
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    moto = MotoChild()
+    try:
+        yield moto.endpoint()
+    finally:
+        moto.stop()
+
+
+@pytest.mark.timeout(4 * SECONDS)
+def test_through_a_restart_of_the_platform_a_task_is_done_once_and_its_result_taken(
+    endpoint: str, tmp_path: Path, machine: Path
+) -> None:
+    with ExitStack() as ending:
+        before = Restartable(tmp_path / "before", TEST_AWS=endpoint)
+        ending.callback(before.stop)
+        scene = Scene(before, tmp_path, ending)
+        name = scene.register("patient")
+        task = scene.submit()
+        agent = scene.start(name, scene.note + scene.gate() + "open('login.py', 'w').write('fixed\\n')\n")
+        wait_until(scene.runs, lambda: agent.said)
+        port = before.url.rpartition(":")[2]
+
+        assert before.stop() == 0
+        agent.wait_for("cannot be reached")
+        scene.open_gate()
+        after = Restartable(tmp_path / "after", TEST_AWS=endpoint, TEST_AGAIN="1", PORT=port)
+        ending.callback(after.stop)
+        scene.platform = after
+        scene.user = after.client.login()
+        ended = scene.ended(task)
+
+        assert (ended["status"], ended["attempt"], ended["agentId"]) == ("completed", 1, name), agent.said
+        assert scene.branches() == [f"{task}-attempt-1"]
+        assert len(scene.runs()) == 1
+        agent.wait_for("the platform is back")
+        assert agent.end() == 0
