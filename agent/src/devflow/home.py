@@ -14,7 +14,7 @@ import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from devflow.errors import AlreadyRunningError, NotLoggedInError, SettingsError
@@ -36,6 +36,7 @@ class Registration:
     issued: float
     """When the token was given, in epoch seconds by this machine's clock."""
     concurrency: int = 1
+    capabilities: tuple[str, ...] = ()
 
 
 class Home:
@@ -62,6 +63,7 @@ class Home:
             )
         try:
             found = Registration(**json.loads(text))
+            found = replace(found, capabilities=tuple(found.capabilities))  # JSON knows lists only
         except (ValueError, TypeError):
             raise SettingsError(f"{self._path} cannot be read. Try: devflow agent register --replace") from None
         hide(found.token)

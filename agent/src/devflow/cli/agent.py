@@ -48,7 +48,8 @@ def register(
         "capabilities": list(capabilities or CAPABILITIES), "concurrency": concurrency, "replace": replace,
     }  # fmt: skip
     answer = invocation.client().ask("POST", "/api/agents", about, Idempotency_Key=str(uuid.uuid4()))
-    home.register(Registration(invocation.url, agent, answer["token"], Clock().wall(), concurrency))
+    takes = capabilities or CAPABILITIES
+    home.register(Registration(invocation.url, agent, answer["token"], Clock().wall(), concurrency, takes))
     shown = {"success": True, "agent": answer["agent"]}
     invocation.show(shown, f"Registered {agent}. Start it with: devflow agent start --name {agent}")
 

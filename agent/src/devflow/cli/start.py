@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from typing import Any
@@ -17,6 +18,7 @@ from devflow.clock import Clock
 from devflow.credentials import Credentials
 from devflow.engines import Engine, command
 from devflow.home import Home
+from devflow.host import PORT, Desk, Host
 from devflow.job import Means
 from devflow.loop import Loop, Settings
 from devflow.outbox import Outbox
@@ -45,6 +47,8 @@ ENGINES = ("command",)
     help="What repositories may be reached by.",
 )
 @setting("--no-pull-request", is_flag=True, help="Push the branch, no more.")
+@setting("--host", is_flag=True, help="Take tasks on loopback as well: POST /api/workflows/execute.")
+@setting("--host-port", type=click.IntRange(0, 65_535), default=PORT, show_default=True, help="Where the host listens.")
 @setting("--pace", default="", hidden=True)
 @in_json
 @pass_invocation
@@ -78,7 +82,19 @@ def start(invocation: Invocation, /, agent: str, **chosen: Any) -> int:
 
     concurrency = chosen["concurrency"] or credentials.registration.concurrency
     how = Settings(concurrency, chosen["capabilities"], pace)
-    return _until_told(Loop(home, credentials, how, equip, _teller(invocation)))
+    loop = Loop(home, credentials, how, equip, _teller(invocation))
+    with ExitStack() as ending:
+        if chosen["host"]:
+            with home.lock():
+                pass  # that it is running already is said before that its port is taken
+            registered = credentials.registration
+            takes = chosen["capabilities"] or registered.capabilities
+            desk = Desk(registered.agent, registered.url, credentials.token, engine, loop.hurry, takes)
+            host = Host(desk, chosen["host_port"])
+            host.start()
+            ending.callback(host.stop)
+            loop.say(f"the agent host listens on http://127.0.0.1:{host.port}")
+        return _until_told(loop)
 
 
 def _engine(chosen: dict[str, Any]) -> Engine:

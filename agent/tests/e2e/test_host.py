@@ -1,0 +1,45 @@
+"""The agent host on a real agent: asked on loopback, done on this machine, reported through the platform."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from typing import TYPE_CHECKING
+from urllib.request import Request, urlopen
+
+import pytest
+
+from agent.tests.e2e.conftest import SECONDS, secrets_of
+
+if TYPE_CHECKING:
+    from agent.tests.e2e.conftest import Scene
+
+
+@pytest.mark.timeout(4 * SECONDS)
+def test_a_workflow_asked_for_on_loopback_is_done_here_and_reported_through_the_platform(scene: Scene) -> None:
+    name, other = scene.register("host"), scene.register("bystander")
+    bystander = scene.start(other, scene.fix)
+    agent = scene.start(name, scene.fix, "--host", "--host-port", "0")
+    agent.wait_for("the agent host listens on")
+    agent.wait_for("is active")
+    found = re.search(r"listens on (http://\S+)", agent.said)
+    assert found is not None
+    task = f"task-{uuid.uuid4()}"
+    body = {
+        "taskId": task,
+        "intent": "fix-bug",
+        "repo": str(scene.origin),
+        "branch": "main",
+        "naturalLanguage": "Fix it",
+    }
+
+    headers = {"Authorization": f"Bearer {secrets_of(scene, name)}", "Content-Type": "application/json"}
+    request = Request(f"{found[1]}/api/workflows/execute", json.dumps(body).encode(), headers)  # noqa: S310  # loopback
+    with urlopen(request, timeout=30) as answer:  # noqa: S310
+        assert (answer.status, json.loads(answer.read())) == (202, {"accepted": True, "taskId": task})
+
+    ended = scene.ended(task)
+    assert (ended["status"], ended["agentId"]) == ("completed", name)
+    assert scene.branches() == [f"{task}-attempt-1"]
+    assert (agent.end(), bystander.end()) == (0, 0)
