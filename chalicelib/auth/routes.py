@@ -69,7 +69,7 @@ def use_link(call: Call) -> Answer:
     return guard.let_in(call, links.use(call.body(LinkUse), call.address, call.now))
 
 
-@route(blueprint, "GET", CONFIRM, "nobody")
+@route(blueprint, "GET", CONFIRM, "nobody", media="text/html")
 def confirm_link(call: Call) -> Answer:
     """Show the page that a link from a mail leads to. Nothing is used up by that."""
     return confirm.page(browser.path(call, "/api/auth/magic-link/verify"), browser.path(call, settings.dashboard))

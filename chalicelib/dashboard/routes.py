@@ -27,27 +27,27 @@ of a text. It is kept, but asked for again each time, which costs a 304."""
 FOR_GOOD = "public, max-age=31536000, immutable"
 
 
-@route(blueprint, "GET", "/dashboard", "nobody")
+@route(blueprint, "GET", "/dashboard", "nobody", media="text/html")
 def overview_page(call: Call) -> Answer:
     """Show the dashboard."""
     return _page(call, "overview")
 
 
-@route(blueprint, "GET", "/dashboard/{page}", "nobody", raises=(RouteNotFound,))
+@route(blueprint, "GET", "/dashboard/{page}", "nobody", media="text/html", raises=(RouteNotFound,))
 def dashboard_page(call: Call, page: str) -> Answer:
     """Show a page of the dashboard."""
     one_of = (*OF_ONE, "account", "login", "new")
     return _page(call, page if page in one_of else "missing")
 
 
-@route(blueprint, "GET", "/dashboard/{page}/{item}", "nobody", raises=(RouteNotFound,))
+@route(blueprint, "GET", "/dashboard/{page}/{item}", "nobody", media="text/html", raises=(RouteNotFound,))
 def dashboard_item(call: Call, page: str, item: str) -> Answer:
     """Show the dashboard's page of one task, agent or webhook."""
     del item  # the page asks the API for it
     return _page(call, OF_ONE.get(page, "missing"))
 
 
-@route(blueprint, "GET", "/dashboard/static/{version}/{file}", "nobody", raises=(RouteNotFound,))
+@route(blueprint, "GET", "/dashboard/static/{version}/{file}", "nobody", media="*/*", raises=(RouteNotFound,))
 def dashboard_file(call: Call, version: str, file: str) -> Answer:
     """Load a script, style or picture of the dashboard."""
     found = pages.asset(file)
@@ -56,7 +56,7 @@ def dashboard_file(call: Call, version: str, file: str) -> Answer:
     return _unless_known(call, found, {"Cache-Control": FOR_GOOD if version == pages.version() else "no-cache"})
 
 
-@route(blueprint, "GET", "/docs", "nobody")
+@route(blueprint, "GET", "/docs", "nobody", media="text/html")
 def docs_page(call: Call) -> Answer:
     """Show the API's documentation."""
     return _page(call, "docs")

@@ -32,6 +32,7 @@ class Declarations(TypedDict, total=False):
     limit: int
     idempotency_key: bool
     answer: type[BaseModel]
+    media: str
     status: int
     raises: tuple[type[DevFlowError], ...]
 

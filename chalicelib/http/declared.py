@@ -26,7 +26,7 @@ Who = Literal["user", "session", "agent", "anyone", "nobody"]
 
 @dataclass(frozen=True)
 class Declared:
-    """One route. `answer` is the model of its success, None where that has no JSON body."""
+    """One route. `answer` is the model of its success, None where that is no JSON."""
 
     method: str
     path: str
@@ -42,6 +42,8 @@ class Declared:
     idempotency_key: bool = False
     """Whether the header Idempotency-Key means something here."""
     answer: type[BaseModel] | None = None
+    media: str | None = None
+    """What a success that is no JSON is sent as; None where it is JSON, or nothing at all."""
     status: int = 200
     raises: tuple[type[DevFlowError], ...] = ()
     """What it may refuse besides what its other declarations imply, see `refusals`."""

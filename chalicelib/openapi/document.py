@@ -147,6 +147,8 @@ def _responses(route: Declared, schemas: Schemas, refusals: dict[str, Json]) -> 
     success: Json = {"description": "Success.", "headers": _headers(*_OF_STATUS.get(route.status, ()), *quota)}
     if route.answer is not None:
         success["content"] = {"application/json": {"schema": schemas.of(route.answer)}}
+    elif route.media is not None:
+        success["content"] = {route.media: {"schema": {"type": "string"}}}
     responses = {str(route.status): success}
     by_status: dict[int, list[type[DevFlowError]]] = {}
     for error in sorted(set(route.refusals()), key=lambda error: error.__name__):
