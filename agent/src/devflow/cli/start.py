@@ -16,7 +16,9 @@ from devflow import addresses, settings
 from devflow.cli.context import Invocation, in_json, named, pass_invocation, setting
 from devflow.clock import Clock
 from devflow.credentials import Credentials
-from devflow.engines import Engine, command
+from devflow.engines import Engine, command, copilot
+from devflow.engines.copilot import KINDS, Choices
+from devflow.engines.copilot_permissions import EVERYTHING
 from devflow.home import Home
 from devflow.host import PORT, Desk, Host
 from devflow.job import Means
@@ -25,13 +27,17 @@ from devflow.outbox import Outbox
 from devflow.pace import Pace
 from devflow.redact import redacted
 
-ENGINES = ("command",)
+ENGINES = ("command", "copilot")
 
 
 @click.command()
 @named
 @setting("--engine", type=click.Choice(ENGINES), default="command", show_default=True, help="What does the work.")
 @setting("--command", metavar="PROGRAM", help="Of the engine `command`: 'claude -p', say.")
+@setting("--copilot-cli", metavar="PATH", help="Of the engine `copilot`. [default: the SDK's own]")
+@setting("--copilot-model", metavar="NAME", help="Of the engine `copilot`.")
+@setting("--copilot-provider", metavar="ADDRESS", help="OpenAI-compatible; key in DEVFLOW_COPILOT_API_KEY.")
+@setting("--copilot-allow", multiple=True, type=click.Choice([*KINDS, EVERYTHING]), help="Besides files in the clone.")
 @setting("--concurrency", type=click.IntRange(1, 20), help="Tasks at a time. [default: as registered]")
 @setting("--capability", "capabilities", multiple=True, metavar="INTENT", help="Instead of those registered.")
 @setting("--keep", is_flag=True, help="Keep the workspaces of tasks that failed.")
@@ -98,6 +104,11 @@ def start(invocation: Invocation, /, agent: str, **chosen: Any) -> int:
 
 
 def _engine(chosen: dict[str, Any]) -> Engine:
+    if chosen["engine"] == "copilot":
+        allow = tuple(chosen["copilot_allow"])
+        return copilot.engine(
+            Choices(chosen["copilot_cli"], chosen["copilot_model"], chosen["copilot_provider"], allow)
+        )
     return command.engine(chosen["command"] or "")
 
 

@@ -1,0 +1,208 @@
+"""The engine `copilot`: the real SDK, and a stand-in for the CLI that it drives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.tests.support import copilot_cli
+from agent.tests.support.standin import Answer
+from devflow.client import Client
+from devflow.command import Command
+from devflow.engines import copilot
+from devflow.engines.copilot import Choices
+from devflow.engines.copilot_permissions import refusal
+from devflow.errors import WorkError
+from devflow.job import Job, Means
+from devflow.outbox import Outbox, Result
+from devflow.pace import Pace
+from devflow.stop import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.tests.support.standin import Platform, Request
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def git(*arguments: str, cwd: Path) -> str:
+    return subprocess.run(["git", *arguments], cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def fine(request: Request) -> Answer:
+    if request.path.endswith("/logs"):
+        end = request.body["offset"] + len(request.body["data"].encode())
+        return Answer(200, {"nextOffset": end, "truncated": False})
+    return Answer(200, {"success": True, "cancelRequested": False})
+
+
+class Scene:
+    """A repository, a platform, and jobs that Copilot does."""
+
+    def __init__(self, platform: Platform, directory: Path) -> None:
+        self.platform, self.directory = platform, directory
+        self.origin, seed = directory / "origin.git", directory / "seed"
+        git("init", "--quiet", str(seed), cwd=directory)
+        (seed / "login.py").write_text("bug\n", encoding="utf-8")
+        git("add", "--all", cwd=seed)
+        git("commit", "--quiet", "--message=a commit", cwd=seed)
+        git("clone", "--quiet", "--bare", str(seed), str(self.origin), cwd=directory)
+        self.cli = directory / "copilot"
+        self.cli.write_text(f'#!/bin/sh\nexec {sys.executable} {copilot_cli.__file__} "$@"\n', encoding="utf-8")
+        self.cli.chmod(0o755)
+        self.notes_path = directory / "notes"
+        self.delivered: list[Result] = []
+        self.choices = Choices(cli=str(self.cli), model="gpt-5")
+
+    def job(self, description: str, intent: str = "fix-bug") -> Job:
+        agent = self.directory / "agent"
+        means = Means(
+            agent, copilot.engine(self.choices), Client(self.platform.url, "token"), Outbox(agent / "outbox"),
+            self.delivered.append, lambda _: None, pace=Pace(grace=5, flush=60, log=0.05, progress=0.2),
+            protocols=["file"],
+        )  # fmt: skip
+        given = {"task_id": "task-1", "attempt": 1, "intent": intent, "repo": str(self.origin), "branch": "main"}
+        return Job(Command.of(given | {"description": description, "context": {}}), means)
+
+    def run(self, description: str, intent: str = "fix-bug") -> dict[str, Any]:
+        self.job(description, intent).run()
+        (result,) = self.delivered
+        return {"kind": result.kind} | result.body
+
+    def notes(self) -> list[dict[str, Any]]:
+        """What the stand-in has noted."""
+        if not self.notes_path.exists():
+            return []
+        return [json.loads(line) for line in self.notes_path.read_text(encoding="utf-8").splitlines()]
+
+    def log(self) -> str:
+        return "".join(body["data"] for body in self.platform.bodies("/logs"))
+
+
+@pytest.fixture
+def scene(standin: Callable[..., Platform], tmp_path: Path, machine: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    monkeypatch.setenv("STANDIN_NOTES", str(tmp_path / "notes"))
+    monkeypatch.setenv("DEVFLOW_TOKEN", "secret-token")
+    return Scene(standin(fine), tmp_path)
+
+
+def test_its_events_become_steps_and_log_and_its_change_a_pushed_commit(scene: Scene) -> None:
+    done = scene.run("do: fix")
+
+    assert (done["kind"], done["summary"]) == ("complete", "Fixed the login."), done
+    assert done["output"].startswith("I looked around.\n\nFixed the login.")
+    assert done["resultFiles"]["files"] == ["login.py"]
+    assert git("show", "devflow/task-1-attempt-1:login.py", cwd=scene.origin) == "fixed"
+    steps = [body["step"] for body in scene.platform.bodies("/progress")]
+    assert [step for step in dict.fromkeys(steps) if step in ("Reading the code", "view")] == [
+        "Reading the code",
+        "view",
+    ]
+    far = [body["progress"] for body in scene.platform.bodies("/progress")]
+    assert far == sorted(far)
+    log = scene.log()
+    for line in ("> view login.py", "It failed: no such file", "from a helper", "Fixed the login."):
+        assert line in log
+    session, decided = scene.notes()
+    assert session["session"]["model"] == "gpt-5"
+    assert session["session"]["workingDirectory"].endswith("/task-1-attempt-1/repo")
+    assert not [name for name in session["environment"] if name.startswith("DEVFLOW_")], "no token of ours gets there"
+    assert decided == {"asked": "write", "decided": "approve-once"}
+
+
+def test_what_leads_out_of_the_clone_or_was_not_allowed_is_refused_and_said(scene: Scene, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("untouched", encoding="utf-8")
+
+    done = scene.run(f"do: escape paths: {outside} ../../../../outside", "explain")
+
+    assert done["kind"] == "complete", done
+    assert [note["decided"] for note in scene.notes()[1:]] == ["reject", "reject", "reject"]
+    assert outside.read_text(encoding="utf-8") == "untouched"
+    assert not (tmp_path / "notes.ran").exists()
+    assert f"Refused: {outside} is outside of the repository." in scene.log()
+    assert "Refused: shell is not allowed on this machine." in scene.log()
+
+
+def test_an_operator_may_allow_the_shell(scene: Scene, tmp_path: Path) -> None:
+    scene.choices = replace(scene.choices, allow=("shell",))
+
+    assert scene.run("do: escape paths: ", "explain")["kind"] == "complete"
+    assert (tmp_path / "notes.ran").exists()
+
+
+def test_an_error_of_the_session_is_the_tasks(scene: Scene) -> None:
+    done = scene.run("do: error")
+    assert (done["kind"], done["error"]) == ("fail", "You have no quota left.")
+
+
+def test_a_cli_that_crashes_is_a_clear_failure(scene: Scene) -> None:
+    done = scene.run("do: crash")
+    assert done["kind"] == "fail"
+    assert done["error"].startswith("Copilot SDK connection failed: ")
+    assert "out of cheese" in done["error"]
+
+
+def test_a_cancel_stops_it_and_the_cli(scene: Scene) -> None:
+    job = scene.job("do: hang")
+    running = threading.Thread(target=job.run)
+    running.start()
+    scene.platform.wait_for(lambda: any("process" in note for note in scene.notes()))
+    process = next(note["process"] for note in scene.notes() if "process" in note)
+    job.stop.ask(Reason.CANCELLED, "Cancelled")
+    running.join(60)
+
+    assert not running.is_alive()
+    (result,) = scene.delivered
+    assert (result.kind, result.body["error"]) == ("fail", "Cancelled")
+    stat = Path(f"/proc/{process}/stat")
+    assert not stat.exists() or stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
+
+
+def test_whether_it_could_work_is_asked_before_a_task_is_taken(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = copilot.engine(scene.choices)
+    engine.check()
+    monkeypatch.setenv("STANDIN_BROKEN", "1")
+    with pytest.raises(WorkError, match=r"Copilot SDK connection failed: .*no such licence"):
+        engine.check()
+    with pytest.raises(WorkError, match="Copilot SDK connection failed"):
+        copilot.engine(Choices(cli="/no/such/copilot")).check()
+
+
+def test_the_agent_itself_loads_nothing_of_the_sdk() -> None:
+    code = "import sys, devflow.cli.main; sys.exit('copilot' in sys.modules or 'pydantic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, env=dict(os.environ)).returncode == 0
+
+
+def asked(kind: str, **more: Any) -> Any:
+    return SimpleNamespace(kind=kind, **more)
+
+
+def test_what_it_may_do_on_its_own(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to("/etc")
+    (tmp_path / "deep").mkdir()
+    granted = [
+        asked("read", path="deep/x"),
+        asked("write", file_name=str(tmp_path / "new.py")),
+        asked("read", path="."),
+    ]
+    refused = [
+        asked("read", path="/etc/passwd"), asked("write", file_name="../x"), asked("write", file_name="out/passwd"),
+        asked("read", path="a\0b"), asked("write", file_name="x", managed_approval_required=True),
+        asked("read", path="x", request_sandbox_bypass=True), asked("shell"), asked("url"), asked("mcp"), asked("new"),
+    ]  # fmt: skip
+    assert [refusal(request, tmp_path, [""]) for request in granted] == [None] * 3
+    assert all(refusal(request, tmp_path, [""]) for request in refused)
+    assert refusal(asked("url"), tmp_path, ["url"]) is None
+    assert refusal(asked("new"), tmp_path, ["all"]) is None
+    assert refusal(asked("write", file_name="/etc/passwd"), tmp_path, ["all"]), "files stay in the clone"
