@@ -1,0 +1,169 @@
+"""The engine `copilot` with the real Copilot CLI, as npm installs it, and a stand-in of the model on loopback."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.tests.support.standin import Answer
+from agent.tests.test_copilot import Scene, fine, git
+from devflow.stop import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from agent.tests.support.standin import Platform, Request
+
+VERSION = "1.0.102"
+CACHE = Path(__file__).parents[2] / ".cache" / f"copilot-{VERSION}"
+SECONDS = 120
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(4 * SECONDS)]
+
+
+@pytest.fixture(scope="session")
+def cli() -> Path:
+    """The CLI; skips where npm cannot install it."""
+    found = CACHE / "node_modules" / ".bin" / "copilot"
+    if not found.exists():
+        npm = shutil.which("npm")
+        if npm is None:
+            pytest.skip("npm is not installed")
+        CACHE.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            [npm, "install", "--prefix", str(CACHE), "--no-audit", "--no-fund", f"@github/copilot@{VERSION}"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            pytest.skip(f"npm cannot install the Copilot CLI: {done.stderr[-300:]}")
+    return found
+
+
+class Model:
+    """Says what it was told to say, one answer after the other; then it thinks for ever, until it is let go."""
+
+    def __init__(self) -> None:
+        self.answers: list[Any] = []
+        self.thinking, self.let_go = threading.Event(), threading.Event()
+
+    def __call__(self, request: Request) -> Answer:
+        if not request.path.endswith("/chat/completions"):
+            return Answer(404, {})
+        if not self.answers:
+            self.thinking.set()
+            self.let_go.wait(SECONDS)
+            return Answer(500, {})
+        said = self.answers.pop(0)
+        message: dict[str, Any] = {"role": "assistant", "content": said if isinstance(said, str) else None}
+        if not isinstance(said, str):
+            name, arguments = said
+            call = {"name": name, "arguments": json.dumps(arguments)}
+            message["tool_calls"] = [{"id": f"call-{len(self.answers)}", "type": "function", "function": call}]
+        reason = "stop" if isinstance(said, str) else "tool_calls"
+        choice = {"index": 0, "message": message, "finish_reason": reason}
+        usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        body = {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "gpt-5",
+            "choices": [choice],
+            "usage": usage,
+        }
+        return Answer(200, body)
+
+
+@pytest.fixture
+def model() -> Iterator[Model]:
+    model = Model()
+    yield model
+    model.let_go.set()
+
+
+@pytest.fixture
+def scene(
+    standin: Callable[..., Platform], model: Model, cli: Path, tmp_path: Path, machine: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Scene:  # fmt: skip
+    monkeypatch.setenv("DEVFLOW_COPILOT_API_KEY", "key-of-the-model")
+    scene = Scene(standin(fine), tmp_path)
+    scene.choices = replace(scene.choices, cli=str(cli), provider=f"{standin(model).url}/v1")
+    return scene
+
+
+def processes_in(directory: Path) -> list[int]:
+    """Processes that work in a directory, or below it."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").resolve().is_relative_to(directory):
+                found.append(int(process.name))
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
+
+
+def test_it_changes_a_file_and_its_events_are_steps_and_what_leads_out_is_refused(
+    scene: Scene, model: Model, tmp_path: Path
+) -> None:
+    repo = scene.directory / "agent" / "work" / "task-1-attempt-1" / "repo"
+    model.answers = [
+        ("edit", {"path": str(repo / "login.py"), "old_str": "bug", "new_str": "fixed"}),
+        ("create", {"path": str(tmp_path / "outside.py"), "file_text": "escaped"}),
+        ("bash", {"command": f"touch {tmp_path}/ran", "description": "Run it", "initial_wait": 30}),
+        "I looked around.\n\nFixed the login.",
+    ]
+
+    done = scene.run("Fix the login")
+
+    assert (done["kind"], done.get("summary")) == ("complete", "Fixed the login."), done
+    assert git("show", "devflow/task-1-attempt-1:login.py", cwd=scene.origin) == "fixed"
+    assert done["resultFiles"]["files"] == ["login.py"]
+    assert not (tmp_path / "outside.py").exists()
+    assert not (tmp_path / "ran").exists()
+    log = scene.log()
+    assert "outside.py is outside of the repository." in log
+    assert "shell is not allowed on this machine" in log
+    assert len({body["step"] for body in scene.platform.bodies("/progress")}) > 5
+    assert "key-of-the-model" not in log + json.dumps(done)
+
+
+def test_a_cancel_stops_it_and_all_its_processes(scene: Scene, model: Model) -> None:
+    job = scene.job("Fix the login")
+    running = threading.Thread(target=job.run)
+    running.start()
+    assert model.thinking.wait(SECONDS)
+    work = scene.directory / "agent" / "work"
+    assert len(processes_in(work)) >= 2
+
+    job.stop.ask(Reason.CANCELLED, "Cancelled")
+    running.join(SECONDS)
+
+    assert not running.is_alive()
+    assert processes_in(work) == []
+    (result,) = scene.delivered
+    assert (result.kind, result.body["error"]) == ("fail", "Cancelled")
+
+
+def test_its_crash_is_a_clear_failure(scene: Scene, model: Model) -> None:
+    job = scene.job("Fix the login")
+    running = threading.Thread(target=job.run)
+    running.start()
+    assert model.thinking.wait(SECONDS)
+    for process in processes_in(scene.directory / "agent" / "work"):
+        arguments = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+        if b"--headless" in arguments:
+            subprocess.run(["kill", "-KILL", str(process)], check=False)
+    running.join(SECONDS)
+
+    assert not running.is_alive()
+    (result,) = scene.delivered
+    assert result.kind == "fail"
+    assert str(result.body["error"]).startswith("Copilot SDK connection failed: ")
