@@ -1,4 +1,4 @@
-"""The queues: the only SQS client. Messages carry ids alone; whoever handles one reads the rest afresh."""
+"""The workflow queue: the only SQS client. Messages carry ids alone; whoever handles one reads the rest afresh."""
 
 import json
 from functools import cache
@@ -8,7 +8,7 @@ import boto3
 from botocore.config import Config
 
 from chalicelib.log import logger
-from chalicelib.settings import MINUTE, SECOND, settings
+from chalicelib.settings import settings
 
 _CONFIG = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 3, "mode": "standard"})
 
@@ -23,20 +23,13 @@ def _address(queue: str) -> str:
     return str(_client().get_queue_url(QueueName=settings.named(queue))["QueueUrl"])
 
 
-LONGEST_DELAY = 15 * MINUTE
-"""SQS's own limit on how late a message may come."""
-
-
-def send(queue: str, message: dict[str, str], delay: int = 0) -> bool:
-    """Send one message, to come `delay` milliseconds later; False, and a line in the log, if the queue would not take
-    it.
+def send(queue: str, message: dict[str, str]) -> bool:
+    """Send one message; False, and a line in the log, if the queue would not take it.
 
     Not an error for the caller: what the message is about is stored with a due time, and the sweep sends it again.
     """
     try:
-        _client().send_message(
-            QueueUrl=_address(queue), MessageBody=json.dumps(message), DelaySeconds=-(-delay // SECOND)
-        )
+        _client().send_message(QueueUrl=_address(queue), MessageBody=json.dumps(message))
     except Exception:  # noqa: BLE001  # whatever it was, the sweep heals it
         logger.warning("message not sent; the sweep will", extra={"queue": queue}, exc_info=True)
         return False

@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from chalicelib import db, ratelimit
-from chalicelib.agents import news
-from chalicelib.agents.model import INACTIVE_AFTER, REMOVED, Agent, Held, News, State, came, check_at, went
-from chalicelib.agents.store import AgentRow, how_many_held, registered, shard, to_agent, to_tell
+from chalicelib.agents.model import INACTIVE_AFTER, REMOVED, Agent, Held, check_at
+from chalicelib.agents.store import AgentRow, how_many_held, registered, shard, to_agent
 from chalicelib.auth.tokens import Caller
 from chalicelib.errors import AgentNotFound, Conflict, Unauthenticated, Unavailable
 from chalicelib.ratelimit import Meter
@@ -39,7 +38,7 @@ class Sign:
     agent: str
     meter: Meter
     now: int
-    state: State | None = None
+    state: str | None = None
     """The state that the agent itself says it is in; None where the call does not say."""
     instance: str | None = None
     """Which process of the agent calls, where it says: a second live one is refused."""
@@ -52,14 +51,6 @@ class Sign:
     def row(self) -> db.Item:
         return db.item(AgentRow, owner=self.caller.owner, agent=self.agent)
 
-    @property
-    def news(self) -> News | None:
-        """That the agent comes back, or goes, by this call: left on its row in the same write."""
-        after = self.state or "active"
-        if self.waking:
-            return None if after == "inactive" else came(after, self.now)
-        return went(self.now, self.now) if after == "inactive" else None
-
     def actions(self) -> list[db.Clause]:
         actions = [_seen(self.now, shard(self.caller.owner, self.agent), check_at(self.now))]
         if self.state or self.waking:
@@ -67,8 +58,6 @@ class Sign:
         if self.instance:
             gone, here = self.state == "inactive", {"id": self.instance, "at": self.now}
             actions.append(db.removes(AgentRow.instance) if gone else db.sets(AgentRow.instance, here))
-        if self.news is not None:
-            actions.append(to_tell(self.caller.owner, self.agent, self.news))
         if self.promoting:
             actions += [db.sets(AgentRow.ver, self.caller.ver), db.removes(AgentRow.next_ver)]
         if self.caller.is_agent:
@@ -107,8 +96,6 @@ class Sign:
                 if old:
                     with suppress(Unavailable):  # the next call does it
                         db.update(self.row, [AgentRow.calls[slot].remove() for slot in old], AgentRow.owner.exists())
-            if sign.news is not None:
-                news.send(self.caller.owner, self.agent)
             return to_agent(row)
         raise Unavailable
 

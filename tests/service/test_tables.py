@@ -16,7 +16,7 @@ from pynamodb.models import Model
 import chalicelib
 from chalicelib.settings import settings
 
-TABLES = ["users", "logins", "agents", "tasks", "webhooks"]
+TABLES = ["users", "logins", "agents", "tasks"]
 
 pytestmark = pytest.mark.usefixtures("stack")
 every_table = pytest.mark.parametrize("name", TABLES)
