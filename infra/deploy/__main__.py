@@ -1,5 +1,6 @@
 """`python -m infra.deploy deploy|destroy|package STAGE`."""
 
+import os
 import sys
 from io import TextIOWrapper
 
@@ -55,6 +56,7 @@ def main(arguments: list[str]) -> int:
         print("Say which stage, for example: make deploy STAGE=dev", file=sys.stderr)
         return 2
     command, name = arguments
+    os.environ["AWS_CHALICE_CLI_MODE"] = "true"  # as Chalice's own command tells app.py that it is not in Lambda
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # our lines among Chalice's, in order, also in a file
     try:
