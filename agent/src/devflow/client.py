@@ -95,7 +95,7 @@ class Client:
         raise AssertionError("either answered or raised")
 
     def _read(self, answer: urllib3.BaseHTTPResponse) -> Json | RefusedError:
-        parsed = _object(answer.data)
+        parsed = json_object(answer.data)
         if answer.status in (200, 201, 202) and parsed is not None:
             return parsed
         if answer.status == _TOO_MANY or answer.status >= _BROKEN:
@@ -155,7 +155,8 @@ def _seconds(header: str | None) -> float | None:
     return float(header) if header and header.isascii() and header.isdecimal() else None
 
 
-def _object(content: bytes) -> Json | None:
+def json_object(content: bytes | str) -> Json | None:
+    """The JSON object that a text is; None where it is none."""
     try:
         parsed: Any = json.loads(content)
     except (ValueError, RecursionError):

@@ -1,11 +1,9 @@
 """What a program says of itself: steps on the way, and a result at the end (docs/agent.md, "Telling")."""
 
-import json
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
 
-from devflow.client import Json
+from devflow.client import Json, json_object
 
 MARK = "::devflow "
 """Before a JSON object, at the beginning of a line: this is for the agent, and does not go into the log."""
@@ -29,7 +27,7 @@ class Told:
 
     def line(self, line: str) -> Json | None:
         """Take in a line. What it tells the agent; None where it is for the log."""
-        if line.startswith(MARK) and (told := _object(line.removeprefix(MARK))) is not None:
+        if line.startswith(MARK) and (told := json_object(line.removeprefix(MARK))) is not None:
             self.result |= {name: told[name] for name in (*RESULT, "error") if isinstance(told.get(name), str)}
             return told
         self.last = line.strip() or self.last
@@ -49,7 +47,7 @@ class Told:
         """What it told as such; else the `result` or `summary` of a JSON object in its last line; else that line."""
         if told := self.result.get("summary"):
             return str(told)
-        printed = _object(self.last) or {}
+        printed = json_object(self.last) or {}
         found = next((printed[name] for name in ("summary", "result") if isinstance(printed.get(name), str)), None)
         return str(found or self.last)
 
@@ -60,11 +58,3 @@ def progress(told: Json) -> tuple[str, float | None, str | None]:
     usable = isinstance(far, int | float) and not isinstance(far, bool) and 0 <= far <= 1
     step = told.get("step")
     return step if isinstance(step, str) else "", far if usable else None, details if isinstance(details, str) else None
-
-
-def _object(text: str) -> Json | None:
-    try:
-        parsed: Any = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return parsed if isinstance(parsed, dict) else None
