@@ -4,6 +4,14 @@ import hashlib
 import json
 
 
+def hashed(secret: str) -> str:
+    """The SHA-256 of a text, in hex: what a table keeps of a secret that is too long to guess.
+
+    Every text has one, also one with half of a surrogate pair.
+    """
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def digest(content: object) -> str:
     """A short fingerprint of plain data: equal data, equal fingerprint."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -20,6 +20,7 @@ from jwt.api_jws import PyJWS
 
 from chalicelib.errors import DevFlowError
 from chalicelib.settings import SECOND
+from chalicelib.texts import hashed
 
 LEEWAY = 30 * SECOND
 LEAST_BITS = 2_048
@@ -59,8 +60,8 @@ class _RS256(Algorithm):
         number = int.from_bytes(sig, "big")
         if len(sig) != size or number >= key.n:
             return False
-        hashed = _SHA256 + hashlib.sha256(msg).digest()
-        wanted = b"\x00\x01" + b"\xff" * (size - 3 - len(hashed)) + b"\x00" + hashed
+        info = _SHA256 + hashlib.sha256(msg).digest()
+        wanted = b"\x00\x01" + b"\xff" * (size - 3 - len(info)) + b"\x00" + info
         return hmac.compare_digest(pow(number, key.e, key.n).to_bytes(size, "big"), wanted)
 
     @staticmethod
@@ -107,7 +108,7 @@ def public_keys(document: Any) -> Keys:
 def claims(token: str, keys: Keys, *, issuer: str, audience: str, nonce_hash: str, now: int) -> dict[str, Any]:
     """What a token says, if it was signed by one of the issuer's keys, for us, for this login, and not too long ago.
 
-    Raises NotBelieved. `nonce_hash` is the SHA-256 of the nonce that went out, in hex.
+    Raises NotBelieved. `nonce_hash` is what `hashed` makes of the nonce that went out.
     """
     key = keys.get(key_id(token))
     if key is None:
@@ -117,7 +118,7 @@ def claims(token: str, keys: Keys, *, issuer: str, audience: str, nonce_hash: st
         _jws.decode(token, cast(Any, key), algorithms=["RS256"])
         expires, issued = int(said["exp"]), int(said["iat"])
         addressed = said["aud"] if isinstance(said["aud"], list) else [said["aud"]]
-        nonce = hashlib.sha256(str(said["nonce"]).encode()).hexdigest()
+        nonce = hashed(str(said["nonce"]))
     except (jwt.PyJWTError, KeyError, TypeError, ValueError, OverflowError):
         raise NotBelieved("Its signature or its claims are not as they should be.") from None
     if said.get("iss") != issuer:

@@ -4,7 +4,6 @@ What is in the link is known to nobody else: the table keeps its hash. It stands
 no server, so it is in no log either; and opening the link uses nothing up, since mail scanners do that, too.
 """
 
-import hashlib
 import secrets
 
 from chalicelib import mail
@@ -13,6 +12,7 @@ from chalicelib.auth.shapes import LinkRequest, LinkUse, LoggedIn
 from chalicelib.errors import Unauthenticated
 from chalicelib.ratelimit import LINKS, LOGIN
 from chalicelib.settings import MINUTE, settings
+from chalicelib.texts import hashed
 
 GOOD_FOR = 10 * MINUTE
 
@@ -40,7 +40,7 @@ def request(asked: LinkRequest, address: str, page: str, now: int) -> None:
     if not may_log_in(asked.email) or not logins.take_a_mail(asked.email, now):
         return
     secret = secrets.token_urlsafe(32)
-    logins.add_link(_hash(secret), asked.email, now + GOOD_FOR)
+    logins.add_link(hashed(secret), asked.email, now + GOOD_FOR)
     mail.send(asked.email, "Log in to DevFlow", TEXT.format(link=f"{page}#{secret}"))
 
 
@@ -50,7 +50,7 @@ def use(sent: LinkUse, address: str, now: int) -> LoggedIn:
     Raises LinkExpired; RateLimited for the network address.
     """
     logins.count_address(address, LOGIN, now)
-    email = logins.use_link(_hash(sent.token), now)
+    email = logins.use_link(hashed(sent.token), now)
     if email is None:
         raise LinkExpired
     return service.logged_in(service.user_at(email, email.partition("@")[0], now), now)
@@ -59,7 +59,3 @@ def use(sent: LinkUse, address: str, now: int) -> LoggedIn:
 def may_log_in(email: str) -> bool:
     """Whether this stage lets addresses of that domain in."""
     return not settings.email_domains or email.rpartition("@")[2] in settings.email_domains
-
-
-def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()

@@ -6,7 +6,6 @@ that nobody can be signed in as somebody else by a link. The nonce comes back in
 take us for a client without a secret from then on.
 """
 
-import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from chalicelib.errors import DevFlowError, RateLimited, Unavailable
 from chalicelib.log import logger
 from chalicelib.ratelimit import LOGIN, SLACK
 from chalicelib.settings import HOUR, MINUTE, settings
+from chalicelib.texts import hashed
 
 GOOD_FOR = 10 * MINUTE
 _LONGEST = 1_000
@@ -52,7 +52,7 @@ def start(redirect_uri: str, address: str, now: int) -> Started:
         logins.count_address(address, LOGIN, now)
         client = _client(now)
         state, nonce = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-        logins.add_state(_hash(state), _hash(nonce), now + GOOD_FOR)
+        logins.add_state(hashed(state), hashed(nonce), now + GOOD_FOR)
     except (RateLimited, Unavailable) as error:
         raise _failed(error) from error
     asked = {
@@ -102,9 +102,9 @@ def _client(now: int) -> SlackClient:
 
 def _use_state(state: str | None, kept: str | None, now: int) -> str:
     """Use the state up; the hash of the nonce that went out with it."""
-    if not state or not kept or not hmac.compare_digest(_hash(state), _hash(kept)):
+    if not state or not kept or not hmac.compare_digest(hashed(state), hashed(kept)):
         raise SignInFailed("slack-expired")
-    nonce_hash = logins.use_state(_hash(state), now)
+    nonce_hash = logins.use_state(hashed(state), now)
     if nonce_hash is None:
         raise SignInFailed("slack-expired")
     return nonce_hash
@@ -166,7 +166,3 @@ def _person(said: dict[str, Any]) -> tuple[str, str]:
 def _failed(error: DevFlowError) -> SignInFailed:
     logger.warning("Slack sign-in failed", extra={"why": error.message})
     return SignInFailed("slack-busy" if isinstance(error, RateLimited) else "slack-unavailable")
-
-
-def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
