@@ -9,6 +9,7 @@ import ipaddress
 from typing import Any
 
 from pynamodb.attributes import MapAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.expressions.update import Action
 from pynamodb.models import Model
 
 from chalicelib import db, ratelimit
@@ -93,9 +94,7 @@ def login(email: str) -> Login:
 
 def add_link(hashed: str, email: str, until: int) -> None:
     """Keep a magic link, by the hash of what is in it."""
-    expires_at = (until + DAY) // 1_000
-    actions = [LoginRow.email.set(email), LoginRow.until.set(until), LoginRow.expires_at.set(expires_at)]
-    db.update(LoginRow(f"link#{hashed}"), actions)
+    _keep(f"link#{hashed}", LoginRow.email.set(email), until)
 
 
 def use_link(hashed: str, now: int) -> str | None:
@@ -105,14 +104,17 @@ def use_link(hashed: str, now: int) -> str | None:
 
 def add_state(hashed: str, nonce_hash: str, until: int) -> None:
     """Keep a state by its hash, and the nonce that went out with it likewise."""
-    expires_at = (until + DAY) // 1_000
-    actions = [LoginRow.nonce.set(nonce_hash), LoginRow.until.set(until), LoginRow.expires_at.set(expires_at)]
-    db.update(LoginRow(f"slack#{hashed}"), actions)
+    _keep(f"slack#{hashed}", LoginRow.nonce.set(nonce_hash), until)
 
 
 def use_state(hashed: str, now: int) -> str | None:
     """Use a state up: the hash of its nonce, or None where it is not there (any more)."""
     return _use(f"slack#{hashed}", now).get("nonce")
+
+
+def _keep(login: str, what: Action, until: int) -> None:
+    """A row that is good for one use, until then; it vanishes by itself."""
+    db.update(LoginRow(login), [what, LoginRow.until.set(until), LoginRow.expires_at.set((until + DAY) // 1_000)])
 
 
 def _use(login: str, now: int) -> db.Row:

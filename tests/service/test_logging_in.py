@@ -51,18 +51,19 @@ def test_two_who_make_the_same_user_at_once_make_one(aws: None) -> None:
     assert len(invariants.rows("users")) == 1
 
 
+def guessed_wrong(number: int) -> type[Exception]:
+    """Guess a wrong PIN, from an address of its own; with what that is refused."""
+    try:
+        login(f"{number:06d}", address=f"192.0.2.{number}")
+    except DevFlowError as error:
+        return type(error)
+    raise AssertionError(number)
+
+
 def test_parallel_guesses_are_no_more_than_five(owner: str) -> None:
     """The guess is reserved before the PIN is looked at."""
-
-    def guess(number: int) -> type[Exception]:
-        try:
-            login(f"{number:06d}", address=f"192.0.2.{number}")
-        except DevFlowError as error:
-            return type(error)
-        raise AssertionError(number)
-
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(guess, range(12)))
+        answers = list(pool.map(guessed_wrong, range(12)))
     assert answers.count(WrongPin) == 5
     assert answers.count(RateLimited) == 7
     with pytest.raises(RateLimited):
@@ -83,11 +84,7 @@ def test_of_a_hundred_guesses_at_once_at_most_five_are_checked(owner: str, monke
 
     def guess(number: int) -> type[Exception]:
         together.wait(timeout=50)
-        try:
-            login(f"{number:06d}", address=f"192.0.2.{number}")
-        except DevFlowError as error:
-            return type(error)
-        raise AssertionError(number)
+        return guessed_wrong(number)
 
     with ThreadPoolExecutor(100) as pool:
         answers = list(pool.map(guess, range(100)))
