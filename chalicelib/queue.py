@@ -2,25 +2,15 @@
 
 import json
 from functools import cache
-from typing import Any
 
-import boto3
-from botocore.config import Config
-
+from chalicelib import aws
 from chalicelib.log import logger
 from chalicelib.settings import settings
-
-_CONFIG = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 3, "mode": "standard"})
-
-
-@cache
-def _client() -> Any:
-    return boto3.client("sqs", config=_CONFIG)
 
 
 @cache
 def _address(queue: str) -> str:
-    return str(_client().get_queue_url(QueueName=settings.named(queue))["QueueUrl"])
+    return str(aws.client("sqs").get_queue_url(QueueName=settings.named(queue))["QueueUrl"])
 
 
 def send(queue: str, message: dict[str, str]) -> bool:
@@ -29,7 +19,7 @@ def send(queue: str, message: dict[str, str]) -> bool:
     Not an error for the caller: what the message is about is stored with a due time, and the sweep sends it again.
     """
     try:
-        _client().send_message(QueueUrl=_address(queue), MessageBody=json.dumps(message))
+        aws.client("sqs").send_message(QueueUrl=_address(queue), MessageBody=json.dumps(message))
     except Exception:  # noqa: BLE001  # whatever it was, the sweep heals it
         logger.warning("message not sent; the sweep will", extra={"queue": queue}, exc_info=True)
         return False

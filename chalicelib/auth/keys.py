@@ -10,14 +10,11 @@ id that it does not know (at most every ten seconds, so that garbage does not co
 """
 
 from dataclasses import dataclass, field, replace
-from functools import cache
-from typing import Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import TypeAdapter
 
+from chalicelib import aws
 from chalicelib.errors import Unavailable
 from chalicelib.log import logger
 from chalicelib.settings import MINUTE, SECOND, settings
@@ -99,16 +96,10 @@ def keyring_of(secret: str, now: int) -> Keyring:
 _TEXTS = TypeAdapter(dict[str, str])
 
 
-@cache
-def _client() -> Any:
-    config = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 3, "mode": "standard"})
-    return boto3.client("secretsmanager", config=config)
-
-
 def _secret() -> str:
     if settings.local:
         raise Unavailable("The local stage has no keys: DEVFLOW_LOCAL_SECRET is not set.")
     try:
-        return str(_client().get_secret_value(SecretId=settings.named("secret"))["SecretString"])
+        return str(aws.client("secretsmanager").get_secret_value(SecretId=settings.named("secret"))["SecretString"])
     except (BotoCoreError, ClientError) as error:
         raise Unavailable("The signing keys of this stage cannot be read right now.") from error
