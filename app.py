@@ -19,12 +19,15 @@ from chalicelib.log import logger
 from chalicelib.openapi.routes import blueprint as openapi
 from chalicelib.settings import settings
 from chalicelib.tasks.routes import blueprint as tasks
+from chalicelib.webhooks.delivering import AT_ONCE, deliver
+from chalicelib.webhooks.model import BATCHES
+from chalicelib.webhooks.routes import blueprint as webhooks
 from chalicelib.workflows.routes import blueprint as workflows
 from chalicelib.workflows.service import announce, make_claimable, run_batch
 from chalicelib.workflows.sweep import sweep as sweep_all
 
 app = App(f"devflow-{settings.stage}")
-for blueprint in (health, dashboard, auth, agents, tasks, workflows, openapi):
+for blueprint in (health, dashboard, auth, agents, tasks, workflows, webhooks, openapi):
     app.register_blueprint(blueprint)
 
 TIME_TO_STOP = 5_000
@@ -41,6 +44,14 @@ def run_workflows(event: SQSEvent) -> dict[str, Any]:
 def announce_events(event: SQSEvent) -> dict[str, Any]:
     """Tell whoever waits for it what has happened."""
     return run_batch(announce, event.to_dict()["Records"], clock.now())
+
+
+@app.on_sqs_message(
+    queue=settings.named("webhooks"), batch_size=AT_ONCE, maximum_concurrency=BATCHES, name="deliver_webhooks"
+)
+def deliver_webhooks(event: SQSEvent) -> dict[str, Any]:
+    """Deliver webhooks whose time has come, all of a batch at the same time."""
+    return run_batch(deliver, event.to_dict()["Records"], clock.now(), at_once=AT_ONCE)
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="sweep")

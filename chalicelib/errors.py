@@ -13,6 +13,8 @@
     ├── NotFound                not there, or somebody else's: the two are never told apart
     │   ├── AgentNotFound
     │   ├── TaskNotFound
+    │   ├── WebhookNotFound
+    │   ├── DeliveryNotFound
     │   ├── RouteNotFound
     │   └── MethodNotAllowed
     ├── Conflict                not possible in the present state
@@ -111,6 +113,18 @@ class TaskNotFound(NotFound):
     """You have no task with this id."""
 
     title = "Task not found"
+
+
+class WebhookNotFound(NotFound):
+    """You have no webhook with this id."""
+
+    title = "Webhook not found"
+
+
+class DeliveryNotFound(NotFound):
+    """This webhook has no delivery with this id, or not any more."""
+
+    title = "Delivery not found"
 
 
 class RouteNotFound(NotFound):

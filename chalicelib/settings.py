@@ -56,6 +56,10 @@ class Settings:
     retention_days: int = 90
     """How long finished tasks, their results and their events are kept."""
 
+    webhooks_per_user: int = 20
+    webhook_timeout: int = 15 * SECOND
+    """How long a receiver may take to answer, in all and in milliseconds."""
+
     rate_limits: bool = True
     """False lifts every limit on the number of calls; for load tests on the local stage only."""
 
@@ -94,6 +98,8 @@ def from_environment(env: Mapping[str, str]) -> Settings:
         agents_per_user=_whole(env, "DEVFLOW_AGENTS_PER_USER", default=1_000, least=1, most=1_000),
         open_tasks_per_user=_whole(env, "DEVFLOW_OPEN_TASKS_PER_USER", default=10_000, least=1, most=1_000_000),
         retention_days=_whole(env, "DEVFLOW_RETENTION_DAYS", default=90, least=1, most=3_650),
+        webhooks_per_user=_whole(env, "DEVFLOW_WEBHOOKS_PER_USER", default=20, least=1, most=40),
+        webhook_timeout=_whole(env, "DEVFLOW_WEBHOOK_TIMEOUT_MS", default=15_000, least=100, most=30_000),
         rate_limits=_flag(env, "DEVFLOW_RATE_LIMITS", default=True) or stage != "local",
         log_level=env.get("DEVFLOW_LOG_LEVEL", "INFO"),
         deploying="AWS_CHALICE_CLI_MODE" in env,

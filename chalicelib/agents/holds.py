@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from chalicelib import db, ratelimit
-from chalicelib.agents.model import INACTIVE_AFTER, REMOVED, Agent, Held, check_at
-from chalicelib.agents.store import AgentRow, how_many_held, registered, shard, to_agent
+from chalicelib.agents import news
+from chalicelib.agents.model import INACTIVE_AFTER, REMOVED, Agent, Held, News, State, came, check_at, went
+from chalicelib.agents.store import AgentRow, how_many_held, registered, shard, to_agent, to_tell
 from chalicelib.auth.tokens import Caller
 from chalicelib.errors import AgentNotFound, Conflict, Unauthenticated, Unavailable
 from chalicelib.ratelimit import Meter
@@ -38,7 +39,7 @@ class Sign:
     agent: str
     meter: Meter
     now: int
-    state: str | None = None
+    state: State | None = None
     """The state that the agent itself says it is in; None where the call does not say."""
     instance: str | None = None
     """Which process of the agent calls, where it says: a second live one is refused."""
@@ -51,6 +52,14 @@ class Sign:
     def row(self) -> db.Item:
         return db.item(AgentRow, owner=self.caller.owner, agent=self.agent)
 
+    @property
+    def news(self) -> News | None:
+        """That the agent comes back, or goes, by this call: left on its row in the same write."""
+        after = self.state or "active"
+        if self.waking:
+            return None if after == "inactive" else came(after, self.now)
+        return went(self.now, self.now) if after == "inactive" else None
+
     def actions(self) -> list[db.Clause]:
         actions = [_seen(self.now, shard(self.caller.owner, self.agent), check_at(self.now))]
         if self.state or self.waking:
@@ -58,6 +67,8 @@ class Sign:
         if self.instance:
             gone, here = self.state == "inactive", {"id": self.instance, "at": self.now}
             actions.append(db.removes(AgentRow.instance) if gone else db.sets(AgentRow.instance, here))
+        if self.news is not None:
+            actions.append(to_tell(self.caller.owner, self.agent, self.news))
         if self.promoting:
             actions += [db.sets(AgentRow.ver, self.caller.ver), db.removes(AgentRow.next_ver)]
         if self.caller.is_agent:
@@ -96,6 +107,8 @@ class Sign:
                 if old:
                     with suppress(Unavailable):  # the next call does it
                         db.update(self.row, [AgentRow.calls[slot].remove() for slot in old], AgentRow.owner.exists())
+            if sign.news is not None:
+                news.send(self.caller.owner, self.agent)
             return to_agent(row)
         raise Unavailable
 

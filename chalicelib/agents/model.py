@@ -55,6 +55,16 @@ class Said(Entity):
     tasks: list[str]
 
 
+class News(Entity):
+    """An agent came or went, which is still to be told. `state` is what it is since then, `seen_at` its last sign of
+    life."""
+
+    event: Literal["agent.active", "agent.inactive"]
+    at: int
+    state: State
+    seen_at: int
+
+
 class Agent(Entity):
     owner: str
     id: str
@@ -86,6 +96,7 @@ class Agent(Entity):
     """Why it is paused."""
     said: Said | None = None
     said_before: Said | None = None
+    news: list[News] = Field(default_factory=list)
 
     def room(self, limit: int) -> int:
         """How many more tasks this agent may claim, if it asks for `limit` in all."""
@@ -126,6 +137,32 @@ class Agent(Entity):
             return FASTEST_POLL
         idle = now - self.worked_at - BUSY_FOR
         return int(min(SLOWEST_POLL, max(FASTEST_POLL, FASTEST_POLL + idle / 24)))
+
+
+TOLD_WITHIN = MINUTE
+"""So long after it was written the sweep takes up news that is still to be told; a message does so before."""
+
+
+def came(state: State, now: int) -> News:
+    """An agent is there (again)."""
+    return News(event="agent.active", at=now, state=state, seen_at=now)
+
+
+def went(seen_at: int, now: int) -> News:
+    """An agent fell silent, or said that it goes."""
+    return News(event="agent.inactive", at=now, state="inactive", seen_at=seen_at)
+
+
+def told(agent: Agent, news: News) -> dict[str, str]:
+    """What webhooks tell of an agent that came or went."""
+    return {
+        "agentId": agent.id,
+        "userId": agent.owner,
+        "name": agent.name,
+        "status": news.state,
+        "lastHeartbeat": iso(news.seen_at),
+        "changedAt": iso(news.at),
+    }
 
 
 def check_at(seen_at: int) -> int:

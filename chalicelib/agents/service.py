@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from chalicelib import db
-from chalicelib.agents import model, store
+from chalicelib.agents import model, news, store
 from chalicelib.agents.holds import Sign, beat
 from chalicelib.agents.model import (
     Agent,
@@ -43,6 +43,7 @@ def register(user: User, request: Register, idempotency_key: str | None, now: in
     agent = _new(user.owner, request, idempotency_key, now)
     try:
         db.write(store.new(agent), auth.count_agents(user.owner, 1, settings.agents_per_user))
+        news.send(agent.owner, agent.id)
     except db.Cancelled as cancelled:
         standing = cancelled.rows.get(0)
         if standing is None:
@@ -71,6 +72,7 @@ def _new(owner: str, request: Register, idempotency_key: str | None, now: int) -
         updated_at=now,
         seen_at=now,
         worked_at=now,
+        news=[model.came("active", now)],
     )
 
 
@@ -89,16 +91,20 @@ def _registered_again(standing: Agent, registration: str | None, now: int) -> Ag
 def take_over(standing: Agent, request: Register, idempotency_key: str | None, now: int) -> Agent:
     """Register an agent anew over its old row: its old token is dead from here on. It still shows what it held.
 
-    Raises AgentNotFound where it is gone, or was removed meanwhile.
+    Raises AgentNotFound where it is gone, or was removed, came or went meanwhile.
     """
     agent = _new(standing.owner, request, idempotency_key, now)
-    kept = ("owner", "id", "calls", "held", "pinned_at", "machine")
+    kept = ("owner", "id", "calls", "held", "pinned_at", "machine", "news")
     values: dict[str, Any] = {name: value for name, value in agent if name not in kept}
     values |= {"paused": None, "instance": None} | store.watched(agent.owner, agent.id, now)
+    back = None if standing.state == "active" else model.came("active", now)
     try:
-        return store.change(agent.owner, agent.id, values, ver=standing.ver, removed=standing.state == model.REMOVED)
+        taken = store.change(agent.owner, agent.id, values, ver=standing.ver, state=standing.state, back=back)
     except db.Failed:
         raise AgentNotFound from None
+    if back is not None:
+        news.send(agent.owner, agent.id)
+    return taken
 
 
 def mark_removed(owner: str, agent: str, now: int) -> Agent:
@@ -198,7 +204,10 @@ def check(agent: Agent, now: int, outage: Outage | None, release: Callable[[str]
     release(verdict)
     running = any(hold.started_at is not None for hold in agent.held.values())
     again = max(model.deadline(agent, model.LOST_AFTER, outage), now) if running and verdict != "lost" else None
-    store.mark(agent, "inactive", again)
+    went = None if agent.state == "inactive" else model.went(agent.seen_at, now)
+    store.mark(agent, again, went)
+    if went is not None:
+        news.send(agent.owner, agent.id)
     return True
 
 

@@ -1,7 +1,8 @@
 """The table `agents`: one item an agent, with what it holds and the counts of its calls.
 
-Index `live` (checkShard, checkAt) holds the agents that the sweep must look at one day; `fleet` (owner, agent) what
-lists filter by, so that neither a heartbeat nor a list touches more than it must.
+Index `live` (checkShard, checkAt) holds the agents that the sweep must look at one day; `news` (newsShard, newsAt)
+those whose coming or going is still to be told; `fleet` (owner, agent) what lists filter by, so that neither a
+heartbeat nor a list touches more than it must.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection, KeysOnlyPr
 from pynamodb.models import Model
 
 from chalicelib import db
-from chalicelib.agents.model import REMOVED, Agent, AgentQuery, Held, Said, check_at
+from chalicelib.agents.model import REMOVED, TOLD_WITHIN, Agent, AgentQuery, Held, News, Said, check_at
 from chalicelib.errors import Conflict
 from chalicelib.pages import EXAMINED
 from chalicelib.settings import settings
@@ -27,6 +28,15 @@ class LiveIndex(GlobalSecondaryIndex["AgentRow"]):
 
     check_shard = NumberAttribute(attr_name="checkShard", hash_key=True)
     check_at = NumberAttribute(attr_name="checkAt", range_key=True)
+
+
+class NewsIndex(GlobalSecondaryIndex["AgentRow"]):
+    class Meta:
+        index_name = "news"
+        projection = KeysOnlyProjection()
+
+    news_shard = NumberAttribute(attr_name="newsShard", hash_key=True)
+    news_at = NumberAttribute(attr_name="newsAt", range_key=True)
 
 
 class FleetIndex(GlobalSecondaryIndex["AgentRow"]):
@@ -70,8 +80,12 @@ class AgentRow(Model):
     pinned_at = NumberAttribute(attr_name="pinnedAt", null=True)
     check_shard = NumberAttribute(attr_name="checkShard", null=True)
     check_at = NumberAttribute(attr_name="checkAt", null=True)
+    news: Any = ListAttribute(null=True)
+    news_shard = NumberAttribute(attr_name="newsShard", null=True)
+    news_at = NumberAttribute(attr_name="newsAt", null=True)
 
     live = LiveIndex()
+    untold = NewsIndex()
     fleet = FleetIndex()
 
 
@@ -82,6 +96,7 @@ def shard(owner: str, agent: str) -> int:
 
 def new(agent: Agent) -> db.Part:
     """Part of a transaction: the item of an agent that is not there yet."""
+    at = agent.news[-1].at if agent.news else None
     row = AgentRow(
         agent.owner,
         agent.id,
@@ -102,26 +117,74 @@ def new(agent: Agent) -> db.Part:
         calls={},
         check_shard=shard(agent.owner, agent.id),
         check_at=check_at(agent.seen_at),
+        news=[_stored(each) for each in agent.news] or None,
+        news_shard=None if at is None else shard(agent.owner, agent.id),
+        news_at=None if at is None else at + TOLD_WITHIN,
     )
     return db.put(row, AgentRow.owner.does_not_exist())
 
 
 def change(
-    owner: str, agent: str, values: Mapping[str, Any], *, ver: str | None = None, removed: bool = False
+    owner: str,
+    agent: str,
+    values: Mapping[str, Any],
+    *,
+    ver: str | None = None,
+    state: str | None = None,
+    back: News | None = None,
 ) -> Agent:
     """Set some attributes (None removes one) and return the agent as it is then.
 
-    Raises db.Failed where there is no such agent (`removed`: no such tombstone), or its token version is not `ver`, if
-    that is given.
+    `back`: with the news that it is there again. Raises db.Failed where there is no such agent, or its `state` or the
+    version of its token is another, where these are given.
     """
     actions = [
         getattr(AgentRow, name).remove() if value is None else getattr(AgentRow, name).set(value)
         for name, value in values.items()
     ]
-    condition = AgentRow.state == REMOVED if removed else registered()
+    if back is not None:
+        actions.append(to_tell(owner, agent, back))
+    condition = registered() if state is None else AgentRow.state == state
     return to_agent(
         db.update(AgentRow(owner, agent), actions, condition if ver is None else condition & (AgentRow.ver == ver))
     )
+
+
+def to_tell(owner: str, agent: str, news: News) -> db.Clause:
+    """What leaves news on an agent's row, in the write of the change that it tells, and puts the row into the index of
+    news."""
+    return _to_tell([_stored(news)], [], shard(owner, agent), news.at + TOLD_WITHIN)
+
+
+@db.clause
+def _to_tell(news: Any, none: Any, shard_number: int, at: int) -> Any:
+    more = (AgentRow.news | none).append(news)
+    return [AgentRow.news.set(more), AgentRow.news_shard.set(shard_number), AgentRow.news_at.set(at)]
+
+
+def told(agent: Agent, many: int) -> db.Part:
+    """Part of a transaction: the first so many of an agent's news were told. Fails where they were before, or the agent
+    has others by now."""
+    rest = agent.news[many:]
+    actions = [AgentRow.news.set([_stored(each) for each in rest])] if rest else _nothing_to_tell()
+    return db.change(AgentRow(agent.owner, agent.id), actions, AgentRow.news == [_stored(each) for each in agent.news])
+
+
+def _nothing_to_tell() -> list[Any]:
+    return [AgentRow.news.remove(), AgentRow.news_shard.remove(), AgentRow.news_at.remove()]
+
+
+def tell_later(owner: str, agent: str, at: int) -> bool:
+    """Look at news that are still to be told again at another time; False where they were told meanwhile."""
+    try:
+        db.update(AgentRow(owner, agent), [AgentRow.news_at.set(at)], AgentRow.news_at.exists())
+    except db.Failed:
+        return False
+    return True
+
+
+def _stored(news: News) -> dict[str, Any]:
+    return {"event": news.event, "at": news.at, "state": news.state, "seenAt": news.seen_at}
 
 
 def watched(owner: str, agent: str, now: int, *, at: int | None = None) -> dict[str, int]:
@@ -130,8 +193,9 @@ def watched(owner: str, agent: str, now: int, *, at: int | None = None) -> dict[
 
 
 def delete(owner: str, agent: str) -> db.Part:
-    """Part of a transaction: a removed agent's row goes, once it holds nothing."""
-    return db.remove(AgentRow(owner, agent), (AgentRow.state == REMOVED) & (size(AgentRow.held) == 0))
+    """Part of a transaction: a removed agent's row goes, once it holds nothing and all its news were told."""
+    nothing = (size(AgentRow.held) == 0) & AgentRow.news_at.does_not_exist()
+    return db.remove(AgentRow(owner, agent), (AgentRow.state == REMOVED) & nothing)
 
 
 def load(owner: str, agent: str) -> Agent | None:
@@ -148,8 +212,8 @@ def forget_pinned(agent: Agent) -> None:
         return
 
 
-def mark(agent: Agent, state: str, look_again_at: int | None) -> None:
-    """What the sweep makes of a silent agent. Raises Conflict if the agent was heard of meanwhile."""
+def mark(agent: Agent, look_again_at: int | None, news: News | None) -> None:
+    """The sweep marks a silent agent inactive. Raises Conflict if the agent was heard of meanwhile."""
     again = (
         [AgentRow.check_at.set(look_again_at)]
         if look_again_at is not None
@@ -158,8 +222,8 @@ def mark(agent: Agent, state: str, look_again_at: int | None) -> None:
     try:
         db.update(
             AgentRow(agent.owner, agent.id),
-            [AgentRow.state.set(state), *again],
-            (AgentRow.seen_at == agent.seen_at) & registered(),
+            [AgentRow.state.set("inactive"), *again, *([] if news is None else [to_tell(agent.owner, agent.id, news)])],
+            (AgentRow.seen_at == agent.seen_at) & (AgentRow.state == agent.state),
         )
     except db.Failed:
         raise Conflict from None
@@ -168,6 +232,11 @@ def mark(agent: Agent, state: str, look_again_at: int | None) -> None:
 def due(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Page:
     """Keys of agents that the sweep must look at."""
     return db.query(AgentRow, shard_number, index="live", within=AgentRow.check_at <= now, limit=limit, start=start)
+
+
+def untold(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Page:
+    """Keys of agents whose news the sweep must take up."""
+    return db.query(AgentRow, shard_number, index="news", within=AgentRow.news_at <= now, limit=limit, start=start)
 
 
 def find(owner: str, query: AgentQuery, limit: int, start: dict[str, Any] | None) -> db.Page:
@@ -230,6 +299,10 @@ def to_agent(row: db.Row) -> Agent:
         said=_said(row.get("said")),
         said_before=_said(row.get("saidBefore")),
         calls=row["calls"],
+        news=[
+            News.model_construct(event=each["event"], at=each["at"], state=each["state"], seen_at=each["seenAt"])
+            for each in row.get("news", [])
+        ],
     )
 
 

@@ -2,15 +2,17 @@
 
 An event is written in the transaction of the change that it tells, marked as unsent: a due time in the sweep's index.
 Whoever made the change also puts its key on the queue of events; where that process died first, or the queue would
-not take it, the sweep does. Announcing removes the mark in the transaction that counts the event, so it counts once.
+not take it, the sweep does. Announcing removes the mark in the transaction that counts the event and puts it on its way
+to whoever wants to be told, so all of that happens once.
 """
+
+from typing import Any
 
 from chalicelib import db, queue
 from chalicelib.auth import service as auth
-from chalicelib.log import logger
 from chalicelib.settings import MINUTE
-from chalicelib.tasks import journal
-from chalicelib.tasks.rows import EVENT
+from chalicelib.tasks import journal, store, views
+from chalicelib.tasks.rows import EVENT, partition
 from chalicelib.tasks.task import Event, Task
 
 AGAIN_AFTER = MINUTE
@@ -31,19 +33,19 @@ def take_up(key: db.Row, now: int) -> bool:
     return queue.send("events", {"owner": owner, "task": task, "event": key["sk"]})
 
 
-def announce(owner: str, task: str, key: str) -> None:
-    """Handle one message of the queue of events. May run twice, late, or for an event that is gone."""
-    pk = f"{owner}#{task}"
-    event = journal.unsent(pk, key)
-    if event is None:
-        logger.info("an event that was announced before", extra={"task": task})
-        return
-    parts = [journal.announced(pk, key, event)]
+def unsent(owner: str, task: str, key: str) -> Event | None:
+    """An event that is still to be announced; None where it was, or there is none."""
+    return journal.unsent(partition(owner, task), key)
+
+
+def announced(owner: str, task: str, key: str, event: Event) -> tuple[db.Part, list[db.Part]]:
+    """Parts of the transaction that announces an event: one that fails where it was before, and those that count it,
+    which fail where the user is gone."""
     by = (event.type in _OPENED) - (event.type in _ENDED)
-    if by:
-        parts.append(auth.count_open_tasks(owner, by))
-    try:
-        db.write(*parts)
-    except db.Cancelled as cancelled:
-        if 0 not in cancelled.rows:  # the user is gone; so is whoever wanted to know
-            db.write(parts[0])
+    return journal.announced(partition(owner, task), key, event), [auth.count_open_tasks(owner, by)] if by else []
+
+
+def told(owner: str, task: str, event: Event, now: int) -> dict[str, Any] | None:
+    """What webhooks tell of an event. One request; None where the task is gone, its time being over."""
+    found = store.load_outcome(owner, task, now)
+    return None if found is None else views.told(event, *found)

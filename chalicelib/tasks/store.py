@@ -112,6 +112,15 @@ def load_whole(owner: str, task: str, now: int) -> tuple[Task, Body, Outcome] | 
     return to_task(found[HEAD]), _body(found.get(BODY)), _outcome(found.get(RESULT, {}))
 
 
+def load_outcome(owner: str, task: str, now: int) -> tuple[Task, Outcome] | None:
+    """A task's head and its result, as far as there is one; None if there is no task, or its time is over."""
+    pk = partition(owner, task)
+    found = {row["sk"]: row for row in db.get_many(HeadRow, [(pk, HEAD), (pk, RESULT)], consistent=True)}
+    if HEAD not in found or not kept(found[HEAD], now):
+        return None
+    return to_task(found[HEAD]), _outcome(found.get(RESULT, {}))
+
+
 def load_bodies(owner: str, tasks: Sequence[str]) -> dict[str, tuple[Task, Body]]:
     """Heads and bodies of at most 50 tasks, by id; only those that are there."""
     keys = [(partition(owner, task), kind) for task in tasks for kind in (HEAD, BODY)]

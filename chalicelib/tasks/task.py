@@ -105,6 +105,11 @@ class Event:
         return f"{self.at:013d}#{_RANKS.get(self.type, 5)}#{self.attempt:03d}#{self.type[5:]}#{digest(self.detail)[:6]}"
 
     @property
+    def sequence(self) -> int:
+        """Grows in the order of `key`: of two events of a task, the one with the greater is the later."""
+        return self.at * 10 + _RANKS.get(self.type, 5)
+
+    @property
     def announced(self) -> bool:
         """Whether somebody besides the timeline's readers wants to know."""
         return self.type in _ANNOUNCED

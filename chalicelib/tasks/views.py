@@ -200,3 +200,20 @@ def event(told: Event) -> EventReply:
         agent_id=told.agent,
         detail=told.detail,
     )
+
+
+def told(event: Event, task: Task, result: Outcome) -> dict[str, Any]:
+    """What webhooks tell of an event: for `task.created` and `task.completed` the spec's fields, to the letter.
+
+    What may change after the event (the state, who holds the task, its attempt) comes from the event, the rest from the
+    task, so the same is told whenever this is asked.
+    """
+    if event.type == "task.created":
+        return {"taskId": task.id, "userId": task.owner, "intent": task.intent, "repo": task.repo}
+    about: dict[str, Any] = {"taskId": task.id, "status": event.status}
+    if event.type == "task.started":
+        return about | {"agentId": event.agent, "attempt": event.attempt, "startedAt": iso(event.at)}
+    ended = {"completedAt": iso_or_none(task.completed_at)}
+    if event.type == "task.completed":
+        return about | {"prUrl": result.pr_url} | ended
+    return about | {"error": task.error} | ended

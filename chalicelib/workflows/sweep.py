@@ -1,6 +1,6 @@
 """The scheduled function, every minute: whatever stands still, for whatever reason, is taken up again here.
 
-It reads two sparse indexes of what is due and nothing else, so its cost grows with what is stale and not with what
+It reads sparse indexes of what is due and nothing else, so its cost grows with what is stale and not with what
 there is. Each item is handled by itself, on the condition that it still is as it was read: one that fails never
 blocks the rest, and two sweeps at once do no harm.
 """
@@ -8,9 +8,11 @@ blocks the rest, and two sweeps at once do no harm.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 from chalicelib import db
+from chalicelib.agents import news
 from chalicelib.agents import service as agents
 from chalicelib.agents.model import REMOVED
 from chalicelib.errors import Conflict
@@ -18,6 +20,7 @@ from chalicelib.log import logger
 from chalicelib.outage import Outage
 from chalicelib.settings import MINUTE, settings
 from chalicelib.tasks import upkeep
+from chalicelib.webhooks import delivering
 from chalicelib.workflows import store
 from chalicelib.workflows.agents import clear, fell_silent
 
@@ -33,28 +36,35 @@ class Swept:
 
     tasks: int = 0
     agents: int = 0
+    news: int = 0
+    deliveries: int = 0
     failures: int = 0
     finished: bool = True
     """False: the time was up before all was looked at; the next run goes on."""
+
+
+Find = Callable[[int, int, dict[str, Any] | None, int], db.Page]
+Look = tuple[str, Find, Callable[[db.Row], bool]]
+"""What is counted in `Swept`, where to find what is due of it, and what to do with each."""
 
 
 def sweep(now: int, time_is_up: Callable[[], bool]) -> Swept:
     """Look at everything that is due, until nothing is left or `time_is_up()`."""
     swept = Swept()
     outage, shards = _begin(now)
-    for shard in range(shards):
-        for key in _due(agents.due, shard, now):
-            if time_is_up():
-                return replace(swept, finished=False)
-            swept.agents += _carefully(swept, partial(_check_agent, key, now, outage))
-        for key in _due(upkeep.due, shard, now):
-            if time_is_up():
-                return replace(swept, finished=False)
-            swept.tasks += _carefully(swept, partial(upkeep.take_up, key, now, outage))
+    what_moves_tasks: list[Look] = [
+        ("agents", agents.due, partial(_check_agent, now=now, outage=outage)),
+        ("tasks", upkeep.due, partial(upkeep.take_up, now=now, outage=outage)),
+        ("news", news.due, partial(news.take_up, now=now)),
+    ]
+    webhooks: list[Look] = [("deliveries", delivering.due, partial(delivering.take_up, now=now))]
+    for looks in (what_moves_tasks, webhooks):  # in this order: no receiver that is down may hold up a task
+        for shard, (kind, find, act) in product(range(shards), looks):
+            for key in _due(find, shard, now):
+                if time_is_up():
+                    return replace(swept, finished=False)
+                setattr(swept, kind, getattr(swept, kind) + _carefully(swept, partial(act, key)))
     return swept
-
-
-Find = Callable[[int, int, dict[str, Any] | None, int], db.Page]
 
 
 def _due(find: Find, shard: int, now: int) -> Iterator[db.Row]:

@@ -1,8 +1,12 @@
 """Stands in for what invokes the event handlers in AWS: SQS's event source mappings and EventBridge's schedules.
 
-It finds them where Chalice keeps them (`app.event_sources`) and feeds them real event shapes. What a handler reports
-as failed, or a batch whose handler raises, is left to the queue: it comes back after its visibility timeout, and
-after five times goes to the dead-letter queue.
+It finds them where Chalice keeps them (`app.event_sources`) and feeds them real event shapes. Each queue is fed by
+itself, and the schedules by themselves, as in AWS: a handler that takes long holds up no other. What a handler reports
+as failed, or a batch whose handler raises, is left to the queue: it comes back after its visibility timeout, and after
+five times goes to the dead-letter queue.
+
+A message may be delayed by SQS's own clock, which does not move with the stage's: a message is only ever a hint, and
+what is due by the stage's clock is found by the scheduled run.
 """
 
 import re
@@ -11,8 +15,9 @@ import threading
 import traceback
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import boto3
@@ -25,6 +30,9 @@ from infra.local.lambdas import ACCOUNT, REGION, Context
 LOOK_EVERY = 1.0
 """Seconds between two looks at the queues when nothing wakes the pump: for messages that come back, or come late."""
 
+MOST_BATCHES = 32
+"""How many batches of one queue are handled at the same time at most, where its event source allows several."""
+
 _UNITS = {"minute": 60_000, "hour": 3_600_000, "day": 86_400_000}
 
 
@@ -36,6 +44,26 @@ class Queue:
     url: str
     arn: str
     batch_size: int
+    batches: int
+    """How many batches may be handled at the same time."""
+    under_way: int = 0
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def begin(self) -> None:
+        """Wait until one batch more may be handled."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.under_way < self.batches)
+            self.under_way += 1
+
+    def end(self) -> None:
+        with self.changed:
+            self.under_way -= 1
+            self.changed.notify_all()
+
+    def wait(self) -> None:
+        """Wait until no batch is under way."""
+        with self.changed:
+            self.changed.wait_for(lambda: not self.under_way)
 
 
 @dataclass
@@ -48,7 +76,7 @@ class Schedule:
 
 
 class Pump:
-    """Feeds an app's SQS and schedule handlers: in its own thread (`start`), or step by step (`drain`, `sweep`)."""
+    """Feeds an app's SQS and schedule handlers: in threads of its own (`start`), or step by step (`drain`, `sweep`)."""
 
     def __init__(self, app: Any, *, log: Callable[[str], None] | None = None) -> None:
         self._app = app
@@ -60,65 +88,81 @@ class Pump:
             for source in app.event_sources
             if isinstance(source, ScheduledEventConfig)
         ]
-        self._alone = threading.RLock()
-        self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pump", daemon=True)
+        self._workers = [
+            _Worker(queue.handler, partial(self._feed_next, queue, aside=queue.batches > 1), self._stopping, self._log)
+            for queue in self._queues
+        ]
+        self._workers.append(_Worker("schedules", self._fire_due, self._stopping, self._log))
 
     def start(self) -> None:
-        self._thread.start()
+        for worker in self._workers:
+            worker.thread.start()
 
     def stop(self) -> None:
-        """End the thread after the batch that it is at."""
+        """End the threads after the batches that they are at."""
         self._stopping.set()
-        self._wake.set()
-        self._thread.join(timeout=5)
+        self.wake()
+        for worker in self._workers:
+            worker.thread.join(timeout=5)
 
     def wake(self) -> None:
         """Look at the queues now: something may have been sent. Costs nothing, may be called from any thread."""
-        self._wake.set()
+        for worker in self._workers:
+            worker.wake.set()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Keep the pump's own thread away meanwhile, so that the caller's steps alone decide what happens."""
-        with self._alone:
+        """Keep the pump's own threads away meanwhile, so that the caller's steps alone decide what happens."""
+        with ExitStack() as held:
+            for worker in self._workers:
+                held.enter_context(worker.alone)
+            for queue in self._queues:
+                queue.wait()
             yield
 
     def drain(self) -> int:
         """Feed every message that is visible now, and those sent meanwhile; how many there were."""
         handled = 0
-        with self._alone:
+        with self.paused():
             for queue in self._queues:
-                while messages := self._receive(queue):
-                    self._feed(queue, messages)
-                    handled += len(messages)
+                while fed := self._feed_next(queue):
+                    handled += fed
         return handled
 
     def sweep(self) -> None:
         """Run every scheduled handler now, due or not."""
-        with self._alone:
+        with self.paused():
             for schedule in self._schedules:
                 self._fire(schedule)
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._wake.wait(LOOK_EVERY)
-            self._wake.clear()
-            try:
-                self.drain()
-                with self._alone:
-                    for schedule in self._schedules:
-                        if not self._stopping.is_set() and clock.now() - schedule.last_run >= schedule.interval:
-                            self._fire(schedule)
-                            self.wake()
-            except Exception:  # noqa: BLE001  # the pump outlives whatever goes wrong in one round
-                if not self._stopping.is_set():
-                    self._log(f"pump: {traceback.format_exc()}")
+    def _feed_next(self, queue: Queue, *, aside: bool = False) -> int:
+        """Feed one batch of a queue, perhaps in a thread of its own; how many messages that were."""
+        queue.begin()
+        try:
+            messages = self._receive(queue)
+        except BaseException:
+            queue.end()
+            raise
+        if messages and aside:
+            threading.Thread(target=self._feed, args=(queue, messages), daemon=True).start()
+        else:
+            self._feed(queue, messages)
+        return len(messages)
+
+    def _fire_due(self) -> int:
+        """Run the scheduled handlers whose time has come; how many there were."""
+        due = [each for each in self._schedules if clock.now() - each.last_run >= each.interval]
+        for schedule in due:
+            self._fire(schedule)
+            self.wake()
+        return len(due)
 
     def _queue(self, source: SQSEventConfig) -> Queue:
         name = source.queue or str(source.queue_arn).rpartition(":")[2]
         url = self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
-        return Queue(source.name, url, f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}", source.batch_size)
+        batches = min(source.maximum_concurrency or 1, MOST_BATCHES)
+        return Queue(source.name, url, f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}", source.batch_size, batches)
 
     def _receive(self, queue: Queue) -> list[dict[str, Any]]:
         answer = self._sqs.receive_message(
@@ -132,6 +176,14 @@ class Pump:
         return messages
 
     def _feed(self, queue: Queue, messages: list[dict[str, Any]]) -> None:
+        try:
+            if messages:
+                self._handle(queue, messages)
+                self.wake()
+        finally:
+            queue.end()
+
+    def _handle(self, queue: Queue, messages: list[dict[str, Any]]) -> None:
         event = {"Records": [_record(queue, message) for message in messages]}
         try:
             answer = self._app.handler_map[queue.handler](event, Context(queue.handler))
@@ -163,6 +215,34 @@ class Pump:
             self._app.handler_map[schedule.handler](event, Context(schedule.handler))
         except Exception:  # noqa: BLE001  # as in AWS: the next run comes anyway
             self._log(f"pump: {schedule.handler} failed\n{traceback.format_exc()}")
+
+
+class _Worker:
+    """A thread that does one thing over and over as long as there is something to do, and looks again when it is woken
+    or after a while. It is never at it while somebody else holds `alone`."""
+
+    def __init__(
+        self, name: str, act: Callable[[], int], stopping: threading.Event, log: Callable[[str], None]
+    ) -> None:
+        self.alone = threading.RLock()
+        self.wake = threading.Event()
+        self.thread = threading.Thread(target=self._run, name=f"pump-{name}", daemon=True)
+        self._act, self._stopping, self._log = act, stopping, log
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self.wake.wait(LOOK_EVERY)
+            self.wake.clear()
+            try:
+                while not self._stopping.is_set() and self._once():
+                    pass
+            except Exception:  # noqa: BLE001  # the pump outlives whatever goes wrong in one round
+                if not self._stopping.is_set():
+                    self._log(f"pump: {traceback.format_exc()}")
+
+    def _once(self) -> int:
+        with self.alone:
+            return self._act()
 
 
 def _interval(source: ScheduledEventConfig) -> int:

@@ -1,6 +1,8 @@
 """Real processes: `python -m infra.local`, spoken to over HTTP alone."""
 
+import fcntl
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,3 +103,51 @@ def fresh_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
             return started
 
         yield start
+
+
+SOURCES = Path(__file__).parent / "js"
+INSTALL_SECONDS = 40
+NO_NETWORK = (
+    "EAI_AGAIN",
+    "ECONNREFUSED",
+    "ECONNRESET",
+    "ENETUNREACH",
+    "ENOTFOUND",
+    "ETIMEDOUT",
+    "ENOTCACHED",
+    "network",
+)
+
+
+@pytest.fixture(scope="session")
+def node_home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory where the packages of js/package.json can be imported: the pinned versions, installed once and kept
+    in pytest's cache."""
+    for program in ("node", "npm"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    kept = request.config.pluginmanager.hasplugin("cacheprovider")
+    home = request.config.cache.mkdir("devflow-node") if kept else tmp_path_factory.mktemp("node")
+    with (home / "lock").open("w") as lock:  # several processes may run tests at the same time
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _install(home)
+    return Path(home)
+
+
+def _install(home: Path) -> None:
+    lock, installed = SOURCES / "package-lock.json", home / "package-lock.json"
+    if (home / "node_modules").is_dir() and installed.is_file() and installed.read_bytes() == lock.read_bytes():
+        return
+    shutil.copy(SOURCES / "package.json", home)
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=0", "--fetch-timeout=15000"]
+    shutil.copy(lock, home)
+    try:
+        done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        installed.unlink()
+        pytest.skip(f"npm did not get its packages within {INSTALL_SECONDS} s")
+    if done.returncode != 0:
+        installed.unlink()
+        if any(sign in done.stderr for sign in NO_NETWORK):
+            pytest.skip(f"npm cannot get its packages, it seems for want of a network: {done.stderr[-300:]}")
+        pytest.fail(f"npm ci failed:\n{done.stderr}")

@@ -121,7 +121,7 @@ class World:
 
 def make_world(user: Client, pump: Pump, clock: Clock) -> World:
     """The world of a user who was made just now."""
-    for name in ("workflow", "events"):
+    for name in ("workflow", "events", "webhooks"):
         queue._address(name)  # which a container asks for once
     owner = tokens.verify(user.token, clock.now).owner
     return World(user, owner, pump, clock)

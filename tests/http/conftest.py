@@ -74,6 +74,7 @@ class Routes:
         {
             "/api/agents": {"agentId": "agent-9", "name": "n", "version": "1"},
             "/api/workflows/execute": {"taskId": "task-9", "intent": "i", "repo": "r", "naturalLanguage": "n"},
+            "/api/webhooks": {"url": "http://localhost:9/"},
             "/api/tasks": {"intent": "i", "repo": "r", "naturalLanguage": "n"},
             "/api/tasks/{task_id}/progress": {"progress": 0.5},
             "/api/tasks/{task_id}/complete": {"success": True},

@@ -11,9 +11,12 @@ from typing import Any
 
 import boto3
 import botocore.endpoint
+import jwt
 import pytest
 
 from chalicelib import clock
+from chalicelib.auth import store as auth_store
+from chalicelib.auth import tokens
 from infra.local.gateway import Response
 from infra.local.pump import Pump
 from tests.conftest import Clock
@@ -113,6 +116,17 @@ class Scene:
         found: dict[str, Any] = ok(self.user.get(f"/api/agents/{agent}"))
         return found
 
+    def shown_owner(self) -> str:
+        """The user's id."""
+        return str(jwt.decode(self.user.token or "", options={"verify_signature": False})["own"])
+
+    def logged_in_anew(self) -> Client:
+        """The same user with a fresh token, a month later."""
+        owner = self.shown_owner()
+        user = auth_store.load(owner)
+        assert user is not None
+        return self.user.acting_as(tokens.issue("user", owner, owner, user.ver, clock.now()))
+
     def multiply(self, task: str, names: Sequence[str], *, later: int = 1, keys_only: bool = False) -> None:
         """Copies of a stored task but for its events, each a second newer than the one before; the first `later` s.
 
@@ -190,7 +204,7 @@ def epoch(instant: str) -> float:
     return datetime.strptime(instant, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
 
 
-_SIGNS_OF_LIFE = {"calls", "seenAt", "checkAt", "checkShard", "state"}
+_SIGNS_OF_LIFE = {"calls", "seenAt", "checkAt", "checkShard", "state", "news", "newsAt", "newsShard"}
 
 
 def snapshot() -> Mapping[str, Any]:
@@ -200,10 +214,11 @@ def snapshot() -> Mapping[str, Any]:
             repr(sorted((name, value) for name, value in row.items() if name not in _SIGNS_OF_LIFE))
             for row in moto_aws.rows(table)
         )
-        for table in ("users", "agents", "tasks")
+        for table in ("users", "agents", "tasks", "webhooks")
     }
     logins = sorted(repr(sorted(row.items())) for row in moto_aws.rows("logins") if "owner" in row)
-    queues = {queue: sorted(moto_aws.messages(queue)) for queue in ("workflow", "events")}
+    queues = {queue: sorted(moto_aws.messages(queue)) for queue in ("workflow", "events", "webhooks")}
+    queues["events"] = [message for message in queues["events"] if "task" in message]
     return stored | queues | {"logins": logins}
 
 

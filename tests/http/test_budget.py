@@ -29,7 +29,14 @@ CHANGE = "TransactWriteItems agents+tasks"
 CHANGE_TASKS = "TransactWriteItems tasks"
 SEND = "SendMessage workflow"
 ANNOUNCE = "SendMessage events"
-IDLE_SWEEP = Counter({"UpdateItem tasks": 1, "Query agents": settings.shards, "Query tasks": settings.shards})
+IDLE_SWEEP = Counter(
+    {
+        "UpdateItem tasks": 1,
+        "Query agents": 2 * settings.shards,
+        "Query tasks": settings.shards,
+        "Query webhooks": settings.shards,
+    }
+)
 
 MakeUser = Callable[..., Client]
 
@@ -165,12 +172,12 @@ def test_a_page_is_three_requests_also_where_few_of_many_rows_match(world: World
     assert listed.requests in {(COUNT, LOOK, BODIES), (COUNT, LOOK)}  # with none to show there is none to read
 
 
-def test_an_idle_sweep_looks_once_at_each_shard_of_its_two_indexes(world: World) -> None:
+def test_an_idle_sweep_looks_once_at_each_shard_of_its_four_indexes(world: World) -> None:
     assert Counter(requests(world, "sweep, idle")) == IDLE_SWEEP
 
 
 DUE = {
-    "sweep, 4 agents silent": {"GetItem agents": 4, "UpdateItem agents": 4},
+    "sweep, 4 agents silent": {"GetItem agents": 4, "UpdateItem agents": 4, ANNOUNCE: 4},
     "sweep, 4 claims ran out": {"GetItem tasks": 4, CHANGE: 4},
     "sweep, 4 messages lost": {"GetItem tasks": 4, CHANGE_TASKS: 4, SEND: 4},
 }

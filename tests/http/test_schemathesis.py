@@ -32,17 +32,28 @@ cache.enabled = false
 continue-on-failure = true
 
 [dictionaries]
+webhooks.values = ["webhook-1", "webhook-2"]
 agents.values = ["agent-1", "agent-2"]
 tasks.values = ["task-1", "task-2", "task-3"]
 
 [parameters]
 "path.agent_id" = {dictionary = "agents", probability = 0.4}
 "path.task_id" = {dictionary = "tasks", probability = 0.4}
+"path.webhook_id" = {dictionary = "webhooks", probability = 0.4}
 
 # Browsers are sent on, whatever they bring.
 [[operations]]
 include-operation-id = ["start_slack", "finish_slack"]
 checks.positive_data_acceptance.expected-statuses = ["302"]
+
+# Where the name of a host leads, and whether a webhook may go there, no schema can know: elsewhere is a 400.
+[[operations]]
+include-operation-id = "create_webhook"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409"]
+
+[[operations]]
+include-operation-id = "change_webhook"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409"]
 
 # Where a log ends no schema can know: a piece that does not fit is a 416.
 [[operations]]

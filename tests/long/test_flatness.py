@@ -247,7 +247,7 @@ MANY, ONE, ALL = "many", "one", "the sweep"
 def test_what_a_call_costs_does_not_grow_with_what_there_is(
     true_dynamodb: str, make_user: MakeUser, pump: Pump, clock: Clock
 ) -> None:
-    for name in ("workflow", "events"):
+    for name in ("workflow", "events", "webhooks"):
         queue._address(name)  # which a container asks for once
     measured = Measured()
     for size in SIZES:

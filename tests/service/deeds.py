@@ -199,9 +199,9 @@ DEEDS = {
 }
 
 
-def delivered(stage: Stage, handler: str) -> Response:
-    """The first message of a queue is handled; 503 where it comes again."""
-    (body, *_) = [json.loads(text) for text in moto_aws.messages(QUEUES[handler])]
+def delivered(stage: Stage, handler: str, about: str = "") -> Response:
+    """The first message of a queue (with this in it) is handled; 503 where it comes again."""
+    (body, *_) = [json.loads(text) for text in moto_aws.messages(QUEUES[handler]) if about in text]
     return Response(503 if Handlers(stage.scene.pump._app).batch(handler, body) else 200)
 
 
@@ -225,7 +225,7 @@ def minutes(stage: Stage, many: int, *alive: Agent) -> int:
     return many
 
 
-def _lose_messages() -> bool:
+def lose_messages() -> bool:
     moto_aws.empty_queues()
     return True
 
@@ -243,7 +243,8 @@ def _runs_and_is_to_be_cancelled(stage: Stage) -> None:
     minutes(stage, 2, stage.agent)
 
 
-QUEUES = {"run_workflows": "workflow", "announce_events": "events"}
+QUEUES = {"run_workflows": "workflow", "announce_events": "events", "deliver_webhooks": "webhooks"}
+
 
 EVENTS = {
     "a message of the workflow queue": Deed(
@@ -254,18 +255,18 @@ EVENTS = {
     ),
     "a message of the queue of events": Deed(
         lambda it: it.scene.queued(),
-        lambda it: delivered(it, "announce_events"),
+        lambda it: delivered(it, "announce_events", "task-1"),
         lambda: task() | announced(),
         {"status": "queued", "attempt": 1, "events": LIFE[:2], "open": 1, "unsent": 0},
     ),
     "a sweep that finds a lost message": Deed(
-        lambda it: (it.scene.submit(), _lose_messages(), minutes(it, 2)),
+        lambda it: (it.scene.submit(), lose_messages(), minutes(it, 2)),
         swept,
         task,
         {"status": "queued", "attempt": 1, "events": LIFE[:2]},
     ),
     "a sweep that finds an event nobody sent": Deed(
-        lambda it: (it.scene.queued(), _lose_messages(), minutes(it, 4)),
+        lambda it: (it.scene.queued(), lose_messages(), minutes(it, 4)),
         swept,
         lambda: task() | announced(),
         {"status": "queued", "attempt": 1, "events": LIFE[:2], "open": 1, "unsent": 0},
@@ -361,6 +362,7 @@ class Setting:
         version = str(next(row["ver"] for row in invariants.rows("users")))
         scene = Scene(self._user.acting_as(tokens.issue("user", owner, owner, version, now)), self._pump)
         agent = scene.agent()
+        scene.pump.drain()  # nothing of that is left to be told
         deed.prepare(Stage(scene, agent))
         tables = {name: deepcopy(table.items) for name, table in _tables().items()}
         messages = {name: moto_aws.messages(name) for name in QUEUES.values()}

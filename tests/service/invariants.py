@@ -54,6 +54,7 @@ def hold() -> None:
     _holds(all_heads, agents)
     _watched(agents)
     _counted(all_heads, events, agents)
+    _delivered(rows("webhooks"))
 
 
 def _head(head: dict[str, Any]) -> None:
@@ -109,6 +110,27 @@ def _watched(agents: Rows) -> None:
         assert "checkAt" in agent or (agent["state"] == "inactive" and not agent["held"]), agent
         assert ("checkAt" in agent) == ("checkShard" in agent), agent
         assert not runs or "checkAt" in agent, agent
+        assert ("news" in agent) == ("newsAt" in agent) == ("newsShard" in agent), agent
+        assert agent.get("news") != [], agent
+
+
+def _delivered(webhooks: Rows) -> None:
+    """The sweep will find every delivery that has not ended; those that have expire. A user's webhooks are counted."""
+    endpoints: defaultdict[str, int] = defaultdict(int)
+    for row in webhooks:
+        if row["sk"].startswith("W#"):
+            endpoints[row["pk"]] += 1
+            assert row["enabled"] == ("disabledAt" not in row) == ("disabledBecause" not in row), row
+            assert ("failingSince" in row) == ("failedAt" in row), row
+        elif row["sk"].startswith("D#"):
+            pending = row["status"] == "pending"
+            assert ("dueAt" in row) == ("dueShard" in row) == ("nextAt" in row) == pending, row
+            assert ("expiresAt" in row) == ("endedAt" in row) != pending, row
+            assert pending or "claim" not in row, row
+            assert not pending or row["dueAt"] >= row["nextAt"], row
+            assert ("error" in row) == (row["status"] == "failed"), row
+    counts = {row["pk"]: row["endpoints"] for row in webhooks if row["sk"] == "~"}
+    assert {owner: many for owner, many in counts.items() if many} == dict(endpoints)
 
 
 def _counted(all_heads: Rows, events: Rows, all_agents: Rows) -> None:

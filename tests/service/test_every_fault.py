@@ -8,8 +8,9 @@ import pytest
 from tests.service import faults, invariants
 from tests.service.deeds import DEEDS, EVENTS, Deed, Setting
 from tests.service.test_lost_and_repeated import ALIKE
+from tests.service.webhook_deeds import WEBHOOK_DEEDS, WEBHOOK_EVENTS
 
-ALL = DEEDS | EVENTS
+ALL = DEEDS | EVENTS | WEBHOOK_DEEDS | WEBHOOK_EVENTS
 
 every_deed = pytest.mark.parametrize(
     "deed", [pytest.param(deed, id=name, marks=[pytest.mark.long] * (name in ALIKE)) for name, deed in ALL.items()]

@@ -7,13 +7,18 @@ import pytest
 from tests.service import faults, invariants
 from tests.service.conftest import Passing
 from tests.service.deeds import DEEDS, Deed, Setting
+from tests.service.webhook_deeds import WEBHOOK_DEEDS
 
-ALIKE = {"submit with a key", "register", "complete a claim", "log", "cancel a claim", "retry", "heartbeat", "rename"}
+ALIKE = {"submit with a key", "register", "complete a claim", "log", "cancel a claim", "retry", "heartbeat", "rename",
+         "disable a webhook", "rotate a secret", "a sweep that finds a delivery due"}  # fmt: skip
 """Deeds that go the way of another one; the long tests have them too."""
 
 every_deed = pytest.mark.parametrize(
     "deed",
-    [pytest.param(deed, id=name, marks=[pytest.mark.long] * (name in ALIKE)) for name, deed in DEEDS.items()],
+    [
+        pytest.param(deed, id=name, marks=[pytest.mark.long] * (name in ALIKE))
+        for name, deed in (DEEDS | WEBHOOK_DEEDS).items()
+    ],
 )
 
 

@@ -23,6 +23,7 @@ from tests.fixtures.rows.record import AGENTS, DONE, EMAIL, FAILED, HERE, PIN, S
 from tests.support import moto_aws
 from tests.support.client import Client
 from tests.support.environment import KEY
+from tests.support.receivers import Receiver
 
 VERSIONS = sorted(directory.name for directory in HERE.iterdir() if (directory / "recorded.json").exists())
 OPEN = {name for name, status in STATUSES.items() if status in ("pending", "queued", "assigned", "in_progress")}
@@ -35,7 +36,7 @@ class Then:
 
     def __init__(self, directory: Path, gateway: Gateway, pump: Pump, clock: Clock) -> None:
         self.recorded: dict[str, Any] = json.loads((directory / "recorded.json").read_text(encoding="utf-8"))
-        self.rows = {name: json.loads((directory / f"{name}.json").read_text(encoding="utf-8")) for name in TABLES}
+        self.rows = {name: _rows_of(directory / f"{name}.json") for name in TABLES}
         self.pump, self._clock, self._gateway = pump, clock, gateway
         for table, rows in self.rows.items():
             _write(table, rows)
@@ -83,6 +84,12 @@ class Then:
         return Client(self._gateway, token)
 
 
+def _rows_of(file: Path) -> list[dict[str, Any]]:
+    """What a version had in a table; nothing, where there was no such table yet."""
+    found: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    return found
+
+
 def _write(table: str, rows: list[dict[str, Any]]) -> None:
     name, client = settings.named(table), boto3.client("dynamodb")
     for start in range(0, len(rows), 25):
@@ -115,7 +122,7 @@ def test_there_are_rows_of_the_first_version() -> None:
 
 def test_what_was_answered_then_is_answered_now_and_reading_it_writes_nothing(then: Then) -> None:
     """But for the count of the calls, on the user's row."""
-    before = {table: _sorted(_rows(table)) for table in ("agents", "logins", "tasks")}
+    before = {table: _sorted(_rows(table)) for table in ("agents", "logins", "tasks", "webhooks")}
     changed = [
         difference
         for path, answer in then.recorded["answers"].items()
@@ -269,3 +276,34 @@ def test_when_nobody_is_heard_of_any_more_everything_is_taken_back(then: Then) -
 def test_every_open_task_is_looked_at_by_the_sweep_one_day(then: Then) -> None:
     heads = [row for row in _rows("tasks") if row["sk"]["S"] == "H"]
     assert {row["task"]["S"] for row in heads if "dueShard" in row} == OPEN - {"retry"} | {then.retry}
+
+
+# Webhooks, from the second version on.
+
+
+HAD_WEBHOOKS = [version for version in VERSIONS if (HERE / version / "webhooks.json").exists()]
+with_webhooks = pytest.mark.parametrize("then", HAD_WEBHOOKS, indirect=True)
+
+
+@with_webhooks
+def test_what_was_on_its_way_to_a_webhook_is_tried_again_and_a_secret_rotated_then_is_still_good(
+    then: Then,
+) -> None:
+    hooks = {each["description"]: each["id"] for each in then.user.get("/api/webhooks").json()["data"]}
+    with Receiver() as receiver:
+        for name in ("Everything", "Out of order"):
+            assert then.user.patch(f"/api/webhooks/{hooks[name]}", {"url": receiver.url}).status == 200
+        then.wait(10 * MINUTE)
+        came = {got.json()["event"] for got in receiver.got}
+        assert came == {"webhook.test", "task.created", "agent.active"}
+        assert {len(got.headers["webhook-signature"].split(" ")) for got in receiver.got} == {1, 2}
+    waiting = then.user.get(f"/api/webhooks/{hooks['Out of order']}/deliveries", {"status": "pending"}).json()
+    assert waiting["data"] == []
+    ended = then.user.get(f"/api/webhooks/{hooks['Gone for good']}/deliveries").json()["data"]
+    assert {each["event"]: each["status"] for each in ended} == {"webhook.test": "failed", "agent.active": "delivered"}
+
+
+@with_webhooks
+def test_of_every_agent_that_had_come_then_it_is_told_now(then: Then) -> None:
+    then.wait(2 * MINUTE)
+    assert [row["agent"]["S"] for row in _rows("agents") if "news" in row and row["agent"]["S"] == "idle"] == []

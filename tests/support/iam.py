@@ -5,9 +5,9 @@ refused with AWS's own error, and noted in `refused`.
 """
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ class AsDeployed:
         self.used: set[tuple[str, Need]] = set()
         self.refused: set[tuple[str, Need]] = set()
         self._policies = {name: _as_of_this_stage(statements("dev", name)) for name in (API, *functions)}
-        self._acting = threading.local()
+        self._acting: ContextVar[str | None] = ContextVar("acting", default=None)
 
     def __call__(self, event: Any, context: Any) -> Any:
         return self._held(API, self._app)(event, context)
@@ -95,17 +95,16 @@ class AsDeployed:
 
     def _held(self, function: str, handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         def act(event: Any, context: Any) -> Any:
-            before = getattr(self._acting, "function", None)
-            self._acting.function = function
+            before = self._acting.set(function)
             try:
                 return handler(event, context)
             finally:
-                self._acting.function = before
+                self._acting.reset(before)
 
         return act
 
     def _verdict(self, request: wire.Request) -> str | None:
-        function = getattr(self._acting, "function", None)
+        function = self._acting.get()
         if function is None:
             return None  # the test itself, which is no function
         wanted = {(function, need) for need in needs(request)}

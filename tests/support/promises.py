@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextvars import copy_context
 from typing import Any
 
 from chalicelib.http import Declared, declared_by, status_of
@@ -17,7 +18,8 @@ class AsDeclared:
         self._declared = {(route.method, route.path): route for route in declared_by(app.routes)}
 
     def __call__(self, event: Any, context: Any) -> Any:
-        answer = self._app(event, context)
+        # A call that comes between another one's requests to AWS leaves that one's count of calls as it is.
+        answer = copy_context().run(self._app, event, context)
         asked = event["requestContext"]
         route = self._declared.get((asked["httpMethod"], asked["resourcePath"]))
         if route is not None:

@@ -19,6 +19,8 @@ def test_everything_can_be_said() -> None:
             "DEVFLOW_AGENTS_PER_USER": "10",
             "DEVFLOW_OPEN_TASKS_PER_USER": "20",
             "DEVFLOW_RETENTION_DAYS": "30",
+            "DEVFLOW_WEBHOOKS_PER_USER": "5",
+            "DEVFLOW_WEBHOOK_TIMEOUT_MS": "2500",
             "DEVFLOW_LOG_LEVEL": "DEBUG",
         }
     )
@@ -29,6 +31,8 @@ def test_everything_can_be_said() -> None:
         agents_per_user=10,
         open_tasks_per_user=20,
         retention_days=30,
+        webhooks_per_user=5,
+        webhook_timeout=2_500,
         log_level="DEBUG",
     )
     assert not said.local
@@ -72,6 +76,8 @@ def test_rate_limits_can_be_lifted_on_the_local_stage_alone(stage: str, lifted: 
         ("DEVFLOW_SHARDS", ""),
         ("DEVFLOW_AGENTS_PER_USER", "1001"),
         ("DEVFLOW_RETENTION_DAYS", "0"),
+        ("DEVFLOW_WEBHOOKS_PER_USER", "41"),
+        ("DEVFLOW_WEBHOOK_TIMEOUT_MS", "30001"),
         ("DEVFLOW_PIN_LOGIN", "maybe"),
         ("DEVFLOW_RATE_LIMITS", ""),
     ],

@@ -1,6 +1,7 @@
 """What moto ignores of infra/template.yaml, asserted on the template itself."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,23 +10,27 @@ from tests.support import template
 
 TABLES = template.resources("AWS::DynamoDB::Table")
 QUEUES = template.resources("AWS::SQS::Queue")
-FUNCTION_TIMEOUT = 30
+CONFIG = json.loads((Path(__file__).parents[2] / ".chalice" / "config.json").read_text(encoding="utf-8"))
+FED = {"EventsQueue": "announce_events", "WebhooksQueue": "deliver_webhooks", "WorkflowQueue": "run_workflows"}
 
 every_table = pytest.mark.parametrize("name", TABLES)
 every_queue = pytest.mark.parametrize("name", QUEUES)
-every_fed_queue = pytest.mark.parametrize("name", ["EventsQueue", "WorkflowQueue"])
+every_fed_queue = pytest.mark.parametrize("name", FED)
 
 
-def test_there_are_four_tables_and_two_queues_with_their_dead_letter_queues() -> None:
+def test_there_are_five_tables_and_three_queues_with_their_dead_letter_queues() -> None:
     assert sorted(template.named(table["Properties"]["TableName"], "dev") for table in TABLES.values()) == [
         "devflow-dev-agents",
         "devflow-dev-logins",
         "devflow-dev-tasks",
         "devflow-dev-users",
+        "devflow-dev-webhooks",
     ]
     assert sorted(template.named(queue["Properties"]["QueueName"], "dev") for queue in QUEUES.values()) == [
         "devflow-dev-events",
         "devflow-dev-events-dead",
+        "devflow-dev-webhooks",
+        "devflow-dev-webhooks-dead",
         "devflow-dev-workflow",
         "devflow-dev-workflow-dead",
     ]
@@ -51,7 +56,7 @@ def test_a_table_outlives_its_stack_and_on_prod_cannot_be_deleted_at_all(name: s
     assert template.load()["Conditions"]["IsProd"] == {"Fn::Equals": [{"Ref": "Stage"}, "prod"]}
 
 
-def test_rows_expire_in_the_two_tables_that_have_rows_to_expire() -> None:
+def test_rows_expire_in_the_three_tables_that_have_rows_to_expire() -> None:
     expiring = {
         template.named(table["Properties"]["TableName"], "dev"): table["Properties"]["TimeToLiveSpecification"]
         for table in TABLES.values()
@@ -60,6 +65,7 @@ def test_rows_expire_in_the_two_tables_that_have_rows_to_expire() -> None:
     assert expiring == {
         "devflow-dev-logins": {"AttributeName": "expiresAt", "Enabled": True},
         "devflow-dev-tasks": {"AttributeName": "expiresAt", "Enabled": True},
+        "devflow-dev-webhooks": {"AttributeName": "expiresAt", "Enabled": True},
     }
 
 
@@ -78,7 +84,8 @@ def test_a_queue_is_encrypted(name: str) -> None:
 
 @every_fed_queue
 def test_a_message_stays_invisible_for_six_times_as_long_as_the_function_may_take(name: str) -> None:
-    assert QUEUES[name]["Properties"]["VisibilityTimeout"] >= 6 * FUNCTION_TIMEOUT
+    timeouts = {stage["lambda_functions"][FED[name]]["lambda_timeout"] for stage in CONFIG["stages"].values()}
+    assert QUEUES[name]["Properties"]["VisibilityTimeout"] >= 6 * max(timeouts)
 
 
 @every_fed_queue

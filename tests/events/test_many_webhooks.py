@@ -1,0 +1,87 @@
+"""Many tasks end while three in ten of the deliveries die at it: everything arrives, signed, and at the right user."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+
+import pytest
+
+from chalicelib.settings import settings
+from infra.local.pump import Pump
+from tests.conftest import Clock
+from tests.http import hooks
+from tests.http.hooks import Queue
+from tests.http.scene import Scene, ok
+from tests.service import faults, invariants
+from tests.support.client import Client
+from tests.support.handlers import Handlers
+from tests.support.receivers import Receiver
+
+MakeUser = Callable[..., Client]
+EVENTS = ("task.created", "task.completed")
+
+
+@pytest.fixture
+def receivers() -> Iterator[list[Receiver]]:
+    with ExitStack() as ending:
+        yield [ending.enter_context(Receiver()) for _ in range(2)]
+
+
+@pytest.mark.parametrize("many", [200, pytest.param(1_000, marks=pytest.mark.long)])
+@pytest.mark.timeout(1_800)
+def test_every_event_of_every_task_arrives_though_three_in_ten_deliveries_die_at_it(
+    many: int,
+    make_user: MakeUser,
+    pump: Pump,
+    clock: Clock,
+    receivers: list[Receiver],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chalicelib.ratelimit.settings", replace(settings, rate_limits=False))
+    scenes = [Scene(make_user(f"{name}@example.com"), pump) for name in ("john", "jane")]
+    made = [hooks.make(scene.user, receiver.url, *EVENTS) for scene, receiver in zip(scenes, receivers, strict=True)]
+    tasks = [{f"task-{owner}-{number}" for number in range(many // 2)} for owner in range(2)]
+    for scene, names in zip(scenes, tasks, strict=True):
+        finish(scene, sorted(names))
+        hooks.announced(scene)
+    died = deliver_all(Queue(pump, clock), Handlers(pump._app), clock)
+    assert died > many / 10
+    invariants.hold()
+    for receiver, hook, names in zip(receivers, made, tasks, strict=True):
+        assert {(got.event, got.json()["data"]["taskId"]) for got in receiver.got} == {
+            (event, task) for event in EVENTS for task in names
+        }
+        assert all(hooks.signed_with(got, hook.secret) for got in receiver.got)
+        assert len({got.id for got in receiver.got}) == 2 * len(names), "sent again, it has the same id"
+        assert len(receiver.got) >= 2 * len(names)
+
+
+def finish(scene: Scene, names: list[str]) -> None:
+    """Submit so many tasks, and let an agent claim and complete them."""
+    agent = scene.agent()
+    for start in range(0, len(names), 20):
+        some = names[start : start + 20]
+        scene.queued(*some)
+        assert set(agent.claims(limit=20)) == set(some)
+        for task in some:
+            ok(agent.complete(task))
+
+
+def deliver_all(queue: Queue, handlers: Handlers, clock: Clock) -> int:
+    """Deliver until nothing waits, the process dying at three of ten, after any of its writes; how often it died."""
+    chance, deaths = random.Random(20), 0  # noqa: S311  # the same every time
+    for _ in range(60):
+        for message in queue.take():
+            if chance.random() >= 0.3:
+                assert handlers.batch("deliver_webhooks", message) == []
+                continue
+            with faults.died(chance.randint(1, 4)), suppress(faults.Died):
+                assert handlers.batch("deliver_webhooks", message) == []
+                continue
+            deaths += 1
+        if not any(row["status"] == "pending" for row in hooks.rows()):
+            return deaths
+        clock.advance(61)
+        queue.sweep()
+    raise AssertionError([row for row in hooks.rows() if row["status"] == "pending"])

@@ -1,0 +1,378 @@
+"""Deliveries, from the message to the receiver: the schedule on a moved clock, against real receivers."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from chalicelib import clock as server_clock
+from chalicelib.settings import settings
+from chalicelib.webhooks import model
+from infra.local.pump import Pump
+from tests.conftest import Clock
+from tests.http import hooks
+from tests.http.hooks import Hook, Queue
+from tests.http.scene import Scene, ok
+from tests.service import faults, invariants
+from tests.support import receivers, wire
+from tests.support.certificates import Authority
+from tests.support.handlers import Handlers
+from tests.support.receivers import Answer, Receiver, status
+
+SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
+PAUSES = [5 * SECOND, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 10 * HOUR]
+TIMEOUT = 300
+"""Milliseconds that a receiver that never answers has here."""
+
+
+@pytest.fixture(autouse=True)
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes where a test lets it, however slow the machine is."""
+    began = time.time()
+    monkeypatch.setattr(server_clock, "time", SimpleNamespace(time=lambda: began))
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def queue(pump: Pump, clock: Clock) -> Queue:
+    return Queue(pump, clock)
+
+
+@pytest.fixture
+def hook(scene: Scene, receiver: Receiver) -> Hook:
+    return hooks.make(scene.user, receiver.url)
+
+
+def down(handler: Any) -> None:
+    raise AssertionError("nobody listens")
+
+
+FAILURES: dict[str, tuple[Answer, int | None, str]] = {
+    "down": (down, None, "No connection could be made."),
+    "500": (status(500, b"out of order"), 500, "It answered 500."),
+    "404": (status(404), 404, "It answered 404."),
+    "302": (status(302, Location="http://127.0.0.1/"), 302, "It answered 302: redirects are not followed."),
+    "429": (status(429), 429, "It answered 429."),
+    "too slow": (receivers.hangs, None, f"It did not answer within {TIMEOUT / 1_000} s."),
+    "cut in the middle": (receivers.cut, 200, "The connection ended before the answer did."),
+}
+
+
+@pytest.mark.parametrize("what", FAILURES)
+def test_a_webhook_that_fails_is_tried_eight_times_on_the_schedule_under_one_id(
+    what: str, receiver: Receiver, hook: Hook, queue: Queue, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its endpoint stays enabled: that is for 410, and for five days."""
+    answer, code, error = FAILURES[what]
+    if what == "too slow":  # which is not waited for as long as in truth; all others may take their time
+        monkeypatch.setattr("chalicelib.webhooks.delivering.settings", replace(settings, webhook_timeout=TIMEOUT))
+    receiver.usual = answer
+    if answer is down:
+        receiver.down()
+    assert gone_through(hook, queue, clock) == (code, error)
+    assert len({got.id for got in receiver.got}) == (0 if answer is down else 1)
+    assert len(receiver.got) == (0 if answer is down else 8)
+    assert all(hooks.signed_with(got, hook.secret) for got in receiver.got)
+    if answer is down:
+        receiver.up()
+
+
+def test_a_receiver_with_a_certificate_that_nobody_vouches_for_is_tried_eight_times_and_gets_nothing(
+    scene: Scene, queue: Queue, clock: Clock, tmp_path: Path
+) -> None:
+    with Receiver(certificate=Authority(tmp_path).certificate("localhost")) as receiver:
+        code, error = gone_through(hooks.make(scene.user, receiver.url), queue, clock)
+        assert code is None
+        assert error.startswith("Its certificate is not valid: ")
+        assert receiver.connections >= 8
+        assert receiver.got == []
+
+
+def gone_through(hook: Hook, queue: Queue, clock: Clock) -> tuple[int | None, str]:
+    """A test goes through the whole schedule, each attempt at its time; the status and error of every attempt."""
+    hook.test()
+    queue.deliver()
+    for tried, pause in enumerate(PAUSES, 1):
+        attempts, next_at = hook.delivery()["attempts"], hooks.next_at()
+        assert len(attempts) == tried
+        ended = hooks.rows()[0]["attempts"][-1]["at"] + attempts[-1]["latencyMs"]
+        assert pause <= next_at - ended <= pause * 1.1 + 1
+        queue.pass_to(next_at - 2 * SECOND)
+        assert len(hook.delivery()["attempts"]) == tried, "not before its time"
+        queue.pass_to(next_at + (MINUTE if pause < 15 * MINUTE else 0))
+    told = hook.delivery()
+    ((code, error),) = {(each["status"], each["error"]) for each in told["attempts"]}
+    assert (told["status"], told["error"], told["nextAttemptAt"]) == ("failed", f"It was tried 8 times. {error}", None)
+    assert len(told["attempts"]) == 8
+    assert hook.shown()["enabled"]
+    queue.pass_to(clock.now + DAY)
+    assert len(hook.delivery()["attempts"]) == 8, "and then no more"
+    return code, error
+
+
+@pytest.mark.parametrize("failures", [1, 4, 7])
+def test_a_receiver_that_was_down_gets_it_when_it_is_up_again(
+    failures: int, receiver: Receiver, hook: Hook, queue: Queue
+) -> None:
+    receiver.down()
+    hook.test()
+    queue.deliver()
+    for _ in range(failures - 1):
+        queue.pass_to(hooks.next_at() + MINUTE)
+    assert hook.shown()["failingSince"] is not None
+    receiver.up()
+    queue.pass_to(hooks.next_at() + MINUTE)
+    told = hook.delivery()
+    assert (told["status"], len(told["attempts"])) == ("delivered", failures + 1)
+    assert (told["attempts"][-1]["status"], told["attempts"][-1]["error"]) == (204, None)
+    assert [got.id for got in receiver.got] == [told["id"]]
+    assert hook.shown()["failingSince"] is None
+
+
+def test_of_a_huge_answer_the_first_kb_is_kept(receiver: Receiver, hook: Hook, queue: Queue) -> None:
+    receiver.then(receivers.huge)
+    hook.test()
+    queue.deliver()
+    told = hook.delivery()
+    assert (told["status"], told["attempts"][0]["answer"]) == ("delivered", "x" * 1_024)
+
+
+@pytest.mark.parametrize("code", [429, 503])
+def test_a_receiver_that_asks_to_be_left_alone_is_and_so_is_all_else_that_goes_there(
+    code: int, receiver: Receiver, hook: Hook, queue: Queue, clock: Clock
+) -> None:
+    receiver.then(status(code, Retry_After="1800"))
+    first = hook.test()
+    queue.deliver()
+    asked = clock.now
+    assert asked + 1_790 * SECOND < hooks.next_at() <= asked + 1_800 * SECOND
+    second = hook.test()
+    queue.deliver()
+    queue.pass_to(asked + 1_780 * SECOND)
+    assert len(receiver.got) == 1
+    assert [len(told["attempts"]) for told in hook.deliveries()] == [0, 1], "no attempt used up by waiting"
+    queue.pass_to(asked + 1_860 * SECOND)
+    queue.pass_to(clock.now + MINUTE)  # one at a time, to a receiver that failed
+    assert sorted(got.id for got in receiver.got[1:]) == sorted([first, second])
+    assert {told["status"] for told in hook.deliveries()} == {"delivered"}
+
+
+def test_a_receiver_that_is_gone_for_good_is_disabled_and_says_so(receiver: Receiver, hook: Hook, queue: Queue) -> None:
+    receiver.then(status(410))
+    hook.test()
+    hook.test()
+    queue.deliver()
+    shown = hook.shown()
+    assert (shown["enabled"], shown["disabledReason"]) == (False, "It answered 410: it is gone for good.")
+    assert "failed" in {told["status"] for told in hook.deliveries()}
+    queue.pass_to(0)
+    assert {told["status"] for told in hook.deliveries()} <= {"failed", "delivered"}
+
+
+def test_five_days_of_failures_disable_a_webhook_and_its_user_can_enable_it(
+    scene: Scene, receiver: Receiver, hook: Hook, queue: Queue, clock: Clock
+) -> None:
+    receiver.usual = status(500)
+    began = clock.now
+    while clock.now < began + 5 * DAY:
+        hook.test()
+        queue.deliver()
+        assert hook.shown()["enabled"]
+        clock.advance(20 * 3_600 + 1)
+    hook.test()
+    queue.deliver()
+    shown = hook.shown()
+    assert shown["enabled"] is False
+    assert shown["disabledReason"].startswith("It has failed for five days, since ")
+    assert shown["disabledAt"] is not None
+    receiver.usual = status(204)
+    assert hook.change(enabled=True)["failingSince"] is None
+    hook.test()
+    queue.deliver()
+    assert hook.deliveries()[0]["status"] == "delivered"
+
+
+def test_an_endpoint_that_its_user_changed_while_the_old_one_answered_410_is_not_disabled(
+    receiver: Receiver, hook: Hook, queue: Queue
+) -> None:
+    def changed_meanwhile(handler: Any) -> None:
+        hook.change(url=f"{receiver.url}&new")
+        status(410)(handler)
+
+    receiver.then(changed_meanwhile)
+    hook.test()
+    queue.deliver()
+    assert hook.shown()["enabled"]
+    assert not invariants.rows("webhooks")[-1].get("lanes")
+
+
+# Messages.
+
+
+def test_a_message_that_comes_twice_early_or_late_delivers_once(
+    receiver: Receiver, hook: Hook, queue: Queue, pump: Pump
+) -> None:
+    hook.test()
+    (message,) = queue.take()
+    handlers = Handlers(pump._app)
+    assert handlers.batch("deliver_webhooks", message, message, message) == []
+    assert handlers.batch("deliver_webhooks", message) == []
+    assert len(receiver.got) == 1
+    receiver.then(status(500))
+    hook.test()
+    (message,) = queue.take()
+    for _ in range(3):
+        assert handlers.batch("deliver_webhooks", message) == []
+    assert len(receiver.got) == 2, "the time of the second attempt has not come"
+
+
+def test_a_message_for_what_is_gone_or_is_not_ours_is_acknowledged(pump: Pump) -> None:
+    handlers = Handlers(pump._app)
+    gone = {"owner": "user-1", "webhook": "webhook-1", "delivery": "msg_1"}
+    assert handlers.batch("deliver_webhooks", gone, {"owner": "user-1"}, "hello", {}) == []
+
+
+def test_one_that_cannot_be_handled_is_named_and_the_rest_delivered(
+    receiver: Receiver, hook: Hook, queue: Queue, pump: Pump, clock: Clock, no_pauses: None
+) -> None:
+    bad, *_ = [hook.test() for _ in range(3)]
+    messages = sorted(queue.take(), key=lambda message: str(message["delivery"]))
+    broken = faults.refused("UpdateItem", "InternalServerError", status=500, times=99, when=faults.about(bad))
+    with broken:
+        assert Handlers(pump._app).batch("deliver_webhooks", *messages) == ["message-0"]
+    assert len(receiver.got) == 2
+    queue.pass_to(clock.now + 2 * MINUTE)
+    assert sorted(got.id for got in receiver.got) == sorted(message["delivery"] for message in messages)
+
+
+def test_a_message_that_the_queue_would_not_take_is_sent_by_the_sweep(
+    receiver: Receiver, hook: Hook, queue: Queue, clock: Clock
+) -> None:
+    with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=99):
+        hook.test()
+    assert queue.take() == []
+    queue.pass_to(clock.now + 61 * SECOND)
+    assert len(receiver.got) == 1
+
+
+def test_what_a_process_that_died_was_at_is_sent_again(
+    receiver: Receiver, hook: Hook, queue: Queue, clock: Clock
+) -> None:
+    hook.test()
+    with faults.died(2), pytest.raises(faults.Died):
+        queue.deliver()
+    assert receiver.got == []
+    queue.pass_to(clock.now + 30 * SECOND)
+    assert receiver.got == [], "it may be at it still"
+    queue.pass_to(clock.now + model.LEASE)
+    assert len(receiver.got) == 1
+
+
+def test_the_sweep_sends_a_message_once_a_minute_until_somebody_handles_it(
+    hook: Hook, queue: Queue, clock: Clock
+) -> None:
+    hook.test()
+    queue.take()
+    clock.advance(61)
+    for _ in range(3):
+        queue.sweep()
+        queue.sweep()
+        assert len(queue.take()) == 1
+        clock.advance(61)
+
+
+def test_a_delivery_costs_four_requests(receiver: Receiver, hook: Hook, queue: Queue) -> None:
+    """Take it, take a lane and with it the endpoint, note what came of it, leave the lane."""
+    hook.test()
+    with wire.recorded() as sent:
+        queue.deliver()
+    assert [request.operation for request in sent] == ["UpdateItem"] * 4
+
+
+# Many at once.
+
+
+def test_only_so_many_requests_to_one_endpoint_are_under_way_and_the_rest_comes_back(
+    receiver: Receiver, hook: Hook, queue: Queue, pump: Pump
+) -> None:
+    """Two batches at the same time, into an endpoint that does not answer: its lanes, and not one request more."""
+    receiver.usual = receivers.hangs
+    for _ in range(20):
+        hook.test()
+    messages = queue.take()
+    handlers = Handlers(pump._app)
+    with receivers.meanwhile(lambda: handlers.batch("deliver_webhooks", *messages[:10])) as first:
+        receiver.wait(model.LANES)
+        hooks.wait_for(lambda: deferred() == 10 - model.LANES)
+        assert handlers.batch("deliver_webhooks", *messages[10:]) == []
+        assert (len(receiver.got), deferred()) == (model.LANES, 20 - model.LANES)
+        assert [row["tries"] for row in hooks.rows()] == [0] * 20
+        receiver.usual = status(204)
+        receiver.let_go.set()
+    assert first == [[]]
+    for _ in range(20):
+        waiting = [row["nextAt"] for row in hooks.rows() if row["status"] == "pending"]
+        if not waiting:
+            break
+        queue.pass_to(max(waiting) + MINUTE)
+    assert {told["status"] for told in hook.deliveries()} == {"delivered"}
+    assert len(receiver.got) == 20
+
+
+def deferred() -> int:
+    """How many deliveries found no lane so far."""
+    return sum(row["deferrals"] > 0 for row in hooks.rows())
+
+
+def test_an_endpoint_that_fails_gets_one_request_at_a_time(
+    receiver: Receiver, hook: Hook, queue: Queue, pump: Pump
+) -> None:
+    receiver.then(status(500))
+    hook.test()
+    queue.deliver()
+    queue.take()
+    receiver.usual = receivers.hangs
+    for _ in range(10):
+        hook.test()
+    messages = queue.take()
+    with receivers.meanwhile(lambda: Handlers(pump._app).batch("deliver_webhooks", *messages)):
+        receiver.wait(2)
+        hooks.wait_for(lambda: deferred() == 9)
+        assert len(receiver.got) == 2
+        receiver.let_go.set()
+
+
+def test_one_endpoint_that_does_not_answer_delays_no_other(
+    scene: Scene, receiver: Receiver, hook: Hook, queue: Queue, pump: Pump
+) -> None:
+    """In one batch, and in those after it, while the first is still waiting for its answer."""
+    receiver.usual = receivers.hangs
+    with Receiver() as prompt:
+        quick = [hooks.make(scene.user, prompt.url) for _ in range(3)]
+        hook.test()
+        for each in quick:
+            for _ in range(3):
+                each.test()
+        first = queue.take()
+        for each in quick:
+            for _ in range(3):
+                each.test()
+        second = queue.take()
+        handlers = Handlers(pump._app)
+        with receivers.meanwhile(lambda: handlers.batch("deliver_webhooks", *first)):
+            prompt.wait(9)
+            for message in second:
+                assert handlers.batch("deliver_webhooks", message) == []
+            assert len(prompt.got) == 18
+            assert not receiver.let_go.is_set()
+            receiver.let_go.set()
+    assert ok(scene.user.get(f"{hook.path}/deliveries"))["data"][0]["status"] == "delivered"

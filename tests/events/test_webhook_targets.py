@@ -1,0 +1,153 @@
+"""Where a webhook leads when it is sent, whatever it led to when it was made. Nobody inside is connected to."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+
+from chalicelib.settings import settings
+from chalicelib.webhooks import sending
+from infra.local.pump import Pump
+from tests.conftest import Clock
+from tests.http import hooks
+from tests.http.hooks import Hook, Queue
+from tests.http.scene import Scene
+from tests.http.test_webhooks import HOSTILE
+from tests.service import invariants
+from tests.support import receivers
+from tests.support.certificates import Authority
+from tests.support.names import Names, connections, served
+from tests.support.receivers import Receiver, status
+
+NAME = "hooks.example.com"
+INSIDE = ["127.0.0.1", "::1", "169.254.169.254", "10.0.0.1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "fd00:ec2::254"]
+PUBLIC = "93.184.216.34"
+
+
+@pytest.fixture
+def deployed_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a deployed stage, this machine is no target."""
+    for module in ("service", "delivering"):
+        monkeypatch.setattr(f"chalicelib.webhooks.{module}.settings", replace(settings, stage="dev"))
+
+
+@pytest.fixture
+def names() -> Iterator[Names]:
+    with served({NAME: [[PUBLIC]]}) as names:
+        yield names
+
+
+@pytest.fixture
+def queue(pump: Pump, clock: Clock) -> Queue:
+    return Queue(pump, clock)
+
+
+def leads_to(url: str) -> None:
+    """The only webhook there is leads there from now on, however it came to that."""
+    (row,) = [row for row in invariants.rows("webhooks") if row["sk"].startswith("W#")]
+    boto3.client("dynamodb").update_item(
+        TableName="devflow-local-webhooks",
+        Key={"pk": {"S": row["pk"]}, "sk": {"S": row["sk"]}},
+        UpdateExpression="SET #url = :url",
+        ExpressionAttributeNames={"#url": "url"},
+        ExpressionAttributeValues={":url": {"S": url}},
+    )
+
+
+@pytest.fixture
+def hook(scene: Scene, names: Names, deployed_stage: None) -> Hook:
+    return hooks.make(scene.user, f"https://{NAME}:8443/")
+
+
+def tried(hook: Hook, queue: Queue) -> dict[str, Any]:
+    """The attempt that is made now."""
+    queue.take()  # what failed before
+    hook.test()
+    queue.deliver()
+    attempt: dict[str, Any] = hook.deliveries(limit=1)[0]["attempts"][-1]
+    assert attempt["status"] is None
+    return attempt
+
+
+def test_no_address_that_leads_inside_is_sent_to_even_if_it_was_stored(
+    hook: Hook, names: Names, queue: Queue, clock: Clock
+) -> None:
+    names.set("localtest.example.com", ["127.0.0.1"])
+    names.set("metadata.example.com", ["169.254.169.254"])
+    names.set("two.example.com", [PUBLIC, "10.0.0.1"])
+    names.set("six.example.com", ["2606:4700::1111", "::ffff:127.0.0.1"])
+    with (
+        receivers.listening("127.0.0.1") as (port, came),
+        receivers.listening("::1") as (_, came_too),
+        connections() as attempts,
+    ):
+        for hostile in HOSTILE:
+            leads_to(hostile.replace("{port}", str(port)))
+            clock.advance(10)
+            assert tried(hook, queue)["error"] is not None, hostile
+    assert (came, came_too, attempts) == ([], [], [])
+
+
+@pytest.mark.parametrize("inside", INSIDE)
+def test_a_name_that_leads_inside_after_it_was_checked_is_not_followed(
+    hook: Hook, names: Names, queue: Queue, inside: str
+) -> None:
+    for answer in ([inside], [PUBLIC, inside], [inside, PUBLIC]):
+        names.set(NAME, answer)
+        with connections() as attempts:
+            error = tried(hook, queue)["error"]
+        assert error == "A webhook's address must lead to the public internet alone; this one leads elsewhere."
+        assert attempts == []
+
+
+def test_a_name_is_resolved_once_and_that_address_connected_to_whatever_it_leads_to_the_next_moment(
+    scene: Scene, queue: Queue, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the local stage, where this machine may be a target: the first answer is it, any further one is not."""
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle))
+    sending._trust.cache_clear()
+    with (
+        Receiver(host=NAME, certificate=authority.certificate(NAME)) as receiver,
+        served({NAME: [["127.0.0.1"]]}) as names,
+    ):
+        hook = hooks.make(scene.user, receiver.url)
+        hook.test()
+        names.asked.clear()
+        names.set(NAME, ["127.0.0.1"], ["169.254.169.254"])
+        with connections() as attempts:
+            queue.deliver()
+        assert names.asked == [NAME]
+        assert [address[:2] for address in attempts] == [("127.0.0.1", receiver.port)]
+        assert hook.delivery()["status"] == "delivered"
+    sending._trust.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "location", ["http://127.0.0.1:{port}/", "http://169.254.169.254/latest/meta-data/", "//[::1]:{port}/", "/inside"]
+)
+def test_a_redirect_to_the_inside_is_not_followed(scene: Scene, queue: Queue, location: str) -> None:
+    with (
+        Receiver() as receiver,
+        receivers.listening("127.0.0.1") as (port, came),
+    ):
+        receiver.then(status(307, Location=location.replace("{port}", str(port))))
+        hook = hooks.make(scene.user, receiver.url.replace("localhost", "127.0.0.1"))
+        hook.test()
+        with connections() as attempts:
+            queue.deliver()
+        assert attempts == [("127.0.0.1", receiver.port)]
+        assert (len(receiver.got), came) == (1, [])
+        assert hook.delivery()["attempts"][0]["error"] == "It answered 307: redirects are not followed."
+
+
+def test_no_proxy_of_the_environment_is_asked(scene: Scene, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Receiver() as receiver, receivers.listening("127.0.0.1") as (port, came):
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+        hook = hooks.make(scene.user, receiver.url)
+        hook.test()
+        queue.deliver()
+        assert (hook.delivery()["status"], came) == ("delivered", [])

@@ -1,0 +1,442 @@
+"""/api/webhooks: what a user may do with endpoints, and who else may not."""
+
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from chalicelib.settings import settings
+from tests.conftest import Clock
+from tests.http import hooks
+from tests.http.hooks import Hook, Queue
+from tests.http.scene import Agent, Scene, ok, refused, snapshot
+from tests.support import moto_aws, receivers
+from tests.support.names import Names, connections, served
+from tests.support.receivers import Receiver, status
+
+URL = "http://localhost:9/hooks"
+"""Nobody is there: these tests deliver nothing."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def queue(scene: Scene, clock: Clock) -> Queue:
+    return Queue(scene.pump, clock)
+
+
+def test_a_webhook_is_made_with_a_secret_that_is_shown_once(scene: Scene) -> None:
+    body = {"url": URL, "events": ["task.created", "task.completed"], "description": "The team's chat"}
+    made = ok(scene.user.post("/api/webhooks", body), 201)
+    webhook = made["webhook"]
+    assert made["success"] is True
+    assert made["secret"].startswith("whsec_")
+    assert webhook == body | {
+        "id": webhook["id"],
+        "enabled": True,
+        "disabledAt": None,
+        "disabledReason": None,
+        "failingSince": None,
+        "oldSecretsUntil": None,
+        "createdAt": webhook["createdAt"],
+        "updatedAt": webhook["createdAt"],
+    }
+    for answer in (scene.user.get(f"/api/webhooks/{webhook['id']}"), scene.user.get("/api/webhooks")):
+        assert made["secret"].encode() not in answer.body
+    assert ok(scene.user.get(f"/api/webhooks/{webhook['id']}")) == webhook
+    assert ok(scene.user.get("/api/webhooks"))["data"] == [webhook]
+
+
+def test_a_webhook_is_told_everything_unless_it_names_what(scene: Scene) -> None:
+    made = ok(scene.user.post("/api/webhooks", {"url": URL}), 201)
+    assert made["webhook"]["events"] == ["*"]
+    named = {"url": URL, "events": ["task.failed", "task.failed", "agent.inactive"]}
+    assert ok(scene.user.post("/api/webhooks", named), 201)["webhook"]["events"] == ["task.failed", "agent.inactive"]
+    assert ok(scene.user.post("/api/webhooks", named | {"events": ["task.failed", "*"]}), 201)["webhook"]["events"] == [
+        "*"
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"events": []}, {"events": ["task.step"]}, {"events": ["webhook.test"]}, {"events": "task.created"},
+        {"description": "x" * 201}, {"url": 5}, {"url": "x" * 2_049}, {"events": [None]}, {"url": "nonsense"},
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_makes_no_webhook_and_changes_none(scene: Scene, wrong: dict[str, Any]) -> None:
+    hook = hooks.make(scene.user, URL)
+    before = snapshot()
+    refused(scene.user.post("/api/webhooks", {"url": URL} | wrong), 400, "Invalid request")
+    refused(scene.user.patch(hook.path, wrong), 400, "Invalid request")
+    assert {**snapshot(), "users": before["users"]} == before
+
+
+def test_a_webhook_without_an_address_is_none(scene: Scene) -> None:
+    assert refused(scene.user.post("/api/webhooks", {}), 400, "Missing required fields")["details"] == ["url"]
+
+
+def test_the_same_key_makes_the_same_webhook_with_the_same_secret_for_ten_minutes(scene: Scene, clock: Clock) -> None:
+    made = ok(scene.user.post("/api/webhooks", {"url": URL}, Idempotency_Key="key-1"), 201)
+    clock.advance(590)
+    assert ok(scene.user.post("/api/webhooks", {"url": URL}, Idempotency_Key="key-1"), 201) == made
+    refused(scene.user.post("/api/webhooks", {"url": f"{URL}/2"}, Idempotency_Key="key-1"), 409, "Conflict")
+    assert ok(scene.user.get("/api/webhooks"))["total"] == 1
+    clock.advance(20)
+    later = ok(scene.user.post("/api/webhooks", {"url": URL}, Idempotency_Key="key-1"), 201)
+    assert later["webhook"]["id"] != made["webhook"]["id"]
+    assert later["secret"] != made["secret"]
+
+
+def test_a_user_has_so_many_webhooks_and_no_more_until_one_is_removed(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chalicelib.webhooks.service.settings", replace(settings, webhooks_per_user=2))
+    first, _ = hooks.make(scene.user, URL), hooks.make(scene.user, URL)
+    assert "as many webhooks" in refused(scene.user.post("/api/webhooks", {"url": URL}), 409, "Conflict")["message"]
+    assert ok(scene.user.delete(first.path)) == {"success": True, "webhookId": first.id}
+    hooks.make(scene.user, URL)
+    refused(scene.user.post("/api/webhooks", {"url": URL}), 409)
+
+
+def test_webhooks_are_listed_in_pages(scene: Scene) -> None:
+    made = sorted(hooks.make(scene.user, URL).id for _ in range(5))
+    first = ok(scene.user.get("/api/webhooks", {"limit": 3}))
+    assert (first["total"], first["hasMore"]) == (5, True)
+    second = ok(scene.user.get("/api/webhooks", {"limit": 3, "cursor": first["nextCursor"]}))
+    assert [each["id"] for each in first["data"] + second["data"]] == made
+
+
+def test_a_webhook_changes_where_it_is_said_and_stays_where_not(scene: Scene) -> None:
+    hook = hooks.make(scene.user, URL)
+    changed = hook.change(url=f"{URL}/2", events=["task.failed"])
+    assert (changed["url"], changed["events"], changed["description"]) == (f"{URL}/2", ["task.failed"], None)
+    changed = hook.change(description="Chat")
+    assert (changed["url"], changed["events"], changed["description"]) == (f"{URL}/2", ["task.failed"], "Chat")
+    assert hook.shown() == changed
+
+
+def test_a_webhook_can_be_disabled_and_enabled_by_hand(scene: Scene, receiver: Receiver, queue: Queue) -> None:
+    hook = hooks.make(scene.user, receiver.url)
+    disabled = hook.change(enabled=False)
+    assert (disabled["enabled"], disabled["disabledReason"]) == (False, "You disabled it.")
+    assert disabled["disabledAt"] is not None
+    refused(scene.user.post(f"{hook.path}/test"), 409, "Conflict")
+    scene.queued()
+    hooks.announced(scene)
+    assert hook.deliveries() == []
+    enabled = hook.change(enabled=True)
+    assert (enabled["enabled"], enabled["disabledReason"], enabled["disabledAt"]) == (True, None, None)
+    hook.test()
+    queue.deliver()
+    assert [got.event for got in receiver.got] == ["webhook.test"]
+
+
+def test_what_is_on_its_way_to_a_webhook_that_is_disabled_fails_and_says_so(
+    scene: Scene, receiver: Receiver, queue: Queue
+) -> None:
+    hook = hooks.make(scene.user, receiver.url)
+    delivery = hook.test()
+    hook.change(enabled=False)
+    queue.deliver()
+    told = hook.delivery()
+    assert (told["status"], told["error"], told["attempts"]) == ("failed", "Its webhook is disabled.", [])
+    refused(scene.user.post(f"{hook.path}/deliveries/{delivery}/redeliver"), 409)
+    hook.change(enabled=True)
+    hook.redeliver(delivery)
+    queue.deliver()
+    assert [got.id for got in receiver.got] == [delivery]
+
+
+def test_a_removed_webhook_is_gone_with_all_that_was_on_its_way(scene: Scene, receiver: Receiver, queue: Queue) -> None:
+    hook = hooks.make(scene.user, receiver.url)
+    hook.test()
+    ok(scene.user.delete(hook.path))
+    for answer in (
+        scene.user.get(hook.path),
+        scene.user.delete(hook.path),
+        scene.user.patch(hook.path, {"description": "x"}),
+        scene.user.post(f"{hook.path}/test"),
+        scene.user.post(f"{hook.path}/rotate-secret"),
+        scene.user.get(f"{hook.path}/deliveries"),
+        scene.user.post(f"{hook.path}/deliveries/msg_1/redeliver"),
+    ):
+        refused(answer, 404, "Webhook not found")
+    queue.deliver()
+    assert receiver.got == []
+    assert [row for row in moto_aws.rows("webhooks") if row["sk"]["S"] != "~"] == []
+
+
+def test_a_test_arrives_whatever_the_filter_says(scene: Scene, receiver: Receiver, queue: Queue) -> None:
+    hook = hooks.make(scene.user, receiver.url, "task.failed")
+    delivery = hook.test()
+    queue.deliver()
+    (got,) = receiver.got
+    owner = scene.shown_owner()
+    assert got.json() == {"event": "webhook.test", "data": {"webhookId": hook.id, "userId": owner}}
+    assert (got.id, hooks.signed_with(got, hook.secret)) == (delivery, True)
+
+
+def test_deliveries_are_listed_newest_first_with_every_attempt(
+    scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
+) -> None:
+    hook = hooks.make(scene.user, receiver.url)
+    receiver.then(status(500, b"no" * 1_000))
+    first = hook.test()
+    queue.deliver()
+    clock.advance(6)
+    queue.deliver()
+    second = hook.test()
+    newest, oldest = hook.deliveries()
+    assert (newest["id"], newest["status"], newest["attempts"]) == (second, "pending", [])
+    failed, succeeded = oldest["attempts"]
+    assert (failed["status"], failed["error"], failed["answer"]) == (500, "It answered 500.", "no" * 512)
+    assert (succeeded["status"], succeeded["error"], succeeded["answer"]) == (204, None, "")
+    assert all(type(each["latencyMs"]) is int and each["timestamp"].endswith("Z") for each in oldest["attempts"])
+    assert oldest == {
+        "id": first,
+        "webhookId": hook.id,
+        "event": "webhook.test",
+        "status": "delivered",
+        "error": None,
+        "sequence": int(receiver.got[0].headers["devflow-sequence"]),
+        "createdAt": oldest["createdAt"],
+        "nextAttemptAt": None,
+        "endedAt": oldest["endedAt"],
+        "attempts": [failed, succeeded],
+        "payload": receiver.got[0].json(),
+    }
+
+
+def test_deliveries_are_filtered_and_come_in_pages(scene: Scene, receiver: Receiver, queue: Queue) -> None:
+    hook = hooks.make(scene.user, receiver.url)
+    receiver.usual = status(410)
+    tests = [hook.test() for _ in range(3)]
+    queue.deliver()
+    assert {each["status"] for each in hook.deliveries()} == {"failed"}
+    assert len(hook.deliveries(status="failed", event="webhook.test")) == 3
+    assert hook.deliveries(status="pending") == hook.deliveries(event="task.created") == []
+    page = ok(scene.user.get(f"{hook.path}/deliveries", {"limit": 2}))
+    rest = ok(scene.user.get(f"{hook.path}/deliveries", {"limit": 2, "cursor": page["nextCursor"]}))
+    assert [each["id"] for each in page["data"] + rest["data"]] == sorted(tests, reverse=True)
+    assert page["total"] == 3
+    refused(scene.user.get(f"{hook.path}/deliveries", {"status": "lost"}), 400)
+    other = hooks.make(scene.user, receiver.url)
+    refused(scene.user.get(f"{other.path}/deliveries", {"limit": 2, "cursor": page["nextCursor"]}), 400)
+
+
+def test_a_delivery_is_kept_for_thirty_days_after_its_end(
+    scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
+) -> None:
+    hook = hooks.make(scene.user, receiver.url)
+    delivery = hook.test()
+    queue.deliver()
+    clock.advance(30 * 86_400 - 60)
+    user = scene.logged_in_anew()
+    assert [each["id"] for each in replace(hook, user=user).deliveries()] == [delivery]
+    clock.advance(120)
+    user = scene.logged_in_anew()
+    assert replace(hook, user=user).deliveries() == []
+    refused(user.post(f"{hook.path}/deliveries/{delivery}/redeliver"), 404, "Delivery not found")
+
+
+def test_a_delivery_that_is_not_there_cannot_be_sent_again(scene: Scene) -> None:
+    hook = hooks.make(scene.user, URL)
+    refused(scene.user.post(f"{hook.path}/deliveries/msg_1/redeliver"), 404, "Delivery not found")
+
+
+# Who may.
+
+
+def every_call(hook: Hook, delivery: str) -> list[tuple[str, str, Any]]:
+    return [
+        ("GET", hook.path, None),
+        ("PATCH", hook.path, {"description": "x"}),
+        ("DELETE", hook.path, None),
+        ("POST", f"{hook.path}/rotate-secret", None),
+        ("POST", f"{hook.path}/test", None),
+        ("GET", f"{hook.path}/deliveries", None),
+        ("POST", f"{hook.path}/deliveries/{delivery}/redeliver", None),
+    ]
+
+
+def test_an_agents_token_is_for_none_of_it(scene: Scene, agent: Agent) -> None:
+    hook = hooks.make(scene.user, URL)
+    calls = [("POST", "/api/webhooks", {"url": URL}), ("GET", "/api/webhooks", None), *every_call(hook, hook.test())]
+    before = snapshot()
+    for method, path, body in calls:
+        refused(agent.client.send(method, path, body), 403, "Insufficient permissions")
+    assert snapshot() == before
+
+
+def test_somebody_elses_webhook_is_not_there(scene: Scene, other: Scene) -> None:
+    hook = hooks.make(scene.user, URL)
+    calls = every_call(hook, hook.test())
+    before = snapshot()
+    for method, path, body in calls:
+        refused(other.user.send(method, path, body), 404, "Webhook not found")
+    assert ok(other.user.get("/api/webhooks"))["data"] == []
+    own = hooks.make(other.user, URL)
+    ((_, row),) = [(row["pk"], row) for row in moto_aws.rows("webhooks") if row["sk"]["S"].startswith("D#")]
+    foreign = row["sk"]["S"].removeprefix("D#")
+    refused(other.user.post(f"{own.path}/deliveries/{foreign}/redeliver"), 404, "Delivery not found")
+    assert {**snapshot(), "users": before["users"], "webhooks": before["webhooks"]} == before
+
+
+def test_calls_are_counted_on_a_limit_of_their_own(scene: Scene, fresh_minute: Clock) -> None:
+    answer = scene.user.get("/api/webhooks")
+    assert (answer.header("X-RateLimit-Limit"), answer.header("X-RateLimit-Remaining")) == ("100", "99")
+    for _ in range(99):
+        ok(scene.user.get("/api/webhooks"))
+    refused(scene.user.get("/api/webhooks"), 429)
+    ok(scene.user.get("/api/agents"))
+
+
+# Where it may go: at creation. What happens at sending is in tests/events/test_webhook_targets.py.
+
+HOSTILE = [
+    "https://127.0.0.1:{port}/", "https://localhost:{port}/", "https://LOCALHOST:{port}/", "http://localhost:{port}/",
+    "https://localhost.:{port}/", "https://api.localhost:{port}/", "https://127.1:{port}/", "https://127.0.1:{port}/",
+    "https://2130706433:{port}/", "https://0x7f000001:{port}/", "https://0x7f.0.0.1:{port}/",
+    "https://0177.0.0.1:{port}/", "https://017700000001:{port}/", "https://0:{port}/", "https://0.0.0.0:{port}/",
+    "https://127.255.255.254:{port}/", "https://[::1]:{port}/", "https://[::]:{port}/",
+    "https://[0:0:0:0:0:0:0:1]:{port}/", "https://[::ffff:127.0.0.1]:{port}/", "https://[::ffff:7f00:1]:{port}/",
+    "https://[::127.0.0.1]:{port}/", "https://[64:ff9b::127.0.0.1]:{port}/", "https://[64:ff9b::a9fe:a9fe]/",
+    "https://[64:ff9b:1::7f00:1]:{port}/", "https://[2002:7f00:1::]:{port}/", "https://[2001:0:7f00:1::]:{port}/",
+    "https://[fe80::1]:{port}/", "https://[fe80::1%25lo]:{port}/", "https://[fd00:ec2::254]/", "https://[fec0::1]/",
+    "https://[ff02::1]/", "https://169.254.169.254/latest/meta-data/", "https://169.254.170.2/v2/credentials",
+    "https://10.0.0.1/", "https://172.16.0.1/", "https://192.168.1.1/", "https://100.64.0.1/", "https://198.18.0.1/",
+    "https://224.0.0.1/", "https://255.255.255.255/", "https://192.0.0.192/",
+    "https://hooks.example.com@127.0.0.1:{port}/", "https://hooks.example.com:pw@127.0.0.1:{port}/",
+    "https://127.0.0.1:{port}\\@hooks.example.com/", "https://hooks.example.com#@127.0.0.1:{port}/",
+    "https://127.0.0.1:{port}#.hooks.example.com/", "https://127.0.0.1%2f@hooks.example.com/",
+    "https://①②⑦.0.0.1:{port}/", "https://127。0。0。1:{port}/", "https://ⓛocalhost:{port}/",
+    "https:127.0.0.1:{port}/", "https:///127.0.0.1:{port}/", "//127.0.0.1:{port}/", "http://hooks.example.com/",
+    "file:///etc/passwd", "gopher://127.0.0.1:{port}/_", "https://hooks.example.com:{port}\r\nX: y/", "javascript:0",
+    "https://localtest.example.com:{port}/", "https://metadata.example.com/", "https://two.example.com:{port}/",
+    "https://six.example.com:{port}/", "https://nobody.example.com/",
+]  # fmt: skip
+
+
+@pytest.fixture
+def names() -> Iterator[Names]:
+    with served() as names:
+        names.set("localtest.example.com", ["127.0.0.1"])
+        names.set("metadata.example.com", ["169.254.169.254"])
+        names.set("two.example.com", ["93.184.216.34", "10.0.0.1"])
+        names.set("six.example.com", ["2606:4700::1111", "::ffff:127.0.0.1"])
+        names.set("hooks.example.com", ["93.184.216.34", "2606:4700::1111"])
+        yield names
+
+
+@pytest.fixture
+def deployed_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a deployed stage, this machine is no target."""
+    for module in ("service", "delivering"):
+        monkeypatch.setattr(f"chalicelib.webhooks.{module}.settings", replace(settings, stage="dev"))
+
+
+def test_a_webhook_that_could_lead_inside_is_refused_and_nobody_connected_to(
+    scene: Scene, names: Names, clock: Clock, deployed_stage: None
+) -> None:
+    assert len(HOSTILE) >= 30
+    hook = ok(scene.user.post("/api/webhooks", {"url": "https://hooks.example.com/"}), 201)["webhook"]
+    before = snapshot()
+    with (
+        receivers.listening("127.0.0.1") as (port, came),
+        receivers.listening("::1") as (_, came_too),
+        connections() as attempts,
+    ):
+        for number, hostile in enumerate(HOSTILE):
+            if not number % 40:
+                clock.advance(60)
+            url = hostile.replace("{port}", str(port))
+            refused(scene.user.post("/api/webhooks", {"url": url}), 400, "Invalid request")
+            refused(scene.user.patch(f"/api/webhooks/{hook['id']}", {"url": url}), 400, "Invalid request")
+    assert (came, came_too, attempts) == ([], [], [])
+    assert {**snapshot(), "users": before["users"]} == before
+
+
+def test_a_name_that_cannot_be_resolved_just_now_is_taken_and_looked_at_when_sending(
+    scene: Scene, names: Names, deployed_stage: None
+) -> None:
+    names.set("hooks.example.com", socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"))
+    ok(scene.user.post("/api/webhooks", {"url": "https://hooks.example.com/"}), 201)
+
+
+# Rotation.
+
+
+def test_rotated_a_webhook_signs_with_both_secrets_for_a_day(
+    scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
+) -> None:
+    hook = hooks.make(scene.user, receiver.url)
+    answer = ok(scene.user.post(f"{hook.path}/rotate-secret"))
+    new = answer["secret"]
+    assert new != hook.secret
+    assert answer["webhook"]["oldSecretsUntil"] is not None
+    hook.test()
+    queue.deliver()
+    clock.advance(86_401)
+    hook.test()
+    queue.deliver()
+    both, one = receiver.got
+    assert [hooks.signed_with(both, secret) for secret in (new, hook.secret)] == [True, True]
+    assert len(both.headers["webhook-signature"].split(" ")) == 2
+    assert [hooks.signed_with(one, secret) for secret in (new, hook.secret)] == [True, False]
+    assert hook.shown()["oldSecretsUntil"] is None
+
+
+def test_the_same_key_rotates_once(scene: Scene) -> None:
+    hook = hooks.make(scene.user, URL)
+    answers = [ok(scene.user.post(f"{hook.path}/rotate-secret", Idempotency_Key="key-1")) for _ in range(2)]
+    assert answers[0]["secret"] == answers[1]["secret"] != hook.secret
+    assert ok(scene.user.post(f"{hook.path}/rotate-secret", Idempotency_Key="key-2"))["secret"] != answers[0]["secret"]
+
+
+def test_another_address_or_being_enabled_begins_anew(
+    scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
+) -> None:
+    hook = hooks.make(scene.user, receiver.url)
+    receiver.then(status(500), status(500))
+    for change in ({"url": f"{receiver.url}&again"}, {"enabled": True}):
+        clock.advance(60)
+        hook.test()
+        queue.deliver()
+        assert hook.shown()["failingSince"] is not None
+        assert hook.change(**change)["failingSince"] is None
+
+
+def test_a_webhook_that_was_sent_is_the_same_when_it_is_sent_again_by_hand(
+    scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
+) -> None:
+    hook = hooks.make(scene.user, receiver.url)
+    delivery = hook.test()
+    queue.deliver()
+    clock.advance(3_600)
+    hook.redeliver(delivery)
+    assert hook.delivery()["status"] == "pending"
+    queue.deliver()
+    first, second = receiver.got
+    assert (first.id, first.body) == (second.id, second.body)
+    assert first.headers["webhook-timestamp"] != second.headers["webhook-timestamp"]
+    assert len(hook.delivery()["attempts"]) == 2
+    assert hook.delivery()["status"] == "delivered"
+
+
+def test_what_waits_is_sent_at_once_by_hand(scene: Scene, receiver: Receiver, queue: Queue) -> None:
+    hook = hooks.make(scene.user, receiver.url)
+    receiver.then(status(503, Retry_After="3600"))
+    delivery = hook.test()
+    queue.deliver()
+    assert queue.take() == []
+    hook.change(enabled=True)  # and no longer left alone, as it asked
+    hook.redeliver(delivery)
+    queue.deliver()
+    assert hook.delivery()["status"] == "delivered"
