@@ -154,12 +154,12 @@ def test_a_receiver_that_asks_to_be_left_alone_is_and_so_is_all_else_that_goes_t
     first = hook.test()
     queue.deliver()
     asked = clock.now
-    assert asked + 1_790 * SECOND < hooks.next_at() <= asked + 1_800 * SECOND
+    assert hooks.next_at() == asked + hook.delivery()["attempts"][0]["latencyMs"] + 1_800 * SECOND
     second = hook.test()
     queue.deliver()
     queue.pass_to(asked + 1_780 * SECOND)
     assert len(receiver.got) == 1
-    assert [len(told["attempts"]) for told in hook.deliveries()] == [0, 1], "no attempt used up by waiting"
+    assert sorted(len(told["attempts"]) for told in hook.deliveries()) == [0, 1], "no attempt used up by waiting"
     queue.pass_to(asked + 1_860 * SECOND)
     queue.pass_to(clock.now + MINUTE)  # one at a time, to a receiver that failed
     assert sorted(got.id for got in receiver.got[1:]) == sorted([first, second])
@@ -187,6 +187,7 @@ def test_five_days_of_failures_disable_a_webhook_and_its_user_can_enable_it(
         hook.test()
         queue.deliver()
         assert hook.shown()["enabled"]
+        queue.take()  # what failed is left to its next time, which here does not come
         clock.advance(20 * 3_600 + 1)
     hook.test()
     queue.deliver()
@@ -196,6 +197,8 @@ def test_five_days_of_failures_disable_a_webhook_and_its_user_can_enable_it(
     assert shown["disabledAt"] is not None
     receiver.usual = status(204)
     assert hook.change(enabled=True)["failingSince"] is None
+    queue.take()
+    clock.advance(1)
     hook.test()
     queue.deliver()
     assert hook.deliveries()[0]["status"] == "delivered"
@@ -245,7 +248,7 @@ def test_one_that_cannot_be_handled_is_named_and_the_rest_delivered(
     receiver: Receiver, hook: Hook, queue: Queue, pump: Pump, clock: Clock, no_pauses: None
 ) -> None:
     bad, *_ = [hook.test() for _ in range(3)]
-    messages = sorted(queue.take(), key=lambda message: str(message["delivery"]))
+    messages = sorted(queue.take(), key=lambda message: message["delivery"] != bad)
     broken = faults.refused("UpdateItem", "InternalServerError", status=500, times=99, when=faults.about(bad))
     with broken:
         assert Handlers(pump._app).batch("deliver_webhooks", *messages) == ["message-0"]
