@@ -117,8 +117,41 @@ def test_a_login_by_pin_is_kept_for_the_next_commands(
     assert platform.requests[-1].token == "new-token"
 
     assert devflow("logout").status == 0
+    assert (platform.paths()[-1], platform.requests[-1].token) == ("POST /api/auth/logout", "new-token")
     assert settings.load(settings.config_path()) == {"url": platform.url}
+    assert devflow("logout").status == 0, "there is nothing to end"
     assert devflow("tasks").status == 4
+
+
+@pytest.mark.parametrize(("answer", "noted"), [(refusal(401), ""), (Answer(503, {}), "may go on living")])
+def test_a_token_is_forgotten_also_where_the_platform_cannot_end_it(
+    devflow: Callable[..., Ran], logged_in: Callable[..., Platform], answer: Answer, noted: str
+) -> None:
+    platform = logged_in(lambda _: answer)
+
+    ran = devflow("logout")
+
+    assert (ran.status, noted in ran.err) == (0, True)
+    assert settings.load(settings.config_path()) == {"url": platform.url}
+
+
+def test_a_link_from_a_mail_logs_in(
+    devflow: Callable[..., Ran], standin: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(request: Request) -> Answer:
+        if request.path.endswith("/verify"):
+            return Answer(200, {"success": True, "token": "new-token", "user": USER})
+        return Answer(202, {"success": True})
+
+    platform = standin(answer)
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{platform.url}/login/link#secret-of-it \n"))
+
+    ran = devflow("login", "--url", platform.url, "--email", "user@example.com", "--magic-link")
+
+    assert (ran.status, [request.body for request in platform.requests]) == (
+        0, [{"email": "user@example.com"}, {"token": "secret-of-it"}],
+    )  # fmt: skip
+    assert settings.load(settings.config_path())["token"] == "new-token"
 
 
 def test_a_wrong_pin_is_4_and_keeps_what_was_there(
@@ -136,7 +169,7 @@ def test_a_wrong_pin_is_4_and_keeps_what_was_there(
 def test_a_token_from_standard_input_is_tried_before_it_is_kept(
     devflow: Callable[..., Ran], standin: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = {"user-token-1": Answer(200, {"data": []}), "agent-token": refusal(403), "bad": refusal(401)}
+    answers = {"user-token-1": Answer(200, {"user": USER}), "agent-token": refusal(403), "bad": refusal(401)}
     platform = standin(lambda request: answers[request.token])
 
     def given(text: str) -> Ran:
@@ -146,7 +179,8 @@ def test_a_token_from_standard_input_is_tried_before_it_is_kept(
     assert [given(text).status for text in ("", "bad\n", "agent-token\n")] == [2, 4, 4]
     assert settings.load(settings.config_path()) == {}
     ran = given("user-token-1\n")
-    assert (ran.status, ran.json) == (0, {"success": True, "url": platform.url, "user": None})
+    assert (ran.status, ran.json) == (0, {"success": True, "url": platform.url, "user": USER})
+    assert platform.paths()[-1] == "GET /api/auth/me"
     assert settings.load(settings.config_path())["token"] == "user-token-1"
 
 

@@ -2,45 +2,54 @@
 
 import os
 import sys
+from contextlib import suppress
 
 import click
 
 from devflow import settings
-from devflow.cli.context import Invocation, common, pass_invocation
+from devflow.cli.context import Invocation, common, pass_invocation, setting
 from devflow.client import Client, Json, checked_url
-from devflow.errors import NotLoggedInError, RefusedError, SettingsError
+from devflow.errors import NotLoggedInError, RefusedError, SettingsError, UnavailableError
 from devflow.redact import hide
 
 _FORBIDDEN = 403
 
 
 @click.command()
-@click.option("--email", envvar="DEVFLOW_EMAIL", help="Whose PIN it is; asked for when left out.")
-@click.option("--token-stdin", is_flag=True, help="Take a token from standard input instead of asking for a PIN.")
+@setting("--email", help="Whose login it is; asked for when left out.")
+@click.option("--magic-link", is_flag=True, help="By a link that is sent by mail, instead of a PIN.")
+@click.option("--token-stdin", is_flag=True, help="By a token from standard input, instead of a PIN.")
 @common
 @pass_invocation
-def login(invocation: Invocation, email: str | None, token_stdin: bool) -> None:
+def login(invocation: Invocation, email: str | None, magic_link: bool, token_stdin: bool) -> None:
     """Log in, and keep the token in the config file.
 
-    With a PIN (development stages), which is asked for or taken from DEVFLOW_PIN; or with a token from standard input.
+    With a PIN (development stages), which is asked for or taken from DEVFLOW_PIN; with a link that comes by mail; or
+    with a token from standard input.
     """
     url = checked_url(invocation.url)
     if token_stdin:
-        token, user = _given(url), {}
+        answer = _given(url)
     else:
-        answer = _by_pin(url, email or click.prompt("Email", err=True))
-        token, user = str(answer["token"]), dict(answer["user"])
+        by = _by_link if magic_link else _by_pin
+        answer = by(url, email or click.prompt("Email", err=True))
+    token, user = str(answer["token"]), dict(answer["user"])
     hide(token)
     settings.change(invocation.config, url=url, token=token)
-    who = f" as {user['name']} ({user['email']})" if user else ""
-    invocation.show({"success": True, "url": url, "user": user or None}, f"Logged in to {url}{who}.")
+    shown = {"success": True, "url": url, "user": user}
+    invocation.show(shown, f"Logged in to {url} as {user['name']} ({user['email']}).")
 
 
 @click.command()
 @common
 @pass_invocation
 def logout(invocation: Invocation) -> None:
-    """Forget the token of the last login."""
+    """End the login: its token is dead, and forgotten here."""
+    try:
+        with suppress(NotLoggedInError):  # there is none, or it is dead already
+            invocation.client().ask("POST", "/api/auth/logout")
+    except (RefusedError, UnavailableError) as error:
+        invocation.note(f"The token is forgotten here, but it may go on living: {error}")
     settings.change(invocation.config, token=None)
     invocation.show({"success": True}, "Logged out.")
 
@@ -50,16 +59,23 @@ def _by_pin(url: str, email: str) -> Json:
     return Client(url).ask("POST", "/api/auth/pin/login", {"email": email, "pin": pin})
 
 
-def _given(url: str) -> str:
-    """A token from standard input, once the platform has accepted it as a user's."""
+def _by_link(url: str, email: str) -> Json:
+    client = Client(url)
+    client.ask("POST", "/api/auth/magic-link", {"email": email})
+    link = click.prompt("If this address may log in, a mail is on its way. Paste its link here", err=True)
+    # What stands behind the `#` never gets to a server by a click; the rest of the link is for browsers.
+    return client.ask("POST", "/api/auth/magic-link/verify", {"token": link.strip().rpartition("#")[2]})
+
+
+def _given(url: str) -> Json:
+    """A token from standard input, once the platform has said whose it is."""
     token = sys.stdin.readline().strip()
     if not token:
         raise SettingsError("There is no token on standard input")
     hide(token)
     try:
-        Client(url, token).ask("GET", "/api/agents?limit=1")
+        return Client(url, token).ask("GET", "/api/auth/me") | {"token": token}
     except RefusedError as error:
         if error.status == _FORBIDDEN:
             raise NotLoggedInError("This is an agent's token; a user's is needed to log in") from None
         raise
-    return token

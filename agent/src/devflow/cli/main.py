@@ -17,6 +17,7 @@ from devflow.cli.context import Invocation, pass_invocation
 from devflow.cli.login import login, logout
 from devflow.cli.run import run
 from devflow.cli.tasks import tasks
+from devflow.cli.webhooks import webhooks
 from devflow.errors import DevFlowError, SettingsError
 from devflow.redact import hide_environment, redacted
 from devflow.terminal import plain
@@ -46,7 +47,7 @@ def root(invocation: Invocation, context: click.Context, config: Path | None) ->
     context.default_map = _spread(root, invocation.configured)
 
 
-for _command in (login, logout, run, tasks, agent, completion):
+for _command in (login, logout, run, tasks, agent, webhooks, completion):
     root.add_command(_command)
 
 

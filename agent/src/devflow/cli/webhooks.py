@@ -1,0 +1,141 @@
+"""`devflow webhooks`: who is told what happens, and what became of it (docs/webhooks.md)."""
+
+import uuid
+from typing import Any
+from urllib.parse import urlencode
+
+import click
+
+from devflow.cli import output
+from devflow.cli.context import Invocation, common, pass_invocation
+from devflow.cli.follow import safe_id
+from devflow.client import Json
+
+_COLUMNS = {"id": "Webhook", "url": "Address", "events": "Events", "enabled": "Enabled", "description": "Description"}
+_DELIVERIES = {
+    "id": "Delivery", "event": "Event", "status": "Status", "attempts": "Tries", "createdAt": "Created",
+    "error": "Error",
+}  # fmt: skip
+
+
+@click.group()
+def webhooks() -> None:
+    """Have other programs told what happens."""
+
+
+@webhooks.command("list")
+@common
+@pass_invocation
+def list_webhooks(invocation: Invocation) -> None:
+    """List webhooks."""
+    found = invocation.client().ask("GET", "/api/webhooks?limit=100")
+    invocation.show(found, lambda: output.table(_COLUMNS, found["data"]))
+
+
+@webhooks.command()
+@click.argument("address")
+@click.option("--event", "events", multiple=True, metavar="EVENT", help="May come often. [default: every event]")
+@click.option("--description")
+@common
+@pass_invocation
+def add(invocation: Invocation, address: str, events: tuple[str, ...], description: str | None) -> None:
+    """Have ADDRESS told. Its secret is shown this once."""
+    body = {"url": address, "events": list(events) or None, "description": description}
+    _show_secret(invocation, _post(invocation, "/api/webhooks", body))
+
+
+@webhooks.command()
+@click.argument("webhook")
+@common
+@pass_invocation
+def show(invocation: Invocation, webhook: str) -> None:
+    """Show a webhook."""
+    found = invocation.client().ask("GET", path(webhook))
+    invocation.show(found, lambda: output.fields(found))
+
+
+@webhooks.command()
+@click.argument("webhook")
+@click.option("--address", metavar="ADDRESS")
+@click.option("--event", "events", multiple=True, metavar="EVENT", help="Instead of all that were named before.")
+@click.option("--description")
+@click.option("--enable/--disable", "enabled", default=None)
+@common
+@pass_invocation
+def change(invocation: Invocation, /, webhook: str, address: str | None, events: tuple[str, ...], **more: Any) -> None:
+    """Change a webhook; what is left out stays as it is."""
+    asked = {"url": address, "events": list(events) or None} | more
+    body = {name: value for name, value in asked.items() if value is not None}
+    changed = invocation.client().ask("PATCH", path(webhook), body)
+    invocation.show(changed, lambda: output.fields(changed.get("webhook", changed)))
+
+
+@webhooks.command()
+@click.argument("webhook")
+@common
+@pass_invocation
+def remove(invocation: Invocation, webhook: str) -> None:
+    """Remove a webhook."""
+    invocation.show(invocation.client().ask("DELETE", path(webhook)), f"Removed {webhook}.")
+
+
+@webhooks.command()
+@click.argument("webhook")
+@common
+@pass_invocation
+def rotate(invocation: Invocation, webhook: str) -> None:
+    """Give a webhook a new secret, shown this once; the old one counts for a day more."""
+    _show_secret(invocation, _post(invocation, f"{path(webhook)}/rotate-secret"))
+
+
+@webhooks.command()
+@click.argument("webhook")
+@common
+@pass_invocation
+def test(invocation: Invocation, webhook: str) -> None:
+    """Send a webhook something to try it with."""
+    answer = invocation.client().ask("POST", f"{path(webhook)}/test")
+    invocation.show(answer, f"Sent {answer['deliveryId']}. What came of it: devflow webhooks deliveries {webhook}")
+
+
+@webhooks.command()
+@click.argument("webhook")
+@click.option("--status", type=click.Choice(["pending", "delivered", "failed"]))
+@click.option("--event")
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True)
+@common
+@pass_invocation
+def deliveries(invocation: Invocation, webhook: str, status: str | None, event: str | None, limit: int) -> None:
+    """List what a webhook was sent, newest first."""
+    asked = {"status": status, "event": event, "limit": limit}
+    query = urlencode({name: value for name, value in asked.items() if value is not None})
+    found = invocation.client().ask("GET", f"{path(webhook)}/deliveries?{query}")
+    rows = [row | {"attempts": len(row["attempts"])} for row in found["data"]]
+    invocation.show(found, lambda: output.table(_DELIVERIES, rows))
+
+
+@webhooks.command()
+@click.argument("webhook")
+@click.argument("delivery")
+@common
+@pass_invocation
+def redeliver(invocation: Invocation, webhook: str, delivery: str) -> None:
+    """Send a delivery once more, under its old id."""
+    where = f"{path(webhook)}/deliveries/{safe_id(delivery, 'a delivery')}/redeliver"
+    invocation.show(invocation.client().ask("POST", where), f"{delivery} goes out again.")
+
+
+def path(webhook: str) -> str:
+    """The address of a webhook. SettingsError where it can be the id of none."""
+    return f"/api/webhooks/{safe_id(webhook, 'a webhook')}"
+
+
+def _post(invocation: Invocation, where: str, body: Json | None = None) -> Json:
+    """With a key, so that a secret whose answer was lost is shown all the same."""
+    given = {name: value for name, value in (body or {}).items() if value is not None}
+    return invocation.client().ask("POST", where, given or None, Idempotency_Key=str(uuid.uuid4()))
+
+
+def _show_secret(invocation: Invocation, answer: Json) -> None:
+    webhook = answer["webhook"]
+    invocation.show(answer, f"{webhook['id']} tells {webhook['url']}.\nIts secret, shown this once: {answer['secret']}")
