@@ -13,8 +13,6 @@ from functools import cache
 from pathlib import Path
 from string import Template
 
-from chalicelib.settings import settings
-
 STATIC = Path(__file__).parent / "static"
 
 TYPES = {
@@ -74,10 +72,12 @@ def asset(name: str) -> File | None:
 
 
 @cache
-def page(name: str, up: int, *, session: bool, slack: bool = False) -> File:
-    """A page, whose own address is `up` levels below the root of the platform. `session`: whether the browser sent one
-    along, good or not; a page that knows of none leads to the login without asking the API in vain. `slack`: whether
-    one may log in with it."""
+def page(name: str, up: int, *, session: bool, logins: str = "") -> File:
+    """A page, whose own address is `up` levels below the root of the platform.
+
+    `session`: whether the browser sent one along, good or not; a page that knows of none leads to the login without
+    asking the API in vain. `logins`: the ways to log in that the page is to offer, of "slack mail pin".
+    """
     root = "../" * up
     assets = f"{root}dashboard/static/{version()}"
     frame = Template((STATIC / "layout.html").read_text(encoding="utf-8"))
@@ -88,17 +88,11 @@ def page(name: str, up: int, *, session: bool, slack: bool = False) -> File:
         assets=assets,
         name=name,
         title=TITLES[name],
-        logins=f"{_logins()} slack" if slack else _logins(),
+        logins=logins,
         session="maybe" if session else "none",
         main=main,
     )
     return File(html, "text/html; charset=utf-8")
-
-
-def _logins() -> str:
-    """The ways to log in that this stage has; the page shows these."""
-    ways = {"pin": settings.pin_login}
-    return " ".join(way for way, there in ways.items() if there)
 
 
 def _digest(*texts: str) -> str:

@@ -8,6 +8,7 @@ from chalicelib.dashboard import pages
 from chalicelib.dashboard.pages import OF_ONE, File
 from chalicelib.errors import RouteNotFound
 from chalicelib.http import Answer, Call, Text, browser, route
+from chalicelib.settings import settings
 
 blueprint = Blueprint(__name__)
 
@@ -69,11 +70,17 @@ def _page(call: Call, name: str) -> Answer:
     path = str(call.event.get("path"))
     resource = str(call.event["requestContext"]["resourcePath"])
     session = browser.said(call, COOKIE) is not None
-    by_slack = name == "login" and slack.offered(call.now)
-    shown = pages.page(name, resource.count("/") - 1 + path.endswith("/"), session=session, slack=by_slack)
+    up = resource.count("/") - 1 + path.endswith("/")
+    shown = pages.page(name, up, session=session, logins=_logins(call.now) if name in ("account", "login") else "")
     if name == "missing":
         return Answer(Text(shown.text), 404, {"Content-Type": shown.type, **PAGE_HEADERS})
     return _unless_known(call, shown, PAGE_HEADERS)
+
+
+def _logins(now: int) -> str:
+    """The ways to log in that this stage has."""
+    ways = {"slack": slack.offered(now), "mail": settings.mail_from is not None, "pin": settings.pin_login}
+    return " ".join(way for way, there in ways.items() if there)
 
 
 def _unless_known(call: Call, file: File, headers: dict[str, str]) -> Answer:

@@ -5,13 +5,17 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import pytest
 
-from chalicelib.dashboard import pages
+from chalicelib import clock
+from chalicelib.auth import keys
+from chalicelib.dashboard import pages, routes
 from chalicelib.http import browser
+from chalicelib.settings import settings
 from infra.local.gateway import Gateway, Response
 from tests.support.client import Client
 
@@ -171,13 +175,18 @@ def test_a_page_that_is_none_says_so_in_the_askers_language(anonymous: Client, p
 
 
 def test_the_login_page_offers_the_ways_that_the_stage_has(anonymous: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 'data-logins="pin' in anonymous.get("/dashboard/login").body.decode()
-    monkeypatch.setattr(pages, "_logins", lambda: "slack")
-    pages.page.cache_clear()
-    try:
-        assert 'data-logins="slack"' in anonymous.get("/dashboard/login").body.decode()
-    finally:
-        pages.page.cache_clear()
+    def offered() -> str:
+        found = re.search(r'data-logins="([^"]*)"', anonymous.get("/dashboard/login").body.decode())
+        assert found
+        return found[1]
+
+    assert offered() == "mail pin"
+    known = replace(settings, mail_from=None, pin_login=False)
+    monkeypatch.setattr(routes, "settings", known)
+    assert offered() == ""
+    ring = replace(keys.keyring(clock.now()), slack=keys.SlackClient("id", "secret"))
+    monkeypatch.setattr(keys, "_held", ring)
+    assert offered() == "slack"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ export const PAUSES = {
   hidden: 60 * SECOND, // another tab is in front
   worst: 60 * SECOND, // after many failures in a row
 };
+/** So long after somebody did something here, its effects are watched for like work that runs. */
+const STIRRED_FOR = 30 * SECOND;
 const IDLE_AFTER = 10 * MINUTE;
 const ASLEEP_AFTER = 60 * MINUTE;
 
@@ -24,7 +26,7 @@ const ASLEEP_AFTER = 60 * MINUTE;
 export function pause({ busy, hiddenFor, untouchedFor, failures }) {
   if (hiddenFor >= ASLEEP_AFTER) return Infinity;
   let wait = busy ? PAUSES.busy : PAUSES.calm;
-  if (failures) wait = Math.min(PAUSES.worst, wait * 2 ** failures);
+  if (failures) wait = Math.min(PAUSES.worst, PAUSES.busy * 2 ** failures);
   if (untouchedFor >= IDLE_AFTER) wait = Math.max(wait, PAUSES.idle);
   if (hiddenFor) wait = Math.max(wait, PAUSES.hidden);
   return wait;
@@ -40,6 +42,8 @@ export function keepLooking(look) {
   let timer = null;
   let failures = 0;
   let looking = null;
+  let stirredAt = 0;
+  let looks = 0;
 
   const schedule = (busy, atLeast = 0) => {
     const wait = pause({
@@ -57,8 +61,9 @@ export function keepLooking(look) {
     try {
       const busy = await look();
       failures = 0;
-      schedule(busy);
+      schedule(busy || Date.now() - stirredAt < STIRRED_FOR);
       tell("", "Up to date; refreshes by itself");
+      at("live").dataset.looks = looks += 1;
     } catch (error) {
       failures += 1;
       const wait = schedule(false, (error instanceof Refused ? error.retryAfter : 0) * SECOND);
@@ -77,6 +82,7 @@ export function keepLooking(look) {
     page.hiddenAt = document.hidden ? Date.now() : null;
     if (!document.hidden) again();
   });
+  addEventListener("online", again);
   for (const kind of ["pointerdown", "keydown", "wheel", "touchstart"]) {
     addEventListener(kind, () => {
       const slept = Date.now() - page.touchedAt >= IDLE_AFTER;
@@ -85,7 +91,10 @@ export function keepLooking(look) {
     }, { passive: true, capture: true });
   }
   again();
-  return again;
+  return () => {
+    stirredAt = Date.now();
+    return again();
+  };
 }
 
 function tell(kind, text) {

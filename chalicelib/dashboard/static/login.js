@@ -43,34 +43,38 @@ function tellReason(text, kind) {
 }
 
 const reason = asked.get("reason");
-if (reason) tellReason(REASONS[reason] ?? "That login did not work. Please try again.", REASONS[reason] ? "" : "bad");
-
-function onSubmit(form, act) {
-  form.onsubmit = async (event) => {
-    event.preventDefault();
-    const button = form.querySelector("button");
-    const answer = form.querySelector(".answer");
-    if (button.getAttribute("aria-busy") === "true") return;
-    button.setAttribute("aria-busy", "true");
-    show(answer, "");
-    try {
-      await act(Object.fromEntries(new FormData(form)));
-    } catch (error) {
-      answer.className = "answer bad";
-      show(answer, error instanceof Refused && error.status === 401 ? "Email and PIN do not belong together." : error.message);
-    } finally {
-      button.removeAttribute("aria-busy");
-    }
-  };
+if (reason) {
+  const known = Object.hasOwn(REASONS, reason);
+  tellReason(known ? REASONS[reason] : "That login did not work. Please try again.", known && !reason.startsWith("slack-") ? "" : "bad");
 }
 
-onSubmit(at("pin"), async ({ email, pin }) => {
-  await call("POST", "/api/auth/pin/login", { body: { email, pin, cookie: true }, anonymous: true });
-  sessionStorage.clear();
-  location.replace(next());
-});
+const form = at("login");
+const ways = document.documentElement.dataset.logins.split(" ");
+for (const part of form.querySelectorAll("[data-way]")) if (!ways.includes(part.dataset.way)) part.remove();
 
-onSubmit(at("mail"), async ({ email }) => {
-  await call("POST", "/api/auth/magic-link", { body: { email }, anonymous: true });
-  tellReason(REASONS.sent, "good");
-});
+const WAYS = {
+  async pin({ email, pin }) {
+    await call("POST", "/api/auth/pin/login", { body: { email, pin, cookie: true }, anonymous: true });
+    sessionStorage.removeItem("me");
+    location.replace(next());
+  },
+  async mail({ email }) {
+    await call("POST", "/api/auth/magic-link", { body: { email }, anonymous: true });
+    tellReason(REASONS.sent, "good");
+  },
+};
+
+form.onsubmit = async (event) => {
+  event.preventDefault();
+  const button = event.submitter;
+  if (!form.elements.email.reportValidity() || button.getAttribute("aria-busy") === "true") return;
+  button.setAttribute("aria-busy", "true");
+  show(at("answer"), "");
+  try {
+    await WAYS[button.value](Object.fromEntries(new FormData(form)));
+  } catch (error) {
+    show(at("answer"), error instanceof Refused && error.status === 401 ? "Email and PIN do not belong together." : error.message);
+  } finally {
+    button.removeAttribute("aria-busy");
+  }
+};

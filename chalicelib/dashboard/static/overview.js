@@ -4,7 +4,7 @@ import { get, page } from "./api.js";
 import { at, el, show } from "./dom.js";
 import { noAgents, noTasks } from "./empty.js";
 import { keepLooking } from "./live.js";
-import { OPEN, agentRow, isOpen, taskRow } from "./parts.js";
+import { OPEN, agentRow, isOpen, moves, taskRow } from "./parts.js";
 import { whoAmI } from "./shell.js";
 import { lasting } from "./time.js";
 
@@ -23,7 +23,7 @@ async function look() {
   }
   const open = await stillOpen(recent.data);
   draw(recent.data, open);
-  return open.some((task) => task.status === "in_progress" || task.status === "assigned" || task.status === "pending");
+  return open.some(moves);
 }
 
 /** Every open task worth showing: those among the newest, and where there are more, those that have run the longest. */

@@ -1,6 +1,6 @@
 /** Pieces that several pages show. */
 
-import { page } from "./api.js";
+import { now, page } from "./api.js";
 import { el, plain, said } from "./dom.js";
 import { between, when } from "./time.js";
 
@@ -15,6 +15,11 @@ const STATUSES = {
 };
 export const OPEN = ["pending", "queued", "assigned", "in_progress"];
 export const isOpen = (task) => OPEN.includes(task.status);
+
+const FRESH = 120_000;
+/** Whether something may happen to a task any moment: it runs, or has not waited for long. */
+export const moves = (task) =>
+  isOpen(task) && (task.status !== "queued" || now() - Date.parse(task.updatedAt) < FRESH);
 export const statusName = (status) => STATUSES[status] ?? status;
 
 /** A task's status: a sign and a word. */

@@ -4,7 +4,7 @@ import { Refused, get, page, post } from "./api.js";
 import { at, el, marked, outward, plain, said, show } from "./dom.js";
 import { keepLooking } from "./live.js";
 import { followLog } from "./log.js";
-import { agentLink, bar, facts, isOpen, percent, repository, status, statusName, taskLink } from "./parts.js";
+import { agentLink, bar, facts, isOpen, moves, percent, repository, status, statusName, taskLink } from "./parts.js";
 import { ask, doing, entitle, notThere, shownId, whoAmI } from "./shell.js";
 import { lasting, between, precisely } from "./time.js";
 import { timeline } from "./timeline.js";
@@ -30,7 +30,7 @@ async function look() {
   seen.changed = changed;
   draw(task);
   await log.look(task);
-  return isOpen(task) && task.status !== "queued";
+  return moves(task);
 }
 
 async function allEvents() {

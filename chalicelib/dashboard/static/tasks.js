@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { at, el, plain, show } from "./dom.js";
 import { noTasks } from "./empty.js";
 import { keepListing } from "./listing.js";
-import { isOpen, taskRow, total } from "./parts.js";
+import { moves, taskRow, total } from "./parts.js";
 import { whoAmI } from "./shell.js";
 
 const form = at("filters");
@@ -38,7 +38,7 @@ const anew = keepListing("/api/tasks", {
     show(at("tasks"), rows.length
       ? rows.map((task) => taskRow(task, names))
       : el("li", { class: "empty" }, filtered ? el("p", {}, "No task is like that. ", el("a", { href: "?" }, "Show all"), ".") : noTasks()));
-    return rows.some(isOpen);
+    return rows.some(moves);
   },
 });
 

@@ -1,0 +1,103 @@
+"""A user with something of everything: what pages look like in use, for what looks at all of them."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support.client import Client
+
+SECONDS = 60
+REPO = "https://github.com/acme/shop"
+
+
+@dataclass
+class Furnished:
+    """Ids of what there is."""
+
+    user: Client
+    agent: str
+    completed: str
+    failed: str
+    running: str
+    queued: str
+
+
+def furnish(user: Client) -> Furnished:
+    """Three agents, one of them paused, and a task in every state that lasts."""
+    mac = register(user, "build-mac", "Build Mac", "darwin", "fix-bug", "feature", "review-pr")
+    linux = register(user, "linux-box", "Linux box", "linux", "fix-bug", "explain")
+    register(user, "old-laptop", "Old laptop", "win32", "explain")
+    user.patch("/api/agents/old-laptop", {"paused": True, "note": "Away for repairs until Friday"})
+
+    completed = work(user, mac, "build-mac", "fix-bug", "Fix the null pointer exception in the login flow")
+    report(mac, completed, "progress", progress=0.2, step="Reading the code")
+    report(
+        mac,
+        completed,
+        "logs",
+        offset=0,
+        data="$ npm test\n\x1b[32mPASS\x1b[0m tests/auth.test.ts\n\n42 tests, 42 passed\n",
+    )
+    report(mac, completed, "progress", progress=0.7, step="Running tests")
+    report(
+        mac, completed, "complete", success=True, summary="Fixed the null pointer in the auth service; added a test.",
+        output="Created PR #456 with fix and tests", prUrl=f"{REPO}/pull/456",
+        resultFiles={"commit": "abc123def456", "files": ["src/auth/login.ts", "tests/auth.test.ts"]},
+    )  # fmt: skip
+    failed = work(user, mac, "build-mac", "review-pr", "Review pull request 451: can the new cache serve stale prices?")
+    report(
+        mac, failed, "fail", error="Repository clone failed",
+        details="Failed to authenticate with GitHub: invalid credentials", logs="fatal: Authentication failed\n",
+    )  # fmt: skip
+    running = work(
+        user, mac, "build-mac", "feature", "Let customers download their invoices as PDF, one by one or all at once"
+    )
+    report(mac, running, "progress", progress=0.65, step="Running tests", details="Executed 45 of 69 tests")
+    lines = [
+        f"{'✓' if number % 7 else '•'} tests/invoices/case_{number:02}.test.ts ({number * 13 % 89} ms)"
+        for number in range(1, 46)
+    ]
+    report(mac, running, "logs", offset=0, data="$ npm test\n" + "\n".join(lines) + "\n")
+    second = work(user, linux, "linux-box", "explain", "Explain how discounts are applied at checkout")
+    report(linux, second, "progress", progress=0.15, step="Reading the code")
+    queued = submit(user, "fix-bug", "The search box loses focus after every keystroke")
+    submit(user, "deploy-docs", "Publish the handbook")
+    cancelled = submit(user, "fix-bug", "Upgrade the linter")
+    assert user.post(f"/api/tasks/{cancelled}/cancel").status == 200
+    return Furnished(user, "build-mac", completed, failed, running, queued)
+
+
+def register(user: Client, agent_id: str, name: str, platform: str, *capabilities: str) -> Client:
+    body = {"agentId": agent_id, "name": name, "version": "0.2.0", "platform": platform, "capabilities": capabilities}
+    made = user.post("/api/agents", body)
+    assert made.status == 201, made
+    agent = user.acting_as(made.json()["token"])
+    figures = {"status": "ready", "uptime": 84_300, "cpuUsage": 12.5, "memoryUsage": 412, "taskCount": 1}
+    assert agent.post(f"/api/agents/{agent_id}/heartbeat", figures).status == 200
+    return agent
+
+
+def submit(user: Client, intent: str, text: str) -> str:
+    body = {"intent": intent, "repo": REPO, "branch": "main", "naturalLanguage": text}
+    answer = user.post("/api/tasks", body)
+    assert answer.status == 202, answer
+    task: str = answer.json()["taskId"]
+    return task
+
+
+def work(user: Client, agent: Client, agent_id: str, intent: str, text: str) -> str:
+    """A task that the agent has claimed."""
+    task = submit(user, intent, text)
+    end = time.monotonic() + SECONDS
+    while True:
+        claimed = agent.get(f"/api/agents/{agent_id}/commands", {"limit": 1}).json()["commands"]
+        if claimed:
+            assert claimed[0]["task_id"] == task
+            return task
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def report(agent: Client, task: str, what: str, **body: Any) -> None:
+    answer = agent.post(f"/api/tasks/{task}/{what}", body)
+    assert answer.status == 200, answer

@@ -1,0 +1,200 @@
+"""What a person does with the dashboard, from the login on, with a real agent at the other end."""
+
+import re
+import uuid
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.browser.conftest import Agent, Visitor
+from tests.e2e.conftest import Platform
+from tests.support.client import Client
+
+
+@pytest.fixture
+def intent() -> str:
+    """What only this test's agent can do."""
+    return f"fix-{uuid.uuid4().hex[:8]}"
+
+
+def submit(page: Page, intent: str, text: str) -> None:
+    page.get_by_role("link", name="New task").click()
+    page.get_by_label("What is to be done?").fill(text)
+    page.get_by_label("Intent").select_option(intent)
+    page.get_by_label("Repository").fill("https://github.com/user/repo")
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url("**/dashboard/tasks/task-*")
+
+
+def test_somebody_logs_in_submits_a_task_and_watches_an_agent_complete_it(
+    visitor: Callable[..., Visitor], user: Client, start_agent: Callable[..., Agent], intent: str, stage: Platform
+) -> None:
+    agent = start_agent(user, f"agent-{intent}", intent)
+    me = visitor()
+    page = me.page
+    page.goto(f"{stage.url}/dashboard/agents/{agent.id}")  # without a session: first the login, then back here
+
+    expect(page).to_have_title("Log in · DevFlow")
+    me.watched.expect("401")
+    me.log_in(pin="654321")
+    expect(page.get_by_text("Email and PIN do not belong together.")).to_be_visible()
+    me.log_in()
+    page.wait_for_url(f"**/dashboard/agents/{agent.id}")
+    expect(page.get_by_role("heading", name=agent.id)).to_be_visible()
+
+    submit(page, intent, "Fix the null pointer in the login flow")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Fix the null pointer in the login flow")
+    status, bar = page.locator("#now .status"), page.get_by_role("progressbar")
+    expect(status).to_have_text("Running")
+    expect(page.locator("#now")).to_contain_text(f"by {agent.id}")
+    expect(bar).to_have_attribute("value", "20")
+    log = page.get_by_role("log")
+    expect(log).to_have_text("Reading the code <b>now</b>\n")
+
+    agent.let("started")
+    expect(bar).to_have_attribute("value", "65")
+    expect(page.locator("#now")).to_contain_text("Running tests")
+    expect(log).to_have_text("Reading the code <b>now</b>\nRunning tests <b>now</b>\n")
+
+    agent.let("half")
+    agent.let("done")
+    expect(status).to_have_text("Completed")
+    expect(page.get_by_text("Fixed the null pointer", exact=True)).to_be_visible()
+    link = page.get_by_role("link", name="Pull request #456")
+    expect(link).to_have_attribute("href", "https://github.com/user/repo/pull/456")
+    expect(link).to_have_attribute("rel", "noopener noreferrer")
+    told = [line.strip() for line in page.locator("#timeline strong").all_inner_texts()]
+    assert told == ["Submitted", "Waits for an agent", "Claimed", "Started", "Completed"]
+    expect(page.locator("#spoken")).to_have_text("The task is now: Completed.")
+    assert len([path for method, path in me.watched.asked if "/dashboard/tasks/" in path]) == 1, "without a reload"
+
+
+def test_a_running_task_is_cancelled_and_done_again(
+    visitor: Callable[..., Visitor], user: Client, start_agent: Callable[..., Agent], intent: str
+) -> None:
+    start_agent(user, f"agent-{intent}", intent)
+    me = visitor(token=user.token)
+    page = me.open("/dashboard")
+    submit(page, intent, "Never mind")
+    status = page.locator("#now .status")
+    expect(status).to_have_text("Running")
+
+    page.get_by_role("button", name="Cancel task").click()
+    dialog = page.get_by_role("dialog", name="Cancel this task?")
+    expect(dialog.get_by_role("button", name="Keep it")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(status).to_have_text("Running")
+
+    page.get_by_role("button", name="Cancel task").click()
+    dialog.get_by_role("button", name="Cancel the task").click()
+    expect(status).to_have_text("Cancelled")
+    cancelled = page.url
+
+    page.get_by_role("button", name="Retry").click()
+    page.wait_for_url(lambda url: url != cancelled)
+    expect(page.get_by_role("link", name=cancelled.rpartition("/")[2])).to_be_visible()
+    expect(status).to_have_text("Running")
+
+
+def test_an_agent_that_is_paused_takes_nothing_until_it_is_resumed(
+    visitor: Callable[..., Visitor], user: Client, start_agent: Callable[..., Agent], intent: str
+) -> None:
+    agent = start_agent(user, f"agent-{intent}", intent)
+    me = visitor(token=user.token)
+    page = me.open(f"/dashboard/agents/{agent.id}")
+    state = page.locator("#now .status")
+    expect(state).to_have_text("Ready")
+
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_label("Note").fill("Out for repairs")
+    page.get_by_role("dialog").get_by_role("button", name="Pause").click()
+    expect(state).to_have_text("Paused")
+    expect(page.locator("#now")).to_contain_text("Note: Out for repairs")
+
+    submit(page, intent, "Wait for it")
+    expect(page.locator("#now .status")).to_have_text("Queued")
+    page.get_by_role("link", name="Your agents").click()
+    page.get_by_role("link", name=agent.id, exact=True).click()
+    page.get_by_role("button", name="Resume").click()
+    expect(state).to_have_text("Working")
+    page.get_by_role("link", name="Wait for it").click()
+    expect(page.locator("#now .status")).to_have_text("Running")
+
+
+def test_an_agent_is_renamed_gets_a_token_that_is_shown_once_and_is_removed(
+    visitor: Callable[..., Visitor], user: Client, intent: str
+) -> None:
+    made = user.post(
+        "/api/agents", {"agentId": intent, "name": intent, "version": "1", "capabilities": [intent]}
+    ).json()
+    old = user.acting_as(made["token"])
+    me = visitor(token=user.token)
+    page = me.open(f"/dashboard/agents/{intent}")
+
+    page.get_by_role("button", name="Rename").click()
+    page.get_by_role("textbox", name="Name").fill("Build server")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Build server")
+
+    page.get_by_role("button", name="Replace its token").click()
+    page.get_by_role("button", name="Replace the token").click()
+    shown = page.get_by_role("dialog", name="The new token")
+    token = shown.locator("code").inner_text()
+    assert old.get(f"/api/agents/{intent}/commands").status == 401
+    assert user.acting_as(token).get(f"/api/agents/{intent}/commands").status == 200
+    shown.get_by_role("button", name="I have it").click()
+    expect(page.get_by_text(token)).to_have_count(0)
+
+    page.get_by_role("button", name="Remove").click()
+    page.get_by_role("button", name="Remove the agent").click()
+    page.wait_for_url("**/dashboard/agents")
+    assert user.get(f"/api/agents/{intent}").status == 404
+
+
+def test_a_personal_token_is_made_shown_once_and_revoked(
+    visitor: Callable[..., Visitor], user: Client, intent: str
+) -> None:
+    me = visitor(token=user.token)
+    page = me.open("/dashboard/account")
+    page.get_by_label("What is it for?").fill(f"shell {intent}")
+    page.get_by_role("button", name="Make a token").click()
+    token = page.get_by_role("dialog").locator("code").inner_text()
+    assert user.acting_as(token).get("/api/tasks").status == 200
+    page.get_by_role("button", name="I have it").click()
+
+    page.get_by_role("button", name=f"Revoke shell {intent}").click()
+    page.get_by_role("button", name="Revoke the token").click()
+    expect(page.get_by_text(f"shell {intent}")).to_have_count(0)
+    assert user.acting_as(token).get("/api/tasks").status == 401
+
+
+def test_logging_out_ends_the_session_for_good(visitor: Callable[..., Visitor], stage: Platform) -> None:
+    me = visitor()
+    page = me.page
+    page.goto(f"{stage.url}/dashboard/account")
+    me.log_in()
+    page.wait_for_url("**/dashboard/account")
+    kept = me.context.cookies()[0]["value"]
+    assert stage.client.acting_as(kept).get("/api/tasks").status == 200
+
+    page.get_by_role("button", name="Log out", exact=True).click()
+    expect(page.get_by_text("You are logged out.")).to_be_visible()
+    assert not me.context.cookies()
+    assert stage.client.acting_as(kept).get("/api/tasks").status == 401
+    page.goto(f"{stage.url}/dashboard/tasks")
+    expect(page).to_have_url(re.compile("/dashboard/login"))
+
+
+@pytest.mark.parametrize(
+    "next_page",
+    ["https://evil.example/dashboard", "//evil.example", "javascript:alert(1)", "/api/tasks", "dashboard/../api/tasks"],
+)
+def test_after_the_login_one_goes_to_pages_of_ours_alone(
+    visitor: Callable[..., Visitor], stage: Platform, next_page: str
+) -> None:
+    me = visitor()
+    me.page.goto(f"{stage.url}/dashboard/login?next={next_page}")
+    me.log_in()
+    me.page.wait_for_url(f"{stage.url}/dashboard")

@@ -1,0 +1,269 @@
+"""Pages that everybody can use: by keyboard, with a screen reader, small or dark, cut off, with a wrong clock."""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.browser.conftest import NARROW, WIDE, Scheme, Visitor
+from tests.e2e.browser.furniture import Furnished, register, report, work
+from tests.e2e.conftest import Platform
+from tests.support.client import Client
+
+PAGES = (
+    "/dashboard",
+    "/dashboard/tasks",
+    "/dashboard/new",
+    "/dashboard/agents",
+    "/dashboard/webhooks",
+    "/dashboard/account",
+    "/docs",
+)
+
+
+@pytest.fixture
+def axe(node_home: Path) -> Callable[[Page], list[str]]:
+    """Looks a page over with axe-core, by every rule it has; what it finds, none being what is wanted."""
+    source = (node_home / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+    def look(page: Page) -> list[str]:
+        page.evaluate(source)
+        found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
+        return [f"{page.url}: {one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
+
+    return look
+
+
+@pytest.mark.parametrize(("scheme", "size"), [("light", WIDE), ("dark", WIDE), ("light", NARROW)])
+def test_axe_finds_nothing_on_any_page(
+    visitor: Callable[..., Visitor],
+    furnished: Furnished,
+    axe: Callable[[Page], list[str]],
+    scheme: Scheme,
+    size: tuple[int, int],
+) -> None:
+    me = visitor(token=furnished.user.token, scheme=scheme, size=size)
+    me.watched.expect("404")
+    found = []
+    tasks = (furnished.completed, furnished.failed, furnished.running, furnished.queued, "not-there")
+    for path in (*PAGES, *(f"/dashboard/tasks/{task}" for task in tasks), f"/dashboard/agents/{furnished.agent}"):
+        page = me.open(path) if not path.endswith("not-there") else _gone(me, path)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+            f"{path} does not fit in {size[0]} px"
+        )
+        found += axe(page)
+    page = me.open(f"/dashboard/agents/{furnished.agent}")
+    page.get_by_role("button", name="Pause").click()
+    found += axe(page)
+    page = me.open("/dashboard/account")
+    page.get_by_label("What is it for?").fill("shell")
+    page.get_by_role("button", name="Make a token").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    found += axe(page)
+    page = me.open("/docs")
+    for name in ("submit_task", "list_agents"):
+        page.locator(f"#{name} > summary").click()
+    found += axe(page)
+    assert found == []
+
+
+def _gone(me: Visitor, path: str) -> Page:
+    me.page.goto(f"{me.watched.url}{path}")
+    expect(me.page.get_by_role("heading", name="There is no such task")).to_be_visible()
+    return me.page
+
+
+def test_axe_finds_nothing_where_there_is_nothing_yet_and_nobody_logged_in(
+    visitor: Callable[..., Visitor], by_mail: Callable[[str], Client], axe: Callable[[Page], list[str]]
+) -> None:
+    found = []
+    nobody = visitor()
+    for path in ("/dashboard/login", "/dashboard/login?reason=expired", "/docs"):
+        found += axe(nobody.open(path))
+    nobody.watched.expect("404")
+    found += axe(nobody.open("/dashboard/nowhere"))
+    newcomer = visitor(token=by_mail("newcomer@example.com").token)
+    for path in PAGES:
+        found += axe(newcomer.open(path))
+    assert found == []
+
+
+def test_what_is_empty_says_what_to_do_with_the_very_command(
+    visitor: Callable[..., Visitor], by_mail: Callable[[str], Client], stage: Platform
+) -> None:
+    me = visitor(token=by_mail("newcomer@example.com").token, permissions=["clipboard-read", "clipboard-write"])
+    page = me.open("/dashboard")
+    expect(page.get_by_role("group", name="the commands that start an agent")).to_contain_text(f"--url {stage.url}")
+    page.get_by_role("button", name="Copy the commands that start an agent").click()
+    expect(page.get_by_role("status").filter(has_text="Copied")).to_be_attached()
+    assert f"--url {stage.url}" in page.evaluate("navigator.clipboard.readText()")
+    expect(page.get_by_role("group", name="the command that submits a task")).to_contain_text(
+        f"curl {stage.url}/api/tasks"
+    )
+
+
+def test_a_task_is_submitted_by_keyboard_alone(visitor: Callable[..., Visitor], furnished: Furnished) -> None:
+    me = visitor(token=furnished.user.token)
+    page = me.open("/dashboard/new")
+    expect(page.locator("#intent option")).not_to_have_count(0)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("What is to be done?")).to_be_focused()
+    page.keyboard.type("Written without a mouse")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Another")
+    expect(page.get_by_label("Which?")).to_be_visible()
+    page.keyboard.press("Tab")
+    page.keyboard.type("by-keyboard")
+    page.keyboard.press("Tab")
+    page.keyboard.type("https://github.com/user/repo")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/dashboard/tasks/task-*")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Written without a mouse")
+    task = page.url.rpartition("/")[2]
+    shown = furnished.user.get(f"/api/tasks/{task}").json()
+    assert (shown["intent"], shown["repo"]) == ("by-keyboard", "https://github.com/user/repo")
+
+
+def test_a_refresh_leaves_focus_selection_and_what_is_opened_alone(
+    visitor: Callable[..., Visitor], furnished: Furnished
+) -> None:
+    me = visitor(token=furnished.user.token)
+    page = me.open("/dashboard")
+    link = page.locator("#open").get_by_role("link", name="Let customers download")
+    link.focus()
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('#open .step'))")
+    before = len(me.watched.asked)
+    with page.expect_response(lambda answer: "/api/tasks" in answer.url and len(me.watched.asked) > before):
+        pass
+    expect(link).to_be_focused()
+    assert page.evaluate("String(getSelection())")
+
+
+def test_a_page_says_when_it_is_cut_off_and_goes_on_by_itself(
+    visitor: Callable[..., Visitor], furnished: Furnished
+) -> None:
+    me = visitor(token=furnished.user.token)
+    me.watched.expect("ERR_INTERNET_DISCONNECTED")
+    page = me.open("/dashboard")
+    live = page.locator("#live")
+    me.context.set_offline(offline=True)
+    expect(live).to_contain_text("DevFlow cannot be reached right now. Trying again in")
+    me.context.set_offline(offline=False)
+    expect(live).to_have_text("Up to date; refreshes by itself")
+
+
+PAUSES = [  # busy, hidden for, untouched for, failures in a row: seconds until the next look
+    (True, 0, 0, 0, 3),
+    (False, 0, 0, 0, 15),
+    (True, 0, 599, 0, 3),
+    (True, 0, 600, 0, 30),
+    (False, 0, 600, 0, 30),
+    (True, 1, 0, 0, 60),
+    (False, 3_599, 0, 0, 60),
+    (True, 3_600, 0, 0, None),
+    (False, 0, 0, 1, 6),
+    (True, 0, 0, 2, 12),
+    (False, 0, 0, 9, 60),
+]
+
+
+def test_a_page_looks_the_less_often_the_less_anybody_looks_at_it(visitor: Callable[..., Visitor]) -> None:
+    page = visitor().open("/dashboard/login")
+    module = page.evaluate("document.querySelector('script[src]').src").rpartition("/")[0]
+    for busy, hidden, untouched, failures, seconds in PAUSES:
+        given = {"busy": busy, "hiddenFor": hidden * 1_000, "untouchedFor": untouched * 1_000, "failures": failures}
+        paused = page.evaluate(f"""async (given) => {{
+          const wait = (await import("{module}/live.js")).pause(given);
+          return wait === Infinity ? null : wait / 1000;
+        }}""", given)  # fmt: skip
+        assert paused == seconds, given
+
+
+LOOKS = 3
+
+
+def test_what_an_open_page_asks_for_is_known(visitor: Callable[..., Visitor], furnished: Furnished) -> None:
+    """What docs/cost.md counts with: the requests of each look at the API, while something runs."""
+    overview, task = visitor(token=furnished.user.token), visitor(token=furnished.user.token)
+    overview.open("/dashboard")
+    task.open(f"/dashboard/tasks/{furnished.running}")
+    told = {}
+    for me in (overview, task):
+        before, first = Counter(me.asked()), me.looks()
+        expect(me.page.locator("#live")).to_have_attribute("data-looks", str(first + LOOKS))
+        told[me] = Counter(me.asked()) - before
+    assert told[task] == {"GET /api/tasks/{id}": LOOKS, "GET /api/tasks/{id}/logs": LOOKS}
+    figures = told[overview].pop("GET /api/stats", 0)
+    assert figures == told[overview].pop("GET /api/agents", 0) <= 1, "these at most every 15 s"
+    assert told[overview] == {"GET /api/tasks": LOOKS}
+
+
+def test_times_are_the_platforms_whatever_the_clock_here_says_and_shown_where_one_is(
+    visitor: Callable[..., Visitor], furnished: Furnished
+) -> None:
+    me = visitor(token=furnished.user.token, timezone_id="Asia/Kolkata")
+    me.page.clock.install(time=datetime.now(UTC) + timedelta(hours=7))
+    page = me.open(f"/dashboard/tasks/{furnished.completed}")
+    submitted = page.locator("#about > dl > div", has_text="Submitted")
+    expect(submitted.locator("time")).to_have_text(re.compile(r"^(just now|\d+ (sec|min)\. ago)$"))
+    at = datetime.fromisoformat(furnished.user.get(f"/api/tasks/{furnished.completed}").json()["createdAt"])
+    local = at + timedelta(hours=5, minutes=30)
+    expect(submitted.locator(".exact")).to_contain_text(
+        f"{local:%b} {local.day}, {local.year}, {local.hour % 12 or 12}:{local:%M:%S}"
+    )
+
+
+def test_first_answers_are_small_over_the_wire(visitor: Callable[..., Visitor], furnished: Furnished) -> None:
+    for path in ("/dashboard", f"/dashboard/tasks/{furnished.running}", "/docs"):
+        me = visitor(token=furnished.user.token)
+        seen: dict[str, int] = {}
+        addresses: dict[str, str] = {}
+        network = me.context.new_cdp_session(me.page)
+        network.on(
+            "Network.responseReceived",
+            lambda told, found=addresses: found.update({told["requestId"]: told["response"]["url"]}),
+        )
+        network.on(
+            "Network.loadingFinished",
+            lambda told, found=addresses, sizes=seen: sizes.update(
+                {found[told["requestId"]]: told["encodedDataLength"]}
+            ),
+        )
+        network.send("Network.enable")
+        me.open(path)
+        own = {url: size for url, size in seen.items() if "/api/" not in url}
+        print(path, own[me.page.url], "bytes,", sum(own.values()), "with the", len(own) - 1, "files that it loads")
+        assert own[me.page.url] < 6_000, "with its headers"
+        assert sum(own.values()) < 60_000, own
+
+
+def test_a_long_log_shows_its_end_and_stays_quick(
+    visitor: Callable[..., Visitor], furnished: Furnished, by_mail: Callable[[str], Client]
+) -> None:
+    user = by_mail("long.log@example.com")
+    agent = register(user, "long-log", "Long log", "linux", "long")
+    task = work(user, agent, "long-log", "long", "Talk a lot")
+    report(agent, task, "progress", progress=0.1)
+    text = "".join(f"line {number} of a long log\n" for number in range(30_000))
+    report(agent, task, "logs", offset=0, data=text)
+    me = visitor(token=user.token)
+    page = me.open(f"/dashboard/tasks/{task}")
+    log = page.get_by_role("log")
+    expect(log).to_contain_text("line 29999 of")
+    assert "line 0 of" not in log.inner_text()
+    assert page.evaluate("document.getElementById('log').textContent.length") < 600_000
+    expect(page.get_by_label("Follow")).to_be_checked()
+    log.evaluate("(box) => box.scrollTo(0, 0)")
+    expect(page.get_by_label("Follow")).not_to_be_checked()
+    more = "the very last line\n"
+    report(agent, task, "logs", offset=len(text), data=more)
+    expect(log).to_contain_text(more.strip())
+    assert log.evaluate("(box) => box.scrollTop") < 1_000, "whoever reads is left where they are"

@@ -1,0 +1,178 @@
+"""Whatever others write shows as text, and what is another's shows not at all."""
+
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from infra.local.gateway import Response
+from tests.e2e.browser.conftest import Visitor, mails
+from tests.e2e.conftest import Platform
+from tests.support.client import Client
+
+SCRIPT = "<img src=x onerror=\"window.hit='img'\"><script>window.hit='script'</script><svg onload=window.hit='svg'>"
+TURNED = "user\u202egpj.exe\u2066\u200f\u0007"
+"""Reads as `userexe.jpg` where it is obeyed: an override, an isolate, a mark, and a bell."""
+NAMED = "userU+202Egpj.exeU+2066U+200FU+0007"
+NASTY = f"{SCRIPT} {{{{7*7}}}} ${{7*7}} &lt;b&gt; {TURNED}"
+SHOWN = f"{SCRIPT} {{{{7*7}}}} ${{7*7}} &lt;b&gt; {NAMED}"
+
+
+class Made:
+    """A user's agent and task whose every text is as nasty as the API takes it."""
+
+    def __init__(self, user: Client, pr_url: str = "javascript:window.hit='link'") -> None:
+        self.agent = f"agent-{uuid.uuid4().hex[:8]}"
+        intent = f"nasty-{uuid.uuid4().hex[:8]}"
+        about = {"agentId": self.agent, "name": NASTY[:100], "version": "<b>1</b>\u202e", "platform": "<i>x</i>"}
+        made = user.post("/api/agents", about | {"capabilities": [intent]})
+        assert made.status == 201, made
+        agent = user.acting_as(made.json()["token"])
+        work = {"intent": intent, "repo": f"javascript:{NASTY}", "branch": NASTY[:255], "context": {NASTY: NASTY}}
+        self.task = user.post("/api/tasks", work | {"naturalLanguage": NASTY}).json()["taskId"]
+        while not agent.get(f"/api/agents/{self.agent}/commands").json()["commands"]:
+            pass  # its message is on its way
+        self._agent = agent
+        assert self.report("progress", progress=0.5, step=NASTY[:200], details=NASTY).status == 200
+        assert self.report("logs", data=NASTY + "\n", offset=0).status == 200
+        self.end = {
+            "success": True,
+            "summary": NASTY,
+            "output": NASTY,
+            "prUrl": pr_url,
+            "resultFiles": {NASTY: [NASTY]},
+        }
+        user.patch(f"/api/agents/{self.agent}", {"paused": True, "note": NASTY})
+
+    def report(self, what: str, **body: Any) -> Response:
+        return self._agent.post(f"/api/tasks/{self.task}/{what}", body)
+
+
+def nothing_ran(page: Page) -> None:
+    assert page.evaluate("window.hit") is None
+    assert page.locator("main :is(script, svg, iframe, object, embed, style)").count() == 0
+    assert page.locator("main img").count() == 0
+    assert not re.search(
+        "[\u202a-\u202e\u2066-\u2069\u200e\u200f\u0007]", page.locator("body").inner_text() + page.title()
+    )
+
+
+def test_html_scripts_and_direction_marks_show_as_text_everywhere(
+    visitor: Callable[..., Visitor], user: Client
+) -> None:
+    made = Made(user)
+    me = visitor(token=user.token)
+    for path in ("/dashboard", "/dashboard/tasks", "/dashboard/agents"):
+        page = me.open(path)
+        expect(page.locator("main li", has_text=SCRIPT[:60]).first).to_be_visible()
+        nothing_ran(page)
+
+    page = me.open(f"/dashboard/agents/{made.agent}")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(SCRIPT[:60])
+    expect(page.locator("#now")).to_contain_text(SHOWN)
+    expect(page.locator("#about")).to_contain_text("<b>1</b>U+202E")
+    nothing_ran(page)
+
+    page = me.open(f"/dashboard/tasks/{made.task}")
+    for box in ("#text", "#now", "#log", "#about"):
+        expect(page.locator(box)).to_contain_text(SHOWN)
+    assert page.locator("#about a").count() == 0, "a repository that is no web address is no link"
+    nothing_ran(page)
+
+    assert made.report("complete", **made.end).status == 200
+    expect(page.locator("#now .status")).to_have_text("Completed")
+    expect(page.locator("#result")).to_contain_text(SHOWN)
+    expect(page.locator("#result")).to_contain_text("javascript:window.hit='link'")
+    assert page.locator("#result a").count() == 0, "nothing but http and https is ever a link"
+    nothing_ran(page)
+
+    page = me.open("/dashboard/new")
+    page.get_by_text("More settings").click()
+    expect(page.locator("#agent option", has_text=SCRIPT[:60]).first).to_be_attached()
+    nothing_ran(page)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["data:text/html,<script>alert(1)</script>", "vbscript:x", " javascript:x", "https:///", "//evil.example", "x"],
+)
+def test_only_web_addresses_become_links(visitor: Callable[..., Visitor], stage: Platform, address: str) -> None:
+    page = visitor().open("/dashboard/login")
+    outward = f"""async (address) => (await import("{_modules(page)}/dom.js")).outward(address).outerHTML"""
+    assert page.evaluate(outward, address).startswith("<span>")
+    assert page.evaluate(outward, "https://example.com/a?b").startswith(
+        '<a href="https://example.com/a?b" rel="noopener'
+    )
+
+
+def _modules(page: Page) -> str:
+    """Where the page's scripts are."""
+    address = page.evaluate("document.querySelector('script[src]').src")
+    return str(address).rpartition("/")[0]
+
+
+def test_a_terminals_commands_are_left_out_of_a_log_also_where_they_are_cut_in_two(
+    visitor: Callable[..., Visitor],
+) -> None:
+    page = visitor().open("/dashboard/login")
+    pieces = ["\x1b[1;32mgreen\x1b[0m\r\nnext \x1b]0;title\x07line\x1b[", "2K\rover"]
+    read = f"""async (pieces) => {{
+      const {{ readable }} = await import("{_modules(page)}/log.js");
+      let rest = "", whole = "";
+      for (const piece of pieces) {{
+        const got = readable(rest + piece);
+        rest = got.rest;
+        whole += got.text;
+      }}
+      return [whole, rest];
+    }}"""
+    assert page.evaluate(read, pieces) == ["green\nnext line\nover", ""]
+
+
+def test_a_user_finds_nothing_of_anothers_under_any_address(
+    visitor: Callable[..., Visitor], user: Client, stage: Platform, by_mail: Callable[[str], Client]
+) -> None:
+    made = Made(user)
+    stranger = by_mail(f"{uuid.uuid4().hex}@example.com")
+    me = visitor(token=stranger.token)
+    me.watched.expect("404")  # what Chromium itself says of an answer
+    for kind, name in (("tasks", made.task), ("agents", made.agent)):
+        me.page.goto(f"{stage.url}/dashboard/{kind}/{name}")
+        expect(me.page.get_by_role("heading", level=1)).to_have_text(f"There is no such {kind[:-1]}")
+        foreign = me.page.locator("main").inner_text()
+        me.page.goto(f"{stage.url}/dashboard/{kind}/not-there")
+        expect(me.page.get_by_role("heading", level=1)).to_have_text(f"There is no such {kind[:-1]}")
+        assert me.page.locator("main").inner_text() == foreign, "existence is not told"
+    for path in (
+        "",
+        "/tasks",
+        "/agents",
+        f"/tasks?agentId={made.agent}",
+        f"/tasks?status=in_progress&userId={user.token}",
+    ):
+        page = me.open(f"/dashboard{path}")
+        expect(page.locator("main")).to_contain_text(
+            re.compile("There are no tasks yet|No agent is registered|No task is like")
+        )
+        assert made.task not in page.content()
+        assert "onerror" not in page.content()
+
+
+def test_a_link_from_a_mail_leads_to_the_dashboard(visitor: Callable[..., Visitor], stage: Platform) -> None:
+    email = f"{uuid.uuid4().hex}@example.com"
+    me = visitor()
+    page = me.open("/dashboard/login")
+    page.get_by_label("Email").fill(email)
+    page.get_by_role("button", name="Email me a link").click()
+    expect(page.get_by_text("a link is on its way")).to_be_visible()
+    link = re.search(r"http\S+", mails(stage, email)[-1])
+    assert link
+
+    page.goto(link[0])
+    page.get_by_role("button", name="Log in", exact=True).click()
+    page.wait_for_url("**/dashboard")
+    expect(page.get_by_role("link", name=email.partition("@")[0])).to_be_visible()
+    expect(page.get_by_text("No agent is registered yet.")).to_be_visible()
