@@ -5,6 +5,9 @@ module, which never import this file.
 """
 
 import gc
+
+gc.disable()  # what is made up to the end of this file lives as long as the process: looking through it is in vain
+
 from typing import Any
 
 from chalice.app import CloudWatchEvent, Rate, SQSEvent
@@ -71,3 +74,4 @@ else:
     # collector need not look through it again, least of all in the midst of a long answer.
     db.connect()
     gc.freeze()
+gc.enable()

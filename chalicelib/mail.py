@@ -1,25 +1,14 @@
 """Mail, sent by SES: the only client of it."""
 
-from functools import cache
-from typing import Any
-
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib import aws
 from chalicelib.errors import Unavailable
 from chalicelib.log import logger
 from chalicelib.settings import settings
 
-_CONFIG = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 3, "mode": "standard"})
-
 _ABOUT_THE_ADDRESS = ("MessageRejected", "BadRequestException")
 """SES will not send to this address: it is on its list of those that bounce or, in the sandbox, is not verified."""
-
-
-@cache
-def _client() -> Any:
-    return boto3.client("sesv2", config=_CONFIG)
 
 
 def send(to: str, subject: str, text: str) -> None:
@@ -31,7 +20,7 @@ def send(to: str, subject: str, text: str) -> None:
         raise Unavailable("This stage sends no mail: DEVFLOW_MAIL_FROM is not set.")
     content = {"Subject": {"Data": subject}, "Body": {"Text": {"Data": text, "Charset": "UTF-8"}}}
     try:
-        _client().send_email(
+        aws.client("sesv2").send_email(
             FromEmailAddress=settings.mail_from, Destination={"ToAddresses": [to]}, Content={"Simple": content}
         )
     except ClientError as error:

@@ -2,25 +2,15 @@
 
 import json
 from functools import cache
-from typing import Any
 
-import boto3
-from botocore.config import Config
-
+from chalicelib import aws
 from chalicelib.log import logger
 from chalicelib.settings import MINUTE, SECOND, settings
-
-_CONFIG = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 3, "mode": "standard"})
-
-
-@cache
-def _client() -> Any:
-    return boto3.client("sqs", config=_CONFIG)
 
 
 @cache
 def _address(queue: str) -> str:
-    return str(_client().get_queue_url(QueueName=settings.named(queue))["QueueUrl"])
+    return str(aws.client("sqs").get_queue_url(QueueName=settings.named(queue))["QueueUrl"])
 
 
 LONGEST_DELAY = 15 * MINUTE
@@ -34,7 +24,7 @@ def send(queue: str, message: dict[str, str], delay: int = 0) -> bool:
     Not an error for the caller: what the message is about is stored with a due time, and the sweep sends it again.
     """
     try:
-        _client().send_message(
+        aws.client("sqs").send_message(
             QueueUrl=_address(queue), MessageBody=json.dumps(message), DelaySeconds=-(-delay // SECOND)
         )
     except Exception:  # noqa: BLE001  # whatever it was, the sweep heals it

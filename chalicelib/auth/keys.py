@@ -13,11 +13,10 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import TypeAdapter
 
+from chalicelib import aws
 from chalicelib.errors import Unavailable
 from chalicelib.log import logger
 from chalicelib.settings import MINUTE, SECOND, settings
@@ -101,8 +100,7 @@ _TEXTS = TypeAdapter(dict[str, str])
 
 @cache
 def _client() -> Any:
-    config = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 3, "mode": "standard"})
-    return boto3.client("secretsmanager", config=config)
+    return aws.session().create_client("secretsmanager", config=aws.CONFIG)
 
 
 def _secret() -> str:

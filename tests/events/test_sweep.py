@@ -2,13 +2,13 @@
 
 import io
 import json
-import logging
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from chalicelib import log as log_module
 from chalicelib.settings import settings
 from chalicelib.workflows import sweep
 from infra.local.pump import Pump
@@ -38,8 +38,7 @@ def test_where_nothing_is_due_it_asks_each_index_once_a_shard_and_changes_nothin
 def swept(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, Any]]:
     """What the last sweep says of itself in the log."""
     stream = io.StringIO()
-    for handler in logging.getLogger("devflow").handlers:
-        monkeypatch.setattr(handler, "stream", stream)
+    monkeypatch.setattr(log_module.handler, "stream", stream)
 
     def last() -> dict[str, Any]:
         lines = [json.loads(line) for line in stream.getvalue().splitlines()]
