@@ -12,7 +12,7 @@ from typing import Any
 
 from chalice.app import CloudWatchEvent, Rate, SQSEvent
 
-from chalicelib import clock, db
+from chalicelib import clock, db, metrics
 from chalicelib.agents.routes import blueprint as agents
 from chalicelib.auth.routes import blueprint as auth
 from chalicelib.dashboard.routes import blueprint as dashboard
@@ -61,8 +61,9 @@ def deliver_webhooks(event: SQSEvent) -> dict[str, Any]:
 def sweep(event: CloudWatchEvent) -> None:
     """Mark silent agents, take back what they held, send again what was lost, end what is overdue."""
     context: Any = event.context
+    metrics.begin()
     swept = sweep_all(clock.now(), lambda: context.get_remaining_time_in_millis() < TIME_TO_STOP)
-    logger.info("swept", extra=vars(swept))
+    logger.info("swept", extra=vars(swept) | metrics.taken(clock.now()))
 
 
 if settings.deploying:
