@@ -11,12 +11,23 @@ Timeouts are short: API Gateway gives up at 29 s, and three tries of 1 s + 3 s l
 from typing import Any
 
 from botocore.config import Config
+from botocore.session import Session
 from pydantic_core import from_json, to_json
 from pynamodb.connection import Connection
 
+from chalicelib import aws
 from chalicelib.settings import VERSION
 
-connection = Connection(connect_timeout_seconds=1, read_timeout_seconds=3, max_retry_attempts=2)
+
+class _Connection(Connection):
+    """One of the session that all clients share."""
+
+    @property
+    def session(self) -> Session:
+        return aws.session()
+
+
+connection = _Connection(connect_timeout_seconds=1, read_timeout_seconds=3, max_retry_attempts=2)
 
 _CONFIG = Config(
     user_agent=f"devflow/{VERSION}",  # botocore makes up a long one for every request

@@ -1,4 +1,8 @@
-"""Shapes that every feature's requests and answers are made of."""
+"""Shapes that every feature's requests and answers are made of.
+
+A model is built (`defer_build`) when it is first used: building all of them took a third of a cold start, and an answer
+uses one or two.
+"""
 
 import re
 from typing import Annotated
@@ -21,16 +25,16 @@ Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 class Entity(BaseModel):
     """A thing with rules: frozen, so a change gives a new one."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 class Request(BaseModel):
     """What a client sends: camelCase keys; unknown ones are ignored, since older and newer agents send more."""
 
-    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="ignore")
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="ignore", defer_build=True)
 
 
 class Reply(BaseModel):
     """What a client gets: camelCase keys."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, defer_build=True)

@@ -28,7 +28,7 @@ def _refused(refused: Refused) -> Response[Any]:
 def _caller() -> Caller:
     at = work.now()
     caller = shapes.verified(app.current_event.headers.get("Authorization", ""), app.current_event.path, at)
-    app.append_context(at=at)  # type: ignore[no-untyped-call]
+    app.append_context(at=at)
     who.set(caller.subject)
     return caller
 

@@ -215,6 +215,10 @@ def due(shard: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Pa
     return store.due(shard, now, start, limit)
 
 
+def living(shard: int, most: int) -> list[str]:
+    return store.living(shard, most)
+
+
 def count_by_state(owner: str) -> dict[State, int]:
     """How many of a user's agents are in each state."""
     counts: dict[State, int] = {"active": 0, "inactive": 0, "error": 0}

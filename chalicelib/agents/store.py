@@ -24,7 +24,7 @@ from chalicelib.settings import settings
 class LiveIndex(GlobalSecondaryIndex["AgentRow"]):
     class Meta:
         index_name = "live"
-        projection = KeysOnlyProjection()
+        projection = IncludeProjection(["state"])
 
     check_shard = NumberAttribute(attr_name="checkShard", hash_key=True)
     check_at = NumberAttribute(attr_name="checkAt", range_key=True)
@@ -232,6 +232,11 @@ def mark(agent: Agent, look_again_at: int | None, news: News | None) -> None:
 def due(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Page:
     """Keys of agents that the sweep must look at."""
     return db.query(AgentRow, shard_number, index="live", within=AgentRow.check_at <= now, limit=limit, start=start)
+
+
+def living(shard_number: int, most: int) -> list[str]:
+    """The states of the agents that the sweep has to look at one day; at most `most` are read."""
+    return [row["state"] for row in db.query(AgentRow, shard_number, index="live", limit=most).rows]
 
 
 def untold(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Page:

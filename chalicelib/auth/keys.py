@@ -10,6 +10,8 @@ id that it does not know (at most every ten seconds, so that garbage does not co
 """
 
 from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import TypeAdapter
@@ -96,10 +98,15 @@ def keyring_of(secret: str, now: int) -> Keyring:
 _TEXTS = TypeAdapter(dict[str, str])
 
 
+@cache
+def _client() -> Any:
+    return aws.session().create_client("secretsmanager", config=aws.CONFIG)
+
+
 def _secret() -> str:
     if settings.local:
         raise Unavailable("The local stage has no keys: DEVFLOW_LOCAL_SECRET is not set.")
     try:
-        return str(aws.client("secretsmanager").get_secret_value(SecretId=settings.named("secret"))["SecretString"])
+        return str(_client().get_secret_value(SecretId=settings.named("secret"))["SecretString"])
     except (BotoCoreError, ClientError) as error:
         raise Unavailable("The signing keys of this stage cannot be read right now.") from error

@@ -10,10 +10,10 @@ from typing import Any, TypedDict, Unpack
 from chalice.app import Blueprint, Chalice, Response
 from pydantic import BaseModel
 
-from chalicelib import clock, errors, log, ratelimit
+from chalicelib import clock, errors, log, metrics, ratelimit
 from chalicelib.errors import DevFlowError
 from chalicelib.http import cors
-from chalicelib.http.answers import SECURITY_HEADERS, Answer, failure, status_of, to_response
+from chalicelib.http.answers import SECURITY_HEADERS, STATUS, Answer, failure, status_of, to_response
 from chalicelib.http.calls import Call
 from chalicelib.http.declared import Declared, Who
 from chalicelib.ratelimit import Meter
@@ -139,6 +139,7 @@ class App(Chalice):
 
     def __call__(self, event: Any, context: Any) -> dict[str, Any]:
         started = time.perf_counter()
+        metrics.begin()
         outer = ratelimit.current.set(None)
         _line.who = ""
         said = _header(event, "x-request-id")
@@ -157,14 +158,20 @@ class App(Chalice):
         answer["headers"] |= cors.headers(_header(event, "origin"))
         if path.startswith("/api"):
             answer["headers"]["Cache-Control"] = "no-store"
+        took = round((time.perf_counter() - started) * 1_000, 1)
+        metrics.note("Requests")
+        metrics.note("Latency", took)
+        if answer["statusCode"] == STATUS[errors.RateLimited]:
+            metrics.note("RateLimited")
         log.logger.info(
             "request",
             extra={
                 "method": asked.get("httpMethod"),
                 "route": path if path in self.routes else "unknown",
                 "status": answer["statusCode"],
-                "ms": round((time.perf_counter() - started) * 1_000, 1),
+                "ms": took,
                 "who": _line.who,
+                **metrics.taken(clock.now()),
             },
         )
         log.request_id.set("")

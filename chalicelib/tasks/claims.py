@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 
-from chalicelib import db
+from chalicelib import db, metrics
 from chalicelib.agents import holds
 from chalicelib.agents import service as agents
 from chalicelib.agents.holds import Sign
@@ -96,6 +96,9 @@ def _take(agent: Agent, held: list[Task], queued: list[Task], room: int, sign: S
             window = queued[: max(WINDOW, many)]
             chosen = random.sample(window, min(many, len(window)))  # to spread, not to hide
             continue
+        for claim in claims:
+            metrics.note("Claims")
+            metrics.note("DispatchLatency", max(0, sign.now - (claim.before.updated_at or sign.now)))
         return [change.after for change in (*renewals, *claims)]
     return []
 

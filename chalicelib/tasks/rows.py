@@ -77,7 +77,7 @@ class QueueIndex(GlobalSecondaryIndex["HeadRow"]):
 class DueIndex(GlobalSecondaryIndex["HeadRow"]):
     class Meta:
         index_name = "due"
-        projection = KeysOnlyProjection()
+        projection = IncludeProjection(["status"])
 
     due_shard = NumberAttribute(attr_name="dueShard", hash_key=True)
     due_at = NumberAttribute(attr_name="dueAt", range_key=True)

@@ -144,6 +144,11 @@ def due(shard: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Pa
     return store.due(shard, now, start, limit)
 
 
+def waiting_since(shard: int, most: int) -> list[int]:
+    """Since when each queued task of a shard waits for an agent; `most` rows are read, those due first."""
+    return [due - model.QUEUED_FOR for due in store.waiting(shard, most)]
+
+
 def take_up(key: db.Row, now: int, outage: Outage | None) -> bool:
     """What the sweep does with one row of its index; whether there was anything to do."""
     if key["sk"].startswith(EVENT):

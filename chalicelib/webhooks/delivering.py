@@ -10,7 +10,7 @@ import random
 import secrets
 from typing import Any
 
-from chalicelib import db, queue
+from chalicelib import db, metrics, queue
 from chalicelib.log import logger
 from chalicelib.queue import LONGEST_DELAY
 from chalicelib.settings import SECOND, settings
@@ -24,6 +24,10 @@ AT_ONCE = 10
 
 _TRIES = 2 * model.LANES
 """Each try in vain is another's success."""
+
+
+_OUTCOMES = {"delivered": "WebhooksDelivered", "pending": "WebhooksRetried", "failed": "WebhooksFailed"}
+"""The metric of what an attempt made of a delivery."""
 
 
 class Due(Request):
@@ -50,6 +54,7 @@ def deliver(body: str, now: int) -> None:
     endpoint, lane = found
     if not endpoint.enabled:
         store.save(mine, model.failed(mine, "Its webhook is disabled.", now), now)
+        metrics.note("WebhooksFailed")
     elif lane is None:
         _later(mine, model.deferred(mine, endpoint, now, _chance()), now)
     else:
@@ -86,6 +91,7 @@ def _attempt(mine: Delivery, endpoint: Endpoint, lane: str, now: int) -> None:
     wait = model.wait_asked(answered.status, answered.retry_after, ended)
     after = model.attempted(mine, attempt, wait, ended, _chance())
     _later(mine, after, ended)
+    metrics.note(_OUTCOMES[after.status])
     judged = model.judged(endpoint, attempt, wait, ended)
     if store.leave_lane(endpoint, judged, lane, now + LEASE):
         if not judged.enabled:

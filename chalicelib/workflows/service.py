@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from chalicelib import metrics
 from chalicelib.log import logger
 from chalicelib.tasks import upkeep
 from chalicelib.types import Id, Request
@@ -63,12 +64,16 @@ def run_batch(
     The answer is Lambda's partial batch response, `{"batchItemFailures": [{"itemIdentifier": messageId}]}`. What is
     not ours is dropped, since again would not help.
     """
+    metrics.begin()
     if at_once == 1:
         done = [_handled(handle, record, now) for record in records]
     else:
         with ThreadPoolExecutor(at_once) as threads:
             handled = [threads.submit(copy_context().run, _handled, handle, record, now) for record in records]
         done = [each.result() for each in handled]
+    noted = metrics.taken(now)
+    if noted:
+        logger.info("batch", extra=noted)
     failed = [record["messageId"] for record, well in zip(records, done, strict=True) if not well]
     return {"batchItemFailures": [{"itemIdentifier": identity} for identity in failed]}
 

@@ -21,7 +21,7 @@ from chalicelib.outage import Outage
 from chalicelib.settings import MINUTE, settings
 from chalicelib.tasks import upkeep
 from chalicelib.webhooks import delivering
-from chalicelib.workflows import store
+from chalicelib.workflows import gauges, store
 from chalicelib.workflows.agents import clear, fell_silent
 
 OUTAGE_AFTER = 3 * MINUTE
@@ -64,6 +64,8 @@ def sweep(now: int, time_is_up: Callable[[], bool]) -> Swept:
                 if time_is_up():
                     return replace(swept, finished=False)
                 setattr(swept, kind, getattr(swept, kind) + _carefully(swept, partial(act, key)))
+    if not time_is_up():
+        _carefully(swept, partial(gauges.note_all, shards, now))
     return swept
 
 

@@ -1,7 +1,7 @@
 """Puts a stage into an AWS account, and takes it out again (`make deploy STAGE=dev`, `make destroy STAGE=dev`).
 
     checks.py     first: what can be wrong before anything is changed
-    package.py    the zip that all functions run; trim.py: what of the dependencies it leaves out
+    package.py    the zip that all functions run; dependencies.py: what it needs; trim.py: and what of that
     stack.py      CloudFormation: what must outlive the code, from infra/template.yaml
     record.py     tells Chalice what is there already, whoever made it and however far it came
     functions.py  Chalice itself: functions, roles, triggers and the API

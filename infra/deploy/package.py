@@ -1,10 +1,10 @@
 """The deployment package: the one zip that every function runs, built to start fast.
 
-    dependencies   exactly the versions that the tests ran with, for the functions' processor; no `chalice` beyond what
-                   runs in a function (as Chalice's own packager does it)
-    trimmed        see trim.py
-    compiled       with unchecked hashes, since Lambda's file system is read-only and zip loses the times that
-                   Python's usual check compares: without this every cold start compiles everything anew
+    dependencies.py   what it needs besides our code
+    trim.py           what of that goes to Lambda
+    here              our code, and of Chalice what runs in a function (as Chalice's own packager has it); all of it
+                      compiled with unchecked hashes, since Lambda's file system is read-only, and a zip loses the times
+                      that Python's usual check compares: without this every cold start compiles everything anew
 
 The result stands where `chalice deploy` looks for the package of this very code before it builds one, so Chalice
 uploads it as it is. The same code gives the same bytes: deploying it again changes nothing.
@@ -15,13 +15,11 @@ import hashlib
 import py_compile
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import redirect_stdout
-from importlib import metadata
 from io import StringIO
 from pathlib import Path
 
@@ -29,89 +27,57 @@ import chalice
 from chalice.deploy.packager import DependencyBuilder, LambdaDeploymentPackager
 from chalice.utils import UI, OSUtils
 
-from infra.deploy import trim
+from infra.deploy import dependencies, trim
 from infra.deploy.problems import Problem
 
-CACHE = Path(".cache") / "package"
-PLATFORMS = {
-    "arm64": ("manylinux2014_aarch64", "manylinux_2_17_aarch64"),
-    "x86_64": ("manylinux2014_x86_64", "manylinux_2_17_x86_64"),
-}
-"""Of which wheels run in Lambda, by what Lambda calls its processors. glibc 2.17 is the oldest that any runtime has."""
-
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_RECIPE = "devflow package 1"
-"""In the comment of every zip built here; one that Chalice built has none."""
 
 
 def build(project: Path, architecture: str) -> Path:
     """The package of the code in `project`, built unless it is there. Raises Problem where dependencies are missing."""
     _forget_bytecode(project)
     package = _expected_by_chalice(project, architecture)
-    recipe = _recipe()
+    recipe = f"devflow {_recipe(project, architecture)}".encode()
     if package.exists() and _comment(package) == recipe:
         return package
     package.parent.mkdir(parents=True, exist_ok=True)
     for old in package.parent.glob(f"*{package.name[32:]}"):  # those of earlier code, for the same processor
         old.unlink()
     with tempfile.TemporaryDirectory() as directory:
-        root = Path(directory) / "package"
-        shutil.copytree(dependencies(project, architecture), root)
-        trim.trim(root, named_services(project))
-        _add_application(project, root)
+        root = Path(directory)
+        add_application(project, root)
         compile_all(root)
-        write_zip(root, package, recipe)
+        write_zip([prepared(project, architecture), root], package, recipe)
     return package
 
 
-def dependencies(project: Path, architecture: str) -> Path:
-    """A directory with what requirements.txt names (but for chalice) and all that it needs, as the wheels have it."""
-    wanted = [line for line in _requirements(project) if not line.startswith("chalice==")]
-    return installed(project, wanted, architecture)
+def prepared(project: Path, architecture: str) -> Path:
+    """The dependencies, trimmed and compiled."""
+    laid_down = dependencies.installed(project, dependencies.required(project), architecture)
+
+    def make(target: Path) -> None:
+        shutil.copytree(laid_down, target)
+        trim.trim(target, named_services(project))
+        compile_all(target, sources=False)
+
+    return dependencies.kept(project, f"prepared {_recipe(project, architecture)}", make)
 
 
-def installed(project: Path, wanted: list[str], architecture: str) -> Path:
-    """A directory with these requirements, for this version of Python and a processor; kept for the next time."""
-    pins = _installed_versions()
-    key = hashlib.sha256(repr((wanted, pins, sys.version_info[:2], architecture)).encode()).hexdigest()[:16]
-    target = project / CACHE / f"{architecture}-{key}"
-    if target.exists():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as directory:
-        fresh = Path(directory) / "dependencies"
-        _pip_install(wanted, pins, architecture, fresh)
-        try:
-            fresh.rename(target)
-        except OSError:  # another process was quicker
-            if not target.exists():
-                raise
-    return target
+def named_services(project: Path) -> set[str]:
+    """The services that the code makes clients for, by botocore's names (DynamoDB's is made by PynamoDB)."""
+    sources = [project / "app.py", *sorted((project / "chalicelib").rglob("*.py"))]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    return set(re.findall(r"""client\(\s*["']([a-z0-9-]+)["']""", text)) | {"dynamodb"}
 
 
-def _pip_install(wanted: list[str], pins: list[str], architecture: str, target: Path) -> None:
-    constraints = target.with_suffix(".constraints")
-    constraints.write_text("\n".join(pins), encoding="utf-8")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-    command += ["--target", str(target), "--only-binary=:all:", "--implementation", "cp"]
-    command += ["--python-version", f"{sys.version_info.major}.{sys.version_info.minor}"]
-    for platform in PLATFORMS[architecture]:
-        command += ["--platform", platform]
-    done = subprocess.run(  # noqa: S603  # our own interpreter
-        [*command, "--constraint", str(constraints), *wanted], capture_output=True, text=True, check=False
+def _recipe(project: Path, architecture: str) -> str:
+    """Of what a package is made besides our code, and how."""
+    here = Path(__file__).parent
+    how = b"".join((here / name).read_bytes() for name in ("dependencies.py", "package.py", "trim.py"))
+    what = repr(
+        (dependencies.required(project), dependencies.versions(), sorted(named_services(project)), architecture)
     )
-    if done.returncode:
-        raise Problem(f"The dependencies cannot be installed for {architecture}:\n{done.stderr.strip()}")
-
-
-def _requirements(project: Path) -> list[str]:
-    lines = (project / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    return [line for line in (line.partition("#")[0].strip() for line in lines) if line]
-
-
-def _installed_versions() -> list[str]:
-    """What is installed here, as constraints: the package gets the versions that the tests ran with."""
-    return sorted(f"{found.metadata['Name']}=={found.version}" for found in metadata.distributions())
+    return hashlib.sha256(how + what.encode()).hexdigest()
 
 
 def _forget_bytecode(project: Path) -> None:
@@ -126,20 +92,11 @@ def _expected_by_chalice(project: Path, architecture: str) -> Path:
     utilities = OSUtils()
     builder = DependencyBuilder(utilities, architecture=architecture)
     packager = LambdaDeploymentPackager(utilities, builder, UI(), architecture)
-    with redirect_stdout(StringIO()):
-        name = packager.deployment_package_filename(str(project), f"python3.{sys.version_info.minor}")
-    return Path(name)
-
-
-def _recipe() -> bytes:
-    """What a package depends on beyond what Chalice's name for it says: how it is built, and the versions."""
-    here = Path(__file__).parent
-    content = b"".join((here / name).read_bytes() for name in ("package.py", "trim.py"))
-    versions = "\n".join(_installed_versions()) + sys.version
-    return f"{_RECIPE} {hashlib.sha256(content + versions.encode()).hexdigest()[:16]}".encode()
+    return Path(packager.deployment_package_filename(str(project), f"python3.{sys.version_info.minor}"))
 
 
 def _comment(package: Path) -> bytes:
+    """What its builder noted in it; Chalice notes nothing."""
     try:
         with zipfile.ZipFile(package) as opened:
             return opened.comment
@@ -147,7 +104,7 @@ def _comment(package: Path) -> bytes:
         return b""
 
 
-def _add_application(project: Path, root: Path) -> None:
+def add_application(project: Path, root: Path) -> None:
     """app.py and chalicelib, and of Chalice what runs in a function."""
     shutil.copy(project / "app.py", root / "app.py")
     shutil.copytree(project / "chalicelib", root / "chalicelib", ignore=shutil.ignore_patterns("__pycache__"))
@@ -157,8 +114,12 @@ def _add_application(project: Path, root: Path) -> None:
         shutil.copy(Path(chalice.__file__).parent / name, runtime / name)
 
 
-def compile_all(root: Path) -> None:
-    """Compile every module; tracebacks will name the files as they lie in a function. Raises Problem for bad code."""
+def compile_all(root: Path, *, sources: bool = True) -> None:
+    """Compile every module; tracebacks will name the files as they lie in a function. Raises Problem for bad code.
+
+    Without `sources` the bytecode stands in their place: a quarter less to unpack, and a look less for each import. Of
+    a library's line a traceback then tells the number alone; our own lines it shows.
+    """
     complaints = StringIO()
     with redirect_stdout(complaints):
         fine = compileall.compile_dir(
@@ -167,30 +128,26 @@ def compile_all(root: Path) -> None:
             stripdir=str(root),
             prependdir="/var/task",
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+            legacy=not sources,
         )
     if not fine:
         raise Problem(f"The code cannot be compiled:\n{complaints.getvalue()}")
+    for source in [] if sources else list(root.rglob("*.py")):
+        source.unlink()
 
 
-def write_zip(root: Path, package: Path, comment: bytes = b"") -> None:
-    """Write a directory as a zip whose bytes depend on nothing but its files."""
+def write_zip(roots: list[Path], package: Path, comment: bytes = b"") -> None:
+    """Write directories into one zip, whose bytes depend on nothing but the files."""
     unfinished = package.with_suffix(".unfinished")
     with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as opened:
         opened.comment = comment
-        for path in sorted(_files(root)):
-            entry = zipfile.ZipInfo(path.relative_to(root).as_posix(), _EPOCH)
+        for name, path in sorted(entry for root in roots for entry in _files(root)):
+            entry = zipfile.ZipInfo(name, _EPOCH)
             entry.external_attr = 0o100644 << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             opened.writestr(entry, path.read_bytes())
     unfinished.replace(package)
 
 
-def _files(root: Path) -> Iterator[Path]:
-    return (path for path in root.rglob("*") if path.is_file())
-
-
-def named_services(project: Path) -> set[str]:
-    """The services that the code makes clients for, by botocore's names."""
-    sources = [project / "app.py", *(project / "chalicelib").rglob("*.py")]
-    text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
-    return set(re.findall(r"""client\(\s*["']([a-z0-9-]+)["']""", text)) | {"dynamodb"}
+def _files(root: Path) -> Iterator[tuple[str, Path]]:
+    return ((path.relative_to(root).as_posix(), path) for path in root.rglob("*") if path.is_file())

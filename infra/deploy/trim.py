@@ -32,7 +32,13 @@ def trim(root: Path, services: set[str]) -> None:
     for pattern in ("*.dist-info", "bin", "boto3/data", "boto3/examples"):
         for path in root.glob(pattern):
             shutil.rmtree(path)
-    for pattern in ("*.pyi", "py.typed", "*.c", "*.h"):
+    for pattern in (
+        "*.pyi",
+        "py.typed",
+        "*.c",
+        "*.h",
+        "dateutil-zoneinfo.tar.gz",
+    ):  # the time zones: the system has them
         for path in root.rglob(pattern):
             path.unlink()
     if (root / _DATA).exists():

@@ -93,10 +93,11 @@ def deploy_template(stage: str, endpoint: str | None = None) -> None:
     """Create the stack of infra/template.yaml, as a deployment does. Raises RuntimeError if that fails."""
     client = boto3.client("cloudformation", endpoint_url=endpoint, region_name=REGION)
     name = f"devflow-{stage}"
+    parameters = {"Stage": stage, "WithAlarms": "off", "WithDashboard": "off"}
     client.create_stack(
         StackName=name,
         TemplateBody=TEMPLATE.read_text(encoding="utf-8"),
-        Parameters=[{"ParameterKey": "Stage", "ParameterValue": stage}],
+        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
     )
     status = client.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]
     if status != "CREATE_COMPLETE":

@@ -147,6 +147,30 @@ class Expected:
     def secrets(self) -> list[str]:
         return sorted(self._named("AWS::SecretsManager::Secret", "Name"))
 
+    def alarms(self) -> dict[str, tuple[str, str]]:
+        if not self._has("WithAlarms"):
+            return {}
+        said = [alarm["Properties"] for alarm in template.resources("AWS::CloudWatch::Alarm").values()]
+        return {
+            template.named(alarm["AlarmName"], self._stage): (
+                alarm["MetricName"],
+                template.named(alarm["Dimensions"][0]["Value"], self._stage),
+            )
+            for alarm in said
+        }
+
+    def dashboards(self) -> list[str]:
+        return [f"devflow-{self._stage}"] if self._has("WithDashboard") else []
+
+    def topics(self) -> list[str]:
+        return [arn("sns", f"devflow-{self._stage}-alarms")] if self._has("WithAlarms") else []
+
+    def logs(self) -> dict[str, int]:
+        return {f"/aws/lambda/{self.whole_name(name)}": 30 for name in (API, *self._sources)}
+
+    def _has(self, parameter: str) -> bool:
+        return bool(self._own["template_parameters"][parameter] == "on")
+
     def _named(self, kind: str, property_name: str) -> list[str]:
         found = template.resources(kind).values()
         return [template.named(resource["Properties"][property_name], self._stage) for resource in found]

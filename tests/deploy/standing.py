@@ -23,6 +23,10 @@ class Standing:
             "tables": self.tables(),
             "queues": self.queues(),
             "secrets": self.secrets(),
+            "alarms": self.alarms(),
+            "dashboards": self.dashboards(),
+            "topics": self.topics(),
+            "logs": self.logs(),
         }
 
     def functions(self) -> dict[str, Any]:
@@ -93,6 +97,24 @@ class Standing:
             attributes = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
             described[url.rpartition("/")[2]] = {name: attributes.get(name) for name in kept}
         return described
+
+    def alarms(self) -> dict[str, tuple[str, str]]:
+        """What each looks at: a metric, and of what."""
+        found = self._cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]
+        return {alarm["AlarmName"]: (alarm["MetricName"], alarm["Dimensions"][0]["Value"]) for alarm in found}
+
+    def dashboards(self) -> list[str]:
+        return [
+            each["DashboardName"] for each in self._cloud.client("cloudwatch").list_dashboards()["DashboardEntries"]
+        ]
+
+    def topics(self) -> list[str]:
+        return [each["TopicArn"] for each in self._cloud.client("sns").list_topics()["Topics"]]
+
+    def logs(self) -> dict[str, int]:
+        """For how many days each group keeps its lines."""
+        groups = self._cloud.client("logs").describe_log_groups()["logGroups"]
+        return {group["logGroupName"]: group["retentionInDays"] for group in groups}
 
     def secrets(self) -> dict[str, str]:
         client = self._cloud.client("secretsmanager")

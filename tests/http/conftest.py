@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from chalicelib import clock as server_clock
+from chalicelib import log as log_module
 from chalicelib.http import declared_by
 from infra.local.gateway import Gateway
 from infra.local.pump import Pump
@@ -62,8 +62,7 @@ class Log:
 def log(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Log:
     """Catches the log where its handlers write it: after formatting, as an operator would read it."""
     log = Log()
-    for handler in logging.getLogger("devflow").handlers:
-        monkeypatch.setattr(handler, "stream", log.stream)
+    monkeypatch.setattr(log_module.handler, "stream", log.stream)
     return log
 
 

@@ -4,6 +4,7 @@ import json
 import secrets
 from typing import Any, Self
 
+from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.common_models import CloudFormationModel
 from moto.secretsmanager.models import secretsmanager_backends
 
@@ -36,3 +37,44 @@ class Secret(CloudFormationModel):
     @classmethod
     def update_from_cloudformation_json(cls, original_resource: Self, *_: Any) -> Self:
         return original_resource  # generated once
+
+
+class Alarm(CloudFormationModel):
+    """AWS::CloudWatch::Alarm on one metric, as the template has them."""
+
+    def __init__(self, name: str) -> None:
+        self.physical_resource_id = name
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        return "AWS::CloudWatch::Alarm"
+
+    @staticmethod
+    def cloudformation_name_type() -> str:
+        return "AlarmName"
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name: str, cloudformation_json: dict[str, Any], account_id: str, region_name: str, **_: Any
+    ) -> Self:
+        said = cloudformation_json["Properties"]
+        cloudwatch_backends[account_id][region_name].put_metric_alarm(
+            name=resource_name,
+            namespace=said["Namespace"],
+            metric_name=said["MetricName"],
+            comparison_operator=said["ComparisonOperator"],
+            evaluation_periods=said["EvaluationPeriods"],
+            period=said["Period"],
+            threshold=said["Threshold"],
+            statistic=said["Statistic"],
+            description=said["AlarmDescription"],
+            dimensions=said["Dimensions"],
+            alarm_actions=said["AlarmActions"],
+        )
+        return cls(resource_name)
+
+    @classmethod
+    def delete_from_cloudformation_json(
+        cls, resource_name: str, _: dict[str, Any], account_id: str, region_name: str
+    ) -> None:
+        cloudwatch_backends[account_id][region_name].delete_alarms([resource_name])

@@ -1,10 +1,10 @@
 """Fetches what the tests run packages with, so that no test needs the network (`python -m tests.support.fetch`)."""
 
-from infra.deploy.package import dependencies
+from infra.deploy.dependencies import installed, required
 from infra.deploy.stage import PROJECT
 from tests.support.lambda_runtime import machine, runtime_client
 
 if __name__ == "__main__":
     for architecture in {"arm64", machine()}:
-        dependencies(PROJECT, architecture)
+        installed(PROJECT, required(PROJECT), architecture)
     runtime_client()

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from infra.deploy.package import installed
+from infra.deploy.dependencies import installed
 from infra.local.lambdas import ACCOUNT, REGION
 
 ROOT = Path(__file__).parents[2]
@@ -133,8 +133,10 @@ class Function:
         self.stop()
 
     @property
-    def pid(self) -> int:
-        return self._process.pid
+    def cpu(self) -> float:
+        """Seconds of CPU that it has used so far, by all its threads."""
+        tasks = Path(f"/proc/{self._process.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text(encoding="ascii").split()[0]) for task in tasks) / 1e9
 
     def stop(self) -> None:
         self._process.kill()

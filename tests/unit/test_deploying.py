@@ -134,7 +134,18 @@ def test_the_gateway_says_of_an_unknown_path_what_the_app_says() -> None:
 
 
 def test_the_stages_differ_in_what_they_must_and_in_nothing_else() -> None:
-    """Functions run on arm64: a fifth cheaper than the same time on x86_64, and no slower."""
+    """Only prod has alarms and a dashboard, which cost something. Functions run on arm64: a fifth cheaper than the same
+    time on x86_64, and no slower."""
     assert CONFIG["lambda_architecture"] == "arm64"
-    dev, prod = (json.dumps(CONFIG["stages"][stage], sort_keys=True) for stage in ("dev", "prod"))
+    stages = {stage: dict(CONFIG["stages"][stage]) for stage in ("dev", "prod")}
+    watched = {stage: stages[stage].pop("template_parameters") for stage in stages}
+    assert watched["dev"] == {"WithAlarms": "off", "WithDashboard": "off"}
+    assert watched["prod"] == {"WithAlarms": "on", "WithDashboard": "on", "AlarmEmail": ""}
+    dev, prod = (json.dumps(stages[stage], sort_keys=True) for stage in ("dev", "prod"))
     assert prod == dev.replace("dev", "prod")
+
+
+def test_a_stages_parameters_are_parameters_of_the_template() -> None:
+    known = set(template.load()["Parameters"])
+    for stage in CONFIG["stages"]:
+        assert set(Stage(stage).parameters) <= known

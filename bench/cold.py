@@ -1,0 +1,203 @@
+"""Cold starts, from the start of a process to its first answer, under AWS's own runtime client (`make bench-cold`).
+
+DevFlow answers an agent's heartbeat as it does on a deployed stage: it reads the stage's secret, checks the token, and
+writes to DynamoDB. Beside it the least that a function can be: bare boto3, and aws-lambda-powertools, each with one
+write to DynamoDB and neither tokens nor validation. Each is measured as pip lays it down, compiled, and compiled and
+trimmed; all in turn, round by round and in another order each time, so that whatever else the machine does meets all
+of them alike. DevFlow's last line is the very package that `make deploy` uploads, for this machine's processor.
+"""
+
+import json
+import random
+import re
+import shutil
+import statistics
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import jwt
+
+from bench import cold_aws
+from infra.deploy import dependencies, package, trim
+from infra.deploy.stage import PROJECT
+from infra.local.gateway import Gateway
+from tests.support import costs
+from tests.support.lambda_runtime import Function, machine, runtime_client
+
+ROUNDS = 10
+WARM_CALLS = 300
+PATH = "/api/agents/{agent_id}/heartbeat"
+KEY = "0123456789abcdef0123456789abcdef"
+PEERS = Path(__file__).parent / "cold_peers"
+AIMS = {
+    ("bare", "as pip lays it down"): 0.55,
+    ("bare", "compiled"): 1.1,
+    ("powertools", "compiled and trimmed"): 1.0,
+}
+"""How many times as long as each of these DevFlow may take at the most."""
+
+MOST_BYTES = 7_000_000
+
+
+@dataclass
+class Contender:
+    """One way to build one function, and what was measured of it, in milliseconds."""
+
+    name: str
+    built: str
+    directory: Path
+    handler: str
+    zipped: int
+    cold: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    warm: list[float] = field(default_factory=list)
+
+    def start(self, event: Any, environment: dict[str, str]) -> None:
+        began = time.perf_counter()
+        with Function(self.directory, self.handler, environment) as function:
+            answer = function.invoke(event)
+            self.cold.append((time.perf_counter() - began) * 1_000)
+            self.cpu.append(function.cpu * 1_000)
+            assert answer["statusCode"] == 200, (answer, function.log)
+            for _ in range(WARM_CALLS // ROUNDS):
+                began = time.perf_counter()
+                function.invoke(event)
+                self.warm.append((time.perf_counter() - began) * 1_000)
+
+    @property
+    def row(self) -> list[Any]:
+        tenths = statistics.quantiles(self.warm, n=100)
+        figures = (statistics.median(self.cold), statistics.median(self.cpu), tenths[49], tenths[98])
+        return [self.name, self.built, *(f"{each:.1f}" for each in figures), f"{self.zipped / 1e6:.1f}"]
+
+
+def build(into: Path) -> list[Contender]:
+    """Every contender, unpacked as Lambda would unpack it."""
+    powertools = re.search(r"aws-lambda-powertools==\S+", (PROJECT / "bench" / "requirements.txt").read_text("utf-8"))
+    assert powertools
+    boto3 = next(each for each in dependencies.required(PROJECT) if each.startswith("boto3=="))
+    contenders = [
+        *_peer("bare", [boto3], into),
+        *_peer("powertools", [boto3, powertools[0]], into),
+        _own("as Chalice packs it", _as_chalice_packs_it, into),
+        _own("make package", lambda target: shutil.copy(package.build(PROJECT, machine()), target), into),
+    ]
+    runtime_client()  # fetched now, and not while the first one starts
+    return contenders
+
+
+def _peer(name: str, wanted: list[str], into: Path) -> list[Contender]:
+    laid_down = dependencies.installed(PROJECT, wanted, machine())
+
+    def made(built: str, steps: list[Callable[[Path], None]]) -> Contender:
+        root = into / f"{name} {built}"
+        shutil.copytree(laid_down, root)
+        shutil.copy(PEERS / f"{name}.py", root / "function.py")
+        for step in steps:
+            step(root)
+        zipped = root.with_suffix(".zip")
+        package.write_zip([root], zipped)
+        return Contender(name, built, root, "function.handler", zipped.stat().st_size)
+
+    def trimmed(root: Path) -> None:
+        trim.trim(root, {"dynamodb"})
+        package.compile_all(root, sources=False)
+
+    return [
+        made("as pip lays it down", []),
+        made("compiled", [package.compile_all]),
+        made("compiled and trimmed", [trimmed]),
+    ]
+
+
+def _own(built: str, pack: Callable[[Path], Any], into: Path) -> Contender:
+    zipped = into / f"devflow {built}.zip"
+    pack(zipped)
+    root = zipped.with_suffix("")
+    with zipfile.ZipFile(zipped) as opened:
+        opened.extractall(root)
+    return Contender("devflow", built, root, "app.app", zipped.stat().st_size)
+
+
+def _as_chalice_packs_it(zipped: Path) -> None:
+    laid_down = dependencies.installed(PROJECT, dependencies.required(PROJECT), machine())
+    with TemporaryDirectory() as directory:
+        package.add_application(PROJECT, Path(directory))
+        package.write_zip([laid_down, Path(directory)], zipped)
+
+
+def heartbeat() -> tuple[dict[str, Any], dict[str, Any]]:
+    """An agent's heartbeat as API Gateway hands it over, and what AWS answers to the requests that it leads to."""
+    rows = json.loads((PROJECT / "tests" / "fixtures" / "rows" / "v1" / "agents.json").read_text(encoding="utf-8"))
+    row = next(row for row in rows if row["agent"]["S"] == "idle")
+    claims = {
+        "iss": "devflow", "aud": "devflow-dev", "sub": "idle", "own": row["owner"]["S"], "typ": "agent",
+        "ver": row["ver"]["S"], "jti": "0123456789abcdef", "iat": int(time.time()), "exp": int(time.time()) + 86_400,
+    }  # fmt: skip
+    token = jwt.encode(claims, KEY, "HS256", {"kid": "key-1"})
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    body = json.dumps({"status": "ready", "uptime": 3600, "taskCount": 0, "memoryUsage": 256.5, "cpuUsage": 12.5})
+    routed: Any = type("Routed", (), {"routes": {PATH: {"POST": None}}})
+    gateway = Gateway(routed, stage="api")
+    target = PATH.replace("{agent_id}", "idle")
+    event = gateway.event("POST", target, headers.items(), body.encode(), source_ip="192.0.2.1")
+    secret = json.dumps({"current": "key-1", "key-1": KEY, "slackClientId": "", "slackClientSecret": ""})
+    return event, {"UpdateItem": {"Attributes": row}, "GetSecretValue": {"SecretString": secret}}
+
+
+def stage_environment() -> dict[str, str]:
+    """What a function has on the stage dev."""
+    config = json.loads((PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))
+    variables: dict[str, str] = config["stages"]["dev"]["environment_variables"]
+    return variables
+
+
+def measure(contenders: list[Contender], rounds: int = ROUNDS) -> None:
+    event, answers = heartbeat()
+    with cold_aws.answering(answers) as endpoint:
+        environment = {"AWS_ENDPOINT_URL": endpoint, **stage_environment()}
+        for contender in contenders:  # what has to be read from the disk at first is in memory then, for all alike
+            contender.start(event, environment)
+            contender.cold.clear()
+            contender.cpu.clear()
+            contender.warm.clear()
+        for _ in range(rounds):
+            for contender in random.sample(contenders, len(contenders)):
+                contender.start(event, environment)
+
+
+def missed(contenders: list[Contender]) -> list[str]:
+    """What is not as it should be."""
+    own = contenders[-1]
+    told = []
+    for other in contenders:
+        aim = AIMS.get((other.name, other.built))
+        ratio = statistics.median(own.cold) / statistics.median(other.cold)
+        if aim is not None:
+            cpu = statistics.median(own.cpu) / statistics.median(other.cpu)
+            print(f"{ratio:.2f} times {other.name}, {other.built} (aim: {aim}); {cpu:.2f} times its CPU")
+        if aim is not None and ratio > aim:
+            told.append(f"{ratio:.2f} times {other.name}, {other.built}")
+    if own.zipped > MOST_BYTES:
+        told.append(f"{own.zipped} bytes")
+    return told
+
+
+def main() -> None:
+    with TemporaryDirectory() as directory:
+        contenders = build(Path(directory))
+        measure(contenders)
+    header = ["function", "built", "cold, median", "its CPU", "warm, p50", "p99", "zip"]
+    print(f"From the start of a process to its first answer: {ROUNDS} cold starts each; ms, MB\n")
+    print(costs.table(header, [contender.row for contender in contenders]), "\n")
+    found = missed(contenders)
+    print("\n".join(["", *(f"Missed: {each}" for each in found)]) if found else "\nAll as it should be.")
+
+
+if __name__ == "__main__":
+    main()

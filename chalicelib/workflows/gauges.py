@@ -1,0 +1,36 @@
+"""What there is, of all users together: noted by the scheduled function with each run.
+
+There is no counter to keep (each change of a task would have to write it, all to the same few items) and no table to
+scan. The sweep's own indexes hold every open task and every agent that was heard of lately, so a first page of each of
+their shards tells what an operator wants to know: exactly while there is little, and when there is much, that there is.
+What a run reads for this is bounded by a constant: a page a shard of two indexes, half a request unit each while there
+is nothing.
+"""
+
+from collections import Counter
+
+from chalicelib import metrics
+from chalicelib.agents import service as agents
+from chalicelib.settings import SECOND
+from chalicelib.tasks import upkeep
+
+MOST = 1_000
+"""So many rows of a shard are looked at: with four shards a depth of up to 4,000 is exact."""
+
+_STATES = {"active": "AgentsActive", "inactive": "AgentsInactive", "error": "AgentsError"}
+
+
+def note_all(shards: int, now: int) -> bool:
+    """Tasks that wait, for how long the first of them does, and agents by state. What there is none of is not noted.
+
+    An inactive agent counts for as long as it holds what it ran: the sweep is done with one that holds nothing.
+    """
+    waiting = [since for shard in range(shards) for since in upkeep.waiting_since(shard, MOST)]
+    if waiting:
+        metrics.note("QueueDepth", len(waiting))
+        metrics.note("OldestQueued", max(0, now - min(waiting)) // SECOND)
+    states = Counter(state for shard in range(shards) for state in agents.living(shard, MOST))
+    for state, metric in _STATES.items():
+        if states[state]:
+            metrics.note(metric, states[state])
+    return True

@@ -1,0 +1,137 @@
+"""What the functions tell CloudWatch: each metric, from what makes it."""
+
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib import log as log_module
+from chalicelib import metrics
+from infra.local.pump import Pump
+from tests.conftest import Clock
+from tests.http import hooks
+from tests.http.hooks import Queue
+from tests.http.scene import Scene
+from tests.service.conftest import Passing
+from tests.support.receivers import Receiver, status
+
+Figures = Callable[[], dict[str, list[float]]]
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch, scene: Scene) -> Figures:
+    """The values of each metric since this was asked last, as CloudWatch reads them out of the log."""
+    stream = io.StringIO()
+    monkeypatch.setattr(log_module.handler, "stream", stream)
+
+    def read() -> dict[str, list[float]]:
+        found: dict[str, list[float]] = {}
+        for line in stream.getvalue().splitlines():
+            for name, value in _values(json.loads(line)):
+                found.setdefault(name, []).extend(value if isinstance(value, list) else [value])
+        stream.seek(0)
+        stream.truncate()
+        return found
+
+    return read
+
+
+def _values(line: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for directive in line.get("_aws", {}).get("CloudWatchMetrics", []):
+        assert directive["Namespace"] == metrics.NAMESPACE
+        assert directive["Dimensions"] == [["Stage"]]
+        assert "Stage" in line
+        for metric in directive["Metrics"]:
+            assert metric["Unit"] == metrics.UNITS[metric["Name"]]
+            yield metric["Name"], line[metric["Name"]]
+
+
+def test_a_request_counts_with_how_long_it_took(scene: Scene, figures: Figures) -> None:
+    scene.user.get("/api/tasks")
+    scene.user.get("/nowhere")
+    told = figures()
+    assert told["Requests"] == [1, 1]
+    assert len(told["Latency"]) == 2
+    assert set(told) == {"Requests", "Latency"}
+
+
+def test_a_refusal_for_too_many_calls_counts(scene: Scene, figures: Figures, clock: Clock) -> None:
+    agent = scene.agent()
+    figures()
+    clock.advance(60.5 - clock.now / 1_000 % 60)  # the beginning of a minute
+    for _ in range(12):
+        agent.beat()
+    assert figures()["RateLimited"] == [1, 1]
+
+
+def test_a_claim_tells_for_how_long_its_task_has_waited(scene: Scene, figures: Figures, clock: Clock) -> None:
+    agent = scene.agent()
+    scene.queued("task-1")
+    clock.advance(20)
+    scene.queued("task-2")
+    clock.advance(5)
+    figures()
+    agent.poll()
+    told = figures()
+    assert told["Claims"] == [2]
+    first, second = told["DispatchLatency"]
+    assert first - second >= 20_000
+    assert second >= 5_000
+    agent.poll()
+    assert "Claims" not in figures(), "a claim that is renewed is none"
+
+
+def test_the_sweep_tells_what_waits_and_who_is_there(
+    scene: Scene, figures: Figures, clock: Clock, pump: Pump, passing: Passing
+) -> None:
+    pump.sweep()
+    assert figures() == {}, "an idle stage has nothing to pay for"
+    for name in ("agent-1", "agent-2", "agent-3"):
+        scene.agent(name)
+    scene.user.post("/api/agents/agent-3/heartbeat", {"status": "error"})
+    scene.queued("task-1")
+    clock.advance(60)
+    scene.queued("task-2")
+    figures()
+    pump.sweep()
+    told = figures()
+    assert told["QueueDepth"] == [2]
+    assert 60 <= told["OldestQueued"][0] < 600
+    assert (told["AgentsActive"], told["AgentsError"]) == ([2], [1])
+    assert "AgentsInactive" not in told
+
+
+def test_an_agent_that_fell_silent_over_its_work_is_inactive_until_that_is_taken_back(
+    scene: Scene, figures: Figures, pump: Pump, passing: Passing
+) -> None:
+    scene.running(scene.agent("agent-1"))
+    scene.agent("agent-2")  # holds nothing: silent, it is nobody's concern
+    passing(5)
+    figures()
+    pump.sweep()
+    told = figures()
+    assert told["AgentsInactive"] == [1]
+    assert "AgentsActive" not in told
+
+
+def test_webhooks_are_told_apart_by_what_came_of_each_attempt(
+    scene: Scene, figures: Figures, clock: Clock, pump: Pump
+) -> None:
+    queue = Queue(pump, clock)
+    with Receiver() as receiver:
+        hook = hooks.make(scene.user, receiver.url)
+        for answer, metric in ((500, "WebhooksRetried"), (204, "WebhooksDelivered"), (410, "WebhooksFailed")):
+            receiver.then(status(answer))
+            hook.test()
+            clock.advance(1)
+            figures()
+            queue.deliver()
+            assert {name: values for name, values in figures().items() if "Webhooks" in name} == {metric: [1]}, answer
+
+
+def test_there_is_a_test_of_what_makes_each_metric() -> None:
+    told = Path(__file__).read_text(encoding="utf-8")
+    assert [name for name in metrics.UNITS if f'"{name}"' not in told] == []
