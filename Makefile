@@ -2,16 +2,17 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test test-long check bench keys package deploy destroy clean
+.PHONY: help run demo test test-long check check-infra bench bench-cold keys package deploy destroy clean
 
 BIN := .venv/bin
 BENCH := .venv-bench/bin
+INFRA := .venv-infra/bin
 # Looked up only when a .venv has to be made.
 PYTHON = $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: .venv/installed ## run everything on loopback, port 3000 (or PORT=...)
 	@exec $(BIN)/python -m infra.local
@@ -38,8 +39,14 @@ check: .venv/installed ## check format, style, types, imports, the template, and
 	@# zizmor looks at workflows; it calls it an error where there are none, as now.
 	@if ls .github/workflows/*.y*ml >/dev/null 2>&1; then $(BIN)/zizmor --offline --no-progress .github; else echo "zizmor: no workflows"; fi
 
+check-infra: .venv-infra/installed ## check the template for what is known to be insecure in AWS; a minute or two the first time
+	$(INFRA)/checkov --skip-download --framework cloudformation --file infra/template.yaml --compact --quiet
+
 bench: .venv-bench/installed ## measure: CPU beside other ways to write it (ARGS="cpu" for one bench of several)
 	@$(BENCH)/python -m bench $(ARGS)
+
+bench-cold: .venv-bench/installed ## measure: cold starts of the package that is deployed, beside bare boto3 and powertools
+	@$(BENCH)/python -m bench.cold
 
 keys: .venv/installed ## renew a stage's signing keys: STAGE=..., STEP=show, add, use, drop, leaked or slack
 	@$(BIN)/python -m infra.keys $(STAGE) $(STEP)
@@ -54,7 +61,7 @@ destroy: .venv/installed ## take a stage out of it again; the tables of prod sta
 	@$(BIN)/python -m infra.deploy destroy "$(STAGE)"
 
 clean: ## remove what the makes made
-	rm -rf .venv .venv-bench .cache .coverage .coverage.* .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench .venv-infra .cache .coverage .coverage.* .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # What functions run with, for their processor and for this one; so the tests themselves fetch nothing.
@@ -74,4 +81,11 @@ clean: ## remove what the makes made
 	@test -n "$(PYTHON)" || { echo "DevFlow needs Python 3.11 or newer; none was found."; exit 1; }
 	$(PYTHON) -m venv --clear .venv-bench
 	$(BENCH)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
+	@touch $@
+
+# Nor has checkov, which brings a hundred packages.
+.venv-infra/installed: infra/requirements-check.txt
+	@test -n "$(PYTHON)" || { echo "DevFlow needs Python 3.11 or newer; none was found."; exit 1; }
+	$(PYTHON) -m venv --clear .venv-infra
+	$(INFRA)/python -m pip install --quiet --disable-pip-version-check -r infra/requirements-check.txt
 	@touch $@
