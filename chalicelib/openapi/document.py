@@ -52,7 +52,11 @@ ERROR: Json = {
         "error": {"type": "string", "description": "What clients switch on: it never changes."},
         "message": {"type": "string", "description": "For people."},
         "statusCode": {"type": "integer"},
-        "timestamp": {"type": "string", "format": "date-time"},
+        # Without a format: a client that was generated must be able to read what API Gateway answers by itself, too.
+        "timestamp": {
+            "type": "string",
+            "description": "UTC, ISO 8601; 24/Jan/2025:00:00:00 +0000 in what API Gateway answers by itself.",
+        },
         "details": {"type": "array", "items": {"type": "string"}},
     },
     "required": ["error", "message", "statusCode", "timestamp"],

@@ -89,8 +89,12 @@ def gateway_responses() -> dict[str, dict[str, Any]]:
 def _response(error: Any) -> Iterator[tuple[str, Any]]:
     """An error as a gateway response: its status, headers and body.
 
-    The gateway's templates know the time of the request in one form only, `24/Jan/2025:00:00:00 +0000`; and its headers
-    are constants in quotes, which the Content-Security-Policy, having quotes of its own, cannot be.
+    The gateway only puts variables in here, and runs no template language over it, which could make one form of the
+    time of another; and of its two, `24/Jan/2025:00:00:00 +0000` and a number of milliseconds, the first is a text, as
+    the contract has it. docs/api.md says so.
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-swagger-extensions-gateway-responses.responseTemplates.html
+
+    Its headers are constants in quotes, which the Content-Security-Policy, having quotes of its own, cannot be.
     """
     from chalicelib.http import failure  # noqa: PLC0415  # likewise
     from chalicelib.http.answers import SECURITY_HEADERS  # noqa: PLC0415

@@ -1,6 +1,7 @@
 """`make deploy` and `make destroy`, the real ones, against a whole account on loopback (tests/support/cloud.py)."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -8,6 +9,7 @@ import time
 import pytest
 
 from infra.deploy.settings import gateway_responses
+from infra.deploy.stage import PROJECT
 from infra.local.gateway import Headers, Response
 from infra.local.lambdas import REGION
 from tests.deploy.conftest import PATIENCE, Cloud, Project
@@ -95,6 +97,7 @@ def test_a_stage_answers_as_the_contract_says_and_leaves_nothing_behind(cloud: C
     assert Standing(cloud).everything() == nothing
 
     deployed(project, "dev")
+    (as_documented,) = re.findall(r"`(\S+ \+0000)`", (PROJECT / "docs" / "api.md").read_text(encoding="utf-8"))
     http = Http(cloud.endpoint)
     client = Client(Stage(http, "/execute-api/devflow-dev/api"))
     assert client.get("/health").json()["stage"] == "dev"
@@ -103,6 +106,7 @@ def test_a_stage_answers_as_the_contract_says_and_leaves_nothing_behind(cloud: C
     for unknown in (client.get("/nowhere"), client.delete("/health"), client.post("/api/agents/a/b/c")):
         assert (unknown.status, unknown.json()["error"], unknown.json()["statusCode"]) == (404, "Not found", 404)
         assert set(unknown.json()) == {"error", "message", "statusCode", "timestamp"}
+        assert form(unknown.json()["timestamp"]) == form(as_documented), "docs/api.md"
         assert unknown.header("X-Content-Type-Options") == "nosniff"
     http.close_all()
 
@@ -126,6 +130,11 @@ def test_of_prod_the_data_stays_and_nothing_goes_unless_its_name_is_typed(cloud:
     assert gone.returncode == 0, gone.stderr
     kept = {name: standing[name] for name in ("tables", "secrets")}
     assert Standing(cloud).everything() == {name: type(value)() for name, value in standing.items()} | kept
+
+
+def form(instant: str) -> str:
+    """How an instant is written, whenever it is."""
+    return re.sub(r"\d", "0", re.sub(r"[A-Z][a-z]{2}", "Mon", instant))
 
 
 def chalice_deploy(project: Project, stage: str) -> subprocess.CompletedProcess[str]:

@@ -120,6 +120,8 @@ def test_what_the_gateway_answers_by_itself_has_the_shape_and_the_headers_of_eve
     body = json.loads(response["responseTemplates"]["application/json"])
     assert set(body) == {"error", "message", "statusCode", "timestamp"}
     assert str(body["statusCode"]) == response["statusCode"]
+    assert body["timestamp"] == "$context.requestTime", "the one form of the time that is a text"
+    assert re.findall(r"[$#]\S+", json.dumps(body)) == ['$context.requestTime"}'], "nothing else is put in"
     headers = {name.removeprefix("gatewayresponse.header.") for name in response["responseParameters"]}
     assert {"Cache-Control", "Strict-Transport-Security", "X-Content-Type-Options", "X-Request-Id"} <= headers
     assert ("Retry-After" in headers) == (response["statusCode"] in ("429", "503"))
