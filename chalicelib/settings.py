@@ -45,6 +45,9 @@ class Settings:
     email_domains: frozenset[str] = frozenset()
     """Whose addresses may log in by mail or Slack: `example.com`, with nothing below it. Empty: everybody's."""
 
+    session_hours: int = 720
+    """How long somebody who has logged in stays so: the spec's 30 days, or less."""
+
     pin_login: bool = True
     """Whether POST /api/auth/pin/login exists. Never on prod."""
 
@@ -93,6 +96,7 @@ def from_environment(env: Mapping[str, str]) -> Settings:
         slack_url=_url(env, "DEVFLOW_SLACK_URL", stage) or "https://slack.com",
         slack_team=env.get("DEVFLOW_SLACK_TEAM") or None,
         email_domains=frozenset(name.lower() for name in _names(env, "DEVFLOW_EMAIL_DOMAINS")),
+        session_hours=_whole(env, "DEVFLOW_SESSION_HOURS", default=720, least=1, most=720),
         pin_login=stage != "prod" and _flag(env, "DEVFLOW_PIN_LOGIN", default=stage in ("local", "dev")),
         shards=_whole(env, "DEVFLOW_SHARDS", default=4, least=1, most=64),
         agents_per_user=_whole(env, "DEVFLOW_AGENTS_PER_USER", default=1_000, least=1, most=1_000),

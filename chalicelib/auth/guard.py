@@ -56,7 +56,7 @@ def let_in(call: Call, reply: LoggedIn) -> Answer:
 
 
 def session_cookie(token: str) -> str:
-    return browser.cookie(COOKIE, token, tokens.LIFETIME // SECOND)
+    return browser.cookie(COOKIE, token, tokens.session_lifetime() // SECOND)
 
 
 def let_out(call: Call, reply: Reply) -> Answer:

@@ -1,4 +1,4 @@
-"""Tokens: JWTs (RFC 7519), HS256, good for 30 days.
+"""Tokens: JWTs (RFC 7519), HS256, good for 30 days; those of a login for less, where the stage says so.
 
 Claims: `iss aud sub iat exp jti typ ver` and `own`. `sub` is the user or agent, `own` the owner, `typ` one of `user` (a
 session), `personal` (a program of the user's) and `agent`, and `ver` the version that must be on the user's or agent's
@@ -13,7 +13,7 @@ import jwt
 
 from chalicelib.auth.keys import keyring
 from chalicelib.errors import Unauthenticated
-from chalicelib.settings import DAY, SECOND, settings
+from chalicelib.settings import DAY, HOUR, SECOND, settings
 
 ISSUER = "devflow"
 LIFETIME = 30 * DAY
@@ -56,6 +56,7 @@ def new_version() -> str:
 def issue(kind: Kind, owner: str, subject: str, ver: str, now: int, *, expires: int | None = None) -> str:
     """A signed token for a user (`subject` is the owner) or for one of the owner's agents."""
     ring = keyring(now)
+    good_for = session_lifetime() if kind == "user" else LIFETIME
     claims = {
         "iss": ISSUER,
         "aud": audience(),
@@ -65,9 +66,14 @@ def issue(kind: Kind, owner: str, subject: str, ver: str, now: int, *, expires: 
         "ver": ver,
         "jti": secrets.token_hex(16),
         "iat": now // 1_000,
-        "exp": (expires or now + LIFETIME) // 1_000,
+        "exp": (expires or now + good_for) // 1_000,
     }
     return _jwt.encode(claims, ring.signing_key, algorithm=ALGORITHM, headers={"kid": ring.current})
+
+
+def session_lifetime() -> int:
+    """How long a login lasts, in milliseconds; never longer than LIFETIME."""
+    return settings.session_hours * HOUR
 
 
 def audience() -> str:

@@ -1,10 +1,13 @@
 """Sessions: whose a token is, logging out of one or of all, and the cookie of somebody who signs in with a browser."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from http.cookies import SimpleCookie
 
 import pytest
 
+from chalicelib.auth import tokens
+from chalicelib.settings import settings
 from infra.local.gateway import Gateway, Response
 from tests.conftest import Clock
 from tests.http.conftest import Routes
@@ -62,6 +65,22 @@ def test_logging_out_everywhere_ends_every_session_and_every_personal_token_but_
         refused(client.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"}), 401)
     assert agent.poll().status == 200
     assert ok(log_in(anonymous).get("/api/auth/tokens"))["total"] == 0
+
+
+@pytest.mark.usefixtures("user")
+def test_a_stage_may_have_logins_end_sooner_and_nothing_else(
+    anonymous: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "settings", replace(settings, session_hours=12))
+    answer = own_page(anonymous)
+    assert "Max-Age=43200;" in str(answer.header("Set-Cookie"))
+    session = anonymous.acting_as(ok(answer)["token"])
+    personal = session.acting_as(ok(session.post("/api/auth/tokens", {"name": "cli"}), 201)["token"])
+    clock.advance(12 * 3_600 - 1)
+    ok(session.get("/api/auth/me"))
+    clock.advance(32)
+    refused(session.get("/api/auth/me"), 401, "Invalid or expired token")
+    ok(personal.get("/api/tasks"))
 
 
 def test_sessions_that_were_logged_out_are_forgotten_when_their_tokens_have_expired(

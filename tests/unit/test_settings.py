@@ -14,6 +14,7 @@ def test_everything_can_be_said() -> None:
     said = from_environment(
         {
             "DEVFLOW_STAGE": "dev",
+            "DEVFLOW_SESSION_HOURS": "12",
             "DEVFLOW_PIN_LOGIN": "0",
             "DEVFLOW_SHARDS": "8",
             "DEVFLOW_AGENTS_PER_USER": "10",
@@ -26,6 +27,7 @@ def test_everything_can_be_said() -> None:
     )
     assert said == Settings(
         stage="dev",
+        session_hours=12,
         pin_login=False,
         shards=8,
         agents_per_user=10,
