@@ -72,11 +72,12 @@ def asset(name: str) -> File | None:
 
 
 @cache
-def page(name: str, up: int, *, session: bool, logins: str = "") -> File:
+def page(name: str, up: int, *, session: bool, logins: str) -> File:
     """A page, whose own address is `up` levels below the root of the platform.
 
     `session`: whether the browser sent one along, good or not; a page that knows of none leads to the login without
-    asking the API in vain. `logins`: the ways to log in that the page is to offer, of "slack mail pin".
+    asking the API in vain. `logins`: the ways to log in that the page is to offer or to name, of "slack
+    mail pin".
     """
     root = "../" * up
     assets = f"{root}dashboard/static/{version()}"

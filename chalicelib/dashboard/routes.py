@@ -71,15 +71,16 @@ def _page(call: Call, name: str) -> Answer:
     resource = str(call.event["requestContext"]["resourcePath"])
     session = browser.said(call, COOKIE) is not None
     up = resource.count("/") - 1 + path.endswith("/")
-    shown = pages.page(name, up, session=session, logins=_logins(call.now) if name in ("account", "login") else "")
+    shown = pages.page(name, up, session=session, logins=_logins(name, call.now))
     if name == "missing":
         return Answer(Text(shown.text), 404, {"Content-Type": shown.type, **PAGE_HEADERS})
     return _unless_known(call, shown, PAGE_HEADERS)
 
 
-def _logins(now: int) -> str:
-    """The ways to log in that this stage has."""
-    ways = {"slack": slack.offered(now), "mail": settings.mail_from is not None, "pin": settings.pin_login}
+def _logins(name: str, now: int) -> str:
+    """The ways to log in that this stage has. Only the login page is to know of Slack, which the stage's keys tell."""
+    offers_slack = name == "login" and slack.offered(now)
+    ways = {"slack": offers_slack, "mail": settings.mail_from is not None, "pin": settings.pin_login}
     return " ".join(way for way, there in ways.items() if there)
 
 

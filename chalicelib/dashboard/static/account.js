@@ -2,6 +2,8 @@
 
 import { post, remove } from "./api.js";
 import { at, el, plain, said, show } from "./dom.js";
+import { howToLogIn } from "./empty.js";
+import { sending } from "./forms.js";
 import { keepListing } from "./listing.js";
 import { facts } from "./parts.js";
 import { ask, doing, logOut, say, showOnce, whoAmI } from "./shell.js";
@@ -47,34 +49,24 @@ async function revoke(button, token) {
 const anew = keepListing("/api/auth/tokens", {
   more: at("more"),
   draw(rows) {
-    show(at("tokens"), rows.length ? rows.map(row) : el("li", { class: "empty" }, el("p", {}, "There are none yet. Make one, and give it to a program as DEVFLOW_TOKEN.")));
+    show(at("tokens"), rows.length ? rows.map(row) : el("li", { class: "empty" }, el("p", {}, el("strong", {}, "There are none yet."), " Make one below, and give it to a program as DEVFLOW_TOKEN."), howToLogIn()));
     return false;
   },
 });
 
-let key = crypto.randomUUID();
 const make = at("make");
-make.oninput = () => {
-  key = crypto.randomUUID();
-};
-make.onsubmit = async (event) => {
-  event.preventDefault();
-  const made = await doing(make.querySelector("button"), () =>
-    post("/api/auth/tokens", { name: make.elements.name.value.trim(), expiresInDays: Number(make.elements.days.value) }, { headers: { "Idempotency-Key": key } }));
-  if (!made) return;
+sending(make, async (headers) => {
+  const { name, days } = make.elements;
+  const made = await post("/api/auth/tokens", { name: name.value.trim(), expiresInDays: Number(days.value) }, { headers });
   make.reset();
-  key = crypto.randomUUID();
-  await showOnce("Your new token", "It is shown this once. It may do what you may, but for logins and tokens: keep it like a password.", made.token, "the new token");
+  await showOnce("Your new token", "It is shown this once. It may do what you may, but for logins and tokens: keep it like a password.", made.token, "The new token");
   await anew();
-};
+});
 
 const pin = at("pin");
 pin.elements.email.value = me.user.email; // for whatever keeps passwords
-pin.onsubmit = async (event) => {
-  event.preventDefault();
-  await doing(pin.querySelector("button"), async () => {
-    await post("/api/auth/pin", { pin: pin.elements.pin.value });
-    pin.reset();
-    say("The PIN is set.");
-  });
-};
+sending(pin, async () => {
+  await post("/api/auth/pin", { pin: pin.elements.pin.value });
+  pin.elements.pin.value = "";
+  say("The PIN is set.");
+});

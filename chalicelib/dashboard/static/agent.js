@@ -1,25 +1,18 @@
 /** One agent: what it does; pausing, renaming, a new token, removing. */
 
-import { Refused, get, page, patch, post, remove } from "./api.js";
+import { get, page, patch, post, remove } from "./api.js";
 import { at, el, plain, said, show } from "./dom.js";
+import { howToRenew, howToStart, noTasksOf } from "./empty.js";
 import { keepLooking } from "./live.js";
 import { agentBadge, agentState, facts, taskRow } from "./parts.js";
-import { ask, doing, entitle, notThere, say, showOnce, shownId, whoAmI } from "./shell.js";
+import { ask, doing, entitle, say, showOnce, shown, whoAmI } from "./shell.js";
 import { lasting, precisely, when } from "./time.js";
 
-const id = shownId();
-const path = `/api/agents/${encodeURIComponent(id)}`;
+const { id, path, load } = shown("agent");
 let state = null;
 
 async function look() {
-  let agent;
-  try {
-    agent = await get(path);
-  } catch (error) {
-    if (!(error instanceof Refused) || error.status !== 404) throw error;
-    notThere("agent", "agents");
-    await new Promise(() => {}); // nothing more to look at
-  }
+  const agent = await load();
   const tasks = await get("/api/tasks", { agentId: id, limit: 10 });
   if (state && state !== agentState(agent)) show(at("spoken"), `The agent is now: ${agentState(agent)}.`);
   state = agentState(agent);
@@ -38,10 +31,11 @@ function draw(agent, tasks) {
       el("span", {}, "seen ", when(agent.lastHeartbeat)),
       agent.reportedStatus ? el("span", {}, "says “", said(agent.reportedStatus), "”") : null,
       el("span", {}, agent.holding.length ? `holds ${agent.holding.length}${agent.concurrency ? ` of at most ${agent.concurrency}` : ""}` : "holds no task"))),
-    agent.paused ? el("p", { class: "step" }, "It finishes what it runs, and takes nothing new.", agent.note ? [" Note: ", said(agent.note)] : null) : null);
+    agent.paused ? el("p", { class: "step" }, "It finishes what it runs, and takes nothing new.", agent.note ? [" Note: ", said(agent.note)] : null) : null,
+    agent.status === "inactive" ? howToStart(agent) : null);
   show(at("tasks"), tasks.length
     ? tasks.map((task) => taskRow(task, null))
-    : el("li", { class: "empty" }, el("p", {}, "It has had no task yet. ", el("a", { href: page("new") }, "Submit one"), " that it can do.")));
+    : el("li", { class: "empty" }, noTasksOf(agent)));
   at("all-tasks").href = `${page("tasks")}?${new URLSearchParams({ agentId: id })}`;
   show(at("about"), facts(
     ["Id", el("code", {}, agent.id)],
@@ -101,7 +95,7 @@ async function rotate(button, agent) {
   });
   if (!sure) return;
   const made = await doing(button, () => post(`${path}/token`));
-  if (made) await showOnce("The new token", "It is shown this once. Give it to the agent as DEVFLOW_TOKEN.", made.token, "the agent's new token");
+  if (made) await showOnce("The new token", "It is shown this once. Give it to the agent as DEVFLOW_TOKEN.", made.token, "The agent's new token", howToRenew(agent));
 }
 
 async function away(button, agent) {

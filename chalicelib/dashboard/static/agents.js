@@ -3,19 +3,19 @@
 import { get } from "./api.js";
 import { at, el, show } from "./dom.js";
 import { howToAdd, noAgents } from "./empty.js";
+import { chosen, filtering } from "./forms.js";
 import { keepListing } from "./listing.js";
 import { agentRow, total } from "./parts.js";
 import { whoAmI } from "./shell.js";
 
 const form = at("filters");
 form.status.value = new URLSearchParams(location.search).get("status") ?? "";
-const query = () => (form.status.value ? { status: form.status.value } : {});
 
 await whoAmI();
 show(at("command"), howToAdd());
 
 const anew = keepListing("/api/agents", {
-  query,
+  query: () => chosen(form),
   more: at("more"),
   async draw(rows, listing) {
     const busy = rows.some((agent) => agent.holding.length);
@@ -30,8 +30,4 @@ const anew = keepListing("/api/agents", {
   },
 });
 
-form.onsubmit = (event) => event.preventDefault();
-form.onchange = () => {
-  history.replaceState(null, "", form.status.value ? `?status=${form.status.value}` : location.pathname);
-  anew();
-};
+filtering(form, anew);

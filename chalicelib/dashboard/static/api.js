@@ -26,6 +26,9 @@ export class Unreachable extends Error {
   }
 }
 
+/** Whether an error is a flaw of these scripts, and not what somebody was told: the console is to have it, too. */
+export const isFlaw = (error) => !(error instanceof Error) || error instanceof TypeError || error instanceof ReferenceError;
+
 const clock = { ahead: 0 };
 
 /** What time it is for the platform, in epoch milliseconds: a clock that is set wrong here does not matter. */

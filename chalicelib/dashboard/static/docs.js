@@ -8,7 +8,9 @@ import { tryIt } from "./try.js";
 
 const METHODS = ["get", "post", "put", "patch", "delete"];
 const NAMES = { auth: "Logging in", health: "Health", openapi: "This document", "openapi.json": "This document", stats: "Figures" };
-const WHO = { userToken: "a user's token", agentToken: "the agent's own token" };
+const WHO = {
+  userToken: "a user's token", sessionToken: "a user's token from a login", agentToken: "an agent's token", browser: "the session of this browser",
+};
 
 const me = await whoAmI({ anonymous: true });
 const documentOf = await get("/api/openapi.json", {}, { anonymous: true });

@@ -1,6 +1,6 @@
 /** Keeping a page up to date without a reload, for as little money as that takes. */
 
-import { Refused } from "./api.js";
+import { Refused, isFlaw } from "./api.js";
 import { at, show } from "./dom.js";
 
 const SECOND = 1_000;
@@ -68,7 +68,7 @@ export function keepLooking(look) {
       failures += 1;
       const wait = schedule(false, (error instanceof Refused ? error.retryAfter : 0) * SECOND);
       tell("bad", `${error.message} Trying again in ${Math.round(wait / SECOND)} s.`);
-      if (!(error instanceof Error) || error instanceof TypeError || error instanceof ReferenceError) throw error;
+      if (isFlaw(error)) throw error;
     }
   };
 

@@ -2,7 +2,7 @@
 
 import { Refused, call, page, root } from "./api.js";
 import { at, show } from "./dom.js";
-import "./shell.js";
+import { sending } from "./forms.js";
 
 const asked = new URLSearchParams(location.search);
 
@@ -54,7 +54,9 @@ for (const part of form.querySelectorAll("[data-way]")) if (!ways.includes(part.
 
 const WAYS = {
   async pin({ email, pin }) {
-    await call("POST", "/api/auth/pin/login", { body: { email, pin, cookie: true }, anonymous: true });
+    await call("POST", "/api/auth/pin/login", { body: { email, pin }, anonymous: true }).catch((error) => {
+      throw error instanceof Refused && error.status === 401 ? new Error("Email and PIN do not belong together.") : error;
+    });
     sessionStorage.removeItem("me");
     location.replace(next());
   },
@@ -64,17 +66,6 @@ const WAYS = {
   },
 };
 
-form.onsubmit = async (event) => {
-  event.preventDefault();
-  const button = event.submitter;
-  if (!form.elements.email.reportValidity() || button.getAttribute("aria-busy") === "true") return;
-  button.setAttribute("aria-busy", "true");
-  show(at("answer"), "");
-  try {
-    await WAYS[button.value](Object.fromEntries(new FormData(form)));
-  } catch (error) {
-    show(at("answer"), error instanceof Refused && error.status === 401 ? "Email and PIN do not belong together." : error.message);
-  } finally {
-    button.removeAttribute("aria-busy");
-  }
-};
+sending(form, async (_, way) => {
+  if (form.elements.email.reportValidity()) await WAYS[way](Object.fromEntries(new FormData(form)));
+});

@@ -1,7 +1,8 @@
 /** Submitting a task. */
 
 import { get, page, post } from "./api.js";
-import { at, el, plain, said, show } from "./dom.js";
+import { at, el, plain, show } from "./dom.js";
+import { sending } from "./forms.js";
 import { whoAmI } from "./shell.js";
 
 const form = at("new");
@@ -56,31 +57,16 @@ function restore() {
 
 const fields = () => Object.fromEntries(new FormData(form));
 
-/** The same words submitted twice, because an answer was lost, are one task; changed words are another. */
-let key = crypto.randomUUID();
 form.oninput = () => {
-  key = crypto.randomUUID();
   sessionStorage.setItem(DRAFT, JSON.stringify(fields()));
   hint();
 };
 
-form.onsubmit = async (event) => {
-  event.preventDefault();
-  const button = form.querySelector("[type=submit]");
-  if (button.getAttribute("aria-busy") === "true") return;
-  button.setAttribute("aria-busy", "true");
-  at("problem").hidden = true;
-  try {
-    const { taskId } = await post("/api/tasks", work(), { headers: { "Idempotency-Key": key } });
-    sessionStorage.removeItem(DRAFT);
-    location.assign(page("tasks", taskId));
-  } catch (error) {
-    show(at("problem"), el("span", {}, error.message), ...(error.details ?? []).map((one) => el("div", {}, said(one))));
-    at("problem").hidden = false;
-  } finally {
-    button.removeAttribute("aria-busy");
-  }
-};
+sending(form, async (headers) => {
+  const { taskId } = await post("/api/tasks", work(), { headers });
+  sessionStorage.removeItem(DRAFT);
+  location.assign(page("tasks", taskId));
+});
 
 function work() {
   const given = fields();

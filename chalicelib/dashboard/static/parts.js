@@ -40,6 +40,15 @@ export const agentBadge = (agent) => {
   return el("span", { class: `status agent-${state.toLowerCase()}` }, state);
 };
 
+/** How a webhook does: a sign and a word. */
+export function webhookBadge(webhook) {
+  const [kind, name] = !webhook.enabled ? ["cancelled", "Disabled"] : webhook.failingSince ? ["failed", "Failing"] : ["completed", "Enabled"];
+  return el("span", { class: `status ${kind}` }, name);
+}
+
+/** What a webhook is told of. */
+export const told = (webhook) => (webhook.events.includes("*") ? "everything" : webhook.events.join(", "));
+
 /** A bar for a task that runs; `progress` is 0 to 1. */
 export const bar = (task) =>
   el("progress", { max: 100, value: Math.round(task.progress * 100), "aria-label": `Progress of ${plain(task.id)}` });

@@ -1,6 +1,6 @@
 /** What all pages have: who is logged in, where one is, short messages, questions, and texts to copy. */
 
-import { Refused, call, get, leave, page } from "./api.js";
+import { Refused, call, get, isFlaw, leave, page } from "./api.js";
 import { at, el, plain, said, show } from "./dom.js";
 
 const here = document.documentElement.dataset.page;
@@ -52,20 +52,30 @@ export function say(text, kind = "good") {
   setTimeout(() => toast.remove(), kind === "bad" ? 10_000 : 5_000);
 }
 
-/** Run what a button asks for, once at a time; what goes wrong is said. Returns what it gives, undefined after a failure. */
-export async function doing(button, action) {
+/** Run what a button asks for, once at a time. Returns what it gives; undefined while it runs already. */
+export async function busily(button, action) {
   if (button.getAttribute("aria-busy") === "true") return undefined;
   button.setAttribute("aria-busy", "true");
   try {
     return await action();
-  } catch (error) {
-    say([error.message, ...(error.details ?? []).map((detail) => el("div", {}, said(detail)))], "bad");
-    if (error instanceof TypeError || error instanceof ReferenceError) throw error;
-    return undefined;
   } finally {
     button.removeAttribute("aria-busy");
   }
 }
+
+/** The same; what goes wrong is said, and undefined is returned. */
+export async function doing(button, action) {
+  try {
+    return await busily(button, action);
+  } catch (error) {
+    say(reasons(error), "bad");
+    if (isFlaw(error)) throw error;
+    return undefined;
+  }
+}
+
+/** What went wrong, and what the platform has to say about it in detail. */
+export const reasons = (error) => [error.message, ...(error.details ?? []).map((detail) => el("div", {}, said(detail)))];
 
 /**
  * Ask before something that cannot be undone. `fields`: elements between the question and the buttons. Resolves to
@@ -89,9 +99,9 @@ export function ask({ title, text, yes, no = "Back", danger = true, fields = [] 
   });
 }
 
-/** A text to copy, with a button that does. */
+/** A text to copy, under a few words that say what it is, with a button that does. */
 export function copyable(text, label) {
-  const button = el("button", { class: "small", type: "button", "aria-label": `Copy ${label}` }, "Copy");
+  const button = el("button", { class: "small", type: "button", "aria-label": `Copy: ${label}` }, "Copy");
   const shown = el("pre", { tabindex: "0", role: "group", "aria-label": label }, el("code", {}, text));
   const copied = el("span", { class: "visually-hidden", role: "status" });
   button.onclick = async () => {
@@ -103,7 +113,7 @@ export function copyable(text, label) {
       copied.textContent = "";
     }, 3_000);
   };
-  return el("div", { class: "copyable" }, shown, button, copied);
+  return el("div", { class: "copyable" }, el("div", { class: "line" }, el("span", { class: "hint" }, label), button), shown, copied);
 }
 
 /** A secret that is shown this once. */
@@ -115,14 +125,21 @@ export function entitle(name) {
   document.title = `${plain(name)} · DevFlow`;
 }
 
-/** What the page is about is not there, or is somebody else's: the two look the same. */
-export function notThere(what, list) {
-  show(at("main"), el("div", { class: "empty" },
-    el("h1", {}, `There is no such ${what}`),
-    el("p", {}, `You have no ${what} at this address. It may have been removed, or belong to somebody else.`),
-    el("p", {}, el("a", { class: "button", href: page(list) }, `All ${list}`))));
-  at("main").focus();
+/**
+ * What a page of one task, agent or webhook is about: `path` is its address in the API, `load()` reads it. Where it is not
+ * there, or is somebody else's (the two look the same), the page says so, and `load()` never ends.
+ */
+export function shown(what) {
+  const id = decodeURIComponent(location.pathname.replace(/\/$/, "").split("/").at(-1));
+  const path = `/api/${what}s/${encodeURIComponent(id)}`;
+  const load = () => get(path).catch((error) => {
+    if (!(error instanceof Refused) || error.status !== 404) throw error;
+    show(at("main"), el("div", { class: "empty" },
+      el("h1", {}, `There is no such ${what}`),
+      el("p", {}, `You have no ${what} at this address. It may have been removed, or belong to somebody else.`),
+      el("p", {}, el("a", { class: "button", href: page(`${what}s`) }, `All ${what}s`))));
+    at("main").focus();
+    return new Promise(() => {}); // nothing more to look at
+  });
+  return { id, path, load };
 }
-
-/** The last part of the page's own address: which one it is about. */
-export const shownId = () => decodeURIComponent(location.pathname.replace(/\/$/, "").split("/").at(-1));

@@ -1,28 +1,20 @@
 /** One task: where it stands, its timeline and attempts, its log as it is written, its result. */
 
-import { Refused, get, page, post } from "./api.js";
+import { get, page, post } from "./api.js";
 import { at, el, marked, outward, plain, said, show } from "./dom.js";
 import { keepLooking } from "./live.js";
 import { followLog } from "./log.js";
 import { agentLink, bar, facts, isOpen, moves, percent, repository, status, statusName, taskLink } from "./parts.js";
-import { ask, doing, entitle, notThere, shownId, whoAmI } from "./shell.js";
+import { ask, doing, entitle, shown, whoAmI } from "./shell.js";
 import { lasting, between, precisely } from "./time.js";
 import { timeline } from "./timeline.js";
 
-const id = shownId();
-const path = `/api/tasks/${encodeURIComponent(id)}`;
+const { path, load } = shown("task");
 const seen = { task: null, events: [], changed: "" };
 const log = followLog(path);
 
 async function look() {
-  let task;
-  try {
-    task = await get(path);
-  } catch (error) {
-    if (!(error instanceof Refused) || error.status !== 404) throw error;
-    notThere("task", "tasks");
-    await new Promise(() => {}); // nothing more to look at
-  }
+  const task = await load();
   const changed = [task.updatedAt, task.status, task.attempt, task.currentStep, task.cancelRequested].join();
   if (changed !== seen.changed) seen.events = await allEvents();
   if (seen.task && seen.task.status !== task.status) show(at("spoken"), `The task is now: ${statusName(task.status)}.`);

@@ -3,13 +3,13 @@
 import { get } from "./api.js";
 import { at, el, plain, show } from "./dom.js";
 import { noTasks } from "./empty.js";
+import { chosen, filtering } from "./forms.js";
 import { keepListing } from "./listing.js";
 import { moves, taskRow, total } from "./parts.js";
 import { whoAmI } from "./shell.js";
 
 const form = at("filters");
 const asked = new URLSearchParams(location.search);
-const query = () => Object.fromEntries([...new FormData(form)].filter(([, value]) => value));
 
 await whoAmI();
 const agents = await get("/api/agents", { limit: 100 }).catch(() => ({ data: [] }));
@@ -30,11 +30,11 @@ function offer(select, options) {
 }
 
 const anew = keepListing("/api/tasks", {
-  query,
+  query: () => chosen(form),
   more: at("more"),
   draw(rows, listing) {
     show(at("count"), total(listing));
-    const filtered = Object.keys(query()).length > 0;
+    const filtered = Object.keys(chosen(form)).length > 0;
     show(at("tasks"), rows.length
       ? rows.map((task) => taskRow(task, names))
       : el("li", { class: "empty" }, filtered ? el("p", {}, "No task is like that. ", el("a", { href: "?" }, "Show all"), ".") : noTasks()));
@@ -42,10 +42,4 @@ const anew = keepListing("/api/tasks", {
   },
 });
 
-// A form needs no submitting: each change shows at once, and in the address.
-form.onsubmit = (event) => event.preventDefault();
-form.onchange = () => {
-  const search = new URLSearchParams(query()).toString();
-  history.replaceState(null, "", search ? `?${search}` : location.pathname);
-  anew();
-};
+filtering(form, anew);

@@ -2,6 +2,7 @@
 
 import { Unreachable, root, send } from "./api.js";
 import { el, marked, show } from "./dom.js";
+import { busily } from "./shell.js";
 
 const SHOWN = ["content-type", "retry-after", "x-request-id", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "location", "upload-offset"];
 
@@ -40,22 +41,20 @@ export function tryIt(operation, example, known) {
     return { path, query, headers, body: body ? body.value : undefined };
   };
 
+  async function tried() {
+    const asked = request();
+    const started = performance.now();
+    const answer = await send(operation.method, asked.path, asked);
+    const text = await answer.text();
+    show(outcome, cameBack(answer, text, performance.now() - started), asCurl(operation.method, asked));
+  }
+
   form.onsubmit = async (event) => {
     event.preventDefault();
-    if (button.getAttribute("aria-busy") === "true") return;
-    button.setAttribute("aria-busy", "true");
-    try {
-      const asked = request();
-      const started = performance.now();
-      const answer = await send(operation.method, asked.path, asked);
-      const text = await answer.text();
-      show(outcome, cameBack(answer, text, performance.now() - started), asCurl(operation.method, asked));
-    } catch (error) {
+    await busily(button, tried).catch((error) => {
       if (!(error instanceof Unreachable)) throw error;
       show(outcome, el("p", { class: "bad" }, error.message));
-    } finally {
-      button.removeAttribute("aria-busy");
-    }
+    });
   };
   return form;
 }

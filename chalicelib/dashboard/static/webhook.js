@@ -1,27 +1,18 @@
 /** One webhook: what was delivered with every attempt, sending again, a test; changing and removing it. */
 
-import { Refused, get, page, patch, post, remove } from "./api.js";
+import { page, patch, post, remove } from "./api.js";
 import { at, el, marked, plain, said, show } from "./dom.js";
+import { noDeliveries } from "./empty.js";
 import { EVENTS, offerEvents } from "./events.js";
+import { chosen, filtering } from "./forms.js";
 import { keepListing } from "./listing.js";
-import { facts } from "./parts.js";
-import { ask, doing, entitle, notThere, say, showOnce, shownId, whoAmI } from "./shell.js";
+import { facts, told, webhookBadge } from "./parts.js";
+import { ask, doing, entitle, say, showOnce, shown, whoAmI } from "./shell.js";
 import { precisely, when } from "./time.js";
 
-const id = shownId();
-const path = `/api/webhooks/${encodeURIComponent(id)}`;
+const { id, path, load } = shown("webhook");
 const NAMES = { pending: "Pending", delivered: "Delivered", failed: "Failed" };
 const CLASSES = { pending: "queued", delivered: "completed", failed: "failed" };
-
-async function load() {
-  try {
-    return await get(path);
-  } catch (error) {
-    if (!(error instanceof Refused) || error.status !== 404) throw error;
-    notThere("webhook", "webhooks");
-    return new Promise(() => {}); // nothing more to look at
-  }
-}
 
 function draw(webhook) {
   entitle(webhook.url);
@@ -31,15 +22,13 @@ function draw(webhook) {
     el("button", { type: "button", onclick: (event) => change(event.currentTarget, { enabled: !webhook.enabled }, webhook.enabled ? "Disabled." : "Enabled.") },
       webhook.enabled ? "Disable" : "Enable"));
   show(at("now"),
-    el("div", { class: "line" },
-      el("span", { class: `status ${!webhook.enabled ? "cancelled" : webhook.failingSince ? "failed" : "completed"}` },
-        !webhook.enabled ? "Disabled" : webhook.failingSince ? "Failing" : "Enabled"),
-      webhook.failingSince ? el("span", { class: "facts" }, el("span", {}, "since ", when(webhook.failingSince))) : null),
+    el("div", { class: "line" }, webhookBadge(webhook), el("span", { class: "facts" },
+      webhook.failingSince ? el("span", {}, "since ", when(webhook.failingSince)) : null,
+      el("span", {}, "is told ", told(webhook)))),
+    webhook.description ? el("p", { class: "step" }, said(webhook.description)) : null,
     webhook.disabledReason ? el("p", { class: "step bad" }, said(webhook.disabledReason)) : null);
   show(at("about"), facts(
     ["Id", el("code", {}, webhook.id)],
-    ["Told about", webhook.events.includes("*") ? "everything" : webhook.events.join(", ")],
-    webhook.description && ["Description", said(webhook.description)],
     webhook.oldSecretsUntil && ["Old secret signs until", ...[precisely(webhook.oldSecretsUntil)].flat()],
     ["Added", ...[precisely(webhook.createdAt)].flat()],
     ["Changed", ...[precisely(webhook.updatedAt)].flat()]));
@@ -62,9 +51,10 @@ function row(delivery) {
       el("code", {}, delivery.id)),
     el("details", {},
       el("summary", {}, "Attempts and payload"),
-      delivery.attempts.length ? el("ol", { class: "timeline" }, delivery.attempts.map(attempt)) : el("p", {}, "Not tried yet."),
-      el("pre", { class: "log short", tabindex: "0", "aria-label": "Payload" }, marked(JSON.stringify(delivery.payload, null, 2))),
-      el("button", { type: "button", class: "small", onclick: (event) => again(event.currentTarget, delivery) }, "Deliver again")));
+      el("div", { class: "stack" },
+        delivery.attempts.length ? el("ol", { class: "timeline" }, delivery.attempts.map(attempt)) : el("p", {}, "Not tried yet."),
+        el("pre", { class: "log short", tabindex: "0", "aria-label": "Payload" }, marked(JSON.stringify(delivery.payload, null, 2))),
+        el("div", { class: "row" }, el("button", { type: "button", class: "small", onclick: (event) => again(event.currentTarget, delivery) }, "Deliver again")))));
 }
 
 const attempt = (tried) =>
@@ -118,7 +108,7 @@ async function rotate(button) {
   });
   if (!sure) return;
   const made = await doing(button, () => post(`${path}/rotate-secret`, {}, { headers: { "Idempotency-Key": crypto.randomUUID() } }));
-  if (made) await showOnce("The new signing secret", "It is shown this once.", made.secret, "the webhook's new signing secret");
+  if (made) await showOnce("The new signing secret", "It is shown this once.", made.secret, "The webhook's new signing secret");
 }
 
 async function away(button, webhook) {
@@ -129,15 +119,15 @@ async function away(button, webhook) {
 }
 
 await whoAmI();
+at("filters").status.value = new URLSearchParams(location.search).get("status") ?? "";
 const anew = keepListing(`${path}/deliveries`, {
-  query: () => (at("filters").status.value ? { status: at("filters").status.value } : {}),
+  query: () => chosen(at("filters")),
   more: at("more"),
   before: async () => draw(await load()),
   draw(rows) {
     show(at("deliveries"), rows.length ? rows.map(row)
-      : el("li", { class: "empty" }, el("p", {}, "Nothing was delivered yet. Send a test, to see whether it arrives.")));
+      : el("li", { class: "empty" }, at("filters").status.value ? el("p", {}, "No delivery is like that. ", el("a", { href: "?" }, "Show all"), ".") : noDeliveries(id)));
     return rows.some((delivery) => delivery.status === "pending" && delivery.attempts.length === 0);
   },
 });
-at("filters").onsubmit = (event) => event.preventDefault();
-at("filters").onchange = () => anew();
+filtering(at("filters"), anew);
