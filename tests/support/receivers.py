@@ -138,6 +138,8 @@ class Receiver:
         self.got: list[Got] = []
         self.connections = 0
         self.usual: Answer = status(204)
+        self.chooses: Callable[[Got], Answer] | None = None
+        """Instead of the usual answer: one that depends on the request."""
         self.closing, self.let_go = threading.Event(), threading.Event()
         self.hanging = threading.Semaphore(0)
         """Counts the requests that hang."""
@@ -164,7 +166,9 @@ class Receiver:
         with self._changed:
             self.got.append(got)
             self._changed.notify_all()
-            return self._next.pop(0) if self._next else self.usual
+            if self._next:
+                return self._next.pop(0)
+            return self.usual if self.chooses is None else self.chooses(got)
 
     def wait(self, many: int, *, timeout: float = 60) -> list[Got]:
         """Wait until so many requests came; all that did."""

@@ -21,9 +21,10 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Response, expect, sync_playwright
 
-from tests.e2e.browser.furniture import Furnished, furnish
+from tests.e2e.browser.furniture import Furnished, furnish, receives
 from tests.e2e.conftest import Platform
 from tests.support.client import Client
+from tests.support.receivers import Receiver
 
 SECONDS = 60
 """How long anything may take that a test waits for: the machine may be busy."""
@@ -35,6 +36,7 @@ from asking anybody else."""
 WIDE, NARROW = (1200, 860), (390, 844)
 
 Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
 
 def chromium_path() -> str | None:
@@ -63,9 +65,14 @@ class Watched:
     """Method and path of every request."""
     expected: re.Pattern[str] | None = None
     """Of the errors that Chromium logs by itself, those that a test brings about on purpose."""
+    elsewhere: str | None = None
+    """Where a link that the test follows leads to."""
 
     def expect(self, pattern: str) -> None:
         self.expected = re.compile(pattern)
+
+    def leads_to(self, url: str) -> None:
+        self.elsewhere = url
 
     def watch(self, page: Page) -> None:
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
@@ -80,7 +87,7 @@ class Watched:
     def _requested(self, method: str, url: str) -> None:
         if url.startswith(f"{self.url}/"):
             self.asked.append((method, url.removeprefix(self.url)))
-        elif not url.startswith(("data:", "blob:")):
+        elif not url.startswith(("data:", "blob:", *filter(None, [self.elsewhere]))):
             self.complaints.append(f"asked {url}")
 
     def _answered(self, response: Response) -> None:
@@ -215,9 +222,18 @@ def mails(stage: Platform, to: str) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def furnished(by_mail: Callable[[str], Client]) -> Furnished:
+def furnished(by_mail: Callable[[str], Client]) -> Iterator[Furnished]:
     """A user with something of everything, which no test changes."""
-    return furnish(by_mail(f"jane.{uuid.uuid4().hex[:6]}@example.com"))
+    with Receiver() as receiver:
+        receiver.chooses = receives
+        yield furnish(by_mail(f"jane.{uuid.uuid4().hex[:6]}@example.com"), receiver)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Where a test's webhooks go, over real HTTP."""
+    with Receiver() as receiver:
+        yield receiver
 
 
 @dataclass

@@ -1,10 +1,12 @@
 """A user with something of everything: what pages look like in use, for what looks at all of them."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from tests.support.client import Client
+from tests.support.receivers import Answer, Got, Receiver, status
 
 SECONDS = 60
 REPO = "https://github.com/acme/shop"
@@ -16,14 +18,21 @@ class Furnished:
 
     user: Client
     agent: str
+    spare: str
+    """An agent that is paused."""
     completed: str
     failed: str
     running: str
     queued: str
+    webhook: str
+    failing: str
+    """A webhook whose receiver says no."""
 
 
-def furnish(user: Client) -> Furnished:
-    """Three agents, one of them paused, and a task in every state that lasts."""
+def furnish(user: Client, receiver: Receiver) -> Furnished:
+    """Three agents, one of them paused; a task in every state that lasts; webhooks that arrive and one that does not;
+    a token for a program."""
+    webhook = tell(user, receiver.url, "The team's chat", "task.completed", "task.failed")
     mac = register(user, "build-mac", "Build Mac", "darwin", "fix-bug", "feature", "review-pr")
     linux = register(user, "linux-box", "Linux box", "linux", "fix-bug", "explain")
     register(user, "old-laptop", "Old laptop", "win32", "explain")
@@ -64,7 +73,43 @@ def furnish(user: Client) -> Furnished:
     submit(user, "deploy-docs", "Publish the handbook")
     cancelled = submit(user, "fix-bug", "Upgrade the linter")
     assert user.post(f"/api/tasks/{cancelled}/cancel").status == 200
-    return Furnished(user, "build-mac", completed, failed, running, queued)
+    refused = tell(user, f"{receiver.url}&refuse=1", "Where the old chat was", "agent.inactive")
+    assert user.post(f"/api/webhooks/{refused}/test").status == 202
+    assert user.post("/api/auth/tokens", {"name": "Release script"}).status == 201
+    delivered(user, webhook, 2)
+    tried(user, refused)
+    return Furnished(user, "build-mac", "old-laptop", completed, failed, running, queued, webhook, refused)
+
+
+def receives(got: Got) -> Answer:
+    """What the receiver of a furnished user answers."""
+    if "refuse" in got.path:
+        return status(500, b"<h1>Out of order</h1>")
+    return status(200, b"ok")
+
+
+def tell(user: Client, url: str, description: str, *events: str) -> str:
+    made = user.post("/api/webhooks", {"url": url, "description": description, "events": events})
+    assert made.status == 201, made
+    webhook: str = made.json()["webhook"]["id"]
+    return webhook
+
+
+def delivered(user: Client, webhook: str, many: int) -> None:
+    """Wait until so many deliveries have arrived."""
+    _wait(lambda: user.get(f"/api/webhooks/{webhook}/deliveries", {"status": "delivered"}).json()["total"] >= many)
+
+
+def tried(user: Client, webhook: str) -> None:
+    """Wait until its latest delivery has been tried."""
+    _wait(lambda: bool(user.get(f"/api/webhooks/{webhook}/deliveries").json()["data"][0]["attempts"]))
+
+
+def _wait(until: Callable[[], bool]) -> None:
+    end = time.monotonic() + SECONDS
+    while not until():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def register(user: Client, agent_id: str, name: str, platform: str, *capabilities: str) -> Client:

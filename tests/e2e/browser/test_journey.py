@@ -141,7 +141,7 @@ def test_an_agent_is_renamed_gets_a_token_that_is_shown_once_and_is_removed(
     page.get_by_role("button", name="Replace its token").click()
     page.get_by_role("button", name="Replace the token").click()
     shown = page.get_by_role("dialog", name="The new token")
-    token = shown.locator("code").inner_text()
+    token = shown.get_by_role("group", name="The agent's new token").inner_text()
     assert old.get(f"/api/agents/{intent}/commands").status == 401
     assert user.acting_as(token).get(f"/api/agents/{intent}/commands").status == 200
     shown.get_by_role("button", name="I have it").click()
@@ -160,7 +160,7 @@ def test_a_personal_token_is_made_shown_once_and_revoked(
     page = me.open("/dashboard/account")
     page.get_by_label("What is it for?").fill(f"shell {intent}")
     page.get_by_role("button", name="Make a token").click()
-    token = page.get_by_role("dialog").locator("code").inner_text()
+    token = page.get_by_role("dialog").get_by_role("group", name="The new token").inner_text()
     assert user.acting_as(token).get("/api/tasks").status == 200
     page.get_by_role("button", name="I have it").click()
 

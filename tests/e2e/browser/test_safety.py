@@ -9,9 +9,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from infra.local.gateway import Response
-from tests.e2e.browser.conftest import Visitor, mails
+from tests.e2e.browser.conftest import Visitor
+from tests.e2e.browser.furniture import tell, tried
 from tests.e2e.conftest import Platform
 from tests.support.client import Client
+from tests.support.receivers import Receiver, status
 
 SCRIPT = "<img src=x onerror=\"window.hit='img'\"><script>window.hit='script'</script><svg onload=window.hit='svg'>"
 TURNED = "user\u202egpj.exe\u2066\u200f\u0007"
@@ -20,11 +22,18 @@ NAMED = "userU+202Egpj.exeU+2066U+200FU+0007"
 NASTY = f"{SCRIPT} {{{{7*7}}}} ${{7*7}} &lt;b&gt; {TURNED}"
 SHOWN = f"{SCRIPT} {{{{7*7}}}} ${{7*7}} &lt;b&gt; {NAMED}"
 
+IN_ADDRESS = "\"><img/src=x/onerror=window.hit='address'><script>window.hit='address'</script>"
+"""As nasty as a webhook's address may be: without a space."""
+
 
 class Made:
-    """A user's agent and task whose every text is as nasty as the API takes it."""
+    """A user's agent, task, webhook and token whose every text is as nasty as the API takes it."""
 
-    def __init__(self, user: Client, pr_url: str = "javascript:window.hit='link'") -> None:
+    def __init__(self, user: Client, receiver: Receiver, pr_url: str = "javascript:window.hit='link'") -> None:
+        receiver.usual = status(500, NASTY.encode())
+        self.webhook = tell(user, f"{receiver.url}&{IN_ADDRESS}", NASTY[:200], "*")
+        assert user.post(f"/api/webhooks/{self.webhook}/test").status == 202
+        assert user.post("/api/auth/tokens", {"name": NASTY[:100]}).status == 201
         self.agent = f"agent-{uuid.uuid4().hex[:8]}"
         intent = f"nasty-{uuid.uuid4().hex[:8]}"
         about = {"agentId": self.agent, "name": NASTY[:100], "version": "<b>1</b>\u202e", "platform": "<i>x</i>"}
@@ -46,6 +55,7 @@ class Made:
             "resultFiles": {NASTY: [NASTY]},
         }
         user.patch(f"/api/agents/{self.agent}", {"paused": True, "note": NASTY})
+        tried(user, self.webhook)
 
     def report(self, what: str, **body: Any) -> Response:
         return self._agent.post(f"/api/tasks/{self.task}/{what}", body)
@@ -61,11 +71,12 @@ def nothing_ran(page: Page) -> None:
 
 
 def test_html_scripts_and_direction_marks_show_as_text_everywhere(
-    visitor: Callable[..., Visitor], user: Client
+    visitor: Callable[..., Visitor], by_mail: Callable[[str], Client], receiver: Receiver
 ) -> None:
-    made = Made(user)
+    user = by_mail(f"{uuid.uuid4().hex}@example.com")
+    made = Made(user, receiver)
     me = visitor(token=user.token)
-    for path in ("/dashboard", "/dashboard/tasks", "/dashboard/agents"):
+    for path in ("/dashboard", "/dashboard/tasks", "/dashboard/agents", "/dashboard/account", "/dashboard/webhooks"):
         page = me.open(path)
         expect(page.locator("main li", has_text=SCRIPT[:60]).first).to_be_visible()
         nothing_ran(page)
@@ -87,6 +98,16 @@ def test_html_scripts_and_direction_marks_show_as_text_everywhere(
     expect(page.locator("#result")).to_contain_text(SHOWN)
     expect(page.locator("#result")).to_contain_text("javascript:window.hit='link'")
     assert page.locator("#result a").count() == 0, "nothing but http and https is ever a link"
+    nothing_ran(page)
+
+    page = me.open(f"/dashboard/webhooks/{made.webhook}")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(IN_ADDRESS)
+    expect(page.locator("#now")).to_contain_text(SHOWN)
+    page.get_by_text("Attempts and payload").last.click()
+    expect(page.get_by_label("What it answered").last).to_contain_text(SHOWN)
+    nothing_ran(page)
+    page.get_by_role("button", name="Change").click()
+    expect(page.get_by_role("dialog").get_by_label("Description")).to_have_value(NASTY[:200])
     nothing_ran(page)
 
     page = me.open("/dashboard/new")
@@ -133,13 +154,17 @@ def test_a_terminals_commands_are_left_out_of_a_log_also_where_they_are_cut_in_t
 
 
 def test_a_user_finds_nothing_of_anothers_under_any_address(
-    visitor: Callable[..., Visitor], user: Client, stage: Platform, by_mail: Callable[[str], Client]
+    visitor: Callable[..., Visitor],
+    user: Client,
+    stage: Platform,
+    by_mail: Callable[[str], Client],
+    receiver: Receiver,
 ) -> None:
-    made = Made(user)
+    made = Made(user, receiver)
     stranger = by_mail(f"{uuid.uuid4().hex}@example.com")
     me = visitor(token=stranger.token)
     me.watched.expect("404")  # what Chromium itself says of an answer
-    for kind, name in (("tasks", made.task), ("agents", made.agent)):
+    for kind, name in (("tasks", made.task), ("agents", made.agent), ("webhooks", made.webhook)):
         me.page.goto(f"{stage.url}/dashboard/{kind}/{name}")
         expect(me.page.get_by_role("heading", level=1)).to_have_text(f"There is no such {kind[:-1]}")
         foreign = me.page.locator("main").inner_text()
@@ -152,27 +177,14 @@ def test_a_user_finds_nothing_of_anothers_under_any_address(
         "/agents",
         f"/tasks?agentId={made.agent}",
         f"/tasks?status=in_progress&userId={user.token}",
+        "/webhooks",
+        "/account",
     ):
         page = me.open(f"/dashboard{path}")
         expect(page.locator("main")).to_contain_text(
-            re.compile("There are no tasks yet|No agent is registered|No task is like")
+            re.compile(
+                "There are no tasks yet|No agent is registered|No task is like|There are no webhooks|There are none yet"
+            )
         )
         assert made.task not in page.content()
         assert "onerror" not in page.content()
-
-
-def test_a_link_from_a_mail_leads_to_the_dashboard(visitor: Callable[..., Visitor], stage: Platform) -> None:
-    email = f"{uuid.uuid4().hex}@example.com"
-    me = visitor()
-    page = me.open("/dashboard/login")
-    page.get_by_label("Email").fill(email)
-    page.get_by_role("button", name="Email me a link").click()
-    expect(page.get_by_text("a link is on its way")).to_be_visible()
-    link = re.search(r"http\S+", mails(stage, email)[-1])
-    assert link
-
-    page.goto(link[0])
-    page.get_by_role("button", name="Log in", exact=True).click()
-    page.wait_for_url("**/dashboard")
-    expect(page.get_by_role("link", name=email.partition("@")[0])).to_be_visible()
-    expect(page.get_by_text("No agent is registered yet.")).to_be_visible()

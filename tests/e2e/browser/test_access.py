@@ -1,0 +1,139 @@
+"""Every page, in light and dark, on a desk and on a phone: axe-core finds nothing, and it fits the screen."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.browser.conftest import NARROW, SCHEMES, WIDE, Visitor
+from tests.e2e.browser.furniture import Furnished
+from tests.support.client import Client
+
+Axe = Callable[[Page], list[str]]
+
+FURNISHED = (
+    "/dashboard",
+    "/dashboard/tasks",
+    "/dashboard/tasks?status=pending",
+    "/dashboard/tasks/{completed}",
+    "/dashboard/tasks/{failed}",
+    "/dashboard/tasks/{running}",
+    "/dashboard/tasks/{queued}",
+    "/dashboard/new",
+    "/dashboard/agents",
+    "/dashboard/agents/{agent}",
+    "/dashboard/webhooks",
+    "/dashboard/webhooks/{webhook}",
+    "/dashboard/webhooks/{failing}",
+    "/dashboard/account",
+)
+EMPTY = ("/dashboard", "/dashboard/tasks", "/dashboard/agents", "/dashboard/webhooks", "/dashboard/account")
+OPEN = ("/dashboard/login", "/dashboard/login?reason=slack-team", "/login/link#secret", "/docs")
+MISSING = ("/dashboard/tasks/not-there", "/dashboard/agents/not-there", "/dashboard/webhooks/not-there")
+
+DIALOGS = (
+    ("/dashboard/tasks/{running}", ["Cancel task"]),
+    ("/dashboard/agents/{agent}", ["Pause"]),
+    ("/dashboard/agents/{agent}", ["Rename"]),
+    ("/dashboard/agents/{spare}", ["Replace its token", "Replace the token"]),
+    ("/dashboard/agents/{agent}", ["Remove"]),
+    ("/dashboard/webhooks/{webhook}", ["Change"]),
+    ("/dashboard/webhooks/{failing}", ["Replace its secret", "Replace the secret"]),
+    ("/dashboard/webhooks/{webhook}", ["Remove"]),
+    ("/dashboard/account", ["Log out everywhere"]),
+)
+"""What is asked, or shown once, over a page; and the buttons that lead there."""
+
+
+@pytest.fixture
+def axe(node_home: Path) -> Axe:
+    """Looks a page over with axe-core, by every rule it has; what it finds, none being what is wanted."""
+    source = (node_home / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+    def look(page: Page) -> list[str]:
+        if not page.evaluate("'axe' in window"):
+            page.evaluate(source)
+        found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
+        return [f"{page.url}: {one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
+
+    return look
+
+
+def flaws(page: Page, axe: Axe) -> list[str]:
+    """What is wrong with a page as it stands, in either colour scheme and at either size."""
+    found = []
+    for width, height in (WIDE, NARROW):
+        page.set_viewport_size({"width": width, "height": height})
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            found.append(f"{page.url} does not fit in {width} px")
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme=scheme)
+            found += [f"{scheme}, {width} px: {flaw}" for flaw in axe(page)]
+    return found
+
+
+def _addresses(templates: Sequence[str], furnished: Furnished) -> list[str]:
+    ids = {name: value for name, value in vars(furnished).items() if isinstance(value, str)}
+    return [template.format(**ids) for template in templates]
+
+
+def test_axe_finds_nothing_on_any_page_in_use(visitor: Callable[..., Visitor], furnished: Furnished, axe: Axe) -> None:
+    me = visitor(token=furnished.user.token)
+    found = []
+    for path in _addresses(FURNISHED, furnished):
+        page = me.open(path)
+        for details in page.locator("main details > summary").all():
+            details.click()
+        found += flaws(page, axe)
+    assert found == []
+
+
+def test_axe_finds_nothing_where_there_is_nothing_yet(
+    visitor: Callable[..., Visitor], by_mail: Callable[[str], Client], axe: Axe
+) -> None:
+    me = visitor(token=by_mail("newcomer@example.com").token)
+    assert [flaw for path in EMPTY for flaw in flaws(me.open(path), axe)] == []
+
+
+def test_axe_finds_nothing_where_nobody_is_logged_in(visitor: Callable[..., Visitor], axe: Axe) -> None:
+    me = visitor()
+    found = [flaw for path in OPEN for flaw in flaws(me.open(path), axe)]
+    me.watched.expect("404")
+    assert found + flaws(me.open("/dashboard/nowhere"), axe) == []
+
+
+def test_axe_finds_nothing_where_what_is_asked_for_is_not_there(
+    visitor: Callable[..., Visitor], furnished: Furnished, axe: Axe
+) -> None:
+    me = visitor(token=furnished.user.token)
+    me.watched.expect("404")
+    found = []
+    for path in MISSING:
+        me.page.goto(f"{me.watched.url}{path}")
+        expect(me.page.get_by_role("heading", name="There is no such")).to_be_visible()
+        found += flaws(me.page, axe)
+    assert found == []
+
+
+def test_axe_finds_nothing_in_any_dialog(visitor: Callable[..., Visitor], furnished: Furnished, axe: Axe) -> None:
+    me = visitor(token=furnished.user.token)
+    found = []
+    for template, buttons in DIALOGS:
+        page = me.open(*_addresses([template], furnished))
+        for name in buttons:
+            page.get_by_role("button", name=name, exact=True).click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        found += flaws(page, axe)
+    assert found == []
+
+
+def test_axe_finds_nothing_in_what_came_back_from_a_call_that_was_tried(
+    visitor: Callable[..., Visitor], furnished: Furnished, axe: Axe
+) -> None:
+    page = visitor(token=furnished.user.token).open("/docs")
+    for name in ("submit_task", "list_agents"):
+        page.locator(f"#{name} > summary").click()
+    page.get_by_role("button", name="Send GET").click()
+    expect(page.get_by_label("The answer's body")).to_contain_text("Build Mac")
+    assert flaws(page, axe) == []
