@@ -56,6 +56,14 @@ class Project:
     def __init__(self, directory: Path, cloud: Cloud) -> None:
         self.directory = directory
         self._cloud = cloud
+        self.copy(directory)
+        # Functions run here, on this machine's processor; that the real ones are arm64 has a test of its own.
+        config = directory / ".chalice" / "config.json"
+        config.write_text(json.dumps(self.config | {"lambda_architecture": machine()}), encoding="utf-8")
+
+    @staticmethod
+    def copy(directory: Path) -> None:
+        """What a deployment reads of the project; with the caches of this one."""
         for name in ("app.py", "Makefile", "requirements.txt", "requirements-dev.txt"):
             shutil.copy2(PROJECT / name, directory / name)
         skipped = shutil.ignore_patterns("__pycache__", "deployments", "deployed")
@@ -64,9 +72,6 @@ class Project:
         (PROJECT / ".cache").mkdir(exist_ok=True)
         (directory / ".cache").symlink_to(PROJECT / ".cache")
         (directory / ".venv").symlink_to(sys.prefix)
-        # Functions run here, on this machine's processor; that the real ones are arm64 has a test of its own.
-        config = directory / ".chalice" / "config.json"
-        config.write_text(json.dumps(self.config | {"lambda_architecture": machine()}), encoding="utf-8")
 
     @property
     def config(self) -> dict[str, Any]:
