@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 from _pytest import runner
@@ -17,7 +18,7 @@ from chalicelib.auth import model as auth_model  # noqa: E402
 from infra.local.gateway import Gateway  # noqa: E402
 from infra.local.pump import Pump  # noqa: E402
 from tests.support import dynamodb_local as dynamodb_local_support  # noqa: E402
-from tests.support import moto_aws, users, wire  # noqa: E402
+from tests.support import ledger, moto_aws, users, wire  # noqa: E402
 from tests.support.client import Client  # noqa: E402
 from tests.support.iam import AsDeployed  # noqa: E402
 from tests.support.promises import AsDeclared  # noqa: E402
@@ -37,6 +38,24 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """Run a test as pytest does, with room on the stack."""
     _roomy(lambda: runner.pytest_runtest_protocol(item, nextitem))
     return True
+
+
+_ledger = ledger.Ledger()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take over what one of pytest-xdist's workers saw the functions call."""
+    _ledger.take(getattr(node, "workeroutput", {}).get("aws_calls", ()))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Hold the policies against what the whole run saw; a worker hands over its part of that."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["aws_calls"] = _ledger.told()
+    elif exitstatus == pytest.ExitCode.OK and ledger.is_whole(session.config):
+        ledger.judge(session, _ledger)
 
 
 class Clock:

@@ -7,10 +7,12 @@ import boto3
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from chalicelib import queue
 from infra.local.lambdas import Context
 from tests.conftest import Clock
+from tests.http import hooks
 from tests.http.scene import Agent, Scene, failing, ok, snapshot
-from tests.support import moto_aws
+from tests.support import moto_aws, wire
 
 OUT_OF_REACH = EndpointConnectionError(endpoint_url="https://example.com")
 
@@ -170,3 +172,15 @@ def test_a_sweep_goes_on_after_an_item_that_fails(scene: Scene, clock: Clock) ->
     scene.pump.sweep()
     scene.run_workflows()
     assert scene.state("task-1") == "queued"
+
+
+def test_a_container_asks_for_the_address_of_each_queue_once(scene: Scene) -> None:
+    queue._address.cache_clear()
+    hook = hooks.make(scene.user, "http://localhost:9/")
+    with wire.recorded() as sent:
+        for number in (1, 2):
+            scene.submit(f"task-{number}")
+            scene.agent(f"agent-{number}")
+            hook.test()
+    asked = [request.params["QueueName"] for request in sent.to("sqs") if request.operation == "GetQueueUrl"]
+    assert sorted(asked) == ["devflow-local-events", "devflow-local-webhooks", "devflow-local-workflow"]

@@ -4,14 +4,19 @@ import base64
 import hmac
 import json
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import jwt
 import pytest
 
+from chalicelib.auth import keys
+from chalicelib.settings import settings
 from tests.conftest import Clock
 from tests.http.conftest import Routes
 from tests.http.scene import Agent, Scene, ok, refused, snapshot
+from tests.support import wire
 from tests.support.client import Client
 from tests.support.environment import KEY
 
@@ -218,3 +223,18 @@ def test_a_token_that_was_replaced_is_dead_at_once(scene: Scene) -> None:
     refused(old.client.get("/api/tasks/task-1"), 401)
     assert snapshot() == before
     ok(Agent("agent-1", scene.user.acting_as(second)).beat())
+
+
+def test_a_deployed_stage_verifies_tokens_by_the_keys_in_its_secret(
+    user: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "settings", SimpleNamespace(local=False, local_secret=None, named=settings.named))
+    monkeypatch.setattr(keys, "_held", None)
+    client = boto3.client("secretsmanager")
+    secret = client.create_secret(Name=settings.named("secret"), SecretString=settings.local_secret or "")["ARN"]
+    try:
+        with wire.recorded() as sent:
+            assert user.get("/api/tasks").status == 200
+    finally:
+        client.delete_secret(SecretId=secret, ForceDeleteWithoutRecovery=True)
+    assert sent.operations[0] == "GetSecretValue"

@@ -115,7 +115,10 @@ KINDS: list[Prepare] = [
 
 
 def contend(times: int, prepare: Prepare, scene: Scene, clock: Clock, pump: Pump) -> dict[tuple[Any, ...], int]:
-    """Let two writes meet so many times, which are twice as many contested writes: how often each outcome came; AssertionError for one that may not be."""
+    """Let two writes meet so many times, which are twice as many contested writes: how often each outcome came.
+
+    AssertionError for one that may not be.
+    """
     contest = prepare(scene, clock, pump)
     rows = StoredRows() if wire.is_redirected("dynamodb") else moto_aws.Kept()
     seen: dict[tuple[Any, ...], int] = {}

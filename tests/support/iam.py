@@ -1,7 +1,8 @@
 """Holds what the functions do against their policies in .chalice/, as AWS will and moto does not.
 
 `AsDeployed(app)` is the app as its functions run: whatever a function sends to AWS that its policy does not allow is
-refused with AWS's own error, and noted in `refused`.
+refused with AWS's own error, and noted in `refused`. What it sends is noted in `calls` too: ledger.py holds at the end
+of a whole run that no policy allows more than that.
 """
 
 import json
@@ -24,6 +25,15 @@ _KINDS = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "Con
 
 Need = tuple[str, str]
 """An action and the ARN of its resource."""
+
+Call = tuple[str, Need, bool]
+"""A function, what it needed, and whether it needed that on prod as well."""
+
+calls: set[Call] = set()
+"""What functions sent to AWS in this process so far."""
+
+_DEV_ONLY = "/api/auth/pin"
+"""What the paths of routes begin with that prod does not have; tests/http/test_prod.py."""
 
 
 def statements(stage: str, function: str) -> list[dict[str, Any]]:
@@ -79,10 +89,9 @@ class AsDeployed:
         self.event_sources = app.event_sources
         functions = [source.name for source in app.event_sources]
         self.handler_map = {name: self._held(name, app.handler_map[name]) for name in functions}
-        self.used: set[tuple[str, Need]] = set()
         self.refused: set[tuple[str, Need]] = set()
         self._policies = {name: _as_of_this_stage(statements("dev", name)) for name in (API, *functions)}
-        self._acting: ContextVar[str | None] = ContextVar("acting", default=None)
+        self._acting: ContextVar[tuple[str, bool] | None] = ContextVar("acting", default=None)
 
     def __call__(self, event: Any, context: Any) -> Any:
         return self._held(API, self._app)(event, context)
@@ -95,7 +104,7 @@ class AsDeployed:
 
     def _held(self, function: str, handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         def act(event: Any, context: Any) -> Any:
-            before = self._acting.set(function)
+            before = self._acting.set((function, not event.get("path", "").startswith(_DEV_ONLY)))
             try:
                 return handler(event, context)
             finally:
@@ -104,12 +113,13 @@ class AsDeployed:
         return act
 
     def _verdict(self, request: wire.Request) -> str | None:
-        function = self._acting.get()
-        if function is None:
+        acting = self._acting.get()
+        if acting is None:
             return None  # the test itself, which is no function
-        wanted = {(function, need) for need in needs(request)}
-        refused = {(function, need) for _, need in wanted if not allows(self._policies[function], need)}
-        self.used |= wanted
+        function, on_prod = acting
+        wanted = needs(request)
+        refused = {(function, need) for need in wanted if not allows(self._policies[function], need)}
+        calls.update((function, need, on_prod) for need in wanted)
         self.refused |= refused
         return "AccessDeniedException" if refused else None
 
