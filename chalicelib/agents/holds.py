@@ -11,8 +11,10 @@ from typing import Any
 
 from chalicelib import db, ratelimit
 from chalicelib.agents import news
-from chalicelib.agents.model import INACTIVE_AFTER, REMOVED, Agent, Held, News, State, came, check_at, went
-from chalicelib.agents.store import AgentRow, how_many_held, registered, shard, to_agent, to_tell
+from chalicelib.agents.agent import REMOVED, Agent, Held, News, State
+from chalicelib.agents.model import INACTIVE_AFTER, came, check_at, went
+from chalicelib.agents.rows import AgentRow, shard, to_agent
+from chalicelib.agents.store import how_many_held, registered, to_tell
 from chalicelib.auth.tokens import Caller
 from chalicelib.errors import AgentNotFound, Conflict, Unauthenticated, Unavailable
 from chalicelib.ratelimit import Meter

@@ -9,7 +9,8 @@ from typing import Any
 
 from chalicelib import db, queue
 from chalicelib.agents import store
-from chalicelib.agents.model import TOLD_WITHIN, Agent
+from chalicelib.agents.agent import Agent
+from chalicelib.agents.model import TOLD_WITHIN
 
 
 def send(owner: str, agent: str) -> bool:

@@ -5,7 +5,7 @@ from chalice.app import Blueprint
 
 from chalicelib.agents import service
 from chalicelib.agents.holds import Sign
-from chalicelib.agents.model import AgentListing, AgentQuery, AgentReply, Patch, Registered
+from chalicelib.agents.shapes import AgentListing, AgentQuery, AgentReply, Patch, Registered
 from chalicelib.auth import guard
 from chalicelib.errors import AgentNotFound
 from chalicelib.http import Answer, Call, route

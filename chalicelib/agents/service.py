@@ -5,19 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from chalicelib import db
-from chalicelib.agents import model, news, store
+from chalicelib.agents import model, news, rows, shapes, store
+from chalicelib.agents.agent import REMOVED, Agent, State
 from chalicelib.agents.holds import Sign, beat
-from chalicelib.agents.model import (
-    Agent,
-    AgentListing,
-    AgentQuery,
-    AgentReply,
-    Heartbeat,
-    Patch,
-    Register,
-    Registered,
-    State,
-)
+from chalicelib.agents.shapes import AgentListing, AgentQuery, AgentReply, Heartbeat, Patch, Register, Registered
 from chalicelib.auth import service as auth
 from chalicelib.auth import tokens
 from chalicelib.auth.model import User
@@ -48,12 +39,12 @@ def register(user: User, request: Register, idempotency_key: str | None, now: in
         standing = cancelled.rows.get(0)
         if standing is None:
             raise TooManyAgents from None
-        agent = _registered_again(store.to_agent(standing), agent.registration, now)
+        agent = _registered_again(rows.to_agent(standing), agent.registration, now)
     return agent
 
 
 def registered(agent: Agent, now: int) -> Registered:
-    return Registered(agent=model.shown(agent), token=tokens.issue("agent", agent.owner, agent.id, agent.ver, now))
+    return Registered(agent=shapes.shown(agent), token=tokens.issue("agent", agent.owner, agent.id, agent.ver, now))
 
 
 def _new(owner: str, request: Register, idempotency_key: str | None, now: int) -> Agent:
@@ -84,7 +75,7 @@ def _registered_again(standing: Agent, registration: str | None, now: int) -> Ag
         except db.Failed as failed:  # the same registration at the same time
             if failed.row is None:  # gone meanwhile: asked again, it is registered as a new one
                 break
-            standing = store.to_agent(failed.row)
+            standing = rows.to_agent(failed.row)
     raise Unavailable
 
 
@@ -112,7 +103,7 @@ def mark_removed(owner: str, agent: str, now: int) -> Agent:
 
     Raises AgentNotFound.
     """
-    values = {"state": model.REMOVED, "ver": tokens.new_version(), "next_ver": None, "updated_at": now}
+    values = {"state": REMOVED, "ver": tokens.new_version(), "next_ver": None, "updated_at": now}
     return _changed(owner, agent, values | store.watched(owner, agent, now, at=now))
 
 
@@ -129,7 +120,7 @@ def patch(owner: str, agent: str, request: Patch, now: int) -> AgentReply:
     given = request.model_dump(exclude_unset=True, exclude_none=True)
     if given.get("paused") is False:
         given = {"paused": None, "note": None} | {name: given[name] for name in ("name", "note") if name in given}
-    return model.shown(_changed(owner, agent, given | {"updated_at": now}))
+    return shapes.shown(_changed(owner, agent, given | {"updated_at": now}))
 
 
 def rotate(owner: str, agent: str, now: int) -> Registered:
@@ -147,7 +138,7 @@ def renew(sign: Sign) -> Registered:
     version = tokens.new_version()
     renewed = _changed(agent.owner, agent.id, {"next_ver": version})
     token = tokens.issue("agent", agent.owner, agent.id, version, sign.now)
-    return Registered(agent=model.shown(renewed), token=token)
+    return Registered(agent=shapes.shown(renewed), token=token)
 
 
 def _changed(owner: str, agent: str, values: dict[str, Any]) -> Agent:
@@ -160,9 +151,9 @@ def _changed(owner: str, agent: str, values: dict[str, Any]) -> Agent:
 def show(owner: str, agent: str) -> AgentReply:
     """One agent. Raises AgentNotFound."""
     found = store.load(owner, agent)
-    if found is None or found.state == model.REMOVED:
+    if found is None or found.state == REMOVED:
         raise AgentNotFound
-    return model.shown(found)
+    return shapes.shown(found)
 
 
 def list_agents(user: User, query: AgentQuery, now: int) -> AgentListing:
@@ -174,7 +165,7 @@ def list_agents(user: User, query: AgentQuery, now: int) -> AgentListing:
         auth.cursors(now),
         lambda limit, start: store.find(user.owner, query, limit, start),
         store.key,
-        lambda rows: [model.shown(agent) for agent in store.load_all(rows)],
+        lambda found: [shapes.shown(agent) for agent in store.load_all(found)],
     )
 
 

@@ -1,97 +1,17 @@
-"""The table `agents`: one item an agent, with what it holds and the counts of its calls.
+"""Named queries and conditional writes on the table `agents`."""
 
-Index `live` (checkShard, checkAt) holds the agents that the sweep must look at one day; `news` (newsShard, newsAt)
-those whose coming or going is still to be told; `fleet` (owner, agent) what lists filter by, so that neither a
-heartbeat nor a list touches more than it must.
-"""
-
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pynamodb.attributes import BooleanAttribute, ListAttribute, MapAttribute, NumberAttribute, UnicodeAttribute
 from pynamodb.expressions.condition import size
-from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection, KeysOnlyProjection
-from pynamodb.models import Model
 
 from chalicelib import db
-from chalicelib.agents.model import REMOVED, TOLD_WITHIN, Agent, AgentQuery, Held, News, Said, check_at
+from chalicelib.agents.agent import REMOVED, Agent, News
+from chalicelib.agents.model import TOLD_WITHIN, check_at
+from chalicelib.agents.rows import AgentRow, shard, stored, to_agent
+from chalicelib.agents.shapes import AgentQuery
 from chalicelib.errors import Conflict
 from chalicelib.pages import EXAMINED
-from chalicelib.settings import settings
-
-
-class LiveIndex(GlobalSecondaryIndex["AgentRow"]):
-    class Meta:
-        index_name = "live"
-        projection = IncludeProjection(["state"])
-
-    check_shard = NumberAttribute(attr_name="checkShard", hash_key=True)
-    check_at = NumberAttribute(attr_name="checkAt", range_key=True)
-
-
-class NewsIndex(GlobalSecondaryIndex["AgentRow"]):
-    class Meta:
-        index_name = "news"
-        projection = KeysOnlyProjection()
-
-    news_shard = NumberAttribute(attr_name="newsShard", hash_key=True)
-    news_at = NumberAttribute(attr_name="newsAt", range_key=True)
-
-
-class FleetIndex(GlobalSecondaryIndex["AgentRow"]):
-    class Meta:
-        index_name = "fleet"
-        projection = IncludeProjection(["state", "capabilities"])
-
-    owner = UnicodeAttribute(hash_key=True)
-    agent = UnicodeAttribute(range_key=True)
-
-
-@db.register
-class AgentRow(Model):
-    class Meta:
-        table_name = settings.named("agents")
-
-    owner = UnicodeAttribute(hash_key=True)
-    agent = UnicodeAttribute(range_key=True)
-    name = UnicodeAttribute()
-    version = UnicodeAttribute()
-    platform = UnicodeAttribute(null=True)
-    capabilities: ListAttribute[str] = ListAttribute()
-    concurrency = NumberAttribute(null=True)
-    state = UnicodeAttribute()
-    reported = UnicodeAttribute(null=True)
-    machine: Any = MapAttribute()
-    ver = UnicodeAttribute()
-    next_ver = UnicodeAttribute(attr_name="nextVer", null=True)
-    instance: Any = MapAttribute(null=True)
-    said: Any = MapAttribute(null=True)
-    said_before: Any = MapAttribute(attr_name="saidBefore", null=True)
-    paused = BooleanAttribute(null=True)
-    note = UnicodeAttribute(null=True)
-    registration = UnicodeAttribute(null=True)
-    created_at = NumberAttribute(attr_name="createdAt")
-    updated_at = NumberAttribute(attr_name="updatedAt")
-    seen_at = NumberAttribute(attr_name="seenAt")
-    worked_at = NumberAttribute(attr_name="workedAt")
-    held: Any = MapAttribute()
-    calls: Any = MapAttribute()
-    pinned_at = NumberAttribute(attr_name="pinnedAt", null=True)
-    check_shard = NumberAttribute(attr_name="checkShard", null=True)
-    check_at = NumberAttribute(attr_name="checkAt", null=True)
-    news: Any = ListAttribute(null=True)
-    news_shard = NumberAttribute(attr_name="newsShard", null=True)
-    news_at = NumberAttribute(attr_name="newsAt", null=True)
-
-    live = LiveIndex()
-    untold = NewsIndex()
-    fleet = FleetIndex()
-
-
-def shard(owner: str, agent: str) -> int:
-    """Where in the sweep's index an agent stands: the same on every machine and in every version."""
-    return int.from_bytes(hashlib.blake2s(f"{owner}#{agent}".encode()).digest()[:4]) % settings.shards
 
 
 def new(agent: Agent) -> db.Part:
@@ -117,7 +37,7 @@ def new(agent: Agent) -> db.Part:
         calls={},
         check_shard=shard(agent.owner, agent.id),
         check_at=check_at(agent.seen_at),
-        news=[_stored(each) for each in agent.news] or None,
+        news=[stored(each) for each in agent.news] or None,
         news_shard=None if at is None else shard(agent.owner, agent.id),
         news_at=None if at is None else at + TOLD_WITHIN,
     )
@@ -153,7 +73,7 @@ def change(
 def to_tell(owner: str, agent: str, news: News) -> db.Clause:
     """What leaves news on an agent's row, in the write of the change that it tells, and puts the row into the index of
     news."""
-    return _to_tell([_stored(news)], [], shard(owner, agent), news.at + TOLD_WITHIN)
+    return _to_tell([stored(news)], [], shard(owner, agent), news.at + TOLD_WITHIN)
 
 
 @db.clause
@@ -166,8 +86,8 @@ def told(agent: Agent, many: int) -> db.Part:
     """Part of a transaction: the first so many of an agent's news were told. Fails where they were before, or the agent
     has others by now."""
     rest = agent.news[many:]
-    actions = [AgentRow.news.set([_stored(each) for each in rest])] if rest else _nothing_to_tell()
-    return db.change(AgentRow(agent.owner, agent.id), actions, AgentRow.news == [_stored(each) for each in agent.news])
+    actions = [AgentRow.news.set([stored(each) for each in rest])] if rest else _nothing_to_tell()
+    return db.change(AgentRow(agent.owner, agent.id), actions, AgentRow.news == [stored(each) for each in agent.news])
 
 
 def _nothing_to_tell() -> list[Any]:
@@ -181,10 +101,6 @@ def tell_later(owner: str, agent: str, at: int) -> bool:
     except db.Failed:
         return False
     return True
-
-
-def _stored(news: News) -> dict[str, Any]:
-    return {"event": news.event, "at": news.at, "state": news.state, "seenAt": news.seen_at}
 
 
 def watched(owner: str, agent: str, now: int, *, at: int | None = None) -> dict[str, int]:
@@ -262,53 +178,6 @@ def key(row: db.Row) -> dict[str, Any]:
 def load_all(rows: Sequence[db.Row]) -> list[Agent]:
     found = {row["agent"]: row for row in db.get_many(AgentRow, [(row["owner"], row["agent"]) for row in rows])}
     return [to_agent(found[row["agent"]]) for row in rows if row["agent"] in found]
-
-
-def _said(stored: dict[str, Any] | None) -> Said | None:
-    return None if stored is None else Said.model_construct(at=stored["at"], tasks=stored["tasks"])
-
-
-def to_agent(row: db.Row) -> Agent:
-    return Agent.model_construct(
-        owner=row["owner"],
-        id=row["agent"],
-        name=row["name"],
-        version=row["version"],
-        platform=row.get("platform"),
-        capabilities=row["capabilities"],
-        concurrency=row.get("concurrency"),
-        state=row["state"],
-        reported=row.get("reported"),
-        machine=row["machine"],
-        ver=row["ver"],
-        registration=row.get("registration"),
-        created_at=row["createdAt"],
-        updated_at=row["updatedAt"],
-        seen_at=row["seenAt"],
-        worked_at=row["workedAt"],
-        held={
-            task: Held.model_construct(
-                attempt=held["attempt"],
-                timeout=held["timeout"],
-                claimed_at=held["claimedAt"],
-                started_at=held.get("startedAt"),
-                cancel=held.get("cancel", False),
-                step=held.get("step"),
-            )
-            for task, held in row["held"].items()
-        },
-        pinned_at=row.get("pinnedAt"),
-        next_ver=row.get("nextVer"),
-        paused=row.get("paused", False),
-        note=row.get("note"),
-        said=_said(row.get("said")),
-        said_before=_said(row.get("saidBefore")),
-        calls=row["calls"],
-        news=[
-            News.model_construct(event=each["event"], at=each["at"], state=each["state"], seen_at=each["seenAt"])
-            for each in row.get("news", [])
-        ],
-    )
 
 
 def registered() -> Any:

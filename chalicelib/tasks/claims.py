@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from chalicelib import db, metrics
 from chalicelib.agents import holds
 from chalicelib.agents import service as agents
+from chalicelib.agents.agent import MOST_HELD, Agent, Held
 from chalicelib.agents.holds import Sign
-from chalicelib.agents.model import MOST_HELD, Agent, Held
 from chalicelib.settings import KB, SECOND
 from chalicelib.tasks import model, store, views
 from chalicelib.tasks.task import Change, Task, expected

@@ -4,8 +4,8 @@ from typing import Literal
 
 from chalicelib import db, texts
 from chalicelib.agents import holds
+from chalicelib.agents.agent import Agent, Held
 from chalicelib.agents.holds import Sign
-from chalicelib.agents.model import Agent, Held
 from chalicelib.auth import service as auth
 from chalicelib.auth.tokens import Caller
 from chalicelib.errors import TaskNotFound

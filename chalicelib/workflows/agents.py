@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-from chalicelib.agents import model
 from chalicelib.agents import service as agents
+from chalicelib.agents import shapes
+from chalicelib.agents.agent import REMOVED, Agent
 from chalicelib.agents.holds import Sign
-from chalicelib.agents.model import Agent, Beaten, Heartbeat, Register, Registered
+from chalicelib.agents.shapes import Beaten, Heartbeat, Register, Registered
 from chalicelib.auth.model import User
 from chalicelib.errors import AgentExists, AgentNotFound
 from chalicelib.settings import MINUTE
@@ -22,14 +23,14 @@ def register(user: User, request: Register, idempotency_key: str | None, now: in
         agent = agents.register(user, request, idempotency_key, now)
     except AgentExists:
         standing = agents.load(user.owner, request.agent_id)
-        if standing is None or (standing.state != model.REMOVED and not request.replace):
+        if standing is None or (standing.state != REMOVED and not request.replace):
             raise
     else:
         # Sent again after it was cut short: what it held when it was registered anew has still to be let go.
         before = {task: hold for task, hold in agent.held.items() if hold.claimed_at < agent.created_at}
         _release_all(agent.model_copy(update={"held": before}), "The agent was registered anew", now)
         return agents.registered(agent, now)
-    if standing.state == model.REMOVED:  # removing it has not ended yet: end it, but for the row, which is taken over
+    if standing.state == REMOVED:  # removing it has not ended yet: end it, but for the row, which is taken over
         let_go(standing, now)
     try:
         agent = agents.take_over(standing, request, idempotency_key, now)
@@ -46,7 +47,7 @@ def heartbeat(sign: Sign, said: Heartbeat) -> Beaten:
         upkeep.lose(agent.owner, task, agent.id, "The agent no longer runs it", sign.now)
     if said.status == "disconnected":
         _release_claims(agent, "The agent disconnected before it started the task", sign.now)
-    return model.beaten(agent, sign.now)
+    return shapes.beaten(agent, sign.now)
 
 
 def fell_silent(agent: Agent, verdict: str, now: int) -> None:
@@ -67,7 +68,7 @@ def remove(owner: str, agent_id: str, now: int) -> None:
         agent = agents.mark_removed(owner, agent_id, now)
     except AgentNotFound:
         standing = agents.load(owner, agent_id)
-        if standing is None or standing.state != model.REMOVED:
+        if standing is None or standing.state != REMOVED:
             raise
         agent = standing
     clear(agent, now)

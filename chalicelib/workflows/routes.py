@@ -7,8 +7,9 @@ from chalice.app import Blueprint
 from pydantic import Field
 
 from chalicelib.agents.holds import OtherInstance, Sign
-from chalicelib.agents.model import Beaten, Heartbeat, OtherRegistration, Register, Registered, Removed
+from chalicelib.agents.model import OtherRegistration
 from chalicelib.agents.service import TooManyAgents
+from chalicelib.agents.shapes import Beaten, Heartbeat, Register, Registered, Removed
 from chalicelib.auth import guard
 from chalicelib.errors import AgentExists, AgentNotFound, AgentTokenInvalid, DevFlowError
 from chalicelib.http import Answer, Call, route

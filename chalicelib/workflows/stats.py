@@ -1,7 +1,7 @@
 """GET /api/stats: how much waits, for how long, and who is there to do it."""
 
 from chalicelib.agents import service as agents
-from chalicelib.agents.model import State
+from chalicelib.agents.agent import State
 from chalicelib.tasks import service as tasks
 from chalicelib.tasks.task import Status
 from chalicelib.types import Reply

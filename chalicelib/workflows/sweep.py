@@ -14,7 +14,7 @@ from typing import Any
 from chalicelib import db
 from chalicelib.agents import news
 from chalicelib.agents import service as agents
-from chalicelib.agents.model import REMOVED
+from chalicelib.agents.agent import REMOVED
 from chalicelib.errors import Conflict
 from chalicelib.log import logger
 from chalicelib.outage import Outage

@@ -7,7 +7,7 @@ a delivery for each webhook that wants it on its way: all of it or nothing, and 
 from chalicelib import db
 from chalicelib.agents import model, news
 from chalicelib.agents import service as agents
-from chalicelib.agents.model import Agent
+from chalicelib.agents.agent import Agent, News
 from chalicelib.log import logger
 from chalicelib.tasks import outbox
 from chalicelib.webhooks import fanout
@@ -46,7 +46,7 @@ def tell_of_agent(owner: str, agent_id: str, now: int) -> None:
             return
 
 
-def _tell(agent: Agent, told: list[model.News], now: int) -> bool:
+def _tell(agent: Agent, told: list[News], now: int) -> bool:
     """Tell some of an agent's news; False where somebody else did, or there are more by now: the next time does."""
     endpoints = fanout.endpoints(agent.owner)
     new: list[Delivery] = []

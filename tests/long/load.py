@@ -10,7 +10,7 @@ from botocore.config import Config
 
 from chalicelib import db
 from chalicelib.agents import store as agents
-from chalicelib.agents.model import Agent
+from chalicelib.agents.agent import Agent
 from chalicelib.settings import HOUR, SECOND
 from chalicelib.tasks import store
 from chalicelib.tasks.model import QUEUED_FOR

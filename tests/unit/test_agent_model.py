@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from chalicelib.agents import model
-from chalicelib.agents.model import Agent, Heartbeat, Held, Patch, Register, Said
+from chalicelib.agents import model, shapes
+from chalicelib.agents.agent import Agent, Held, Said
+from chalicelib.agents.shapes import Heartbeat, Patch, Register
 from chalicelib.outage import Outage
 from chalicelib.settings import MINUTE, SECOND
 
@@ -169,7 +170,7 @@ def test_a_claim_that_was_not_started_need_not_be_named() -> None:
 def test_what_an_agent_says_it_runs_and_does_not_hold_it_has_to_stop() -> None:
     said = Said(at=NOW, tasks=["running-0", "gone"])
     stopping = {"running-0": held(started=True), "running-1": held(started=True, cancel=True)}
-    beaten = model.beaten(agent(held=stopping, said=said), NOW)
+    beaten = shapes.beaten(agent(held=stopping, said=said), NOW)
     assert beaten.cancel == ["gone", "running-1"]
     assert beaten.next_poll_interval == 5_000
     assert beaten.status == "active"
@@ -177,7 +178,7 @@ def test_what_an_agent_says_it_runs_and_does_not_hold_it_has_to_stop() -> None:
 
 def test_an_agent_that_does_not_say_what_it_runs_has_to_stop_what_was_cancelled() -> None:
     stopping = {"running-0": held(started=True), "running-1": held(started=True, cancel=True)}
-    assert model.beaten(agent(held=stopping), NOW).cancel == ["running-1"]
+    assert shapes.beaten(agent(held=stopping), NOW).cancel == ["running-1"]
 
 
 @pytest.mark.parametrize(
@@ -284,7 +285,7 @@ def test_a_patch_may_say_nothing() -> None:
 
 
 def test_an_agent_is_shown_as_the_spec_shows_it_without_its_secrets() -> None:
-    shown = model.shown(agent(held=holding(1, 1), reported="busy", registration="hush", next_ver="hush", note="why"))
+    shown = shapes.shown(agent(held=holding(1, 1), reported="busy", registration="hush", next_ver="hush", note="why"))
     said = shown.model_dump(by_alias=True)
     assert said["id"] == "agent-1"
     assert said["userId"] == "user-1"
@@ -297,5 +298,5 @@ def test_an_agent_is_shown_as_the_spec_shows_it_without_its_secrets() -> None:
 
 def test_a_tombstone_is_never_shown_as_more_than_inactive() -> None:
     removed = agent(state="removed")
-    assert model.shown(removed).status == "inactive"
-    assert model.beaten(removed, NOW).status == "inactive"
+    assert shapes.shown(removed).status == "inactive"
+    assert shapes.beaten(removed, NOW).status == "inactive"
