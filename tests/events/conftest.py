@@ -1,22 +1,19 @@
 """Fixtures of the tests of the event handlers: the app's own handlers, called as AWS calls them."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import pytest
 
-from infra.local.pump import Pump
-from tests.http.scene import Agent, Scene
+from tests.http.scene import Scene
 from tests.service import invariants
-from tests.service.conftest import Sharded, no_pauses, passing, sharded
+from tests.service.conftest import Sharded, agent, hook, no_pauses, passing, queue, receiver, scene, sharded
 from tests.support import moto_aws
-from tests.support.client import Client
 from tests.support.handlers import Handlers
 from tests.support.iam import AsDeployed
 
-__all__ = ["no_pauses", "passing", "sharded"]
+__all__ = ["agent", "hook", "no_pauses", "passing", "queue", "receiver", "scene", "sharded"]
 
 
 @pytest.fixture(autouse=True)
@@ -29,19 +26,6 @@ def one_shard(sharded: Sharded) -> None:
 def handlers(deployed: AsDeployed) -> Handlers:
     """The app's handlers, over empty tables."""
     return Handlers(deployed)
-
-
-@pytest.fixture
-def scene(user: Client, pump: Pump) -> Iterator[Scene]:
-    """user@example.com, with nothing yet. What must hold of the stored rows is looked at in the end."""
-    yield Scene(user, pump)
-    invariants.hold()
-
-
-@pytest.fixture
-def agent(scene: Scene) -> Agent:
-    """That user's agent-1."""
-    return scene.agent()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What has happened reaches every webhook that wants it, once: events of tasks, and agents that come and go."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,17 +20,6 @@ from tests.support.receivers import Got, Receiver
 
 URL = "http://localhost:9/"
 """Nobody is there: most of these tests look at what is on its way, and deliver nothing."""
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture
-def queue(pump: Pump, clock: Clock) -> Queue:
-    return Queue(pump, clock)
 
 
 @pytest.fixture

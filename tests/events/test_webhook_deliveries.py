@@ -1,7 +1,6 @@
 """Deliveries, from the message to the receiver: the schedule on a moved clock, against real receivers."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,22 +33,6 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time passes where a test lets it, however slow the machine is."""
     began = time.time()
     monkeypatch.setattr(server_clock, "time", SimpleNamespace(time=lambda: began))
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture
-def queue(pump: Pump, clock: Clock) -> Queue:
-    return Queue(pump, clock)
-
-
-@pytest.fixture
-def hook(scene: Scene, receiver: Receiver) -> Hook:
-    return hooks.make(scene.user, receiver.url)
 
 
 def down(handler: Any) -> None:

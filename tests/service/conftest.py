@@ -8,10 +8,13 @@ import pytest
 from chalicelib.settings import settings
 from infra.local.pump import Pump
 from tests.conftest import Clock
+from tests.http import hooks
+from tests.http.hooks import Hook, Queue
 from tests.http.scene import Agent, Scene
 from tests.service import invariants
 from tests.service.deeds import Setting
 from tests.support.client import Client
+from tests.support.receivers import Receiver
 
 
 @pytest.fixture
@@ -31,6 +34,25 @@ def agent(scene: Scene) -> Agent:
 def other(make_user: Callable[..., Client], pump: Pump) -> Scene:
     """Another user."""
     return Scene(make_user("other@example.com", "Jane Roe"), pump)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Somebody's server, which takes webhooks."""
+    with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def hook(scene: Scene, receiver: Receiver) -> Hook:
+    """That user's webhook, which goes there."""
+    return hooks.make(scene.user, receiver.url)
+
+
+@pytest.fixture
+def queue(pump: Pump, clock: Clock) -> Queue:
+    """The queue of webhooks, brought by hand."""
+    return Queue(pump, clock)
 
 
 Sharded = Callable[[int], None]

@@ -1,9 +1,6 @@
 """What users do with webhooks crosses with itself, and with the deliveries that are under way."""
 
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
 
 from infra.local.pump import Pump
 from tests.conftest import Clock
@@ -16,22 +13,6 @@ from tests.support.handlers import Handlers
 from tests.support.receivers import Receiver, status
 
 ROTATE = faults.about("-webhooks", "secrets")
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture
-def queue(pump: Pump, clock: Clock) -> Queue:
-    return Queue(pump, clock)
-
-
-@pytest.fixture
-def hook(scene: Scene, receiver: Receiver) -> Hook:
-    return hooks.make(scene.user, receiver.url)
 
 
 def secrets() -> list[str]:
