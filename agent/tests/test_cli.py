@@ -13,7 +13,7 @@ import stamina
 
 from agent.tests.support.standin import Answer, refusal
 from devflow import settings
-from devflow.cli import follow, main
+from devflow.cli import main, watch
 from devflow.cli.repository import Repository
 from devflow.client import Client
 from devflow.errors import SettingsError
@@ -342,7 +342,7 @@ class Life:
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follow, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.0)
 
 
 def test_a_task_is_submitted_followed_and_its_result_shown(
@@ -410,9 +410,9 @@ def test_a_log_is_followed_into_the_next_attempt_and_through_an_outage(
     ])  # fmt: skip
     platform = standin(lambda _: next(answers))
     notes: list[str] = []
-    watch = follow.Watch(Client(platform.url), "task-1", sleep=lambda _: None, note=notes.append)
+    watching = watch.Watch(Client(platform.url), "task-1", sleep=lambda _: None, note=notes.append)
 
-    looks = list(watch.looks())
+    looks = list(watching.looks())
     assert [look.log for look in looks] == ["first\n", "second\n", ""]
     assert [len(look.events) for look in looks] == [1, 0, 0]
     assert len(notes) == 1
@@ -529,7 +529,7 @@ def test_the_bar_shows_a_task_and_the_end_of_its_log() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
     with Bar(console) as bar:
         shown = TASK | {"status": "in_progress", "progress": 0.5, "attempt": 2}
-        bar.show(follow.Look(shown, "one\n[bold]two\x1b[2J\n", []))
+        bar.show(watch.Look(shown, "one\n[bold]two\x1b[2J\n", []))
     assert isinstance(console.file, io.StringIO)
     seen = console.file.getvalue()
     for text in ("one", "[bold]two", "in_progress (attempt 2)", "50%", "Testing"):

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from devflow.cli.follow import Look
+from devflow.cli.watch import Look
 from devflow.redact import redacted
 from devflow.terminal import one_line, plain
 

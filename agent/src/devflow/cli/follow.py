@@ -1,106 +1,15 @@
-"""Watching a task until it has ended: its steps, its log, its result."""
+"""Following a task until it has ended, on the screen: its steps, its log, its result."""
 
-import re
-import time
-from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import click
 
 from devflow.cli.context import Invocation, interactive
+from devflow.cli.watch import Look, Watch
 from devflow.client import Client, Json
-from devflow.errors import SettingsError, UnavailableError
 from devflow.redact import redacted
 from devflow.terminal import one_line, plain
-
-ENDED = frozenset({"completed", "failed", "cancelled"})
-LOOK_SECONDS = 1.0
-"""Between two looks: two or three calls each, of the thousand a minute that a user has."""
-_FLUSH_LOOKS = 3
-"""Further looks for the rest of a log after the end: an agent may send it late."""
-_MOST_EVENTS = 1000
-"""As far as lists go by offset (docs/api.md, "Lists")."""
-_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-
-
-def task_path(task: str) -> str:
-    """The address of a task. SettingsError where it can be the id of none."""
-    return f"/api/tasks/{safe_id(task, 'a task')}"
-
-
-def safe_id(given: str, what: str) -> str:
-    """An id, which goes into an address as it is. SettingsError where it can be the id of nothing."""
-    if not _ID.fullmatch(given) or given in (".", ".."):
-        raise SettingsError(f"{one_line(given)!r} is no id of {what}")
-    return given
-
-
-class Look(NamedTuple):
-    """What there is to see of a task at one time."""
-
-    task: Json
-    log: str
-    """What is new in it."""
-    events: list[Json]
-    """What is new in the timeline."""
-
-
-@dataclass
-class Watch:
-    """A task as it comes, look by look."""
-
-    client: Client
-    task: str
-    sleep: Callable[[float], None] = time.sleep
-    note: Callable[[str], None] = lambda _text: None
-    attempt: int = 0
-    offset: int = 0
-    """Of its log, in bytes."""
-    seen: int = 0
-    """Of its timeline."""
-
-    def looks(self) -> Iterator[Look]:
-        """What there is to see, about every second, until the task has ended and its log was read.
-
-        A platform that cannot be reached is waited for. Raises RefusedError, NotLoggedInError.
-        """
-        late, before = _FLUSH_LOOKS, ""
-        while True:
-            shown = self._patiently(task_path(self.task))
-            ended = shown["status"] in ENDED
-            if shown["attempt"] != self.attempt:
-                self.attempt, self.offset = shown["attempt"], 0
-            page = self._patiently(f"{task_path(self.task)}/logs?offset={self.offset}&attempt={self.attempt}")
-            self.offset = page["nextOffset"]
-            events = self._events() if shown["updatedAt"] != before or ended else []
-            before = shown["updatedAt"]
-            yield Look(shown, page["data"], events)
-            if page["data"]:
-                continue
-            if ended:
-                late -= 1
-                if late == 0 or not shown["startedAt"] or page["complete"]:
-                    return
-            self.sleep(LOOK_SECONDS)
-
-    def _events(self) -> list[Json]:
-        """What is new in the timeline; the first thousand things of it."""
-        if self.seen >= _MOST_EVENTS:
-            return []
-        found: list[Json] = self._patiently(f"{task_path(self.task)}/events?limit=100&offset={self.seen}")["data"]
-        self.seen += len(found)
-        return found
-
-    def _patiently(self, path: str) -> Json:
-        while True:
-            try:
-                return self.client.ask("GET", path)
-            except UnavailableError as error:
-                if error.strange:
-                    raise
-                self.note(f"{error}; still trying")
 
 
 class Screen(Protocol):

@@ -6,6 +6,7 @@ import click
 
 from devflow.cli import follow, output
 from devflow.cli.context import Invocation, common, pass_invocation
+from devflow.cli.ids import task_path
 from devflow.client import Json
 from devflow.errors import SettingsError
 
@@ -52,7 +53,7 @@ def list_tasks(
 @pass_invocation
 def show(invocation: Invocation, task: str) -> None:
     """Show a task with its result."""
-    found = invocation.client().ask("GET", path(task))
+    found = invocation.client().ask("GET", task_path(task))
     invocation.show(found, lambda: output.fields(found))
 
 
@@ -74,7 +75,7 @@ def logs(invocation: Invocation, task: str, following: bool, attempt: int | None
     page: Json = {}
     while pages:
         query = urlencode({"offset": offset} | ({"attempt": attempt} if attempt else {}))
-        page = client.ask("GET", f"{path(task)}/logs?{query}")
+        page = client.ask("GET", f"{task_path(task)}/logs?{query}")
         text += page["data"]
         pages, offset = page["nextOffset"] > offset, page["nextOffset"]
     invocation.show(page | {"offset": 0, "data": text}, text.removesuffix("\n"))
@@ -86,7 +87,7 @@ def logs(invocation: Invocation, task: str, following: bool, attempt: int | None
 @pass_invocation
 def cancel(invocation: Invocation, task: str) -> None:
     """Cancel a task. One that runs has a minute to stop."""
-    answer = invocation.client().ask("POST", f"{path(task)}/cancel")
+    answer = invocation.client().ask("POST", f"{task_path(task)}/cancel")
     asked = "its agent is asked to stop" if answer["cancelRequested"] else answer["status"]
     invocation.show(answer, f"{task}: {asked}")
 
@@ -97,10 +98,5 @@ def cancel(invocation: Invocation, task: str) -> None:
 @pass_invocation
 def retry(invocation: Invocation, task: str) -> None:
     """Do the work of a task that has ended once more, as a new task."""
-    answer = invocation.client().ask("POST", f"{path(task)}/retry")
+    answer = invocation.client().ask("POST", f"{task_path(task)}/retry")
     invocation.show(answer, str(answer["taskId"]))
-
-
-def path(task: str) -> str:
-    """The address of a task. SettingsError where it can be the id of none: an id goes into an address as it is."""
-    return follow.task_path(task)

@@ -8,7 +8,7 @@ import click
 
 from devflow.cli import output
 from devflow.cli.context import Invocation, common, pass_invocation
-from devflow.cli.follow import safe_id
+from devflow.cli.ids import safe_id
 from devflow.client import Json
 
 _COLUMNS = {"id": "Webhook", "url": "Address", "events": "Events", "enabled": "Enabled", "description": "Description"}
