@@ -102,10 +102,14 @@ class Ledger:
         return sorted((function, action, resource, on_prod) for function, (action, resource), on_prod in calls)
 
 
+_CHOICES = ("keyword", "deselect", "ignore", "ignore_glob", "lf", "stepwise")
+"""Options of pytest that leave tests out."""
+
+
 def is_whole(config: pytest.Config) -> bool:
     """Whether a run is of all tests but the long ones, as `make test` runs them."""
     option = config.option
-    chosen = (option.keyword, option.deselect, option.ignore, option.ignore_glob, option.lf, option.stepwise)
+    chosen = [getattr(option, name, None) for name in _CHOICES]
     return (
         config.args_source is pytest.Config.ArgsSource.TESTPATHS and option.markexpr == "not long" and not any(chosen)
     )
