@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test test-long check check-infra bench bench-cold keys package deploy destroy clean
+.PHONY: help run demo test screenshots test-long check check-infra bench bench-cold keys package deploy destroy clean
 
 BIN := .venv/bin
 BENCH := .venv-bench/bin
@@ -25,6 +25,9 @@ test: .venv/installed .cache/package/fetched ## run all tests but the long ones,
 	$(BIN)/coverage report
 	@echo "Rules and services, to the last branch:"
 	$(BIN)/coverage report --include='chalicelib/*/model.py,chalicelib/*/service.py' --fail-under=100
+
+screenshots: .venv/installed ## take the pictures in the README and docs/ anew, with Chromium
+	$(BIN)/python -m pytest tests/e2e/browser/test_pictures.py --pictures docs/images $(ARGS)
 
 test-long: .venv/installed ## run the long tests: costs at 10 to 100,000 items, 500 made-up requests an operation
 	$(BIN)/python -m pytest -m long --timeout 3600 -s $(ARGS)

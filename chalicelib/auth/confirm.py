@@ -11,8 +11,15 @@ from chalicelib.http import Answer, browser
 
 STYLE = """\
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { max-width: 26rem; margin: 15vh auto 0; padding: 0 1.25rem; }
-button { font: inherit; font-weight: 600; padding: .6rem 1.2rem; }
+body { margin: 0; background: light-dark(#f6f6f3, #121315); color: light-dark(#1d1e20, #e9e9e6); }
+main { max-width: 23rem; margin: 15vh auto 0; padding: 0 1.25rem; }
+h1 { font-size: 1.5rem; letter-spacing: -.012em; }
+button {
+  width: 100%; padding: .65rem; border: 0; border-radius: 8px; font: inherit; font-weight: 550; cursor: pointer;
+  background: light-dark(#3a4fc1, #a3b1ff); color: light-dark(#fff, #14172b);
+}
+button:disabled { opacity: .6; }
+:focus-visible { outline: 2px solid light-dark(#3a4fc1, #a3b1ff); outline-offset: 2px; }
 """
 
 SCRIPT = """\

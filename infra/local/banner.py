@@ -10,6 +10,7 @@ def banner(url: str) -> str:
     return f"""
 DevFlow runs at {url}
 
+  Open    {url}/dashboard, or {url}/docs for the API
   Login   {EMAIL}, PIN {PIN} ({NAME})
   Data    lives in memory only and is gone when this ends
   End     with Ctrl-C

@@ -16,7 +16,7 @@ const me = await whoAmI({ anonymous: true });
 const documentOf = await get("/api/openapi.json", {}, { anonymous: true });
 const { resolve } = reader(documentOf);
 const operations = Object.entries(documentOf.paths)
-  .filter(([path]) => !path.startsWith("/dashboard") && path !== "/docs")
+  .filter(([path]) => path.startsWith("/api/") || path === "/health") // the others are pages
   .flatMap(([path, item]) => METHODS.filter((method) => item[method]).map((method) => ({
     ...item[method], path, method: method.toUpperCase(), parameters: [...(item.parameters ?? []), ...(item[method].parameters ?? [])].map(resolve),
   })));
@@ -82,7 +82,7 @@ function answers(responses) {
     return el("details", { class: "answer" },
       el("summary", {}, el("span", { class: `code ${code < "400" ? "fine" : "wrong"}` }, code), " ",
         code < "400" ? "Success" : titles(schema).join(", ") || answer.description),
-      code < "400" ? null : prose(answer.description), schema && code < "400" ? schemaOf(schema, resolve) : null);
+      code < "400" ? null : prose(answer.description), schema ? schemaOf(schema, resolve) : null);
   }));
 }
 

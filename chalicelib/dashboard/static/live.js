@@ -19,6 +19,9 @@ const STIRRED_FOR = 30 * SECOND;
 const IDLE_AFTER = 10 * MINUTE;
 const ASLEEP_AFTER = 60 * MINUTE;
 
+/** What a look tells where nothing can change any more. */
+export const OVER = "over";
+
 /**
  * How long to wait before the next look, in milliseconds; Infinity: until the page is shown again. `busy`: something
  * runs. `hiddenFor`, `untouchedFor`: milliseconds, 0 for not at all. `failures`: so many in a row.
@@ -35,7 +38,7 @@ export function pause({ busy, hiddenFor, untouchedFor, failures }) {
 const page = { touchedAt: Date.now(), hiddenAt: document.hidden ? Date.now() : null };
 
 /**
- * Call `look` now and again and again; it tells whether something runs. What it raises is shown, and tried again.
+ * Call `look` now and again and again; it tells whether something runs, or OVER. What it raises is shown, and tried again.
  * Returns a function that looks at once, for when something has just been changed.
  */
 export function keepLooking(look) {
@@ -61,8 +64,8 @@ export function keepLooking(look) {
     try {
       const busy = await look();
       failures = 0;
-      schedule(busy || Date.now() - stirredAt < STIRRED_FOR);
-      tell("", "Up to date; refreshes by itself");
+      if (busy !== OVER) schedule(busy || Date.now() - stirredAt < STIRRED_FOR);
+      tell("", busy === OVER ? "It has ended: nothing changes any more" : "Up to date; refreshes by itself");
       at("live").dataset.looks = looks += 1;
     } catch (error) {
       failures += 1;
@@ -100,5 +103,6 @@ export function keepLooking(look) {
 function tell(kind, text) {
   const live = at("live");
   live.className = `live ${kind}`;
+  live.setAttribute("aria-live", kind ? "polite" : "off"); // read out: what is wrong, not that all is well
   show(live, text);
 }

@@ -83,5 +83,5 @@ export function followLog(path) {
     if (follow.checked) box.scrollTo(0, box.scrollHeight);
   }
 
-  return { look };
+  return { look, isWhole: () => read.complete };
 }

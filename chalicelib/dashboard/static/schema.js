@@ -10,7 +10,9 @@ export function reader(documentOf) {
     if (!given?.$ref) return given ?? {};
     const { $ref, ...more } = given;
     const found = $ref.replace(/^#\//, "").split("/").reduce((node, part) => node?.[part.replaceAll("~1", "/").replaceAll("~0", "~")], documentOf);
-    return { ...resolve(found), ...more };
+    const whole = { ...resolve(found), ...more };
+    if (more.properties) whole.properties = { ...resolve(found).properties, ...more.properties };
+    return whole;
   };
   return { resolve };
 }
@@ -73,7 +75,9 @@ function field(name, given, required, resolve, depth) {
         : el("p", { class: "type" }, typeOf(given, resolve), pattern(schema), preset(resolve(given)))));
 }
 
-const pattern = (schema) => (schema.pattern && schema.pattern !== "\\S" ? [", like ", el("code", {}, schema.pattern)] : null);
+/** "Not blank": a pattern that says less to people than the word. */
+const NOT_BLANK = ["\\S", "[^\\s\\x85]"];
+const pattern = (schema) => (!schema.pattern ? null : NOT_BLANK.includes(schema.pattern) ? ", not blank" : [", like ", el("code", {}, schema.pattern)]);
 const preset = (schema) => (schema.default !== undefined && schema.default !== null ? [", ", el("code", {}, JSON.stringify(schema.default)), " if absent"] : null);
 
 const KNOWN = {

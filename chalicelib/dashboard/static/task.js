@@ -1,8 +1,8 @@
 /** One task: where it stands, its timeline and attempts, its log as it is written, its result. */
 
-import { get, page, post } from "./api.js";
+import { get, now, page, post } from "./api.js";
 import { at, el, marked, outward, plain, said, show } from "./dom.js";
-import { keepLooking } from "./live.js";
+import { OVER, keepLooking } from "./live.js";
 import { followLog } from "./log.js";
 import { agentLink, bar, facts, isOpen, moves, percent, repository, status, statusName, taskLink } from "./parts.js";
 import { ask, doing, entitle, shown, whoAmI } from "./shell.js";
@@ -10,6 +10,8 @@ import { lasting, between, precisely } from "./time.js";
 import { timeline } from "./timeline.js";
 
 const { path, load } = shown("task");
+/** So long after the end an agent may still send what it has of the log (docs/protocol.md), in milliseconds. */
+const FLUSH = 600_000;
 const seen = { task: null, events: [], changed: "" };
 const log = followLog(path);
 
@@ -22,7 +24,8 @@ async function look() {
   seen.changed = changed;
   draw(task);
   await log.look(task);
-  return moves(task);
+  const isOver = !isOpen(task) && log.isWhole() && now() - Date.parse(task.completedAt) > FLUSH;
+  return isOver ? OVER : moves(task);
 }
 
 async function allEvents() {

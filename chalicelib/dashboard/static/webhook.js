@@ -53,6 +53,7 @@ function row(delivery) {
       el("summary", {}, "Attempts and payload"),
       el("div", { class: "stack" },
         delivery.attempts.length ? el("ol", { class: "timeline" }, delivery.attempts.map(attempt)) : el("p", {}, "Not tried yet."),
+        el("h3", {}, "Payload"),
         el("pre", { class: "log short", tabindex: "0", "aria-label": "Payload" }, marked(JSON.stringify(delivery.payload, null, 2))),
         el("div", { class: "row" }, el("button", { type: "button", class: "small", onclick: (event) => again(event.currentTarget, delivery) }, "Deliver again")))));
 }

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Response, expect, sync_playwright
 
-from tests.e2e.browser.furniture import Furnished, furnish, receives
+from tests.e2e.browser.furniture import Furnished, alive, furnish, receives
 from tests.e2e.conftest import Platform
 from tests.support.client import Client
 from tests.support.receivers import Receiver
@@ -37,6 +36,10 @@ WIDE, NARROW = (1200, 860), (390, 844)
 
 Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pictures", type=Path, metavar="DIRECTORY", help="where to keep the pictures for the documents")
 
 
 def chromium_path() -> str | None:
@@ -150,9 +153,11 @@ POLLING = ("account", "agent", "agents", "overview", "task", "tasks", "webhook",
 
 
 @pytest.fixture(scope="session")
-def stage(platform: Platform) -> Platform:
-    """The local stage that the browser visits."""
-    return platform
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The local stage that the browser visits. Its clock is the true one: what runs on it goes on running."""
+    started = Platform(tmp_path_factory.mktemp("stage") / "log")
+    yield started
+    started.stop()
 
 
 @pytest.fixture
@@ -215,6 +220,13 @@ def by_mail(stage: Platform) -> Callable[[str], Client]:
     return make
 
 
+@pytest.fixture
+def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where pictures of pages go: nowhere that lasts, unless `make screenshots` says so."""
+    kept: Path = request.config.getoption("--pictures", default=None) or tmp_path
+    return kept
+
+
 def mails(stage: Platform, to: str) -> list[str]:
     """The texts of what was mailed to an address."""
     kept = stage.client.get("/local/mail").json()["mail"]
@@ -226,7 +238,9 @@ def furnished(by_mail: Callable[[str], Client]) -> Iterator[Furnished]:
     """A user with something of everything, which no test changes."""
     with Receiver() as receiver:
         receiver.chooses = receives
-        yield furnish(by_mail(f"jane.{uuid.uuid4().hex[:6]}@example.com"), receiver)
+        made = furnish(by_mail("jane.doe@example.com"), receiver)
+        with alive(made):
+            yield made
 
 
 @pytest.fixture

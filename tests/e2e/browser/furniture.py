@@ -1,7 +1,9 @@
 """A user with something of everything: what pages look like in use, for what looks at all of them."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +11,7 @@ from tests.support.client import Client
 from tests.support.receivers import Answer, Got, Receiver, status
 
 SECONDS = 60
+PULSE = 20
 REPO = "https://github.com/acme/shop"
 
 
@@ -27,6 +30,8 @@ class Furnished:
     webhook: str
     failing: str
     """A webhook whose receiver says no."""
+    agents: dict[str, Client]
+    """Those that run something, by id."""
 
 
 def furnish(user: Client, receiver: Receiver) -> Furnished:
@@ -73,12 +78,32 @@ def furnish(user: Client, receiver: Receiver) -> Furnished:
     submit(user, "deploy-docs", "Publish the handbook")
     cancelled = submit(user, "fix-bug", "Upgrade the linter")
     assert user.post(f"/api/tasks/{cancelled}/cancel").status == 200
+    agents = {"build-mac": mac, "linux-box": linux}
     refused = tell(user, f"{receiver.url}&refuse=1", "Where the old chat was", "agent.inactive")
     assert user.post(f"/api/webhooks/{refused}/test").status == 202
     assert user.post("/api/auth/tokens", {"name": "Release script"}).status == 201
     delivered(user, webhook, 2)
     tried(user, refused)
-    return Furnished(user, "build-mac", "old-laptop", completed, failed, running, queued, webhook, refused)
+    return Furnished(user, "build-mac", "old-laptop", completed, failed, running, queued, webhook, refused, agents)
+
+
+@contextmanager
+def alive(made: Furnished) -> Iterator[None]:
+    """The agents that run something go on saying so, however long the tests take."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(PULSE):
+            for name, agent in made.agents.items():
+                agent.post(f"/api/agents/{name}/heartbeat")
+
+    beating = threading.Thread(target=beat, daemon=True)
+    beating.start()
+    try:
+        yield
+    finally:
+        over.set()
+        beating.join(SECONDS)
 
 
 def receives(got: Got) -> Answer:

@@ -1,7 +1,6 @@
 """Pages that everybody can use: by keyboard, with a screen reader, small or dark, cut off, with a wrong clock."""
 
 import re
-from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -79,52 +78,6 @@ def test_a_page_says_when_it_is_cut_off_and_goes_on_by_itself(
     expect(live).to_contain_text("DevFlow cannot be reached right now. Trying again in")
     me.context.set_offline(offline=False)
     expect(live).to_have_text("Up to date; refreshes by itself")
-
-
-PAUSES = [  # busy, hidden for, untouched for, failures in a row: seconds until the next look
-    (True, 0, 0, 0, 3),
-    (False, 0, 0, 0, 15),
-    (True, 0, 599, 0, 3),
-    (True, 0, 600, 0, 30),
-    (False, 0, 600, 0, 30),
-    (True, 1, 0, 0, 60),
-    (False, 3_599, 0, 0, 60),
-    (True, 3_600, 0, 0, None),
-    (False, 0, 0, 1, 6),
-    (True, 0, 0, 2, 12),
-    (False, 0, 0, 9, 60),
-]
-
-
-def test_a_page_looks_the_less_often_the_less_anybody_looks_at_it(visitor: Callable[..., Visitor]) -> None:
-    page = visitor().open("/dashboard/login")
-    module = page.evaluate("document.querySelector('script[src]').src").rpartition("/")[0]
-    for busy, hidden, untouched, failures, seconds in PAUSES:
-        given = {"busy": busy, "hiddenFor": hidden * 1_000, "untouchedFor": untouched * 1_000, "failures": failures}
-        paused = page.evaluate(f"""async (given) => {{
-          const wait = (await import("{module}/live.js")).pause(given);
-          return wait === Infinity ? null : wait / 1000;
-        }}""", given)  # fmt: skip
-        assert paused == seconds, given
-
-
-LOOKS = 3
-
-
-def test_what_an_open_page_asks_for_is_known(visitor: Callable[..., Visitor], furnished: Furnished) -> None:
-    """What docs/cost.md counts with: the requests of each look at the API, while something runs."""
-    overview, task = visitor(token=furnished.user.token), visitor(token=furnished.user.token)
-    overview.open("/dashboard")
-    task.open(f"/dashboard/tasks/{furnished.running}")
-    told = {}
-    for me in (overview, task):
-        before, first = Counter(me.asked()), me.looks()
-        expect(me.page.locator("#live")).to_have_attribute("data-looks", str(first + LOOKS))
-        told[me] = Counter(me.asked()) - before
-    assert told[task] == {"GET /api/tasks/{id}": LOOKS, "GET /api/tasks/{id}/logs": LOOKS}
-    figures = told[overview].pop("GET /api/stats", 0)
-    assert figures == told[overview].pop("GET /api/agents", 0) <= 1, "these at most every 15 s"
-    assert told[overview] == {"GET /api/tasks": LOOKS}
 
 
 def test_times_are_the_platforms_whatever_the_clock_here_says_and_shown_where_one_is(
