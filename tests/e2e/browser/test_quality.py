@@ -1,29 +1,94 @@
 """Pages that everybody can use: by keyboard, with a screen reader, small or dark, cut off, with a wrong clock."""
 
 import re
+import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import click
+import pytest
 from playwright.sync_api import expect
 
+from devflow.cli.context import Invocation
+from devflow.cli.main import root as devflow
 from tests.e2e.browser.conftest import Visitor
-from tests.e2e.browser.furniture import Furnished, register, report, work
+from tests.e2e.browser.furniture import Furnished, register, report, tell, work
 from tests.e2e.conftest import Platform
 from tests.support.client import Client
+from tests.support.receivers import Receiver
+
+
+def understood(line: str) -> None:
+    """Nothing, if the `devflow` command line takes this line as it stands. Raises click's UsageError, or KeyError."""
+    program, *rest = shlex.split(line)
+    assert program == "devflow"
+    command: click.Command = devflow
+    while isinstance(command, click.Group):
+        command = command.commands[rest.pop(0)]
+    command.make_context(program, rest, obj=Invocation())
 
 
 def test_what_is_empty_says_what_to_do_with_the_very_command(
-    visitor: Callable[..., Visitor], by_mail: Callable[[str], Client], stage: Platform
+    visitor: Callable[..., Visitor], by_mail: Callable[[str], Client], stage: Platform, receiver: Receiver
 ) -> None:
+    newcomer = by_mail("newcomer@example.com")
+    about = {"agentId": "new-agent", "name": "New agent", "version": "1", "capabilities": ["fix-bug"]}
+    owner = by_mail("owner@example.com")
+    assert owner.post("/api/agents", about).status == 201
+    hook = tell(owner, receiver.url, "", "task.failed")
+    told: dict[str, list[str]] = {}
+    for user, path in (
+        (newcomer, "/dashboard"),
+        (newcomer, "/dashboard/tasks"),
+        (newcomer, "/dashboard/agents"),
+        (newcomer, "/dashboard/webhooks"),
+        (newcomer, "/dashboard/account"),
+        (owner, "/dashboard/agents/new-agent"),
+        (owner, f"/dashboard/webhooks/{hook}"),
+    ):
+        page = visitor(token=user.token).open(path)
+        told[path] = [line for text in page.locator(".copyable pre:visible").all_inner_texts() for line in text.splitlines()]
+        for line in told[path]:
+            understood(line)
+    login = f"devflow login --url {stage.url}"
+    run = "devflow run 'Fix the null pointer in the login flow' --repo . --intent fix-bug"
+    start = ["devflow agent register", "devflow agent start --command 'claude -p'"]
+    assert list(told.values()) == [
+        [login, run, login, *start],
+        [login, run],
+        [login, *start],
+        [login, "devflow webhooks add https://example.com/devflow --event task.completed --event task.failed"],
+        [login],
+        [f"{run} --agent new-agent"],
+        [f"devflow webhooks test {hook}"],
+    ]
+
+
+def test_a_command_is_copied_by_its_button(visitor: Callable[..., Visitor], by_mail: Callable[[str], Client]) -> None:
     me = visitor(token=by_mail("newcomer@example.com").token, permissions=["clipboard-read", "clipboard-write"])
-    page = me.open("/dashboard")
-    expect(page.get_by_role("group", name="Start an agent")).to_contain_text(f"--url {stage.url}")
-    page.get_by_role("button", name="Copy: Start an agent").click()
+    page = me.open("/dashboard/tasks")
+    page.get_by_role("button", name="Copy: Submit a task").click()
     expect(page.get_by_role("status").filter(has_text="Copied")).to_be_attached()
-    assert f"--url {stage.url}" in page.evaluate("navigator.clipboard.readText()")
-    expect(page.get_by_role("group", name="the command that submits a task")).to_contain_text(
-        f"curl {stage.url}/api/tasks"
-    )
+    assert "devflow run 'Fix the null pointer" in page.evaluate("navigator.clipboard.readText()")
+
+
+def test_what_a_page_must_not_do_is_noticed(visitor: Callable[..., Visitor]) -> None:
+    """The watch that every test of these pages stands under."""
+    me = visitor()
+    page = me.open("/dashboard/login")
+    assert me.watched.complaints == []
+    for wrong in (
+        "document.body.append(Object.assign(document.createElement('style'), { textContent: 'b { color: red }' }))",
+        "document.body.setAttribute('style', 'color: red')",
+        "try { document.body.innerHTML = '<b>x</b>' } catch { }",
+        "fetch('http://elsewhere.example/').catch(() => null)",
+        "console.warn('not nice')",
+        "setTimeout(() => { throw new Error('uncaught') })",
+    ):
+        with page.expect_event("console" if "throw" not in wrong else "pageerror"):
+            page.evaluate(f"() => {{ {wrong} }}")
+        assert me.watched.complaints, wrong
+        me.watched.complaints.clear()
 
 
 def test_a_task_is_submitted_by_keyboard_alone(visitor: Callable[..., Visitor], furnished: Furnished) -> None:
@@ -95,28 +160,43 @@ def test_times_are_the_platforms_whatever_the_clock_here_says_and_shown_where_on
     )
 
 
-def test_first_answers_are_small_over_the_wire(visitor: Callable[..., Visitor], furnished: Furnished) -> None:
-    for path in ("/dashboard", f"/dashboard/tasks/{furnished.running}", "/docs"):
-        me = visitor(token=furnished.user.token)
-        seen: dict[str, int] = {}
-        addresses: dict[str, str] = {}
-        network = me.context.new_cdp_session(me.page)
-        network.on(
-            "Network.responseReceived",
-            lambda told, found=addresses: found.update({told["requestId"]: told["response"]["url"]}),
-        )
-        network.on(
-            "Network.loadingFinished",
-            lambda told, found=addresses, sizes=seen: sizes.update(
-                {found[told["requestId"]]: told["encodedDataLength"]}
-            ),
-        )
-        network.send("Network.enable")
-        me.open(path)
-        own = {url: size for url, size in seen.items() if "/api/" not in url}
-        print(path, own[me.page.url], "bytes,", sum(own.values()), "with the", len(own) - 1, "files that it loads")
-        assert own[me.page.url] < 6_000, "with its headers"
-        assert sum(own.values()) < 60_000, own
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/tasks",
+        "/tasks/{completed}",
+        "/new",
+        "/agents",
+        "/agents/{agent}",
+        "/webhooks",
+        "/webhooks/{webhook}",
+        "/account",
+        "/login",
+        "../docs",
+    ],
+)
+def test_the_first_answer_is_small_over_the_wire(
+    visitor: Callable[..., Visitor], furnished: Furnished, path: str
+) -> None:
+    """With its headers, and with all that it loads for a browser that was never here, compressed as by API Gateway."""
+    me = visitor(token=furnished.user.token)
+    seen: dict[str, int] = {}
+    addresses: dict[str, str] = {}
+    network = me.context.new_cdp_session(me.page)
+    network.on(
+        "Network.responseReceived",
+        lambda told: addresses.update({told["requestId"]: told["response"]["url"]}),
+    )
+    network.on(
+        "Network.loadingFinished",
+        lambda told: seen.update({addresses[told["requestId"]]: told["encodedDataLength"]}),
+    )
+    network.send("Network.enable")
+    page = me.open(f"/dashboard{path}".replace("/dashboard..", "").format(**vars(furnished)))
+    own = {url: size for url, size in seen.items() if "/api/" not in url}
+    assert own[page.url] < 6_000
+    assert sum(own.values()) < 60_000, own
 
 
 def test_a_long_log_shows_its_end_and_stays_quick(
