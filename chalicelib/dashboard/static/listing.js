@@ -8,11 +8,12 @@ import { doing } from "./shell.js";
 
 /**
  * `query()` gives the filters; `draw(rows, listing)` shows the rows (and tells whether something runs); `more` is where
- * the button goes; `before()` is awaited first, each time. What was loaded by the button stays as it was; the first page is looked at again and again.
- * Returns a function that starts anew, for when the filters change.
+ * the button goes; `before()` is awaited first, each time. The first page is looked at again and again; once the button
+ * was used, what newer rows push out of it stays below it. Returns a function that starts anew, for when
+ * the filters change.
  */
 export function keepListing(path, { query = () => ({}), limit = 20, more, draw, before = async () => {} }) {
-  let older = [];
+  let rows = [];
   let cursor = null;
 
   const look = async () => {
@@ -21,7 +22,7 @@ export function keepListing(path, { query = () => ({}), limit = 20, more, draw, 
     const first = await get(path, { ...query(), limit });
     if (asked !== JSON.stringify(query())) return true;
     const ids = new Set(first.data.map((row) => row.id));
-    const rows = [...first.data, ...older.filter((row) => !ids.has(row.id))];
+    rows = cursor ? [...first.data, ...rows.filter((row) => !ids.has(row.id))] : first.data;
     const last = cursor ?? first;
     show(more, moreButton(last, (event) => doing(event.currentTarget, () => next(last.nextCursor))));
     return draw(rows, first);
@@ -29,13 +30,13 @@ export function keepListing(path, { query = () => ({}), limit = 20, more, draw, 
 
   async function next(from) {
     cursor = await get(path, { ...query(), limit, cursor: from });
-    older = [...older, ...cursor.data];
+    rows = [...rows, ...cursor.data];
     await again();
   }
 
   const again = keepLooking(look);
   return () => {
-    older = [];
+    rows = [];
     cursor = null;
     return again();
   };

@@ -6,8 +6,8 @@ import { at, show } from "./dom.js";
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
 
-/** Milliseconds between two looks; docs/cost.md has what an open page costs. */
-export const PAUSES = {
+/** Milliseconds between two looks; docs/dashboard.md has what an open page asks for. */
+const PAUSES = {
   busy: 3 * SECOND, // something runs, and somebody is watching
   calm: 15 * SECOND, // nothing runs
   idle: 30 * SECOND, // nobody has touched the page for ten minutes

@@ -32,7 +32,7 @@ function bare(given, resolve) {
 }
 
 /** "array of text", "whole number, 1 to 100": a schema's type in a few words. */
-export function typeOf(given, resolve) {
+function typeOf(given, resolve) {
   const { schema, nullable, choices } = bare(given, resolve);
   const words = choices ? choices.map((one) => typeOf(one, resolve)).join(", or ") : plainType(schema, resolve);
   return nullable ? `${words}, or null` : words;

@@ -16,7 +16,7 @@ const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyl
 const zoned = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 
 /** How long ago, in words; `at` and `today` in epoch milliseconds. */
-export function ago(at, today) {
+function ago(at, today) {
   const seconds = Math.round((at - today) / 1_000);
   const size = Math.abs(seconds);
   if (size < 5) return "just now";

@@ -137,9 +137,11 @@ def _wait(until: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def register(user: Client, agent_id: str, name: str, platform: str, *capabilities: str) -> Client:
+def register(
+    user: Client, agent_id: str, name: str, platform: str, *capabilities: str, replace: bool = False
+) -> Client:
     body = {"agentId": agent_id, "name": name, "version": "0.2.0", "platform": platform, "capabilities": capabilities}
-    made = user.post("/api/agents", body)
+    made = user.post("/api/agents", body | {"replace": replace})
     assert made.status == 201, made
     agent = user.acting_as(made.json()["token"])
     figures = {"status": "ready", "uptime": 84_300, "cpuUsage": 12.5, "memoryUsage": 412, "taskCount": 1}
@@ -158,14 +160,20 @@ def submit(user: Client, intent: str, text: str) -> str:
 def work(user: Client, agent: Client, agent_id: str, intent: str, text: str) -> str:
     """A task that the agent has claimed."""
     task = submit(user, intent, text)
-    end = time.monotonic() + SECONDS
-    while True:
-        claimed = agent.get(f"/api/agents/{agent_id}/commands", {"limit": 1}).json()["commands"]
-        if claimed:
-            assert claimed[0]["task_id"] == task
-            return task
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    claim(agent, agent_id, task)
+    return task
+
+
+def claim(agent: Client, agent_id: str, task: str) -> None:
+    """Poll until the agent has this task."""
+    claimed: list[Any] = []
+
+    def poll() -> bool:
+        claimed[:] = agent.get(f"/api/agents/{agent_id}/commands", {"limit": 1}).json()["commands"]
+        return bool(claimed)
+
+    _wait(poll)
+    assert claimed[0]["task_id"] == task
 
 
 def report(agent: Client, task: str, what: str, **body: Any) -> None:

@@ -8,6 +8,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.browser.conftest import Agent, Visitor
+from tests.e2e.browser.furniture import claim, register, report, work
+from tests.e2e.browser.furniture import submit as post
 from tests.e2e.conftest import Platform
 from tests.support.client import Client
 
@@ -96,6 +98,51 @@ def test_a_running_task_is_cancelled_and_done_again(
     page.wait_for_url(lambda url: url != cancelled)
     expect(page.get_by_role("link", name=cancelled.rpartition("/")[2])).to_be_visible()
     expect(status).to_have_text("Running")
+
+
+def test_each_attempt_keeps_its_log_and_its_part_of_the_timeline(
+    visitor: Callable[..., Visitor], by_mail: Callable[[str], Client], intent: str
+) -> None:
+    user = by_mail(f"{intent}@example.com")
+    first = register(user, intent, "Build Mac", "darwin", intent)
+    task = work(user, first, intent, intent, "Survive a crash")
+    report(first, task, "progress", progress=0.3, step="Reading the code")
+    report(first, task, "logs", offset=0, data="written before the crash\n")
+    page = visitor(token=user.token).open(f"/dashboard/tasks/{task}")
+    log, choice = page.get_by_role("log"), page.get_by_label("Attempt")
+    expect(log).to_have_text("written before the crash\n")
+    expect(choice).to_be_hidden()
+
+    second = register(user, intent, "Build Mac", "darwin", intent, replace=True)  # what ran counts as lost
+    claim(second, intent, task)
+    report(second, task, "progress", progress=0.1, step="Once more", attempt=2)
+    report(second, task, "logs", offset=0, data="written after it\n", attempt=2)
+    expect(log).to_have_text("written after it\n")
+    expect(choice).to_have_value("2")
+    expect(page.locator("#now")).to_contain_text("attempt 2 of at most 2")
+    expect(page.locator("#timeline").get_by_role("heading")).to_contain_text(["Attempt 1", "Attempt 2"])
+    choice.select_option("1")
+    expect(log).to_have_text("written before the crash\n")
+
+
+def test_a_list_shows_more_when_asked_and_keeps_it(
+    visitor: Callable[..., Visitor], by_mail: Callable[[str], Client], intent: str
+) -> None:
+    user = by_mail(f"{intent}@example.com")
+    for number in range(23):
+        post(user, intent, f"Task number {number}")
+    me = visitor(token=user.token)
+    page = me.open("/dashboard/tasks")
+    rows = page.locator("#tasks > li")
+    expect(rows).to_have_count(20)
+    expect(page.locator("#count")).to_have_text("23")
+    page.get_by_role("button", name="Show more").click()
+    expect(rows).to_have_count(23)
+    expect(rows.last).to_contain_text("Task number 0")
+    expect(page.get_by_role("button", name="Show more")).to_have_count(0)
+    newest = post(user, intent, "One more")
+    expect(page.locator(f"[data-key={newest}]")).to_be_visible()
+    expect(rows).to_have_count(24)
 
 
 def test_an_agent_that_is_paused_takes_nothing_until_it_is_resumed(

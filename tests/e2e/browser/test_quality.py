@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from devflow.cli.context import Invocation
 from devflow.cli.main import root as devflow
@@ -47,7 +47,9 @@ def test_what_is_empty_says_what_to_do_with_the_very_command(
         (owner, f"/dashboard/webhooks/{hook}"),
     ):
         page = visitor(token=user.token).open(path)
-        told[path] = [line for text in page.locator(".copyable pre:visible").all_inner_texts() for line in text.splitlines()]
+        told[path] = [
+            line for text in page.locator(".copyable pre:visible").all_inner_texts() for line in text.splitlines()
+        ]
         for line in told[path]:
             understood(line)
     login = f"devflow login --url {stage.url}"
@@ -91,9 +93,17 @@ def test_what_a_page_must_not_do_is_noticed(visitor: Callable[..., Visitor]) -> 
         me.watched.complaints.clear()
 
 
-def test_a_task_is_submitted_by_keyboard_alone(visitor: Callable[..., Visitor], furnished: Furnished) -> None:
-    me = visitor(token=furnished.user.token)
-    page = me.open("/dashboard/new")
+def test_a_login_a_task_and_its_cancelling_need_no_mouse(visitor: Callable[..., Visitor], stage: Platform) -> None:
+    page = visitor().page
+    page.goto(f"{stage.url}/dashboard/new")
+    expect(page.get_by_label("Email")).to_be_visible()
+    press(page, "Tab", until=page.get_by_label("Email"))
+    page.keyboard.type("user@example.com")
+    page.keyboard.press("Tab")
+    page.keyboard.type("123456")
+    page.keyboard.press("Enter")
+
+    page.wait_for_url("**/dashboard/new")
     expect(page.locator("#intent option")).not_to_have_count(0)
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
@@ -112,9 +122,48 @@ def test_a_task_is_submitted_by_keyboard_alone(visitor: Callable[..., Visitor], 
     page.keyboard.press("Enter")
     page.wait_for_url("**/dashboard/tasks/task-*")
     expect(page.get_by_role("heading", level=1)).to_have_text("Written without a mouse")
-    task = page.url.rpartition("/")[2]
-    shown = furnished.user.get(f"/api/tasks/{task}").json()
-    assert (shown["intent"], shown["repo"]) == ("by-keyboard", "https://github.com/user/repo")
+    told = stage.client.login().get(f"/api/tasks/{page.url.rpartition('/')[2]}").json()
+    assert (told["intent"], told["repo"]) == ("by-keyboard", "https://github.com/user/repo")
+
+    cancel = page.get_by_role("button", name="Cancel task")
+    press(page, "Tab", until=cancel)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Keep it")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(cancel).to_be_focused()
+    page.keyboard.press("Enter")
+    press(page, "Tab", until=page.get_by_role("button", name="Cancel the task"))
+    page.keyboard.press("Enter")
+    expect(page.locator("#now .status")).to_have_text("Cancelled")
+
+
+def press(page: Page, key: str, *, until: Locator) -> None:
+    """Press a key until this has the focus: within as many times as a page has things that can have it."""
+    expect(until).to_be_visible()
+    for _ in range(30):
+        page.keyboard.press(key)
+        if until.evaluate("(wanted) => document.activeElement === wanted"):
+            return
+    raise AssertionError(f"{key} does not lead to {until}")
+
+
+def test_a_page_says_that_it_loads_for_as_long_as_it_does(
+    visitor: Callable[..., Visitor], furnished: Furnished
+) -> None:
+    me = visitor(token=furnished.user.token)
+    held: list[Route] = []
+    me.page.route("**/api/tasks?**", held.append)
+    me.page.goto(f"{me.watched.url}/dashboard/tasks")
+    rows = me.page.locator("#tasks")
+    expect(rows).to_be_empty()
+    assert rows.evaluate("(list) => getComputedStyle(list, '::before').content") == '"Loading …"'
+    me.page.unroute("**/api/tasks?**")
+    while not held:
+        me.page.wait_for_event("request")
+    for route in held:
+        route.continue_()
+    expect(rows.get_by_role("listitem")).not_to_have_count(0)
+    assert rows.evaluate("(list) => getComputedStyle(list, '::before').content") == "none"
 
 
 def test_a_refresh_leaves_focus_selection_and_what_is_opened_alone(
