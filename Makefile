@@ -52,7 +52,7 @@ bench-cold: .venv-bench/installed ## measure: cold starts of the package that is
 	@$(BENCH)/python -m bench.cold
 
 keys: .venv/installed ## renew a stage's signing keys: STAGE=..., STEP=show, add, use, drop, leaked or slack
-	@$(BIN)/python -m infra.keys $(STAGE) $(STEP)
+	@$(BIN)/python -m infra.keys "$(STAGE)" "$(STEP)"
 
 package: .venv/installed ## build the zip that the functions of a stage run: make package STAGE=dev
 	@$(BIN)/python -m infra.deploy package "$(STAGE)"

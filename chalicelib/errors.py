@@ -128,7 +128,7 @@ class DeliveryNotFound(NotFound):
 
 
 class RouteNotFound(NotFound):
-    """There is nothing at this address; GET /health answers, and docs/api.md lists what there is."""
+    """There is nothing at this address; /dashboard is for people, and /docs lists what there is for programs."""
 
 
 class MethodNotAllowed(NotFound):

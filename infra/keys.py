@@ -19,11 +19,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
+from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import clock
 from chalicelib.auth.keys import PREFIX, REFRESH
 from chalicelib.auth.tokens import LEEWAY, LIFETIME
+from infra.deploy.account import Account, code
+from infra.deploy.problems import Problem
 
 Content = dict[str, str]
 """The secret: `current`, a text for each `key-...`, and Slack's."""
@@ -38,7 +40,7 @@ FORGOTTEN_AFTER = timedelta(milliseconds=LIFETIME + LEEWAY) + KNOWN_AFTER
 """When the last token of the old key has expired."""
 
 
-class RefusedError(Exception):
+class RefusedError(Problem):
     """The step cannot be taken (now); the message says why, and when it can."""
 
 
@@ -113,28 +115,52 @@ def shown(content: Content) -> str:
 
 
 def main(arguments: list[str], ask: Callable[[str], str] = getpass.getpass) -> int:
-    """The exit status: 0, or 1 with a line on standard error where the step was refused."""
-    parser = argparse.ArgumentParser(prog="python -m infra.keys", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("stage")
-    parser.add_argument("step", choices=["show", *STEPS, "slack"])
+    """The exit status: 0, or 1 with a line on standard error where the step could not be taken."""
+    parser = argparse.ArgumentParser(
+        prog="make keys", usage="make keys STAGE=dev STEP=show", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("stage", metavar="STAGE", type=_stage)
+    parser.add_argument(
+        "step", metavar="STEP", choices=["show", *STEPS, "slack"], help="show, add, use, drop, leaked or slack"
+    )
     wanted = parser.parse_args(arguments)
-    client: Any = boto3.client("secretsmanager")
-    name = f"devflow-{wanted.stage}-secret"
-    stored = client.get_secret_value(SecretId=name)
-    content: Content = json.loads(stored["SecretString"])
     try:
-        changed = content
-        if wanted.step == "slack":
-            changed = slack(content, ask("Client ID: ").strip(), ask("Client Secret: ").strip())
-        elif wanted.step != "show":
-            changed = STEPS[wanted.step](content, datetime.fromtimestamp(clock.now() / 1_000, UTC))
-    except RefusedError as refused:
-        print(refused, file=sys.stderr)
-        return 1
+        print(shown(_taken(wanted.stage, wanted.step, ask)))
+    except Problem as problem:
+        print(problem, file=sys.stderr)
+    except (BotoCoreError, ClientError) as error:
+        print(f"AWS refused: {error}", file=sys.stderr)
+    else:
+        return 0
+    return 1
+
+
+def _stage(name: str) -> str:
+    if not name:
+        raise argparse.ArgumentTypeError("say which: STAGE=dev, say")
+    return name
+
+
+def _taken(stage: str, step: str, ask: Callable[[str], str]) -> Content:
+    """The secret after a step. Raises Problem, and what AWS refuses."""
+    account, name = Account(), f"devflow-{stage}-secret"
+    client: Any = account.client("secretsmanager")
+    try:
+        content: Content = json.loads(client.get_secret_value(SecretId=name)["SecretString"])
+    except ClientError as error:
+        if code(error) != "ResourceNotFoundException":
+            raise
+        raise Problem(
+            f"There is no secret {name} in {account.region}: deploy the stage first, or mend its name."
+        ) from None
+    changed = content
+    if step == "slack":
+        changed = slack(content, ask("Client ID: ").strip(), ask("Client Secret: ").strip())
+    elif step != "show":
+        changed = STEPS[step](content, datetime.fromtimestamp(clock.now() / 1_000, UTC))
     if changed != content:
         client.put_secret_value(SecretId=name, SecretString=json.dumps(changed))
-    print(shown(changed))
-    return 0
+    return changed
 
 
 if __name__ == "__main__":

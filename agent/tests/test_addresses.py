@@ -38,7 +38,11 @@ def test_an_address_is_taken_apart(given: str, protocol: str, host: str, path: s
         "", "--upload-pack=touch /tmp/x", "-u", "https://a.example/\nrepo", "https://a.example/re po", "a\0b",
         "ext::sh -c touch% /tmp/x", "ext::x", "fd::17", "../repo", "repo", "~/repo", ".", "https:///repo",
         "ssh://-oProxyCommand=x/repo", "-oProxyCommand=x:repo", "ssh://-x@host/repo", "https://[::1/repo",
-        "https://host:99999/repo", "x" * 2000, "http::https://a.example/repo", "transport::https://a.example/x",
+        "https://host:99999/repo",
+        "https://a.example/acme/../evil/repo", "https://a.example/acme/%2e%2E/evil/repo",
+        "https://a.example/acme/%252e%252e/evil/repo", "https://a.example/./repo", "https://a.example\\acme/repo",
+        "file:///srv/allowed//../repo.git", "/srv/allowed/../repo.git", "git@a.example:acme/../evil/repo",
+        "x" * 2000, "http::https://a.example/repo", "transport::https://a.example/x",
     ],
 )  # fmt: skip
 def test_what_git_would_take_for_something_else_is_refused(given: str) -> None:

@@ -102,6 +102,70 @@ def test_wrong_usage_is_2(devflow: Callable[..., Ran], monkeypatch: pytest.Monke
     assert ran.err
 
 
+def test_two_ways_to_log_in_at_once_are_wrong_usage(devflow: Callable[..., Ran]) -> None:
+    assert devflow("login", "--magic-link", "--token-stdin").status == 2
+
+
+def test_what_goes_wrong_before_a_command_is_found_is_told_in_json_too(
+    devflow: Callable[..., Ran], machine: Path
+) -> None:
+    settings.change(settings.config_path(), token="user-token")
+    settings.config_path().chmod(0o644)
+    ran = devflow("tasks", "list", "--json")
+    assert (ran.status, ran.out) == (2, "")
+    assert json.loads(ran.err)["exitCode"] == 2
+
+
+def test_list_may_be_left_out_and_its_options_stay(
+    devflow: Callable[..., Ran], logged_in: Callable[..., Platform]
+) -> None:
+    platform = logged_in(lambda _: Answer(200, {"data": [TASK]}))
+    assert devflow("tasks", "--json", "--status", "completed").json == {"data": [TASK]}
+    assert platform.paths() == ["GET /api/tasks?status=completed&limit=20"]
+    assert "cancel" in devflow("tasks", "--help").out
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", " "])
+def test_a_token_from_a_file_of_another_system_is_one(
+    devflow: Callable[..., Ran], standin: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    platform = standin(lambda _: Answer(200, {"data": []}))
+    monkeypatch.setenv("DEVFLOW_TOKEN", f"user-token{end}")
+    assert devflow("tasks", "list", "--url", platform.url).status == 0
+    assert platform.requests[0].token == "user-token"
+
+
+def test_what_is_no_token_is_not_shown(devflow: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEVFLOW_TOKEN", "hush-hush\nhush")
+    ran = devflow("tasks", "list")
+    assert (ran.status, "hush" in ran.err) == (2, False)
+    assert "The token is not one" in ran.err
+
+
+def test_an_address_without_a_scheme_is_said_to_be_none(devflow: Callable[..., Ran]) -> None:
+    ran = devflow("tasks", "list", "--url", "localhost:3000")
+    assert (ran.status, "looks like https://" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "command", [("tasks", "list"), ("run", "x", "--repo", "https://a.example/r", "--detach"), ("agent", "register")]
+)
+def test_whoever_answers_otherwise_than_devflow_is_told_apart(
+    devflow: Callable[..., Ran], logged_in: Callable[..., Platform], command: tuple[str, ...]
+) -> None:
+    logged_in(lambda _: Answer(200, {}))
+    ran = devflow(*command)
+    assert (ran.status, "is the address right?" in ran.err) == (1, True), ran.err
+
+
+def test_a_name_that_is_taken_can_be_taken_over(
+    devflow: Callable[..., Ran], logged_in: Callable[..., Platform]
+) -> None:
+    logged_in(lambda _: refusal(409, "Agent with this ID already exists for user", 'send "replace": true'))
+    ran = devflow("agent", "register", "--name", "build-1")
+    assert (ran.status, "--replace" in ran.err) == (1, True)
+
+
 def test_a_login_by_pin_is_kept_for_the_next_commands(
     devflow: Callable[..., Ran], standin: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -454,7 +518,7 @@ def test_what_is_no_repository_is_said(tmp_path: Path) -> None:
 
 def agents(request: Request) -> Answer:
     if request.method == "POST":
-        return Answer(201, {"success": True, "agent": {"id": "build-1"}, "token": f"token of {request.path}"})
+        return Answer(201, {"success": True, "agent": {"id": "build-1"}, "token": f"token-of-{request.path}"})
     if request.method == "DELETE":
         return Answer(200, {"success": True, "agentId": "build-1"})
     return Answer(200, {"id": "build-1", "status": "active", "machine": {}})
@@ -477,14 +541,14 @@ def test_an_agent_is_registered_shown_renewed_and_removed(
         False,
     )
     kept = home.registration()
-    assert (kept.url, kept.agent, kept.token, kept.concurrency) == (platform.url, "build-1", "token of /api/agents", 3)
+    assert (kept.url, kept.agent, kept.token, kept.concurrency) == (platform.url, "build-1", "token-of-/api/agents", 3)
 
     shown = devflow("agent", "status", *name, "--json").json
     assert shown["local"] == {"process": None, "resultsWaiting": 0}
-    for flags, token in (((), "token of /api/agents"), (("--revoke",), "user-token")):
+    for flags, token in (((), "token-of-/api/agents"), (("--revoke",), "user-token")):
         assert devflow("agent", "rotate", *name, *flags).status == 0
         assert platform.requests[-1].token == token
-        assert home.registration().token == "token of /api/agents/build-1/token"
+        assert home.registration().token == "token-of-/api/agents/build-1/token"
         home.register(kept)
 
     assert devflow("agent", "remove", *name, "--yes").status == 0

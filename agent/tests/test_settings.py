@@ -52,6 +52,22 @@ def test_a_file_that_others_can_read_or_change_is_refused(tmp_path: Path, mode: 
         settings.change(path, token=None)
 
 
+def test_a_file_that_others_can_replace_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "shared" / "config.toml"
+    settings.change(path, token="secret-token")
+    path.parent.chmod(0o777)
+    with pytest.raises(ExposedError, match="chmod o-w"):
+        settings.load(path)
+    path.parent.chmod(0o1777)  # as /tmp: nobody but its owner replaces a file there
+    assert settings.load(path) == {"token": "secret-token"}
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.toml", 0o600)
+    with pytest.raises(SettingsError, match="no file"):
+        settings.load(tmp_path / "config.toml")
+
+
 def test_a_change_leaves_every_other_line_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     write_private(path, '# mine\nengine = "command"  # this one\ntoken = "old"\nallow_repos = [\n  "a",\n]\n')

@@ -143,7 +143,8 @@ def _store(admitted: Admitted, task: Task, body: shapes.Body) -> Task | None:
 
 
 def show(caller: Caller, task_id: str, now: int) -> views.WholeTaskReply:
-    """A task with its description and result. An agent sees those that it holds or held. Raises TaskNotFound."""
+    """A task with its description and result. An agent sees those that it holds, or held when they
+    ended. Raises TaskNotFound."""
     count(caller, now)
     found = store.load_whole(caller.owner, task_id, now)
     if found is None or (caller.is_agent and found[0].agent != caller.subject):

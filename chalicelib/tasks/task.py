@@ -35,7 +35,7 @@ class Task(Entity):
     title: str | None = None
     """The beginning of the description."""
     agent: str | None = None
-    """Who holds it, or held it last; None while it waits."""
+    """Who holds it, or held it when it ended; None while it waits."""
     pin: str | None = None
     """The only agent that may have it, if one was named."""
     priority: int = 0

@@ -23,8 +23,9 @@ class Account:
     _clients: dict[str, Any] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
+        """boto3's client of a service. Raises Problem where no region is set."""
         if service not in self._clients:
-            self._clients[service] = self._session.client(service, config=_CONFIG)
+            self._clients[service] = self._session.client(service, region_name=self.region, config=_CONFIG)
         return self._clients[service]
 
     def pages(self, service: str, operation: str, items: str, **arguments: Any) -> Iterator[Any]:

@@ -48,11 +48,17 @@ def tune() -> None:
     _any(sqs).unix_time_millis = lambda: time.time() * 1_000  # asked for each message in a queue at each that is sent
     _any(responses).method_names_from_class = cache(_any(responses).method_names_from_class)
     parser.make = cache(parser.make)  # what it makes is copied before it is changed
+    _any(sqs.Queue).pending_message_groups = property(pending_message_groups)
     queues.is_message_valid_based_on_retention_period = lambda *_: True  # nothing here gets days old
 
 
 def _any(patched: Any) -> Any:
     return patched
+
+
+def pending_message_groups(self: Any) -> set[str]:
+    """Of a copy: another thread may receive meanwhile, and a set that changes cannot be gone through."""
+    return {each.group_id for each in list(self._pending_messages) if each.group_id is not None}
 
 
 def call_action(self: DynamoHandler) -> Any:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import boto3
 import pytest
@@ -124,6 +125,41 @@ def test_slack_is_made_known_and_taken_away_again(stage: Stage) -> None:
     assert stage.step("slack", "", "") == 0
     assert keys.read(0).slack is None
     assert stage.stored["key-1"] == FIRST["key-1"]
+
+
+def test_a_stage_that_is_not_there_is_said_to_be_none(stage: Stage) -> None:
+    """Named in the one line that an operator in a hurry reads."""
+    boto3.client("secretsmanager").update_secret(SecretId=SECRET, SecretString=json.dumps(FIRST))
+    status = command.main(["nosuch", "leaked"], lambda _: "")
+    said = stage._capsys.readouterr()
+    assert (status, said.out) == (1, "")
+    assert said.err.startswith("There is no secret devflow-nosuch-secret in ")
+    assert stage.stored == FIRST
+
+
+@pytest.mark.parametrize("arguments", [["", ""], ["dev"], ["dev", "nosuch"], []])
+def test_a_step_that_is_none_says_how_to_name_one(stage: Stage, arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(arguments, lambda _: "")
+    assert ended.value.code == 2
+    assert "make keys STAGE=dev STEP=show" in stage._capsys.readouterr().err
+
+
+def test_without_a_region_or_credentials_it_says_what_to_set(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    assert stage.step("leaked") == 1
+    assert stage.said.startswith("No region is set. Set AWS_REGION")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    assert stage.step("leaked") == 1
+    assert stage.said.startswith("AWS refused: Unable to locate credentials")
 
 
 def test_a_step_that_is_refused_changes_nothing_and_says_when(stage: Stage) -> None:

@@ -38,6 +38,9 @@ def address(given: str, protocols: Collection[str] = PROTOCOLS, patterns: Collec
     if not given or len(given) > _MOST or given.startswith("-") or re.search(r"[\x00-\x20\x7f]", given):
         raise WorkError(f"The repository's address is not valid: {redacted(given[:200])!r}")
     found = _taken_apart(given)
+    if "\\" in found.url or _climbs(found.url):
+        # git, or the server behind it, would go elsewhere than where the patterns were held against.
+        raise WorkError(f"The repository's address is not valid: {redacted(given)!r}")
     if found.protocol not in protocols:
         raise WorkError(f"This agent does not use {found.protocol} for repositories: {redacted(found.url)}")
     if found.protocol != "file" and (not found.host or found.host.startswith("-") or found.user.startswith("-")):
@@ -77,6 +80,14 @@ def _taken_apart(given: str) -> Address:
         kept = f"{quote(user, safe='')}@" if protocol == "ssh" else ""
         url = f"{parts.scheme}://{kept}{shown}{f':{port}' if port else ''}{parts.path}"
     return Address(url, protocol, host.lower(), _stem(parts.path), user, password)
+
+
+def _climbs(url: str) -> bool:
+    """Whether a segment is `.` or `..`, however often encoded: such an address means another one (RFC 3986, 5.2.4)."""
+    text, before = url, ""
+    while text != before:
+        text, before = unquote(text), text
+    return any(segment in (".", "..") for segment in re.split(r"[/\\:?#]", text))
 
 
 def _stem(path: str) -> str:

@@ -4,7 +4,7 @@ import json
 import re
 import urllib.request
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import stamina
@@ -25,7 +25,25 @@ PATIENCE_SECONDS = 30.0
 """How long `ask` sends again before it gives up."""
 _MOST_WAIT = 5.0
 _FOR_PROGRAMMERS = re.compile(r"^<[^>]*>: |^HTTPS?Connection(?:Pool)?\([^)]*\): |\[Errno -?\d+\] ")
+_TOKEN = re.compile(r"[!-~]+")
+"""What a header can carry of what may be a token: RFC 6750, section 2.1, and whatever else is visible ASCII."""
 _UNAUTHORIZED, _TOO_MANY, _BROKEN = 401, 429, 500
+
+
+class Answer(Json):
+    """A JSON object from the platform. Where a member is missing that the platform always sends, somebody else
+    answered: UnavailableError."""
+
+    def __init__(self, content: Json, url: str) -> None:
+        super().__init__(content)
+        self._url = url
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise _strange(self._url, f"without {name!r}")
+
+
+def _strange(url: str, how: str) -> UnavailableError:
+    return UnavailableError(f"{url} does not answer as DevFlow does ({how}): is the address right?", strange=True)
 
 
 class Client:
@@ -60,6 +78,8 @@ class Client:
         sent = {"Accept": "application/json", "User-Agent": f"devflow/{__version__}"}
         token = self._token() if callable(self._token) else self._token
         if token:
+            if not _TOKEN.fullmatch(token):  # http.client would show it whole in its error
+                raise SettingsError("The token is not one: it has characters in it that no token has")
             sent["Authorization"] = f"Bearer {token}"
         content, at = None, self._clock.now()
         if body is not None:
@@ -97,14 +117,13 @@ class Client:
     def _read(self, answer: urllib3.BaseHTTPResponse) -> Json | RefusedError:
         parsed = json_object(answer.data)
         if answer.status in (200, 201, 202) and parsed is not None:
-            return parsed
+            return Answer(parsed, self.url)
         if answer.status == _TOO_MANY or answer.status >= _BROKEN:
             told = (parsed or {}).get("message") or f"HTTP {answer.status}"
             raise UnavailableError(f"{self.url} cannot answer now: {told}", _seconds(answer.headers.get("Retry-After")))
         if parsed is None or "error" not in parsed:
             # A proxy's page, or another program at this address: nothing that DevFlow would say.
-            told = f"{self.url} does not answer as DevFlow does (HTTP {answer.status}): is the address right?"
-            raise UnavailableError(told, strange=True)
+            raise _strange(self.url, f"HTTP {answer.status}")
         refusal = RefusedError(
             answer.status,
             str(parsed["error"]),

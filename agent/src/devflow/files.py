@@ -45,9 +45,14 @@ def remove(path: Path) -> None:
 def read_private(path: Path) -> str | None:
     """Its text; None where there is no such file.
 
-    Raises ExposedError where anybody else may read or change it, SettingsError where it cannot be read.
+    Raises ExposedError where anybody else may read, change or replace it, SettingsError where it cannot be read.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise SettingsError(f"{path} is no file")
+        directory = path.parent.stat().st_mode
+        if directory & stat.S_IWOTH and not directory & stat.S_ISVTX:
+            raise ExposedError(f"Others can replace {path}. Try: chmod o-w {path.parent}")
         with path.open(encoding="utf-8") as file:
             found = os.fstat(file.fileno())
             if found.st_uid != os.geteuid() or found.st_mode & _OTHERS:

@@ -1,5 +1,6 @@
 """`devflow agent`: register this machine, run its agent, look after both."""
 
+import dataclasses
 import sys
 import uuid
 
@@ -17,7 +18,7 @@ from devflow.errors import RefusedError
 from devflow.home import Home, Registration
 from devflow.outbox import Outbox
 
-_NOT_FOUND = 404
+_NOT_FOUND, _CONFLICT = 404, 409
 
 
 @click.group()
@@ -47,7 +48,13 @@ def register(
         "agentId": agent, "name": agent, "version": __version__, "platform": sys.platform,
         "capabilities": list(capabilities or CAPABILITIES), "concurrency": concurrency, "replace": replace,
     }  # fmt: skip
-    answer = invocation.client().ask("POST", "/api/agents", about, Idempotency_Key=str(uuid.uuid4()))
+    try:
+        answer = invocation.client().ask("POST", "/api/agents", about, Idempotency_Key=str(uuid.uuid4()))
+    except RefusedError as error:
+        if error.status != _CONFLICT or replace:
+            raise
+        told = "Try another --name, or --replace to register this one anew."
+        raise dataclasses.replace(error, message=told) from None
     takes = capabilities or CAPABILITIES
     home.register(Registration(invocation.url, agent, answer["token"], Clock().wall(), concurrency, takes))
     shown = {"success": True, "agent": answer["agent"]}

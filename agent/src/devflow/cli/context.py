@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from devflow import settings
-from devflow.client import Client
+from devflow.client import Client, checked_url
 from devflow.errors import NotLoggedInError
 from devflow.home import Home
 from devflow.redact import hide, redacted
@@ -31,11 +31,15 @@ class Invocation:
         self.json = False
 
     def token(self) -> str:
-        """The user's token: `DEVFLOW_TOKEN`, or that of the last login. NotLoggedInError where there is none.
+        """The user's token: `DEVFLOW_TOKEN`, or that of the last login.
 
-        A token from the config file goes to the platform that gave it and to no other.
+        Raises NotLoggedInError where there is none, SettingsError where the platform's address cannot be one.
+
+        A token from the config file goes to the platform that gave it and to no other; one from the environment to
+        whichever is asked for.
         """
-        token = os.environ.get("DEVFLOW_TOKEN")
+        checked_url(self.url)
+        token: str | None = os.environ.get("DEVFLOW_TOKEN", "").strip()  # perhaps with an end of line
         if not token and self.configured.get("url", settings.DEFAULT_URL).rstrip("/") == self.url.rstrip("/"):
             token = self.configured.get("token")
         if not token:

@@ -28,6 +28,8 @@ def login(invocation: Invocation, email: str | None, magic_link: bool, token_std
     with a token from standard input.
     """
     url = checked_url(invocation.url)
+    if token_stdin and magic_link:
+        raise click.UsageError("--magic-link and --token-stdin are two ways to log in; choose one")
     if token_stdin:
         answer = _given(url)
     else:

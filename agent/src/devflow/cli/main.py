@@ -37,13 +37,15 @@ def root(invocation: Invocation, context: click.Context, config: Path | None) ->
     """Submit coding tasks to DevFlow, and run the agents that do them.
 
     Settings come from flags, then DEVFLOW_* variables, then the config file, then defaults.
-    Exit status: 0 done, 1 failed, 2 wrong usage, 4 not logged in, 5 an agent of this name is already running.
+    Exit status: 0 done, 1 failed, 2 wrong usage, 4 not logged in, 5 an agent of this name is already running,
+    130 interrupted.
     """
     invocation.config = config or settings.config_path()
     invocation.configured = settings.load(invocation.config)
     known = {"token"} | _names(root)
     if unknown := sorted(set(invocation.configured) - known):
-        raise SettingsError(f"{invocation.config} has settings that are not known: {', '.join(unknown)}")
+        told = f"{invocation.config} has settings that are not known: {', '.join(unknown)}"
+        raise SettingsError(f"{told}. Known are: {', '.join(sorted(known))}")
     context.default_map = _spread(root, invocation.configured)
 
 
@@ -53,12 +55,14 @@ for _command in (login, logout, run, tasks, agent, webhooks, completion):
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its status."""
+    given = sys.argv[1:] if arguments is None else arguments
     invocation = Invocation()
+    invocation.json = "--json" in given  # so that what goes wrong before a command is found is told in JSON, too
     hide_environment()
     stamina.instrumentation.set_on_retry_hooks([lambda details: _say_retry(invocation, details)])
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     try:
-        status = root.main(arguments, prog_name="devflow", obj=invocation, standalone_mode=False)
+        status = root.main(given, prog_name="devflow", obj=invocation, standalone_mode=False)
     except click.ClickException as error:
         _fail(invocation, error.format_message(), error.exit_code, usage=error)
     except DevFlowError as error:

@@ -13,13 +13,17 @@ from devflow.errors import SettingsError
 STATUSES = ("pending", "queued", "assigned", "in_progress", "completed", "failed", "cancelled")
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def tasks(context: click.Context) -> None:
+class _Listing(click.Group):
+    """Commands of which `list` may be left out."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        listed = not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)
+        return super().parse_args(ctx, ["list", *args] if listed and not ctx.resilient_parsing else args)
+
+
+@click.group(cls=_Listing)
+def tasks() -> None:
     """List, show, follow, cancel and retry tasks."""
-    if context.invoked_subcommand is None:
-        with list_tasks.make_context("list", [], parent=context) as listing:
-            list_tasks.invoke(listing)
 
 
 @tasks.command("list")
@@ -30,11 +34,7 @@ def tasks(context: click.Context) -> None:
 @common
 @pass_invocation
 def list_tasks(
-    invocation: Invocation,
-    status: str | None = None,
-    of_agent: str | None = None,
-    intent: str | None = None,
-    limit: int = 20,
+    invocation: Invocation, status: str | None, of_agent: str | None, intent: str | None, limit: int
 ) -> None:
     """List tasks, newest first."""
     asked = {"status": status, "agentId": of_agent, "intent": intent, "limit": limit}

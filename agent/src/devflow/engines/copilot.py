@@ -48,7 +48,9 @@ def engine(choices: Choices) -> Engine:
 
     def check() -> None:
         if importlib.util.find_spec("copilot") is None:
-            raise WorkError("github-copilot-sdk is not installed. Try: pip install 'devflow[copilot]'")
+            raise WorkError(
+                "github-copilot-sdk is not installed. Try, in a checkout of DevFlow: pip install './agent[copilot]'"
+            )
         try:
             done = subprocess.run(
                 [*argv, "--check"], env=environment.base() | env, capture_output=True, text=True, errors="replace",
