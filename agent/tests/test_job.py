@@ -320,7 +320,6 @@ def test_a_password_in_the_address_is_in_no_argument_and_no_message(scene: Scene
 def test_a_full_disk_is_said_and_nothing_is_half_done(scene: Scene) -> None:
     directory = scene.means.directory / "outbox"
     job = scene.job("exit(1)")
-    directory.rmdir()
     directory.touch()
     job.run()
 

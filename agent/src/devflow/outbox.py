@@ -14,7 +14,7 @@ from devflow.backoff import pause
 from devflow.client import Client, Json
 from devflow.clock import Clock
 from devflow.errors import DevFlowError, NotLoggedInError, RefusedError, UnavailableError
-from devflow.files import private_directory, read_private, remove, write_private
+from devflow.files import read_private, remove, write_private
 
 _TOO_LARGE, _INVALID = 413, 400
 
@@ -36,10 +36,10 @@ class Result:
 
 
 class Outbox:
-    """A directory with a file for each result."""
+    """A directory with a file for each result; it is made with the first one."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = private_directory(directory)
+        self._directory = directory
 
     def put(self, result: Result) -> None:
         """Keep it; when this returns, it survives a power cut. The first result of an attempt counts."""
