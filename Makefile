@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test screenshots test-long check check-infra bench bench-cold keys package deploy destroy clean
+.PHONY: help run demo test screenshots test-long check check-infra bench bench-cold cost keys package deploy destroy clean
 
 BIN := .venv/bin
 BENCH := .venv-bench/bin
@@ -50,6 +50,9 @@ bench: .venv-bench/installed ## measure: CPU beside other ways to write it (ARGS
 
 bench-cold: .venv-bench/installed ## measure: cold starts of the package that is deployed, beside bare boto3 and powertools
 	@$(BENCH)/python -m bench.cold
+
+cost: .venv/installed ## write docs/cost.md from what `make bench ARGS=capacity` measured and AWS's list prices
+	@$(BIN)/python -m bench.cost
 
 keys: .venv/installed ## renew a stage's signing keys: STAGE=..., STEP=show, add, use, drop, leaked or slack
 	@$(BIN)/python -m infra.keys "$(STAGE)" "$(STEP)"

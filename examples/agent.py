@@ -94,7 +94,7 @@ class Agent:
             if command["task_id"] not in self.running:  # a claim comes again until its first progress is in
                 self.running[command["task_id"]] = threading.Event()
                 threading.Thread(target=self.work, args=(command,)).start()
-        return float(answer["nextPollInterval"]) / 1000 * random.uniform(0.8, 1.2)  # noqa: S311
+        return float(answer["nextPollInterval"]) / 1000 * random.uniform(0.9, 1.0)  # noqa: S311
 
     def serve(self) -> None:
         """Beat and poll until told to stop. It beats first, for one that said "disconnected" gets nothing."""

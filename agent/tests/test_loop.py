@@ -49,7 +49,7 @@ class Scene:
         self.pace = Pace(**pace)
         self.loop = Loop(
             self.home, Credentials(self.home, self.clock), Settings(pace=self.pace), self._equip, self.said.append,
-            clock=self.clock, chance=lambda: 0.5,
+            clock=self.clock, chance=lambda: 0.0,
         )  # fmt: skip
         self.began = self.clock.time
 

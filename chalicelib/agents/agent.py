@@ -120,7 +120,7 @@ class Agent(Entity):
         """Milliseconds until the next poll: quick with work or shortly after it, then slower and slower.
 
         From the tenth minute without work to the twentieth it grows from 5 s to 30 s. The reason is money: of what an
-        idle agent costs, nine tenths are API Gateway's price for its polls.
+        idle agent costs, two thirds are API Gateway's price for its polls (docs/cost.md).
         """
         if self.held:
             return FASTEST_POLL

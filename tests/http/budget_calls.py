@@ -1,142 +1,16 @@
-"""The calls that test_budget.py measures: each prepares a world and gives back the one call to measure in it."""
+"""The calls that are measured: each prepares a world and gives back the one call to measure in it.
 
-import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+Those of agents and about tasks, and the scheduled function's, are here; the others of the API in budget_routes.py and
+budget_logins.py, the queues' in budget_queues.py. test_budget.py and test_budget_routes.py have what each may ask for,
+and test_figures.py that none was forgotten.
+"""
 
-from chalicelib import queue
 from chalicelib.agents.model import INACTIVE_AFTER
-from chalicelib.auth import tokens
-from chalicelib.settings import KB, MINUTE, SECOND
-from chalicelib.tasks import claims
-from infra.local.gateway import Response
-from infra.local.pump import Pump
-from tests.conftest import Clock
-from tests.long import load
-from tests.support.client import Client
+from chalicelib.settings import KB, SECOND
+from tests.http import budget_logins, budget_queues, budget_routes
+from tests.http.budget_world import CALLS, WORK, Agent, Call, World, call, make_world
 
-BEAT = {"status": "ready", "uptime": 3600, "taskCount": 5, "memoryUsage": 256, "cpuUsage": 12.5}
-WORK = {
-    "repo": "https://github.com/user/repo",
-    "branch": "main",
-    "naturalLanguage": "Fix null pointer exception in login flow",
-    "context": {"issueId": "123", "prId": "456"},
-}
-DONE = {
-    "success": True,
-    "summary": "Fixed null pointer exception in auth service",
-    "output": "Created PR #456 with fix and tests",
-    "prUrl": "https://github.com/user/repo/pull/456",
-    "resultFiles": {"commit": "abc123def456", "files": ["src/auth/login.ts", "tests/auth.test.ts"]},
-}
-FAILED = {"error": "Repository clone failed", "details": "Failed to authenticate with GitHub: invalid credentials"}
-
-
-class Agent:
-    """An agent that calls with its own token."""
-
-    def __init__(self, name: str, client: Client) -> None:
-        self.name, self.client = name, client
-
-    def beat(self, **more: Any) -> Response:
-        return self.client.post(f"/api/agents/{self.name}/heartbeat", BEAT | more)
-
-    def poll(self, limit: int = 10) -> Response:
-        return self.client.get(f"/api/agents/{self.name}/commands", {"limit": limit})
-
-    def claims(self) -> list[str]:
-        return [command["task_id"] for command in self.poll().json()["commands"]]
-
-    def progress(self, task: str, step: str = "Running test suite", **more: Any) -> Response:
-        report = {"status": "in_progress", "step": step, "progress": 0.65, "details": "Executed 45/65 tests"}
-        return self.client.post(f"/api/tasks/{task}/progress", report | more)
-
-    def complete(self, task: str) -> Response:
-        return self.client.post(f"/api/tasks/{task}/complete", DONE)
-
-    def fail(self, task: str, **more: Any) -> Response:
-        return self.client.post(f"/api/tasks/{task}/fail", FAILED | more)
-
-
-@dataclass
-class World:
-    """A user and a platform, at the beginning of a minute, so that no minute ends between two calls."""
-
-    user: Client
-    owner: str
-    pump: Pump
-    clock: Clock
-    submitted: int = 0
-
-    def __post_init__(self) -> None:
-        self.next_minute()
-
-    def next_minute(self) -> None:
-        self.clock.advance((MINUTE - self.clock.now % MINUTE) / SECOND)
-
-    def agent(self, *capabilities: str, name: str = "agent-1", **more: Any) -> Agent:
-        body = {"agentId": name, "name": name, "version": "0.2.0", "capabilities": capabilities or ["fix-bug"]}
-        answer = self.user.post("/api/agents", body | more)
-        assert answer.status == 201, answer
-        return Agent(name, self.user.acting_as(answer.json()["token"]))
-
-    def submit(self, intent: str = "fix-bug", by: Client | None = None, **more: Any) -> Response:
-        """Submit `task-<n>`, which stays pending until its message is handled."""
-        self.submitted += 1
-        body = {"taskId": f"task-{self.submitted}", "intent": intent, **WORK, **more}
-        return (by or self.user).post("/api/workflows/execute", body)
-
-    def queued(self, many: int = 1, intent: str = "fix-bug", **more: Any) -> str:
-        """Submit so many tasks and make them claimable; the last one's id."""
-        for _ in range(many):
-            self.submit(intent, **more)
-        self.pump.drain()
-        return f"task-{self.submitted}"
-
-    def claimed(self, agent: Agent) -> str:
-        task = self.queued()
-        assert agent.claims() == [task]
-        return task
-
-    def running(self, agent: Agent) -> str:
-        task = self.claimed(agent)
-        assert agent.progress(task).status == 200
-        return task
-
-    def long_queue(self, intent: str) -> None:
-        """More tasks than a poll reads at once."""
-        waiting = [f"waiting-{number}" for number in range(claims.PAGE + 1)]
-        rows = [load.task_row(self.owner, task, self.clock.now, status="queued", intent=intent) for task in waiting]
-        load.load(None, itertools.chain.from_iterable(rows))
-
-    def some_tasks(self) -> None:
-        """Two completed and six queued ones, of two intents."""
-        agent = self.agent()
-        for _ in range(2):
-            agent.complete(self.running(agent))
-        self.queued(4)
-        self.queued(2, intent="feature")
-
-
-def make_world(user: Client, pump: Pump, clock: Clock) -> World:
-    """The world of a user who was made just now."""
-    for name in ("workflow", "events", "webhooks"):
-        queue._address(name)  # which a container asks for once
-    owner = tokens.verify(user.token, clock.now).owner
-    return World(user, owner, pump, clock)
-
-
-Call = Callable[[], Any]
-CALLS: dict[str, Callable[[World], Call]] = {}
-
-
-def call(name: str) -> Callable[[Callable[[World], Call]], Callable[[World], Call]]:
-    def register(prepare: Callable[[World], Call]) -> Callable[[World], Call]:
-        CALLS[name] = prepare
-        return prepare
-
-    return register
+__all__ = ["CALLS", "WORK", "Agent", "Call", "World", "budget_logins", "budget_queues", "budget_routes", "make_world"]
 
 
 @call("heartbeat")
@@ -170,6 +44,14 @@ def _heartbeat_of_a_busy_agent(world: World) -> Call:
 @call("idle poll, empty queue")
 def _idle_poll(world: World) -> Call:
     return world.agent().poll
+
+
+@call("idle poll, first of a minute")
+def _idle_poll_of_a_new_minute(world: World) -> Call:
+    agent = world.agent()
+    agent.poll()
+    world.next_minute()
+    return agent.poll
 
 
 @call("idle poll, others' queue")
@@ -352,26 +234,3 @@ def _sweep_of_lost_messages(world: World) -> Call:
     world.pump.sweep()
     world.clock.advance(61)
     return world.pump.sweep
-
-
-@call("message of the workflow queue")
-def _message(world: World) -> Call:
-    world.submit()
-    return world.pump.drain
-
-
-@call("show a task")
-def _show_task(world: World) -> Call:
-    task = world.running(world.agent())
-    return lambda: world.user.get(f"/api/tasks/{task}")
-
-
-@call("show an agent")
-def _show_agent(world: World) -> Call:
-    world.agent()
-    return lambda: world.user.get("/api/agents/agent-1")
-
-
-@call("register an agent")
-def _register(world: World) -> Call:
-    return world.agent

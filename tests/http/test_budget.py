@@ -1,11 +1,10 @@
 """The budget: what a call costs in requests to DynamoDB and SQS, counted where botocore sends.
 
 At least one test per row of the budget's table in docs/architecture.md, each with the exact requests: a bound would
-hide a loss. Agents call with their own tokens here, since agents are whom the budget is about. The last test runs the
-same calls on Amazon's DynamoDB Local and prints what they consume there.
+hide a loss. Agents call with their own tokens here, since agents are whom the budget is about.
+test_budget_routes.py has all other calls, test_figures.py the units that all consume.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +17,7 @@ from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http.budget_calls import CALLS, World, make_world
 from tests.long import load
-from tests.support import costs, dynamodb_local, moto_aws
+from tests.support import costs
 from tests.support.client import Client
 
 SHOW = "UpdateItem agents"
@@ -57,7 +56,10 @@ def test_a_heartbeat_is_one_request(world: World, name: str) -> None:
     assert requests(world, name) == [SHOW]
 
 
-@pytest.mark.parametrize("name", ["idle poll, empty queue", "idle poll, others' queue", "idle poll, runs a task"])
+IDLE = ["empty queue", "first of a minute", "others' queue", "runs a task"]
+
+
+@pytest.mark.parametrize("name", [f"idle poll, {name}" for name in IDLE])
 def test_an_idle_poll_is_two_requests(world: World, name: str) -> None:
     assert requests(world, name) == [SHOW, LOOK]
 
@@ -195,23 +197,3 @@ def test_a_sweep_turns_a_page_for_each_hundred_that_are_due_in_a_shard(world: Wo
     load.load(None, of_one_shard[: PAGE + 1])
     queries = Counter(costs.measured(world.pump.sweep).requests) & IDLE_SWEEP + Counter({"Query agents": 9})
     assert queries == IDLE_SWEEP + Counter({"Query agents": 1})
-
-
-@pytest.mark.long
-def test_what_the_calls_consume_on_amazons_own_dynamodb_is_printed(
-    true_dynamodb: str, make_user: MakeUser, pump: Pump, clock: Clock, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """An index counts once for a row put into it and once for one taken out.
-
-    DynamoDB Local counts a transaction's parts four times where AWS bills them twice, and of equal parts only one.
-    """
-    rows = []
-    for number, (name, prepare) in enumerate(CALLS.items()):
-        moto_aws.empty()
-        if name.startswith("sweep"):  # which would find whatever the others left
-            dynamodb_local.create_tables(true_dynamodb)
-        cost = costs.measured(prepare(make_world(make_user(f"{number}@example.com"), pump, clock)))
-        assert cost.read + cost.write > 0, name
-        rows.append([name, len(cost.requests), cost.read, cost.write, cost.operations])
-    with capfd.disabled():  # on standard error, which xdist leaves alone
-        print(f"\n{costs.table(['call', 'requests', 'read units', 'write units', 'which'], rows)}", file=sys.stderr)

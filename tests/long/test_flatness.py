@@ -10,7 +10,7 @@ Two things grow by design, up to a bound, and are measured apart, from 1,000 on:
   page reached by cursor takes the total along. Where a filter has no index of its own, later pages read as many rows.
 - A poll reads the first page of its user's queue, 50 rows of a narrow index; where that is not all, each capability's.
 
-Units of transactions are what DynamoDB Local counts, which is more than AWS bills; see tests/http/test_budget.py.
+Units of transactions are what DynamoDB Local counts, which is more than AWS bills; see tests/support/units.py.
 """
 
 import itertools

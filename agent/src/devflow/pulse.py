@@ -6,8 +6,9 @@ from enum import Enum
 from devflow.backoff import pause
 from devflow.pace import Pace
 
-_JITTER = 0.2
-"""Of the server's interval, either way, so that a fleet does not poll in step."""
+_JITTER = 0.1
+"""Of the server's interval, so much sooner at most, so that a fleet does not poll in step: within the interval is what
+the platform promises of a task that waits."""
 _OWED = 3
 """Heartbeats after a start, and after work was given up. Two that do not name a task, both over a minute after it
 began, tell the platform that it is lost; the first may come too soon for that."""
@@ -60,9 +61,9 @@ class Pulse:
         self.owed = max(0, self.owed - 1)
 
     def poll(self, now: float, interval: float, chance: float) -> None:
-        """A poll was answered: the next one after `interval` seconds, give or take by `chance` (0 to 1)."""
+        """A poll was answered: the next one within `interval` seconds, by `chance` (0 to 1) up to a tenth sooner."""
         self.polled, self.failures = now, 0
-        self.poll_at = now + min(self.pace.poll, interval * (1 + _JITTER * (2 * chance - 1)))
+        self.poll_at = now + min(self.pace.poll, interval * (1 - _JITTER * chance))
 
     def fail(self, now: float, chance: float, retry_after: float | None = None) -> float:
         """The platform could not answer; for how many seconds it is left alone."""

@@ -1,0 +1,204 @@
+"""The calls of people and programs that are measured, see budget_calls.py: what no agent asks for often."""
+
+from typing import Any
+
+from chalicelib.dashboard import pages
+from infra.local.gateway import Response
+from tests.http.budget_world import WORK, Agent, Call, World, call
+from tests.http.hooks import Hook, make
+from tests.support.client import Client
+
+HOOK = "http://localhost:9/"
+"""Where a webhook goes that nothing is delivered to."""
+
+
+@call("show an agent")
+def _show_agent(world: World) -> Call:
+    world.agent()
+    return lambda: world.user.get("/api/agents/agent-1")
+
+
+@call("register an agent")
+def _register(world: World) -> Call:
+    return world.agent
+
+
+@call("rename an agent")
+def _rename(world: World) -> Call:
+    world.agent()
+    return lambda: world.user.patch("/api/agents/agent-1", {"name": "another"})
+
+
+@call("remove an agent")
+def _remove(world: World) -> Call:
+    world.agent()
+    world.pump.drain()
+    return lambda: world.user.delete("/api/agents/agent-1")
+
+
+@call("remove an agent that runs a task")
+def _remove_a_busy_agent(world: World) -> Call:
+    world.running(world.agent())
+    world.pump.drain()
+    return lambda: world.user.delete("/api/agents/agent-1")
+
+
+@call("new token for an agent")
+def _rotate(world: World) -> Call:
+    world.agent()
+    return lambda: world.user.post("/api/agents/agent-1/token")
+
+
+@call("new token, asked for by its agent")
+def _renew(world: World) -> Call:
+    agent = world.agent()
+    return lambda: agent.client.post("/api/agents/agent-1/token")
+
+
+@call("submit without an id")
+def _submit_without_an_id(world: World) -> Call:
+    return lambda: world.user.post("/api/tasks", {"intent": "fix-bug", **WORK})
+
+
+@call("show a task")
+def _show_task(world: World) -> Call:
+    task = world.running(world.agent())
+    return lambda: world.user.get(f"/api/tasks/{task}")
+
+
+@call("show a task to its agent")
+def _show_task_to_its_agent(world: World) -> Call:
+    agent = world.agent()
+    task = world.running(agent)
+    return lambda: agent.client.get(f"/api/tasks/{task}")
+
+
+@call("cancel a task that waits")
+def _cancel(world: World) -> Call:
+    task = world.queued()
+    return lambda: world.user.post(f"/api/tasks/{task}/cancel")
+
+
+@call("cancel a task that runs")
+def _cancel_what_runs(world: World) -> Call:
+    task = world.running(world.agent())
+    return lambda: world.user.post(f"/api/tasks/{task}/cancel")
+
+
+@call("retry a task")
+def _retry(world: World) -> Call:
+    agent = world.agent()
+    task = world.running(agent)
+    agent.fail(task)
+    return lambda: world.user.post(f"/api/tasks/{task}/retry")
+
+
+def _logged(world: World) -> tuple[Agent, str]:
+    """An agent and its task, whose log has a first kilobyte."""
+    agent = world.agent()
+    task = world.running(agent)
+    agent.client.post(f"/api/tasks/{task}/logs", {"offset": 0, "data": "x" * 1_000})
+    return agent, task
+
+
+@call("1 KB more of a log")
+def _log(world: World) -> Call:
+    agent, task = _logged(world)
+    return lambda: agent.client.post(f"/api/tasks/{task}/logs", {"offset": 1_000, "data": "x" * 1_000})
+
+
+@call("read a log")
+def _read_log(world: World) -> Call:
+    _, task = _logged(world)
+    return lambda: world.user.get(f"/api/tasks/{task}/logs")
+
+
+@call("statistics")
+def _stats(world: World) -> Call:
+    world.some_tasks()
+    return lambda: world.user.get("/api/stats")
+
+
+@call("make a webhook")
+def _make_webhook(world: World) -> Call:
+    return lambda: world.user.post("/api/webhooks", {"url": HOOK})
+
+
+def _about_a_webhook(act: Any) -> Any:
+    """A call that is about a webhook that is there."""
+
+    def prepare(world: World) -> Call:
+        hook = make(world.user, HOOK)
+        return lambda: act(world.user, hook)
+
+    return prepare
+
+
+@call("page of webhooks")
+@_about_a_webhook
+def _list_webhooks(user: Client, hook: Hook) -> Response:
+    return user.get("/api/webhooks")
+
+
+@call("show a webhook")
+@_about_a_webhook
+def _show_webhook(user: Client, hook: Hook) -> Response:
+    return user.get(hook.path)
+
+
+@call("change a webhook")
+@_about_a_webhook
+def _change_webhook(user: Client, hook: Hook) -> Response:
+    return user.patch(hook.path, {"url": f"{HOOK}other"})
+
+
+@call("remove a webhook")
+@_about_a_webhook
+def _remove_webhook(user: Client, hook: Hook) -> Response:
+    return user.delete(hook.path)
+
+
+@call("new secret for a webhook")
+@_about_a_webhook
+def _rotate_secret(user: Client, hook: Hook) -> Response:
+    return user.post(f"{hook.path}/rotate-secret")
+
+
+@call("test a webhook")
+@_about_a_webhook
+def _test_webhook(user: Client, hook: Hook) -> Response:
+    return user.post(f"{hook.path}/test")
+
+
+@call("page of deliveries")
+def _list_deliveries(world: World) -> Call:
+    hook = make(world.user, HOOK)
+    for _ in range(3):
+        hook.test()
+    return lambda: world.user.get(f"{hook.path}/deliveries", {"limit": 2})
+
+
+@call("redeliver")
+def _redeliver(world: World) -> Call:
+    hook = make(world.user, HOOK)
+    delivery = hook.test()
+    return lambda: world.user.post(f"{hook.path}/deliveries/{delivery}/redeliver")
+
+
+@call("health")
+def _health(world: World) -> Call:
+    return lambda: world.user.acting_as(None).get("/health")
+
+
+def _without_a_token(path: str) -> Any:
+    return lambda world: lambda: world.user.acting_as(None).get(path)
+
+
+call("OpenAPI document")(_without_a_token("/api/openapi.json"))
+call("dashboard, the overview")(_without_a_token("/dashboard"))
+call("dashboard, a list")(_without_a_token("/dashboard/tasks"))
+call("dashboard, a task")(_without_a_token("/dashboard/tasks/task-1"))
+call("API reference")(_without_a_token("/docs"))
+
+
+call("dashboard, a file")(_without_a_token(f"/dashboard/static/{pages.version()}/api.js"))
