@@ -69,6 +69,12 @@ def memory(function: str) -> int:
     return int(config["stages"]["prod"]["lambda_functions"][function]["lambda_memory_size"])
 
 
+@cache
+def _resources(kind: str) -> list[str]:
+    """The resources of infra/template.yaml of one type, by logical name."""
+    return list(template.resources(kind))
+
+
 def milliseconds(call: Figures) -> int:
     """What Lambda bills a run for: its CPU on its part of a processor, and its waits for AWS one after the other."""
     share = min(1.0, memory(function(call)) / ONE_PROCESSOR)
@@ -106,11 +112,11 @@ def standing() -> Bill:
     """A month of a stage like prod that nobody uses."""
     sweeps = use.MONTH // 60
     bill = of({"sweep, idle": sweeps})
-    queues = [name for name in template.resources("AWS::SQS::Queue") if "Dead" not in name]
+    queues = [name for name in _resources("AWS::SQS::Queue") if "Dead" not in name]
     bill[SQS] += len(queues) * POLLERS * use.MONTH / 20 * prices.SQS_REQUEST.dollars
-    alarms, dashboards = template.resources("AWS::CloudWatch::Alarm"), template.resources("AWS::CloudWatch::Dashboard")
+    alarms, dashboards = _resources("AWS::CloudWatch::Alarm"), _resources("AWS::CloudWatch::Dashboard")
     bill[WATCHING] = len(alarms) * prices.ALARM.dollars + len(dashboards) * prices.DASHBOARD.dollars
-    bill[SECRETS] = len(template.resources("AWS::SecretsManager::Secret")) * prices.SECRET.dollars
+    bill[SECRETS] = len(_resources("AWS::SecretsManager::Secret")) * prices.SECRET.dollars
     return bill.add(_keys(roles=1))
 
 
@@ -153,5 +159,5 @@ def _containers(requests: float) -> int:
 
 def _keys(roles: int) -> Bill:
     """Each role's use of the key of each table."""
-    tables = len(template.resources("AWS::DynamoDB::Table"))
+    tables = len(_resources("AWS::DynamoDB::Table"))
     return Bill(**{KMS: roles * tables * use.MONTH / KEYS_EVERY * prices.KMS_REQUEST.dollars})

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from chalicelib.agents.agent import FASTEST_POLL, Agent, Held
@@ -47,7 +48,7 @@ def every_five_seconds(agent: Agent, now: int) -> int:
     return FASTEST_POLL
 
 
-@dataclass
+@dataclass(unsafe_hash=True)
 class Worker:
     """One agent, for so long; it works on a task at a time."""
 
@@ -132,18 +133,23 @@ def a_task() -> Calls:
 
 def idle(worker: Worker) -> Calls:
     """A month without a task."""
-    return _times(worker.spend(DAY, []), MONTH / DAY)
+    return _times(_day(worker), MONTH / DAY)
 
 
 def at_work(worker: Worker) -> Calls:
     """A month with a task every quarter of an hour in eight hours of each working day, and nothing in between."""
-    day = worker.spend(DAY, list(range(WORK_BEGINS, WORK_ENDS, TASK_EVERY)))
-    return _times(day, WORKDAYS) + _times(worker.spend(DAY, []), MONTH / DAY - WORKDAYS)
+    day = _day(worker, *range(WORK_BEGINS, WORK_ENDS, TASK_EVERY))
+    return _times(day, WORKDAYS) + _times(_day(worker), MONTH / DAY - WORKDAYS)
 
 
 def busy(worker: Worker) -> Calls:
     """A month with a task every quarter of an hour, day and night."""
-    return _times(worker.spend(DAY, list(range(0, DAY, TASK_EVERY))), MONTH / DAY)
+    return _times(_day(worker, *range(0, DAY, TASK_EVERY)), MONTH / DAY)
+
+
+@cache
+def _day(worker: Worker, *tasks: int) -> Calls:
+    return worker.spend(DAY, list(tasks))
 
 
 def _times(calls: Calls, factor: float) -> Calls:
