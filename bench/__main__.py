@@ -6,9 +6,9 @@ from tests.support import environment
 
 environment.prepare()
 
-from bench import capacity, cpu  # noqa: E402  # what reads the environment comes after it
+from bench import capacity, cpu, throughput  # noqa: E402  # what reads the environment comes after it
 
-BENCHES = {"cpu": cpu.main, "capacity": capacity.main}
+BENCHES = {"cpu": cpu.main, "capacity": capacity.main, "throughput": throughput.main}
 
 
 def main() -> int:
