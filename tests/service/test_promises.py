@@ -315,6 +315,7 @@ def test_the_promises_hold_whatever_happens(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(10_800)
 def test_the_promises_hold_whatever_happens_and_for_long(
     deployed: AsDeployed, monkeypatch: pytest.MonkeyPatch, sharded: Sharded
 ) -> None:
