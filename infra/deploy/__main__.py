@@ -6,7 +6,7 @@ from io import TextIOWrapper
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra.deploy import answers, checks, destroy, functions, package, record, settings, stack
+from infra.deploy import answers, checks, destroy, functions, package, record, settings, stack, tables
 from infra.deploy.account import Account
 from infra.deploy.problems import Problem
 from infra.deploy.stage import Stage
@@ -21,6 +21,7 @@ def deploy(stage: Stage, account: Account) -> None:
     print(f"  {built.name}, {built.stat().st_size / 1e6:.1f} MB")
     print(f"Stack {stage.stack}")
     stack.deploy(stage, account)
+    tables.settle(stage, account)
     print("Functions and API")
     record.write(stage, account)
     functions.deploy(stage, account)

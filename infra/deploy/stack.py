@@ -7,6 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from infra.deploy import adopt
 from infra.deploy.account import Account
 from infra.deploy.problems import Problem
 from infra.deploy.stage import Stage
@@ -28,20 +29,31 @@ def deploy(stage: Stage, account: Account) -> None:
         print(f"  the stack {stage.stack} was never made whole ({status}); it is made anew")
         _remove(stage, account, seen)
         status = ""
-    change_set = _change_set(stage, account, new=status in _NEVER_BEGUN)
+    left = adopt.left(stage, account) if status in _NEVER_BEGUN else []
+    if left:
+        print("  an earlier stack has left tables or the secret; they are taken in as they are")
+        taken_in = _change_set(stage, account, "IMPORT", adopt.template_of(stage, left), ResourcesToImport=left)
+        status = _execute(stage, account, seen, taken_in)
+    change_set = _change_set(stage, account, "CREATE" if status in _NEVER_BEGUN else "UPDATE", stage.template)
+    _execute(stage, account, seen, change_set)
+
+
+def _execute(stage: Stage, account: Account, seen: "_Progress", change_set: dict[str, Any] | None) -> str:
+    """Make the changes of a change set; the state of the stack. Raises Problem where that fails."""
     if change_set is None:
         print("  nothing to change")
-        return
+        return ""
     for change in change_set["Changes"]:
         print(f"  {described(change['ResourceChange'])}")
     refuse_replacing_tables(change["ResourceChange"] for change in change_set["Changes"])
     account.client("cloudformation").execute_change_set(ChangeSetName=change_set["ChangeSetId"])
     ended = seen.settled(begun=True)
-    if ended not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+    if ended not in ("CREATE_COMPLETE", "IMPORT_COMPLETE", "UPDATE_COMPLETE"):
         raise Problem(
             f"CloudFormation could not do it; the stack {stage.stack} is {ended}. The first line above that says "
             "FAILED says why."
         )
+    return ended
 
 
 def remove(stage: Stage, account: Account) -> None:
@@ -66,18 +78,18 @@ def _remove(stage: Stage, account: Account, seen: "_Progress") -> None:
     raise Problem(f"CloudFormation cannot remove the stack {stage.stack}: it is {ended}.")
 
 
-def _change_set(stage: Stage, account: Account, *, new: bool) -> dict[str, Any] | None:
-    """The changes that the template makes, computed by CloudFormation; None where it makes none."""
+def _change_set(stage: Stage, account: Account, kind: str, template: str, **more: Any) -> dict[str, Any] | None:
+    """The changes that a template makes, computed by CloudFormation; None where it makes none."""
     client = account.client("cloudformation")
     try:
         made = client.create_change_set(
             StackName=stage.stack,
             ChangeSetName=f"deploy-{uuid.uuid4().hex}",
-            ChangeSetType="CREATE" if new else "UPDATE",
-            TemplateBody=stage.template,
+            ChangeSetType=kind,
+            TemplateBody=template,
             Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in stage.parameters.items()],
             Tags=[{"Key": "application", "Value": "devflow"}, {"Key": "stage", "Value": stage.name}],
-            ImportExistingResources=True,  # tables that outlived an earlier stack of this stage
+            **more,
         )["Id"]
     except ClientError as error:
         refuse_unless_nothing_new(str(error))

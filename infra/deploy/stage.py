@@ -63,11 +63,18 @@ class Stage:
         own: dict[str, str] = self.configured.get("template_parameters", {})
         return {"Stage": self.name} | own
 
+    def resources_named(self, kind: str, property_name: str) -> dict[str, str]:
+        """The names that the template gives to its resources of a kind on this stage, by what they are called in it."""
+        resources = yaml.safe_load(self.template)["Resources"]
+        return {
+            logical: resource["Properties"][property_name]["Fn::Sub"].replace("${Stage}", self.name)
+            for logical, resource in resources.items()
+            if resource["Type"] == kind
+        }
+
     def named(self, kind: str, property_name: str) -> list[str]:
-        """The names that the template gives to its resources of a kind on this stage."""
-        resources = yaml.safe_load(self.template)["Resources"].values()
-        names = [resource["Properties"][property_name] for resource in resources if resource["Type"] == kind]
-        return [name["Fn::Sub"].replace("${Stage}", self.name) for name in names]
+        """These names alone."""
+        return list(self.resources_named(kind, property_name).values())
 
     @property
     def tables(self) -> list[str]:

@@ -122,8 +122,16 @@ class Expected:
                 routes["OPTIONS", path] = ""
         return routes
 
-    def tables(self) -> list[str]:
-        return sorted(self._named("AWS::DynamoDB::Table", "TableName"))
+    def tables(self) -> dict[str, Any]:
+        said = [table["Properties"] for table in template.resources("AWS::DynamoDB::Table").values()]
+        return {
+            template.named(table["TableName"], self._stage): {
+                "expiry": table.get("TimeToLiveSpecification", {}).get("AttributeName"),
+                "recovery": "ENABLED",
+                "protected": self._stage == "prod",
+            }
+            for table in said
+        }
 
     def queues(self) -> dict[str, Any]:
         queues = {}

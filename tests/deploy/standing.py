@@ -86,8 +86,10 @@ class Standing:
             for api in client.get_rest_apis()["items"]
         ]
 
-    def tables(self) -> list[str]:
-        return sorted(self._cloud.client("dynamodb").list_tables()["TableNames"])
+    def tables(self) -> dict[str, Any]:
+        """What CloudFormation would not set again: when rows expire, and what keeps the data."""
+        client = self._cloud.client("dynamodb")
+        return {name: _kept(client, name) for name in client.list_tables()["TableNames"]}
 
     def queues(self) -> dict[str, Any]:
         client = self._cloud.client("sqs")
@@ -144,6 +146,15 @@ def _asynchronous(client: Any, function: str) -> tuple[int, int] | None:
     except client.exceptions.ResourceNotFoundException:
         return None
     return found["MaximumRetryAttempts"], found["MaximumEventAgeInSeconds"]
+
+
+def _kept(client: Any, table: str) -> dict[str, Any]:
+    backups = client.describe_continuous_backups(TableName=table)["ContinuousBackupsDescription"]
+    return {
+        "expiry": client.describe_time_to_live(TableName=table)["TimeToLiveDescription"].get("AttributeName"),
+        "recovery": backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"],
+        "protected": client.describe_table(TableName=table)["Table"].get("DeletionProtectionEnabled", False),
+    }
 
 
 def _routes(client: Any, api: str) -> dict[tuple[str, str], str]:

@@ -14,6 +14,7 @@ from infra.local.gateway import Headers, Response
 from infra.local.lambdas import REGION
 from tests.deploy.conftest import PATIENCE, Cloud, Project
 from tests.deploy.standing import Standing
+from tests.support import template
 from tests.support.client import Client, Http
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("stack")]
@@ -116,7 +117,9 @@ def test_a_stage_answers_as_the_contract_says_and_leaves_nothing_behind(cloud: C
     assert project.make("destroy", "dev").returncode == 0, "nothing is left to destroy, and that is fine"
 
 
-def test_of_prod_the_data_stays_and_nothing_goes_unless_its_name_is_typed(cloud: Cloud, project: Project) -> None:
+def test_of_prod_the_data_stays_and_is_taken_in_again_and_nothing_goes_unless_its_name_is_typed(
+    cloud: Cloud, project: Project
+) -> None:
     deployed(project, "prod")
     assert_as_the_repository_says(cloud, project, "prod")
     standing = Standing(cloud).everything()
@@ -130,6 +133,25 @@ def test_of_prod_the_data_stays_and_nothing_goes_unless_its_name_is_typed(cloud:
     assert gone.returncode == 0, gone.stderr
     kept = {name: standing[name] for name in ("tables", "secrets")}
     assert Standing(cloud).everything() == {name: type(value)() for name, value in standing.items()} | kept
+
+    secret = cloud.client("secretsmanager").get_secret_value(SecretId="devflow-prod-secret")["SecretString"]
+    row = {"login": {"S": "pin#somebody"}}
+    cloud.client("dynamodb").put_item(TableName="devflow-prod-logins", Item=row)
+    put_back_from_a_backup(cloud, "devflow-prod-tasks")
+    assert "taken in as they are" in deployed(project, "prod")
+    assert_as_the_repository_says(cloud, project, "prod")
+    assert cloud.client("dynamodb").scan(TableName="devflow-prod-logins")["Items"] == [row]
+    again = cloud.client("secretsmanager").get_secret_value(SecretId="devflow-prod-secret")["SecretString"]
+    assert again == secret, "nobody is logged out"
+
+
+def put_back_from_a_backup(cloud: Cloud, table: str) -> None:
+    """As docs/operations.md says: a table that was restored expires nothing and is protected from nothing."""
+    client = cloud.client("dynamodb")
+    client.update_table(TableName=table, DeletionProtectionEnabled=False)
+    client.delete_table(TableName=table)
+    (request,) = [each for each in template.create_table_requests("prod") if each["TableName"] == table]
+    client.create_table(**request | {"DeletionProtectionEnabled": False})
 
 
 def form(instant: str) -> str:

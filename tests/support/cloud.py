@@ -5,8 +5,9 @@ Bridges on its side of the wire what moto lacks:
 - API Gateway takes Swagger 2, as Chalice sends it; moto takes OpenAPI 3 alone. Overwriting an API takes its gateway
   responses with it.
 - A queue feeds a function once; moto would let it be fed twice, and swallow the messages.
-- A stack leaves what its template retains; moto does not know the way in which our tables are. What moto makes nothing
-  of in a template is made by cloud_models.py.
+- A stack leaves what its template retains; moto does not know the way in which our tables are. What was left is taken
+  in by a change set that imports it, and by no other. What moto makes nothing of in a template is made by
+  cloud_models.py.
 - `/execute-api/<api>/<stage>/<path>` is what that stage of an API answers, see execute_api.py.
 
 `POST /cloud/trouble {"method", "path", "how"}` makes the next request of that method whose path (or operation) matches
@@ -21,12 +22,17 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import pytest
 from moto.apigateway.models import APIGatewayBackend
 from moto.awslambda.models import LambdaBackend
+from moto.cloudformation.models import ChangeSet
 from moto.cloudformation.parsing import ResourceMap
 from moto.core.config import default_user_config
 from moto.core.exceptions import JsonRESTError
+from moto.dynamodb.models import dynamodb_backends
+from moto.dynamodb.models.table import Table
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.secretsmanager.models import secretsmanager_backends
 from moto.sqs.models import sqs_backends
 from werkzeug.wrappers import Request, Response
 
@@ -57,6 +63,33 @@ def bridge() -> None:
         delete(self)
 
     resources.delete = delete_but_for_the_retained
+    _bridge_imports()
+
+
+def _bridge_imports() -> None:
+    change_set: Any = ChangeSet
+    apply = change_set.apply
+
+    def apply_or_import(self: Any) -> None:
+        if self.change_set_type != "IMPORT":
+            apply(self)
+            return
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Table, "create_from_cloudformation_json", _table_that_is_there)
+            patch.setattr(cloud_models.Secret, "create_from_cloudformation_json", _secret_that_is_there)
+            apply(self)
+
+    change_set.apply = apply_or_import
+
+
+def _table_that_is_there(resource_name: str, *_: Any, **__: Any) -> Any:
+    return dynamodb_backends[ACCOUNT][REGION].tables[resource_name]
+
+
+def _secret_that_is_there(resource_name: str, *_: Any, **__: Any) -> Any:
+    secretsmanager_backends[ACCOUNT][REGION].describe_secret(resource_name)
+    secret: Any = cloud_models.Secret
+    return secret(resource_name)
 
 
 def _bridge_api_gateway() -> None:

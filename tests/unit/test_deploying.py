@@ -5,10 +5,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
-from infra.deploy import answers, checks, destroy, plain, stack
+from infra.deploy import adopt, answers, checks, destroy, plain, stack
 from infra.deploy.__main__ import main
+from infra.deploy.account import Account
 from infra.deploy.destroy import KEPT_KINDS
 from infra.deploy.problems import Problem
 from infra.deploy.settings import gateway_responses
@@ -80,6 +82,35 @@ def test_there_is_a_way_to_remove_each_kind_of_thing_that_the_template_keeps() -
         resource["Type"] for resource in template.load()["Resources"].values() if resource["DeletionPolicy"] != "Delete"
     ]
     assert set(kept) == {kind for kind, _, _ in KEPT_KINDS}
+    assert set(kept) == set(adopt.KINDS), "and one to take it in again"
+
+
+def test_an_import_has_nothing_but_what_is_taken_in() -> None:
+    """No output either, and each with a DeletionPolicy: CloudFormation refuses it otherwise."""
+    taken = [{"LogicalResourceId": "Tasks"}, {"LogicalResourceId": "Secret"}]
+    whole, part = template.load(), json.loads(adopt.template_of(Stage("prod"), taken))
+    assert part["Resources"] == {name: whole["Resources"][name] for name in ("Tasks", "Secret")}
+    assert all("DeletionPolicy" in resource for resource in part["Resources"].values())
+    assert set(part) == set(whole) - {"Outputs"}
+
+
+def test_a_secret_that_is_being_deleted_is_told_with_the_way_to_get_it_back(aws: None) -> None:
+    client = boto3.client("secretsmanager")
+    arn = client.create_secret(Name="devflow-prod-secret", SecretString="{}")["ARN"]
+    assert adopt.left(Stage("prod"), Account()) == [
+        {
+            "ResourceType": "AWS::SecretsManager::Secret",
+            "LogicalResourceId": "Secret",
+            "ResourceIdentifier": {"Id": arn},
+        }
+    ]
+    client.delete_secret(SecretId=arn)
+    try:
+        with pytest.raises(Problem, match="restore-secret --secret-id devflow-prod-secret"):
+            adopt.left(Stage("prod"), Account())
+    finally:
+        client.restore_secret(SecretId=arn)
+        client.delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
 
 
 def test_what_is_missing_is_named_and_so_is_the_way_to_get_it() -> None:
