@@ -21,6 +21,7 @@ import pytest
 from tests.fixtures.rows.record import HERE, TABLES
 from tests.support import environment
 
+pytestmark = pytest.mark.timeout(900)  # processes of their own, on whatever machine
 ROOT = Path(__file__).parents[2]
 VERSIONS = sorted(directory.name for directory in HERE.iterdir() if (directory / "recorded.json").exists())
 PATIENCE = 600
