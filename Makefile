@@ -48,8 +48,8 @@ check-infra: .venv-infra/installed ## check the template for what is known to be
 bench: .venv-bench/installed ## measure: CPU beside other ways to write it (ARGS="cpu" for one bench of several)
 	@$(BENCH)/python -m bench $(ARGS)
 
-bench-cold: .venv-bench/installed ## measure: cold starts of the package that is deployed, beside bare boto3 and powertools
-	@$(BENCH)/python -m bench.cold
+bench-cold: .venv/installed ## measure: cold starts of the package that is deployed, beside bare boto3 and powertools
+	@$(BIN)/python -m bench.cold $(ARGS)
 
 cost: .venv/installed ## write docs/cost.md from what `make bench ARGS=capacity` measured and AWS's list prices
 	@$(BIN)/python -m bench.cost

@@ -1,5 +1,7 @@
 """Cold starts, from the start of a process to its first answer, under AWS's own runtime client (`make bench-cold`).
 
+`make bench-cold ARGS=work` counts instructions in the place of time (see cold_work.py).
+
 DevFlow answers an agent's heartbeat as it does on a deployed stage: it reads the stage's secret, checks the token, and
 writes to DynamoDB. Beside it the least that a function can be: bare boto3, and aws-lambda-powertools, each with one
 write to DynamoDB and neither tokens nor validation. Each is measured as pip lays it down, compiled, and compiled and
@@ -12,6 +14,7 @@ import random
 import re
 import shutil
 import statistics
+import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -22,12 +25,12 @@ from typing import Any
 
 import jwt
 
-from bench import cold_aws
+from bench import cold_aws, cold_work
 from infra.deploy import dependencies, package, trim
 from infra.deploy.stage import PROJECT
 from infra.local.gateway import Gateway
 from tests.support import costs
-from tests.support.lambda_runtime import Function, machine, runtime_client
+from tests.support.lambda_runtime import Function, environment_of, machine, runtime_client
 
 ROUNDS = 10
 WARM_CALLS = 300
@@ -44,7 +47,7 @@ AIMS = {
 MOST_BYTES = 7_000_000
 
 
-@dataclass
+@dataclass(eq=False)
 class Contender:
     """One way to build one function, and what was measured of it, in milliseconds."""
 
@@ -188,9 +191,35 @@ def missed(contenders: list[Contender]) -> list[str]:
     return told
 
 
+def count(contenders: list[Contender]) -> None:
+    """Print what each does until its first answer, and how many times as much DevFlow does."""
+    event, answers = heartbeat()
+    with cold_aws.answering(answers) as endpoint:
+        own = {"AWS_ENDPOINT_URL": endpoint, **stage_environment()}
+        found = {
+            each: cold_work.counted(
+                each.directory, each.handler, event, environment_of(each.directory, own, "function", 0)
+            )
+            for each in contenders
+        }
+    rows = []
+    for each, instructions in found.items():
+        ratio = found[contenders[-1]] / instructions
+        rows.append([each.name, each.built, f"{instructions / 1e6:.0f}", f"{ratio:.2f}"])
+    print(
+        "Millions of instructions from the start of Python to the first answer; times as many as that DevFlow needs\n"
+    )
+    print(costs.table(["function", "built", "instructions", "DevFlow"], rows))
+
+
 def main() -> None:
+    if sys.argv[1:] == ["work"] and not cold_work.can_be_counted():
+        sys.exit("Instructions are counted by valgrind, which is not there.")
     with TemporaryDirectory() as directory:
         contenders = build(Path(directory))
+        if sys.argv[1:] == ["work"]:
+            count(contenders)
+            return
         measure(contenders)
     header = ["function", "built", "cold, median", "its CPU", "warm, p50", "p99", "zip"]
     print(f"From the start of a process to its first answer: {ROUNDS} cold starts each; ms, MB\n")

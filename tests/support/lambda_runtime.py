@@ -116,7 +116,7 @@ class Function:
         self._process = subprocess.Popen(
             [sys.executable, "-S", "-m", "awslambdaric", handler],
             cwd=package,
-            env=_environment(package, environment, name, self._api.server_port),
+            env=environment_of(package, environment, name, self._api.server_port),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -166,7 +166,7 @@ class Function:
             self.log.extend(line.rstrip("\n") for line in output)
 
 
-def _environment(package: Path, own: Mapping[str, str], name: str, port: int) -> dict[str, str]:
+def environment_of(package: Path, own: Mapping[str, str], name: str, port: int) -> dict[str, str]:
     """What Lambda sets (https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html), and its own."""
     return {
         "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
