@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -208,8 +209,10 @@ def user(stage: Platform) -> Client:
 
 @pytest.fixture(scope="session")
 def by_mail(stage: Platform) -> Callable[[str], Client]:
-    """Makes users: `by_mail("somebody@example.com")` has logged in by a link from a mail."""
+    """Makes users: `by_mail("somebody@example.com")` has logged in by a link from a mail; once, for an address is sent
+    so many of them and no more."""
 
+    @cache
     def make(email: str) -> Client:
         assert stage.client.post("/api/auth/magic-link", {"email": email}).status == 202
         secret = re.search(r"#(\S+)", mails(stage, email)[-1])

@@ -162,7 +162,7 @@ def test_a_page_says_that_it_loads_for_as_long_as_it_does(
     expect(rows).to_be_empty()
     assert rows.evaluate("(list) => getComputedStyle(list, '::before').content") == '"Loading …"'
     while not held:
-        me.page.wait_for_event("request")
+        me.page.evaluate("new Promise(requestAnimationFrame)")
     held.pop().continue_()
     expect(rows.get_by_role("listitem")).not_to_have_count(0)
     assert rows.evaluate("(list) => getComputedStyle(list, '::before').content") == "none"
