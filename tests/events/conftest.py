@@ -8,12 +8,12 @@ import pytest
 
 from tests.http.scene import Scene
 from tests.service import invariants
-from tests.service.conftest import Sharded, agent, hook, no_pauses, passing, queue, receiver, scene, sharded
+from tests.service.conftest import Sharded, agent, hook, no_pauses, passing, queue, receiver, scene, sharded, still
 from tests.support import moto_aws
 from tests.support.handlers import Handlers
 from tests.support.iam import AsDeployed
 
-__all__ = ["agent", "hook", "no_pauses", "passing", "queue", "receiver", "scene", "sharded"]
+__all__ = ["agent", "hook", "no_pauses", "passing", "queue", "receiver", "scene", "sharded", "still"]
 
 
 @pytest.fixture(autouse=True)

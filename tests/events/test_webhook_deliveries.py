@@ -1,14 +1,11 @@
 """Deliveries, from the message to the receiver: the schedule on a moved clock, against real receivers."""
 
-import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from chalicelib import clock as server_clock
 from chalicelib.settings import settings
 from chalicelib.webhooks import model
 from infra.local.pump import Pump
@@ -28,11 +25,7 @@ TIMEOUT = 300
 """Milliseconds that a receiver that never answers has here."""
 
 
-@pytest.fixture(autouse=True)
-def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time passes where a test lets it, however slow the machine is."""
-    began = time.time()
-    monkeypatch.setattr(server_clock, "time", SimpleNamespace(time=lambda: began))
+pytestmark = pytest.mark.usefixtures("still")
 
 
 def down(handler: Any) -> None:

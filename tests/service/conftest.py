@@ -1,10 +1,13 @@
 """Fixtures of the tests of the services: the whole platform in process, with faults where AWS begins."""
 
+import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import boto3
 import pytest
 
+from chalicelib import clock as server_clock
 from chalicelib.settings import settings
 from infra.local.pump import Pump
 from tests.conftest import Clock
@@ -53,6 +56,13 @@ def hook(scene: Scene, receiver: Receiver) -> Hook:
 def queue(pump: Pump, clock: Clock) -> Queue:
     """The queue of webhooks, brought by hand."""
     return Queue(pump, clock)
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes where a test lets it, however slow the machine is."""
+    began = time.time()
+    monkeypatch.setattr(server_clock, "time", SimpleNamespace(time=lambda: began))
 
 
 Sharded = Callable[[int], None]

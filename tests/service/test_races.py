@@ -152,7 +152,7 @@ def without_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("prepare", KINDS, ids=lambda kind: str(kind.__name__))
 def test_a_thousand_contested_writes_have_no_double_winner(
-    prepare: Prepare, user_scene: Scene, clock: Clock, pump: Pump, without_limits: None
+    prepare: Prepare, user_scene: Scene, clock: Clock, pump: Pump, without_limits: None, still: None
 ) -> None:
     print(prepare.__name__, contend(500, prepare, user_scene, clock, pump))
 
@@ -160,7 +160,7 @@ def test_a_thousand_contested_writes_have_no_double_winner(
 @pytest.mark.long
 @pytest.mark.parametrize("prepare", KINDS, ids=lambda kind: str(kind.__name__))
 def test_ten_thousand_contested_writes_have_no_double_winner(
-    prepare: Prepare, user_scene: Scene, clock: Clock, pump: Pump, without_limits: None
+    prepare: Prepare, user_scene: Scene, clock: Clock, pump: Pump, without_limits: None, still: None
 ) -> None:
     print(prepare.__name__, contend(5_000, prepare, user_scene, clock, pump))
 
@@ -168,7 +168,13 @@ def test_ten_thousand_contested_writes_have_no_double_winner(
 @pytest.mark.long
 @pytest.mark.parametrize("prepare", KINDS, ids=lambda kind: str(kind.__name__))
 def test_on_amazons_own_dynamodb_ten_thousand_contested_writes_have_no_double_winner(
-    prepare: Prepare, true_dynamodb: str, user_scene: Scene, clock: Clock, pump: Pump, without_limits: None
+    prepare: Prepare,
+    true_dynamodb: str,
+    user_scene: Scene,
+    clock: Clock,
+    pump: Pump,
+    without_limits: None,
+    still: None,
 ) -> None:
     print(prepare.__name__, contend(5_000, prepare, user_scene, clock, pump))
 
