@@ -250,3 +250,10 @@ def test_an_agents_call_loads_nothing_for_the_dashboards_sake_but_its_table_of_r
     more = set(usual["modules"]) - set(without["modules"])
     assert more == {"chalicelib.dashboard", "chalicelib.dashboard.pages"}
     assert not [path for path in usual["opened"] if "static" in path]
+
+
+def test_a_form_that_is_sent_before_its_script_is_there_puts_nothing_into_the_address() -> None:
+    """`method="dialog"` does nothing where there is no dialog (HTML, "form submission algorithm")."""
+    forms = [form for page in (STATIC / "pages").glob("*.html") for form in re.findall("<form[^>]*>", page.read_text())]
+    assert forms
+    assert [form for form in forms if 'method="dialog"' not in form] == []

@@ -231,6 +231,8 @@ def test_a_deployed_stage_verifies_tokens_by_the_keys_in_its_secret(
     monkeypatch.setattr(keys, "settings", SimpleNamespace(local=False, local_secret=None, named=settings.named))
     monkeypatch.setattr(keys, "_held", None)
     client = boto3.client("secretsmanager")
+    # A test that brought the template up as CloudFormation does has left one of this name.
+    client.delete_secret(SecretId=settings.named("secret"), ForceDeleteWithoutRecovery=True)
     secret = client.create_secret(Name=settings.named("secret"), SecretString=settings.local_secret or "")["ARN"]
     try:
         with wire.recorded() as sent:

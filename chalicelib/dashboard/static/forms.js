@@ -1,4 +1,9 @@
-/** Forms that make something: sent once at a time, what is refused said beside them, and nothing made twice. */
+/**
+ * Forms that make something: sent once at a time, what is refused said beside them, and nothing made twice.
+ *
+ * Every form's method is `dialog`, which outside of a dialog does nothing: one that is sent before its script is there
+ * would otherwise put what was typed, a PIN perhaps, into the address.
+ */
 
 import { isFlaw } from "./api.js";
 import { show } from "./dom.js";

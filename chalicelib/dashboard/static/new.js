@@ -9,8 +9,24 @@ const form = at("new");
 const OTHER = "…";
 const DRAFT = "draft";
 
+const drafted = () => JSON.parse(sessionStorage.getItem(DRAFT) ?? "{}");
+let agents = null;
+
+// Before anything is waited for: who types at once loses nothing, either.
+form.oninput = ({ target }) => {
+  sessionStorage.setItem(DRAFT, JSON.stringify({ ...drafted(), [target.name]: target.value }));
+  hint();
+};
+
+sending(form, async (headers) => {
+  const { taskId } = await post("/api/tasks", work(), { headers });
+  sessionStorage.removeItem(DRAFT);
+  location.assign(page("tasks", taskId));
+});
+
 await whoAmI();
-const [agents, recent] = await Promise.all([
+let recent;
+[agents, recent] = await Promise.all([
   get("/api/agents", { limit: 100 }).catch(() => ({ data: [] })),
   get("/api/tasks", { limit: 50 }).catch(() => ({ data: [] })),
 ]);
@@ -37,6 +53,7 @@ function intent() {
 
 /** Whether anybody is there to do it, said beforehand. */
 function hint() {
+  if (!agents) return;
   const other = form.intent.value === OTHER;
   at("other").hidden = !other;
   form.otherIntent.required = other;
@@ -50,23 +67,13 @@ function hint() {
 
 /** A session that ends, or a slip of the finger, costs no words. */
 function restore() {
-  const draft = JSON.parse(sessionStorage.getItem(DRAFT) ?? "{}");
-  for (const [name, value] of Object.entries(draft)) if (form.elements[name]) form.elements[name].value = value;
+  for (const [name, value] of Object.entries(drafted())) if (form.elements[name]) form.elements[name].value = value;
   if (form.intent.selectedIndex < 0) form.intent.selectedIndex = 0;
 }
 
-const fields = () => Object.fromEntries(new FormData(form));
-
-form.oninput = () => {
-  sessionStorage.setItem(DRAFT, JSON.stringify(fields()));
-  hint();
-};
-
-sending(form, async (headers) => {
-  const { taskId } = await post("/api/tasks", work(), { headers });
-  sessionStorage.removeItem(DRAFT);
-  location.assign(page("tasks", taskId));
-});
+function fields() {
+  return Object.fromEntries(new FormData(form));
+}
 
 function work() {
   const given = fields();

@@ -22,6 +22,14 @@ const row = (webhook) =>
       el("span", {}, told(webhook)),
       el("span", {}, "added ", when(webhook.createdAt))));
 
+sending(form, async (headers) => {
+  const body = { url: form.url.value.trim(), events: events() };
+  if (form.description.value.trim()) body.description = form.description.value.trim();
+  const made = await post("/api/webhooks", body, { headers });
+  await showOnce("The signing secret", "It is shown this once. Your program checks the signature with it; the way is that of Standard Webhooks.", made.secret, "The webhook's signing secret");
+  location.assign(page("webhooks", made.webhook.id));
+});
+
 await whoAmI();
 keepListing("/api/webhooks", {
   more: at("more"),
@@ -31,12 +39,4 @@ keepListing("/api/webhooks", {
       : el("li", { class: "empty" }, noWebhooks()));
     return false;
   },
-});
-
-sending(form, async (headers) => {
-  const body = { url: form.url.value.trim(), events: events() };
-  if (form.description.value.trim()) body.description = form.description.value.trim();
-  const made = await post("/api/webhooks", body, { headers });
-  await showOnce("The signing secret", "It is shown this once. Your program checks the signature with it; the way is that of Standard Webhooks.", made.secret, "The webhook's signing secret");
-  location.assign(page("webhooks", made.webhook.id));
 });
