@@ -9,10 +9,12 @@ what is installed for the tests.
 """
 
 import json
+import os
 import platform
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -22,7 +24,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from infra.deploy.dependencies import installed
 from infra.local.lambdas import ACCOUNT, REGION
@@ -111,18 +113,15 @@ class Function:
     ) -> None:
         self._api = _Api(f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}", timeout)
         threading.Thread(target=self._api.serve_forever, daemon=True).start()
-        self.log: list[str] = []
-        """What it wrote, line by line."""
+        # No pipe: what was written before an answer is there when that comes.
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `stop`
         self._process = subprocess.Popen(
             [sys.executable, "-S", "-m", "awslambdaric", handler],
             cwd=package,
             env=environment_of(package, environment, name, self._api.server_port),
-            stdout=subprocess.PIPE,
+            stdout=self._output,
             stderr=subprocess.STDOUT,
-            text=True,
         )
-        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
-        self._reader.start()
 
     def __enter__(self) -> Self:
         return self
@@ -133,6 +132,12 @@ class Function:
         self.stop()
 
     @property
+    def log(self) -> list[str]:
+        """What it wrote so far, line by line."""
+        descriptor = self._output.fileno()  # whose position is the process's: it is not to be moved
+        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace").splitlines()
+
+    @property
     def cpu(self) -> float:
         """Seconds of CPU that it has used so far, by all its threads."""
         tasks = Path(f"/proc/{self._process.pid}/task").iterdir()
@@ -141,7 +146,7 @@ class Function:
     def stop(self) -> None:
         self._process.kill()
         self._process.wait()
-        self._reader.join()
+        self._output.close()
         self._api.waiting.put(None)
         self._api.shutdown()
         self._api.server_close()
@@ -160,10 +165,6 @@ class Function:
         if not fine:
             raise FunctionFailed(body.decode())
         return json.loads(body)
-
-    def _read(self, output: IO[str]) -> None:
-        with output:
-            self.log.extend(line.rstrip("\n") for line in output)
 
 
 def environment_of(package: Path, own: Mapping[str, str], name: str, port: int) -> dict[str, str]:
