@@ -174,6 +174,11 @@ def _seconds(header: str | None) -> float | None:
     return float(header) if header and header.isascii() and header.isdecimal() else None
 
 
+def given(values: Json) -> Json:
+    """What was given: the values that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def json_object(content: bytes | str) -> Json | None:
     """The JSON object that a text is; None where it is none."""
     try:

@@ -48,13 +48,12 @@ def read_private(path: Path) -> str | None:
     Raises ExposedError where anybody else may read, change or replace it, SettingsError where it cannot be read.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise SettingsError(f"{path} is no file")
-        directory = path.parent.stat().st_mode
-        if directory & stat.S_IWOTH and not directory & stat.S_ISVTX:
-            raise ExposedError(f"Others can replace {path}. Try: chmod o-w {path.parent}")
-        with path.open(encoding="utf-8") as file:
-            found = os.fstat(file.fileno())
+        with open(path, encoding="utf-8", opener=_opened) as file:
+            found, directory = os.fstat(file.fileno()), path.parent.stat().st_mode
+            if not stat.S_ISREG(found.st_mode):
+                raise SettingsError(f"{path} is no file")
+            if directory & stat.S_IWOTH and not directory & stat.S_ISVTX:
+                raise ExposedError(f"Others can replace {path}. Try: chmod o-w {path.parent}")
             if found.st_uid != os.geteuid() or found.st_mode & _OTHERS:
                 raise ExposedError(f"{path} has secrets in it and others can read it. Try: chmod 600 {path}")
             return file.read()
@@ -62,6 +61,10 @@ def read_private(path: Path) -> str | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from None
+
+
+def _opened(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would be waited for, before it could be told from a file
 
 
 def remove_tree(directory: Path) -> None:

@@ -33,12 +33,11 @@ class Invocation:
     def token(self) -> str:
         """The user's token: `DEVFLOW_TOKEN`, or that of the last login.
 
-        Raises NotLoggedInError where there is none, SettingsError where the platform's address cannot be one.
+        Raises NotLoggedInError where there is none.
 
         A token from the config file goes to the platform that gave it and to no other; one from the environment to
         whichever is asked for.
         """
-        checked_url(self.url)
         token: str | None = os.environ.get("DEVFLOW_TOKEN", "").strip()  # perhaps with an end of line
         if not token and self.configured.get("url", settings.DEFAULT_URL).rstrip("/") == self.url.rstrip("/"):
             token = self.configured.get("token")
@@ -88,13 +87,14 @@ def common(command: Command) -> Command:
     """The options of every command that calls the platform as its user."""
     address = setting(
         "--url", default=settings.DEFAULT_URL, show_default=True, metavar="ADDRESS",
-        expose_value=False, callback=_keep("url"), help="The platform.",
+        expose_value=False, callback=_keep("url", checked_url), help="The platform.",
     )  # fmt: skip
     return address(in_json(command))
 
 
-def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    return lambda context, _parameter, value: setattr(context.find_object(Invocation), name, value)
+def _keep(name: str, read: Callable[[Any], Any] = lambda value: value) -> Callable[..., None]:
+    """A callback of an option: the invocation has its value, as `read` takes it."""
+    return lambda context, _parameter, value: setattr(context.find_object(Invocation), name, read(value))
 
 
 def named(command: Command) -> Command:

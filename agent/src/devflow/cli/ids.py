@@ -13,6 +13,11 @@ def task_path(task: str) -> str:
     return f"/api/tasks/{safe_id(task, 'a task')}"
 
 
+def webhook_path(webhook: str) -> str:
+    """The address of a webhook. SettingsError where it can be the id of none."""
+    return f"/api/webhooks/{safe_id(webhook, 'a webhook')}"
+
+
 def safe_id(given: str, what: str) -> str:
     """An id, which goes into an address as it is. SettingsError where it can be the id of nothing."""
     if not _ID.fullmatch(given) or given in (".", ".."):

@@ -8,7 +8,7 @@ import click
 
 from devflow import settings
 from devflow.cli.context import Invocation, common, pass_invocation, setting
-from devflow.client import Client, Json, checked_url
+from devflow.client import Client, Json
 from devflow.errors import NotLoggedInError, RefusedError, SettingsError, UnavailableError
 from devflow.redact import hide
 
@@ -27,7 +27,7 @@ def login(invocation: Invocation, email: str | None, magic_link: bool, token_std
     With a PIN (development stages), which is asked for or taken from DEVFLOW_PIN; with a link that comes by mail; or
     with a token from standard input.
     """
-    url = checked_url(invocation.url)
+    url = invocation.url
     if token_stdin and magic_link:
         raise click.UsageError("--magic-link and --token-stdin are two ways to log in; choose one")
     if token_stdin:

@@ -9,7 +9,7 @@ import click
 from devflow.cli import follow, output
 from devflow.cli.context import Invocation, common, pass_invocation
 from devflow.cli.repository import Repository
-from devflow.client import Client, Json
+from devflow.client import Client, Json, given
 from devflow.errors import SettingsError
 
 _RESULT = ("id", "status", "attempt", "agentId", "error", "details", "summary", "output", "prUrl", "resultFiles")
@@ -50,8 +50,7 @@ def run(invocation: Invocation, /, description: str, **chosen: Any) -> int:
         "maxAttempts": chosen["max_attempts"],
         "context": _context(chosen["contexts"]),
     }
-    given = {name: value for name, value in asked.items() if value is not None}
-    answer = client.ask("POST", "/api/workflows/execute", given)
+    answer = client.ask("POST", "/api/workflows/execute", given(asked))
     task = str(answer["taskId"])
     if chosen["detach"]:
         invocation.show(answer, task)

@@ -7,7 +7,7 @@ import click
 from devflow.cli import follow, output
 from devflow.cli.context import Invocation, common, pass_invocation
 from devflow.cli.ids import task_path
-from devflow.client import Json
+from devflow.client import Json, given
 from devflow.errors import SettingsError
 
 STATUSES = ("pending", "queued", "assigned", "in_progress", "completed", "failed", "cancelled")
@@ -38,7 +38,7 @@ def list_tasks(
 ) -> None:
     """List tasks, newest first."""
     asked = {"status": status, "agentId": of_agent, "intent": intent, "limit": limit}
-    query = urlencode({name: value for name, value in asked.items() if value is not None})
+    query = urlencode(given(asked))
     found = invocation.client().ask("GET", f"/api/tasks?{query}")
     columns = {
         "id": "Task", "status": "Status", "intent": "Intent", "agentId": "Agent", "createdAt": "Created",
@@ -74,7 +74,7 @@ def logs(invocation: Invocation, task: str, following: bool, attempt: int | None
     offset, text, pages = 0, "", True
     page: Json = {}
     while pages:
-        query = urlencode({"offset": offset} | ({"attempt": attempt} if attempt else {}))
+        query = urlencode(given({"offset": offset, "attempt": attempt}))
         page = client.ask("GET", f"{task_path(task)}/logs?{query}")
         text += page["data"]
         pages, offset = page["nextOffset"] > offset, page["nextOffset"]

@@ -8,8 +8,8 @@ import click
 
 from devflow.cli import output
 from devflow.cli.context import Invocation, common, pass_invocation
-from devflow.cli.ids import safe_id
-from devflow.client import Json
+from devflow.cli.ids import safe_id, webhook_path
+from devflow.client import Json, given
 
 _COLUMNS = {"id": "Webhook", "url": "Address", "events": "Events", "enabled": "Enabled", "description": "Description"}
 _DELIVERIES = {
@@ -41,7 +41,7 @@ def list_webhooks(invocation: Invocation) -> None:
 def add(invocation: Invocation, address: str, events: tuple[str, ...], description: str | None) -> None:
     """Have ADDRESS told. Its secret is shown this once."""
     body = {"url": address, "events": list(events) or None, "description": description}
-    _show_secret(invocation, _post(invocation, "/api/webhooks", body))
+    _show_secret(invocation, _post(invocation, "/api/webhooks", given(body)))
 
 
 @webhooks.command()
@@ -50,7 +50,7 @@ def add(invocation: Invocation, address: str, events: tuple[str, ...], descripti
 @pass_invocation
 def show(invocation: Invocation, webhook: str) -> None:
     """Show a webhook."""
-    found = invocation.client().ask("GET", path(webhook))
+    found = invocation.client().ask("GET", webhook_path(webhook))
     invocation.show(found, lambda: output.fields(found))
 
 
@@ -65,9 +65,8 @@ def show(invocation: Invocation, webhook: str) -> None:
 def change(invocation: Invocation, /, webhook: str, address: str | None, events: tuple[str, ...], **more: Any) -> None:
     """Change a webhook; what is left out stays as it is."""
     asked = {"url": address, "events": list(events) or None} | more
-    body = {name: value for name, value in asked.items() if value is not None}
-    changed = invocation.client().ask("PATCH", path(webhook), body)
-    invocation.show(changed, lambda: output.fields(changed.get("webhook", changed)))
+    changed = invocation.client().ask("PATCH", webhook_path(webhook), given(asked))
+    invocation.show(changed, lambda: output.fields(changed))
 
 
 @webhooks.command()
@@ -76,7 +75,7 @@ def change(invocation: Invocation, /, webhook: str, address: str | None, events:
 @pass_invocation
 def remove(invocation: Invocation, webhook: str) -> None:
     """Remove a webhook."""
-    invocation.show(invocation.client().ask("DELETE", path(webhook)), f"Removed {webhook}.")
+    invocation.show(invocation.client().ask("DELETE", webhook_path(webhook)), f"Removed {webhook}.")
 
 
 @webhooks.command()
@@ -85,7 +84,7 @@ def remove(invocation: Invocation, webhook: str) -> None:
 @pass_invocation
 def rotate(invocation: Invocation, webhook: str) -> None:
     """Give a webhook a new secret, shown this once; the old one counts for a day more."""
-    _show_secret(invocation, _post(invocation, f"{path(webhook)}/rotate-secret"))
+    _show_secret(invocation, _post(invocation, f"{webhook_path(webhook)}/rotate-secret"))
 
 
 @webhooks.command()
@@ -94,7 +93,7 @@ def rotate(invocation: Invocation, webhook: str) -> None:
 @pass_invocation
 def test(invocation: Invocation, webhook: str) -> None:
     """Send a webhook something to try it with."""
-    answer = invocation.client().ask("POST", f"{path(webhook)}/test")
+    answer = invocation.client().ask("POST", f"{webhook_path(webhook)}/test")
     invocation.show(answer, f"Sent {answer['deliveryId']}. What came of it: devflow webhooks deliveries {webhook}")
 
 
@@ -108,8 +107,8 @@ def test(invocation: Invocation, webhook: str) -> None:
 def deliveries(invocation: Invocation, webhook: str, status: str | None, event: str | None, limit: int) -> None:
     """List what a webhook was sent, newest first."""
     asked = {"status": status, "event": event, "limit": limit}
-    query = urlencode({name: value for name, value in asked.items() if value is not None})
-    found = invocation.client().ask("GET", f"{path(webhook)}/deliveries?{query}")
+    query = urlencode(given(asked))
+    found = invocation.client().ask("GET", f"{webhook_path(webhook)}/deliveries?{query}")
     rows = [row | {"attempts": len(row["attempts"])} for row in found["data"]]
     invocation.show(found, lambda: output.table(_DELIVERIES, rows))
 
@@ -121,19 +120,13 @@ def deliveries(invocation: Invocation, webhook: str, status: str | None, event: 
 @pass_invocation
 def redeliver(invocation: Invocation, webhook: str, delivery: str) -> None:
     """Send a delivery once more, under its old id."""
-    where = f"{path(webhook)}/deliveries/{safe_id(delivery, 'a delivery')}/redeliver"
+    where = f"{webhook_path(webhook)}/deliveries/{safe_id(delivery, 'a delivery')}/redeliver"
     invocation.show(invocation.client().ask("POST", where), f"{delivery} goes out again.")
-
-
-def path(webhook: str) -> str:
-    """The address of a webhook. SettingsError where it can be the id of none."""
-    return f"/api/webhooks/{safe_id(webhook, 'a webhook')}"
 
 
 def _post(invocation: Invocation, where: str, body: Json | None = None) -> Json:
     """With a key, so that a secret whose answer was lost is shown all the same."""
-    given = {name: value for name, value in (body or {}).items() if value is not None}
-    return invocation.client().ask("POST", where, given or None, Idempotency_Key=str(uuid.uuid4()))
+    return invocation.client().ask("POST", where, body, Idempotency_Key=str(uuid.uuid4()))
 
 
 def _show_secret(invocation: Invocation, answer: Json) -> None:
