@@ -18,14 +18,14 @@ from pynamodb.models import Model
 
 from chalicelib.dynamodb import connection
 from chalicelib.errors import Unavailable
-from chalicelib.items import Item, Row, decode, key_names
+from chalicelib.items import Item, Row, decode, kept, key_names, shard
 from chalicelib.retries import TRIES, code, patiently, pause
-from chalicelib.statements import Clause, absent, clause, equals, exists, one_of, removes, sets, worded
+from chalicelib.statements import Clause, absent, assigned, clause, equals, exists, one_of, removes, sets, worded
 
 __all__ = [
-    "Cancelled", "Clause", "Failed", "Item", "Page", "Part", "Row", "absent", "change", "check", "clause", "connect",
-    "count", "decode", "equals", "exists", "get", "get_many", "item", "one_of", "pages", "put", "query", "reachable",
-    "register", "remove", "removes", "sets", "update", "write",
+    "Cancelled", "Clause", "Failed", "Item", "Page", "Part", "Row", "absent", "assigned", "change", "check", "clause",
+    "connect", "count", "decode", "equals", "exists", "get", "get_many", "item", "kept", "one_of", "pages", "put",
+    "query", "reachable", "register", "remove", "removes", "sets", "shard", "update", "write",
 ]  # fmt: skip
 
 Key = tuple[str, ...]

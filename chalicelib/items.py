@@ -3,6 +3,7 @@
 Whole numbers are ints. There are texts, numbers, truth values, nothing, lists, maps, and sets of texts.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -10,7 +11,20 @@ from typing import Any
 
 from pynamodb.models import Model
 
+from chalicelib.settings import settings
+
 Row = dict[str, Any]
+
+
+def shard(key: str) -> int:
+    """Where in an index of the sweep what has this key stands: the same on every machine and in every version."""
+    return int.from_bytes(hashlib.blake2s(key.encode()).digest()[:4]) % settings.shards
+
+
+def kept(row: Row, now: int) -> bool:
+    """Whether a row is still within its time; DynamoDB removes expired ones only within days."""
+    expires = row.get("expiresAt")
+    return expires is None or expires * 1_000 > now
 
 
 @dataclass(frozen=True, slots=True)

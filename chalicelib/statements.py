@@ -12,7 +12,7 @@ value may also be a name on a path (`AgentRow.held[task]`). An attribute that is
 words, and so does how many values there are.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce, wraps
 from operator import and_
@@ -22,6 +22,7 @@ from pynamodb.attributes import Attribute
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.operand import Path, Value
 from pynamodb.expressions.update import Action, Update
+from pynamodb.models import Model
 
 from chalicelib.items import encode
 
@@ -57,6 +58,14 @@ def sets(attribute: Any, value: object) -> list[Action]:
 @clause
 def removes(attribute: Any) -> list[Action]:
     return [attribute.remove()]
+
+
+def assigned(model: type[Model], values: Mapping[str, Any]) -> list[Clause]:
+    """What sets attributes, by the names that the model has for them; None removes one."""
+    return [
+        removes(getattr(model, name)) if value is None else sets(getattr(model, name), value)
+        for name, value in values.items()
+    ]
 
 
 @clause

@@ -5,7 +5,6 @@ those whose coming or going is still to be told; `fleet` (owner, agent) what lis
 heartbeat nor a list touches more than it must.
 """
 
-import hashlib
 from typing import Any
 
 from pynamodb.attributes import BooleanAttribute, ListAttribute, MapAttribute, NumberAttribute, UnicodeAttribute
@@ -86,8 +85,8 @@ class AgentRow(Model):
 
 
 def shard(owner: str, agent: str) -> int:
-    """Where in the sweep's index an agent stands: the same on every machine and in every version."""
-    return int.from_bytes(hashlib.blake2s(f"{owner}#{agent}".encode()).digest()[:4]) % settings.shards
+    """Where in the sweep's indexes an agent stands."""
+    return db.shard(f"{owner}#{agent}")
 
 
 def stored(news: News) -> dict[str, Any]:

@@ -58,10 +58,7 @@ def change(
     `back`: with the news that it is there again. Raises db.Failed where there is no such agent, or its `state` or the
     version of its token is another, where these are given.
     """
-    actions = [
-        getattr(AgentRow, name).remove() if value is None else getattr(AgentRow, name).set(value)
-        for name, value in values.items()
-    ]
+    actions = db.assigned(AgentRow, values)
     if back is not None:
         actions.append(to_tell(owner, agent, back))
     condition = registered() if state is None else AgentRow.state == state

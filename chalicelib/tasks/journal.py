@@ -13,10 +13,8 @@ from chalicelib.tasks.rows import (
     LogRow,
     expiry,
     head,
-    kept,
     log_expiry,
     partition,
-    shard,
 )
 from chalicelib.tasks.task import Event, Task
 
@@ -42,7 +40,7 @@ def told(task: Task, event: Event) -> db.Part:
         attempt=event.attempt,
         agent=event.agent,
         detail=event.detail,
-        due_shard=shard(pk) if event.announced else None,
+        due_shard=db.shard(pk) if event.announced else None,
         due_at=event.at + ANNOUNCED_WITHIN if event.announced else None,
         expires_at=None if event.announced else expiry(event.at),
     )
@@ -122,7 +120,7 @@ def read_log(task: Task, attempt: int, offset: int, limit: int, now: int) -> tup
     for page in db.pages(
         lambda start: db.query(LogRow, pk, within=onward, limit=_LOG_PAGE, start=start, consistent=True)
     ):
-        pieces += [row["text"].encode() for row in page.rows if kept(row, now)]
+        pieces += [row["text"].encode() for row in page.rows if db.kept(row, now)]
     begin = offset - int(first.rpartition("#")[2])
     there = b"".join(pieces)
     while there[begin : begin + 1] and there[begin] in _WITHIN_CHARACTER:

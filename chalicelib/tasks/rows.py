@@ -13,7 +13,6 @@ agents may claim, and `due` for what the sweep must look at. In `due` there are 
 and until then they do not expire.
 """
 
-import hashlib
 from typing import Any
 
 from pynamodb.attributes import BooleanAttribute, NumberAttribute, UnicodeAttribute
@@ -203,10 +202,6 @@ def partition(owner: str, task: str) -> str:
     return f"{owner}#{task}"
 
 
-def shard(pk: str) -> int:
-    return int.from_bytes(hashlib.blake2s(pk.encode()).digest()[:4]) % settings.shards
-
-
 def expiry(now: int) -> int:
     """When a row written for good now may go: DynamoDB's TTL wants epoch seconds."""
     return (now + settings.retention_days * DAY) // 1_000
@@ -242,7 +237,7 @@ def head_values(task: Task) -> dict[str, Any]:
         "owner_intent": f"{task.owner}#{task.intent}",
         "queue": queue_of(task) if waits else None,
         "queue_order": queue_order(task) if waits else None,
-        "due_shard": None if task.due is None else shard(partition(task.owner, task.id)),
+        "due_shard": None if task.due is None else db.shard(partition(task.owner, task.id)),
         "due_at": task.due,
         "expires_at": None if task.is_open else expiry(task.completed_at or 0),
     }
@@ -255,9 +250,3 @@ def to_task(row: db.Row) -> Task:
 
 def head(task: Task) -> db.Item:
     return db.item(HeadRow, pk=partition(task.owner, task.id), sk=HEAD)
-
-
-def kept(row: db.Row, now: int) -> bool:
-    """Whether a row is still within its time; DynamoDB removes expired ones only within days."""
-    expires = row.get("expiresAt")
-    return expires is None or expires * 1_000 > now

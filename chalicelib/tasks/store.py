@@ -19,7 +19,6 @@ from chalicelib.tasks.rows import (
     expiry,
     head,
     head_values,
-    kept,
     partition,
     to_task,
 )
@@ -73,11 +72,8 @@ def _actions(change: Change) -> list[db.Clause]:
     before, after = head_values(change.before), head_values(change.after)
     known = change.before.due is not None or (change.after.due is None and change.after.is_open)
     unknown = () if known else ("due_shard", "due_at")  # an expectation does not know when
-    return [
-        db.removes(getattr(HeadRow, name)) if value is None else db.sets(getattr(HeadRow, name), value)
-        for name, value in after.items()
-        if value != before[name] or name in unknown
-    ]
+    changed = {name: value for name, value in after.items() if value != before[name] or name in unknown}
+    return db.assigned(HeadRow, changed)
 
 
 def _as_before(task: Task, *statuses: str) -> db.Clause:
@@ -100,25 +96,26 @@ def keep_result(task: Task, result: Outcome, now: int) -> db.Part:
 def load(owner: str, task: str, now: int) -> Task | None:
     """A task's head, read consistently; None if there is none, or its time is over."""
     row = db.get(HeadRow, partition(owner, task), HEAD)
-    return to_task(row) if row is not None and kept(row, now) else None
+    return to_task(row) if row is not None and db.kept(row, now) else None
 
 
 def load_whole(owner: str, task: str, now: int) -> tuple[Task, Body, Outcome] | None:
-    pk = partition(owner, task)
-    rows = db.get_many(HeadRow, [(pk, HEAD), (pk, BODY), (pk, RESULT)], consistent=True)
-    found = {row["sk"]: row for row in rows}
-    if HEAD not in found or not kept(found[HEAD], now):
-        return None
-    return to_task(found[HEAD]), _body(found.get(BODY)), _outcome(found.get(RESULT, {}))
+    """A task with all that belongs to it; None if there is none, or its time is over."""
+    found = _together(owner, task, now, HEAD, BODY, RESULT)
+    return None if found is None else (to_task(found[HEAD]), _body(found.get(BODY)), _outcome(found.get(RESULT, {})))
 
 
 def load_outcome(owner: str, task: str, now: int) -> tuple[Task, Outcome] | None:
     """A task's head and its result, as far as there is one; None if there is no task, or its time is over."""
+    found = _together(owner, task, now, HEAD, RESULT)
+    return None if found is None else (to_task(found[HEAD]), _outcome(found.get(RESULT, {})))
+
+
+def _together(owner: str, task: str, now: int, *kinds: str) -> dict[str, db.Row] | None:
+    """These rows of a task, read consistently, by their kinds; None if there is no task, or its time is over."""
     pk = partition(owner, task)
-    found = {row["sk"]: row for row in db.get_many(HeadRow, [(pk, HEAD), (pk, RESULT)], consistent=True)}
-    if HEAD not in found or not kept(found[HEAD], now):
-        return None
-    return to_task(found[HEAD]), _outcome(found.get(RESULT, {}))
+    found = {row["sk"]: row for row in db.get_many(HeadRow, [(pk, kind) for kind in kinds], consistent=True)}
+    return found if HEAD in found and db.kept(found[HEAD], now) else None
 
 
 def load_bodies(owner: str, tasks: Sequence[str]) -> dict[str, tuple[Task, Body]]:
@@ -176,7 +173,7 @@ def key_in(query: TaskQuery) -> Any:
 def load_heads(rows: Sequence[db.Row], now: int) -> list[Task]:
     """The tasks of some index rows, in their order."""
     heads = {row["pk"]: row for row in db.get_many(HeadRow, [(row["pk"], row["sk"]) for row in rows])}
-    return [to_task(heads[row["pk"]]) for row in rows if row["pk"] in heads and kept(heads[row["pk"]], now)]
+    return [to_task(heads[row["pk"]]) for row in rows if row["pk"] in heads and db.kept(heads[row["pk"]], now)]
 
 
 def claimable(queue: str, limit: int, first: str | None = None, last: str | None = None) -> tuple[list[Task], bool]:

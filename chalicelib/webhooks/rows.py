@@ -8,7 +8,6 @@ Index `listing` (pk, sk) is what lists read; `due` (dueShard, dueAt) holds the d
 the sweep must look after them. Those do not expire; the others do, after 30 days.
 """
 
-import hashlib
 from typing import Any
 
 from pynamodb.attributes import BooleanAttribute, ListAttribute, MapAttribute, NumberAttribute, UnicodeAttribute
@@ -126,12 +125,6 @@ def names(row: db.Row) -> dict[str, str]:
     return {"owner": owner, "webhook": webhook, "delivery": row["sk"].removeprefix(DELIVERY)}
 
 
-def kept(row: db.Row, now: int) -> bool:
-    """Whether a row is still within its time; DynamoDB removes expired ones only within days."""
-    expires = row.get("expiresAt")
-    return expires is None or expires * 1_000 > now
-
-
 def values_of(delivery: Delivery, now: int) -> dict[str, Any]:
     """A delivery as its row's attributes, the derived ones included; None: the attribute is absent."""
     values = delivery.model_dump(exclude={"owner", "webhook", "id", "attempts"})
@@ -154,8 +147,7 @@ def partition(owner: str, webhook: str) -> str:
 
 
 def shard(owner: str, webhook: str, delivery: str) -> int:
-    mark = f"{owner}#{webhook}#{delivery}".encode()
-    return int.from_bytes(hashlib.blake2s(mark).digest()[:4]) % settings.shards
+    return db.shard(f"{owner}#{webhook}#{delivery}")
 
 
 _STORED_OF_DELIVERY = {name: attribute.attr_name for name, attribute in DeliveryRow.get_attributes().items()}

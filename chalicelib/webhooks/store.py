@@ -14,7 +14,6 @@ from chalicelib.webhooks.rows import (
     CountRow,
     DeliveryRow,
     EndpointRow,
-    kept,
     partition,
     row_of,
     secrets_of,
@@ -61,7 +60,7 @@ def find(owner: str, limit: int, start: dict[str, Any] | None) -> db.Page:
 
 def change(owner: str, webhook: str, values: Mapping[str, Any]) -> Endpoint:
     """What a user changes of an endpoint (None removes an attribute). Raises db.Failed where it is not there."""
-    actions = [*_actions(values), EndpointRow.rev.set(EndpointRow.rev + 1)]
+    actions = [*db.assigned(EndpointRow, values), EndpointRow.rev.set(EndpointRow.rev + 1)]
     return to_endpoint(db.update(EndpointRow(owner, ENDPOINT + webhook), actions, EndpointRow.pk.exists()))
 
 
@@ -69,7 +68,7 @@ def rotate(before: Endpoint, after: Endpoint) -> None:
     """Save a rotation. Raises db.Failed where the endpoint was changed meanwhile, or is gone."""
     values = {"rotation": after.rotation, "rotated_at": after.rotated_at, "updated_at": after.updated_at}
     actions = [
-        *_actions(values),
+        *db.assigned(EndpointRow, values),
         EndpointRow.secrets.set(secrets_of(after)),
         EndpointRow.rev.set(before.rev + 1),
     ]
@@ -98,7 +97,7 @@ def leave_lane(before: Endpoint, after: Endpoint, lane: str, until: int) -> bool
     values = {name: getattr(after, name) for name in names if getattr(after, name) != getattr(before, name)}
     condition = own if after.enabled else own & (EndpointRow.rev == before.rev)
     try:
-        db.update(row, [*_actions(values), EndpointRow.lanes[lane].remove()], condition)
+        db.update(row, [*db.assigned(EndpointRow, values), EndpointRow.lanes[lane].remove()], condition)
     except db.Failed:
         return False
     return True
@@ -111,13 +110,6 @@ def only_leave(endpoint: Endpoint, lane: str, until: int) -> None:
         db.update(row, [taken.remove()], taken == until)
     except db.Failed:
         return
-
-
-def _actions(values: Mapping[str, Any]) -> list[Any]:
-    return [
-        getattr(EndpointRow, name).remove() if value is None else getattr(EndpointRow, name).set(value)
-        for name, value in values.items()
-    ]
 
 
 # Deliveries.
@@ -149,18 +141,15 @@ def claim(owner: str, webhook: str, delivery: str, token: str, now: int, until: 
 def save(before: Delivery, after: Delivery, now: int) -> bool:
     """Save what became of a delivery, if it still is as it was; False where it is not."""
     known, wanted = values_of(before, now), values_of(after, now)
-    actions = [
-        getattr(DeliveryRow, name).remove() if value is None else getattr(DeliveryRow, name).set(value)
-        for name, value in wanted.items()
-        if value != known[name] or name in ("due_at", "due_shard", "expires_at")
-    ]
+    derived = ("due_at", "due_shard", "expires_at")
+    changed = {name: value for name, value in wanted.items() if value != known[name] or name in derived}
     claim = DeliveryRow.claim
     condition = claim.does_not_exist() if before.claim is None else claim == before.claim
     condition &= DeliveryRow.status == before.status
     if before.next_at is not None:
         condition &= DeliveryRow.next_at == before.next_at
     try:
-        db.update(row_of(before.owner, before.webhook, before.id), actions, condition)
+        db.update(row_of(before.owner, before.webhook, before.id), db.assigned(DeliveryRow, changed), condition)
     except db.Failed:
         return False
     return True
@@ -176,7 +165,7 @@ def remove(owner: str, webhook: str, delivery: str, token: str) -> None:
 
 def load_delivery(owner: str, webhook: str, delivery: str, now: int) -> Delivery | None:
     row = db.get(DeliveryRow, partition(owner, webhook), DELIVERY + delivery)
-    return to_delivery(row) if row is not None and kept(row, now) else None
+    return to_delivery(row) if row is not None and db.kept(row, now) else None
 
 
 def find_deliveries(
@@ -209,7 +198,7 @@ def key(row: db.Row) -> dict[str, Any]:
 def load_deliveries(rows: Sequence[db.Row], now: int) -> list[Delivery]:
     """The deliveries of some index rows, in their order."""
     found = {row["sk"]: row for row in db.get_many(DeliveryRow, [(row["pk"], row["sk"]) for row in rows])}
-    return [to_delivery(found[row["sk"]]) for row in rows if row["sk"] in found and kept(found[row["sk"]], now)]
+    return [to_delivery(found[row["sk"]]) for row in rows if row["sk"] in found and db.kept(found[row["sk"]], now)]
 
 
 def due(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Page:
