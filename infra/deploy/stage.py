@@ -92,7 +92,6 @@ class Stage:
     @cached_property
     def resources(self) -> list[models.Model]:
         """All that Chalice is to deploy, under the names that it will have."""
-        os.environ["AWS_CHALICE_CLI_MODE"] = "true"  # as Chalice's command tells app.py that it is not in Lambda
         application = ApplicationGraphBuilder().build(self.config, self.name)
         resources: list[models.Model] = DependencyBuilder().build_dependencies(application)
         return resources

@@ -15,11 +15,9 @@ from infra.deploy.stage import KEPT, Stage
 
 def settle(stage: Stage, account: Account) -> None:
     """Set expiry of rows, recovery to any second and protection from deletion, where they are not as they should be."""
-    client = account.client("dynamodb")
-    for resource in yaml.safe_load(stage.template)["Resources"].values():
-        if resource["Type"] == "AWS::DynamoDB::Table":
-            said = resource["Properties"]
-            _settle(client, said["TableName"]["Fn::Sub"].replace("${Stage}", stage.name), said, kept=stage.name == KEPT)
+    client, resources = account.client("dynamodb"), yaml.safe_load(stage.template)["Resources"]
+    for logical, table in stage.resources_named("AWS::DynamoDB::Table", "TableName").items():
+        _settle(client, table, resources[logical]["Properties"], kept=stage.name == KEPT)
 
 
 def _settle(client: Any, table: str, said: Mapping[str, Any], *, kept: bool) -> None:
