@@ -8,9 +8,12 @@ connections, retries and errors remain botocore's.
 Timeouts are short: API Gateway gives up at 29 s, and three tries of 1 s + 3 s leave room for an answer.
 """
 
+from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 from botocore.config import Config
+from botocore.handlers import add_retry_headers
 from botocore.session import Session
 from pydantic_core import from_json, to_json
 from pynamodb.connection import Connection
@@ -45,13 +48,22 @@ def _set_aside(params: dict[str, Any], context: dict[str, Any], **_: Any) -> dic
 
 def _write(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
     params["body"] = to_json(context[_ASIDE])
+    params["headers"]["Host"] = _host(params["url"])
+
+
+@cache
+def _host(url: str) -> str:
+    """What a request to this address says of where it goes (RFC 9110, section 7.2); botocore would find it out, for the
+    signature alone, with each of them."""
+    parts = urlsplit(url)
+    return parts.netloc.removesuffix({"https": ":443", "http": ":80"}.get(parts.scheme, ""))
 
 
 def _read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
     """Errors are left to botocore, which knows them by their type."""
     if response_dict["status_code"] == 200:  # noqa: PLR2004
         customized_response_dict.update(from_json(response_dict["body"]))
-        response_dict["body"] = b"{}"
+        response_dict["body"] = b""
 
 
 _session: Any = connection.session
@@ -59,3 +71,4 @@ _session.set_default_client_config(_CONFIG)
 _session.register("provide-client-params.dynamodb", _set_aside)
 _session.register("before-call.dynamodb", _write)
 _session.register("before-parse.dynamodb", _read)
+_session.unregister("request-created", add_retry_headers)  # two to sign, which only AWS's own statistics ask for

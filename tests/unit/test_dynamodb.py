@@ -5,8 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from botocore.auth import _host_from_url
 from pynamodb.exceptions import VerboseClientError
 
+from chalicelib import dynamodb
 from chalicelib.dynamodb import connection
 from chalicelib.retries import code
 from chalicelib.settings import VERSION
@@ -63,8 +65,22 @@ def test_botocore_walks_through_neither_the_request_nor_the_answer() -> None:
     connection.dispatch("PutItem", {"TableName": rows.TABLE, "Item": KEY | ODD})
     with at_event("before-parse.dynamodb.GetItem") as parsed, at_event("before-parameter-build.dynamodb") as built:
         connection.dispatch("GetItem", {"TableName": rows.TABLE, "Key": KEY})
-    assert [given["response_dict"]["body"] for given in parsed] == [b"{}"]
+    assert [given["response_dict"]["body"] for given in parsed] == [b""]
     assert [given["params"]["Key"] for given in built] == [{}]
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("https://dynamodb.eu-central-1.amazonaws.com/", "dynamodb.eu-central-1.amazonaws.com"),
+        ("https://dynamodb.example.com:443", "dynamodb.example.com"),
+        ("https://dynamodb.example.com:8443/", "dynamodb.example.com:8443"),
+        ("http://127.0.0.1:80", "127.0.0.1"),
+        ("http://[::1]:4566/", "[::1]:4566"),
+    ],
+)
+def test_a_request_says_where_it_goes_as_botocore_would_sign_it(address: str, host: str) -> None:
+    assert dynamodb._host(address) == _host_from_url(address) == host
 
 
 def test_an_error_is_told_by_its_type_and_with_its_item() -> None:
