@@ -6,6 +6,7 @@ A line has a `timestamp`, a `level`, a `message` and whatever its author adds (`
 
 import logging
 import sys
+import time
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -21,21 +22,21 @@ _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 """What every record has; the rest is what its author added."""
 
 
-class _Line(logging.Formatter):
+class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        at = datetime.fromtimestamp(record.created, UTC)
-        line: dict[str, Any] = {
-            "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "level": record.levelname,
-            "message": record.getMessage(),
-        }
-        line |= {name: value for name, value in vars(record).items() if name not in _USUAL}
-        current = request_id.get()
-        if current:
-            line["requestId"] = current
+        added = {name: value for name, value in vars(record).items() if name not in _USUAL}
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return to_json(line, fallback=str).decode()
+            added["exception"] = self.formatException(record.exc_info)
+        return _line(record.created, record.levelname, record.getMessage(), added)
+
+
+def _line(created: float, level: str, message: str, added: dict[str, Any]) -> str:
+    at = datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds")
+    line = {"timestamp": at.replace("+00:00", "Z"), "level": level, "message": message, **added}
+    current = request_id.get()
+    if current:
+        line["requestId"] = current
+    return to_json(line, fallback=str).decode()
 
 
 logger = logging.getLogger("devflow")
@@ -43,5 +44,18 @@ logger.setLevel(settings.log_level)
 logger.propagate = False  # Lambda's own handler would write everything a second time
 
 handler = logging.StreamHandler(sys.stdout)
-handler.setFormatter(_Line())
+handler.setFormatter(_Formatter())
 logger.addHandler(handler)
+
+
+def info(message: str, **added: Any) -> None:
+    """What `logger.info` writes, for the line that every request has: a record for handlers and filters of which there
+    are none takes twice as long as everything else about it."""
+    if logger.isEnabledFor(logging.INFO):
+        line = _line(time.time(), "INFO", message, added)
+        handler.acquire()
+        try:
+            handler.stream.write(f"{line}\n")
+            handler.flush()
+        finally:
+            handler.release()

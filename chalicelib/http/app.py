@@ -1,9 +1,9 @@
 """The way of a request: from Chalice's dispatch to a route and back, with a net around it."""
 
+import os
 import re
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any, TypedDict, Unpack
 
@@ -75,7 +75,7 @@ def route(
 
         view.__name__ = handler.__name__
         view.declared = declared  # type: ignore[attr-defined]  # where the app's own route table leads to it
-        blueprint.route(path, methods=[method], name=handler.__name__, content_types=["*/*"])(view)
+        blueprint.route(path, methods=[method], name=handler.__name__, content_types=[])(view)
         return handler
 
     return register
@@ -123,7 +123,7 @@ class App(Chalice):
         """Likewise, and have API Gateway hand us each address's OPTIONS, which it would otherwise refuse by itself."""
         super().register_blueprint(blueprint, name_prefix, url_prefix)
         for path in [path for path, methods in self.routes.items() if OPTIONS not in methods]:
-            self.route(path, methods=[OPTIONS], name="preflight", content_types=["*/*"])(self._preflight)
+            self.route(path, methods=[OPTIONS], name="preflight", content_types=[])(self._preflight)
 
     def _preflight(self, **path_parameters: str) -> Response:
         del path_parameters
@@ -142,8 +142,9 @@ class App(Chalice):
         metrics.begin()
         outer = ratelimit.current.set(None)
         _line.who = ""
-        said = _header(event, "x-request-id")
-        identity = said if _SANE_REQUEST_ID.fullmatch(said) else uuid.uuid4().hex
+        given = {name.lower(): str(value) for name, value in (event.get("headers") or {}).items()}
+        said = given.get("x-request-id", "")
+        identity = said if _SANE_REQUEST_ID.fullmatch(said) else os.urandom(16).hex()
         log.request_id.set(identity)
         try:
             answer = self._dispatch(event, context)
@@ -154,25 +155,23 @@ class App(Chalice):
             answer = to_response(failure(DevFlowError(), clock.now())).to_dict()
         asked = event.get("requestContext") or {}
         path = str(asked.get("resourcePath") or event.get("path") or "")
-        answer["headers"] = SECURITY_HEADERS | answer["headers"] | {"X-Request-Id": identity}
-        answer["headers"] |= cors.headers(_header(event, "origin"))
+        answer["headers"] = headers = {**SECURITY_HEADERS, **answer["headers"], "X-Request-Id": identity}
+        headers.update(cors.headers(given.get("origin", "")))
         if path.startswith("/api"):
-            answer["headers"]["Cache-Control"] = "no-store"
+            headers["Cache-Control"] = "no-store"
         took = round((time.perf_counter() - started) * 1_000, 1)
         metrics.note("Requests")
         metrics.note("Latency", took)
         if answer["statusCode"] == STATUS[errors.RateLimited]:
             metrics.note("RateLimited")
-        log.logger.info(
+        log.info(
             "request",
-            extra={
-                "method": asked.get("httpMethod"),
-                "route": path if path in self.routes else "unknown",
-                "status": answer["statusCode"],
-                "ms": took,
-                "who": _line.who,
-                **metrics.taken(clock.now()),
-            },
+            method=asked.get("httpMethod"),
+            route=path if path in self.routes else "unknown",
+            status=answer["statusCode"],
+            ms=took,
+            who=_line.who,
+            **metrics.taken(clock.now()),
         )
         log.request_id.set("")
         ratelimit.current.reset(outer)
@@ -180,15 +179,11 @@ class App(Chalice):
 
     def _dispatch(self, event: Any, context: Any) -> dict[str, Any]:
         """Answer unknown paths and methods here: Chalice would call both 405, and remember every unknown path."""
-        methods = self._methods(event)
-        if not methods:
+        asked = event.get("requestContext") or {}
+        entries = self.routes.get(str(asked.get("resourcePath")))
+        if not entries:
             raise errors.RouteNotFound
-        if (event.get("requestContext") or {}).get("httpMethod") not in [*methods, OPTIONS]:
-            raise errors.MethodNotAllowed(methods)
+        if asked.get("httpMethod") not in entries:
+            raise errors.MethodNotAllowed(self._methods(event))
         answer: dict[str, Any] = super().__call__(event, context)
         return answer
-
-
-def _header(event: Any, name: str) -> str:
-    headers = event.get("headers") or {}
-    return next((str(value) for key, value in headers.items() if key.lower() == name), "")
