@@ -6,9 +6,8 @@ one client. Rows travel as plain dicts of Python values (numbers are ints where 
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pynamodb.exceptions import VerboseClientError
 from pynamodb.expressions.condition import Condition
@@ -58,8 +57,7 @@ def register(model: R) -> R:
     return model
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One write of a transaction: what DynamoDB calls it (`Put`, `Update`, ...), and what it is to do."""
 
     operation: str
@@ -135,8 +133,7 @@ def get_many(model: type[Model], keys: Sequence[Key], *, consistent: bool = Fals
     return rows
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """One page of a query: its rows, and the key to go on from (None at the end)."""
 
     rows: list[Row]

@@ -5,9 +5,8 @@ Whole numbers are ints. There are texts, numbers, truth values, nothing, lists, 
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from pynamodb.models import Model
 
@@ -27,8 +26,7 @@ def kept(row: Row, now: int) -> bool:
     return expires is None or expires * 1_000 > now
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """Some attributes of an item, under the names that its model has for them; None is none.
 
     The key alone, to say which item is meant, or all, to store it. PynamoDB's own object of a model can do more, and
@@ -51,8 +49,7 @@ class Item:
         return {layout.stored[name]: encode(value) for name, value in given.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
+class _Layout(NamedTuple):
     """What a model says of its attributes, by their names."""
 
     key: tuple[tuple[str, str], ...]

@@ -1,10 +1,9 @@
 """When our own scheduled function stood still, and what that does to deadlines."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Outage:
+class Outage(NamedTuple):
     """When our own scheduled function last stood still: nobody is punished for that silence."""
 
     began: int

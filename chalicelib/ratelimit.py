@@ -12,8 +12,7 @@ read and checked; logging in is not.
 """
 
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from chalicelib.errors import RateLimited
 from chalicelib.settings import MINUTE, settings
@@ -26,8 +25,7 @@ _CROWDED = 8
 """More leftover minutes than this are worth a write of their own."""
 
 
-@dataclass(frozen=True)
-class Meter:
+class Meter(NamedTuple):
     """One kind of limit: at most `limit` calls a minute, counted under `letter`."""
 
     letter: str
@@ -49,8 +47,7 @@ SLACK = Meter("s", 10, "coming back from Slack")
 ACCOUNT = Meter("m", 100, "your account")
 
 
-@dataclass(frozen=True)
-class Quota:
+class Quota(NamedTuple):
     """What is left: the three X-RateLimit headers. `reset` is in epoch seconds."""
 
     limit: int

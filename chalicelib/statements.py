@@ -13,10 +13,9 @@ words, and so does how many values there are.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import reduce, wraps
 from operator import and_
-from typing import Any, ParamSpec, Self
+from typing import Any, NamedTuple, ParamSpec, Self
 
 from pynamodb.attributes import Attribute
 from pynamodb.expressions.condition import Condition
@@ -30,8 +29,7 @@ P = ParamSpec("P")
 Build = Callable[..., Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Clause:
+class Clause(NamedTuple):
     """Actions or a condition, each with the values of one request; `&` joins conditions."""
 
     parts: tuple[tuple[Build, tuple[Any, ...]], ...]
@@ -110,8 +108,7 @@ class _Place(str, Value):  # type: ignore[misc]  # an operand where PynamoDB tak
         return self.values[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """Expressions in DynamoDB's words, and where the values of a request go, by their number."""
 
     texts: dict[str, str]

@@ -33,6 +33,10 @@ LOG = 10
 KEPT = 7_000
 """Bytes that a finished task takes in the table and its indexes, without its log; tests/http/test_cost.py measures."""
 
+_AGENT = Agent(
+    owner="", id="", name="", version="", platform=None, capabilities=[], concurrency=None, state="active", ver="",
+    created_at=0, updated_at=0, seen_at=0, worked_at=0,
+)  # fmt: skip
 PACE = Pace()
 Calls = Counter[str]
 Interval = Callable[[Agent, int], int]
@@ -105,7 +109,9 @@ class Worker:
 
     def _interval(self, now: float, *, at_work: bool) -> float:
         hold = Held(attempt=1, timeout=0, claimed_at=0)
-        agent = Agent.model_construct(held={"task": hold} if at_work else {}, worked_at=self._worked_at * SECOND)
+        agent = _AGENT.model_copy(
+            update={"held": {"task": hold} if at_work else {}, "worked_at": self._worked_at * SECOND}
+        )
         return self.interval(agent, int(now * SECOND)) / SECOND
 
     def _end(self, now: float) -> None:

@@ -6,8 +6,7 @@ and both change together.
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from chalicelib import db, ratelimit
 from chalicelib.agents import news
@@ -28,8 +27,7 @@ class OtherInstance(Conflict):
     """Another process of this agent is alive; stop one of the two, or register them under ids of their own."""
 
 
-@dataclass(frozen=True)
-class Sign:
+class Sign(NamedTuple):
     """A sign of life: what every authenticated call of an agent writes on its item, and on what condition.
 
     It stands alone (`show`) or is part of a transaction (`part`); `refused` says why its condition did not hold. The
@@ -152,7 +150,7 @@ class Sign:
         other = row.get("instance")
         if self.instance and other and other["id"] != self.instance and other["at"] >= self.now - INACTIVE_AFTER:
             raise OtherInstance
-        return replace(self, waking=row["state"] == "inactive", promoting=promoting)
+        return self._replace(waking=row["state"] == "inactive", promoting=promoting)
 
 
 @db.clause

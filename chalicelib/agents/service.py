@@ -1,7 +1,6 @@
 """Registering agents, showing them, and keeping track of who is alive."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from chalicelib import db
@@ -178,7 +177,7 @@ def heartbeat(sign: Sign, said: Heartbeat) -> Agent:
     changed = {name: value for name, value in lasting.items() if value is not None}
     if changed:
         values |= changed | {"updated_at": sign.now}
-    sign = replace(sign, state=said.state(), instance=said.instance_id)
+    sign = sign._replace(state=said.state(), instance=said.instance_id)
     return beat(sign, values, said.task_ids)
 
 

@@ -11,8 +11,7 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jwt
 from jwt.algorithms import Algorithm
@@ -34,8 +33,7 @@ class NotBelieved(DevFlowError):
     """The id token is not one to believe."""
 
 
-@dataclass(frozen=True)
-class PublicKey:
+class PublicKey(NamedTuple):
     """An RSA public key."""
 
     n: int

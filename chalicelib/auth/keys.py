@@ -9,9 +9,8 @@ called `key-...` is a key. Two may live at once, so that a new one can be introd
 id that it does not know (at most every ten seconds, so that garbage does not cost a call each).
 """
 
-from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import TypeAdapter
@@ -30,21 +29,25 @@ LEAST_BYTES = 32
 PREFIX = "key-"
 
 
-@dataclass(frozen=True)
-class SlackClient:
+class SlackClient(NamedTuple):
     """What this stage is to Slack (RFC 6749, section 2.3.1)."""
 
     id: str
-    secret: str = field(repr=False)
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id})"
 
 
-@dataclass(frozen=True)
-class Keyring:
+class Keyring(NamedTuple):
     current: str
-    keys: dict[str, bytes] = field(repr=False)
+    keys: dict[str, bytes]
     read_at: int
     slack: SlackClient | None = None
     """None where this stage was not made known to Slack."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.current})"
 
     @property
     def signing_key(self) -> bytes:
@@ -65,7 +68,7 @@ def keyring(now: int, *, wanted: str | None = None) -> Keyring:
             ring = read(now)
         except Unavailable:
             logger.warning("the signing keys cannot be read again; those at hand go on serving", exc_info=True)
-            ring = replace(ring, read_at=now)
+            ring = ring._replace(read_at=now)
         _held = ring
     return ring
 

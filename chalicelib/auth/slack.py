@@ -8,8 +8,7 @@ take us for a client without a secret from then on.
 
 import hmac
 import secrets
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from pydantic import TypeAdapter, ValidationError
@@ -38,8 +37,7 @@ class SignInFailed(DevFlowError):
         super().__init__()
 
 
-@dataclass(frozen=True)
-class Started:
+class Started(NamedTuple):
     """Where to send the browser, and what it is to keep until it comes back."""
 
     location: str

@@ -6,8 +6,7 @@ it; a personal token is good while it is among `tokens`. So all of that is check
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pynamodb.attributes import MapAttribute, NumberAttribute, UnicodeAttribute, UnicodeSetAttribute
 from pynamodb.expressions.condition import size
@@ -39,8 +38,7 @@ class UserRow(Model):
     ended = UnicodeSetAttribute(null=True)
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(NamedTuple):
     """What makes a token good: on the way to the item as a condition, and for an item that did not meet it."""
 
     condition: db.Clause

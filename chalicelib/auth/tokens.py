@@ -6,8 +6,7 @@ item, so that revoking takes effect at once. Time is an argument, so expiry is c
 """
 
 import secrets
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jwt
 
@@ -25,8 +24,7 @@ Kind = Literal["user", "personal", "agent"]
 _jwt = jwt.PyJWT(options={"enforce_minimum_key_length": True})
 
 
-@dataclass(frozen=True)
-class Caller:
+class Caller(NamedTuple):
     """Who a verified token speaks for. Its `ver` has yet to be compared with the stored one, which the first write
     of every call does."""
 
@@ -81,8 +79,7 @@ def audience() -> str:
     return f"devflow-{settings.stage}"
 
 
-@dataclass(frozen=True)
-class _Verified:
+class _Verified(NamedTuple):
     """A token whose signature was checked, with which key of the ring, and who it speaks for."""
 
     kid: str

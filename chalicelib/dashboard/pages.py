@@ -8,10 +8,10 @@ in front (`/dev/dashboard`) as they do under a domain of their own.
 """
 
 import hashlib
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from string import Template
+from typing import NamedTuple
 
 STATIC = Path(__file__).parent / "static"
 
@@ -43,8 +43,7 @@ OF_ONE = {"agents": "agent", "tasks": "task", "webhooks": "webhook"}
 """`/dashboard/agents/{id}` is the page of one agent; likewise the others."""
 
 
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     text: str
     type: str
 

@@ -1,8 +1,8 @@
 """What goes out: answers, errors in the contract's shape, headers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from chalice.app import Response
 from pydantic import BaseModel
@@ -43,14 +43,13 @@ class Text(str):
     __slots__ = ()
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What a route answers: a body for JSON (a pydantic model or plain data) or `Text`, and a status where it is not
     the one that the route declares. Its headers win over the usual ones."""
 
     body: Any
     status: int | None = None
-    headers: Mapping[str, str | list[str]] = field(default_factory=dict)
+    headers: Mapping[str, str | list[str]] = MappingProxyType({})
     """A header that is sent several times has a list of values."""
 
 

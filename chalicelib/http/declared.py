@@ -5,8 +5,7 @@ over all routes. Nothing is made of it before somebody asks.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel
 
@@ -24,8 +23,7 @@ Who = Literal["user", "session", "agent", "anyone", "nobody"]
 `nobody`: needs no token."""
 
 
-@dataclass(frozen=True)
-class Declared:
+class Declared(NamedTuple):
     """One route. `answer` is the model of its success, None where that is no JSON."""
 
     method: str

@@ -8,8 +8,7 @@ fails, the task comes back as it stands, and the same rule is applied to that.
 The letters are those of docs/states.md.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from chalicelib.errors import Conflict
 from chalicelib.outage import Outage
@@ -76,8 +75,7 @@ def renew(task: Task, now: int) -> Change:
     return Change(task, task.model_copy(update={"due": due}), None)
 
 
-@dataclass(frozen=True)
-class Reporter:
+class Reporter(NamedTuple):
     """Who reports, and on which attempt. `agent` is None for a user's token, which can stand for any holder."""
 
     agent: str | None
@@ -101,8 +99,7 @@ def check_identity(task: Task, by: Reporter) -> None:
         raise NotHeld(f"Task {task.id} is in attempt {task.attempt}; a report must say which attempt it is about.")
 
 
-@dataclass(frozen=True)
-class Advance:
+class Advance(NamedTuple):
     """A progress report: how far (0 to 1), and what is being done."""
 
     progress: float
@@ -127,8 +124,7 @@ def advance(task: Task, by: Reporter, report: Advance, now: int) -> Change:
     return changed(task, now, "task.step" if new_step else None, report.step, **news)
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """How a task ended: `status`, and in `error` why, if it failed. `digest` tells one report from another."""
 
     status: Literal["completed", "failed"]

@@ -13,6 +13,7 @@ agents may claim, and `due` for what the sweep must look at. In `due` there are 
 and until then they do not expire.
 """
 
+from operator import attrgetter
 from typing import Any
 
 from pynamodb.attributes import BooleanAttribute, NumberAttribute, UnicodeAttribute
@@ -197,6 +198,9 @@ STORED = {name: attribute.attr_name for name, attribute in HeadRow.get_attribute
 _PLAIN = sorted(set(Task.model_fields) & set(STORED))
 """The fields of a task that are stored as they are."""
 
+_plain = attrgetter(*_PLAIN)
+_PLAIN_STORED = tuple((name, STORED[name]) for name in _PLAIN)
+
 
 def partition(owner: str, task: str) -> str:
     return f"{owner}#{task}"
@@ -230,7 +234,7 @@ def head_values(task: Task) -> dict[str, Any]:
     """
     waits = task.status == "queued" and task.intent is not None
     holder = task.agent or task.pin
-    return {name: getattr(task, name) for name in _PLAIN} | {
+    return dict(zip(_PLAIN, _plain(task), strict=True)) | {
         "task": task.id,
         "owner_status": f"{task.owner}#{task.status}",
         "owner_agent": None if holder is None else f"{task.owner}#{holder}",
@@ -244,7 +248,7 @@ def head_values(task: Task) -> dict[str, Any]:
 
 
 def to_task(row: db.Row) -> Task:
-    values = {name: row[STORED[name]] for name in _PLAIN if STORED[name] in row}
+    values = {name: row[stored] for name, stored in _PLAIN_STORED if stored in row}
     return Task.model_construct(id=row["task"], due=row.get("dueAt"), **values)
 
 

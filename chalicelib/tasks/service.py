@@ -1,8 +1,7 @@
 """What people do with tasks: submit, look, cancel, retry."""
 
 import uuid
-from dataclasses import dataclass
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from chalicelib import db
 from chalicelib.agents import holds
@@ -41,8 +40,7 @@ class OtherRequest(Conflict):
     """This id belongs to another request."""
 
 
-@dataclass(frozen=True)
-class Admitted:
+class Admitted(NamedTuple):
     """Whose a new task will be. `unless` is what must hold besides for it to be accepted: a part of the transaction."""
 
     owner: str

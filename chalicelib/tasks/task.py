@@ -1,7 +1,6 @@
 """A task as it is: its head, the events that tell its life, and a change from one state to the next. No I/O."""
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from chalicelib.settings import HOUR
 from chalicelib.texts import digest
@@ -88,8 +87,7 @@ def expected(owner: str, task: str, status: Status, *, agent: str, attempt: int,
     return Task.model_construct(**(values | known))
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """One line of a task's timeline. `detail` says what the type does not: a step, a reason."""
 
     type: str
@@ -119,8 +117,7 @@ _RANKS = {"task.created": 0, "task.queued": 1, "task.assigned": 2, "task.started
 _ANNOUNCED = {"task.created", "task.started", "task.completed", "task.failed", "task.cancelled"}
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     before: Task
     after: Task
     event: Event | None

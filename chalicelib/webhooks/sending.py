@@ -14,11 +14,10 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from http.client import HTTPException
-from typing import Any
+from typing import Any, NamedTuple
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -45,8 +44,7 @@ class LookupFailed(Exception):
     """Where the name leads cannot be said right now."""
 
 
-@dataclass(frozen=True)
-class Answered:
+class Answered(NamedTuple):
     """What came of a request. `status` is None where no answer came; `error` is None for an answer of 2xx."""
 
     ms: int

@@ -8,8 +8,8 @@ forms of IPv6 that carry an IPv4 address.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import NamedTuple
 
 from chalicelib.errors import Invalid
 
@@ -21,8 +21,7 @@ class BadTarget(Invalid):
     """This cannot be the address of a webhook."""
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """An address, read. `host` is a name in lower case, or an IP address as it is written canonically."""
 
     secure: bool

@@ -1,8 +1,7 @@
 """Webhooks as they are: endpoints, deliveries with their attempts, and what is told. No I/O."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import Field
 
@@ -113,8 +112,7 @@ class Delivery(Entity):
         return self.status == "pending"
 
 
-@dataclass(frozen=True)
-class Happening:
+class Happening(NamedTuple):
     """What is to be told. `about` and `type` and `at` make it one of its kind; `data` is what is told of it.
 
     `sequence` grows with time: of two webhooks about the same thing, the one with the greater is the later.

@@ -184,7 +184,7 @@ def test_the_login_page_offers_the_ways_that_the_stage_has(anonymous: Client, mo
     known = replace(settings, mail_from=None, pin_login=False)
     monkeypatch.setattr(routes, "settings", known)
     assert offered() == ""
-    ring = replace(keys.keyring(clock.now()), slack=keys.SlackClient("id", "secret"))
+    ring = keys.keyring(clock.now())._replace(slack=keys.SlackClient("id", "secret"))
     monkeypatch.setattr(keys, "_held", ring)
     assert offered() == "slack"
 

@@ -44,7 +44,7 @@ def test_the_limits_are_those_of_the_spec() -> None:
 def test_a_minute_has_a_name_of_its_own_for_each_meter() -> None:
     assert METER.slot(NOW) == METER.slot(NOW + 44_999) == "x29000000"
     assert METER.slot(NOW + 45_000) == "x29000001"
-    assert replace(METER, letter="y").slot(NOW) == "y29000000"
+    assert METER._replace(letter="y").slot(NOW) == "y29000000"
 
 
 def test_a_call_adds_one_to_its_minute_and_removes_the_minutes_before() -> None:
@@ -122,7 +122,7 @@ def test_only_who_was_refused_is_known_and_only_on_that_meter() -> None:
     with pytest.raises(RateLimited):
         ratelimit.refuse_if_exhausted({"x29000000": 3}, METER, NOW, "me")
     ratelimit.refuse_if_known("another", METER, NOW)
-    ratelimit.refuse_if_known("me", replace(METER, letter="y"), NOW)
+    ratelimit.refuse_if_known("me", METER._replace(letter="y"), NOW)
 
 
 def test_whom_a_container_remembers_as_refused_is_bounded() -> None:
