@@ -231,9 +231,9 @@ def due(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -
     return db.query(HeadRow, shard_number, index="due", within=HeadRow.due_at <= now, limit=limit, start=start)
 
 
-def waiting(shard_number: int, most: int) -> list[int]:
-    """The due times of queued tasks, among the `most` rows that are due first."""
-    rows = db.query(HeadRow, shard_number, index="due", limit=most).rows
+def waiting(shard_number: int, after: int, most: int) -> list[int]:
+    """The due times of queued tasks, among the `most` rows that are due first after an instant."""
+    rows = db.query(HeadRow, shard_number, index="due", within=HeadRow.due_at > after, limit=most).rows
     return [row["dueAt"] for row in rows if row["sk"] == HEAD and row["status"] == "queued"]
 
 

@@ -13,7 +13,7 @@ from chalicelib.log import logger
 from chalicelib.outage import Outage
 from chalicelib.tasks import model, outbox, store
 from chalicelib.tasks.rows import EVENT
-from chalicelib.tasks.task import HELD, Change, Task
+from chalicelib.tasks.task import DEFAULT_TIMEOUT, HELD, Change, Task
 
 AGENT_REMOVED = "Agent removed"
 _TRIES = 5
@@ -144,9 +144,13 @@ def due(shard: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Pa
     return store.due(shard, now, start, limit)
 
 
-def waiting_since(shard: int, most: int) -> list[int]:
-    """Since when each queued task of a shard waits for an agent; `most` rows are read, those due first."""
-    return [due - model.QUEUED_FOR for due in store.waiting(shard, most)]
+def waiting_since(shard: int, now: int, most: int) -> list[int]:
+    """Since when each queued task of a shard waits for an agent; `most` rows are read, those due first.
+
+    Without those that will be given up before a task that starts now would have to end: among them in the index are
+    all the tasks that run, and there may be any number of these.
+    """
+    return [due - model.QUEUED_FOR for due in store.waiting(shard, now + DEFAULT_TIMEOUT, most)]
 
 
 def take_up(key: db.Row, now: int, outage: Outage | None) -> bool:

@@ -3,8 +3,8 @@
 There is no counter to keep (each change of a task would have to write it, all to the same few items) and no table to
 scan. The sweep's own indexes hold every open task and every agent that was heard of lately, so a first page of each of
 their shards tells what an operator wants to know: exactly while there is little, and when there is much, that there is.
-What a run reads for this is bounded by a constant: a page a shard of two indexes, half a request unit each while there
-is nothing.
+A page is no more than what half a read unit reads, which is what a query for nothing costs, too: so a run costs the
+same however much there is.
 """
 
 from collections import Counter
@@ -14,8 +14,8 @@ from chalicelib.agents import service as agents
 from chalicelib.settings import SECOND
 from chalicelib.tasks import upkeep
 
-MOST = 1_000
-"""So many rows of a shard are looked at: with four shards a depth of up to 4,000 is exact."""
+MOST = 25
+"""So many rows of a shard are looked at, 4 KB at the most: with four shards a depth of some 100 is exact."""
 
 _STATES = {"active": "AgentsActive", "inactive": "AgentsInactive", "error": "AgentsError"}
 
@@ -25,7 +25,7 @@ def note_all(shards: int, now: int) -> bool:
 
     An inactive agent counts for as long as it holds what it ran: the sweep is done with one that holds nothing.
     """
-    waiting = [since for shard in range(shards) for since in upkeep.waiting_since(shard, MOST)]
+    waiting = [since for shard in range(shards) for since in upkeep.waiting_since(shard, now, MOST)]
     if waiting:
         metrics.note("QueueDepth", len(waiting))
         metrics.note("OldestQueued", max(0, now - min(waiting)) // SECOND)

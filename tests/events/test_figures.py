@@ -10,6 +10,8 @@ import pytest
 
 from chalicelib import log as log_module
 from chalicelib import metrics
+from chalicelib.settings import settings
+from chalicelib.workflows import gauges
 from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http import hooks
@@ -102,6 +104,36 @@ def test_the_sweep_tells_what_waits_and_who_is_there(
     assert 60 <= told["OldestQueued"][0] < 600
     assert (told["AgentsActive"], told["AgentsError"]) == ([2], [1])
     assert "AgentsInactive" not in told
+
+
+def test_however_much_there_is_the_sweep_looks_at_a_page_of_each_shard(
+    scene: Scene, figures: Figures, clock: Clock, pump: Pump, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gauges, "MOST", 1)
+    for number in range(settings.shards + 2):
+        scene.agent(f"agent-{number}")
+    scene.queued("task-first")
+    clock.advance(60)
+    scene.queued(*[f"task-{number}" for number in range(settings.shards + 2)])
+    figures()
+    pump.sweep()
+    told = figures()
+    assert 1 <= told["QueueDepth"][0] <= settings.shards
+    assert 1 <= told["AgentsActive"][0] <= settings.shards
+    assert 60 <= told["OldestQueued"][0] < 600, "the first of a shard is the oldest"
+
+
+def test_tasks_that_run_hide_none_that_wait(
+    scene: Scene, figures: Figures, pump: Pump, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gauges, "MOST", 1)
+    agent = scene.agent()
+    for number in range(8):  # some of them in the shard of the one that waits
+        scene.running(agent, f"task-{number}")
+    scene.queued("waits")
+    figures()
+    pump.sweep()
+    assert figures()["QueueDepth"] == [1]
 
 
 def test_an_agent_that_fell_silent_over_its_work_is_inactive_until_that_is_taken_back(
