@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from chalicelib import db
+from chalicelib import aws, db
 from chalicelib.agents import store as agents
 from chalicelib.agents.agent import Agent
 from chalicelib.settings import HOUR, SECOND
@@ -98,7 +98,8 @@ def _rows(parts: Iterable[db.Part]) -> Iterator[Row]:
 def load(endpoint: str | None, rows: Iterable[Row]) -> int:
     """Write rows to DynamoDB at this endpoint (None: where everything goes); how many there were."""
     config = Config(parameter_validation=False, max_pool_connections=THREADS, retries={"total_max_attempts": 1})
-    client = boto3.client("dynamodb", endpoint_url=endpoint, config=config)
+    session = boto3.Session(botocore_session=aws.session())  # the product's, which writes a request in one go
+    client = session.client("dynamodb", endpoint_url=endpoint, config=config)
     written = 0
     with ThreadPoolExecutor(THREADS) as pool:
         under_way: list[Future[int]] = []

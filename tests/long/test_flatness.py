@@ -4,16 +4,17 @@ Requests and units on Amazon's DynamoDB Local at 10, 1,000 and 100,000 agents an
 over many users (ten of each), and one user with all the tasks (and as many agents as one may have, 1,000). At most 1.2
 times as much at the largest size as at the smallest.
 
-Two things grow by design, up to a bound, and are measured apart, from 1,000 on:
+Three things grow by design, up to a bound, and are measured apart, from 1,000 on:
 
 - The first page of a list counts: it reads up to 1,001 rows of a narrow index for its `total`, exact up to 1,000. A
   page reached by cursor takes the total along. Where a filter has no index of its own, later pages read as many rows.
 - A poll reads the first page of its user's queue, 50 rows of a narrow index; where that is not all, each capability's.
+- A sweep tells figures from a page of what there is, half a unit a shard; where that is nothing, DynamoDB Local counts
+  nothing. (AWS bills half a unit for that, too.)
 
 Units of transactions are what DynamoDB Local counts, which is more than AWS bills; see tests/support/units.py.
 """
 
-import itertools
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -23,29 +24,22 @@ from typing import Any
 import pytest
 
 from chalicelib import queue
-from chalicelib.agents.model import INACTIVE_AFTER
-from chalicelib.auth import tokens
 from chalicelib.pages import COUNTED
-from chalicelib.settings import MINUTE, SECOND, settings
+from chalicelib.settings import MINUTE, SECOND
 from infra.local.gateway import Response
 from infra.local.pump import Pump
 from tests.conftest import Clock
-from tests.http.budget_calls import WORK, Agent
-from tests.long import load
+from tests.http.budget_calls import WORK
+from tests.long import load, scale
+from tests.long.scale import DUE, FACTOR, ONE, SIZES, START, MakeUser
 from tests.support import costs, dynamodb_local, moto_aws
 from tests.support.client import Client
 from tests.support.costs import Cost
 
-SIZES = (10, 1_000, 100_000)
-FACTOR = 1.2
-USERS_SHARE = 10
-START = 1_780_315_200_000
-"""The instant at which all is measured, whatever time the loading takes: noon, the beginning of a minute."""
-
+ALL = "the sweep"
 STALE = 5
 """So many agents and so many tasks are due when a sweep that finds something is measured."""
 
-MakeUser = Callable[..., Client]
 Key = tuple[str, str]
 
 
@@ -105,7 +99,6 @@ class Platform:
     """What there is at one size, and how it is measured."""
 
     endpoint: str
-    make_user: MakeUser
     pump: Pump
     clock: Clock
     size: int
@@ -116,25 +109,6 @@ class Platform:
 
     def at(self, instant: int) -> None:
         self.clock.advance((instant - self.clock.now) / SECOND)
-
-    def populate(self) -> dict[str, Client]:
-        """Load everything; the two users to be measured."""
-        everyman, owner = self._user("everyman@example.com")
-        giant, giants = self._user("giant@example.com")
-        crowd = [f"user-00000000-0000-4000-8000-{number:012d}" for number in range(self.size // USERS_SHARE - 1)]
-        load.load(self.endpoint, itertools.chain.from_iterable(_ten_of_each(each) for each in [owner, *crowd]))
-        load.load(self.endpoint, load.agent_rows(giants, min(self.size, settings.agents_per_user), START))
-        load.load(self.endpoint, load.task_rows(giants, self.size, START))
-        return {MANY: everyman, ONE: giant}
-
-    def _user(self, email: str) -> tuple[Client, str]:
-        user = self.make_user(email)
-        return user, tokens.verify(user.token, self.clock.now).owner
-
-
-def _ten_of_each(owner: str) -> Iterator[load.Row]:
-    yield from load.agent_rows(owner, USERS_SHARE, START)
-    yield from load.task_rows(owner, USERS_SHARE, START)
 
 
 LISTS: dict[str, tuple[str, dict[str, str]]] = {
@@ -189,8 +163,8 @@ def _examined(cost: Cost) -> int:
 def measure_work(platform: Platform, users: str, user: Client) -> None:
     """An agent's life: it beats, polls, claims, reports."""
     take, grows = platform.take, users == ONE
-    agent, idler = _register(user, "measured", "feature"), _register(user, "idler", "review-pr")
-    spanner = _register(user, "spanner", "explain", "review-pr")  # the queue's index has `feature` between these
+    agent, idler = scale.register(user, "measured", "feature"), scale.register(user, "idler", "review-pr")
+    spanner = scale.register(user, "spanner", "explain", "review-pr")  # the queue's index has `feature` between these
     agent.beat()
     take("heartbeat", users, agent.beat)
     idler.poll()
@@ -216,30 +190,14 @@ def measure_work(platform: Platform, users: str, user: Client) -> None:
     take("heartbeat, first of a minute", users, agent.beat)
 
 
-def _register(user: Client, name: str, *capabilities: str) -> Agent:
-    body = {"agentId": name, "name": name, "version": "0.2.0", "capabilities": capabilities}
-    answer = user.post("/api/agents", body)
-    assert answer.status == 201, answer
-    return Agent(name, user.acting_as(answer.json()["token"]))
-
-
 def measure_sweeps(platform: Platform) -> None:
     """The last, while none of all the others is due yet."""
-    owner = "user-11111111-1111-4111-8111-111111111111"
-    silent_since = START - INACTIVE_AFTER  # long enough for the index to show it in a minute and a half
-    rows = [*load.agent_rows(owner, STALE, silent_since)]
-    for number in range(STALE):
-        due = START + MINUTE + 15 * SECOND
-        rows += load.task_row(owner, f"overdue-{number}", START, status="queued", intent="feature", due=due)
-    platform.at(START + MINUTE + 10 * SECOND)
+    platform.at(DUE - 5 * SECOND)
     platform.pump.sweep()
-    platform.take("sweep, idle", ALL, platform.pump.sweep)
-    load.load(platform.endpoint, rows)
-    platform.at(START + MINUTE + 30 * SECOND)
-    platform.take(f"sweep, {STALE} agents and {STALE} tasks due", ALL, platform.pump.sweep)
-
-
-MANY, ONE, ALL = "many", "one", "the sweep"
+    platform.take("sweep, idle", ALL, platform.pump.sweep, bounded=True)
+    load.load(platform.endpoint, scale.stale("user-11111111-1111-4111-8111-111111111111", STALE))
+    platform.at(DUE + 15 * SECOND)
+    platform.take(f"sweep, {STALE} agents and {STALE} tasks due", ALL, platform.pump.sweep, bounded=True)
 
 
 @pytest.mark.long
@@ -255,8 +213,8 @@ def test_what_a_call_costs_does_not_grow_with_what_there_is(
         dynamodb_local.create_tables(true_dynamodb)
         moto_aws.empty()
         clock.advance((START - clock.now) / SECOND)
-        platform = Platform(true_dynamodb, make_user, pump, clock, size, measured)
-        measurable = platform.populate()
+        platform = Platform(true_dynamodb, pump, clock, size, measured)
+        measurable = scale.populate(true_dynamodb, make_user, size)
         print(f"\n{size:,} agents and tasks loaded in {time.monotonic() - began:.0f} s", file=sys.stderr)
         for users, user in measurable.items():
             platform.at(START)

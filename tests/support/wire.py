@@ -8,6 +8,7 @@ Every attempt counts, so a retry shows. Counts what all threads of the process s
 """
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ _CAPACITY_AWARE = {
     "BatchGetItem", "BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "Scan", "TransactGetItems",
     "TransactWriteItems", "UpdateItem",
 }  # fmt: skip
+
+_ACCESS_KEY = re.compile("Credential=[^/]+/")
 
 
 @dataclass
@@ -77,6 +80,7 @@ Verdict = Callable[[Request], str | None]
 _lock = threading.Lock()
 _recordings: list[Sent] = []
 _redirected: dict[str, str] = {}
+_signing_as: list[str] = []
 _verdicts: list[Verdict] = []
 
 
@@ -104,6 +108,18 @@ def redirected(service: str, endpoint: str) -> Iterator[None]:
         yield
     finally:
         del _redirected[service]
+
+
+@contextmanager
+def signing_as(access_key: str) -> Iterator[None]:
+    """Name another access key in every request, whatever client it comes from: DynamoDB Local, which checks no
+    signature, keeps a database for each where it is not told to share one."""
+    _install()
+    _signing_as.append(access_key)
+    try:
+        yield
+    finally:
+        _signing_as.pop()
 
 
 def is_redirected(service: str) -> bool:
@@ -155,6 +171,9 @@ def _watching_get_response(endpoint: Any, request: Any, operation: Any, context:
     with _lock:
         for recording in _recordings:
             recording.append(sent)
+    if _signing_as:
+        signed = request.headers["Authorization"].decode()
+        request.headers["Authorization"] = _ACCESS_KEY.sub(f"Credential={_signing_as[-1]}/", signed)
     success, error = _get_response(endpoint, request, operation, context)
     if success is not None:
         sent.answer = success[1]
