@@ -6,9 +6,15 @@ from tests.support import environment
 
 environment.prepare()
 
-from bench import capacity, cpu, throughput  # noqa: E402  # what reads the environment comes after it
+from bench import capacity, contention, cpu, flat, throughput  # noqa: E402  # what reads the environment comes after it
 
-BENCHES = {"cpu": cpu.main, "capacity": capacity.main, "throughput": throughput.main}
+BENCHES = {
+    "cpu": cpu.main,
+    "capacity": capacity.main,
+    "throughput": throughput.main,
+    "contention": contention.main,
+    "flat": flat.main,
+}
 
 
 def main() -> int:

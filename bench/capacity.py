@@ -27,15 +27,18 @@ ROUNDS = 11
 
 
 @contextmanager
-def platform() -> Iterator[str]:
-    """The app over DynamoDB Local, its log kept quiet; the endpoint. Raises RuntimeError where that cannot run."""
+def platform(*, shared: bool = True) -> Iterator[str]:
+    """The app over DynamoDB Local, its log kept quiet; the endpoint. Raises RuntimeError where that cannot run.
+
+    `shared`: as `dynamodb_local.running` has it.
+    """
     reason = dynamodb_local.unavailable()
     if reason:
         raise RuntimeError(reason)
     with (
         pytest.MonkeyPatch.context() as patch,
         moto_aws.deployed(),
-        dynamodb_local.running() as endpoint,
+        dynamodb_local.running(shared=shared) as endpoint,
         wire.redirected("dynamodb", endpoint),
     ):
         patch.setattr(log.handler, "stream", io.StringIO())

@@ -1,218 +1,128 @@
-"""How soon tasks reach agents, how many a second, and how evenly: 200 agents and 2,000 tasks over Amazon's DynamoDB
-Local, in one process. Half of the tasks come one by one, at a rate that leaves most agents idle; the others at once.
-Then 50 agents poll for one task at the same instant, over and over: what those who come too late have asked in vain.
+"""How soon tasks reach agents, how many a second, and how evenly: 200 agents of one user's against the local stage, as
+it is (`make run`: moto behind one lock) and with DynamoDB Local for its tables.
 
-Agents poll when they are told to, by real time, and do nothing for a task but report its first progress and its end.
-They share a few threads, and all share the machine with the database: figures of this machine, and the least ones.
+Some of the tasks come one by one, at a rate that leaves most agents idle; the others at once. The stage, its database
+and the agents are processes of their own, which speak over HTTP; all on this machine, so these are the least figures,
+and this machine's. On moto there are fewer tasks: each of its queries goes through the whole table.
 """
 
-import heapq
-import random
-import statistics
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from bench import capacity
-from chalicelib.settings import settings
-from infra.local.gateway import Gateway, Response
-from infra.local.pump import Pump
-from tests.conftest import Clock
-from tests.http.budget_calls import Agent, World, make_world
-from tests.support import costs, moto_aws, wire
-from tests.support.users import make_user
+from bench.fleet import Fleet, Run, registered
+from bench.stage import DynamoDBLocal
+from tests.e2e.conftest import Platform
+from tests.support import costs
+from tests.support.client import Client
 
-AGENTS, TASKS, THREADS = 200, 2_000, 8
-A_SECOND = 10
-"""So many tasks a second, while they come one by one."""
-RIVALS, CONTESTS = 50, 20
-PATIENCE = 900
-"""Seconds after which a run that does not end is given up."""
+AGENTS = 200
 
 
-@dataclass
-class Run:
-    """What happened to some tasks, in seconds of a clock that only grows."""
+@dataclass(frozen=True)
+class Load:
+    """What one stage is given to do."""
 
-    submitted: dict[str, float] = field(default_factory=dict)
-    claimed: dict[str, float] = field(default_factory=dict)
-    by: Counter[str] = field(default_factory=Counter)
-    ended: float = 0
-
-    @property
-    def waits(self) -> list[float]:
-        return [at - self.submitted[task] for task, at in self.claimed.items()]
-
-    @property
-    def a_second(self) -> float:
-        return len(self.claimed) / (self.ended - min(self.submitted.values()))
-
-    def told(self, name: str) -> list[str]:
-        hundredths = statistics.quantiles(self.waits, n=100)
-        many = [self.by[f"agent-{number:03d}"] for number in range(AGENTS)]
-        spread = statistics.pstdev(many) / statistics.mean(many)
-        waits = [f"{hundredths[49]:.2f} s", f"{hundredths[98]:.2f} s"]
-        return [
-            name,
-            str(len(self.claimed)),
-            *waits,
-            f"{self.a_second:.1f}",
-            f"{min(many)} to {max(many)}",
-            f"{spread:.2f}",
-        ]
+    stage: type[Platform]
+    name: str
+    a_second: int
+    """So many tasks a second, while they come one by one."""
+    singly: int
+    at_once: int
 
 
-class Fleet:
-    """Agents that poll when they are due, in a few threads."""
-
-    def __init__(self, world: World, agents: list[Agent]) -> None:
-        self.world, self.agents = world, agents
-        self.run = Run()
-        now = time.monotonic()
-        self._due = [(now + random.uniform(0, 5), number) for number in range(len(agents))]  # noqa: S311  # a fleet is not in step
-        heapq.heapify(self._due)
-        self._changed = threading.Condition()
-        self.ending = threading.Event()
-
-    def work(self) -> None:
-        """One thread's part, until it is told to end."""
-        while not self.ending.is_set():
-            with self._changed:
-                due, number = self._due[0] if self._due else (time.monotonic() + 0.1, None)
-                wait = due - time.monotonic()
-                if wait > 0 or number is None:
-                    self._changed.wait(min(max(wait, 0), 0.1))
-                    continue
-                heapq.heappop(self._due)
-            again = self._poll(self.agents[number])
-            with self._changed:
-                heapq.heappush(self._due, (time.monotonic() + again, number))
-
-    def _poll(self, agent: Agent) -> float:
-        """Seconds until its next poll; after a task it comes back at once."""
-        answer = patiently(lambda: agent.poll(1)).json()
-        now = time.monotonic()
-        for command in answer["commands"]:
-            task = command["task_id"]
-            assert task not in self.run.claimed, f"{task} was claimed twice"
-            self.run.claimed[task] = now
-            self.run.by[agent.name] += 1
-            for report in (agent.progress, agent.complete):
-                assert patiently(lambda report=report, task=task: report(task)).status == 200  # type: ignore[misc]
-            self.run.ended = time.monotonic()
-        return 0 if answer["commands"] else answer["nextPollInterval"] / 1_000 * random.uniform(0.9, 1)  # noqa: S311  # likewise
-
-    def wait_for(self, tasks: int) -> None:
-        end = time.monotonic() + PATIENCE
-        while len(self.run.claimed) < tasks:
-            assert time.monotonic() < end, f"{len(self.run.claimed)} of {tasks} were claimed in time"
-            time.sleep(0.05)
+LOADS = (
+    Load(DynamoDBLocal, "DynamoDB Local", a_second=4, singly=200, at_once=1_800),
+    Load(Platform, "the local stage", a_second=2, singly=80, at_once=200),
+)
 
 
-def patiently(call: Callable[[], Response]) -> Response:
-    """As the protocol has it: a 503 is no last word."""
-    while (answer := call()).status == 503:
-        time.sleep(0.2)
-    assert answer.status < 300, answer
-    return answer
-
-
-@contextmanager
-def world() -> Iterator[World]:
-    """A user without limits of calls, over DynamoDB Local, and the queues worked off by threads of their own."""
-    limits = settings.rate_limits
-    object.__setattr__(settings, "rate_limits", False)  # frozen for everybody else
-    try:
-        with capacity.platform():
-            from app import app  # noqa: PLC0415  # its clients must not be built before moto stands in
-
-            pump = Pump(app)
-            made = make_world(make_user(Gateway(app)), pump, Clock())
-            pump.start()
-            yield made
-            pump.stop()
-    finally:
-        object.__setattr__(settings, "rate_limits", limits)
-
-
-def submit(fleet: Fleet, number: int) -> None:
-    body = {"taskId": f"task-{number}", "intent": "fix-bug", "repo": "https://github.com/u/r", "naturalLanguage": "x"}
+def singly(fleet: Fleet, user: Client, load: Load) -> Run:
     began = time.monotonic()
-    fleet.run.submitted[f"task-{number}"] = began
-    assert patiently(lambda: fleet.world.user.post("/api/workflows/execute", body)).status == 202
-    fleet.world.pump.wake()
+    for number in range(load.singly):
+        time.sleep(max(0.0, began + number / load.a_second - time.monotonic()))
+        fleet.submit(user, f"singly-{number}")
+    return fleet.wait()
 
 
-def one_by_one(fleet: Fleet) -> Run:
-    began = time.monotonic()
-    for number in range(TASKS // 2):
-        time.sleep(max(0.0, began + number / A_SECOND - time.monotonic()))
-        submit(fleet, number)
-    fleet.wait_for(TASKS // 2)
-    return fleet.run
-
-
-def at_once(fleet: Fleet) -> Run:
+def at_once(fleet: Fleet, user: Client, load: Load) -> Run:
     fleet.run = Run()
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda number: submit(fleet, number), range(TASKS // 2, TASKS)))
-    fleet.wait_for(TASKS // 2)
-    return fleet.run
+        list(pool.map(lambda number: fleet.submit(user, f"at-once-{number}"), range(load.at_once)))
+    return fleet.wait()
 
 
-def contest(made: World, agents: list[Agent]) -> list[int]:
-    """How many of those who came too late asked in vain for a claim, each time."""
-    lost = []
-    for number in range(CONTESTS):
-        made.submit(taskId=f"contested-{number}")
-        made.pump.drain()
-        start = threading.Barrier(len(agents))
+def ended(user: Client) -> Counter[str]:
+    """All tasks of a user's by their status, as the API has them."""
+    found: Counter[str] = Counter()
+    cursor: str | None = ""
+    while cursor is not None:
+        page = user.get("/api/tasks", {"limit": 100} | ({"cursor": cursor} if cursor else {})).json()
+        found.update(task["status"] for task in page["data"])
+        cursor = page["nextCursor"]
+    return found
 
-        def poll(agent: Agent, start: threading.Barrier = start) -> list[str]:
-            start.wait()
-            return [command["task_id"] for command in patiently(lambda: agent.poll(1)).json()["commands"]]
 
-        with wire.recorded() as sent, ThreadPoolExecutor(len(agents)) as pool:
-            claimed = [
-                (agent, task) for agent, tasks in zip(agents, pool.map(poll, agents), strict=True) for task in tasks
-            ]
-        ((winner, task),) = claimed
-        lost.append(sent.operations.count("TransactWriteItems") - 1)
-        assert patiently(lambda winner=winner, task=task: winner.complete(task)).status == 200  # type: ignore[misc]
-    return lost
+def claimable_after(user: Client, task: str) -> float:
+    """Seconds from when the platform had accepted a task until its queue's function had made it claimable."""
+    events = user.get(f"/api/tasks/{task}/events").json()["data"]
+    at = {event["type"]: datetime.fromisoformat(event["timestamp"]) for event in events}
+    return (at["task.queued"] - at["task.created"]).total_seconds()
+
+
+def measured(load: Load, log: Path) -> list[list[str]]:
+    """A row of the table for each way that tasks come. AssertionError where one was lost, or claimed twice."""
+    platform = load.stage(log)
+    try:
+        user = platform.client.login()
+        fleet = Fleet(registered(user, AGENTS))
+        with fleet.working():
+            runs = {f"{load.a_second} a second": singly(fleet, user, load), "at once": at_once(fleet, user, load)}
+        assert ended(user) == {"completed": load.singly + load.at_once}
+        first = next(iter(runs))
+        waits = {first: [claimable_after(user, task) for task in runs[first].claimed]}
+    finally:
+        platform.stop()
+    return [[load.name, *told(name, run, fleet.names, waits.get(name, []))] for name, run in runs.items()]
+
+
+def told(name: str, run: Run, agents: list[str], claimable: list[float]) -> list[str]:
+    least, most, variation = run.spread(agents)
+    by_chance = (len(agents) / len(run.claimed)) ** 0.5
+    return [
+        name,
+        f"{len(run.completed):,}",
+        _p50_p99(run.waits),
+        _p50_p99(claimable) if claimable else "",
+        f"{run.a_second:.1f}",
+        f"{least} to {most}",
+        f"{variation:.2f} ({by_chance:.2f})",
+        f"{run.put_off}",
+    ]
+
+
+def _p50_p99(seconds: list[float]) -> str:
+    ordered = sorted(seconds)
+    return f"{ordered[len(ordered) // 2]:.2f} s, {ordered[len(ordered) * 99 // 100]:.2f} s"
 
 
 def main() -> None:
-    with world() as made:
-        agents = [made.agent(name=f"agent-{number:03d}") for number in range(AGENTS)]
-        fleet = Fleet(made, agents)
-        threads = [threading.Thread(target=fleet.work, daemon=True) for _ in range(THREADS)]
-        for thread in threads:
-            thread.start()
-        rows = [one_by_one(fleet).told(f"{A_SECOND} a second"), at_once(fleet).told("all at once")]
-        fleet.ending.set()
-        for thread in threads:
-            thread.join()
-        made.pump.drain()
-        heads = [row for row in moto_aws.rows("tasks") if row["sk"]["S"] == "H"]
-        done = sum(row["status"]["S"] == "completed" for row in heads)
-        lost = contest(made, agents[:RIVALS])
-    print(f"{AGENTS} agents, {TASKS:,} tasks: {done:,} of {len(heads):,} completed\n")
     header = [
+        "on",
         "tasks come",
-        "tasks",
-        "submitted to claimed, p50",
-        "p99",
+        "completed",
+        "submitted to claimed, p50 and p99",
+        "of that, to claimable",
         "tasks a second",
         "tasks an agent",
-        "variation",
+        "variation (by chance)",
+        "503s",
     ]
+    with TemporaryDirectory() as logs:
+        rows = [row for load in LOADS for row in measured(load, Path(logs) / load.stage.__name__)]
+    print(f"{AGENTS} agents; every task was completed, and none was claimed twice\n")
     print(costs.table(header, rows))
-    print(f"\n{RIVALS} agents poll for one task at the same instant, {CONTESTS} times: claims asked for in vain")
-    print(f"median {statistics.median(lost):g}, most {max(lost)} of {RIVALS - 1}")
-    if done != TASKS:
-        print(f"\nMissed: {TASKS - done} tasks were not completed")
