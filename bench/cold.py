@@ -2,11 +2,14 @@
 
 `make bench-cold ARGS=work` counts instructions in the place of time (see cold_work.py).
 
-DevFlow answers an agent's heartbeat as it does on a deployed stage: it reads the stage's secret, checks the token, and
-writes to DynamoDB. Beside it the least that a function can be: bare boto3, and aws-lambda-powertools, each with one
-write to DynamoDB and neither tokens nor validation. Each is measured as pip lays it down, compiled, and compiled and
-trimmed; all in turn, round by round and in another order each time, so that whatever else the machine does meets all
-of them alike. DevFlow's last line is the very package that `make deploy` uploads, for this machine's processor.
+DevFlow answers an agent's heartbeat as it does on a deployed stage: it reads the stage's secret, checks the token,
+validates the body, and writes to DynamoDB. Beside it the least that a function can be: bare boto3 with one write to
+DynamoDB; aws-lambda-powertools with no more than that; and powertools with PyJWT and pydantic for the same work. Each
+is measured as pip lays it down, compiled, and compiled and trimmed; all in turn, round by round and in another order
+each time, so that whatever else the machine does meets all of them alike. DevFlow's last line is the very package that
+`make deploy` uploads, for this machine's processor; its other functions, which AWS calls without HTTP, come after it.
+
+`make bench-cold ARGS=parts` says where the milliseconds go (see cold_parts.py).
 """
 
 import json
@@ -18,14 +21,14 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import jwt
 
-from bench import cold_aws, cold_work
+from bench import cold_aws, cold_parts, cold_work
 from infra.deploy import dependencies, package, trim
 from infra.deploy.stage import PROJECT
 from infra.local.gateway import Gateway
@@ -40,9 +43,12 @@ PEERS = Path(__file__).parent / "cold_peers"
 AIMS = {
     ("bare", "as pip lays it down"): 0.55,
     ("bare", "compiled"): 1.1,
-    ("powertools", "compiled and trimmed"): 1.0,
+    ("powertools alike", "compiled and trimmed"): 1.0,
 }
 """How many times as long as each of these DevFlow may take at the most."""
+
+OWN = "devflow"
+DEPLOYED = "make package"
 
 MOST_BYTES = 7_000_000
 
@@ -56,42 +62,58 @@ class Contender:
     directory: Path
     handler: str
     zipped: int
-    cold: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-    warm: list[float] = field(default_factory=list)
+    event: Any = None
+    """None: an agent's heartbeat."""
+    cold: list[float] = field(default_factory=list, init=False)
+    cpu: list[float] = field(default_factory=list, init=False)
+    warm: list[float] = field(default_factory=list, init=False)
 
     def start(self, event: Any, environment: dict[str, str]) -> None:
         began = time.perf_counter()
         with Function(self.directory, self.handler, environment) as function:
-            answer = function.invoke(event)
+            answer = function.invoke(self.event or event)
             self.cold.append((time.perf_counter() - began) * 1_000)
             self.cpu.append(function.cpu * 1_000)
-            assert answer["statusCode"] == 200, (answer, function.log)
-            for _ in range(WARM_CALLS // ROUNDS):
+            assert self.is_right(answer), (answer, function.log)
+            for _ in range(WARM_CALLS // ROUNDS if self.event is None else 0):
                 began = time.perf_counter()
                 function.invoke(event)
                 self.warm.append((time.perf_counter() - began) * 1_000)
 
+    def is_right(self, answer: Any) -> bool:
+        if self.event is None:
+            return bool(answer["statusCode"] == 200)
+        return answer in ({"batchItemFailures": []}, None)
+
     @property
     def row(self) -> list[Any]:
-        tenths = statistics.quantiles(self.warm, n=100)
-        figures = (statistics.median(self.cold), statistics.median(self.cpu), tenths[49], tenths[98])
-        return [self.name, self.built, *(f"{each:.1f}" for each in figures), f"{self.zipped / 1e6:.1f}"]
+        hundredths = statistics.quantiles(self.warm, n=100) if self.warm else []
+        warm = (f"{hundredths[49]:.1f}", f"{hundredths[98]:.1f}") if hundredths else ("-", "-")
+        cold = (statistics.median(self.cold), min(self.cold), max(self.cold), statistics.median(self.cpu))
+        return [self.name, self.built, *(f"{each:.0f}" for each in cold), *warm, f"{self.zipped / 1e6:.1f}"]
 
 
 def build(into: Path) -> list[Contender]:
     """Every contender, unpacked as Lambda would unpack it."""
     powertools = re.search(r"aws-lambda-powertools==\S+", (PROJECT / "bench" / "requirements.txt").read_text("utf-8"))
     assert powertools
-    boto3 = next(each for each in dependencies.required(PROJECT) if each.startswith("boto3=="))
+    pinned = {each.partition("==")[0].lower(): each for each in dependencies.required(PROJECT)}
+    own = _own(DEPLOYED, lambda target: shutil.copy(package.build(PROJECT, machine()), target), into)
     contenders = [
-        *_peer("bare", [boto3], into),
-        *_peer("powertools", [boto3, powertools[0]], into),
+        *_peer("bare", [pinned["boto3"]], into),
+        *_peer("powertools", [pinned["boto3"], powertools[0]], into),
+        *_peer("powertools alike", [*(pinned[each] for each in ("boto3", "pyjwt", "pydantic")), powertools[0]], into),
         _own("as Chalice packs it", _as_chalice_packs_it, into),
-        _own("make package", lambda target: shutil.copy(package.build(PROJECT, machine()), target), into),
+        own,
+        *(replace(own, name=name, handler=f"app.{name}", event=event) for name, event in _EVENTS.items()),
     ]
     runtime_client()  # fetched now, and not while the first one starts
     return contenders
+
+
+def deployed(contenders: list[Contender]) -> Contender:
+    """The function that answers HTTP, in the package that is uploaded."""
+    return next(each for each in contenders if (each.name, each.built) == (OWN, DEPLOYED))
 
 
 def _peer(name: str, wanted: list[str], into: Path) -> list[Contender]:
@@ -100,7 +122,7 @@ def _peer(name: str, wanted: list[str], into: Path) -> list[Contender]:
     def made(built: str, steps: list[Callable[[Path], None]]) -> Contender:
         root = into / f"{name} {built}"
         shutil.copytree(laid_down, root)
-        shutil.copy(PEERS / f"{name}.py", root / "function.py")
+        shutil.copy(PEERS / f"{name.replace(' ', '_')}.py", root / "function.py")
         for step in steps:
             step(root)
         zipped = root.with_suffix(".zip")
@@ -108,7 +130,7 @@ def _peer(name: str, wanted: list[str], into: Path) -> list[Contender]:
         return Contender(name, built, root, "function.handler", zipped.stat().st_size)
 
     def trimmed(root: Path) -> None:
-        trim.trim(root, {"dynamodb"})
+        trim.trim(root, {"dynamodb", "secretsmanager"})
         package.compile_all(root, sources=False)
 
     return [
@@ -124,7 +146,7 @@ def _own(built: str, pack: Callable[[Path], Any], into: Path) -> Contender:
     root = zipped.with_suffix("")
     with zipfile.ZipFile(zipped) as opened:
         opened.extractall(root)
-    return Contender("devflow", built, root, "app.app", zipped.stat().st_size)
+    return Contender(OWN, built, root, "app.app", zipped.stat().st_size)
 
 
 def _as_chalice_packs_it(zipped: Path) -> None:
@@ -150,7 +172,29 @@ def heartbeat() -> tuple[dict[str, Any], dict[str, Any]]:
     target = PATH.replace("{agent_id}", "idle")
     event = gateway.event("POST", target, headers.items(), body.encode(), source_ip="192.0.2.1")
     secret = json.dumps({"current": "key-1", "key-1": KEY, "slackClientId": "", "slackClientSecret": ""})
-    return event, {"UpdateItem": {"Attributes": row}, "GetSecretValue": {"SecretString": secret}}
+    return event, {"UpdateItem": {"Attributes": row}, "GetSecretValue": {"SecretString": secret}, **_ELSE}
+
+
+def _batch(**message: str) -> dict[str, Any]:
+    """An event of SQS, with one message."""
+    return {"Records": [{"messageId": "message-1", "body": json.dumps({"owner": "user-1", **message})}]}
+
+
+_EVENTS: dict[str, Any] = {
+    "run_workflows": _batch(task="task-1"),
+    "announce_events": _batch(task="task-1", event="E#1"),
+    "deliver_webhooks": _batch(webhook="webhook-1", delivery="delivery-1"),
+    "sweep": json.loads((PROJECT / "tests" / "fixtures" / "events" / "schedule.json").read_text(encoding="utf-8")),
+}
+"""What the other functions are called with; there is nothing to do, so each makes its first request and ends."""
+
+_ELSE: dict[str, Any] = {
+    "GetItem": {},
+    "BatchGetItem": {"Responses": {}, "UnprocessedKeys": {}},
+    "Query": {"Items": [], "Count": 0, "ScannedCount": 0},
+    "UpdateItem devflow-dev-tasks": {"Attributes": {"lastAt": {"N": "0"}, "shards": {"N": "1"}}},
+    "UpdateItem devflow-dev-webhooks": {"__type": "dynamodb#ConditionalCheckFailedException", "message": "gone"},
+}
 
 
 def stage_environment() -> dict[str, str]:
@@ -176,7 +220,7 @@ def measure(contenders: list[Contender], rounds: int = ROUNDS) -> None:
 
 def missed(contenders: list[Contender]) -> list[str]:
     """What is not as it should be."""
-    own = contenders[-1]
+    own = deployed(contenders)
     told = []
     for other in contenders:
         aim = AIMS.get((other.name, other.built))
@@ -201,10 +245,11 @@ def count(contenders: list[Contender]) -> None:
                 each.directory, each.handler, event, environment_of(each.directory, own, "function", 0)
             )
             for each in contenders
+            if each.event is None
         }
     rows = []
     for each, instructions in found.items():
-        ratio = found[contenders[-1]] / instructions
+        ratio = found[deployed(contenders)] / instructions
         rows.append([each.name, each.built, f"{instructions / 1e6:.0f}", f"{ratio:.2f}"])
     print(
         "Millions of instructions from the start of Python to the first answer; times as many as that DevFlow needs\n"
@@ -212,16 +257,31 @@ def count(contenders: list[Contender]) -> None:
     print(costs.table(["function", "built", "instructions", "DevFlow"], rows))
 
 
+def part(contenders: list[Contender]) -> None:
+    own = deployed(contenders)
+    event, answers = heartbeat()
+    with cold_aws.answering(answers) as endpoint:
+        environment = {"AWS_ENDPOINT_URL": endpoint, **stage_environment()}
+        cold_parts.printed(own.directory, own.handler, event, environment_of(own.directory, environment, "function", 0))
+
+
+INSTEAD: dict[str, Callable[[list[Contender]], None]] = {"work": count, "parts": part}
+
+
 def main() -> None:
-    if sys.argv[1:] == ["work"] and not cold_work.can_be_counted():
+    wanted = sys.argv[1:]
+    if unknown := set(wanted) - INSTEAD.keys():
+        sys.exit(f"There is no {', '.join(sorted(unknown))} to measure; there are: {', '.join(INSTEAD)}.")
+    if "work" in wanted and not cold_work.can_be_counted():
         sys.exit("Instructions are counted by valgrind, which is not there.")
     with TemporaryDirectory() as directory:
         contenders = build(Path(directory))
-        if sys.argv[1:] == ["work"]:
-            count(contenders)
+        for each in wanted:
+            INSTEAD[each](contenders)
+        if wanted:
             return
         measure(contenders)
-    header = ["function", "built", "cold, median", "its CPU", "warm, p50", "p99", "zip"]
+    header = ["function", "built", "cold, median", "least", "most", "its CPU", "warm, p50", "p99", "zip"]
     print(f"From the start of a process to its first answer: {ROUNDS} cold starts each; ms, MB\n")
     print(costs.table(header, [contender.row for contender in contenders]), "\n")
     found = missed(contenders)

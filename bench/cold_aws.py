@@ -1,4 +1,5 @@
-"""DynamoDB and Secrets Manager with one answer each, on loopback and at once: what a cold start is measured against."""
+"""DynamoDB and Secrets Manager with one answer to each request, on loopback and at once: what a cold start is measured
+against."""
 
 import json
 import threading
@@ -16,9 +17,10 @@ class _Handler(BaseHTTPRequestHandler):
     answers: dict[str, bytes]
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        body = self.answers[self.headers["X-Amz-Target"].rpartition(".")[2]]
-        self.send_response(200)
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        operation = self.headers["X-Amz-Target"].rpartition(".")[2]
+        body = self.answers.get(f"{operation} {asked.get('TableName')}") or self.answers[operation]
+        self.send_response(400 if b"__type" in body else 200)
         self.send_header("Content-Type", "application/x-amz-json-1.0")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("x-amz-crc32", str(zlib.crc32(body)))
@@ -38,7 +40,8 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def answering(answers: dict[str, Any]) -> Iterator[str]:
-    """The endpoint of an AWS that answers each operation with this."""
+    """The endpoint of an AWS that answers an operation, or one on a certain table (`UpdateItem devflow-dev-tasks`),
+    with this; with an error where it has a `__type`."""
     handler = type(
         "_Answering", (_Handler,), {"answers": {name: json.dumps(each).encode() for name, each in answers.items()}}
     )

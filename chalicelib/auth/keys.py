@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import TypeAdapter
+from pydantic_core import from_json
 
 from chalicelib import aws
 from chalicelib.errors import Unavailable
@@ -86,10 +86,7 @@ def read(now: int) -> Keyring:
 
 def keyring_of(secret: str, now: int) -> Keyring:
     """The keys in the text of a secret. Raises Unavailable if they cannot be used."""
-    try:
-        content = _TEXTS.validate_json(secret)
-    except ValueError:  # not shown, nor what caused it: it holds what could not be read
-        raise Unavailable("The secret of this stage is not an object of texts; see docs/keys.md.") from None
+    content = _texts(secret)
     keys = {kid: key.encode() for kid, key in content.items() if kid.startswith(PREFIX)}
     current = content.get("current", "")
     if current not in keys or any(len(key) < LEAST_BYTES for key in keys.values()):
@@ -98,7 +95,14 @@ def keyring_of(secret: str, now: int) -> Keyring:
     return Keyring(current, keys, now, slack if slack.id and slack.secret else None)
 
 
-_TEXTS = TypeAdapter(dict[str, str])
+def _texts(secret: str) -> dict[str, str]:
+    try:
+        content = from_json(secret)
+    except ValueError:  # not shown, nor what caused it: it holds what could not be read
+        content = None
+    if not isinstance(content, dict) or not all(isinstance(each, str) for each in content.values()):
+        raise Unavailable("The secret of this stage is not an object of texts; see docs/keys.md.")
+    return content
 
 
 @cache

@@ -8,6 +8,7 @@ take us for a client without a secret from then on.
 
 import hmac
 import secrets
+from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -26,7 +27,11 @@ from chalicelib.texts import hashed
 
 GOOD_FOR = 10 * MINUTE
 _LONGEST = 1_000
-_address: TypeAdapter[str] = TypeAdapter(MailAddress)
+
+
+@cache
+def _address() -> TypeAdapter[str]:
+    return TypeAdapter(MailAddress)
 
 
 class SignInFailed(DevFlowError):
@@ -152,7 +157,7 @@ def _person(said: dict[str, Any]) -> tuple[str, str]:
     if settings.slack_team and said.get("https://slack.com/team_id") != settings.slack_team:
         raise SignInFailed("slack-team")
     try:
-        email = _address.validate_python(said.get("email"), strict=True)
+        email = _address().validate_python(said.get("email"), strict=True)
     except ValidationError:
         raise SignInFailed("slack-email") from None
     if said.get("email_verified") is not True or not may_log_in(email):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -34,7 +35,9 @@ class CameOrWent(Request):
     agent: Id
 
 
-_TELLING: TypeAdapter[Happened | CameOrWent] = TypeAdapter(Happened | CameOrWent)
+@cache
+def _telling() -> TypeAdapter[Happened | CameOrWent]:
+    return TypeAdapter(Happened | CameOrWent)  # built where it is used: most functions never do
 
 
 def make_claimable(body: str, now: int) -> None:
@@ -45,7 +48,7 @@ def make_claimable(body: str, now: int) -> None:
 
 def announce(body: str, now: int) -> None:
     """Handle one message of the queue of events. May run twice, late, or for an event that is gone."""
-    message = _TELLING.validate_json(body)
+    message = _telling().validate_json(body)
     if isinstance(message, Happened):
         telling.tell_of_task(message.owner, message.task, message.event, now)
     else:
