@@ -107,6 +107,7 @@ class App(Chalice):
     def __init__(self, app_name: str) -> None:
         self._thread = threading.local()
         super().__init__(app_name, configure_logs=False)
+        self.api.binary_types = []  # all is text here: neither API Gateway nor Chalice is to look for what is not
 
     @property
     def current_request(self) -> Any:
