@@ -29,12 +29,18 @@ class _Connection(Connection):
     def session(self) -> Session:
         return aws.session()
 
+    def dispatch(self, operation_name: str, operation_kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The same, without signals to which nobody listens, and an id for them."""
+        operation_kwargs.setdefault("ReturnConsumedCapacity", "TOTAL")
+        return self._make_api_call(operation_name, operation_kwargs)
+
 
 connection = _Connection(connect_timeout_seconds=1, read_timeout_seconds=3, max_retry_attempts=2)
 
 _CONFIG = Config(
     user_agent=f"devflow/{VERSION}",  # botocore makes up a long one for every request
     account_id_endpoint_mode="disabled",  # we sign for one account, at the region's own endpoint
+    signature_version="v4",  # or botocore looks for other ways to sign with every request
 )
 _ASIDE = "devflow"
 """Where in a request's context its parameters wait for their turn."""

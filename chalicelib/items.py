@@ -78,11 +78,18 @@ def key_names(model: type[Model]) -> tuple[str, ...]:
 
 def decode(item: Mapping[str, Any]) -> Row:
     """A stored item as a dict of Python values."""
-    return {name: _DECODERS[tag](value) for name, tagged in item.items() for tag, value in tagged.items()}
+    return {
+        name: value if tag == "S" else _DECODERS[tag](value)  # most are texts
+        for name, tagged in item.items()
+        for tag, value in tagged.items()
+    }
 
 
 def _number(text: str) -> int | float:
-    return int(text) if text.lstrip("-").isdigit() else float(text)
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def _decode_list(values: list[dict[str, Any]]) -> list[Any]:

@@ -32,7 +32,7 @@ class _Formatter(logging.Formatter):
 
 def _line(created: float, level: str, message: str, added: dict[str, Any]) -> str:
     at = datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds")
-    line = {"timestamp": at.replace("+00:00", "Z"), "level": level, "message": message, **added}
+    line = {"timestamp": f"{at[:-6]}Z", "level": level, "message": message, **added}
     current = request_id.get()
     if current:
         line["requestId"] = current

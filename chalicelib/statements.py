@@ -135,6 +135,9 @@ class Statement(NamedTuple):
 Expression = tuple[str, Sequence[Action | Condition | Clause]]
 """What DynamoDB calls an expression (`UpdateExpression`, ...), and what it is made of; with nothing, there is none."""
 
+_OF_WORDS = (Attribute, Path)
+"""What belongs to a clause's words and not to its values."""
+
 _MOST = 1_000
 _statements: dict[tuple[Any, ...], Statement] = {}
 """By the clauses they are made of. Bounded, so that a container never grows for ever."""
@@ -152,7 +155,7 @@ def worded(*expressions: Expression) -> dict[str, Any]:
             for build, values in piece.parts:
                 shape.append(build)
                 for value in values:
-                    if isinstance(value, Attribute | Path):
+                    if isinstance(value, _OF_WORDS):
                         shape.append(id(value))
                     else:
                         shape.append(None)

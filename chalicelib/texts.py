@@ -14,8 +14,10 @@ def hashed(secret: str) -> str:
 
 def digest(content: object) -> str:
     """A short fingerprint of plain data: equal data, equal fingerprint."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(_canonical(content).encode()).hexdigest()[:32]
+
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 def cut(text: str, most: int) -> str:
