@@ -6,6 +6,8 @@ and the agents are processes of their own, which speak over HTTP; all on this ma
 and this machine's. On moto there are fewer tasks: each of its queries goes through the whole table.
 """
 
+import statistics
+import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -68,7 +70,10 @@ def ended(user: Client) -> Counter[str]:
 
 
 def claimable_after(user: Client, task: str) -> float:
-    """Seconds from when the platform had accepted a task until its queue's function had made it claimable."""
+    """Seconds from when the platform had accepted a task until its queue's function had made it claimable.
+
+    Of two instants in whole seconds: only a mean of many means something.
+    """
     events = user.get(f"/api/tasks/{task}/events").json()["data"]
     at = {event["type"]: datetime.fromisoformat(event["timestamp"]) for event in events}
     return (at["task.queued"] - at["task.created"]).total_seconds()
@@ -81,9 +86,11 @@ def measured(load: Load, log: Path) -> list[list[str]]:
         user = platform.client.login()
         fleet = Fleet(registered(user, AGENTS))
         with fleet.working():
-            runs = {f"{load.a_second} a second": singly(fleet, user, load), "at once": at_once(fleet, user, load)}
+            first = f"{load.a_second} a second"
+            runs = {first: singly(fleet, user, load)}
+            print(f"{load.name}: {load.singly} tasks are done, {load.at_once:,} come", file=sys.stderr, flush=True)
+            runs["at once"] = at_once(fleet, user, load)
         assert ended(user) == {"completed": load.singly + load.at_once}
-        first = next(iter(runs))
         waits = {first: [claimable_after(user, task) for task in runs[first].claimed]}
     finally:
         platform.stop()
@@ -91,13 +98,15 @@ def measured(load: Load, log: Path) -> list[list[str]]:
 
 
 def told(name: str, run: Run, agents: list[str], claimable: list[float]) -> list[str]:
+    waits = sorted(run.waits)
     least, most, variation = run.spread(agents)
     by_chance = (len(agents) / len(run.claimed)) ** 0.5
     return [
         name,
         f"{len(run.completed):,}",
-        _p50_p99(run.waits),
-        _p50_p99(claimable) if claimable else "",
+        f"{waits[len(waits) // 2]:.2f} s",
+        f"{waits[len(waits) * 99 // 100]:.2f} s",
+        f"{statistics.mean(claimable):.2f} s" if claimable else "",
         f"{run.a_second:.1f}",
         f"{least} to {most}",
         f"{variation:.2f} ({by_chance:.2f})",
@@ -105,18 +114,14 @@ def told(name: str, run: Run, agents: list[str], claimable: list[float]) -> list
     ]
 
 
-def _p50_p99(seconds: list[float]) -> str:
-    ordered = sorted(seconds)
-    return f"{ordered[len(ordered) // 2]:.2f} s, {ordered[len(ordered) * 99 // 100]:.2f} s"
-
-
 def main() -> None:
     header = [
         "on",
         "tasks come",
         "completed",
-        "submitted to claimed, p50 and p99",
-        "of that, to claimable",
+        "submitted to claimed, p50",
+        "p99",
+        "mean to claimable",
         "tasks a second",
         "tasks an agent",
         "variation (by chance)",
