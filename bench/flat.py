@@ -19,7 +19,7 @@ from typing import Any
 import boto3
 
 from bench import capacity, flat_calls, flat_sweeps
-from chalicelib import queue
+from chalicelib import aws, queue
 from infra.local.gateway import Gateway
 from infra.local.pump import Pump
 from tests.conftest import Clock
@@ -32,8 +32,8 @@ from tests.support.users import make_user
 from tests.support.watch import Seen, watching
 
 ROUNDS = 150
-SWEEPS = 3
-"""Rounds of sweeps, which take much longer."""
+SWEEPS = 30
+"""Rounds of sweeps."""
 
 
 class Ground:
@@ -42,7 +42,7 @@ class Ground:
     def __init__(self, endpoint: str, gateway: Gateway, pump: Pump, seen: Seen) -> None:
         self.endpoint, self.gateway, self.pump, self.seen = endpoint, gateway, pump, seen
         self.clock = Clock()
-        self._client = boto3.client("dynamodb", endpoint_url=endpoint)
+        self._client = boto3.Session(botocore_session=aws.session()).client("dynamodb", endpoint_url=endpoint)
 
     @contextmanager
     def at(self, size: int) -> Iterator[None]:
@@ -65,8 +65,13 @@ class Ground:
             with self.at(size):
                 dynamodb_local.create_tables(self.endpoint)
                 found[size] = scale.populate(self.endpoint, lambda email: make_user(self.gateway, email), size)
-            print(f"{size:,} agents and tasks loaded in {time.monotonic() - began:.0f} s", file=sys.stderr)
+            self.say(f"{size:,} agents and tasks loaded in {time.monotonic() - began:.0f} s")
         return found
+
+    @staticmethod
+    def say(text: str) -> None:
+        """How far it is, to whoever waits."""
+        print(text, file=sys.stderr, flush=True)
 
     def remove_tasks(self, owner: str, tasks: list[str]) -> None:
         """All rows of them, past the app."""
@@ -113,12 +118,13 @@ def main() -> None:
         gc.freeze()
         sweeps = flat_sweeps.measured(on, SWEEPS)
         calls = flat_calls.measured(on, users, ROUNDS)
-    print(f"{ROUNDS} rounds, {SWEEPS} of sweeps; medians, ratios of a round in brackets from a tenth to nine tenths\n")
-    print(f"Milliseconds of a call at {' / '.join(f'{size:,}' for size in SIZES)}\n")
+    print(f"{ROUNDS} rounds of calls, {SWEEPS} of sweeps: medians of milliseconds, and of the ratios of a round; in")
+    print("brackets a tenth and nine tenths of these, or the least and the most where there are fewer than ten\n")
+    print(f"A call at {' / '.join(f'{size:,}' for size in SIZES)}\n")
     print(calls.table("users"))
-    print("\nMilliseconds of a sweep that finds nothing, and of a stale item where it finds some\n")
-    print(sweeps.table("stale agents + tasks"))
-    print(f"\nTimes the item of a sweep that finds {flat_sweeps.FEW} and {flat_sweeps.FEW}\n")
-    print(flat_sweeps.table(sweeps))
-    for line in [*calls.missed(), *sweeps.missed(), *flat_sweeps.missed(sweeps)]:
+    print("\nA sweep that finds nothing, and each stale item where it finds some\n")
+    print(sweeps.samples.table("stale agents + tasks"))
+    print(f"\nTimes an item of a sweep that finds {flat_sweeps.OF_FEW[1]}\n")
+    print(sweeps.table())
+    for line in [*calls.missed(), *sweeps.samples.missed(), *sweeps.missed()]:
         print(f"\nMissed: {line}")

@@ -26,6 +26,7 @@ QUEUES = ("workflow", "events")
 APART = 12 * SECOND
 """A round comes so much later than the one before: of five heartbeats one is the first of its minute."""
 
+TELL_EVERY = 25
 PAGE = 5
 """Rows of a page of tasks; a user of the smallest size has more."""
 
@@ -106,6 +107,8 @@ def measured(ground: Ground, users: dict[int, dict[str, Client]], rounds: int) -
     for number in range(-rounds // 5, rounds):  # the first ones warm up
         ground.to(START + 2 * MINUTE + (number + rounds) * APART)
         calls.round(counts=number >= 0)
+        if number % TELL_EVERY == 0:
+            ground.say(f"calls: round {number + 1} of {rounds}" if number >= 0 else "calls: warming up")
     return calls.samples
 
 

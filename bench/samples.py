@@ -61,6 +61,6 @@ class Samples:
 
 
 def spread(ratios: list[float]) -> str:
-    """The median, and from a tenth to nine tenths."""
-    tenths = statistics.quantiles(ratios, n=10)
-    return f"{statistics.median(ratios):.2f} ({tenths[0]:.2f} to {tenths[8]:.2f})"
+    """The median; and a tenth and nine tenths, or of fewer than ten the least and the most."""
+    tenths = statistics.quantiles(ratios, n=10) if len(ratios) >= 10 else sorted(ratios)
+    return f"{statistics.median(ratios):.2f} ({tenths[0]:.2f} to {tenths[-1]:.2f})"
