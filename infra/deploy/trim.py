@@ -1,7 +1,7 @@
 """What of the dependencies goes to Lambda: less to unpack, and less to read at each start.
 
-botocore knows 449 services in 28 MB; a function that talks to three of them reads and unpacks three. What goes is data
-and descriptions, never code that something might import.
+botocore knows 449 services in 28 MB; a function that talks to four of them reads and unpacks four, and of each what it
+asks for. What goes is data and descriptions, never code that something might import.
 """
 
 import gzip
@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import ssl
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,23 @@ _TRUSTED = {
 """Whom every endpoint of AWS is vouched for by, https://www.amazontrust.com/repository/."""
 
 
-def trim(root: Path, services: set[str]) -> None:
-    """Remove from a directory of installed packages what functions that use these services do not need."""
+OPERATIONS = {
+    "dynamodb": {"BatchGetItem", "GetItem", "Query", "TransactWriteItems", "UpdateItem"},
+    "secretsmanager": {"GetSecretValue"},
+    "sesv2": {"SendEmail"},
+    "sqs": {"GetQueueUrl", "SendMessage"},
+}
+"""What functions ask for, by botocore's names; `tests/unit/test_trim.py` compares it with what they may ask for."""
+
+
+def trim(root: Path, services: Iterable[str]) -> None:
+    """Remove from a directory of installed packages what functions that use these services do not need.
+
+    Raises Problem for a service that botocore does not know, or of which OPERATIONS says nothing.
+    """
+    services = set(services)
+    if unsaid := services - OPERATIONS.keys():
+        raise Problem(f"infra/deploy/trim.py does not say what is asked of {', '.join(sorted(unsaid))}.")
     for pattern in ("*.dist-info", "bin", "boto3/data", "boto3/examples"):
         for path in root.glob(pattern):
             shutil.rmtree(path)
@@ -62,6 +78,38 @@ def _keep_services(data: Path, services: set[str]) -> None:
         elif path.suffix == ".gz":  # once more within the zip it would only cost time
             path.with_suffix("").write_bytes(_compact(gzip.decompress(path.read_bytes())))
             path.unlink()
+    for name in services:
+        for path in (data / name).rglob("service-2.json"):
+            _keep_operations(path, OPERATIONS[name])
+
+
+def _keep_operations(path: Path, operations: set[str]) -> None:
+    """Of a service's model these operations, and the
+    shapes that they lead to."""
+    model: dict[str, Any] = json.loads(path.read_bytes())
+    model["operations"] = {name: each for name, each in model["operations"].items() if name in operations}
+    if missing := operations - model["operations"].keys():
+        raise Problem(f"botocore knows no {', '.join(sorted(missing))} in {path.parent.parent.name}.")
+    kept: dict[str, Any] = {}
+    wanted = set(_named(list(model["operations"].values())))
+    while wanted:
+        kept |= {name: model["shapes"][name] for name in wanted}
+        wanted = {name for each in wanted for name in _named(kept[each])} - kept.keys()
+    model["shapes"] = {name: shape for name, shape in model["shapes"].items() if name in kept}
+    path.write_text(json.dumps(model, separators=(",", ":")), encoding="utf-8")
+
+
+def _named(part: Any) -> Iterator[str]:
+    """The shapes that a part of a model names."""
+    if isinstance(part, list):
+        for each in part:
+            yield from _named(each)
+    elif isinstance(part, dict):
+        for name, each in part.items():
+            if name == "shape" and isinstance(each, str):
+                yield each
+            else:
+                yield from _named(each)
 
 
 def _keep_endpoints(path: Path, services: set[str]) -> None:

@@ -1,0 +1,73 @@
+"""infra/deploy/trim.py: of botocore's data goes to Lambda what functions ask for, and no less."""
+
+import json
+from pathlib import Path
+
+import botocore
+import pytest
+from botocore.loaders import Loader
+from botocore.session import Session
+
+from infra.deploy import trim
+from infra.deploy.package import named_services
+from infra.deploy.problems import Problem
+from infra.deploy.stage import PROJECT
+from tests.support.iam import CHALICE
+
+PREFIXES = {"dynamodb": "dynamodb", "secretsmanager": "secretsmanager", "ses": "sesv2", "sqs": "sqs"}
+"""A service's name in IAM's actions, and in botocore."""
+
+BY_TRANSACTION = {"PutItem", "DeleteItem", "ConditionCheckItem"}
+"""What DynamoDB asks IAM for the parts of a TransactWriteItems, which is no action itself."""
+
+BY_LAMBDA = {"ReceiveMessage", "DeleteMessage", "GetQueueAttributes"}
+"""What Lambda does with a function's role before and after it calls it."""
+
+
+def test_what_is_kept_is_what_functions_may_ask_for() -> None:
+    allowed: dict[str, set[str]] = {}
+    for policy in CHALICE.glob("policy-*.json"):
+        for statement in json.loads(policy.read_text(encoding="utf-8"))["Statement"]:
+            for action in statement["Action"]:
+                prefix, _, name = action.partition(":")
+                if prefix != "logs" and name not in BY_TRANSACTION | BY_LAMBDA:
+                    allowed.setdefault(PREFIXES[prefix], set()).add(name)
+    allowed["dynamodb"].add("TransactWriteItems")
+    assert allowed == trim.OPERATIONS
+    assert trim.OPERATIONS.keys() == named_services(PROJECT)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """botocore's own model of DynamoDB, to be trimmed."""
+    found = Loader([str(Path(botocore.__file__).parent / "data")]).load_service_model("dynamodb", "service-2")
+    path = tmp_path / "dynamodb" / "2012-08-10" / "service-2.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(found), encoding="utf-8")
+    return path
+
+
+def test_an_operation_keeps_all_the_shapes_that_it_leads_to(model: Path) -> None:
+    whole = json.loads(model.read_bytes())
+    trim._keep_operations(model, {"TransactWriteItems"})
+    trimmed = json.loads(model.read_bytes())
+    assert list(trimmed["operations"]) == ["TransactWriteItems"]
+    assert len(trimmed["shapes"]) < len(whole["shapes"]) / 2
+    assert {"AttributeValue", "TransactionCanceledException", "CancellationReason"} <= trimmed["shapes"].keys()
+    assert all(trimmed["shapes"][name] == whole["shapes"][name] for name in trimmed["shapes"])
+    session = Session()
+    session.get_component("data_loader").search_paths.insert(0, str(model.parents[2]))
+    read = session.get_service_model("dynamodb").operation_model("TransactWriteItems")
+    assert {error.name for error in read.error_shapes} >= {"TransactionCanceledException"}
+    assert read.input_shape is not None
+    assert "TransactItems" in read.input_shape.members
+
+
+def test_an_operation_that_botocore_does_not_know_is_a_problem(model: Path) -> None:
+    with pytest.raises(Problem, match="PutEverything"):
+        trim._keep_operations(model, {"PutEverything"})
+
+
+def test_a_service_of_which_nothing_is_said_is_a_problem(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="polly"):
+        trim.trim(tmp_path, {"polly"})
