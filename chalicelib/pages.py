@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import Field
 
@@ -39,14 +39,13 @@ class ListQuery(Request):
         return {name: str(value) for name, value in self if name not in own and value is not None}
 
 
-T = TypeVar("T")
-L = TypeVar("L", bound="Listing[Any]")
+L = TypeVar("L", bound="Listing")
 
 
-class Listing(Reply, Generic[T]):
-    """The answer of every list."""
+class Listing(Reply):
+    """The answer of every list; each says what is in its `data`. (A generic shape would take twice as long to make.)"""
 
-    data: list[T]
+    data: list[Any]
     total: int
     """Exact up to 1,000."""
     limit: int

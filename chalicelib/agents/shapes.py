@@ -108,7 +108,9 @@ class AgentReply(Reply):
     """Ids of the tasks it has claimed or runs."""
 
 
-class AgentListing(Listing[AgentReply]):
+class AgentListing(Listing):
+    data: list[AgentReply]
+
     @computed_field  # type: ignore[prop-decorator]  # as pydantic's documentation has it
     @property
     def agents(self) -> list[AgentReply]:

@@ -100,8 +100,10 @@ class MadeToken(TokenReply):
     token: str
 
 
-class TokenListing(Listing[TokenReply]):
+class TokenListing(Listing):
     """A user's personal tokens."""
+
+    data: list[TokenReply]
 
 
 class Me(Reply):

@@ -59,8 +59,8 @@ class TaskReply(Reply):
     updated_at: Instant
 
 
-class TaskListing(Listing[TaskReply]):
-    pass
+class TaskListing(Listing):
+    data: list[TaskReply]
 
 
 class WholeTaskReply(TaskReply):
@@ -82,8 +82,8 @@ class EventReply(Reply):
     detail: str | None
 
 
-class EventListing(Listing[EventReply]):
-    pass
+class EventListing(Listing):
+    data: list[EventReply]
 
 
 class Accepted(Reply):

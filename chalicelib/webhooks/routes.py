@@ -5,17 +5,18 @@ from chalice.app import Blueprint
 from chalicelib.auth import guard
 from chalicelib.errors import DeliveryNotFound, WebhookNotFound
 from chalicelib.http import Answer, Call, route
-from chalicelib.pages import Listing, ListQuery
+from chalicelib.pages import ListQuery
 from chalicelib.ratelimit import WEBHOOKS_API
 from chalicelib.webhooks import service
 from chalicelib.webhooks.model import Disabled, OtherWebhook, TooManyWebhooks
 from chalicelib.webhooks.shapes import (
+    DeliveryListing,
     DeliveryQuery,
-    DeliveryReply,
     NewWebhook,
     Sent,
     WebhookChange,
     WebhookCreated,
+    WebhookListing,
     WebhookRemoved,
     WebhookReply,
 )
@@ -35,7 +36,7 @@ def create_webhook(call: Call) -> Answer:
     return Answer(service.create(user.owner, call.body(NewWebhook), call.idempotency_key, call.now))
 
 
-@route(blueprint, "GET", "/api/webhooks", "user", WEBHOOKS_API, query=ListQuery, answer=Listing[WebhookReply])
+@route(blueprint, "GET", "/api/webhooks", "user", WEBHOOKS_API, query=ListQuery, answer=WebhookListing)
 def list_webhooks(call: Call) -> Answer:
     """List your webhooks, by id."""
     user = guard.user(call)
@@ -95,7 +96,7 @@ def test_webhook(call: Call, webhook_id: str) -> Answer:
 
 @route(
     blueprint, "GET", "/api/webhooks/{webhook_id}/deliveries", "user", WEBHOOKS_API,
-    query=DeliveryQuery, answer=Listing[DeliveryReply], raises=(WebhookNotFound,),
+    query=DeliveryQuery, answer=DeliveryListing, raises=(WebhookNotFound,),
 )  # fmt: skip
 def list_deliveries(call: Call, webhook_id: str) -> Answer:
     """List what was sent to a webhook or is to be, newest first, with every attempt."""

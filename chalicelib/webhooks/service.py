@@ -9,17 +9,18 @@ from typing import Any
 from chalicelib import db
 from chalicelib.auth import service as auth
 from chalicelib.errors import DeliveryNotFound, Unavailable, WebhookNotFound
-from chalicelib.pages import Listing, ListQuery, listed
+from chalicelib.pages import ListQuery, listed
 from chalicelib.settings import settings
 from chalicelib.texts import digest
 from chalicelib.webhooks import fanout, model, rows, sending, shapes, store, targets
 from chalicelib.webhooks.shapes import (
+    DeliveryListing,
     DeliveryQuery,
-    DeliveryReply,
     NewWebhook,
     Sent,
     WebhookChange,
     WebhookCreated,
+    WebhookListing,
     WebhookReply,
 )
 from chalicelib.webhooks.targets import BadTarget
@@ -82,10 +83,10 @@ def _check_target(url: str) -> None:
         return
 
 
-def list_webhooks(owner: str, query: ListQuery, now: int) -> Listing[WebhookReply]:
+def list_webhooks(owner: str, query: ListQuery, now: int) -> WebhookListing:
     """A page of a user's endpoints, by id."""
     return listed(
-        Listing[WebhookReply],
+        WebhookListing,
         query,
         f"webhooks|{owner}",
         auth.cursors(now),
@@ -163,11 +164,11 @@ def test(owner: str, webhook: str, now: int) -> Sent:
     return Sent(delivery_id=new[0].id)
 
 
-def list_deliveries(owner: str, webhook: str, query: DeliveryQuery, now: int) -> Listing[DeliveryReply]:
+def list_deliveries(owner: str, webhook: str, query: DeliveryQuery, now: int) -> DeliveryListing:
     """A page of what is on its way to an endpoint, or was in the last 30 days, newest first. Raises WebhookNotFound."""
     load(owner, webhook)
     return listed(
-        Listing[DeliveryReply],
+        DeliveryListing,
         query,
         f"deliveries|{owner}|{webhook}",
         auth.cursors(now),

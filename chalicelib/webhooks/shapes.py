@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
-from chalicelib.pages import ListQuery
+from chalicelib.pages import Listing, ListQuery
 from chalicelib.times import iso, iso_or_none
 from chalicelib.types import Reply, Request
 from chalicelib.webhooks.targets import LONGEST
@@ -101,6 +101,14 @@ class DeliveryReply(Reply):
     ended_at: str | None
     attempts: list[AttemptReply]
     payload: dict[str, Any]
+
+
+class WebhookListing(Listing):
+    data: list[WebhookReply]
+
+
+class DeliveryListing(Listing):
+    data: list[DeliveryReply]
 
 
 class Sent(Reply):

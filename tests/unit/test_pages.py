@@ -34,7 +34,7 @@ class Things:
 
     def page(self, query: ListQuery | None = None, scope: str = "things|user-1", **said: Any) -> dict[str, Any]:
         found = listed(
-            Listing[int],
+            Listing,
             query or ListQuery(**said),
             scope,
             CURSORS,
