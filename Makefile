@@ -45,10 +45,10 @@ check: .venv/installed ## check format, style, types, imports, the template, and
 check-infra: .venv-infra/installed ## check the template for what is known to be insecure in AWS; a minute or two the first time
 	$(INFRA)/checkov --skip-download --framework cloudformation --file infra/template.yaml --compact --quiet
 
-bench: .venv-bench/installed ## measure: CPU beside other ways to write it (ARGS="cpu" for one bench of several)
+bench: .venv-bench/installed ## measure: all, or ARGS=cpu, capacity, throughput, contention, flat (see docs/performance.md)
 	@$(BENCH)/python -m bench $(ARGS)
 
-bench-cold: .venv/installed ## measure: cold starts of the package that is deployed, beside bare boto3 and powertools
+bench-cold: .venv/installed ## measure: cold starts beside bare boto3 and powertools; ARGS=work instructions, ARGS=parts where time goes
 	@$(BIN)/python -m bench.cold $(ARGS)
 
 cost: .venv/installed ## write docs/cost.md from what `make bench ARGS=capacity` measured and AWS's list prices
