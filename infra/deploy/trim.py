@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from infra.deploy.problems import Problem
 
 _DATA = Path("botocore") / "data"
 _SERVICE_FILES = ("service-2.json", "endpoint-rule-set-1.json", "paginators-1.json", "waiters-2.json")
+_MODEL = "service-2.json.gz"
 _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _TRUSTED = {
     "Amazon Root CA 1",
@@ -37,12 +38,11 @@ OPERATIONS = {
 """What functions ask for, by botocore's names; `tests/unit/test_trim.py` compares it with what they may ask for."""
 
 
-def trim(root: Path, services: Iterable[str]) -> None:
+def trim(root: Path, services: set[str]) -> None:
     """Remove from a directory of installed packages what functions that use these services do not need.
 
     Raises Problem for a service that botocore does not know, or of which OPERATIONS says nothing.
     """
-    services = set(services)
     if unsaid := services - OPERATIONS.keys():
         raise Problem(f"infra/deploy/trim.py does not say what is asked of {', '.join(sorted(unsaid))}.")
     for pattern in ("*.dist-info", "bin", "boto3/data", "boto3/examples"):
@@ -76,27 +76,25 @@ def _keep_services(data: Path, services: set[str]) -> None:
         if path.name.removesuffix(".gz") not in _SERVICE_FILES:
             path.unlink()
         elif path.suffix == ".gz":  # once more within the zip it would only cost time
-            path.with_suffix("").write_bytes(_compact(gzip.decompress(path.read_bytes())))
+            said = _undocumented(json.loads(gzip.decompress(path.read_bytes())))
+            if path.name == _MODEL:
+                said = _asked_for(said, OPERATIONS[path.relative_to(data).parts[0]])
+            path.with_suffix("").write_text(json.dumps(said, separators=(",", ":")), encoding="utf-8")
             path.unlink()
-    for name in services:
-        for path in (data / name).rglob("service-2.json"):
-            _keep_operations(path, OPERATIONS[name])
 
 
-def _keep_operations(path: Path, operations: set[str]) -> None:
-    """Of a service's model these operations, and the
-    shapes that they lead to."""
-    model: dict[str, Any] = json.loads(path.read_bytes())
-    model["operations"] = {name: each for name, each in model["operations"].items() if name in operations}
+def _asked_for(model: Mapping[str, Any], operations: set[str]) -> dict[str, Any]:
+    """Of a service's model these operations, and the shapes that they lead to. Raises Problem for one it has not."""
     if missing := operations - model["operations"].keys():
-        raise Problem(f"botocore knows no {', '.join(sorted(missing))} in {path.parent.parent.name}.")
-    kept: dict[str, Any] = {}
-    wanted = set(_named(list(model["operations"].values())))
+        raise Problem(f"botocore knows no {', '.join(sorted(missing))}.")
+    kept = {name: each for name, each in model["operations"].items() if name in operations}
+    reached: set[str] = set()
+    wanted = set(_named(kept))
     while wanted:
-        kept |= {name: model["shapes"][name] for name in wanted}
-        wanted = {name for each in wanted for name in _named(kept[each])} - kept.keys()
-    model["shapes"] = {name: shape for name, shape in model["shapes"].items() if name in kept}
-    path.write_text(json.dumps(model, separators=(",", ":")), encoding="utf-8")
+        reached |= wanted
+        wanted = {name for each in wanted for name in _named(model["shapes"][each])} - reached
+    shapes = {name: shape for name, shape in model["shapes"].items() if name in reached}  # in their order, always
+    return {**model, "operations": kept, "shapes": shapes}
 
 
 def _named(part: Any) -> Iterator[str]:
@@ -120,12 +118,8 @@ def _keep_endpoints(path: Path, services: set[str]) -> None:
     path.write_text(json.dumps(known, separators=(",", ":")), encoding="utf-8")
 
 
-def _compact(text: bytes) -> bytes:
-    """A service's description without what is for people to read."""
-    return json.dumps(_undocumented(json.loads(text)), separators=(",", ":")).encode()
-
-
 def _undocumented(value: Any) -> Any:
+    """A service's description without what is for people to read."""
     if isinstance(value, dict):
         return {
             name: _undocumented(part)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import botocore
 import pytest
@@ -14,6 +15,7 @@ from infra.deploy.problems import Problem
 from infra.deploy.stage import PROJECT
 from tests.support.iam import CHALICE
 
+DATA = Path(botocore.__file__).parent / "data"
 PREFIXES = {"dynamodb": "dynamodb", "secretsmanager": "secretsmanager", "ses": "sesv2", "sqs": "sqs"}
 """A service's name in IAM's actions, and in botocore."""
 
@@ -38,34 +40,32 @@ def test_what_is_kept_is_what_functions_may_ask_for() -> None:
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Path:
+def whole() -> dict[str, Any]:
     """botocore's own model of DynamoDB, to be trimmed."""
-    found = Loader([str(Path(botocore.__file__).parent / "data")]).load_service_model("dynamodb", "service-2")
-    path = tmp_path / "dynamodb" / "2012-08-10" / "service-2.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(found), encoding="utf-8")
-    return path
+    found: dict[str, Any] = Loader([str(DATA)]).load_service_model("dynamodb", "service-2")
+    return found
 
 
-def test_an_operation_keeps_all_the_shapes_that_it_leads_to(model: Path) -> None:
-    whole = json.loads(model.read_bytes())
-    trim._keep_operations(model, {"TransactWriteItems"})
-    trimmed = json.loads(model.read_bytes())
+def test_an_operation_keeps_all_the_shapes_that_it_leads_to(whole: dict[str, Any], tmp_path: Path) -> None:
+    trimmed = trim._asked_for(whole, {"TransactWriteItems"})
     assert list(trimmed["operations"]) == ["TransactWriteItems"]
     assert len(trimmed["shapes"]) < len(whole["shapes"]) / 2
     assert {"AttributeValue", "TransactionCanceledException", "CancellationReason"} <= trimmed["shapes"].keys()
     assert all(trimmed["shapes"][name] == whole["shapes"][name] for name in trimmed["shapes"])
+    path = tmp_path / "dynamodb" / "2012-08-10" / "service-2.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(trimmed), encoding="utf-8")
     session = Session()
-    session.get_component("data_loader").search_paths.insert(0, str(model.parents[2]))
+    session.get_component("data_loader").search_paths.insert(0, str(tmp_path))
     read = session.get_service_model("dynamodb").operation_model("TransactWriteItems")
     assert {error.name for error in read.error_shapes} >= {"TransactionCanceledException"}
     assert read.input_shape is not None
     assert "TransactItems" in read.input_shape.members
 
 
-def test_an_operation_that_botocore_does_not_know_is_a_problem(model: Path) -> None:
+def test_an_operation_that_botocore_does_not_know_is_a_problem(whole: dict[str, Any]) -> None:
     with pytest.raises(Problem, match="PutEverything"):
-        trim._keep_operations(model, {"PutEverything"})
+        trim._asked_for(whole, {"PutEverything"})
 
 
 def test_a_service_of_which_nothing_is_said_is_a_problem(tmp_path: Path) -> None:
