@@ -20,7 +20,8 @@ import statistics
 import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from operator import truediv
 from pathlib import Path
@@ -206,10 +207,16 @@ def stage_environment() -> dict[str, str]:
     return variables
 
 
-def measure(contenders: list[Contender], rounds: int = ROUNDS) -> None:
+@contextmanager
+def stage() -> Iterator[tuple[Any, dict[str, str]]]:
+    """An event, and the environment of a function of a stage where it can be answered."""
     event, answers = heartbeat()
     with cold_aws.answering(answers) as endpoint:
-        environment = {"AWS_ENDPOINT_URL": endpoint, **stage_environment()}
+        yield event, {"AWS_ENDPOINT_URL": endpoint, **stage_environment()}
+
+
+def measure(contenders: list[Contender], rounds: int = ROUNDS) -> None:
+    with stage() as (event, environment):
         for contender in contenders:  # what has to be read from the disk at first is in memory then, for all alike
             contender.start(event, environment)
             contender.cold.clear()
@@ -226,14 +233,15 @@ def missed(contenders: list[Contender]) -> list[str]:
     told = []
     for other in contenders:
         aim = AIMS.get((other.name, other.built))
+        if aim is None:
+            continue
         ratio = statistics.median(map(truediv, own.cold, other.cold))  # of the starts of a round
-        if aim is not None:
-            cpu = statistics.median(map(truediv, own.cpu, other.cpu))
-            least = min(own.cold) / min(other.cold)
-            told_of = f"{other.name}, {other.built} (aim: {aim})"
-            print(f"{ratio:.2f} times {told_of}; the least of each {least:.2f} times; {cpu:.2f} times its CPU")
-        if aim is not None and ratio > aim:
-            told.append(f"{ratio:.2f} times {other.name}, {other.built}")
+        cpu = statistics.median(map(truediv, own.cpu, other.cpu))
+        least = min(own.cold) / min(other.cold)
+        times = f"{ratio:.2f} times {other.name}, {other.built}"
+        print(f"{times} (aim: {aim}); the least of each {least:.2f} times; {cpu:.2f} times its CPU")
+        if ratio > aim:
+            told.append(times)
     if own.zipped > MOST_BYTES:
         told.append(f"{own.zipped} bytes")
     return told
@@ -241,9 +249,7 @@ def missed(contenders: list[Contender]) -> list[str]:
 
 def count(contenders: list[Contender]) -> None:
     """Print what each does until its first answer, and how many times as much DevFlow does."""
-    event, answers = heartbeat()
-    with cold_aws.answering(answers) as endpoint:
-        own = {"AWS_ENDPOINT_URL": endpoint, **stage_environment()}
+    with stage() as (event, own):
         found = {
             each: cold_work.counted(
                 each.directory, each.handler, event, environment_of(each.directory, own, "function", 0)
@@ -263,9 +269,7 @@ def count(contenders: list[Contender]) -> None:
 
 def part(contenders: list[Contender]) -> None:
     own = deployed(contenders)
-    event, answers = heartbeat()
-    with cold_aws.answering(answers) as endpoint:
-        environment = {"AWS_ENDPOINT_URL": endpoint, **stage_environment()}
+    with stage() as (event, environment):
         cold_parts.printed(own.directory, own.handler, event, environment_of(own.directory, environment, "function", 0))
 
 
