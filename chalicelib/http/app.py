@@ -4,7 +4,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, Unpack
 
 from chalice.app import Blueprint, Chalice, Response
@@ -133,10 +133,13 @@ class App(Chalice):
         answer = cors.preflight(request.headers, methods)
         return to_response(answer or failure(errors.MethodNotAllowed(methods), clock.now()))
 
+    def _entries(self, event: Any) -> Mapping[str, Any]:
+        """What is at the address of a request, by its methods; nothing where nothing is."""
+        return self.routes.get(str((event.get("requestContext") or {}).get("resourcePath"))) or {}
+
     def _methods(self, event: Any) -> list[str]:
-        """What the address of a request takes; nothing where nothing is at it."""
-        path = str((event.get("requestContext") or {}).get("resourcePath"))
-        return sorted(set(self.routes.get(path) or ()) - {OPTIONS})
+        """What the address of a request takes."""
+        return sorted(self._entries(event).keys() - {OPTIONS})
 
     def __call__(self, event: Any, context: Any) -> dict[str, Any]:
         started = time.perf_counter()
@@ -180,11 +183,10 @@ class App(Chalice):
 
     def _dispatch(self, event: Any, context: Any) -> dict[str, Any]:
         """Answer unknown paths and methods here: Chalice would call both 405, and remember every unknown path."""
-        asked = event.get("requestContext") or {}
-        entries = self.routes.get(str(asked.get("resourcePath")))
+        entries = self._entries(event)
         if not entries:
             raise errors.RouteNotFound
-        if asked.get("httpMethod") not in entries:
+        if event["requestContext"].get("httpMethod") not in entries:
             raise errors.MethodNotAllowed(self._methods(event))
         answer: dict[str, Any] = super().__call__(event, context)
         return answer
