@@ -50,7 +50,7 @@ logger.addHandler(handler)
 
 def info(message: str, **added: Any) -> None:
     """What `logger.info` writes, for the line that every request has: a record for handlers and filters of which there
-    are none takes twice as long as everything else about it."""
+    are none takes as long again as everything else about it."""
     if logger.isEnabledFor(logging.INFO):
         line = _line(time.time(), "INFO", message, added)
         handler.acquire()
