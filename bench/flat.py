@@ -19,10 +19,11 @@ from typing import Any
 import boto3
 
 from bench import capacity, flat_calls, flat_sweeps
-from chalicelib import aws, queue
+from chalicelib import aws
 from infra.local.gateway import Gateway
 from infra.local.pump import Pump
 from tests.conftest import Clock
+from tests.http.budget_world import find_queues
 from tests.long import load, scale
 from tests.long.scale import SIZES, START
 from tests.support import dynamodb_local, wire
@@ -101,8 +102,7 @@ def ground() -> Iterator[Ground]:
         from app import app  # noqa: PLC0415  # its clients must not be built before moto stands in
 
         gateway, pump = Gateway(app), Pump(app, log=_fail)
-        for name in ("workflow", "events", "webhooks"):
-            queue._address(name)  # which a container asks for once
+        find_queues()
         with watching(gateway, pump) as seen:
             yield Ground(endpoint, gateway, pump, seen)
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.samples import Samples
 from chalicelib.auth import tokens
 from chalicelib.settings import MINUTE, SECOND
-from tests.http.budget_calls import WORK, Agent
-from tests.long import scale
+from tests.http.budget_world import WORK, Agent, register
 from tests.long.scale import ONE, SIZES, START
 from tests.support import moto_aws
 from tests.support.client import Client
@@ -114,7 +113,7 @@ def measured(ground: Ground, users: dict[int, dict[str, Client]], rounds: int) -
 
 def _place(ground: Ground, size: int, users: str, user: Client) -> Place:
     with ground.at(size):
-        agent, idler = scale.register(user, "measured", "feature"), scale.register(user, "idler", "review-pr")
+        agent, idler = register(user, "measured", "feature"), register(user, "idler", "review-pr")
         cursor = user.get("/api/tasks", {"limit": PAGE}).json()["nextCursor"]
     owner = tokens.verify(user.token or "", ground.clock.now).owner
     return Place(size, users, user, owner, agent, idler, cursor)

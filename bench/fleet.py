@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from infra.local.gateway import Response
-from tests.http.budget_calls import WORK, Agent
+from tests.http.budget_world import WORK, Agent, register
 from tests.support.client import Client
 
 THREADS = 8
@@ -138,12 +138,5 @@ def patiently(call: Callable[[], Response], put_off: Callable[[], None] = lambda
 
 
 def registered(user: Client, many: int) -> list[Agent]:
-    """New agents of a user's, each with a token of its own."""
-    agents = []
-    for number in range(many):
-        name = f"agent-{number:03d}"
-        body = {"agentId": name, "name": name, "version": "0.2.0", "capabilities": [INTENT]}
-        answer = user.post("/api/agents", body)
-        assert answer.status == 201, answer
-        agents.append(Agent(name, user.acting_as(answer.json()["token"])))
-    return agents
+    """New agents of a user's."""
+    return [register(user, f"agent-{number:03d}", INTENT) for number in range(many)]

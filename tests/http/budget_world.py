@@ -85,10 +85,7 @@ class World:
         self.clock.advance((MINUTE - self.clock.now % MINUTE) / SECOND)
 
     def agent(self, *capabilities: str, name: str = "agent-1", **more: Any) -> Agent:
-        body = {"agentId": name, "name": name, "version": "0.2.0", "capabilities": capabilities or ["fix-bug"]}
-        answer = self.user.post("/api/agents", body | more)
-        assert answer.status == 201, answer
-        return Agent(name, self.user.acting_as(answer.json()["token"]))
+        return register(self.user, name, *(capabilities or ["fix-bug"]), **more)
 
     def submit(self, intent: str = "fix-bug", by: Client | None = None, **more: Any) -> Response:
         """Submit `task-<n>`, which stays pending until its message is handled."""
@@ -143,10 +140,23 @@ class World:
         self.queued(2, intent="feature")
 
 
+def register(user: Client, name: str, *capabilities: str, **more: Any) -> Agent:
+    """A new agent of a user's, with a token of its own."""
+    body = {"agentId": name, "name": name, "version": "0.2.0", "capabilities": capabilities}
+    answer = user.post("/api/agents", body | more)
+    assert answer.status == 201, answer
+    return Agent(name, user.acting_as(answer.json()["token"]))
+
+
+def find_queues() -> None:
+    """Have the addresses of all queues, which a container asks for once, and not in the midst of what is measured."""
+    for name in ("workflow", "events", "webhooks"):
+        queue._address(name)
+
+
 def make_world(user: Client, pump: Pump, clock: Clock, email: str = "user@example.com") -> World:
     """The world of a user who was made just now."""
-    for name in ("workflow", "events", "webhooks"):
-        queue._address(name)  # which a container asks for once
+    find_queues()
     owner = tokens.verify(user.token, clock.now).owner
     return World(user, owner, pump, clock, email)
 

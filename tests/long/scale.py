@@ -9,7 +9,6 @@ from chalicelib import clock
 from chalicelib.agents.model import INACTIVE_AFTER
 from chalicelib.auth import tokens
 from chalicelib.settings import MINUTE, SECOND, settings
-from tests.http.budget_calls import Agent
 from tests.long import load
 from tests.support.client import Client
 
@@ -56,10 +55,3 @@ def stale(owner: str, many: int) -> Iterator[load.Row]:
     yield from load.agent_rows(owner, many, silent_since)
     for number in range(many):
         yield from load.task_row(owner, f"overdue-{number}", START, status="queued", intent="feature", due=DUE)
-
-
-def register(user: Client, name: str, *capabilities: str) -> Agent:
-    body = {"agentId": name, "name": name, "version": "0.2.0", "capabilities": capabilities}
-    answer = user.post("/api/agents", body)
-    assert answer.status == 201, answer
-    return Agent(name, user.acting_as(answer.json()["token"]))

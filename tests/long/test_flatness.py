@@ -23,13 +23,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib import queue
 from chalicelib.pages import COUNTED
 from chalicelib.settings import MINUTE, SECOND
 from infra.local.gateway import Response
 from infra.local.pump import Pump
 from tests.conftest import Clock
-from tests.http.budget_calls import WORK
+from tests.http.budget_world import WORK, find_queues, register
 from tests.long import load, scale
 from tests.long.scale import DUE, FACTOR, ONE, SIZES, START, MakeUser
 from tests.support import costs, dynamodb_local, moto_aws
@@ -163,8 +162,8 @@ def _examined(cost: Cost) -> int:
 def measure_work(platform: Platform, users: str, user: Client) -> None:
     """An agent's life: it beats, polls, claims, reports."""
     take, grows = platform.take, users == ONE
-    agent, idler = scale.register(user, "measured", "feature"), scale.register(user, "idler", "review-pr")
-    spanner = scale.register(user, "spanner", "explain", "review-pr")  # the queue's index has `feature` between these
+    agent, idler = register(user, "measured", "feature"), register(user, "idler", "review-pr")
+    spanner = register(user, "spanner", "explain", "review-pr")  # the queue's index has `feature` between these
     agent.beat()
     take("heartbeat", users, agent.beat)
     idler.poll()
@@ -205,8 +204,7 @@ def measure_sweeps(platform: Platform) -> None:
 def test_what_a_call_costs_does_not_grow_with_what_there_is(
     true_dynamodb: str, make_user: MakeUser, pump: Pump, clock: Clock
 ) -> None:
-    for name in ("workflow", "events", "webhooks"):
-        queue._address(name)  # which a container asks for once
+    find_queues()
     measured = Measured()
     for size in SIZES:
         began = time.monotonic()
