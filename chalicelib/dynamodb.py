@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from botocore.config import Config
-from botocore.handlers import add_retry_headers
 from botocore.session import Session
 from pydantic_core import from_json, to_json
 from pynamodb.connection import Connection
@@ -77,4 +76,3 @@ _session.set_default_client_config(_CONFIG)
 _session.register("provide-client-params.dynamodb", _set_aside)
 _session.register("before-call.dynamodb", _write)
 _session.register("before-parse.dynamodb", _read)
-_session.unregister("request-created", add_retry_headers)  # two to sign, which only AWS's own statistics ask for
