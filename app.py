@@ -8,30 +8,42 @@ import gc
 
 gc.disable()  # what is made up to the end of this file lives as long as the process: looking through it is in vain
 
+from importlib import import_module
 from typing import Any
 
 from chalice.app import CloudWatchEvent, Rate, SQSEvent
 
 from chalicelib import clock, db, metrics
-from chalicelib.agents.routes import blueprint as agents
-from chalicelib.auth.routes import blueprint as auth
-from chalicelib.dashboard.routes import blueprint as dashboard
-from chalicelib.health import blueprint as health
+from chalicelib.batch import handle_all
 from chalicelib.http import App
 from chalicelib.log import logger
-from chalicelib.openapi.routes import blueprint as openapi
 from chalicelib.settings import settings
-from chalicelib.tasks.routes import blueprint as tasks
-from chalicelib.webhooks.delivering import AT_ONCE, deliver
-from chalicelib.webhooks.model import BATCHES
-from chalicelib.webhooks.routes import blueprint as webhooks
-from chalicelib.workflows.routes import blueprint as workflows
-from chalicelib.workflows.service import announce, make_claimable, run_batch
-from chalicelib.workflows.sweep import sweep as sweep_all
+from chalicelib.webhooks.lanes import AT_ONCE, BATCHES
 
-app = App(f"devflow-{settings.stage}")
-for blueprint in (health, dashboard, auth, agents, tasks, workflows, webhooks, openapi):
-    app.register_blueprint(blueprint)
+FEATURES = {
+    "chalicelib.health": ("/health",),
+    "chalicelib.dashboard.routes": ("/dashboard", "/docs"),
+    "chalicelib.auth.routes": ("/api/auth", "/login"),
+    "chalicelib.agents.routes": ("/api/agents",),
+    "chalicelib.tasks.routes": ("/api/tasks", "/api/workflows"),
+    "chalicelib.workflows.routes": ("/api/agents", "/api/stats"),
+    "chalicelib.webhooks.routes": ("/api/webhooks",),
+    "chalicelib.openapi.routes": ("/api/openapi.json",),
+}
+"""Where the routes are, and how their addresses begin."""
+
+OFTEN = ("chalicelib.agents.routes", "chalicelib.tasks.routes", "chalicelib.workflows.routes")
+"""Those of agents and their tasks, which is nearly all that is called. A Lambda loads the others when they are."""
+
+EVENTS = {
+    "app.run_workflows": "chalicelib.workflows.service",
+    "app.announce_events": "chalicelib.workflows.telling",
+    "app.deliver_webhooks": "chalicelib.webhooks.delivering",
+    "app.sweep": "chalicelib.workflows.sweep",
+}
+"""What the handlers of events import, each."""
+
+app = App(f"devflow-{settings.stage}", FEATURES)
 
 TIME_TO_STOP = 5_000
 """The sweep ends when its function has less than this many milliseconds left."""
@@ -40,13 +52,17 @@ TIME_TO_STOP = 5_000
 @app.on_sqs_message(queue=settings.named("workflow"), batch_size=10, name="run_workflows")
 def run_workflows(event: SQSEvent) -> dict[str, Any]:
     """Make submitted tasks claimable."""
-    return run_batch(make_claimable, event.to_dict()["Records"], clock.now())
+    from chalicelib.workflows.service import make_claimable
+
+    return handle_all(make_claimable, event.to_dict()["Records"], clock.now())
 
 
 @app.on_sqs_message(queue=settings.named("events"), batch_size=10, name="announce_events")
 def announce_events(event: SQSEvent) -> dict[str, Any]:
     """Tell whoever waits for it what has happened."""
-    return run_batch(announce, event.to_dict()["Records"], clock.now())
+    from chalicelib.workflows.telling import announce
+
+    return handle_all(announce, event.to_dict()["Records"], clock.now())
 
 
 @app.on_sqs_message(
@@ -54,25 +70,43 @@ def announce_events(event: SQSEvent) -> dict[str, Any]:
 )
 def deliver_webhooks(event: SQSEvent) -> dict[str, Any]:
     """Deliver webhooks whose time has come, all of a batch at the same time."""
-    return run_batch(deliver, event.to_dict()["Records"], clock.now(), at_once=AT_ONCE)
+    from chalicelib.webhooks.delivering import deliver
+
+    return handle_all(deliver, event.to_dict()["Records"], clock.now(), at_once=AT_ONCE)
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="sweep")
 def sweep(event: CloudWatchEvent) -> None:
     """Mark silent agents, take back what they held, send again what was lost, end what is overdue."""
+    from chalicelib.workflows.sweep import sweep as sweep_all
+
     context: Any = event.context
     metrics.begin()
     swept = sweep_all(clock.now(), lambda: context.get_remaining_time_in_millis() < TIME_TO_STOP)
     logger.info("swept", extra=vars(swept) | metrics.taken(clock.now()))
 
 
+def start(handler: str | None) -> None:
+    """Import what a Lambda with this handler does; where there is none, all that there is."""
+    if handler in EVENTS:
+        import_module(EVENTS[handler])
+    elif handler == "app.app":
+        app.load(*OFTEN)
+    else:
+        app.load()
+        for module in EVENTS.values():
+            import_module(module)
+
+
 if settings.deploying:
     from infra.deploy import plain
 
+    app.load()
     plain.prepare()
 else:
     # At the start of a container, and not at its first request. What is there now stays for good: the garbage
     # collector need not look through it again, least of all in the midst of a long answer.
+    start(settings.handler)
     db.connect()
     gc.freeze()
 gc.enable()

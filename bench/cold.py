@@ -252,7 +252,7 @@ def count(contenders: list[Contender]) -> None:
     with stage() as (event, own):
         found = {
             each: cold_work.counted(
-                each.directory, each.handler, event, environment_of(each.directory, own, "function", 0)
+                each.directory, each.handler, event, environment_of(each.directory, own, each.handler, "function", 0)
             )
             for each in contenders
             if each.event is None
@@ -270,7 +270,9 @@ def count(contenders: list[Contender]) -> None:
 def part(contenders: list[Contender]) -> None:
     own = deployed(contenders)
     with stage() as (event, environment):
-        cold_parts.printed(own.directory, own.handler, event, environment_of(own.directory, environment, "function", 0))
+        cold_parts.printed(
+            own.directory, own.handler, event, environment_of(own.directory, environment, own.handler, "function", 0)
+        )
 
 
 INSTEAD: dict[str, Callable[[list[Contender]], None]] = {"work": count, "parts": part}

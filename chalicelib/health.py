@@ -1,5 +1,7 @@
 """GET /health: whether the platform can do its work."""
 
+from typing import Any
+
 from chalice.app import Blueprint
 
 from chalicelib import db
@@ -35,6 +37,8 @@ def health(call: Call) -> Answer:
     200 when the tables answer and the signing keys can be read; else 503, in the error contract's shape.
     """
     if not 0 <= call.now - _well.at < FRESH:  # anybody may ask, as often as they like
+        app: Any = blueprint.current_app
+        app.load()  # a table is known when its feature is
         keyring(call.now)
         db.reachable()
         _well.at = call.now

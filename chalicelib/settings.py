@@ -68,6 +68,10 @@ class Settings:
 
     log_level: str = "INFO"
 
+    handler: str | None = None
+    """Which of app.py's functions this one runs, `app.sweep` for instance (Lambda's own variable `_HANDLER`,
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html); None: this is no Lambda."""
+
     deploying: bool = False
     """Whether one of Chalice's own commands loads the app, on the machine of whoever deploys."""
 
@@ -106,6 +110,7 @@ def from_environment(env: Mapping[str, str]) -> Settings:
         webhook_timeout=_whole(env, "DEVFLOW_WEBHOOK_TIMEOUT_MS", default=15_000, least=100, most=30_000),
         rate_limits=_flag(env, "DEVFLOW_RATE_LIMITS", default=True) or stage != "local",
         log_level=env.get("DEVFLOW_LOG_LEVEL", "INFO"),
+        handler=env.get("_HANDLER"),
         deploying="AWS_CHALICE_CLI_MODE" in env,
     )
 

@@ -8,12 +8,10 @@ from contextlib import contextmanager
 
 from chalicelib.auth import service, tokens
 from chalicelib.auth.model import User
-from chalicelib.auth.shapes import LoggedIn
 from chalicelib.auth.tokens import Caller
 from chalicelib.errors import AgentNotFound, AgentTokenInvalid, Forbidden, Unauthenticated
-from chalicelib.http import Answer, Call, browser
+from chalicelib.http import Call, browser
 from chalicelib.settings import SECOND
-from chalicelib.types import Reply
 
 COOKIE = "devflow-session"
 
@@ -47,22 +45,8 @@ def anyone(call: Call) -> Caller:
     return caller
 
 
-def let_in(call: Call, reply: LoggedIn) -> Answer:
-    """The answer to a login. A browser that is at a page of ours keeps the session, too; at no other page, which could
-    log somebody in as somebody else."""
-    if not browser.from_own_page(call):
-        return Answer(reply)
-    return Answer(reply, headers={"Set-Cookie": session_cookie(reply.token)})
-
-
 def session_cookie(token: str) -> str:
     return browser.cookie(COOKIE, token, tokens.session_lifetime() // SECOND)
-
-
-def let_out(call: Call, reply: Reply) -> Answer:
-    """The answer to a logout, with which a browser forgets the session it keeps."""
-    kept = browser.said(call, COOKIE) is not None
-    return Answer(reply, headers={"Set-Cookie": browser.cookie(COOKIE, "", 0)} if kept else {})
 
 
 def _token(call: Call) -> str | None:

@@ -7,7 +7,7 @@ no server, so it is in no log either; and opening the link uses nothing up, sinc
 import secrets
 
 from chalicelib import mail
-from chalicelib.auth import logins, service
+from chalicelib.auth import logins, service, sessions
 from chalicelib.auth.shapes import LinkRequest, LinkUse, LoggedIn
 from chalicelib.errors import Unauthenticated
 from chalicelib.ratelimit import LINKS, LOGIN
@@ -53,7 +53,7 @@ def use(sent: LinkUse, address: str, now: int) -> LoggedIn:
     email = logins.use_link(hashed(sent.token), now)
     if email is None:
         raise LinkExpired
-    return service.logged_in(service.user_at(email, email.partition("@")[0], now), now)
+    return sessions.begin(service.user_at(email, email.partition("@")[0], now), now)
 
 
 def may_log_in(email: str) -> bool:

@@ -1,7 +1,7 @@
 """Logging in with a PIN, on development stages."""
 
 from chalicelib import ratelimit
-from chalicelib.auth import logins, model, service, store
+from chalicelib.auth import logins, model, sessions, store
 from chalicelib.auth.model import User
 from chalicelib.auth.shapes import LoggedIn, NewPin, PinLogin
 from chalicelib.db import Failed
@@ -31,7 +31,7 @@ def log_in(request: PinLogin, address: str, now: int) -> LoggedIn:
     if user is None:
         raise WrongPin
     logins.forget_tries(request.email)
-    return service.logged_in(user, now)
+    return sessions.begin(user, now)
 
 
 def set_pin(user: User, request: NewPin) -> None:

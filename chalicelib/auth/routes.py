@@ -26,6 +26,7 @@ from chalicelib.http import Answer, Call, browser, route
 from chalicelib.pages import ListQuery
 from chalicelib.ratelimit import ACCOUNT, LINKS, LOGIN, SLACK
 from chalicelib.settings import SECOND, settings
+from chalicelib.types import Reply
 
 blueprint = Blueprint(__name__)
 
@@ -43,7 +44,7 @@ if settings.pin_login:  # on prod these addresses do not exist
     )
     def pin_login(call: Call) -> Answer:
         """Log in with email and PIN."""
-        return guard.let_in(call, pins.log_in(call.body(PinLogin), call.address, call.now))
+        return _let_in(call, pins.log_in(call.body(PinLogin), call.address, call.now))
 
     @route(blueprint, "POST", "/api/auth/pin", "session", ACCOUNT, body=NewPin, answer=Done)
     def set_pin(call: Call) -> Answer:
@@ -66,7 +67,7 @@ def request_link(call: Call) -> Answer:
 )  # fmt: skip
 def use_link(call: Call) -> Answer:
     """Log in with what a link from a mail has behind its #."""
-    return guard.let_in(call, links.use(call.body(LinkUse), call.address, call.now))
+    return _let_in(call, links.use(call.body(LinkUse), call.address, call.now))
 
 
 @route(blueprint, "GET", CONFIRM, "nobody", media="text/html")
@@ -97,6 +98,14 @@ def finish_slack(call: Call) -> Answer:
     return browser.redirect(browser.path(call, settings.dashboard), cookies)
 
 
+def _let_in(call: Call, reply: LoggedIn) -> Answer:
+    """The answer to a login. A browser that is at a page of ours keeps the session, too; at no other page, which could
+    log somebody in as somebody else."""
+    if not browser.from_own_page(call):
+        return Answer(reply)
+    return Answer(reply, headers={"Set-Cookie": guard.session_cookie(reply.token)})
+
+
 def _back_to_login(call: Call, failed: SignInFailed) -> Answer:
     """To the login page, which is told a word of the reason and no more; whatever the browser kept is done with."""
     page = browser.path(call, f"{settings.dashboard}/login")
@@ -120,7 +129,13 @@ def logout(call: Call) -> Answer:
         sessions.end_all(user)
     else:
         sessions.end(user, caller, call.now)
-    return guard.let_out(call, Done())
+    return _let_out(call, Done())
+
+
+def _let_out(call: Call, reply: Reply) -> Answer:
+    """The answer to a logout, with which a browser forgets the session it keeps."""
+    kept = browser.said(call, guard.COOKIE) is not None
+    return Answer(reply, headers={"Set-Cookie": browser.cookie(guard.COOKIE, "", 0)} if kept else {})
 
 
 @route(blueprint, "GET", "/api/auth/tokens", "session", ACCOUNT, query=ListQuery, answer=TokenListing)

@@ -1,4 +1,4 @@
-"""Users: making them, logging them in, letting a verified caller in, and counting what is theirs."""
+"""Users: making them, letting a verified caller in, and counting what is theirs."""
 
 import uuid
 
@@ -6,7 +6,6 @@ from chalicelib import db, ratelimit
 from chalicelib.auth import logins, model, store, tokens
 from chalicelib.auth.keys import keyring
 from chalicelib.auth.model import User
-from chalicelib.auth.shapes import LoggedIn, shown_user
 from chalicelib.auth.tokens import Caller
 from chalicelib.errors import Unauthenticated
 from chalicelib.pages import Cursors
@@ -21,11 +20,6 @@ def admit(caller: Caller, meter: Meter, now: int) -> User:
     else:
         standing = store.personal(caller.ver, now)
     return store.admit(caller.owner, standing, meter, now, caller.id)
-
-
-def logged_in(user: User, now: int) -> LoggedIn:
-    """A new session."""
-    return LoggedIn(token=tokens.issue("user", user.owner, user.owner, user.ver, now), user=shown_user(user))
 
 
 def ensure_user(email: str, name: str, pin: str | None, now: int) -> str:

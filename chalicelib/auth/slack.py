@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from pydantic import TypeAdapter, ValidationError
 
-from chalicelib.auth import idtoken, logins, service
+from chalicelib.auth import idtoken, logins, service, sessions
 from chalicelib.auth.idtoken import Keys, NotBelieved
 from chalicelib.auth.keys import SlackClient, keyring
 from chalicelib.auth.links import may_log_in
@@ -81,7 +81,7 @@ def finish(came: SlackAnswer, kept: str | None, redirect_uri: str, address: str,
         nonce_hash = _use_state(came.state, kept, now)
         said = _vouched(_code(came), redirect_uri, _client(now), nonce_hash, now)
         email, name = _person(said)
-        return service.logged_in(service.user_at(email, name, now), now).token
+        return sessions.begin(service.user_at(email, name, now), now).token
     except SignInFailed:
         raise
     except DevFlowError as error:

@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any, TypedDict, Unpack
 
 from chalice.app import Blueprint, Chalice, Response
@@ -102,10 +103,19 @@ OPTIONS = "OPTIONS"
 
 
 class App(Chalice):
-    """The Chalice app, with a net around its dispatch: never another shape, always a request id and a log line."""
+    """The Chalice app, with a net around its dispatch: never another shape, always a request id and a log line.
 
-    def __init__(self, app_name: str) -> None:
+    `features` names the modules whose `blueprint` has the routes, and how the addresses of each begin. A module is
+    imported by `load`, or when an address that begins so is first asked for: a function that is called for one thing
+    need not start with all others. Only a Lambda relies on that, which handles one request at a time.
+    """
+
+    def __init__(self, app_name: str, features: Mapping[str, tuple[str, ...]]) -> None:
         self._thread = threading.local()
+        self._features = dict(features)
+        self._loaded: set[str] = set()
+        self._complete: set[str] = set()
+        """Addresses all of whose routes are registered."""
         super().__init__(app_name, configure_logs=False)
         self.api.binary_types = []  # all is text here: neither API Gateway nor Chalice is to look for what is not
 
@@ -126,6 +136,21 @@ class App(Chalice):
         for path in [path for path, methods in self.routes.items() if OPTIONS not in methods]:
             self.route(path, methods=[OPTIONS], name="preflight", content_types=[])(self._preflight)
 
+    def load(self, *modules: str) -> None:
+        """Register the routes of these modules, without any those of all, unless that was done."""
+        for module in modules or self._features:
+            if module not in self._loaded:
+                self.register_blueprint(import_module(module).blueprint)
+                self._loaded.add(module)
+
+    def _load_for(self, address: str) -> None:
+        """Register all routes that may be at an address."""
+        for module, beginnings in self._features.items():
+            if any(f"{address}/".startswith(f"{beginning}/") for beginning in beginnings):
+                self.load(module)
+        if address in self.routes:
+            self._complete.add(address)
+
     def _preflight(self, **path_parameters: str) -> Response:
         del path_parameters
         request = self.current_request
@@ -135,7 +160,10 @@ class App(Chalice):
 
     def _entries(self, event: Any) -> Mapping[str, Any]:
         """What is at the address of a request, by its methods; nothing where nothing is."""
-        return self.routes.get(str((event.get("requestContext") or {}).get("resourcePath"))) or {}
+        address = str((event.get("requestContext") or {}).get("resourcePath"))
+        if address not in self._complete:
+            self._load_for(address)
+        return self.routes.get(address) or {}
 
     def _methods(self, event: Any) -> list[str]:
         """What the address of a request takes."""

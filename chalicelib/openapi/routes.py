@@ -26,4 +26,6 @@ def get_openapi(call: Call) -> Answer:
 def _document() -> Document:
     from chalicelib.openapi.document import build  # noqa: PLC0415  # no other route needs it
 
-    return Document(build(declared_by(blueprint.current_app.routes)))
+    app: Any = blueprint.current_app
+    app.load()
+    return Document(build(declared_by(app.routes)))

@@ -16,13 +16,11 @@ from chalicelib.queue import LONGEST_DELAY
 from chalicelib.settings import SECOND, settings
 from chalicelib.types import Id, Request
 from chalicelib.webhooks import fanout, model, rows, sending, store
+from chalicelib.webhooks.lanes import LANES
 from chalicelib.webhooks.model import LEASE
 from chalicelib.webhooks.webhook import Attempt, Delivery, Endpoint
 
-AT_ONCE = 10
-"""How many deliveries of one batch are sent at the same time: all of them."""
-
-_TRIES = 2 * model.LANES
+_TRIES = 2 * LANES
 """Each try in vain is another's success."""
 
 
@@ -65,7 +63,7 @@ def _lane(owner: str, webhook: str, now: int, until: int) -> tuple[Endpoint, str
     """The endpoint, and a lane to it that was taken: None where it is busy, wants to be left alone, or is disabled.
     Nothing where it is gone."""
     known: Endpoint | None = None
-    lane: str | None = str(int(_chance() * model.LANES))
+    lane: str | None = str(int(_chance() * LANES))
     for _ in range(_TRIES):
         try:
             return store.take_lane(owner, webhook, lane or "", until, now, known=known), lane

@@ -9,6 +9,7 @@ from chalicelib.errors import Conflict
 from chalicelib.settings import DAY, HOUR, MINUTE, SECOND, settings
 from chalicelib.texts import digest
 from chalicelib.times import iso
+from chalicelib.webhooks.lanes import LANES, LANES_OF_THE_SLOW
 from chalicelib.webhooks.webhook import Attempt, Delivery, Endpoint, Happening, Secret
 
 SCHEDULE = (0, 5 * SECOND, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 10 * HOUR)
@@ -26,12 +27,6 @@ SENT_WITHIN = 7 * DAY
 """A delivery that could not be tried eight times in that, because its endpoint was busy, is given up all the same."""
 KEPT_FOR = 30 * DAY
 
-LANES, LANES_OF_THE_SLOW = 4, 1
-"""How many requests to one endpoint may be under way at once; to one that failed or was slow last time, how many. One
-that never answers thus takes up little of what all share."""
-BATCHES = LANES * settings.webhooks_per_user + 25
-"""How many batches are delivered at the same time at most: more than all endpoints of a user together can take up, if
-each waits for its answer in a batch of its own."""
 SLOW = 3 * SECOND
 FIRST_DEFERRAL, LONGEST_DEFERRAL = 2 * SECOND, 5 * MINUTE
 

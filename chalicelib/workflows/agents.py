@@ -11,7 +11,6 @@ from chalicelib.auth.model import User
 from chalicelib.errors import AgentExists, AgentNotFound
 from chalicelib.settings import MINUTE
 from chalicelib.tasks import upkeep
-from chalicelib.workflows import telling
 
 SETTLED_AFTER = MINUTE
 """So long after a task was announced to an agent, its queue surely shows it."""
@@ -85,6 +84,8 @@ def clear(agent: Agent, now: int) -> None:
     """The same, and then its row goes; what is still to be told of it is told before."""
     let_go(agent, now)
     if agent.news:
+        from chalicelib.workflows import telling  # noqa: PLC0415  # webhooks: seldom needed where agents are heard
+
         telling.tell_of_agent(agent.owner, agent.id, now)
     if agent.pinned_at is None or now - agent.pinned_at >= SETTLED_AFTER:
         agents.forget(agent)

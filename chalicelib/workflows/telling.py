@@ -4,17 +4,51 @@ Each is marked on its row as still to be told. One transaction removes the mark,
 a delivery for each webhook that wants it on its way: all of it or nothing, and once, however often this is asked for.
 """
 
+from functools import cache
+
+from pydantic import TypeAdapter
+
 from chalicelib import db
 from chalicelib.agents import model, news
 from chalicelib.agents import service as agents
 from chalicelib.agents.agent import Agent, News
 from chalicelib.log import logger
 from chalicelib.tasks import outbox
+from chalicelib.types import Id, Request
 from chalicelib.webhooks import fanout
 from chalicelib.webhooks.webhook import Delivery, Happening
 
 AT_ONCE = 2
 """How many news of an agent are told in one transaction, which may have a hundred parts."""
+
+
+class Happened(Request):
+    """A message of the queue of events: an event of a task."""
+
+    owner: Id
+    task: Id
+    event: str
+
+
+class CameOrWent(Request):
+    """Another one: an agent with news."""
+
+    owner: Id
+    agent: Id
+
+
+@cache
+def _messages() -> TypeAdapter[Happened | CameOrWent]:
+    return TypeAdapter(Happened | CameOrWent)  # built where it is used: most functions never do
+
+
+def announce(body: str, now: int) -> None:
+    """Handle one message of the queue of events. May run twice, late, or for an event that is gone."""
+    message = _messages().validate_json(body)
+    if isinstance(message, Happened):
+        tell_of_task(message.owner, message.task, message.event, now)
+    else:
+        tell_of_agent(message.owner, message.agent, now)
 
 
 def tell_of_task(owner: str, task: str, key: str, now: int) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from chalicelib.webhooks.model import LANES
+from chalicelib.webhooks.lanes import LANES
 from tests.e2e.conftest import SOURCES
 from tests.support import receivers
 from tests.support.receivers import Got, Receiver, status

@@ -8,6 +8,7 @@ import pytest
 
 from chalicelib.settings import settings
 from chalicelib.webhooks import model
+from chalicelib.webhooks.lanes import LANES
 from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http import hooks
@@ -290,10 +291,10 @@ def test_only_so_many_requests_to_one_endpoint_are_under_way_and_the_rest_comes_
     messages = queue.take()
     handlers = Handlers(pump._app)
     with receivers.meanwhile(lambda: handlers.batch("deliver_webhooks", *messages[:10])) as first:
-        receiver.wait(model.LANES)
-        hooks.wait_for(lambda: deferred() == 10 - model.LANES)
+        receiver.wait(LANES)
+        hooks.wait_for(lambda: deferred() == 10 - LANES)
         assert handlers.batch("deliver_webhooks", *messages[10:]) == []
-        assert (len(receiver.got), deferred()) == (model.LANES, 20 - model.LANES)
+        assert (len(receiver.got), deferred()) == (LANES, 20 - LANES)
         assert [row["tries"] for row in hooks.rows()] == [0] * 20
         receiver.usual = status(204)
         receiver.let_go.set()

@@ -118,7 +118,7 @@ class Function:
         self._process = subprocess.Popen(
             [sys.executable, "-S", "-m", "awslambdaric", handler],
             cwd=package,
-            env=environment_of(package, environment, name, self._api.server_port),
+            env=environment_of(package, environment, handler, name, self._api.server_port),
             stdout=self._output,
             stderr=subprocess.STDOUT,
         )
@@ -167,9 +167,10 @@ class Function:
         return json.loads(body)
 
 
-def environment_of(package: Path, own: Mapping[str, str], name: str, port: int) -> dict[str, str]:
+def environment_of(package: Path, own: Mapping[str, str], handler: str, name: str, port: int) -> dict[str, str]:
     """What Lambda sets (https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html), and its own."""
     return {
+        "_HANDLER": handler,
         "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
         "AWS_LAMBDA_FUNCTION_NAME": name,
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",

@@ -1,6 +1,9 @@
 """infra/deploy/trim.py: of botocore's data goes to Lambda what functions ask for, and no less."""
 
+import ast
+import importlib.util
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ import botocore
 import pytest
 from botocore.loaders import Loader
 from botocore.session import Session
+from pydantic_core import core_schema as whole_core_schema
 
 from infra.deploy import trim
 from infra.deploy.package import named_services
@@ -16,6 +20,7 @@ from infra.deploy.stage import PROJECT
 from tests.support.iam import CHALICE
 
 DATA = Path(botocore.__file__).parent / "data"
+WHOLE_CORE_SCHEMA = Path(whole_core_schema.__file__)
 PREFIXES = {"dynamodb": "dynamodb", "secretsmanager": "secretsmanager", "ses": "sesv2", "sqs": "sqs"}
 """A service's name in IAM's actions, and in botocore."""
 
@@ -71,3 +76,45 @@ def test_an_operation_that_botocore_does_not_know_is_a_problem(whole: dict[str, 
 def test_a_service_of_which_nothing_is_said_is_a_problem(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="polly"):
         trim.trim(tmp_path, {"polly"})
+
+
+@pytest.fixture
+def core_schema(tmp_path: Path) -> Path:
+    """A copy of pydantic_core's module, trimmed."""
+    copy = tmp_path / "pydantic_core" / "core_schema.py"
+    copy.parent.mkdir()
+    shutil.copy(WHOLE_CORE_SCHEMA, copy)
+    trim.trim(tmp_path, set())
+    return copy
+
+
+def test_of_pydantics_schemas_the_keys_go_and_all_else_stays_in_its_line(core_schema: Path) -> None:
+    whole, trimmed = (ast.parse(path.read_text(encoding="utf-8")) for path in (WHOLE_CORE_SCHEMA, core_schema))
+    gone = 0
+    for before, after in zip(whole.body, trimmed.body, strict=True):
+        if ast.dump(before, include_attributes=True) == ast.dump(after, include_attributes=True):
+            continue
+        assert isinstance(before, ast.ClassDef)
+        assert isinstance(after, ast.ClassDef)
+        keys = [part for part in before.body if isinstance(part, ast.AnnAssign)]
+        gone += len(keys)
+        assert all(isinstance(part, ast.Expr) for part in before.body[: -len(keys)]), "a TypedDict with code in it"
+        after.body = [*(part for part in after.body if not isinstance(part, ast.Pass)), *keys]
+        after.end_lineno, after.end_col_offset = before.end_lineno, before.end_col_offset  # of its last key
+        assert ast.dump(before, include_attributes=True) == ast.dump(after, include_attributes=True)
+    assert gone > 500
+
+
+def test_with_the_schemas_trimmed_pydantic_makes_the_same_ones(core_schema: Path) -> None:
+    spec = importlib.util.spec_from_file_location("trimmed_core_schema", core_schema)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    names = {name for name in vars(whole_core_schema) if not name.startswith("__")}
+    assert names == {name for name in vars(module) if not name.startswith("__")}
+    made = [
+        source.model_schema(dict, source.model_fields_schema({"a": source.model_field(source.int_schema(ge=1))}))
+        for source in (whole_core_schema, module)
+    ]
+    assert made[0] == made[1]

@@ -1,0 +1,124 @@
+"""app.py: a function imports what it does when it starts, and everything else when it is first asked for. Each in a
+process of its own, as in Lambda."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.local.gateway import Gateway
+from tests.support.environment import outside
+
+ROOT = Path(__file__).parents[2]
+
+STARTED = """
+import sys
+from tests.support import environment
+environment.prepare()
+import app
+print(*sorted(name for name in sys.modules if name.startswith("chalicelib.")))
+"""
+
+ASKED = """
+import json, os, sys
+from tests.support import environment
+environment.prepare()
+from app import app
+from chalicelib.db import connection
+
+def ask(method, address):
+    asked = {"resourcePath": address, "httpMethod": method}
+    event = {"requestContext": asked, "path": address, "headers": {}, "multiValueHeaders": {}, "body": None,
+             "queryStringParameters": None, "multiValueQueryStringParameters": None, "pathParameters": {},
+             "stageVariables": None, "isBase64Encoded": False}
+    return app(event, None)
+
+def tell(*what):
+    print(json.dumps(what), flush=True)
+
+def in_a_copy(act):
+    if child := os.fork():
+        assert os.waitpid(child, 0)[1] == 0
+    else:
+        act()
+        os._exit(0)
+
+def tell_methods(address):
+    tell(address, json.loads(ask("TRACE", address)["body"])["message"])
+
+def tell_health():
+    before = sorted(connection._tables)
+    tell(before, ask("GET", "/health")["statusCode"], sorted(connection._tables))
+
+addresses = json.load(sys.stdin)
+for address in addresses:
+    in_a_copy(lambda: tell_methods(address))
+in_a_copy(tell_health)
+in_a_copy(lambda: tell(ask("GET", "/api/openapi.json")["body"]))
+for address in addresses:
+    tell_methods(address)
+"""
+
+
+def _in_a_lambda(handler: str | None, code: str, given: str = "") -> list[str]:
+    """What a program prints where Lambda's own variable names this handler; AWS is out of reach."""
+    lambdas = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"} | ({} if handler is None else {"_HANDLER": handler})
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(
+        command, cwd=ROOT, env=outside() | lambdas, input=given, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    return [line for line in ran.stdout.splitlines() if not line.startswith("{")]  # which the log's lines do
+
+
+def _loaded(handler: str | None) -> set[str]:
+    """Features, of which more is loaded than their names, and modules of routes, as `tasks` and `tasks.routes`."""
+    (line,) = _in_a_lambda(handler, STARTED)
+    names = [name.removeprefix("chalicelib.").split(".") for name in line.split()]
+    found = {name[0] for name in names if len(name) > 1 and name[1] != "lanes"}
+    return {*found, *(".".join(name) for name in names if name[-1] == "routes")} - {"http"}
+
+
+TABLES = [f"devflow-local-{name}" for name in ("agents", "logins", "tasks", "users", "webhooks")]
+TASKS = {"agents", "auth", "tasks"}
+
+
+@pytest.mark.parametrize(
+    ("handler", "loaded"),
+    [
+        ("app.app", TASKS | {"workflows", "agents.routes", "tasks.routes", "workflows.routes"}),
+        ("app.run_workflows", TASKS | {"workflows"}),
+        ("app.announce_events", TASKS | {"workflows", "webhooks"}),
+        ("app.deliver_webhooks", {"webhooks"}),
+        ("app.sweep", TASKS | {"workflows", "webhooks"}),
+    ],
+)
+def test_a_function_starts_with_what_it_does_and_no_more(handler: str, loaded: set[str]) -> None:
+    assert _loaded(handler) == loaded
+
+
+@pytest.mark.parametrize("handler", [None, "somewhere.else"])
+def test_where_it_is_not_known_what_will_be_asked_for_all_is_there_from_the_start(handler: str | None) -> None:
+    features = {path.parent.name for path in (ROOT / "chalicelib").glob("*/routes.py")}
+    assert _loaded(handler) == features | {f"{feature}.routes" for feature in features}
+
+
+def test_whatever_is_asked_for_first_is_there_with_all_its_methods_and_health_and_the_document_know_all(
+    gateway: Gateway,
+) -> None:
+    routes: Any = gateway._app.routes
+    told = [json.loads(line) for line in _in_a_lambda("app.app", ASKED, json.dumps(sorted(routes)))]
+    alone, (before, status, after), (document,), in_turn = (
+        told[: len(routes)], told[len(routes)], told[len(routes) + 1], told[len(routes) + 2 :]
+    )  # fmt: skip
+    methods = {path: sorted(method for method in routes[path] if method != "OPTIONS") for path in routes}
+    expected = {path: f"Allowed here: {', '.join(allowed)}." for path, allowed in methods.items()}
+    assert dict(alone) == expected
+    assert dict(in_turn) == expected
+    assert status == 503, "no AWS is there"
+    assert after == TABLES
+    assert len(before) < len(after)
+    assert json.loads(document) == gateway.call("GET", "/api/openapi.json").json()
