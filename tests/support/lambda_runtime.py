@@ -115,10 +115,13 @@ class Function:
         threading.Thread(target=self._api.serve_forever, daemon=True).start()
         # No pipe: what was written before an answer is there when that comes.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `stop`
+        env = environment_of(package, environment, handler, name, self._api.server_port)
+        self.spawned = time.perf_counter()
+        """When its process was started, by this process's clock."""
         self._process = subprocess.Popen(
             [sys.executable, "-S", "-m", "awslambdaric", handler],
             cwd=package,
-            env=environment_of(package, environment, handler, name, self._api.server_port),
+            env=env,
             stdout=self._output,
             stderr=subprocess.STDOUT,
         )
