@@ -6,9 +6,10 @@ so does everything that goes wrong before a route is reached, which is why `App`
 """
 
 from chalicelib.http.answers import Answer, Text, failure, status_of
-from chalicelib.http.app import App, route
+from chalicelib.http.app import App
 from chalicelib.http.calls import Call, parsed
 from chalicelib.http.declared import BODY_LIMIT, REPORT_LIMIT, Declared, Who, declared_by
+from chalicelib.http.routing import route
 
 __all__ = [
     "BODY_LIMIT",

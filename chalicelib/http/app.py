@@ -4,100 +4,19 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 from chalice.app import Blueprint, Chalice, Response
-from pydantic import BaseModel
 
 from chalicelib import clock, errors, log, metrics, ratelimit
 from chalicelib.errors import DevFlowError
 from chalicelib.http import cors
-from chalicelib.http.answers import SECURITY_HEADERS, STATUS, Answer, failure, status_of, to_response
-from chalicelib.http.calls import Call
-from chalicelib.http.declared import Declared, Who
-from chalicelib.ratelimit import Meter
-from chalicelib.types import ID
+from chalicelib.http.answers import SECURITY_HEADERS, STATUS, failure, to_response
+from chalicelib.http.routing import line
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{8,128}")
-
-Handler = Callable[..., Answer]
-
-
-class Declarations(TypedDict, total=False):
-    """What a route may declare by name; `Declared` says what each means."""
-
-    query: type[BaseModel]
-    body: type[BaseModel]
-    limit: int
-    idempotency_key: bool
-    answer: type[BaseModel]
-    media: str
-    status: int
-    raises: tuple[type[DevFlowError], ...]
-
-
-def route(
-    blueprint: Blueprint, method: str, path: str, who: Who, *meters: Meter, **declarations: Unpack[Declarations]
-) -> Callable[[Handler], Handler]:
-    """Register a route: `handler(call, **path parameters)`, whose docstring's first line is its summary.
-
-    What it declares is checked against what it does: its guard counts on the first of its `meters`, `Call.body` and
-    `Call.params` give the declared models alone, and an answer has the declared status unless it has another. See
-    `Declared` for the rest. Content types are checked by `Call.body`, not by Chalice, which would refuse a GET for its
-    Content-Type.
-    """
-
-    def register(handler: Handler) -> Handler:
-        summary = (handler.__doc__ or "").strip().partition("\n")[0].rstrip(".")
-        declared = Declared(method, path, handler.__name__, summary, who, meters, **declarations)
-
-        def view(**path_parameters: str) -> Response:
-            request = blueprint.current_request
-            call = Call(
-                now=clock.now(),
-                headers=request.headers,
-                query=dict(request.query_params or {}),
-                event=request.to_original_event(),
-                declared=declared,
-            )
-            try:
-                answer = handler(call, **{name: _id(value) for name, value in path_parameters.items()})
-            except DevFlowError as error:
-                if status_of(type(error)) >= 500:  # noqa: PLR2004
-                    log.logger.warning(error.title, exc_info=True)
-                answer = failure(error, call.now)
-            except Exception:  # noqa: BLE001  # the net: a bug is a 500 in our shape
-                log.logger.exception("a bug, or AWS out of order")
-                answer = failure(DevFlowError(), call.now)
-            _line.who = call.who
-            return to_response(answer, declared.status)
-
-        view.__name__ = handler.__name__
-        view.declared = declared  # type: ignore[attr-defined]  # where the app's own route table leads to it
-        blueprint.route(path, methods=[method], name=handler.__name__, content_types=[])(view)
-        return handler
-
-    return register
-
-
-NO_ID = "~"
-"""Stands for whatever cannot be an id: nothing has it, so it is found nowhere, by the same way as any other."""
-
-
-def _id(text: str) -> str:
-    return text if ID.fullmatch(text) else NO_ID
-
-
-class _Line(threading.local):
-    """What the log line of the request in this thread will say, beyond what its event says."""
-
-    who: str = ""
-
-
-_line = _Line()
-
 
 OPTIONS = "OPTIONS"
 
@@ -173,7 +92,7 @@ class App(Chalice):
         started = time.perf_counter()
         metrics.begin()
         outer = ratelimit.current.set(None)
-        _line.who = ""
+        line.who = ""
         given = {name.lower(): str(value) for name, value in (event.get("headers") or {}).items()}
         said = given.get("x-request-id", "")
         identity = said if _SANE_REQUEST_ID.fullmatch(said) else os.urandom(16).hex()
@@ -202,7 +121,7 @@ class App(Chalice):
             route=path if path in self.routes else "unknown",
             status=answer["statusCode"],
             ms=took,
-            who=_line.who,
+            who=line.who,
             **metrics.taken(clock.now()),
         )
         log.request_id.set("")
