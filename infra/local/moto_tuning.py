@@ -7,11 +7,14 @@ comparison by way of several Python calls. The functions here do the same for le
 import copy
 import threading
 import time
+from collections import deque
 from functools import cache
 from typing import Any
 
+from moto import backends
 from moto.core import responses
 from moto.core.serialize import ResponseSerializer
+from moto.dynamodb.comparisons import ConditionExpressionParser
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
@@ -26,6 +29,7 @@ _transact_write_items = DynamoDBBackend.transact_write_items
 _slow_cast = DynamoType.cast_value.fget  # type: ignore[attr-defined]  # a property
 _slow_project = Item.project
 _slow_structure = ResponseSerializer._serialize_type_structure  # noqa: SLF001  # where moto spends its time
+_slow_lex = ConditionExpressionParser._lex_condition_expression  # noqa: SLF001
 _PLAIN = frozenset({"S", "N", "BOOL", "NULL", "SS", "NS"})
 
 
@@ -47,7 +51,10 @@ def tune() -> None:
     parser = _any(UpdateExpressionParser)
     _any(sqs).unix_time_millis = lambda: time.time() * 1_000  # asked for each message in a queue at each that is sent
     _any(responses).method_names_from_class = cache(_any(responses).method_names_from_class)
+    _any(backends)._import_backend = cache(_any(backends)._import_backend)  # noqa: SLF001  # of each request's service
     parser.make = cache(parser.make)  # what it makes is copied before it is changed
+    _any(UpdateExpression).__deepcopy__ = lambda self, _: twin(self)
+    _any(ConditionExpressionParser)._lex_condition_expression = lexed  # noqa: SLF001
     _any(sqs.Queue).pending_message_groups = property(pending_message_groups)
     queues.is_message_valid_based_on_retention_period = lambda *_: True  # nothing here gets days old
 
@@ -167,3 +174,26 @@ def _walk(traverser: DepthFirstTraverser, node: Any, at: int, kinds: tuple[type,
 @cache
 def _is_a(kind: Any, *kinds: Any) -> bool:
     return issubclass(kind, kinds)
+
+
+def twin(node: Any) -> Any:
+    """A copy of an update expression as it was parsed, from here down. Nodes have nothing of their own but each other,
+    and texts."""
+    copied: Any = object.__new__(type(node))
+    vars(copied).update(vars(node))
+    if node.children:
+        copied.children = [twin(child) if isinstance(child, Node) else child for child in node.children]
+        for child in copied.children:
+            if isinstance(child, Node):
+                child.parent = copied
+    return copied
+
+
+def lexed(self: ConditionExpressionParser) -> deque[Any]:
+    """The words of a condition, which are the same whenever it says the same."""
+    return deque(_lexed(self.condition_expression))
+
+
+@cache
+def _lexed(expression: str | None) -> tuple[Any, ...]:
+    return tuple(_slow_lex(ConditionExpressionParser(expression, None, None)))
