@@ -93,7 +93,7 @@ def start(handler: str | None) -> None:
     elif handler == "app.app":
         app.load(*OFTEN)
     else:
-        app.load()
+        app.load_all()
         for module in EVENTS.values():
             import_module(module)
 
@@ -101,7 +101,7 @@ def start(handler: str | None) -> None:
 if settings.deploying:
     from infra.deploy import plain
 
-    app.load()
+    app.load_all()
     plain.prepare()
 else:
     # At the start of a container, and not at its first request. What is there now stays for good: the garbage

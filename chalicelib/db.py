@@ -53,7 +53,9 @@ class Cancelled(Exception):
 
 def register(model: R) -> R:
     """Make a table's keys and indexes known to the one client; a decorator for the model that defines them."""
-    connection.add_meta_table(model._get_connection().get_meta_table())  # noqa: SLF001  # where PynamoDB keeps it
+    table = model._get_connection().get_meta_table()  # noqa: SLF001  # where PynamoDB keeps it
+    if table.table_name not in connection._tables:  # noqa: SLF001  # imported again, where that failed the first time
+        connection.add_meta_table(table)
     return model
 
 

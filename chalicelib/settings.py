@@ -72,6 +72,9 @@ class Settings:
     """Which of app.py's functions this one runs, `app.sweep` for instance (Lambda's own variable `_HANDLER`,
     https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html); None: this is no Lambda."""
 
+    credentials_given: bool = False
+    """Whether the environment has credentials for AWS, as Lambda gives them to every function."""
+
     deploying: bool = False
     """Whether one of Chalice's own commands loads the app, on the machine of whoever deploys."""
 
@@ -111,6 +114,7 @@ def from_environment(env: Mapping[str, str]) -> Settings:
         rate_limits=_flag(env, "DEVFLOW_RATE_LIMITS", default=True) or stage != "local",
         log_level=env.get("DEVFLOW_LOG_LEVEL", "INFO"),
         handler=env.get("_HANDLER"),
+        credentials_given=bool(env.get("AWS_ACCESS_KEY_ID")),
         deploying="AWS_CHALICE_CLI_MODE" in env,
     )
 

@@ -55,9 +55,13 @@ class App(Chalice):
         for path in [path for path, methods in self.routes.items() if OPTIONS not in methods]:
             self.route(path, methods=[OPTIONS], name="preflight", content_types=[])(self._preflight)
 
+    def load_all(self) -> None:
+        """Register every route there is."""
+        self.load(*self._features)
+
     def load(self, *modules: str) -> None:
-        """Register the routes of these modules, without any those of all, unless that was done."""
-        for module in modules or self._features:
+        """Register the routes of these modules, of each once."""
+        for module in modules:
             if module not in self._loaded:
                 self.register_blueprint(import_module(module).blueprint)
                 self._loaded.add(module)
@@ -102,7 +106,7 @@ class App(Chalice):
         except DevFlowError as error:
             answer = to_response(failure(error, clock.now())).to_dict()
         except Exception:  # noqa: BLE001  # the same net, for what goes wrong before a route
-            log.logger.exception("a request that Chalice could not take")
+            log.logger.exception("a request that came to no route")
             answer = to_response(failure(DevFlowError(), clock.now())).to_dict()
         asked = event.get("requestContext") or {}
         path = str(asked.get("resourcePath") or event.get("path") or "")

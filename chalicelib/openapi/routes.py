@@ -1,12 +1,12 @@
 """GET /api/openapi.json."""
 
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from chalice.app import Blueprint
 from pydantic import RootModel
 
-from chalicelib.http import Answer, Call, declared_by, route
+from chalicelib.http import Answer, App, Call, declared_by, route
 
 blueprint = Blueprint(__name__)
 
@@ -26,6 +26,6 @@ def get_openapi(call: Call) -> Answer:
 def _document() -> Document:
     from chalicelib.openapi.document import build  # noqa: PLC0415  # no other route needs it
 
-    app: Any = blueprint.current_app
-    app.load()
+    app = cast("App", blueprint.current_app)
+    app.load_all()
     return Document(build(declared_by(app.routes)))

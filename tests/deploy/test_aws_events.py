@@ -22,6 +22,8 @@ import boto3
 import jwt
 import pytest
 
+from chalicelib.http import declared_by
+from chalicelib.openapi.document import build
 from infra.deploy import package
 from infra.local import aws
 from infra.local.aws import MotoChild
@@ -188,6 +190,7 @@ REFUSED = {
     "api-submit-nothing": (400, "Missing required fields"),
     "api-no-identity": (401, "Invalid email or PIN"),
     "api-preflight": (405, "Method not allowed"),
+    "api-preflight-webhooks": (405, "Method not allowed"),
     "api-no-request": (404, "Not found"),
 }
 """`api-no-request` is what the console of Lambda sends to a function that somebody wants to try."""
@@ -200,6 +203,17 @@ def test_whatever_is_refused_is_refused_in_the_shape_of_every_error(account: Acc
     assert set(said) - {"details"} == {"error", "message", "statusCode", "timestamp"}
     assert (said["error"], said["statusCode"]) == (title, status)
     assert INSTANT.fullmatch(said["timestamp"])
+
+
+def test_the_package_makes_the_same_document_of_the_api_as_the_code_it_is_made_of(account: Account) -> None:
+    from app import app  # noqa: PLC0415  # its clients must not be built before moto stands in
+
+    expected = json.loads(json.dumps(build(declared_by(app.routes))))
+    stage = expected["components"]["schemas"]["Health"]["properties"]["stage"]
+    assert stage.pop("default") == "local"
+    said = answered(account, "api-openapi", 200)
+    assert said["components"]["schemas"]["Health"]["properties"]["stage"].pop("default") == "dev"
+    assert said == expected
 
 
 def test_of_a_batch_only_what_could_not_be_handled_comes_again(account: Account) -> None:

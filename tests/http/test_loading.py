@@ -22,12 +22,49 @@ import app
 print(*sorted(name for name in sys.modules if name.startswith("chalicelib.")))
 """
 
-ASKED = """
-import json, os, sys
+WORKED = """
+import sys
+from types import SimpleNamespace
+from tests.support import environment
+environment.prepare()
+import app
+before = set(sys.modules)
+context = SimpleNamespace(get_remaining_time_in_millis=lambda: 0)
+try:
+    getattr(app, sys.stdin.read())({"Records": []}, context)
+except Exception:  # what it first asks AWS for
+    pass
+print(*sorted(name for name in set(sys.modules) - before if name.startswith("chalicelib.")))
+"""
+
+BROKEN = """
+from chalicelib import db
+
+def tell_status(address):
+    answer = ask("GET", address)
+    tell(address, answer["statusCode"], json.loads(answer["body"])["error"])
+
+class Once:
+    def __init__(self, act):
+        self.act, self.done = act, False
+    def __call__(self, *arguments):
+        made = self.act(*arguments)
+        if not self.done:
+            self.done = True
+            raise MemoryError
+        return made
+
+db.register = Once(db.register)
+for _ in range(2):
+    tell_status("/api/webhooks")
+    tell_status("/api/tasks")
+"""
+
+ASKING = """
+import json, sys
 from tests.support import environment
 environment.prepare()
 from app import app
-from chalicelib.db import connection
 
 def ask(method, address):
     asked = {"resourcePath": address, "httpMethod": method}
@@ -38,6 +75,11 @@ def ask(method, address):
 
 def tell(*what):
     print(json.dumps(what), flush=True)
+"""
+
+ASKED = """
+import os
+from chalicelib.db import connection
 
 def in_a_copy(act):
     if child := os.fork():
@@ -100,6 +142,20 @@ def test_a_function_starts_with_what_it_does_and_no_more(handler: str, loaded: s
     assert _loaded(handler) == loaded
 
 
+@pytest.mark.parametrize("function", ["run_workflows", "announce_events", "deliver_webhooks", "sweep"])
+def test_a_function_has_all_that_its_work_needs_when_it_has_started(function: str) -> None:
+    assert _in_a_lambda(f"app.{function}", WORKED, function) == [""]
+
+
+def test_a_feature_that_cannot_be_loaded_is_an_error_of_its_own_addresses_and_is_tried_again() -> None:
+    assert [json.loads(line) for line in _in_a_lambda("app.app", ASKING + BROKEN)] == [
+        ["/api/webhooks", 500, "Internal error"],
+        ["/api/tasks", 401, "Invalid or expired token"],
+        ["/api/webhooks", 401, "Invalid or expired token"],
+        ["/api/tasks", 401, "Invalid or expired token"],
+    ]
+
+
 @pytest.mark.parametrize("handler", [None, "somewhere.else"])
 def test_where_it_is_not_known_what_will_be_asked_for_all_is_there_from_the_start(handler: str | None) -> None:
     features = {path.parent.name for path in (ROOT / "chalicelib").glob("*/routes.py")}
@@ -110,7 +166,7 @@ def test_whatever_is_asked_for_first_is_there_with_all_its_methods_and_health_an
     gateway: Gateway,
 ) -> None:
     routes: Any = gateway._app.routes
-    told = [json.loads(line) for line in _in_a_lambda("app.app", ASKED, json.dumps(sorted(routes)))]
+    told = [json.loads(line) for line in _in_a_lambda("app.app", ASKING + ASKED, json.dumps(sorted(routes)))]
     alone, (before, status, after), (document,), in_turn = (
         told[: len(routes)], told[len(routes)], told[len(routes) + 1], told[len(routes) + 2 :]
     )  # fmt: skip

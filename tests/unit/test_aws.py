@@ -1,5 +1,6 @@
 """chalicelib/aws.py: the session leaves out of botocore what our services never meet, and nothing else."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from botocore.handlers import add_retry_headers
 from botocore.session import Session
 
 from chalicelib import aws
+from chalicelib.settings import settings
 from infra.deploy import trim
 
 HOOKS = [
@@ -45,19 +47,29 @@ def test_the_services_are_those_that_functions_ask_for() -> None:
     assert names == aws.SERVICES
 
 
-def test_credentials_come_from_the_environment_alone_where_it_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_come_from_the_environment_alone_where_it_has_them(
+    fresh: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
-    session: Session = aws.session.__wrapped__()
-    found: Any = session.get_credentials()
+    found: Any = fresh.get_credentials()
     assert (found.access_key, found.secret_key, found.token, found.method) == ("key", "secret", "token", "env")
-    assert [each.METHOD for each in session.get_component("credential_provider").providers] == ["env"]
+    assert [each.METHOD for each in fresh.get_component("credential_provider").providers] == ["env"]
 
 
 def test_elsewhere_botocore_looks_wherever_it_always_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
-    providers: Any = aws.session.__wrapped__().get_component("credential_provider").providers
-    methods = [each.METHOD for each in providers]
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setattr(aws, "settings", replace(settings, credentials_given=False))
+    session: Session = aws.session.__wrapped__()
+    methods = [each.METHOD for each in session.get_component("credential_provider").providers]
     assert methods == [each.METHOD for each in Session().get_component("credential_provider").providers]
     assert len(methods) > 1
+    ways = [
+        "getattr.signin.create_o_auth2_token",
+        "before-parse.sso-oidc.CreateToken",
+        "request-created.dynamodb.Query",
+    ]
+    for event in ways:  # `aws login`, `aws sso login`, and what is asked for then
+        met = [each for each in handlers(Session(), event) if each is not add_retry_headers]
+        assert handlers(session, event) == met
