@@ -98,15 +98,14 @@ def start(handler: str | None) -> None:
             import_module(module)
 
 
+start(settings.handler)
 if settings.deploying:
     from infra.deploy import plain
 
-    app.load_all()
     plain.prepare()
 else:
     # At the start of a container, and not at its first request. What is there now stays for good: the garbage
     # collector need not look through it again, least of all in the midst of a long answer.
-    start(settings.handler)
     db.connect()
     gc.freeze()
 gc.enable()

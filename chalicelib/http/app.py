@@ -31,10 +31,8 @@ class App(Chalice):
 
     def __init__(self, app_name: str, features: Mapping[str, tuple[str, ...]]) -> None:
         self._thread = threading.local()
-        self._features = dict(features)
-        self._loaded: set[str] = set()
-        self._complete: set[str] = set()
-        """Addresses all of whose routes are registered."""
+        self._later = dict(features)
+        """Those that are still to be loaded."""
         super().__init__(app_name, configure_logs=False)
         self.api.binary_types = []  # all is text here: neither API Gateway nor Chalice is to look for what is not
 
@@ -57,22 +55,14 @@ class App(Chalice):
 
     def load_all(self) -> None:
         """Register every route there is."""
-        self.load(*self._features)
+        self.load(*self._later)
 
     def load(self, *modules: str) -> None:
         """Register the routes of these modules, of each once."""
         for module in modules:
-            if module not in self._loaded:
+            if module in self._later:
                 self.register_blueprint(import_module(module).blueprint)
-                self._loaded.add(module)
-
-    def _load_for(self, address: str) -> None:
-        """Register all routes that may be at an address."""
-        for module, beginnings in self._features.items():
-            if any(f"{address}/".startswith(f"{beginning}/") for beginning in beginnings):
-                self.load(module)
-        if address in self.routes:
-            self._complete.add(address)
+                del self._later[module]
 
     def _preflight(self, **path_parameters: str) -> Response:
         del path_parameters
@@ -84,8 +74,7 @@ class App(Chalice):
     def _entries(self, event: Any) -> Mapping[str, Any]:
         """What is at the address of a request, by its methods; nothing where nothing is."""
         address = str((event.get("requestContext") or {}).get("resourcePath"))
-        if address not in self._complete:
-            self._load_for(address)
+        self.load(*(module for module, beginnings in self._later.items() if address.startswith(beginnings)))
         return self.routes.get(address) or {}
 
     def _methods(self, event: Any) -> list[str]:
