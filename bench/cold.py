@@ -12,7 +12,6 @@ each time, so that whatever else the machine does meets all of them alike. DevFl
 `make bench-cold ARGS=parts` says where the milliseconds go (see cold_parts.py).
 """
 
-import json
 import random
 import re
 import shutil
@@ -20,28 +19,23 @@ import statistics
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from operator import truediv
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import jwt
-
-from bench import cold_aws, cold_parts, cold_work
+from bench import cold_parts, cold_work
+from bench.cold_stage import EVENTS, stage
 from infra.deploy import dependencies, package, trim
 from infra.deploy.stage import PROJECT
-from infra.local.gateway import Gateway
 from tests.support import costs
 from tests.support.lambda_runtime import Function, environment_of, machine, runtime_client
 
 ROUNDS = 25
 """Ten would do where nothing else runs: one start may take half as long again as the next."""
 WARM_CALLS = 300
-PATH = "/api/agents/{agent_id}/heartbeat"
-KEY = "0123456789abcdef0123456789abcdef"
 PEERS = Path(__file__).parent / "cold_peers"
 AIMS = {
     ("bare", "as pip lays it down"): 0.55,
@@ -82,6 +76,10 @@ class Contender:
                 function.invoke(event)
                 self.warm.append((time.perf_counter() - began) * 1_000)
 
+    def environment(self, stage: dict[str, str]) -> dict[str, str]:
+        """What its process has where AWS's runtime client does not start it."""
+        return environment_of(self.directory, stage, self.handler, "function", 0)
+
     def is_right(self, answer: Any) -> bool:
         if self.event is None:
             return bool(answer["statusCode"] == 200)
@@ -107,7 +105,7 @@ def build(into: Path) -> list[Contender]:
         *_peer("powertools alike", [*(pinned[each] for each in ("boto3", "pyjwt", "pydantic")), powertools[0]], into),
         _own("as Chalice packs it", _as_chalice_packs_it, into),
         own,
-        *(replace(own, name=name, handler=f"app.{name}", event=event) for name, event in _EVENTS.items()),
+        *(replace(own, name=name, handler=f"app.{name}", event=event) for name, event in EVENTS.items()),
     ]
     runtime_client()  # fetched now, and not while the first one starts
     return contenders
@@ -158,62 +156,6 @@ def _as_chalice_packs_it(zipped: Path) -> None:
         package.write_zip([laid_down, Path(directory)], zipped)
 
 
-def heartbeat() -> tuple[dict[str, Any], dict[str, Any]]:
-    """An agent's heartbeat as API Gateway hands it over, and what AWS answers to the requests that it leads to."""
-    rows = json.loads((PROJECT / "tests" / "fixtures" / "rows" / "v1" / "agents.json").read_text(encoding="utf-8"))
-    row = next(row for row in rows if row["agent"]["S"] == "idle")
-    claims = {
-        "iss": "devflow", "aud": "devflow-dev", "sub": "idle", "own": row["owner"]["S"], "typ": "agent",
-        "ver": row["ver"]["S"], "jti": "0123456789abcdef", "iat": int(time.time()), "exp": int(time.time()) + 86_400,
-    }  # fmt: skip
-    token = jwt.encode(claims, KEY, "HS256", {"kid": "key-1"})
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    body = json.dumps({"status": "ready", "uptime": 3600, "taskCount": 0, "memoryUsage": 256.5, "cpuUsage": 12.5})
-    routed: Any = type("Routed", (), {"routes": {PATH: {"POST": None}}})
-    gateway = Gateway(routed, stage="api")
-    target = PATH.replace("{agent_id}", "idle")
-    event = gateway.event("POST", target, headers.items(), body.encode(), source_ip="192.0.2.1")
-    secret = json.dumps({"current": "key-1", "key-1": KEY, "slackClientId": "", "slackClientSecret": ""})
-    return event, {"UpdateItem": {"Attributes": row}, "GetSecretValue": {"SecretString": secret}, **_ELSE}
-
-
-def _batch(**message: str) -> dict[str, Any]:
-    """An event of SQS, with one message."""
-    return {"Records": [{"messageId": "message-1", "body": json.dumps({"owner": "user-1", **message})}]}
-
-
-_EVENTS: dict[str, Any] = {
-    "run_workflows": _batch(task="task-1"),
-    "announce_events": _batch(task="task-1", event="E#1"),
-    "deliver_webhooks": _batch(webhook="webhook-1", delivery="delivery-1"),
-    "sweep": json.loads((PROJECT / "tests" / "fixtures" / "events" / "schedule.json").read_text(encoding="utf-8")),
-}
-"""What the other functions are called with; there is nothing to do, so each makes its first request and ends."""
-
-_ELSE: dict[str, Any] = {
-    "GetItem": {},
-    "BatchGetItem": {"Responses": {}, "UnprocessedKeys": {}},
-    "Query": {"Items": [], "Count": 0, "ScannedCount": 0},
-    "UpdateItem devflow-dev-tasks": {"Attributes": {"lastAt": {"N": "0"}, "shards": {"N": "1"}}},
-    "UpdateItem devflow-dev-webhooks": {"__type": "dynamodb#ConditionalCheckFailedException", "message": "gone"},
-}
-
-
-def stage_environment() -> dict[str, str]:
-    """What a function has on the stage dev."""
-    config = json.loads((PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))
-    variables: dict[str, str] = config["stages"]["dev"]["environment_variables"]
-    return variables
-
-
-@contextmanager
-def stage() -> Iterator[tuple[Any, dict[str, str]]]:
-    """An event, and the environment of a function of a stage where it can be answered."""
-    event, answers = heartbeat()
-    with cold_aws.answering(answers) as endpoint:
-        yield event, {"AWS_ENDPOINT_URL": endpoint, **stage_environment()}
-
-
 def measure(contenders: list[Contender], rounds: int = ROUNDS) -> None:
     with stage() as (event, environment):
         for contender in contenders:  # what has to be read from the disk at first is in memory then, for all alike
@@ -250,9 +192,7 @@ def count(contenders: list[Contender]) -> None:
     """Print what each does until its first answer, and how many times as much DevFlow does."""
     with stage() as (event, own):
         found = {
-            each: cold_work.counted(
-                each.directory, each.handler, event, environment_of(each.directory, own, each.handler, "function", 0)
-            )
+            each: cold_work.counted(each.directory, each.handler, event, each.environment(own))
             for each in contenders
             if each.event is None
         }
@@ -269,9 +209,7 @@ def count(contenders: list[Contender]) -> None:
 def part(contenders: list[Contender]) -> None:
     own = deployed(contenders)
     with stage() as (event, environment):
-        cold_parts.printed(
-            own.directory, own.handler, event, environment_of(own.directory, environment, own.handler, "function", 0)
-        )
+        cold_parts.printed(own.directory, own.handler, event, own.environment(environment))
 
 
 INSTEAD: dict[str, Callable[[list[Contender]], None]] = {"work": count, "parts": part}
