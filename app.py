@@ -13,33 +13,34 @@ from typing import Any
 
 from chalice.app import CloudWatchEvent, Rate, SQSEvent
 
-from chalicelib import clock, db, metrics
-from chalicelib.batch import handle_all
+from chalicelib import dynamodb
+from chalicelib.aws.sqs_batch import handle_batch
+from chalicelib.core import clock, metrics
+from chalicelib.core.log import logger
+from chalicelib.core.settings import settings
 from chalicelib.http import App
-from chalicelib.log import logger
-from chalicelib.settings import settings
-from chalicelib.webhooks.lanes import AT_ONCE, BATCHES
+from chalicelib.webhooks.concurrency import BATCH_SIZE, MAX_BATCHES
 
 FEATURES = {
     "chalicelib.health": ("/health",),
     "chalicelib.dashboard.routes": ("/dashboard", "/docs"),
     "chalicelib.auth.routes": ("/api/auth", "/login"),
-    "chalicelib.agents.routes": ("/api/agents",),
     "chalicelib.tasks.routes": ("/api/tasks", "/api/workflows"),
-    "chalicelib.workflows.routes": ("/api/agents", "/api/stats"),
+    "chalicelib.orchestration.agent_routes": ("/api/agents",),
+    "chalicelib.orchestration.stats_routes": ("/api/stats",),
     "chalicelib.webhooks.routes": ("/api/webhooks",),
     "chalicelib.openapi.routes": ("/api/openapi.json",),
 }
 """Where the routes are, and how their addresses begin."""
 
-OFTEN = ("chalicelib.agents.routes", "chalicelib.tasks.routes", "chalicelib.workflows.routes")
+OFTEN = ("chalicelib.orchestration.agent_routes", "chalicelib.tasks.routes")
 """Those of agents and their tasks, which is nearly all that is called. A Lambda loads the others when they are."""
 
 EVENTS = {
-    "app.run_workflows": "chalicelib.workflows.service",
-    "app.announce_events": "chalicelib.workflows.telling",
-    "app.deliver_webhooks": "chalicelib.webhooks.delivering",
-    "app.sweep": "chalicelib.workflows.sweep",
+    "app.run_workflows": "chalicelib.orchestration.workflow_queue",
+    "app.announce_events": "chalicelib.orchestration.event_publisher",
+    "app.deliver_webhooks": "chalicelib.webhooks.delivery",
+    "app.sweep": "chalicelib.orchestration.sweep",
 }
 """What the handlers of events import, each."""
 
@@ -49,41 +50,44 @@ TIME_TO_STOP = 5_000
 """The sweep ends when its function has less than this many milliseconds left."""
 
 
-@app.on_sqs_message(queue=settings.named("workflow"), batch_size=10, name="run_workflows")
+@app.on_sqs_message(queue=settings.resource_name("workflow"), batch_size=10, name="run_workflows")
 def run_workflows(event: SQSEvent) -> dict[str, Any]:
     """Make submitted tasks claimable."""
-    from chalicelib.workflows.service import make_claimable
+    from chalicelib.orchestration.workflow_queue import handle_message
 
-    return handle_all(make_claimable, event.to_dict()["Records"], clock.now())
+    return handle_batch(handle_message, event.to_dict()["Records"], clock.now())
 
 
-@app.on_sqs_message(queue=settings.named("events"), batch_size=10, name="announce_events")
+@app.on_sqs_message(queue=settings.resource_name("events"), batch_size=10, name="announce_events")
 def announce_events(event: SQSEvent) -> dict[str, Any]:
     """Tell whoever waits for it what has happened."""
-    from chalicelib.workflows.telling import announce
+    from chalicelib.orchestration.event_publisher import handle_message
 
-    return handle_all(announce, event.to_dict()["Records"], clock.now())
+    return handle_batch(handle_message, event.to_dict()["Records"], clock.now())
 
 
 @app.on_sqs_message(
-    queue=settings.named("webhooks"), batch_size=AT_ONCE, maximum_concurrency=BATCHES, name="deliver_webhooks"
+    queue=settings.resource_name("webhooks"),
+    batch_size=BATCH_SIZE,
+    maximum_concurrency=MAX_BATCHES,
+    name="deliver_webhooks",
 )
 def deliver_webhooks(event: SQSEvent) -> dict[str, Any]:
     """Deliver webhooks whose time has come, all of a batch at the same time."""
-    from chalicelib.webhooks.delivering import deliver
+    from chalicelib.webhooks.delivery import deliver
 
-    return handle_all(deliver, event.to_dict()["Records"], clock.now(), at_once=AT_ONCE)
+    return handle_batch(deliver, event.to_dict()["Records"], clock.now(), concurrency=BATCH_SIZE)
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="sweep")
 def sweep(event: CloudWatchEvent) -> None:
     """Mark silent agents, take back what they held, send again what was lost, end what is overdue."""
-    from chalicelib.workflows.sweep import sweep as sweep_all
+    from chalicelib.orchestration.sweep import run_sweep as sweep_all
 
     context: Any = event.context
     metrics.begin()
     swept = sweep_all(clock.now(), lambda: context.get_remaining_time_in_millis() < TIME_TO_STOP)
-    logger.info("swept", extra=vars(swept) | metrics.taken(clock.now()))
+    logger.info("swept", extra=vars(swept) | metrics.flush(clock.now()))
 
 
 def start(handler: str | None) -> None:
@@ -106,6 +110,6 @@ if settings.deploying:
 else:
     # At the start of a container, and not at its first request. What is there now stays for good: the garbage
     # collector need not look through it again, least of all in the midst of a long answer.
-    db.connect()
+    dynamodb.connect()
     gc.freeze()
 gc.enable()

@@ -13,8 +13,8 @@ import pytest
 
 from bench import figures
 from bench.figures import Figures
-from chalicelib import log
-from chalicelib.auth import model as auth_model
+from chalicelib.auth import rules as auth_model
+from chalicelib.core import log
 from infra.local.gateway import Gateway
 from infra.local.pump import Pump
 from tests.conftest import Clock

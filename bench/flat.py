@@ -19,7 +19,7 @@ from typing import Any
 import boto3
 
 from bench import capacity, flat_calls, flat_sweeps
-from chalicelib import aws
+from chalicelib.aws import session
 from infra.local.gateway import Gateway
 from infra.local.pump import Pump
 from tests.conftest import Clock
@@ -43,7 +43,7 @@ class Ground:
     def __init__(self, endpoint: str, gateway: Gateway, pump: Pump, seen: Seen) -> None:
         self.endpoint, self.gateway, self.pump, self.seen = endpoint, gateway, pump, seen
         self.clock = Clock()
-        self._client = boto3.Session(botocore_session=aws.session()).client("dynamodb", endpoint_url=endpoint)
+        self._client = boto3.Session(botocore_session=session.session()).client("dynamodb", endpoint_url=endpoint)
 
     @contextmanager
     def at(self, size: int) -> Iterator[None]:

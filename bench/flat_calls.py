@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.samples import Samples
 from chalicelib.auth import tokens
-from chalicelib.settings import MINUTE, SECOND
+from chalicelib.core.settings import MINUTE, SECOND
 from tests.http.budget_world import WORK, Agent, register
 from tests.long.scale import ONE, SIZES, START
 from tests.support import moto_aws

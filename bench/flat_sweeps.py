@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bench.samples import FIGURES, Key, Samples, spread
-from chalicelib import metrics
-from chalicelib.settings import SECOND
-from chalicelib.workflows.sweep import sweep
+from chalicelib.core import metrics
+from chalicelib.core.settings import SECOND
+from chalicelib.orchestration.sweep import run_sweep
 from tests.long import load, scale
 from tests.long.scale import DUE, FACTOR, USERS_SHARE
 from tests.support import costs, moto_aws
@@ -67,7 +67,7 @@ class Sweeps:
         seen = self.ground.seen
         seen.forget()
         metrics.begin()
-        swept = seen.timed(lambda: sweep(NOW, lambda: False))
+        swept = seen.timed(lambda: run_sweep(NOW, lambda: False))
         stale = sum(owners.values())
         assert (swept.agents, swept.tasks, swept.failures) == (stale, stale, 0), swept
         for owner, many in owners.items():

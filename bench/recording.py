@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib import clock
+from chalicelib.core import clock
 from infra.local.gateway import Gateway
 from infra.local.lambdas import Context
 from infra.local.pump import Pump

@@ -4,11 +4,11 @@ from typing import cast
 
 from chalice.app import Blueprint
 
-from chalicelib import db
+from chalicelib import dynamodb
 from chalicelib.auth.keys import keyring
-from chalicelib.http import Answer, App, Call, route
-from chalicelib.settings import SECOND, VERSION, settings
-from chalicelib.types import Reply
+from chalicelib.core.models import OutputModel
+from chalicelib.core.settings import SECOND, VERSION, settings
+from chalicelib.http import App, Request, Response, route
 
 blueprint = Blueprint(__name__)
 
@@ -24,22 +24,22 @@ class _Well:
 _well = _Well()
 
 
-class Health(Reply):
+class Health(OutputModel):
     status: str = "ok"
     version: str = VERSION
     stage: str = settings.stage
 
 
-@route(blueprint, "GET", "/health", "nobody", answer=Health)
-def health(call: Call) -> Answer:
+@route(blueprint, "GET", "/health", "public", response=Health)
+def health(request: Request) -> Response:
     """Whether the platform can do its work.
 
     200 when the tables answer and the signing keys can be read; else 503, in the error contract's shape.
     """
-    if not 0 <= call.now - _well.at < FRESH:  # anybody may ask, as often as they like
+    if not 0 <= request.now - _well.at < FRESH:  # anybody may ask, as often as they like
         app = cast("App", blueprint.current_app)
         app.load_all()  # a table is known when its feature is; and a feature that cannot be loaded is seen here
-        keyring(call.now)
-        db.reachable()
-        _well.at = call.now
-    return Answer(Health())
+        keyring(request.now)
+        dynamodb.check_tables()
+        _well.at = request.now
+    return Response(Health())

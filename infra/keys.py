@@ -21,19 +21,19 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib import clock
-from chalicelib.auth.keys import PREFIX, REFRESH
+from chalicelib.auth.keys import KEY_PREFIX, REFRESH_AFTER
 from chalicelib.auth.tokens import LEEWAY, LIFETIME
+from chalicelib.core import clock
 from infra.deploy.account import Account, code
 from infra.deploy.problems import Problem
 
 Content = dict[str, str]
 """The secret: `current`, a text for each `key-...`, and Slack's."""
 
-_NAMED = f"{PREFIX}%Y%m%dT%H%M%SZ"
+_NAMED = f"{KEY_PREFIX}%Y%m%dT%H%M%SZ"
 """A key is named after the second in which it was made, so that its age is known."""
 
-KNOWN_AFTER = timedelta(milliseconds=2 * REFRESH)
+KNOWN_AFTER = timedelta(milliseconds=2 * REFRESH_AFTER)
 """When every container has read a new key; twice what it takes, for clocks differ."""
 
 FORGOTTEN_AFTER = timedelta(milliseconds=LIFETIME + LEEWAY) + KNOWN_AFTER
@@ -46,7 +46,7 @@ class RefusedError(Problem):
 
 def kids(content: Content) -> list[str]:
     """The ids of the keys, the current one first."""
-    found = sorted(kid for kid in content if kid.startswith(PREFIX))
+    found = sorted(kid for kid in content if kid.startswith(KEY_PREFIX))
     return sorted(found, key=lambda kid: kid != content["current"])
 
 
@@ -80,7 +80,7 @@ def drop(content: Content, now: datetime) -> Content:
 
 def leaked(content: Content, now: datetime) -> Content:
     """A new key and no other: every token that was signed before ends, agents' too."""
-    others = {name: text for name, text in content.items() if not name.startswith(PREFIX)}
+    others = {name: text for name, text in content.items() if not name.startswith(KEY_PREFIX)}
     name = now.strftime(_NAMED)
     return others | {name: secrets.token_urlsafe(48), "current": name, "currentSince": name}
 

@@ -12,9 +12,11 @@ from tests.support import environment
 
 environment.prepare()
 
-from chalicelib import clock as server_clock  # noqa: E402  # what reads the environment comes after it
-from chalicelib import ratelimit  # noqa: E402
-from chalicelib.auth import model as auth_model  # noqa: E402
+import moto.core  # noqa: E402, F401  # before chalicelib: a botocore session made earlier would call AWS itself
+
+from chalicelib.auth import rules as auth_model  # noqa: E402
+from chalicelib.core import clock as server_clock  # noqa: E402  # what reads the environment comes after it
+from chalicelib.http import rate_limits  # noqa: E402
 from infra.local.gateway import Gateway  # noqa: E402
 from infra.local.pump import Pump  # noqa: E402
 from tests.support import dynamodb_local as dynamodb_local_support  # noqa: E402
@@ -91,7 +93,7 @@ def cheap_pins() -> Iterator[None]:
 def aws(stack: None) -> None:
     """The same, with not a row and not a message in it, and a container that has refused nobody yet."""
     moto_aws.empty()
-    ratelimit._refused.clear()
+    rate_limits._rate_limited_callers.clear()
 
 
 @pytest.fixture(scope="session")

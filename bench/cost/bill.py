@@ -12,7 +12,7 @@ from bench import figures
 from bench.cost import prices, use
 from bench.cost.prices import GB
 from bench.figures import Figures
-from chalicelib.settings import settings
+from chalicelib.core.settings import settings
 from tests.support import template
 
 API, LAMBDA, DYNAMODB, SQS, LOGS = "API Gateway", "Lambda", "DynamoDB", "SQS", "CloudWatch, logs"

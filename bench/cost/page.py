@@ -8,8 +8,8 @@ from bench.cost import bill, prices, use
 from bench.cost.bill import Bill
 from bench.cost.prices import MILLION, Price
 from bench.cost.use import Worker
-from chalicelib.agents.agent import BUSY_FOR, FASTEST_POLL, SLOWEST_POLL
-from chalicelib.settings import MINUTE, SECOND, settings
+from chalicelib.agents.entities import FAST_POLLING_TIME, MAX_POLL_INTERVAL, MIN_POLL_INTERVAL
+from chalicelib.core.settings import MINUTE, SECOND, settings
 
 TEXT = Path(__file__).with_suffix(".md")
 FLEETS = (0, 1, 10, 100, 10_000)
@@ -129,9 +129,9 @@ def written() -> str:
         "watching": dollars(watching),
         "polling": dollars(fixed[bill.SQS]),
         "gateway": f"{100 * share[bill.API] / total(share):.0f}",
-        "fastest": f"{FASTEST_POLL // SECOND}",
-        "slowest": f"{SLOWEST_POLL // SECOND}",
-        "busy_for": f"{BUSY_FOR // MINUTE}",
+        "fastest": f"{MIN_POLL_INTERVAL // SECOND}",
+        "slowest": f"{MAX_POLL_INTERVAL // SECOND}",
+        "busy_for": f"{FAST_POLLING_TIME // MINUTE}",
         "task": f"{use.TASK // 60}",
         "every": f"{use.TASK_EVERY // 60}",
         "log": f"{use.LOG}",

@@ -1,7 +1,7 @@
 """What agents, people and open pages ask for in a month: calls by their names in bench/figures.json.
 
 How often an agent polls and beats is not written down here. Its own rule (`devflow.pulse`) and the platform's
-(`chalicelib.agents.agent`) are asked, step by step over a day.
+(`chalicelib.agents.entities`) are asked, step by step over a day.
 """
 
 import re
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from chalicelib.agents.agent import FASTEST_POLL, Agent, Held
-from chalicelib.settings import SECOND
+from chalicelib.agents.entities import MIN_POLL_INTERVAL, Agent, Claim
+from chalicelib.core.settings import SECOND
 from devflow.pace import Pace
 from devflow.pulse import Act, Pulse
 
@@ -49,7 +49,7 @@ def by_the_platform(agent: Agent, now: int) -> int:
 
 def every_five_seconds(agent: Agent, now: int) -> int:
     del agent, now
-    return FASTEST_POLL
+    return MIN_POLL_INTERVAL
 
 
 @dataclass(unsafe_hash=True)
@@ -108,7 +108,7 @@ class Worker:
         self.calls[name] += 1
 
     def _interval(self, now: float, *, at_work: bool) -> float:
-        hold = Held(attempt=1, timeout=0, claimed_at=0)
+        hold = Claim(attempt=1, timeout=0, claimed_at=0)
         agent = _AGENT.model_copy(
             update={"held": {"task": hold} if at_work else {}, "worked_at": self._worked_at * SECOND}
         )

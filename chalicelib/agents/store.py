@@ -5,21 +5,22 @@ from typing import Any
 
 from pynamodb.expressions.condition import size
 
-from chalicelib import db
-from chalicelib.agents.agent import REMOVED, Agent, News
-from chalicelib.agents.model import TOLD_WITHIN, check_at
-from chalicelib.agents.rows import AgentRow, shard, stored, to_agent
-from chalicelib.agents.shapes import AgentQuery
-from chalicelib.errors import Conflict
-from chalicelib.pages import EXAMINED
+from chalicelib import dynamodb
+from chalicelib.agents.entities import REMOVED, Agent, StatusEvent
+from chalicelib.agents.rules import PUBLISH_WITHIN, check_at
+from chalicelib.agents.schemas import AgentQuery
+from chalicelib.agents.tables import AgentRow, shard, to_agent, to_stored_event
+from chalicelib.core.errors import Conflict
+from chalicelib.http.pagination import MIN_ROWS_EXAMINED
 
 
-def new(agent: Agent) -> db.Part:
-    """Part of a transaction: the item of an agent that is not there yet."""
-    at = agent.news[-1].at if agent.news else None
-    row = AgentRow(
-        agent.owner,
-        agent.id,
+def create_item(agent: Agent) -> dynamodb.TransactItem:
+    """The item of a new agent, as part of a transaction. Fails where the agent exists."""
+    at = agent.status_events[-1].at if agent.status_events else None
+    row = dynamodb.item(
+        AgentRow,
+        owner=agent.owner,
+        agent_id=agent.id,
         name=agent.name,
         version=agent.version,
         platform=agent.platform,
@@ -33,155 +34,170 @@ def new(agent: Agent) -> db.Part:
         updated_at=agent.updated_at,
         seen_at=agent.seen_at,
         worked_at=agent.worked_at,
-        held={},
+        claims={},
         calls={},
         check_shard=shard(agent.owner, agent.id),
         check_at=check_at(agent.seen_at),
-        news=[stored(each) for each in agent.news] or None,
+        status_events=[to_stored_event(each) for each in agent.status_events] or None,
         news_shard=None if at is None else shard(agent.owner, agent.id),
-        news_at=None if at is None else at + TOLD_WITHIN,
+        news_at=None if at is None else at + PUBLISH_WITHIN,
     )
-    return db.put(row, AgentRow.owner.does_not_exist())
+    return dynamodb.transact_put(row, dynamodb.not_exists(AgentRow.owner))
 
 
-def change(
+def update_agent(
     owner: str,
-    agent: str,
+    agent_id: str,
     values: Mapping[str, Any],
     *,
     ver: str | None = None,
     state: str | None = None,
-    back: News | None = None,
+    event: StatusEvent | None = None,
 ) -> Agent:
-    """Set some attributes (None removes one) and return the agent as it is then.
+    """Set some attributes (None removes one) and return the agent as stored afterwards.
 
-    `back`: with the news that it is there again. Raises db.Failed where there is no such agent, or its `state` or the
-    version of its token is another, where these are given.
+    `event` is stored in the same write. Raises ConditionFailed where there is no such agent, or where `state` or the
+    token version `ver` is given and differs.
     """
-    actions = db.assigned(AgentRow, values)
-    if back is not None:
-        actions.append(to_tell(owner, agent, back))
-    condition = registered() if state is None else AgentRow.state == state
-    return to_agent(
-        db.update(AgentRow(owner, agent), actions, condition if ver is None else condition & (AgentRow.ver == ver))
-    )
+    actions = dynamodb.set_or_remove(AgentRow, values)
+    if event is not None:
+        actions.append(append_status_event(owner, agent_id, event))
+    condition = is_registered() if state is None else dynamodb.equals(AgentRow.state, state)
+    if ver is not None:
+        condition &= dynamodb.equals(AgentRow.ver, ver)
+    return to_agent(dynamodb.update_item(_row(owner, agent_id), actions, condition))
 
 
-def to_tell(owner: str, agent: str, news: News) -> db.Clause:
-    """What leaves news on an agent's row, in the write of the change that it tells, and puts the row into the index of
-    news."""
-    return _to_tell([stored(news)], [], shard(owner, agent), news.at + TOLD_WITHIN)
+def append_status_event(owner: str, agent_id: str, event: StatusEvent) -> dynamodb.Clause:
+    """Store an event on an agent's row, in the write of the change that it reports, until it is published."""
+    return _append_status_event([to_stored_event(event)], [], shard(owner, agent_id), event.at + PUBLISH_WITHIN)
 
 
-@db.clause
-def _to_tell(news: Any, none: Any, shard_number: int, at: int) -> Any:
-    more = (AgentRow.news | none).append(news)
-    return [AgentRow.news.set(more), AgentRow.news_shard.set(shard_number), AgentRow.news_at.set(at)]
+@dynamodb.clause
+def _append_status_event(events: Any, none: Any, shard_number: int, at: int) -> Any:
+    more = (AgentRow.status_events | none).append(events)
+    return [AgentRow.status_events.set(more), AgentRow.news_shard.set(shard_number), AgentRow.news_at.set(at)]
 
 
-def told(agent: Agent, many: int) -> db.Part:
-    """Part of a transaction: the first so many of an agent's news were told. Fails where they were before, or the agent
-    has others by now."""
-    rest = agent.news[many:]
-    actions = [AgentRow.news.set([stored(each) for each in rest])] if rest else _nothing_to_tell()
-    return db.change(AgentRow(agent.owner, agent.id), actions, AgentRow.news == [stored(each) for each in agent.news])
+def published_item(agent: Agent, count: int) -> dynamodb.TransactItem:
+    """Remove the first `count` events of an agent, which are published in the same transaction.
+
+    Fails where they were published before, or the agent has other events by now.
+    """
+    remaining = [to_stored_event(each) for each in agent.status_events[count:]]
+    actions = [dynamodb.set_value(AgentRow.status_events, remaining)] if remaining else _clear_status_events()
+    unchanged = dynamodb.equals(AgentRow.status_events, [to_stored_event(each) for each in agent.status_events])
+    return dynamodb.transact_update(_row(agent.owner, agent.id), actions, unchanged)
 
 
-def _nothing_to_tell() -> list[Any]:
-    return [AgentRow.news.remove(), AgentRow.news_shard.remove(), AgentRow.news_at.remove()]
+def _clear_status_events() -> list[dynamodb.Clause]:
+    return [dynamodb.remove(each) for each in (AgentRow.status_events, AgentRow.news_shard, AgentRow.news_at)]
 
 
-def tell_later(owner: str, agent: str, at: int) -> bool:
-    """Look at news that are still to be told again at another time; False where they were told meanwhile."""
+def postpone_status_events(owner: str, agent_id: str, at: int) -> bool:
+    """Have the sweep look at unpublished events again at `at`; False where they have been published."""
     try:
-        db.update(AgentRow(owner, agent), [AgentRow.news_at.set(at)], AgentRow.news_at.exists())
-    except db.Failed:
+        dynamodb.update_item(
+            _row(owner, agent_id), [dynamodb.set_value(AgentRow.news_at, at)], dynamodb.exists(AgentRow.news_at)
+        )
+    except dynamodb.ConditionFailed:
         return False
     return True
 
 
-def watched(owner: str, agent: str, now: int, *, at: int | None = None) -> dict[str, int]:
-    """Attributes that put an agent into the sweep's index, to be looked at when it would be silent, or `at`."""
-    return {"check_shard": shard(owner, agent), "check_at": check_at(now) if at is None else at}
+def check_schedule(owner: str, agent_id: str, now: int, *, at: int | None = None) -> dict[str, int]:
+    """Attributes that put an agent into the sweep's index, to be checked when it would be silent, or at `at`."""
+    return {"check_shard": shard(owner, agent_id), "check_at": check_at(now) if at is None else at}
 
 
-def delete(owner: str, agent: str) -> db.Part:
-    """Part of a transaction: a removed agent's row goes, once it holds nothing and all its news were told."""
-    nothing = (size(AgentRow.held) == 0) & AgentRow.news_at.does_not_exist()
-    return db.remove(AgentRow(owner, agent), (AgentRow.state == REMOVED) & nothing)
+def delete_item(owner: str, agent_id: str) -> dynamodb.TransactItem:
+    """Delete a removed agent's row, as part of a transaction. Fails while it has claims or unpublished events."""
+    condition = dynamodb.equals(AgentRow.state, REMOVED) & has_at_most_claims(0) & dynamodb.not_exists(AgentRow.news_at)
+    return dynamodb.transact_delete(_row(owner, agent_id), condition)
 
 
-def load(owner: str, agent: str) -> Agent | None:
-    """An agent's row, a removed one's too: until it holds nothing, it is there as a tombstone."""
-    row = db.get(AgentRow, owner, agent)
+def load_agent(owner: str, agent_id: str) -> Agent | None:
+    """An agent's row. A removed agent's row is a tombstone until it has no claims."""
+    row = dynamodb.get_item(AgentRow, owner, agent_id)
     return None if row is None else to_agent(row)
 
 
 def forget_pinned(agent: Agent) -> None:
-    """No pinned task was found though one had been announced: do not look again, unless another came since."""
+    """No pinned task was found: stop looking for one, unless another was pinned meanwhile."""
     try:
-        db.update(AgentRow(agent.owner, agent.id), [AgentRow.pinned_at.remove()], AgentRow.pinned_at == agent.pinned_at)
-    except db.Failed:
+        unchanged = dynamodb.equals(AgentRow.pinned_at, agent.pinned_at)
+        dynamodb.update_item(_row(agent.owner, agent.id), [dynamodb.remove(AgentRow.pinned_at)], unchanged)
+    except dynamodb.ConditionFailed:
         return
 
 
-def mark(agent: Agent, look_again_at: int | None, news: News | None) -> None:
-    """The sweep marks a silent agent inactive. Raises Conflict if the agent was heard of meanwhile."""
-    again = (
-        [AgentRow.check_at.set(look_again_at)]
-        if look_again_at is not None
-        else [AgentRow.check_at.remove(), AgentRow.check_shard.remove()]
-    )
+def mark_inactive(agent: Agent, check_again_at: int | None, event: StatusEvent | None) -> None:
+    """The sweep marks a silent agent inactive. Raises Conflict if the agent checked in meanwhile."""
+    actions = [dynamodb.set_value(AgentRow.state, "inactive")]
+    if check_again_at is None:
+        actions += [dynamodb.remove(AgentRow.check_at), dynamodb.remove(AgentRow.check_shard)]
+    else:
+        actions.append(dynamodb.set_value(AgentRow.check_at, check_again_at))
+    if event is not None:
+        actions.append(append_status_event(agent.owner, agent.id, event))
+    unchanged = dynamodb.equals(AgentRow.seen_at, agent.seen_at) & dynamodb.equals(AgentRow.state, agent.state)
     try:
-        db.update(
-            AgentRow(agent.owner, agent.id),
-            [AgentRow.state.set("inactive"), *again, *([] if news is None else [to_tell(agent.owner, agent.id, news)])],
-            (AgentRow.seen_at == agent.seen_at) & (AgentRow.state == agent.state),
-        )
-    except db.Failed:
+        dynamodb.update_item(_row(agent.owner, agent.id), actions, unchanged)
+    except dynamodb.ConditionFailed:
         raise Conflict from None
 
 
-def due(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Page:
-    """Keys of agents that the sweep must look at."""
-    return db.query(AgentRow, shard_number, index="live", within=AgentRow.check_at <= now, limit=limit, start=start)
+def find_due(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -> dynamodb.Page:
+    """Keys of the agents in a shard that the sweep must check."""
+    due = dynamodb.at_most(AgentRow.check_at, now)
+    return dynamodb.query(AgentRow, shard_number, index="live", key_condition=due, limit=limit, start=start)
 
 
-def living(shard_number: int, most: int) -> list[str]:
-    """The states of the agents that the sweep has to look at one day; at most `most` are read."""
-    return [row["state"] for row in db.query(AgentRow, shard_number, index="live", limit=most).rows]
+def sample_states(shard_number: int, maximum: int) -> list[str]:
+    """The states of agents in a shard that have a check scheduled; at most `maximum` are read."""
+    return [row["state"] for row in dynamodb.query(AgentRow, shard_number, index="live", limit=maximum).rows]
 
 
-def untold(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Page:
-    """Keys of agents whose news the sweep must take up."""
-    return db.query(AgentRow, shard_number, index="news", within=AgentRow.news_at <= now, limit=limit, start=start)
+def find_unpublished(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -> dynamodb.Page:
+    """Keys of the agents in a shard whose events the sweep must publish."""
+    due = dynamodb.at_most(AgentRow.news_at, now)
+    return dynamodb.query(AgentRow, shard_number, index="news", key_condition=due, limit=limit, start=start)
 
 
-def find(owner: str, query: AgentQuery, limit: int, start: dict[str, Any] | None) -> db.Page:
-    """Keys of a user's agents, by id."""
-    matching = AgentRow.state != REMOVED if query.status is None else AgentRow.state == query.status
+def find_agents(owner: str, query: AgentQuery, limit: int, start: dict[str, Any] | None) -> dynamodb.Page:
+    """Keys of an owner's agents, by id."""
+    if query.status is None:
+        matching = dynamodb.not_equals(AgentRow.state, REMOVED)
+    else:
+        matching = dynamodb.equals(AgentRow.state, query.status)
     if query.capability is not None:
-        matching &= AgentRow.capabilities.contains(query.capability)
+        matching &= dynamodb.contains(AgentRow.capabilities, query.capability)
     if query.filters():
-        limit = max(limit, EXAMINED)
-    return db.query(AgentRow, owner, index="fleet", matching=matching, limit=limit, start=start)
+        limit = max(limit, MIN_ROWS_EXAMINED)
+    return dynamodb.query(AgentRow, owner, index="fleet", filter_condition=matching, limit=limit, start=start)
 
 
-def key(row: db.Row) -> dict[str, Any]:
-    """Where a list goes on after this row."""
+def cursor_key(row: dynamodb.Row) -> dict[str, Any]:
+    """The key from which a list continues after this row."""
     return {"owner": {"S": row["owner"]}, "agent": {"S": row["agent"]}}
 
 
-def load_all(rows: Sequence[db.Row]) -> list[Agent]:
-    found = {row["agent"]: row for row in db.get_many(AgentRow, [(row["owner"], row["agent"]) for row in rows])}
+def load_agents(rows: Sequence[dynamodb.Row]) -> list[Agent]:
+    """The agents of some index rows, in their order."""
+    found = {row["agent"]: row for row in dynamodb.batch_get(AgentRow, [(row["owner"], row["agent"]) for row in rows])}
     return [to_agent(found[row["agent"]]) for row in rows if row["agent"] in found]
 
 
-def registered() -> Any:
-    """In a condition: the agent is there, and not a tombstone (`<>` alone would hold where there is no item)."""
-    return AgentRow.state.is_in("active", "inactive", "error")
+def is_registered() -> dynamodb.Clause:
+    """A condition: the agent exists and is no tombstone (`<>` alone would also hold where there is no item)."""
+    return dynamodb.is_in(AgentRow.state, "active", "inactive", "error")
 
 
-def how_many_held() -> Any:
-    """In a condition: the number of tasks that the agent holds."""
-    return size(AgentRow.held)
+@dynamodb.clause
+def has_at_most_claims(maximum: int) -> Any:
+    """A condition on the number of the agent's claims."""
+    return size(AgentRow.claims) <= maximum
+
+
+def _row(owner: str, agent_id: str) -> dynamodb.Item:
+    return dynamodb.item(AgentRow, owner=owner, agent_id=agent_id)

@@ -7,7 +7,7 @@ what is written here and nothing else.
 
 from html import escape
 
-from chalicelib.http import Answer, browser
+from chalicelib.http import Response, browser
 
 STYLE = """\
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
@@ -74,7 +74,7 @@ HTML = """\
 """
 
 
-def page(verify: str, after: str) -> Answer:
+def page(verify: str, after: str) -> Response:
     """`verify` is where the link is used up, `after` where somebody who has logged in goes; both as paths."""
     html = HTML.format(style=STYLE, script=SCRIPT, verify=escape(verify), next=escape(after))
     return browser.page(html, SCRIPT, STYLE)

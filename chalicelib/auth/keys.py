@@ -15,21 +15,21 @@ from typing import Any, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic_core import from_json
 
-from chalicelib import aws
-from chalicelib.errors import Unavailable
-from chalicelib.log import logger
-from chalicelib.settings import MINUTE, SECOND, settings
+from chalicelib.aws import session
+from chalicelib.core.errors import Unavailable
+from chalicelib.core.log import logger
+from chalicelib.core.settings import MINUTE, SECOND, settings
 
-REFRESH = 5 * MINUTE
-UNKNOWN_KEY_PAUSE = 10 * SECOND
-LEAST_BYTES = 32
+REFRESH_AFTER = 5 * MINUTE
+UNKNOWN_KEY_REFRESH_AFTER = 10 * SECOND
+MIN_KEY_BYTES = 32
 """RFC 7518, section 3.2: a key for HS256 has at least the size of the hash."""
 
 
-PREFIX = "key-"
+KEY_PREFIX = "key-"
 
 
-class SlackClient(NamedTuple):
+class SlackCredentials(NamedTuple):
     """What this stage is to Slack (RFC 6749, section 2.3.1)."""
 
     id: str
@@ -43,7 +43,7 @@ class Keyring(NamedTuple):
     current: str
     keys: dict[str, bytes]
     read_at: int
-    slack: SlackClient | None = None
+    slack: SlackCredentials | None = None
     """None where this stage was not made known to Slack."""
 
     def __repr__(self) -> str:
@@ -54,48 +54,48 @@ class Keyring(NamedTuple):
         return self.keys[self.current]
 
 
-_held: Keyring | None = None
+_cached: Keyring | None = None
 
 
-def keyring(now: int, *, wanted: str | None = None) -> Keyring:
+def keyring(now: int, *, key_id: str | None = None) -> Keyring:
     """The keys, read again when they are old or when `wanted` is a key id that is not among them."""
-    global _held  # noqa: PLW0603  # one keyring a container, on purpose
-    ring = _held
+    global _cached  # noqa: PLW0603  # one keyring a container, on purpose
+    ring = _cached
     if ring is None:
-        _held = ring = read(now)
-    elif _stale(ring, now, wanted):
+        _cached = ring = load(now)
+    elif _is_stale(ring, now, key_id):
         try:
-            ring = read(now)
+            ring = load(now)
         except Unavailable:
             logger.warning("the signing keys cannot be read again; those at hand go on serving", exc_info=True)
             ring = ring._replace(read_at=now)
-        _held = ring
+        _cached = ring
     return ring
 
 
-def _stale(ring: Keyring, now: int, wanted: str | None) -> bool:
+def _is_stale(ring: Keyring, now: int, wanted: str | None) -> bool:
     age = now - ring.read_at
     unknown = wanted is not None and wanted not in ring.keys
-    return not 0 <= age < REFRESH or (unknown and age >= UNKNOWN_KEY_PAUSE)
+    return not 0 <= age < REFRESH_AFTER or (unknown and age >= UNKNOWN_KEY_REFRESH_AFTER)
 
 
-def read(now: int) -> Keyring:
+def load(now: int) -> Keyring:
     """Read the keys from where this stage keeps them. Raises Unavailable if they cannot be used."""
-    return keyring_of(settings.local_secret or _secret(), now)
+    return parse_keyring(settings.local_secret or _read_secret(), now)
 
 
-def keyring_of(secret: str, now: int) -> Keyring:
+def parse_keyring(secret: str, now: int) -> Keyring:
     """The keys in the text of a secret. Raises Unavailable if they cannot be used."""
-    content = _texts(secret)
-    keys = {kid: key.encode() for kid, key in content.items() if kid.startswith(PREFIX)}
+    content = _parse_secret(secret)
+    keys = {kid: key.encode() for kid, key in content.items() if kid.startswith(KEY_PREFIX)}
     current = content.get("current", "")
-    if current not in keys or any(len(key) < LEAST_BYTES for key in keys.values()):
+    if current not in keys or any(len(key) < MIN_KEY_BYTES for key in keys.values()):
         raise Unavailable("The signing keys of this stage are too short, or the current one is missing.")
-    slack = SlackClient(content.get("slackClientId", ""), content.get("slackClientSecret", ""))
+    slack = SlackCredentials(content.get("slackClientId", ""), content.get("slackClientSecret", ""))
     return Keyring(current, keys, now, slack if slack.id and slack.secret else None)
 
 
-def _texts(secret: str) -> dict[str, str]:
+def _parse_secret(secret: str) -> dict[str, str]:
     try:
         content = from_json(secret)
     except ValueError:  # not shown, nor what caused it: it holds what could not be read
@@ -107,13 +107,13 @@ def _texts(secret: str) -> dict[str, str]:
 
 @cache
 def _client() -> Any:
-    return aws.session().create_client("secretsmanager", config=aws.CONFIG)
+    return session.session().create_client("secretsmanager", config=session.CONFIG)
 
 
-def _secret() -> str:
+def _read_secret() -> str:
     if settings.local:
         raise Unavailable("The local stage has no keys: DEVFLOW_LOCAL_SECRET is not set.")
     try:
-        return str(_client().get_secret_value(SecretId=settings.named("secret"))["SecretString"])
+        return str(_client().get_secret_value(SecretId=settings.resource_name("secret"))["SecretString"])
     except (BotoCoreError, ClientError) as error:
         raise Unavailable("The signing keys of this stage cannot be read right now.") from error

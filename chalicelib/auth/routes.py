@@ -2,162 +2,203 @@
 
 from chalice.app import Blueprint
 
-from chalicelib.auth import confirm, guard, links, personal, pins, service, sessions, slack
-from chalicelib.auth.links import LinkExpired
-from chalicelib.auth.model import OtherToken
-from chalicelib.auth.personal import TokenNotFound, TooManyTokens
-from chalicelib.auth.pins import WrongPin
-from chalicelib.auth.shapes import (
-    Done,
-    LinkRequest,
-    LinkUse,
-    LoggedIn,
-    Logout,
-    MadeToken,
-    Me,
-    NewPin,
-    NewToken,
-    PinLogin,
-    SlackAnswer,
-    TokenListing,
+from chalicelib.auth import confirm, guard, magic_links, personal_tokens, service, sessions, slack_login
+from chalicelib.auth import pin_login as pins
+from chalicelib.auth.magic_links import LinkExpired
+from chalicelib.auth.personal_tokens import TokenNotFound, TooManyTokens
+from chalicelib.auth.pin_login import WrongPin
+from chalicelib.auth.rules import IdempotencyKeyReused
+from chalicelib.auth.schemas import (
+    CreateTokenRequest,
+    CreateTokenResponse,
+    LoginResponse,
+    LogoutRequest,
+    MagicLinkRequest,
+    MeResponse,
+    PersonalTokenList,
+    PinLoginRequest,
+    SetPinRequest,
+    SlackCallbackQuery,
+    SuccessResponse,
+    VerifyMagicLinkRequest,
 )
-from chalicelib.auth.slack import SignInFailed
-from chalicelib.http import Answer, Call, browser, route
-from chalicelib.pages import ListQuery
-from chalicelib.ratelimit import ACCOUNT, LINKS, LOGIN, SLACK
-from chalicelib.settings import SECOND, settings
-from chalicelib.types import Reply
+from chalicelib.auth.slack_login import SignInFailed
+from chalicelib.core.models import OutputModel
+from chalicelib.core.settings import SECOND, settings
+from chalicelib.http import Request, Response, browser, route
+from chalicelib.http.pagination import ListQuery
+from chalicelib.http.rate_limits import ACCOUNT, LINKS, LOGIN, SLACK
 
 blueprint = Blueprint(__name__)
 
-CALLBACK = "/api/auth/slack/callback"
-STATE = "devflow-slack"
+CALLBACK_PATH = "/api/auth/slack/callback"
+STATE_COOKIE = "devflow-slack"
 """The cookie of somebody who has set out for Slack."""
 
-CONFIRM = "/login/link"
+CONFIRM_PATH = "/login/link"
 """Where a link from a mail leads, in front of its #."""
 
 if settings.pin_login:  # on prod these addresses do not exist
 
     @route(
-        blueprint, "POST", "/api/auth/pin/login", "nobody", LOGIN, body=PinLogin, answer=LoggedIn, raises=(WrongPin,)
+        blueprint,
+        "POST",
+        "/api/auth/pin/login",
+        "public",
+        LOGIN,
+        body=PinLoginRequest,
+        response=LoginResponse,
+        raises=(WrongPin,),
     )
-    def pin_login(call: Call) -> Answer:
+    def pin_login(request: Request) -> Response:
         """Log in with email and PIN."""
-        return _let_in(call, pins.log_in(call.body(PinLogin), call.address, call.now))
+        return _login_response(
+            request, pins.log_in_with_pin(request.body(PinLoginRequest), request.source_ip, request.now)
+        )
 
-    @route(blueprint, "POST", "/api/auth/pin", "session", ACCOUNT, body=NewPin, answer=Done)
-    def set_pin(call: Call) -> Answer:
+    @route(blueprint, "POST", "/api/auth/pin", "session", ACCOUNT, body=SetPinRequest, response=SuccessResponse)
+    def set_pin(request: Request) -> Response:
         """Set the PIN to log in with."""
-        user = service.admit(guard.session(call), call.meter, call.now)
-        pins.set_pin(user, call.body(NewPin))
-        return Answer(Done())
-
-
-@route(blueprint, "POST", "/api/auth/magic-link", "nobody", LINKS, body=LinkRequest, answer=Done, status=202)
-def request_link(call: Call) -> Answer:
-    """Ask for a link by mail, which logs in whoever reads that address."""
-    links.request(call.body(LinkRequest), call.address, browser.site(call) + CONFIRM, call.now)
-    return Answer(Done())
+        user = service.admit(guard.session_caller(request), request.rate_limit, request.now)
+        pins.set_pin(user, request.body(SetPinRequest))
+        return Response(SuccessResponse())
 
 
 @route(
-    blueprint, "POST", "/api/auth/magic-link/verify", "nobody", LOGIN,
-    body=LinkUse, answer=LoggedIn, raises=(LinkExpired,),
+    blueprint,
+    "POST",
+    "/api/auth/magic-link",
+    "public",
+    LINKS,
+    body=MagicLinkRequest,
+    response=SuccessResponse,
+    status=202,
+)
+def request_link(request: Request) -> Response:
+    """Ask for a link by mail, which logs in whoever reads that address."""
+    magic_links.request_link(
+        request.body(MagicLinkRequest), request.source_ip, browser.base_url(request) + CONFIRM_PATH, request.now
+    )
+    return Response(SuccessResponse())
+
+
+@route(
+    blueprint, "POST", "/api/auth/magic-link/verify", "public", LOGIN,
+    body=VerifyMagicLinkRequest, response=LoginResponse, raises=(LinkExpired,),
 )  # fmt: skip
-def use_link(call: Call) -> Answer:
+def use_link(request: Request) -> Response:
     """Log in with what a link from a mail has behind its #."""
-    return _let_in(call, links.use(call.body(LinkUse), call.address, call.now))
+    return _login_response(
+        request, magic_links.use_link(request.body(VerifyMagicLinkRequest), request.source_ip, request.now)
+    )
 
 
-@route(blueprint, "GET", CONFIRM, "nobody", media="text/html")
-def confirm_link(call: Call) -> Answer:
+@route(blueprint, "GET", CONFIRM_PATH, "public", media_type="text/html")
+def confirm_link(request: Request) -> Response:
     """Show the page that a link from a mail leads to. Nothing is used up by that."""
-    return confirm.page(browser.path(call, "/api/auth/magic-link/verify"), browser.path(call, settings.dashboard))
+    return confirm.page(
+        browser.absolute_path(request, "/api/auth/magic-link/verify"),
+        browser.absolute_path(request, settings.dashboard),
+    )
 
 
-@route(blueprint, "GET", "/api/auth/slack", "nobody", LOGIN, status=302)
-def start_slack(call: Call) -> Answer:
+@route(blueprint, "GET", "/api/auth/slack", "public", LOGIN, status=302)
+def start_slack(request: Request) -> Response:
     """Send a browser to Slack, to sign in there."""
     try:
-        started = slack.start(browser.site(call) + CALLBACK, call.address, call.now)
+        started = slack_login.start_sign_in(browser.base_url(request) + CALLBACK_PATH, request.source_ip, request.now)
     except SignInFailed as failed:
-        return _back_to_login(call, failed)
-    return browser.redirect(started.location, [browser.cookie(STATE, started.state, slack.GOOD_FOR // SECOND)])
+        return _redirect_to_login(request, failed)
+    return browser.redirect(
+        started.location, [browser.cookie_header(STATE_COOKIE, started.state, slack_login.STATE_LIFETIME // SECOND)]
+    )
 
 
-@route(blueprint, "GET", CALLBACK, "nobody", SLACK, query=SlackAnswer, status=302)
-def finish_slack(call: Call) -> Answer:
+@route(blueprint, "GET", CALLBACK_PATH, "public", SLACK, query=SlackCallbackQuery, status=302)
+def finish_slack(request: Request) -> Response:
     """Take a browser back from Slack, and send it to the dashboard, signed in."""
-    came, kept = call.params(SlackAnswer), browser.said(call, STATE)
+    came, kept = request.query_params(SlackCallbackQuery), browser.cookie_value(request, STATE_COOKIE)
     try:
-        token = slack.finish(came, kept, browser.site(call) + CALLBACK, call.address, call.now)
+        token = slack_login.finish_sign_in(
+            came, kept, browser.base_url(request) + CALLBACK_PATH, request.source_ip, request.now
+        )
     except SignInFailed as failed:
-        return _back_to_login(call, failed)
-    cookies = [guard.session_cookie(token), browser.cookie(STATE, "", 0)]
-    return browser.redirect(browser.path(call, settings.dashboard), cookies)
+        return _redirect_to_login(request, failed)
+    cookies = [guard.session_cookie(token), browser.cookie_header(STATE_COOKIE, "", 0)]
+    return browser.redirect(browser.absolute_path(request, settings.dashboard), cookies)
 
 
-def _let_in(call: Call, reply: LoggedIn) -> Answer:
+def _login_response(request: Request, reply: LoginResponse) -> Response:
     """The answer to a login. A browser that is at a page of ours keeps the session, too; at no other page, which could
     log somebody in as somebody else."""
-    if not browser.from_own_page(call):
-        return Answer(reply)
-    return Answer(reply, headers={"Set-Cookie": guard.session_cookie(reply.token)})
+    if not browser.is_same_origin(request):
+        return Response(reply)
+    return Response(reply, headers={"Set-Cookie": guard.session_cookie(reply.token)})
 
 
-def _back_to_login(call: Call, failed: SignInFailed) -> Answer:
+def _redirect_to_login(request: Request, failed: SignInFailed) -> Response:
     """To the login page, which is told a word of the reason and no more; whatever the browser kept is done with."""
-    page = browser.path(call, f"{settings.dashboard}/login")
-    return browser.redirect(f"{page}?reason={failed.reason}", [browser.cookie(STATE, "", 0)])
+    page = browser.absolute_path(request, f"{settings.dashboard}/login")
+    return browser.redirect(f"{page}?reason={failed.reason}", [browser.cookie_header(STATE_COOKIE, "", 0)])
 
 
-@route(blueprint, "GET", "/api/auth/me", "user", ACCOUNT, answer=Me)
-def me(call: Call) -> Answer:
+@route(blueprint, "GET", "/api/auth/me", "user", ACCOUNT, response=MeResponse)
+def me(request: Request) -> Response:
     """Read whose token this is."""
-    caller = guard.user_token(call)
-    return Answer(sessions.me(service.admit(caller, call.meter, call.now), caller))
+    caller = guard.user_caller(request)
+    return Response(sessions.to_me_response(service.admit(caller, request.rate_limit, request.now), caller))
 
 
-@route(blueprint, "POST", "/api/auth/logout", "user", ACCOUNT, body=Logout, answer=Done)
-def logout(call: Call) -> Answer:
+@route(blueprint, "POST", "/api/auth/logout", "user", ACCOUNT, body=LogoutRequest, response=SuccessResponse)
+def logout(request: Request) -> Response:
     """Log out: end the token of this request, or every token there is."""
-    caller = guard.user_token(call)
-    user = service.admit(caller, call.meter, call.now)
-    if call.body(Logout).everywhere:
-        guard.session(call)
-        sessions.end_all(user)
+    caller = guard.user_caller(request)
+    user = service.admit(caller, request.rate_limit, request.now)
+    if request.body(LogoutRequest).everywhere:
+        guard.session_caller(request)
+        sessions.end_all_sessions(user)
     else:
-        sessions.end(user, caller, call.now)
-    return _let_out(call, Done())
+        sessions.end_session(user, caller, request.now)
+    return _logout_response(request, SuccessResponse())
 
 
-def _let_out(call: Call, reply: Reply) -> Answer:
+def _logout_response(request: Request, reply: OutputModel) -> Response:
     """The answer to a logout, with which a browser forgets the session it keeps."""
-    kept = browser.said(call, guard.COOKIE) is not None
-    return Answer(reply, headers={"Set-Cookie": browser.cookie(guard.COOKIE, "", 0)} if kept else {})
+    kept = browser.cookie_value(request, guard.COOKIE) is not None
+    return Response(reply, headers={"Set-Cookie": browser.cookie_header(guard.COOKIE, "", 0)} if kept else {})
 
 
-@route(blueprint, "GET", "/api/auth/tokens", "session", ACCOUNT, query=ListQuery, answer=TokenListing)
-def list_tokens(call: Call) -> Answer:
+@route(blueprint, "GET", "/api/auth/tokens", "session", ACCOUNT, query=ListQuery, response=PersonalTokenList)
+def list_tokens(request: Request) -> Response:
     """List your personal tokens, the newest first."""
-    user = service.admit(guard.session(call), call.meter, call.now)
-    return Answer(personal.listing(user, call.params(ListQuery), call.now))
+    user = service.admit(guard.session_caller(request), request.rate_limit, request.now)
+    return Response(personal_tokens.list_tokens(user, request.query_params(ListQuery), request.now))
 
 
 @route(
     blueprint, "POST", "/api/auth/tokens", "session", ACCOUNT,
-    body=NewToken, idempotency_key=True, answer=MadeToken, status=201, raises=(OtherToken, TooManyTokens),
+    body=CreateTokenRequest, idempotency_key=True, response=CreateTokenResponse, status=201,
+    raises=(IdempotencyKeyReused, TooManyTokens),
 )  # fmt: skip
-def make_token(call: Call) -> Answer:
+def make_token(request: Request) -> Response:
     """Make a personal token, which is shown this once."""
-    user = service.admit(guard.session(call), call.meter, call.now)
-    return Answer(personal.make(user, call.body(NewToken), call.idempotency_key, call.now))
+    user = service.admit(guard.session_caller(request), request.rate_limit, request.now)
+    return Response(
+        personal_tokens.create_token(user, request.body(CreateTokenRequest), request.idempotency_key, request.now)
+    )
 
 
-@route(blueprint, "DELETE", "/api/auth/tokens/{token_id}", "session", ACCOUNT, answer=Done, raises=(TokenNotFound,))
-def revoke_token(call: Call, token_id: str) -> Answer:
+@route(
+    blueprint,
+    "DELETE",
+    "/api/auth/tokens/{token_id}",
+    "session",
+    ACCOUNT,
+    response=SuccessResponse,
+    raises=(TokenNotFound,),
+)
+def revoke_token(request: Request, token_id: str) -> Response:
     """Revoke a personal token."""
-    user = service.admit(guard.session(call), call.meter, call.now)
-    personal.revoke(user, token_id)
-    return Answer(Done())
+    user = service.admit(guard.session_caller(request), request.rate_limit, request.now)
+    personal_tokens.revoke_token(user, token_id)
+    return Response(SuccessResponse())

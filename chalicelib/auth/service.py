@@ -2,38 +2,39 @@
 
 import uuid
 
-from chalicelib import db, ratelimit
-from chalicelib.auth import logins, model, store, tokens
+from chalicelib import dynamodb
+from chalicelib.auth import login_store, rules, store, tokens
+from chalicelib.auth.entities import User
 from chalicelib.auth.keys import keyring
-from chalicelib.auth.model import User
 from chalicelib.auth.tokens import Caller
-from chalicelib.errors import Unauthenticated
-from chalicelib.pages import Cursors
-from chalicelib.ratelimit import Meter
+from chalicelib.core.errors import Unauthenticated
+from chalicelib.http import rate_limits
+from chalicelib.http.pagination import Cursors
+from chalicelib.http.rate_limits import RateLimit
 
 
-def admit(caller: Caller, meter: Meter, now: int) -> User:
+def admit(caller: Caller, rate_limit: RateLimit, now: int) -> User:
     """The user behind a user's token, with this call counted. One request; none for one who is known to be refused."""
-    ratelimit.refuse_if_known(caller.id, meter, now)
+    rate_limits.raise_if_cached(caller.id, rate_limit, now)
     if caller.is_session:
-        standing = store.session(caller.ver, model.mark(caller.id, caller.expires))
+        existing = store.session_check(caller.ver, rules.session_fingerprint(caller.id, caller.expires))
     else:
-        standing = store.personal(caller.ver, now)
-    return store.admit(caller.owner, standing, meter, now, caller.id)
+        existing = store.personal_token_check(caller.ver, now)
+    return store.admit(caller.owner, existing, rate_limit, now, caller.id)
 
 
 def ensure_user(email: str, name: str, pin: str | None, now: int) -> str:
     """The id of the user with this address, made (with this name and PIN) if there is none. Safe to repeat."""
     owner = f"user-{uuid.uuid4()}"
-    hashed = None if pin is None else model.hash_pin(pin)
-    return store.create(owner, email.lower(), name, tokens.new_version(), hashed, now)
+    hashed = None if pin is None else rules.hash_pin(pin)
+    return store.create_user(owner, email.lower(), name, tokens.new_version(), hashed, now)
 
 
-def user_at(email: str, name: str, now: int) -> User:
+def ensure_verified_user(email: str, name: str, now: int) -> User:
     """The user at an address that was verified, made (with this name) at the first login. Raises Unauthenticated for
     one who is gone."""
-    owner = logins.login(email).owner or ensure_user(email, name, None, now)
-    user = store.load(owner)
+    owner = login_store.load_login(email).owner or ensure_user(email, name, None, now)
+    user = store.load_user(owner)
     if user is None:
         raise Unauthenticated
     return user
@@ -45,16 +46,16 @@ def cursors(now: int) -> Cursors:
     return Cursors(ring.signing_key, *(key for kid, key in ring.keys.items() if kid != ring.current))
 
 
-def count_open_tasks(owner: str, by: int) -> db.Part:
+def open_task_count_item(owner: str, change: int) -> dynamodb.TransactItem:
     """Part of a transaction: so many of a user's tasks more (or less) wait or run. Fails where the user is gone."""
-    return store.count_open_tasks(owner, by)
+    return store.open_task_count_item(owner, change)
 
 
-def fewer_open_tasks(owner: str, most: int) -> db.Part:
+def open_task_limit_check(owner: str, maximum: int) -> dynamodb.TransactItem:
     """Part of a transaction: fails where a user has `most` open tasks or more."""
-    return store.fewer_open_tasks(owner, most)
+    return store.open_task_limit_check(owner, maximum)
 
 
-def count_agents(owner: str, by: int, most: int) -> db.Part:
+def agent_count_item(owner: str, change: int, maximum: int) -> dynamodb.TransactItem:
     """Part of a transaction: a user has one agent more (fails at `most`) or one less."""
-    return store.count_agents(owner, by, most)
+    return store.agent_count_item(owner, change, maximum)

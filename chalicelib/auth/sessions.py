@@ -1,41 +1,42 @@
 """Sessions: beginning them, whose they are, and ending them."""
 
-from chalicelib.auth import model, store, tokens
-from chalicelib.auth.model import MOST_ENDED, User
-from chalicelib.auth.shapes import LoggedIn, Me, shown_user
+from chalicelib.auth import rules, store, tokens
+from chalicelib.auth.entities import User
+from chalicelib.auth.rules import MAX_ENDED_SESSIONS
+from chalicelib.auth.schemas import LoginResponse, MeResponse, to_user_response
 from chalicelib.auth.tokens import Caller
-from chalicelib.times import iso
+from chalicelib.core.timestamps import iso
 
 
-def begin(user: User, now: int) -> LoggedIn:
-    return LoggedIn(token=tokens.issue("user", user.owner, user.owner, user.ver, now), user=shown_user(user))
+def start_session(user: User, now: int) -> LoginResponse:
+    return LoginResponse(token=tokens.issue("user", user.owner, user.owner, user.ver, now), user=to_user_response(user))
 
 
-def me(user: User, caller: Caller) -> Me:
-    return Me(
-        user=shown_user(user),
+def to_me_response(user: User, caller: Caller) -> MeResponse:
+    return MeResponse(
+        user=to_user_response(user),
         expires_at=iso(caller.expires),
         token_id=None if caller.is_session else caller.ver,
     )
 
 
-def end(user: User, caller: Caller, now: int) -> None:
+def end_session(user: User, caller: Caller, now: int) -> None:
     """Log out: the token that came with this call is dead at once, be it a session's or a personal one.
 
     A user's item remembers a bounded number of ended sessions; with one too many, all of the user's sessions end.
     """
     if not caller.is_session:
-        store.remove_token(user.owner, caller.ver)
+        store.delete_token(user.owner, caller.ver)
         return
-    old = model.expired(user.ended, now)
+    old = rules.expired_fingerprints(user.ended_sessions, now)
     if old:
-        store.forget_sessions(user.owner, old)
-    if len(user.ended - old) >= MOST_ENDED:
-        store.end_all(user.owner, tokens.new_version(), tokens_too=False)
+        store.delete_ended_sessions(user.owner, old)
+    if len(user.ended_sessions - old) >= MAX_ENDED_SESSIONS:
+        store.end_all_sessions(user.owner, tokens.new_version(), tokens_too=False)
     else:
-        store.end_session(user.owner, model.mark(caller.id, caller.expires))
+        store.save_ended_session(user.owner, rules.session_fingerprint(caller.id, caller.expires))
 
 
-def end_all(user: User) -> None:
+def end_all_sessions(user: User) -> None:
     """Log out everywhere: every session and every personal token is dead at once. Agents' tokens are their own."""
-    store.end_all(user.owner, tokens.new_version(), tokens_too=True)
+    store.end_all_sessions(user.owner, tokens.new_version(), tokens_too=True)

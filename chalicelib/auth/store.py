@@ -1,209 +1,226 @@
-"""The table `users` (owner): one item a user, with what its tokens are held against and the counts of its calls.
+"""Named queries and conditional writes on the table `users`.
 
-A session's token is good while it carries the item's `ver` and is not among those in `ended`, where logging out puts
-it; a personal token is good while it is among `tokens`. So all of that is checked in the write that counts the call.
+A session's token is valid while it carries the item's `ver` and is not in `ended`, where logging out puts it. A
+personal token is valid while it is in `tokens`. All of that is checked in the write that counts the call.
 """
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from pynamodb.attributes import MapAttribute, NumberAttribute, UnicodeAttribute, UnicodeSetAttribute
 from pynamodb.expressions.condition import size
 from pynamodb.expressions.operand import Path
-from pynamodb.models import Model
 
-from chalicelib import db, ratelimit
-from chalicelib.auth import logins
-from chalicelib.auth.model import MOST_TOKENS, PersonalToken, User
-from chalicelib.errors import Unauthenticated, Unavailable
-from chalicelib.ratelimit import Meter
-from chalicelib.settings import HOUR, settings
-
-
-@db.register
-class UserRow(Model):
-    class Meta:
-        table_name = settings.named("users")
-
-    owner = UnicodeAttribute(hash_key=True)
-    email = UnicodeAttribute()
-    name = UnicodeAttribute()
-    ver = UnicodeAttribute()
-    calls: Any = MapAttribute()
-    agents = NumberAttribute()
-    open_tasks = NumberAttribute(attr_name="openTasks")
-    created_at = NumberAttribute(attr_name="createdAt")
-    tokens: Any = MapAttribute(null=True)
-    ended = UnicodeSetAttribute(null=True)
+from chalicelib import dynamodb
+from chalicelib.auth import login_store
+from chalicelib.auth.entities import PersonalToken, User
+from chalicelib.auth.rules import MAX_PERSONAL_TOKENS
+from chalicelib.auth.tables import UserRow
+from chalicelib.core.errors import Unauthenticated, Unavailable
+from chalicelib.core.settings import HOUR
+from chalicelib.http import rate_limits
+from chalicelib.http.rate_limits import RateLimit
 
 
-class Standing(NamedTuple):
-    """What makes a token good: on the way to the item as a condition, and for an item that did not meet it."""
+class TokenCheck(NamedTuple):
+    """What makes a token valid: a condition for the write, and the same for an item that did not meet it."""
 
-    condition: db.Clause
-    held_by: Callable[[db.Row], bool]
-    actions: tuple[db.Clause, ...] = ()
+    condition: dynamodb.Clause
+    accepts: Callable[[dynamodb.Row], bool]
+    actions: tuple[dynamodb.Clause, ...] = ()
 
 
-def session(ver: str, mark: str) -> Standing:
-    """The standing of a session's token; `mark` is what logging out leaves of it."""
-    return Standing(
-        db.equals(UserRow.ver, ver) & _not_ended(mark),
-        lambda row: row["ver"] == ver and mark not in row.get("ended", ()),
+def session_check(ver: str, fingerprint: str) -> TokenCheck:
+    """The check of a session's token; `fingerprint` is what logging out stores of it."""
+    return TokenCheck(
+        dynamodb.equals(UserRow.ver, ver) & _not_ended(fingerprint),
+        lambda row: row["ver"] == ver and fingerprint not in row.get("ended", ()),
     )
 
 
-@db.clause
-def _not_ended(mark: str) -> Any:
-    return ~Path(["ended"]).contains(mark)  # of the attribute itself, PynamoDB would look into the mark
+@dynamodb.clause
+def _not_ended(fingerprint: str) -> Any:
+    return ~Path(["ended"]).contains(fingerprint)  # the attribute's own `contains` would split the text
 
 
-def personal(token: str, now: int) -> Standing:
-    """The standing of a personal token, by its id; using it leaves the hour."""
-    return Standing(_known(token), lambda row: token in row.get("tokens", {}), (_used(token, now // HOUR * HOUR),))
+def personal_token_check(token_id: str, now: int) -> TokenCheck:
+    """The check of a personal token. Using the token records the hour."""
+    return TokenCheck(
+        _has_token(token_id),
+        lambda row: token_id in row.get("tokens", {}),
+        (_record_use(token_id, now // HOUR * HOUR),),
+    )
 
 
-@db.clause
-def _known(token: str) -> Any:
-    return UserRow.tokens[token].exists()
+@dynamodb.clause
+def _has_token(token_id: str) -> Any:
+    return UserRow.tokens[token_id].exists()
 
 
-@db.clause
-def _used(token: str, at: int) -> Any:
-    return [UserRow.tokens[token]["usedAt"].set(at)]
+@dynamodb.clause
+def _record_use(token_id: str, at: int) -> Any:
+    return [UserRow.tokens[token_id]["usedAt"].set(at)]
 
 
-def admit(owner: str, standing: Standing, meter: Meter, now: int, token: str) -> User:
-    """Check a user's token and count the call, in one write. Where DynamoDB takes no write (it throttles the item, or
-    has an outage), a read checks the token, and the call is not counted.
+def admit(owner: str, check: TokenCheck, rate_limit: RateLimit, now: int, caller: str) -> User:
+    """Check a user's token and count the call, in one write.
 
-    Raises Unauthenticated for a revoked token or a user that is gone, RateLimited over the limit.
+    Where DynamoDB accepts no writes (it throttles the item, or has an outage), a read checks the token and the call is
+    not counted. Raises Unauthenticated for a revoked token or a user that is gone, RateLimited over the limit.
     """
     try:
-        row = db.update(
-            db.item(UserRow, owner=owner),
-            [ratelimit.count(UserRow.calls, meter, now), *standing.actions],
-            standing.condition & ratelimit.allowed(UserRow.calls, meter, now),
+        row = dynamodb.update_item(
+            _row(owner),
+            [rate_limits.increment(UserRow.calls, rate_limit, now), *check.actions],
+            check.condition & rate_limits.within_limit(UserRow.calls, rate_limit, now),
         )
-    except db.Failed as failed:
-        _refuse(failed.row, standing, meter, now, token)
+    except dynamodb.ConditionFailed as failed:
+        _raise_if_rejected(failed.row, check, rate_limit, now, caller)
         raise
     except Unavailable:
-        row = _refuse(db.get(UserRow, owner), standing, meter, now, token)
-        ratelimit.note(row["calls"], meter, now)
+        row = _raise_if_rejected(dynamodb.get_item(UserRow, owner), check, rate_limit, now, caller)
+        rate_limits.record(row["calls"], rate_limit, now)
         return to_user(row)
-    ratelimit.note(row["calls"], meter, now)
-    old = ratelimit.leftovers(row["calls"], now)
-    if old:
-        with suppress(Unavailable):  # the next call does it
-            db.update(UserRow(owner), [UserRow.calls[slot].remove() for slot in old], UserRow.owner.exists())
+    rate_limits.record(row["calls"], rate_limit, now)
+    stale = rate_limits.stale_windows(row["calls"], now)
+    if stale:
+        with suppress(Unavailable):  # the next call removes them
+            cleanup = [dynamodb.remove(UserRow.calls[window]) for window in stale]
+            dynamodb.update_item(_row(owner), cleanup, dynamodb.exists(UserRow.owner))
     return to_user(row)
 
 
-def _refuse(row: db.Row | None, standing: Standing, meter: Meter, now: int, token: str) -> db.Row:
-    """Raise what there is against this token; an item that nothing is wrong with comes back."""
-    if row is None or not standing.held_by(row):
+def _raise_if_rejected(
+    row: dynamodb.Row | None, check: TokenCheck, rate_limit: RateLimit, now: int, caller: str
+) -> dynamodb.Row:
+    """Raise the reason for which this token is rejected; return the item where there is none."""
+    if row is None or not check.accepts(row):
         raise Unauthenticated
-    ratelimit.refuse_if_exhausted(row["calls"], meter, now, token)
+    rate_limits.raise_if_exhausted(row["calls"], rate_limit, now, caller)
     return row
 
 
-def load(owner: str) -> User | None:
-    row = db.get(UserRow, owner)
+def load_user(owner: str) -> User | None:
+    row = dynamodb.get_item(UserRow, owner)
     return None if row is None else to_user(row)
 
 
-def create(owner: str, email: str, name: str, ver: str, pin: str | None, now: int) -> str:
-    """Make a user and its way to log in; where the address is known already, that user's id is the answer."""
+def create_user(owner: str, email: str, name: str, ver: str, pin: str | None, now: int) -> str:
+    """Create a user with a way to log in. Where the address has a user already, that user's id is returned."""
+    row = dynamodb.item(
+        UserRow,
+        owner=owner,
+        email=email,
+        name=name,
+        ver=ver,
+        calls={},
+        tokens={},
+        agents=0,
+        open_tasks=0,
+        created_at=now,
+    )
     try:
-        db.write(
-            db.put(
-                UserRow(
-                    owner,
-                    email=email,
-                    name=name,
-                    ver=ver,
-                    calls={},
-                    tokens={},
-                    agents=0,
-                    open_tasks=0,
-                    created_at=now,
-                ),
-                UserRow.owner.does_not_exist(),
-            ),
-            logins.new(email, owner, pin),
+        dynamodb.transact_write(
+            dynamodb.transact_put(row, dynamodb.not_exists(UserRow.owner)), login_store.login_item(email, owner, pin)
         )
-    except db.Cancelled as cancelled:
-        standing = cancelled.rows.get(1)
-        if standing is None:
+    except dynamodb.TransactionCancelled as cancelled:
+        existing = cancelled.rows.get(1)
+        if existing is None:
             raise
-        return str(standing["owner"])
+        return str(existing["owner"])
     return owner
 
 
-def add_token(owner: str, token: PersonalToken, gone: Iterable[str]) -> User:
-    """One personal token more, in place of those that are gone. Raises db.Failed where those are not there any more,
-    or there are as many as a user may have."""
+def save_token(owner: str, token: PersonalToken, replaced: Iterable[str]) -> User:
+    """Add a personal token in place of the replaced ones.
+
+    Raises ConditionFailed where those do not exist any more, or the user has as many tokens as allowed.
+    """
     entry = {"name": token.name, "createdAt": token.created_at, "expiresAt": token.expires_at}
-    if token.request is not None:
-        entry["request"] = token.request
-    gone = list(gone)
-    condition = UserRow.tokens.exists() & (size(UserRow.tokens) < MOST_TOKENS + len(gone))
-    for each in gone:
-        condition &= UserRow.tokens[each].exists()
-    actions = [UserRow.tokens[token.id].set(entry), *(UserRow.tokens[each].remove() for each in gone)]
+    if token.request_fingerprint is not None:
+        entry["request"] = token.request_fingerprint
+    replaced = list(replaced)
+    condition = dynamodb.exists(UserRow.tokens) & _has_fewer_tokens(MAX_PERSONAL_TOKENS + len(replaced))
+    actions = [_set_token(token.id, entry)]
+    for token_id in replaced:
+        condition &= _has_token(token_id)
+        actions.append(_remove_token(token_id))
     try:
-        return to_user(db.update(UserRow(owner), actions, condition))
-    except db.Failed as failed:
+        return to_user(dynamodb.update_item(_row(owner), actions, condition))
+    except dynamodb.ConditionFailed as failed:
         if failed.row is None:
             raise
-        if "tokens" not in failed.row:  # a row from before there were any
-            first = [UserRow.tokens.set({token.id: entry})]
-            return to_user(db.update(UserRow(owner), first, UserRow.tokens.does_not_exist() & UserRow.owner.exists()))
+        if "tokens" not in failed.row:  # a row written before personal tokens existed
+            first = [dynamodb.set_value(UserRow.tokens, {token.id: entry})]
+            none_yet = dynamodb.not_exists(UserRow.tokens) & dynamodb.exists(UserRow.owner)
+            return to_user(dynamodb.update_item(_row(owner), first, none_yet))
         if token.id not in failed.row["tokens"]:
             raise
-        return to_user(failed.row)  # it was written, and the answer to that was lost
+        return to_user(failed.row)  # it was written, and the response was lost
 
 
-def remove_token(owner: str, token: str) -> None:
-    """Revoke a personal token that was there. Safe to repeat."""
-    db.update(UserRow(owner), [UserRow.tokens[token].remove()], UserRow.owner.exists())
+@dynamodb.clause
+def _has_fewer_tokens(maximum: int) -> Any:
+    return size(UserRow.tokens) < maximum
 
 
-def end_session(owner: str, mark: str) -> None:
-    """Logged out: the token with this mark is dead. Safe to repeat."""
-    db.update(UserRow(owner), [UserRow.ended.add({mark})], UserRow.owner.exists())
+@dynamodb.clause
+def _set_token(token_id: str, entry: Any) -> Any:
+    return [UserRow.tokens[token_id].set(entry)]
 
 
-def forget_sessions(owner: str, marks: Iterable[str]) -> None:
-    """Marks of tokens that have expired meanwhile."""
-    db.update(UserRow(owner), [UserRow.ended.delete(set(marks))], UserRow.owner.exists())
+@dynamodb.clause
+def _remove_token(token_id: str) -> Any:
+    return [UserRow.tokens[token_id].remove()]
 
 
-def end_all(owner: str, ver: str, *, tokens_too: bool) -> None:
-    """A new version: every session is dead; every personal token as well, where that is wanted. Safe to repeat."""
-    actions = [UserRow.ver.set(ver), UserRow.ended.remove(), *([UserRow.tokens.set({})] if tokens_too else [])]
-    db.update(UserRow(owner), actions, UserRow.owner.exists())
+def delete_token(owner: str, token_id: str) -> None:
+    """Revoke a personal token. Safe to repeat."""
+    dynamodb.update_item(_row(owner), [_remove_token(token_id)], dynamodb.exists(UserRow.owner))
 
 
-def count_agents(owner: str, by: int, most: int) -> db.Part:
-    """Part of a transaction: one agent more (below `most`) or less."""
-    return db.change(
-        UserRow(owner), [UserRow.agents.add(by)], UserRow.owner.exists() if by < 0 else UserRow.agents < most
+def save_ended_session(owner: str, fingerprint: str) -> None:
+    """End the session whose token has this fingerprint. Safe to repeat."""
+    dynamodb.update_item(_row(owner), [dynamodb.add(UserRow.ended, {fingerprint})], dynamodb.exists(UserRow.owner))
+
+
+def delete_ended_sessions(owner: str, fingerprints: Iterable[str]) -> None:
+    """Delete the fingerprints of tokens that have expired."""
+    expired = dynamodb.delete_from(UserRow.ended, set(fingerprints))
+    dynamodb.update_item(_row(owner), [expired], dynamodb.exists(UserRow.owner))
+
+
+def end_all_sessions(owner: str, ver: str, *, tokens_too: bool) -> None:
+    """Set a new version, which ends every session; and delete every personal token, if wanted. Safe to repeat."""
+    actions = [dynamodb.set_value(UserRow.ver, ver), dynamodb.remove(UserRow.ended)]
+    if tokens_too:
+        actions.append(dynamodb.set_value(UserRow.tokens, {}))
+    dynamodb.update_item(_row(owner), actions, dynamodb.exists(UserRow.owner))
+
+
+def agent_count_item(owner: str, change: int, maximum: int) -> dynamodb.TransactItem:
+    """Count one agent more (fails at `maximum`) or one less, as part of a transaction."""
+    condition = dynamodb.exists(UserRow.owner) if change < 0 else dynamodb.less_than(UserRow.agents, maximum)
+    return dynamodb.transact_update(_row(owner), [dynamodb.add(UserRow.agents, change)], condition)
+
+
+def open_task_count_item(owner: str, change: int) -> dynamodb.TransactItem:
+    """Count open tasks up or down, as part of a transaction. Fails where the user is gone."""
+    return dynamodb.transact_update(
+        _row(owner), [dynamodb.add(UserRow.open_tasks, change)], dynamodb.exists(UserRow.owner)
     )
 
 
-def count_open_tasks(owner: str, by: int) -> db.Part:
-    """Part of a transaction: so many open tasks more, or less."""
-    return db.change(UserRow(owner), [UserRow.open_tasks.add(by)], UserRow.owner.exists())
+def open_task_limit_check(owner: str, maximum: int) -> dynamodb.TransactItem:
+    """Cancels the transaction where the user has `maximum` open tasks or more."""
+    return dynamodb.transact_check(_row(owner), dynamodb.less_than(UserRow.open_tasks, maximum))
 
 
-def fewer_open_tasks(owner: str, most: int) -> db.Part:
-    return db.check(UserRow(owner), UserRow.open_tasks < most)
+def _row(owner: str) -> dynamodb.Item:
+    return dynamodb.item(UserRow, owner=owner)
 
 
-def to_user(row: db.Row) -> User:
+def to_user(row: dynamodb.Row) -> User:
     return User(
         owner=row["owner"],
         email=row["email"],
@@ -212,16 +229,16 @@ def to_user(row: db.Row) -> User:
         agents=row["agents"],
         open_tasks=row["openTasks"],
         tokens={name: _to_token(name, entry) for name, entry in (row.get("tokens") or {}).items()},
-        ended=frozenset(row.get("ended", ())),
+        ended_sessions=frozenset(row.get("ended", ())),
     )
 
 
-def _to_token(name: str, entry: db.Row) -> PersonalToken:
+def _to_token(name: str, entry: dynamodb.Row) -> PersonalToken:
     return PersonalToken(
         id=name,
         name=entry["name"],
         created_at=entry["createdAt"],
         expires_at=entry["expiresAt"],
         used_at=entry.get("usedAt"),
-        request=entry.get("request"),
+        request_fingerprint=entry.get("request"),
     )

@@ -11,16 +11,16 @@ from typing import Any, Literal, NamedTuple, get_args
 import jwt
 
 from chalicelib.auth.keys import keyring
-from chalicelib.errors import Unauthenticated
-from chalicelib.settings import DAY, HOUR, SECOND, settings
+from chalicelib.core.errors import Unauthenticated
+from chalicelib.core.settings import DAY, HOUR, SECOND, settings
 
 ISSUER = "devflow"
 LIFETIME = 30 * DAY
 LEEWAY = 30 * SECOND
 ALGORITHM = "HS256"
-_LONGEST = 4_096
+_MAX_LENGTH = 4_096
 
-Kind = Literal["user", "personal", "agent"]
+TokenKind = Literal["user", "personal", "agent"]
 _jwt = jwt.PyJWT(options={"enforce_minimum_key_length": True})
 
 
@@ -28,7 +28,7 @@ class Caller(NamedTuple):
     """Who a verified token speaks for. Its `ver` has yet to be compared with the stored one, which the first write
     of every call does."""
 
-    kind: Kind
+    kind: TokenKind
     owner: str
     subject: str
     ver: str
@@ -51,7 +51,7 @@ def new_version() -> str:
     return secrets.token_hex(8)
 
 
-def issue(kind: Kind, owner: str, subject: str, ver: str, now: int, *, expires: int | None = None) -> str:
+def issue(kind: TokenKind, owner: str, subject: str, ver: str, now: int, *, expires: int | None = None) -> str:
     """A signed token for a user (`subject` is the owner) or for one of the owner's agents."""
     ring = keyring(now)
     good_for = session_lifetime() if kind == "user" else LIFETIME
@@ -79,7 +79,7 @@ def audience() -> str:
     return f"devflow-{settings.stage}"
 
 
-class _Verified(NamedTuple):
+class _VerifiedToken(NamedTuple):
     """A token whose signature was checked, with which key of the ring, and who it speaks for."""
 
     kid: str
@@ -87,7 +87,7 @@ class _Verified(NamedTuple):
     caller: Caller
 
 
-_verified: dict[str, _Verified] = {}
+_verified: dict[str, _VerifiedToken] = {}
 """Tokens checked by this container: reading and verifying one costs 60 us, finding it here a hundredth of that."""
 
 
@@ -97,15 +97,15 @@ def verify(token: str | None, now: int) -> Caller:
     One that this container has seen before is only looked up; that its key is still among the signing keys, and its
     time not over, is checked each time.
     """
-    if token is None or len(token) > _LONGEST:
+    if token is None or len(token) > _MAX_LENGTH:
         raise Unauthenticated
     known = _verified.get(token)
     kid = _key_id(token) if known is None else known.kid
-    key = keyring(now, wanted=kid).keys.get(kid)
+    key = keyring(now, key_id=kid).keys.get(kid)
     if key is None:
         raise Unauthenticated
     if known is None or known.key != key:
-        known = _remembered(token, _Verified(kid, key, _checked(token, key)))
+        known = _remember(token, _VerifiedToken(kid, key, _decode(token, key)))
     if now >= known.caller.expires + LEEWAY:
         raise Unauthenticated("This token has expired.")
     return known.caller
@@ -121,14 +121,14 @@ def _key_id(token: str) -> str:
     return kid
 
 
-def _remembered(token: str, verified: _Verified) -> _Verified:
+def _remember(token: str, verified: _VerifiedToken) -> _VerifiedToken:
     if len(_verified) >= 1_000:  # noqa: PLR2004  # a bound, so that a container never grows for ever
         _verified.clear()
     _verified[token] = verified
     return verified
 
 
-def _checked(token: str, key: bytes) -> Caller:
+def _decode(token: str, key: bytes) -> Caller:
     try:
         claims: dict[str, Any] = _jwt.decode(
             token,
@@ -142,6 +142,6 @@ def _checked(token: str, key: bytes) -> Caller:
         caller = Caller(claims["typ"], claims["own"], claims["sub"], claims["ver"], claims["jti"], expires)
     except (jwt.PyJWTError, KeyError, TypeError, ValueError):
         raise Unauthenticated from None
-    if caller.kind not in get_args(Kind):
+    if caller.kind not in get_args(TokenKind):
         raise Unauthenticated
     return caller

@@ -5,24 +5,24 @@ raises becomes the contract's `{"error", "message", "statusCode", "timestamp"}` 
 so does everything that goes wrong before a route is reached, which is why `App` stands around Chalice's own dispatch.
 """
 
-from chalicelib.http.answers import Answer, Text, failure, status_of
 from chalicelib.http.app import App
-from chalicelib.http.calls import Call, parsed
-from chalicelib.http.declared import BODY_LIMIT, REPORT_LIMIT, Declared, Who, declared_by
+from chalicelib.http.requests import Request, parse
+from chalicelib.http.responses import RawBody, Response, error_response, status_for
+from chalicelib.http.route_spec import BODY_LIMIT, REPORT_LIMIT, Access, RouteSpec, route_specs
 from chalicelib.http.routing import route
 
 __all__ = [
     "BODY_LIMIT",
     "REPORT_LIMIT",
-    "Answer",
+    "Access",
     "App",
-    "Call",
-    "Declared",
-    "Text",
-    "Who",
-    "declared_by",
-    "failure",
-    "parsed",
+    "RawBody",
+    "Request",
+    "Response",
+    "RouteSpec",
+    "error_response",
+    "parse",
     "route",
-    "status_of",
+    "route_specs",
+    "status_for",
 ]

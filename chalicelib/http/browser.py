@@ -9,28 +9,28 @@ import hashlib
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from chalicelib.http.answers import Answer, Text
-from chalicelib.http.calls import Call
-from chalicelib.settings import settings
+from chalicelib.core.settings import settings
+from chalicelib.http.requests import Request
+from chalicelib.http.responses import RawBody, Response
 
 _READING = ("GET", "HEAD", "OPTIONS")
 
 
-def cookie(name: str, value: str, seconds: int) -> str:
+def cookie_header(name: str, value: str, seconds: int) -> str:
     """The header Set-Cookie that keeps a value for so long; 0 seconds: that forgets it."""
     return f"__Host-{name}={value}; Max-Age={seconds}; Path=/; Secure; HttpOnly; SameSite=Lax"
 
 
-def said(call: Call, name: str) -> str | None:
+def cookie_value(request: Request, name: str) -> str | None:
     """The value of a cookie of ours; None where the browser sent none."""
-    for pair in "; ".join(call.every("cookie")).split(";"):
+    for pair in "; ".join(request.header_values("cookie")).split(";"):
         key, _, value = pair.strip().partition("=")
         if key == f"__Host-{name}":
             return value
     return None
 
 
-def site(call: Call) -> str:
+def base_url(request: Request) -> str:
     """Where the platform is reached, without a trailing slash: what DEVFLOW_URL says, else as API Gateway was called.
 
     API Gateway answers under its own names alone, so nobody can make up the host; the stage, or what a custom domain
@@ -38,37 +38,37 @@ def site(call: Call) -> str:
     """
     if settings.url:
         return settings.url
-    context = call.event.get("requestContext") or {}
+    context = request.event.get("requestContext") or {}
     steps = str(context.get("path") or "").rstrip("/").split("/")
     depth = str(context.get("resourcePath") or "").rstrip("/").count("/")
     return f"https://{context.get('domainName') or ''}" + "/".join(steps[: len(steps) - depth])
 
 
-def path(call: Call, below: str) -> str:
+def absolute_path(request: Request, below: str) -> str:
     """The path, as a browser asks for it, of something of ours: `/login` may be `/api/login` behind API Gateway."""
-    return urlsplit(site(call)).path + below
+    return urlsplit(base_url(request)).path + below
 
 
-def from_own_page(call: Call) -> bool:
+def is_same_origin(request: Request) -> bool:
     """Whether a browser sent this on behalf of a page of ours, or reads at its user's own wish.
 
     Fetch Metadata (https://www.w3.org/TR/fetch-metadata/) and Origin (RFC 6454) both have to say so, where they are
     sent; what changes something needs one of them, and every browser sends one.
     """
-    origin, sent_by = call.headers.get("origin"), call.headers.get("sec-fetch-site")
-    if origin is not None and origin not in _own_origins(call):
+    origin, sent_by = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    if origin is not None and origin not in _own_origins(request):
         return False
-    if (call.event.get("requestContext") or {}).get("httpMethod") in _READING:
+    if (request.event.get("requestContext") or {}).get("httpMethod") in _READING:
         return sent_by in (None, "same-origin", "none")
     return sent_by == "same-origin" or (sent_by is None and origin is not None)
 
 
-def _own_origins(call: Call) -> set[str]:
-    own, host = urlsplit(site(call)), call.headers.get("host", "")
+def _own_origins(request: Request) -> set[str]:
+    own, host = urlsplit(base_url(request)), request.headers.get("host", "")
     return {f"{own.scheme}://{own.netloc}", f"{own.scheme}://{host}"}
 
 
-def page(html: str, *inline: str, status: int | None = None) -> Answer:
+def page(html: str, *inline: str, status: int | None = None) -> Response:
     """A page that may run and show nothing but its own `inline` scripts and styles, and ask nobody but us."""
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in inline]
     own = " ".join(f"'sha256-{each}'" for each in hashes) or "'none'"
@@ -78,10 +78,10 @@ def page(html: str, *inline: str, status: int | None = None) -> Answer:
         "Content-Security-Policy": f"{policy}; base-uri 'none'; frame-ancestors 'none'",
         "Cache-Control": "no-store",
     }
-    return Answer(Text(html), status, headers)
+    return Response(RawBody(html), status, headers)
 
 
-def redirect(location: str, cookies: Sequence[str] = ()) -> Answer:
+def redirect(location: str, cookies: Sequence[str] = ()) -> Response:
     """Go there (RFC 9110, section 15.4.3), and keep these cookies."""
     headers: dict[str, str | list[str]] = {
         "Location": location,
@@ -90,4 +90,4 @@ def redirect(location: str, cookies: Sequence[str] = ()) -> Answer:
     }
     if cookies:
         headers["Set-Cookie"] = list(cookies)
-    return Answer(Text(), 302, headers)
+    return Response(RawBody(), 302, headers)

@@ -6,8 +6,8 @@ so no answer allows credentials. API Gateway hands every OPTIONS to us (its own 
 
 from collections.abc import Mapping, Sequence
 
-from chalicelib.http.answers import Answer, Text
-from chalicelib.settings import settings
+from chalicelib.core.settings import settings
+from chalicelib.http.responses import RawBody, Response
 
 ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Request-Id"
 EXPOSED_HEADERS = (
@@ -17,7 +17,7 @@ MAX_AGE = "7200"
 """For so many seconds a browser need not ask again; Chromium's cap, Firefox's is a day."""
 
 
-def headers(origin: str) -> dict[str, str]:
+def response_headers(origin: str) -> dict[str, str]:
     """What an answer carries for a page of this origin (empty where none called): whether it may be read there."""
     if not settings.cors_origins:
         return {}
@@ -30,13 +30,16 @@ def headers(origin: str) -> dict[str, str]:
     }
 
 
-def preflight(asked: Mapping[str, str], methods: Sequence[str]) -> Answer | None:
+def preflight_response(request_headers: Mapping[str, str], methods: Sequence[str]) -> Response | None:
     """The answer to a browser that asks whether a page may call; None where that page's origin may not.
 
     `asked` are the request's headers, `methods` what the address takes. That a browser may ask for another method, or
     other headers, than are allowed is its own business: it compares.
     """
-    if asked.get("origin") not in settings.cors_origins or "access-control-request-method" not in asked:
+    if (
+        request_headers.get("origin") not in settings.cors_origins
+        or "access-control-request-method" not in request_headers
+    ):
         return None
     allowed = {
         "Content-Type": "text/plain",
@@ -44,4 +47,4 @@ def preflight(asked: Mapping[str, str], methods: Sequence[str]) -> Answer | None
         "Access-Control-Allow-Headers": ALLOWED_HEADERS,
         "Access-Control-Max-Age": MAX_AGE,
     }
-    return Answer(Text(), 204, allowed)
+    return Response(RawBody(), 204, allowed)

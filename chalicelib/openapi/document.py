@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from chalicelib.auth.guard import COOKIE
-from chalicelib.errors import DevFlowError
-from chalicelib.http import Declared, Who, status_of
-from chalicelib.openapi.schemas import Schemas
-from chalicelib.settings import KB, VERSION
-from chalicelib.types import ID
+from chalicelib.core.errors import DevFlowError
+from chalicelib.core.models import ID_PATTERN
+from chalicelib.core.settings import KB, VERSION
+from chalicelib.http import Access, RouteSpec, status_for
+from chalicelib.openapi.json_schema import JsonSchemas
 
 Json = dict[str, Any]
 
@@ -22,27 +22,27 @@ allowed". What is somebody else's answers 404, like what is not there. Unknown f
 
 `X-Request-Id` of a request (8 to 128 of `A-Z a-z 0-9 . _ : -`) comes back in its answer; without one, one is made."""
 
-ID_SCHEMA: Json = {"type": "string", "pattern": f"^{ID.pattern}$"}
+ID_SCHEMA: Json = {"type": "string", "pattern": f"^{ID_PATTERN.pattern}$"}
 
-_NUMBER = {"type": "integer", "minimum": 0}
+_NON_NEGATIVE = {"type": "integer", "minimum": 0}
 HEADERS: dict[str, Json] = {
     "X-Request-Id": {"description": "Names this request in the log.", "schema": {"type": "string"}},
-    "X-RateLimit-Limit": {"description": "So many calls may be made a minute.", "schema": _NUMBER},
-    "X-RateLimit-Remaining": {"description": "So many are left in this minute.", "schema": _NUMBER},
-    "X-RateLimit-Reset": {"description": "When the next minute begins, in epoch seconds.", "schema": _NUMBER},
-    "Retry-After": {"description": "Seconds until the request can succeed.", "schema": _NUMBER},
+    "X-RateLimit-Limit": {"description": "So many calls may be made a minute.", "schema": _NON_NEGATIVE},
+    "X-RateLimit-Remaining": {"description": "So many are left in this minute.", "schema": _NON_NEGATIVE},
+    "X-RateLimit-Reset": {"description": "When the next minute begins, in epoch seconds.", "schema": _NON_NEGATIVE},
+    "Retry-After": {"description": "Seconds until the request can succeed.", "schema": _NON_NEGATIVE},
     "WWW-Authenticate": {"description": "What is asked for (RFC 6750).", "schema": {"type": "string"}},
-    "Upload-Offset": {"description": "Where what is there ends, in bytes.", "schema": _NUMBER},
+    "Upload-Offset": {"description": "Where what is there ends, in bytes.", "schema": _NON_NEGATIVE},
     "Location": {"description": "Where to go on.", "schema": {"type": "string"}},
 }
 """Headers of answers. A component's name with `.sometimes` is the same header where it may be missing."""
 
-_QUOTA = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
-_OF_STATUS: dict[int, tuple[str, ...]] = {
+_QUOTA_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+_HEADERS_BY_STATUS: dict[int, tuple[str, ...]] = {
     302: ("Location",),
     401: ("WWW-Authenticate",),
     416: ("Upload-Offset",),
-    429: ("Retry-After", *_QUOTA),
+    429: ("Retry-After", *_QUOTA_HEADERS),
     503: ("Retry-After",),
 }
 
@@ -76,18 +76,18 @@ SECURITY: dict[str, Json] = {
         "description": "The session of a browser, on requests of the platform's own pages alone.",
     },
 }
-_ACCEPTED: dict[Who, tuple[str, ...]] = {
+_SECURITY_BY_ACCESS: dict[Access, tuple[str, ...]] = {
     "user": ("userToken", "browser"),
     "session": ("sessionToken", "browser"),
     "agent": ("userToken", "agentToken", "browser"),
-    "anyone": ("userToken", "agentToken", "browser"),
-    "nobody": (),
+    "authenticated": ("userToken", "agentToken", "browser"),
+    "public": (),
 }
 
 
-def build(routes: Sequence[Declared]) -> Json:
+def build(routes: Sequence[RouteSpec]) -> Json:
     """The document. Its servers are relative to its own address, so it is right under any domain and stage."""
-    schemas = Schemas(routes)
+    schemas = JsonSchemas(routes)
     paths: dict[str, Json] = {}
     refusals: dict[str, Json] = {}
     for route in routes:
@@ -102,7 +102,7 @@ def build(routes: Sequence[Declared]) -> Json:
             "schemas": schemas.all | {"Error": ERROR},
             "responses": refusals,
             "headers": {name: header | {"required": True} for name, header in HEADERS.items()}
-            | {f"{name}.sometimes": HEADERS[name] for name in _QUOTA},
+            | {f"{name}.sometimes": HEADERS[name] for name in _QUOTA_HEADERS},
             "securitySchemes": SECURITY,
         },
     }
@@ -114,14 +114,14 @@ def _path(path: str) -> Json:
     return {"parameters": parameters} if parameters else {}
 
 
-def _operation(route: Declared, schemas: Schemas, refusals: dict[str, Json]) -> Json:
+def _operation(route: RouteSpec, schemas: JsonSchemas, refusals: dict[str, Json]) -> Json:
     operation: Json = {
         "operationId": route.name,
         "summary": route.summary,
         "tags": [route.path.strip("/").removeprefix("api/").partition("/")[0]],
-        "security": [{scheme: []} for scheme in _ACCEPTED[route.who]],
+        "security": [{scheme: []} for scheme in _SECURITY_BY_ACCESS[route.access]],
     }
-    limits = [f"{meter.limit} a minute of {meter.name}" for meter in dict.fromkeys(route.meters)]
+    limits = [f"{rate_limit.limit} a minute of {rate_limit.name}" for rate_limit in dict.fromkeys(route.rate_limits)]
     if limits:
         operation["description"] = f"Counts on a limit: {'; or, by an agent, on '.join(limits)}."
     parameters = [] if route.query is None else schemas.parameters(route.query)
@@ -138,36 +138,36 @@ def _operation(route: Declared, schemas: Schemas, refusals: dict[str, Json]) -> 
         operation["parameters"] = parameters
     if route.body is not None:
         operation["requestBody"] = {
-            "description": f"At most {route.limit // KB} KB.",
+            "description": f"At most {route.max_body_bytes // KB} KB.",
             "required": any(field.is_required() for field in route.body.model_fields.values()),
-            "content": {"application/json": {"schema": schemas.of(route.body)}},
+            "content": {"application/json": {"schema": schemas.reference(route.body)}},
         }
     return operation | {"responses": _responses(route, schemas, refusals)}
 
 
-def _responses(route: Declared, schemas: Schemas, refusals: dict[str, Json]) -> Json:
+def _responses(route: RouteSpec, schemas: JsonSchemas, refusals: dict[str, Json]) -> Json:
     """A route's answers by status; each refusal goes to `refusals`, once for all routes that have the same."""
-    quota = _QUOTA if route.meters else ()
-    success: Json = {"description": "Success.", "headers": _headers(*_OF_STATUS.get(route.status, ()), *quota)}
-    if route.answer is not None:
-        success["content"] = {"application/json": {"schema": schemas.of(route.answer)}}
-    elif route.media is not None:
-        success["content"] = {route.media: {"schema": {"type": "string"}}}
+    quota = _QUOTA_HEADERS if route.rate_limits else ()
+    success: Json = {"description": "Success.", "headers": _headers(*_HEADERS_BY_STATUS.get(route.status, ()), *quota)}
+    if route.response is not None:
+        success["content"] = {"application/json": {"schema": schemas.reference(route.response)}}
+    elif route.media_type is not None:
+        success["content"] = {route.media_type: {"schema": {"type": "string"}}}
     responses = {str(route.status): success}
     by_status: dict[int, list[type[DevFlowError]]] = {}
-    for error in sorted(set(route.refusals()), key=lambda error: error.__name__):
-        by_status.setdefault(status_of(error), []).append(error)
+    for error in sorted(set(route.possible_errors()), key=lambda error: error.__name__):
+        by_status.setdefault(status_for(error), []).append(error)
     for status, errors in sorted(by_status.items()):
         name = ".".join(error.__name__ for error in errors)
-        refusals[name] = _refusal(status, errors)
+        refusals[name] = _error_response(status, errors)
         responses[str(status)] = {"$ref": f"#/components/responses/{name}"}
     return responses
 
 
-def _refusal(status: int, errors: list[type[DevFlowError]]) -> Json:
-    headers = _headers(*_OF_STATUS.get(status, ()))
+def _error_response(status: int, errors: list[type[DevFlowError]]) -> Json:
+    headers = _headers(*_HEADERS_BY_STATUS.get(status, ()))
     if status not in (401, 429):
-        headers |= {name: {"$ref": f"#/components/headers/{name}.sometimes"} for name in _QUOTA}
+        headers |= {name: {"$ref": f"#/components/headers/{name}.sometimes"} for name in _QUOTA_HEADERS}
     said = {"error": {"enum": sorted({error.title for error in errors})}, "statusCode": {"const": status}}
     return {
         "description": "\n".join(f"- {error.title}: {' '.join((error.__doc__ or '').split())}" for error in errors),

@@ -6,7 +6,7 @@ from typing import Any, cast
 from chalice.app import Blueprint
 from pydantic import RootModel
 
-from chalicelib.http import Answer, App, Call, declared_by, route
+from chalicelib.http import App, Request, Response, route, route_specs
 
 blueprint = Blueprint(__name__)
 
@@ -15,11 +15,11 @@ class Document(RootModel[dict[str, Any]]):
     """An OpenAPI 3.1 document."""
 
 
-@route(blueprint, "GET", "/api/openapi.json", "nobody", answer=Document)
-def get_openapi(call: Call) -> Answer:
+@route(blueprint, "GET", "/api/openapi.json", "public", response=Document)
+def get_openapi(request: Request) -> Response:
     """Describe every route, status and error of this API."""
-    del call
-    return Answer(_document())
+    del request
+    return Response(_document())
 
 
 @cache
@@ -28,4 +28,4 @@ def _document() -> Document:
 
     app = cast("App", blueprint.current_app)
     app.load_all()
-    return Document(build(declared_by(app.routes)))
+    return Document(build(route_specs(app.routes)))

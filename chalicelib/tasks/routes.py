@@ -6,167 +6,172 @@ from chalice.app import Blueprint
 
 from chalicelib.auth import guard
 from chalicelib.auth.tokens import Caller
-from chalicelib.errors import AgentNotFound, Invalid, ProgressOutOfRange, TaskNotFound, WrongOffset
-from chalicelib.http import REPORT_LIMIT, Answer, Call, route
-from chalicelib.pages import ListQuery
-from chalicelib.ratelimit import TASKS_API
+from chalicelib.core.errors import AgentNotFound, Invalid, ProgressOutOfRange, TaskNotFound, WrongOffset
+from chalicelib.core.models import InputModel
+from chalicelib.http import REPORT_LIMIT, Request, Response, route
+from chalicelib.http.pagination import ListQuery
+from chalicelib.http.rate_limits import TASKS_API
 from chalicelib.tasks import logs, reports, service
-from chalicelib.tasks.model import NotHeld, WrongState
-from chalicelib.tasks.service import ExecutionFailed, OtherRequest, TooManyOpenTasks
-from chalicelib.tasks.shapes import (
+from chalicelib.tasks.requests import (
     CompleteReport,
-    Execute,
+    ExecuteWorkflowRequest,
     FailReport,
     LogChunk,
     LogQuery,
     ProgressReport,
+    SubmitTaskRequest,
     TaskQuery,
-    Work,
 )
-from chalicelib.tasks.views import (
-    Accepted,
-    Appended,
-    Cancelled,
-    EventListing,
-    Finished,
-    LogReply,
-    Progressed,
-    TaskListing,
-    WholeTaskReply,
+from chalicelib.tasks.responses import (
+    AcceptedResponse,
+    AppendLogResponse,
+    CancelResponse,
+    FinishedResponse,
+    LogResponse,
+    ProgressResponse,
+    TaskDetail,
+    TaskEventList,
+    TaskList,
 )
-from chalicelib.types import Request
+from chalicelib.tasks.rules import NotHeld, WrongState
+from chalicelib.tasks.service import DifferentRequest, ExecutionFailed, TooManyOpenTasks
 
 blueprint = Blueprint(__name__)
 
-_NOT_ACCEPTED = (OtherRequest, AgentNotFound, TooManyOpenTasks, ExecutionFailed)
+_NOT_ACCEPTED = (DifferentRequest, AgentNotFound, TooManyOpenTasks, ExecutionFailed)
 
 
 @route(
-    blueprint, "POST", "/api/workflows/execute", "anyone", TASKS_API,
-    body=Execute, answer=Accepted, status=202, raises=_NOT_ACCEPTED,
+    blueprint, "POST", "/api/workflows/execute", "authenticated", TASKS_API,
+    body=ExecuteWorkflowRequest, response=AcceptedResponse, status=202, raises=_NOT_ACCEPTED,
 )  # fmt: skip
-def execute_workflow(call: Call) -> Answer:
+def execute_workflow(request: Request) -> Response:
     """Submit a task under an id of your own."""
-    admitted = service.admit(guard.anyone(call), call.now)
-    return Answer(Accepted(task_id=service.submit(admitted, call.body(Execute), call.now)))
+    admitted = service.admit_submitter(guard.authenticated(request), request.now)
+    return Response(
+        AcceptedResponse(task_id=service.submit_with_id(admitted, request.body(ExecuteWorkflowRequest), request.now))
+    )
 
 
 @route(
     blueprint, "POST", "/api/tasks", "user", TASKS_API,
-    body=Work, idempotency_key=True, answer=Accepted, status=202, raises=_NOT_ACCEPTED,
+    body=SubmitTaskRequest, idempotency_key=True, response=AcceptedResponse, status=202, raises=_NOT_ACCEPTED,
 )  # fmt: skip
-def submit_task(call: Call) -> Answer:
+def submit_task(request: Request) -> Response:
     """Submit a task under a new id."""
-    admitted = service.admit(guard.user_token(call), call.now)
-    task = service.submit_new(admitted, call.body(Work), call.idempotency_key, call.now)
-    return Answer(Accepted(task_id=task))
+    admitted = service.admit_submitter(guard.user_caller(request), request.now)
+    task_id = service.submit_new(admitted, request.body(SubmitTaskRequest), request.idempotency_key, request.now)
+    return Response(AcceptedResponse(task_id=task_id))
 
 
-@route(blueprint, "GET", "/api/tasks", "user", TASKS_API, query=TaskQuery, answer=TaskListing)
-def list_tasks(call: Call) -> Answer:
+@route(blueprint, "GET", "/api/tasks", "user", TASKS_API, query=TaskQuery, response=TaskList)
+def list_tasks(request: Request) -> Response:
     """List your tasks, newest first."""
-    user = guard.user(call)
-    return Answer(service.list_tasks(user.owner, call.params(TaskQuery), call.now))
+    user = guard.admitted_user(request)
+    return Response(service.list_tasks(user.owner, request.query_params(TaskQuery), request.now))
 
 
-@route(blueprint, "GET", "/api/tasks/{task_id}", "anyone", TASKS_API, answer=WholeTaskReply, raises=(TaskNotFound,))
-def get_task(call: Call, task_id: str) -> Answer:
+@route(
+    blueprint, "GET", "/api/tasks/{task_id}", "authenticated", TASKS_API, response=TaskDetail, raises=(TaskNotFound,)
+)
+def get_task(request: Request, task_id: str) -> Response:
     """Read a task with its description and result."""
-    return Answer(service.show(guard.anyone(call), task_id, call.now))
+    return Response(service.get_task(guard.authenticated(request), task_id, request.now))
 
 
 @route(
     blueprint, "GET", "/api/tasks/{task_id}/events", "user", TASKS_API,
-    query=ListQuery, answer=EventListing, raises=(TaskNotFound,),
+    query=ListQuery, response=TaskEventList, raises=(TaskNotFound,),
 )  # fmt: skip
-def list_events(call: Call, task_id: str) -> Answer:
+def list_events(request: Request, task_id: str) -> Response:
     """List what happened to a task, oldest first."""
-    user = guard.user(call)
-    return Answer(service.list_events(user.owner, task_id, call.params(ListQuery), call.now))
+    user = guard.admitted_user(request)
+    return Response(service.list_events(user.owner, task_id, request.query_params(ListQuery), request.now))
 
 
 @route(
     blueprint, "POST", "/api/tasks/{task_id}/cancel", "user", TASKS_API,
-    answer=Cancelled, raises=(TaskNotFound, WrongState),
+    response=CancelResponse, raises=(TaskNotFound, WrongState),
 )  # fmt: skip
-def cancel_task(call: Call, task_id: str) -> Answer:
+def cancel_task(request: Request, task_id: str) -> Response:
     """Cancel a task: at once, or with a minute's grace while it runs."""
-    user = guard.user(call)
-    return Answer(service.cancel(user.owner, task_id, call.now))
+    user = guard.admitted_user(request)
+    return Response(service.cancel_task(user.owner, task_id, request.now))
 
 
 @route(
     blueprint, "POST", "/api/tasks/{task_id}/retry", "user", TASKS_API,
-    answer=Accepted, status=202, raises=(TaskNotFound, WrongState, AgentNotFound, TooManyOpenTasks),
+    response=AcceptedResponse, status=202, raises=(TaskNotFound, WrongState, AgentNotFound, TooManyOpenTasks),
 )  # fmt: skip
-def retry_task(call: Call, task_id: str) -> Answer:
+def retry_task(request: Request, task_id: str) -> Response:
     """Do a task that has ended again, as a new task."""
-    admitted = service.admit(guard.user_token(call), call.now)
-    return Answer(Accepted(task_id=service.retry(admitted, task_id, call.now)))
+    admitted = service.admit_submitter(guard.user_caller(request), request.now)
+    return Response(AcceptedResponse(task_id=service.retry_task(admitted, task_id, request.now)))
 
 
 @route(
-    blueprint, "POST", "/api/tasks/{task_id}/progress", "anyone", TASKS_API,
-    body=ProgressReport, answer=Progressed, raises=(ProgressOutOfRange, TaskNotFound, NotHeld, WrongState),
+    blueprint, "POST", "/api/tasks/{task_id}/progress", "authenticated", TASKS_API,
+    body=ProgressReport, response=ProgressResponse, raises=(ProgressOutOfRange, TaskNotFound, NotHeld, WrongState),
 )  # fmt: skip
-def report_progress(call: Call, task_id: str) -> Answer:
+def report_progress(request: Request, task_id: str) -> Response:
     """Report progress; the first report starts the task."""
-    caller = guard.anyone(call)
-    return Answer(reports.progress(caller, task_id, _report(call, caller, ProgressReport), call.now))
+    caller = guard.authenticated(request)
+    return Response(reports.report_progress(caller, task_id, _report(request, caller, ProgressReport), request.now))
 
 
 @route(
-    blueprint, "POST", "/api/tasks/{task_id}/complete", "anyone", TASKS_API,
-    body=CompleteReport, limit=REPORT_LIMIT, answer=Finished, raises=(TaskNotFound, NotHeld, WrongState),
+    blueprint, "POST", "/api/tasks/{task_id}/complete", "authenticated", TASKS_API,
+    body=CompleteReport, max_body_bytes=REPORT_LIMIT, response=FinishedResponse,
+    raises=(TaskNotFound, NotHeld, WrongState),
 )  # fmt: skip
-def complete_task(call: Call, task_id: str) -> Answer:
+def complete_task(request: Request, task_id: str) -> Response:
     """Report that a task is done."""
-    caller = guard.anyone(call)
-    return Answer(reports.complete(caller, task_id, _report(call, caller, CompleteReport), call.now))
+    caller = guard.authenticated(request)
+    return Response(reports.report_complete(caller, task_id, _report(request, caller, CompleteReport), request.now))
 
 
 @route(
-    blueprint, "POST", "/api/tasks/{task_id}/fail", "anyone", TASKS_API,
-    body=FailReport, limit=REPORT_LIMIT, answer=Finished, raises=(TaskNotFound, NotHeld, WrongState),
+    blueprint, "POST", "/api/tasks/{task_id}/fail", "authenticated", TASKS_API,
+    body=FailReport, max_body_bytes=REPORT_LIMIT, response=FinishedResponse, raises=(TaskNotFound, NotHeld, WrongState),
 )  # fmt: skip
-def fail_task(call: Call, task_id: str) -> Answer:
+def fail_task(request: Request, task_id: str) -> Response:
     """Report that a task failed."""
-    caller = guard.anyone(call)
-    report = _report(call, caller, FailReport)
-    finished = reports.fail(caller, task_id, report, call.now)
+    caller = guard.authenticated(request)
+    report = _report(request, caller, FailReport)
+    finished = reports.report_failure(caller, task_id, report, request.now)
     if report.logs:  # behind the end, so that they never stand in its way; sent again, they are kept once
-        logs.append_last(caller, task_id, report.logs, call.now)
-    return Answer(finished)
+        logs.append_final_log(caller, task_id, report.logs, request.now)
+    return Response(finished)
 
 
 @route(
-    blueprint, "POST", "/api/tasks/{task_id}/logs", "anyone", TASKS_API,
-    body=LogChunk, limit=REPORT_LIMIT, answer=Appended, raises=(TaskNotFound, NotHeld, WrongOffset),
+    blueprint, "POST", "/api/tasks/{task_id}/logs", "authenticated", TASKS_API,
+    body=LogChunk, max_body_bytes=REPORT_LIMIT, response=AppendLogResponse, raises=(TaskNotFound, NotHeld, WrongOffset),
 )  # fmt: skip
-def append_log(call: Call, task_id: str) -> Answer:
+def append_log(request: Request, task_id: str) -> Response:
     """Append to the log of the attempt that runs."""
-    caller = guard.anyone(call)
-    return Answer(logs.append(caller, task_id, _report(call, caller, LogChunk), call.now))
+    caller = guard.authenticated(request)
+    return Response(logs.append_log(caller, task_id, _report(request, caller, LogChunk), request.now))
 
 
 @route(
-    blueprint, "GET", "/api/tasks/{task_id}/logs", "anyone", TASKS_API,
-    query=LogQuery, answer=LogReply, raises=(TaskNotFound,),
+    blueprint, "GET", "/api/tasks/{task_id}/logs", "authenticated", TASKS_API,
+    query=LogQuery, response=LogResponse, raises=(TaskNotFound,),
 )  # fmt: skip
-def read_log(call: Call, task_id: str) -> Answer:
+def read_log(request: Request, task_id: str) -> Response:
     """Read the log of an attempt, from an offset on."""
-    caller = guard.anyone(call)
-    return Answer(logs.read(caller, task_id, call.params(LogQuery), call.now))
+    caller = guard.authenticated(request)
+    return Response(logs.read_log(caller, task_id, request.query_params(LogQuery), request.now))
 
 
-R = TypeVar("R", bound=Request)
+R = TypeVar("R", bound=InputModel)
 
 
-def _report(call: Call, caller: Caller, model: type[R]) -> R:
+def _report(request: Request, caller: Caller, model: type[R]) -> R:
     """A report's body. The write that takes a report also checks its token; a bad body has no such write, so whoever
     sent it is let in (or not) and counted here."""
     try:
-        return call.body(model)
+        return request.body(model)
     except Invalid:
-        reports.admitted(caller, call.now)
+        reports.admit_reporter(caller, request.now)
         raise

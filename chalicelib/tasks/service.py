@@ -3,21 +3,21 @@
 import uuid
 from typing import NamedTuple, get_args
 
-from chalicelib import db
-from chalicelib.agents import holds
-from chalicelib.agents.holds import Sign
+from chalicelib import dynamodb
+from chalicelib.agents import claims
+from chalicelib.agents.liveness import CheckIn
 from chalicelib.auth import service as auth
 from chalicelib.auth.tokens import Caller
-from chalicelib.errors import AgentNotFound, Conflict, DevFlowError, RateLimited, TaskNotFound
-from chalicelib.pages import COUNTED, ListQuery, listed
-from chalicelib.ratelimit import TASKS_API
-from chalicelib.settings import DAY, settings
-from chalicelib.tasks import journal, model, shapes, store, views
-from chalicelib.tasks.rows import to_task
-from chalicelib.tasks.shapes import Execute, TaskQuery, Work
-from chalicelib.tasks.task import EXCERPT, Change, Status, Task
-from chalicelib.tasks.upkeep import send, settle
-from chalicelib.tasks.views import EventListing, TaskListing
+from chalicelib.core.errors import AgentNotFound, Conflict, DevFlowError, RateLimited, TaskNotFound
+from chalicelib.core.settings import DAY, settings
+from chalicelib.http.pagination import EXACT_TOTAL_LIMIT, ListQuery, list_page
+from chalicelib.http.rate_limits import TASKS_API
+from chalicelib.tasks import history_store, requests, responses, rules, store
+from chalicelib.tasks.entities import TITLE_LENGTH, Task, TaskStatus, Transition
+from chalicelib.tasks.lifecycle import apply_transition, send_to_workflow_queue
+from chalicelib.tasks.requests import ExecuteWorkflowRequest, SubmitTaskRequest, TaskQuery
+from chalicelib.tasks.responses import TaskEventList, TaskList
+from chalicelib.tasks.tables import to_task
 
 
 class ExecutionFailed(DevFlowError):
@@ -36,193 +36,193 @@ class TooManyOpenTasks(RateLimited):
         super().__init__(f"You have {most} open tasks, which is as many as there may be; let some end.", 60)
 
 
-class OtherRequest(Conflict):
+class DifferentRequest(Conflict):
     """This id belongs to another request."""
 
 
-class Admitted(NamedTuple):
+class AdmittedSubmitter(NamedTuple):
     """Whose a new task will be. `unless` is what must hold besides for it to be accepted: a part of the transaction."""
 
     owner: str
-    unless: db.Part | None = None
+    precondition: dynamodb.TransactItem | None = None
 
 
-def admit(caller: Caller, now: int) -> Admitted:
+def admit_submitter(caller: Caller, now: int) -> AdmittedSubmitter:
     """Let somebody in who submits a task, and count the call."""
     most = settings.open_tasks_per_user
     if caller.is_agent:
-        Sign(caller, caller.subject, TASKS_API, now).show()
+        CheckIn(caller, caller.subject, TASKS_API, now).save()
     elif auth.admit(caller, TASKS_API, now).open_tasks < most:
-        return Admitted(caller.owner)
-    return Admitted(caller.owner, auth.fewer_open_tasks(caller.owner, most))
+        return AdmittedSubmitter(caller.owner)
+    return AdmittedSubmitter(caller.owner, auth.open_task_limit_check(caller.owner, most))
 
 
-def submit(admitted: Admitted, request: Execute, now: int) -> str:
+def submit_with_id(submitter: AdmittedSubmitter, request: ExecuteWorkflowRequest, now: int) -> str:
     """Accept a task under the client's id; the same request again is the same task, whether or not there is room.
 
     Raises OtherRequest where the id is taken by something else, and TooManyOpenTasks.
     """
     try:
-        standing = _accept(admitted, request.task_id, request, now)
+        existing = _accept(submitter, request.task_id, request, now)
     except DevFlowError:
         raise
     except Exception as error:
         raise ExecutionFailed from error
-    if standing is not None and standing.digest != request.digest():
-        raise OtherRequest(f"Task {request.task_id} exists already, from another request.")
+    if existing is not None and existing.request_digest != request.digest():
+        raise DifferentRequest(f"Task {request.task_id} exists already, from another request.")
     return request.task_id
 
 
-def submit_new(admitted: Admitted, request: Work, idempotency_key: str | None, now: int) -> str:
+def submit_new(submitter: AdmittedSubmitter, request: SubmitTaskRequest, idempotency_key: str | None, now: int) -> str:
     """Accept a task under an id of ours. The same Idempotency-Key within a day is the same task: the id is made of it.
 
     Raises OtherRequest where the key came with another request.
     """
     if idempotency_key is None:
-        task = f"task-{uuid.uuid4()}"
-        _accept(admitted, task, request, now)
-        return task
-    seed = [admitted.owner, idempotency_key]
+        task_id = f"task-{uuid.uuid4()}"
+        _accept(submitter, task_id, request, now)
+        return task_id
+    seed = [submitter.owner, idempotency_key]
     while True:
-        task = _id_from(*seed)
-        standing = _accept(admitted, task, request, now)
-        if standing is None or now - (standing.created_at or 0) < DAY:
+        task_id = _derived_id(*seed)
+        existing = _accept(submitter, task_id, request, now)
+        if existing is None or now - (existing.created_at or 0) < DAY:
             break
-        seed.append(task)  # the key was used, but so long ago that it is free again
-    if standing is not None and standing.digest != request.digest():
-        raise OtherRequest("This Idempotency-Key was used with another request; use a new one.")
-    return task
+        seed.append(task_id)  # the key was used, but so long ago that it is free again
+    if existing is not None and existing.request_digest != request.digest():
+        raise DifferentRequest("This Idempotency-Key was used with another request; use a new one.")
+    return task_id
 
 
-def _id_from(*seed: str) -> str:
+def _derived_id(*seed: str) -> str:
     """An id of ours that is the same whenever it is made of the same."""
     return f"task-{uuid.uuid5(uuid.NAMESPACE_OID, chr(0).join(seed))}"
 
 
-def _accept(admitted: Admitted, task_id: str, request: Work, now: int) -> Task | None:
+def _accept(submitter: AdmittedSubmitter, task_id: str, request: SubmitTaskRequest, now: int) -> Task | None:
     """Store a new task and send it on its way; the task that stands under this id, if there is one."""
     task = Task(
-        owner=admitted.owner,
+        owner=submitter.owner,
         id=task_id,
         status="pending",
         intent=request.intent,
         repo=request.repo,
         branch=request.branch or None,
-        title=request.natural_language[:EXCERPT],
-        pin=request.agent_id,
+        title=request.natural_language[:TITLE_LENGTH],
+        pinned_agent_id=request.agent_id,
         priority=request.priority,
         max_attempts=request.max_attempts,
         timeout=request.timeout_seconds * 1_000,
-        digest=request.digest(),
+        request_digest=request.digest(),
         created_at=now,
         updated_at=now,
-        due=now + model.SENT_AGAIN_AFTER,
+        due=now + rules.RESEND_AFTER,
     )
-    body = shapes.Body.model_construct(description=request.natural_language, context=request.context)
-    return _store(admitted, task, body)
+    body = requests.TaskBody.model_construct(description=request.natural_language, context=request.context)
+    return _save_new(submitter, task, body)
 
 
-def _store(admitted: Admitted, task: Task, body: shapes.Body) -> Task | None:
-    created = store.create(task, body, model.created(task))
-    pinned_agent = [] if task.pin is None else [holds.present(task.owner, task.pin)]
-    room = [] if admitted.unless is None else [admitted.unless]
-    standing = None
+def _save_new(submitter: AdmittedSubmitter, task: Task, body: requests.TaskBody) -> Task | None:
+    created = store.create_items(task, body, rules.created_event(task))
+    pinned_agent = [] if task.pinned_agent_id is None else [claims.agent_exists_check(task.owner, task.pinned_agent_id)]
+    room = [] if submitter.precondition is None else [submitter.precondition]
+    existing = None
     try:
-        db.write(*created, *pinned_agent, *room)
-    except db.Cancelled as cancelled:
+        dynamodb.transact_write(*created, *pinned_agent, *room)
+    except dynamodb.TransactionCancelled as cancelled:
         if 0 not in cancelled.rows:
             if pinned_agent and len(created) in cancelled.rows:
-                raise AgentNotFound(f"You have no agent {task.pin} to pin this task to.") from None
+                raise AgentNotFound(f"You have no agent {task.pinned_agent_id} to pin this task to.") from None
             raise TooManyOpenTasks from None
-        task = standing = to_task(cancelled.rows[0] or {})
+        task = existing = to_task(cancelled.rows[0] or {})
     if task.status == "pending":  # also for a request sent again: perhaps its message was what got lost
-        send(task)
-    return standing
+        send_to_workflow_queue(task)
+    return existing
 
 
-def show(caller: Caller, task_id: str, now: int) -> views.WholeTaskReply:
+def get_task(caller: Caller, task_id: str, now: int) -> responses.TaskDetail:
     """A task with its description and result. An agent sees those that it holds, or held when they
     ended. Raises TaskNotFound."""
-    count(caller, now)
-    found = store.load_whole(caller.owner, task_id, now)
-    if found is None or (caller.is_agent and found[0].agent != caller.subject):
+    admit_caller(caller, now)
+    found = store.load_detail(caller.owner, task_id, now)
+    if found is None or (caller.is_agent and found[0].agent_id != caller.subject):
         raise TaskNotFound
-    return views.whole(*found)
+    return responses.to_detail(*found)
 
 
-def list_tasks(owner: str, query: TaskQuery, now: int) -> TaskListing:
+def list_tasks(owner: str, query: TaskQuery, now: int) -> TaskList:
     """A page of a user's tasks, newest first."""
-    return listed(
-        TaskListing,
+    return list_page(
+        TaskList,
         query,
         f"tasks|{owner}",
         auth.cursors(now),
-        lambda limit, start: store.find(owner, query, limit, start),
-        store.key_in(query),
-        lambda rows: [views.in_list(task) for task in store.load_heads(rows, now)],
+        lambda limit, start: store.find_tasks(owner, query, limit, start),
+        store.cursor_key(query),
+        lambda rows: [responses.to_summary(task) for task in store.load_tasks(rows, now)],
     )
 
 
-def list_events(owner: str, task_id: str, query: ListQuery, now: int) -> EventListing:
+def list_events(owner: str, task_id: str, query: ListQuery, now: int) -> TaskEventList:
     """A page of a task's timeline, oldest first. Raises TaskNotFound."""
-    if store.load(owner, task_id, now) is None:
+    if store.load_task(owner, task_id, now) is None:
         raise TaskNotFound
-    return listed(
-        EventListing,
+    return list_page(
+        TaskEventList,
         query,
         f"events|{owner}|{task_id}",
         auth.cursors(now),
-        lambda limit, start: journal.events(owner, task_id, limit, start),
-        journal.event_key,
-        lambda rows: [views.event(journal.to_event(row)) for row in rows],
+        lambda limit, start: history_store.find_events(owner, task_id, limit, start),
+        history_store.cursor_key,
+        lambda rows: [responses.to_event_response(history_store.to_event(row)) for row in rows],
     )
 
 
-def count(caller: Caller, now: int) -> None:
+def admit_caller(caller: Caller, now: int) -> None:
     """Let a caller of the tasks API in, and count the call."""
     if caller.is_agent:
-        Sign(caller, caller.subject, TASKS_API, now).show()
+        CheckIn(caller, caller.subject, TASKS_API, now).save()
     else:
         auth.admit(caller, TASKS_API, now)
 
 
-def cancel(owner: str, task_id: str, now: int) -> views.Cancelled:
+def cancel_task(owner: str, task_id: str, now: int) -> responses.CancelResponse:
     """g: end a task, at once or with a minute's grace for the agent that runs it. Sent again, it changes nothing.
 
     Raises TaskNotFound; WrongState where it ended and was never to be cancelled.
     """
     found: list[Task] = []
 
-    def rule(task: Task) -> Change | None:
+    def rule(task: Task) -> Transition | None:
         found.append(task)
-        return model.cancel(task, now)
+        return rules.cancel(task, now)
 
-    change = settle(owner, task_id, rule, now)
+    transition = apply_transition(owner, task_id, rule, now)
     if not found:
         raise TaskNotFound
-    task = found[-1] if change is None else change.after
-    return views.Cancelled(task_id=task_id, status=task.status, cancel_requested=task.is_open)
+    task = found[-1] if transition is None else transition.after
+    return responses.CancelResponse(task_id=task_id, status=task.status, cancel_requested=task.is_open)
 
 
-def retry(admitted: Admitted, task_id: str, now: int) -> str:
+def retry_task(submitter: AdmittedSubmitter, task_id: str, now: int) -> str:
     """The same work as a new task, whose id is made of the old one's and its attempt: sent twice, it is one.
 
     Raises TaskNotFound, WrongState while it is open, AgentNotFound where it is pinned to an agent that is gone.
     """
-    found = store.load_whole(admitted.owner, task_id, now)
+    found = store.load_detail(submitter.owner, task_id, now)
     if found is None:
         raise TaskNotFound
     task, body, _ = found
-    again = model.again(task, _id_from(admitted.owner, task_id, str(task.attempt)), now)
-    _store(admitted, again, body)
+    again = rules.as_retry(task, _derived_id(submitter.owner, task_id, str(task.attempt)), now)
+    _save_new(submitter, again, body)
     return again.id
 
 
-def count_by_status(owner: str) -> dict[Status, int]:
+def count_by_status(owner: str) -> dict[TaskStatus, int]:
     """How many of a user's tasks are in each status, exact up to 1,000 each."""
-    return {status: store.count(owner, status, COUNTED) for status in get_args(Status)}
+    return {status: store.count_tasks(owner, status, EXACT_TOTAL_LIMIT) for status in get_args(TaskStatus)}
 
 
 def oldest_queued(owner: str) -> int | None:
     """When the queued task that waits longest was submitted."""
-    return store.oldest(owner, "queued")
+    return store.oldest_created_at(owner, "queued")

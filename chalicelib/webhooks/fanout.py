@@ -4,38 +4,39 @@ by which it is still to be told, so that it is on its way to each exactly once."
 import json
 from collections.abc import Sequence
 
-from chalicelib import db, queue
-from chalicelib.pages import COUNTED
-from chalicelib.webhooks import model, rows, store
-from chalicelib.webhooks.webhook import Delivery, Endpoint, Happening
+from chalicelib import dynamodb
+from chalicelib.aws import sqs
+from chalicelib.http.pagination import EXACT_TOTAL_LIMIT
+from chalicelib.webhooks import rules, store, tables
+from chalicelib.webhooks.entities import Delivery, Endpoint, WebhookEvent
 
 
-def endpoints(owner: str) -> list[Endpoint]:
+def find_endpoints(owner: str) -> list[Endpoint]:
     """The endpoints of a user. One request, whether or not there are any."""
-    return [rows.to_endpoint(row) for row in store.find(owner, COUNTED, None).rows]
+    return [tables.to_endpoint(row) for row in store.find_endpoints(owner, EXACT_TOTAL_LIMIT, None).rows]
 
 
-def deliveries(listening: Sequence[Endpoint], happening: Happening, now: int) -> list[Delivery]:
+def create_deliveries(listening: Sequence[Endpoint], event: WebhookEvent, now: int) -> list[Delivery]:
     """One for each endpoint; what is sent is made here, once."""
-    payload = {"event": happening.type, "data": happening.data}
+    payload = {"event": event.type, "data": event.data}
     body = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
-    return [model.delivery(endpoint, happening, body, now) for endpoint in listening]
+    return [rules.new_delivery(endpoint, event, body, now) for endpoint in listening]
 
 
-def parts(new: Sequence[Delivery]) -> list[db.Part]:
+def delivery_items(new: Sequence[Delivery]) -> list[dynamodb.TransactItem]:
     """Parts of a transaction that puts them on their way."""
-    return [store.new(delivery) for delivery in new]
+    return [store.delivery_item(delivery) for delivery in new]
 
 
-def send(new: Sequence[Delivery]) -> None:
+def send_deliveries(new: Sequence[Delivery]) -> None:
     """Put each on the queue; what that would not take the sweep does."""
     for delivery in new:
-        send_one(delivery)
+        send_delivery(delivery)
 
 
-def send_one(delivery: Delivery, delay: int = 0) -> bool:
-    return queue.send(
+def send_delivery(delivery: Delivery, delay_ms: int = 0) -> bool:
+    return sqs.send(
         "webhooks",
-        {"owner": delivery.owner, "webhook": delivery.webhook, "delivery": delivery.id},
-        delay,
+        {"owner": delivery.owner, "webhook": delivery.webhook_id, "delivery": delivery.id},
+        delay_ms,
     )

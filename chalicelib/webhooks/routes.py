@@ -3,22 +3,22 @@
 from chalice.app import Blueprint
 
 from chalicelib.auth import guard
-from chalicelib.errors import DeliveryNotFound, WebhookNotFound
-from chalicelib.http import Answer, Call, route
-from chalicelib.pages import ListQuery
-from chalicelib.ratelimit import WEBHOOKS_API
+from chalicelib.core.errors import DeliveryNotFound, WebhookNotFound
+from chalicelib.http import Request, Response, route
+from chalicelib.http.pagination import ListQuery
+from chalicelib.http.rate_limits import WEBHOOKS_API
 from chalicelib.webhooks import service
-from chalicelib.webhooks.model import Disabled, OtherWebhook, TooManyWebhooks
-from chalicelib.webhooks.shapes import (
-    DeliveryListing,
+from chalicelib.webhooks.rules import DifferentWebhook, TooManyWebhooks, WebhookDisabled
+from chalicelib.webhooks.schemas import (
+    CreateWebhookRequest,
+    DeliveryList,
     DeliveryQuery,
-    NewWebhook,
-    Sent,
-    WebhookChange,
-    WebhookCreated,
-    WebhookListing,
-    WebhookRemoved,
-    WebhookReply,
+    DeliverySentResponse,
+    RemoveWebhookResponse,
+    UpdateWebhookRequest,
+    WebhookList,
+    WebhookResponse,
+    WebhookWithSecretResponse,
 )
 from chalicelib.webhooks.targets import BadTarget
 
@@ -27,88 +27,90 @@ blueprint = Blueprint(__name__)
 
 @route(
     blueprint, "POST", "/api/webhooks", "user", WEBHOOKS_API,
-    body=NewWebhook, idempotency_key=True, answer=WebhookCreated, status=201,
-    raises=(BadTarget, TooManyWebhooks, OtherWebhook),
+    body=CreateWebhookRequest, idempotency_key=True, response=WebhookWithSecretResponse, status=201,
+    raises=(BadTarget, TooManyWebhooks, DifferentWebhook),
 )  # fmt: skip
-def create_webhook(call: Call) -> Answer:
+def create_webhook(request: Request) -> Response:
     """Make a webhook; its secret is shown here and never again."""
-    user = guard.user(call)
-    return Answer(service.create(user.owner, call.body(NewWebhook), call.idempotency_key, call.now))
+    user = guard.admitted_user(request)
+    return Response(
+        service.create_webhook(user.owner, request.body(CreateWebhookRequest), request.idempotency_key, request.now)
+    )
 
 
-@route(blueprint, "GET", "/api/webhooks", "user", WEBHOOKS_API, query=ListQuery, answer=WebhookListing)
-def list_webhooks(call: Call) -> Answer:
+@route(blueprint, "GET", "/api/webhooks", "user", WEBHOOKS_API, query=ListQuery, response=WebhookList)
+def list_webhooks(request: Request) -> Response:
     """List your webhooks, by id."""
-    user = guard.user(call)
-    return Answer(service.list_webhooks(user.owner, call.params(ListQuery), call.now))
+    user = guard.admitted_user(request)
+    return Response(service.list_webhooks(user.owner, request.query_params(ListQuery), request.now))
 
 
 @route(
     blueprint, "GET", "/api/webhooks/{webhook_id}", "user", WEBHOOKS_API,
-    answer=WebhookReply, raises=(WebhookNotFound,),
+    response=WebhookResponse, raises=(WebhookNotFound,),
 )  # fmt: skip
-def get_webhook(call: Call, webhook_id: str) -> Answer:
+def get_webhook(request: Request, webhook_id: str) -> Response:
     """Read a webhook."""
-    user = guard.user(call)
-    return Answer(service.show(user.owner, webhook_id, call.now))
+    user = guard.admitted_user(request)
+    return Response(service.get_webhook(user.owner, webhook_id, request.now))
 
 
 @route(
     blueprint, "PATCH", "/api/webhooks/{webhook_id}", "user", WEBHOOKS_API,
-    body=WebhookChange, answer=WebhookReply, raises=(BadTarget, WebhookNotFound),
+    body=UpdateWebhookRequest, response=WebhookResponse, raises=(BadTarget, WebhookNotFound),
 )  # fmt: skip
-def change_webhook(call: Call, webhook_id: str) -> Answer:
+def change_webhook(request: Request, webhook_id: str) -> Response:
     """Change a webhook, disable it, or enable it again."""
-    user = guard.user(call)
-    return Answer(service.change(user.owner, webhook_id, call.body(WebhookChange), call.now))
+    user = guard.admitted_user(request)
+    return Response(service.update_webhook(user.owner, webhook_id, request.body(UpdateWebhookRequest), request.now))
 
 
 @route(
     blueprint, "DELETE", "/api/webhooks/{webhook_id}", "user", WEBHOOKS_API,
-    answer=WebhookRemoved, raises=(WebhookNotFound,),
+    response=RemoveWebhookResponse, raises=(WebhookNotFound,),
 )  # fmt: skip
-def remove_webhook(call: Call, webhook_id: str) -> Answer:
+def remove_webhook(request: Request, webhook_id: str) -> Response:
     """Remove a webhook."""
-    user = guard.user(call)
-    service.remove(user.owner, webhook_id)
-    return Answer(WebhookRemoved(webhook_id=webhook_id))
+    user = guard.admitted_user(request)
+    service.remove_webhook(user.owner, webhook_id)
+    return Response(RemoveWebhookResponse(webhook_id=webhook_id))
 
 
 @route(
     blueprint, "POST", "/api/webhooks/{webhook_id}/rotate-secret", "user", WEBHOOKS_API,
-    idempotency_key=True, answer=WebhookCreated, raises=(WebhookNotFound,),
+    idempotency_key=True, response=WebhookWithSecretResponse, raises=(WebhookNotFound,),
 )  # fmt: skip
-def rotate_secret(call: Call, webhook_id: str) -> Answer:
+def rotate_secret(request: Request, webhook_id: str) -> Response:
     """Replace a webhook's secret; for a day the old one signs, too."""
-    user = guard.user(call)
-    return Answer(service.rotate(user.owner, webhook_id, call.idempotency_key, call.now))
+    user = guard.admitted_user(request)
+    return Response(service.rotate_secret(user.owner, webhook_id, request.idempotency_key, request.now))
 
 
 @route(
     blueprint, "POST", "/api/webhooks/{webhook_id}/test", "user", WEBHOOKS_API,
-    answer=Sent, status=202, raises=(WebhookNotFound, Disabled),
+    response=DeliverySentResponse, status=202, raises=(WebhookNotFound, WebhookDisabled),
 )  # fmt: skip
-def test_webhook(call: Call, webhook_id: str) -> Answer:
+def test_webhook(request: Request, webhook_id: str) -> Response:
     """Send a webhook that tells of nothing."""
-    user = guard.user(call)
-    return Answer(service.test(user.owner, webhook_id, call.now))
+    user = guard.admitted_user(request)
+    return Response(service.send_test(user.owner, webhook_id, request.now))
 
 
 @route(
     blueprint, "GET", "/api/webhooks/{webhook_id}/deliveries", "user", WEBHOOKS_API,
-    query=DeliveryQuery, answer=DeliveryListing, raises=(WebhookNotFound,),
+    query=DeliveryQuery, response=DeliveryList, raises=(WebhookNotFound,),
 )  # fmt: skip
-def list_deliveries(call: Call, webhook_id: str) -> Answer:
+def list_deliveries(request: Request, webhook_id: str) -> Response:
     """List what was sent to a webhook or is to be, newest first, with every attempt."""
-    user = guard.user(call)
-    return Answer(service.list_deliveries(user.owner, webhook_id, call.params(DeliveryQuery), call.now))
+    user = guard.admitted_user(request)
+    return Response(service.list_deliveries(user.owner, webhook_id, request.query_params(DeliveryQuery), request.now))
 
 
 @route(
     blueprint, "POST", "/api/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver", "user", WEBHOOKS_API,
-    answer=Sent, status=202, raises=(WebhookNotFound, DeliveryNotFound, Disabled),
+    response=DeliverySentResponse, status=202, raises=(WebhookNotFound, DeliveryNotFound, WebhookDisabled),
 )  # fmt: skip
-def redeliver(call: Call, webhook_id: str, delivery_id: str) -> Answer:
+def redeliver(request: Request, webhook_id: str, delivery_id: str) -> Response:
     """Send a delivery again, at once and under the same id."""
-    user = guard.user(call)
-    return Answer(service.redeliver(user.owner, webhook_id, delivery_id, call.now))
+    user = guard.admitted_user(request)
+    return Response(service.redeliver(user.owner, webhook_id, delivery_id, request.now))

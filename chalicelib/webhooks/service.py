@@ -6,31 +6,33 @@ import uuid
 from contextlib import suppress
 from typing import Any
 
-from chalicelib import db
+from chalicelib import dynamodb
 from chalicelib.auth import service as auth
-from chalicelib.errors import DeliveryNotFound, Unavailable, WebhookNotFound
-from chalicelib.pages import ListQuery, listed
-from chalicelib.settings import settings
-from chalicelib.texts import digest
-from chalicelib.webhooks import fanout, model, rows, sending, shapes, store, targets
-from chalicelib.webhooks.shapes import (
-    DeliveryListing,
+from chalicelib.core.errors import DeliveryNotFound, Unavailable, WebhookNotFound
+from chalicelib.core.settings import settings
+from chalicelib.core.text import fingerprint
+from chalicelib.http.pagination import ListQuery, list_page
+from chalicelib.webhooks import fanout, http_client, rules, schemas, store, tables, targets
+from chalicelib.webhooks.entities import TEST_EVENT, Delivery, Endpoint, SigningSecret, WebhookEvent
+from chalicelib.webhooks.schemas import (
+    CreateWebhookRequest,
+    DeliveryList,
     DeliveryQuery,
-    NewWebhook,
-    Sent,
-    WebhookChange,
-    WebhookCreated,
-    WebhookListing,
-    WebhookReply,
+    DeliverySentResponse,
+    UpdateWebhookRequest,
+    WebhookList,
+    WebhookResponse,
+    WebhookWithSecretResponse,
 )
 from chalicelib.webhooks.targets import BadTarget
-from chalicelib.webhooks.webhook import TEST, Delivery, Endpoint, Happening, Secret
 
-_TRIES = 4
-_LOOKUP_SECONDS = 2.0
+_MAX_TRIES = 4
+_LOOKUP_TIMEOUT = 2.0
 
 
-def create(owner: str, request: NewWebhook, idempotency_key: str | None, now: int) -> WebhookCreated:
+def create_webhook(
+    owner: str, request: CreateWebhookRequest, idempotency_key: str | None, now: int
+) -> WebhookWithSecretResponse:
     """A new endpoint with its secret. The same Idempotency-Key within ten minutes is the same request, whose answer was
     lost: it gets the same answer.
 
@@ -45,25 +47,25 @@ def create(owner: str, request: NewWebhook, idempotency_key: str | None, now: in
             url=request.url,
             events=list(request.events),
             description=request.description,
-            secrets=[Secret(value=_new_secret())],
-            request=digest(request.model_dump()),
+            secrets=[SigningSecret(value=_new_secret())],
+            request_digest=fingerprint(request.model_dump()),
             created_at=now,
             updated_at=now,
         )
         try:
-            db.write(*store.create(endpoint, settings.webhooks_per_user))
-        except db.Cancelled as cancelled:
-            standing = cancelled.rows.get(0)
-            if standing is None:
-                raise model.TooManyWebhooks from None
-            before = rows.to_endpoint(standing)
-            if now - before.created_at > model.REPEATABLE_FOR:
+            dynamodb.transact_write(*store.create_items(endpoint, settings.webhooks_per_user))
+        except dynamodb.TransactionCancelled as cancelled:
+            existing = cancelled.rows.get(0)
+            if existing is None:
+                raise rules.TooManyWebhooks from None
+            before = tables.to_endpoint(existing)
+            if now - before.created_at > rules.WEBHOOK_IDEMPOTENCY_WINDOW:
                 seed.append(before.id)  # the key was used, but so long ago that it is free again
                 continue
-            if before.request != endpoint.request:
-                raise model.OtherWebhook from None
+            if before.request_digest != endpoint.request_digest:
+                raise rules.DifferentWebhook from None
             endpoint = before
-        return WebhookCreated(webhook=shapes.shown(endpoint, now), secret=endpoint.secrets[0].value)
+        return WebhookWithSecretResponse(webhook=schemas.to_response(endpoint, now), secret=endpoint.secrets[0].value)
 
 
 def _new_secret() -> str:
@@ -74,42 +76,42 @@ def _new_secret() -> str:
 def _check_target(url: str) -> None:
     """Raises BadTarget where a webhook could never go there. Where a name cannot be resolved just now, each sending
     will tell; it checks again anyway."""
-    target = targets.read(url, local=settings.local)
+    target = targets.parse_target(url, local=settings.local)
     try:
-        targets.check(sending.resolve(target.host, target.port, _LOOKUP_SECONDS), local=settings.local)
-    except sending.NoSuchName:
+        targets.check_addresses(http_client.resolve(target.host, target.port, _LOOKUP_TIMEOUT), local=settings.local)
+    except http_client.HostNotFound:
         raise BadTarget(f"The name {target.host} leads nowhere.") from None
-    except sending.LookupFailed:
+    except http_client.LookupFailed:
         return
 
 
-def list_webhooks(owner: str, query: ListQuery, now: int) -> WebhookListing:
+def list_webhooks(owner: str, query: ListQuery, now: int) -> WebhookList:
     """A page of a user's endpoints, by id."""
-    return listed(
-        WebhookListing,
+    return list_page(
+        WebhookList,
         query,
         f"webhooks|{owner}",
         auth.cursors(now),
-        lambda limit, start: store.find(owner, limit, start),
-        store.key,
-        lambda found: [shapes.shown(rows.to_endpoint(row), now) for row in found],
+        lambda limit, start: store.find_endpoints(owner, limit, start),
+        store.cursor_key,
+        lambda found: [schemas.to_response(tables.to_endpoint(row), now) for row in found],
     )
 
 
-def load(owner: str, webhook: str) -> Endpoint:
+def load_endpoint(owner: str, webhook_id: str) -> Endpoint:
     """An endpoint. Raises WebhookNotFound."""
-    found = store.load(owner, webhook)
+    found = store.load_endpoint(owner, webhook_id)
     if found is None:
         raise WebhookNotFound
     return found
 
 
-def show(owner: str, webhook: str, now: int) -> WebhookReply:
+def get_webhook(owner: str, webhook_id: str, now: int) -> WebhookResponse:
     """Raises WebhookNotFound."""
-    return shapes.shown(load(owner, webhook), now)
+    return schemas.to_response(load_endpoint(owner, webhook_id), now)
 
 
-def change(owner: str, webhook: str, request: WebhookChange, now: int) -> WebhookReply:
+def update_webhook(owner: str, webhook_id: str, request: UpdateWebhookRequest, now: int) -> WebhookResponse:
     """What is given changes. Another address, and being enabled, begin anew: what was held against it is forgotten.
 
     Raises BadTarget, WebhookNotFound.
@@ -121,80 +123,84 @@ def change(owner: str, webhook: str, request: WebhookChange, now: int) -> Webhoo
         given |= dict.fromkeys(("failing_since", "failed_at", "not_before")) | {"slow": False}
     if request.enabled is not None:
         by_hand = None if request.enabled else "You disabled it."
-        given |= {"disabled_at": None if request.enabled else now, "disabled_because": by_hand}
+        given |= {"disabled_at": None if request.enabled else now, "disabled_reason": by_hand}
     try:
-        return shapes.shown(store.change(owner, webhook, given | {"updated_at": now}), now)
-    except db.Failed:
+        return schemas.to_response(store.update_endpoint(owner, webhook_id, given | {"updated_at": now}), now)
+    except dynamodb.ConditionFailed:
         raise WebhookNotFound from None
 
 
-def remove(owner: str, webhook: str) -> None:
+def remove_webhook(owner: str, webhook_id: str) -> None:
     """It goes at once; what was on its way to it goes when its time comes. Raises WebhookNotFound."""
-    load(owner, webhook)
-    with suppress(db.Cancelled):  # it went just now, perhaps by this very request, whose answer was lost
-        db.write(*store.delete(owner, webhook))
+    load_endpoint(owner, webhook_id)
+    with suppress(
+        dynamodb.TransactionCancelled
+    ):  # it went just now, perhaps by this very request, whose answer was lost
+        dynamodb.transact_write(*store.delete_items(owner, webhook_id))
 
 
-def rotate(owner: str, webhook: str, idempotency_key: str | None, now: int) -> WebhookCreated:
+def rotate_secret(owner: str, webhook_id: str, idempotency_key: str | None, now: int) -> WebhookWithSecretResponse:
     """A new secret; for a day webhooks are signed with the old one, too. The same Idempotency-Key within ten minutes
     gets the same answer. Raises WebhookNotFound."""
-    key, secret = idempotency_key and digest(idempotency_key), _new_secret()
-    for _ in range(_TRIES):
-        before = load(owner, webhook)
-        if model.rotated_before(before, key, now) or before.secrets[0].value == secret:
-            return WebhookCreated(webhook=shapes.shown(before, now), secret=before.secrets[0].value)
-        after = model.rotated(before, secret, key, now)
+    key, secret = idempotency_key and fingerprint(idempotency_key), _new_secret()
+    for _ in range(_MAX_TRIES):
+        before = load_endpoint(owner, webhook_id)
+        if rules.is_repeated_rotation(before, key, now) or before.secrets[0].value == secret:
+            return WebhookWithSecretResponse(webhook=schemas.to_response(before, now), secret=before.secrets[0].value)
+        after = rules.rotate_secret(before, secret, key, now)
         try:
-            store.rotate(before, after)
-        except db.Failed:
+            store.save_rotation(before, after)
+        except dynamodb.ConditionFailed:
             continue  # changed meanwhile; or by this very request, whose answer was lost
-        return WebhookCreated(webhook=shapes.shown(after, now), secret=secret)
+        return WebhookWithSecretResponse(webhook=schemas.to_response(after, now), secret=secret)
     raise Unavailable
 
 
-def test(owner: str, webhook: str, now: int) -> Sent:
+def send_test(owner: str, webhook_id: str, now: int) -> DeliverySentResponse:
     """Send a webhook that tells of nothing. Raises WebhookNotFound, Disabled."""
-    endpoint = load(owner, webhook)
+    endpoint = load_endpoint(owner, webhook_id)
     if not endpoint.enabled:
-        raise model.Disabled
-    happening = Happening(TEST, secrets.token_hex(8), now, now * 10, {"webhookId": webhook, "userId": owner})
-    new = fanout.deliveries([endpoint], happening, now)
-    db.write(*fanout.parts(new))
-    fanout.send(new)
-    return Sent(delivery_id=new[0].id)
+        raise rules.WebhookDisabled
+    happening = WebhookEvent(
+        TEST_EVENT, secrets.token_hex(8), now, now * 10, {"webhookId": webhook_id, "userId": owner}
+    )
+    new = fanout.create_deliveries([endpoint], happening, now)
+    dynamodb.transact_write(*fanout.delivery_items(new))
+    fanout.send_deliveries(new)
+    return DeliverySentResponse(delivery_id=new[0].id)
 
 
-def list_deliveries(owner: str, webhook: str, query: DeliveryQuery, now: int) -> DeliveryListing:
+def list_deliveries(owner: str, webhook_id: str, query: DeliveryQuery, now: int) -> DeliveryList:
     """A page of what is on its way to an endpoint, or was in the last 30 days, newest first. Raises WebhookNotFound."""
-    load(owner, webhook)
-    return listed(
-        DeliveryListing,
+    load_endpoint(owner, webhook_id)
+    return list_page(
+        DeliveryList,
         query,
-        f"deliveries|{owner}|{webhook}",
+        f"deliveries|{owner}|{webhook_id}",
         auth.cursors(now),
-        lambda limit, start: store.find_deliveries(owner, webhook, query, limit, start),
-        store.key,
-        lambda found: [shapes.delivery(delivery) for delivery in store.load_deliveries(found, now)],
+        lambda limit, start: store.find_deliveries(owner, webhook_id, query, limit, start),
+        store.cursor_key,
+        lambda found: [schemas.to_delivery_response(delivery) for delivery in store.load_deliveries(found, now)],
     )
 
 
-def redeliver(owner: str, webhook: str, delivery_id: str, now: int) -> Sent:
+def redeliver(owner: str, webhook_id: str, delivery_id: str, now: int) -> DeliverySentResponse:
     """Send a delivery (again) at once, under the same id. One that is under way already stays as it is.
 
     Raises WebhookNotFound, DeliveryNotFound, Disabled.
     """
-    if not load(owner, webhook).enabled:
-        raise model.Disabled
-    for _ in range(_TRIES):
-        before: Delivery | None = store.load_delivery(owner, webhook, delivery_id, now)
+    if not load_endpoint(owner, webhook_id).enabled:
+        raise rules.WebhookDisabled
+    for _ in range(_MAX_TRIES):
+        before: Delivery | None = store.load_delivery(owner, webhook_id, delivery_id, now)
         if before is None:
             raise DeliveryNotFound
-        after = model.sent_again(before, now)
+        after = rules.redeliver(before, now)
         if after is None:
             break
-        if store.save(before, after, now):
-            fanout.send([after])
+        if store.save_delivery(before, after, now):
+            fanout.send_deliveries([after])
             break
     else:
         raise Unavailable
-    return Sent(delivery_id=delivery_id)
+    return DeliverySentResponse(delivery_id=delivery_id)

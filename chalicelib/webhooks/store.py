@@ -3,214 +3,264 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pynamodb.expressions.condition import Condition
-
-from chalicelib import db
-from chalicelib.pages import EXAMINED
-from chalicelib.webhooks.rows import (
+from chalicelib import dynamodb
+from chalicelib.http.pagination import MIN_ROWS_EXAMINED
+from chalicelib.webhooks.entities import Delivery, Endpoint
+from chalicelib.webhooks.schemas import DeliveryQuery
+from chalicelib.webhooks.tables import (
     COUNT,
     DELIVERY,
     ENDPOINT,
-    CountRow,
     DeliveryRow,
+    EndpointCountRow,
     EndpointRow,
-    partition,
-    row_of,
-    secrets_of,
-    shard,
+    delivery_row,
+    delivery_shard,
+    delivery_values,
+    partition_key,
     to_delivery,
     to_endpoint,
-    values_of,
+    to_stored_secrets,
 )
-from chalicelib.webhooks.shapes import DeliveryQuery
-from chalicelib.webhooks.webhook import Delivery, Endpoint
 
 # Endpoints.
 
 
-def create(endpoint: Endpoint, most: int) -> list[db.Part]:
+def create_items(endpoint: Endpoint, maximum: int) -> list[dynamodb.TransactItem]:
     """Parts of the transaction that makes an endpoint; the first fails where it is there, the second at `most`."""
     fields = endpoint.model_dump(exclude={"owner", "id", "secrets"}, exclude_none=True)
-    row = EndpointRow(endpoint.owner, ENDPOINT + endpoint.id, secrets=secrets_of(endpoint), **fields)
-    number = CountRow.endpoints
+    row = dynamodb.item(
+        EndpointRow, pk=endpoint.owner, sk=ENDPOINT + endpoint.id, secrets=to_stored_secrets(endpoint), **fields
+    )
+    count = EndpointCountRow.endpoints
+    below_limit = dynamodb.not_exists(count) | dynamodb.less_than(count, maximum)
     return [
-        db.put(row, EndpointRow.pk.does_not_exist()),
-        db.change(CountRow(endpoint.owner, COUNT), [number.add(1)], number.does_not_exist() | (number < most)),
+        dynamodb.transact_put(row, dynamodb.not_exists(EndpointRow.pk)),
+        dynamodb.transact_update(_count_row(endpoint.owner), [dynamodb.add(count, 1)], below_limit),
     ]
 
 
-def delete(owner: str, webhook: str) -> list[db.Part]:
+def delete_items(owner: str, webhook_id: str) -> list[dynamodb.TransactItem]:
     """Parts of the transaction that removes an endpoint; the first fails where it is not there."""
     return [
-        db.remove(EndpointRow(owner, ENDPOINT + webhook), EndpointRow.pk.exists()),
-        db.change(CountRow(owner, COUNT), [CountRow.endpoints.add(-1)]),
+        dynamodb.transact_delete(_endpoint_row(owner, webhook_id), dynamodb.exists(EndpointRow.pk)),
+        dynamodb.transact_update(_count_row(owner), [dynamodb.add(EndpointCountRow.endpoints, -1)]),
     ]
 
 
-def load(owner: str, webhook: str) -> Endpoint | None:
-    row = db.get(EndpointRow, owner, ENDPOINT + webhook)
+def load_endpoint(owner: str, webhook_id: str) -> Endpoint | None:
+    row = dynamodb.get_item(EndpointRow, owner, ENDPOINT + webhook_id)
     return None if row is None else to_endpoint(row)
 
 
-def find(owner: str, limit: int, start: dict[str, Any] | None) -> db.Page:
+def find_endpoints(owner: str, limit: int, start: dict[str, Any] | None) -> dynamodb.Page:
     """A user's endpoints, whole, by id."""
-    within = EndpointRow.sk.startswith(ENDPOINT)
-    return db.query(EndpointRow, owner, within=within, limit=limit, start=start, consistent=True)
+    within = dynamodb.begins_with(EndpointRow.sk, ENDPOINT)
+    return dynamodb.query(EndpointRow, owner, key_condition=within, limit=limit, start=start, consistent=True)
 
 
-def change(owner: str, webhook: str, values: Mapping[str, Any]) -> Endpoint:
-    """What a user changes of an endpoint (None removes an attribute). Raises db.Failed where it is not there."""
-    actions = [*db.assigned(EndpointRow, values), EndpointRow.rev.set(EndpointRow.rev + 1)]
-    return to_endpoint(db.update(EndpointRow(owner, ENDPOINT + webhook), actions, EndpointRow.pk.exists()))
+@dynamodb.clause
+def _next_revision() -> Any:
+    return [EndpointRow.revision.set(EndpointRow.revision + 1)]
 
 
-def rotate(before: Endpoint, after: Endpoint) -> None:
-    """Save a rotation. Raises db.Failed where the endpoint was changed meanwhile, or is gone."""
-    values = {"rotation": after.rotation, "rotated_at": after.rotated_at, "updated_at": after.updated_at}
+def update_endpoint(owner: str, webhook_id: str, values: Mapping[str, Any]) -> Endpoint:
+    """Save what a user changes of an endpoint (None removes an attribute). Raises ConditionFailed where it is gone."""
+    actions = [*dynamodb.set_or_remove(EndpointRow, values), _next_revision()]
+    return to_endpoint(dynamodb.update_item(_endpoint_row(owner, webhook_id), actions, dynamodb.exists(EndpointRow.pk)))
+
+
+def save_rotation(before: Endpoint, after: Endpoint) -> None:
+    """Save a rotation. Raises ConditionFailed where the endpoint was changed meanwhile, or is gone."""
+    values = {"rotation_key": after.rotation_key, "rotated_at": after.rotated_at, "updated_at": after.updated_at}
     actions = [
-        *db.assigned(EndpointRow, values),
-        EndpointRow.secrets.set(secrets_of(after)),
-        EndpointRow.rev.set(before.rev + 1),
+        *dynamodb.set_or_remove(EndpointRow, values),
+        dynamodb.set_value(EndpointRow.secrets, to_stored_secrets(after)),
+        dynamodb.set_value(EndpointRow.revision, before.revision + 1),
     ]
-    db.update(EndpointRow(before.owner, ENDPOINT + before.id), actions, EndpointRow.rev == before.rev)
+    unchanged = dynamodb.equals(EndpointRow.revision, before.revision)
+    dynamodb.update_item(_endpoint_row(before.owner, before.id), actions, unchanged)
 
 
-def take_lane(owner: str, webhook: str, lane: str, until: int, now: int, *, known: Endpoint | None) -> Endpoint:
-    """Take a lane, and with it the endpoint as it is. Raises db.Failed where the lane is taken, the endpoint disabled
-    or gone; where nothing is `known` of it, also where it is in trouble or wants to be left alone.
+def acquire_slot(owner: str, webhook_id: str, slot: str, until: int, now: int, *, known: Endpoint | None) -> Endpoint:
+    """Acquire a slot, and return the endpoint as stored afterwards.
 
-    Where the answer is lost, another lane is taken, and the first is free again when its time is over.
+    Raises ConditionFailed where the slot is in use, or the endpoint is disabled or gone. Where nothing is `known` of
+    the endpoint, also where its last attempt failed or was slow, or where it asked for a pause.
+
+    Where the response is lost, the caller acquires another slot; this one becomes free again at `until`.
     """
-    row, taken = EndpointRow(owner, ENDPOINT + webhook), EndpointRow.lanes[lane]
-    condition = (EndpointRow.enabled == True) & (taken.does_not_exist() | (taken <= now))  # noqa: E712  # an expression
+    condition = dynamodb.equals(EndpointRow.enabled, True) & _is_free(slot, now)  # noqa: FBT003  # a stored value
     if known is None:
-        well = EndpointRow.failing_since.does_not_exist() & EndpointRow.not_before.does_not_exist()
-        condition &= well & ((EndpointRow.slow == False) | EndpointRow.slow.does_not_exist())  # noqa: E712
-    return to_endpoint(db.update(row, [taken.set(until)], condition))
+        not_slow = dynamodb.equals(EndpointRow.slow, False) | dynamodb.not_exists(EndpointRow.slow)  # noqa: FBT003
+        condition &= dynamodb.not_exists(EndpointRow.failing_since) & dynamodb.not_exists(EndpointRow.not_before)
+        condition &= not_slow
+    return to_endpoint(dynamodb.update_item(_endpoint_row(owner, webhook_id), [_set_slot(slot, until)], condition))
 
 
-def leave_lane(before: Endpoint, after: Endpoint, lane: str, until: int) -> bool:
-    """Leave a lane, with what the attempt means for the endpoint. It is disabled only if its user has not changed it
-    meanwhile; False where that was so, or it is gone."""
-    row, own = EndpointRow(before.owner, ENDPOINT + before.id), EndpointRow.lanes[lane] == until
-    names = ("failing_since", "failed_at", "slow", "not_before", "enabled", "disabled_at", "disabled_because")
+def release_slot(before: Endpoint, after: Endpoint, slot: str, until: int) -> bool:
+    """Release a slot, and save what the attempt changed of the endpoint.
+
+    An endpoint is disabled only if its user has not changed it meanwhile. Returns False where the user has, or where
+    the endpoint is gone.
+    """
+    names = ("failing_since", "failed_at", "slow", "not_before", "enabled", "disabled_at", "disabled_reason")
     values = {name: getattr(after, name) for name in names if getattr(after, name) != getattr(before, name)}
-    condition = own if after.enabled else own & (EndpointRow.rev == before.rev)
+    condition = _is_used_until(slot, until)
+    if not after.enabled:
+        condition &= dynamodb.equals(EndpointRow.revision, before.revision)
+    actions = [*dynamodb.set_or_remove(EndpointRow, values), _remove_slot(slot)]
     try:
-        db.update(row, [*db.assigned(EndpointRow, values), EndpointRow.lanes[lane].remove()], condition)
-    except db.Failed:
+        dynamodb.update_item(_endpoint_row(before.owner, before.id), actions, condition)
+    except dynamodb.ConditionFailed:
         return False
     return True
 
 
-def only_leave(endpoint: Endpoint, lane: str, until: int) -> None:
-    """Leave a lane, and nothing else."""
+def free_slot(endpoint: Endpoint, slot: str, until: int) -> None:
+    """Release a slot, and change nothing else."""
     try:
-        row, taken = EndpointRow(endpoint.owner, ENDPOINT + endpoint.id), EndpointRow.lanes[lane]
-        db.update(row, [taken.remove()], taken == until)
-    except db.Failed:
+        row = _endpoint_row(endpoint.owner, endpoint.id)
+        dynamodb.update_item(row, [_remove_slot(slot)], _is_used_until(slot, until))
+    except dynamodb.ConditionFailed:
         return
+
+
+@dynamodb.clause
+def _is_free(slot: str, now: int) -> Any:
+    return EndpointRow.slots[slot].does_not_exist() | (EndpointRow.slots[slot] <= now)
+
+
+@dynamodb.clause
+def _is_used_until(slot: str, until: int) -> Any:
+    return EndpointRow.slots[slot] == until
+
+
+@dynamodb.clause
+def _set_slot(slot: str, until: int) -> Any:
+    return [EndpointRow.slots[slot].set(until)]
+
+
+@dynamodb.clause
+def _remove_slot(slot: str) -> Any:
+    return [EndpointRow.slots[slot].remove()]
+
+
+def _endpoint_row(owner: str, webhook_id: str) -> dynamodb.Item:
+    return dynamodb.item(EndpointRow, pk=owner, sk=ENDPOINT + webhook_id)
+
+
+def _count_row(owner: str) -> dynamodb.Item:
+    return dynamodb.item(EndpointCountRow, pk=owner, sk=COUNT)
 
 
 # Deliveries.
 
 
-def new(delivery: Delivery) -> db.Part:
-    """Part of a transaction: something is on its way to an endpoint."""
-    values = {name: value for name, value in values_of(delivery, delivery.created_at).items() if value is not None}
-    return db.put(DeliveryRow(partition(delivery.owner, delivery.webhook), DELIVERY + delivery.id, **values))
+def delivery_item(delivery: Delivery) -> dynamodb.TransactItem:
+    """A new delivery, as part of a transaction."""
+    pk = partition_key(delivery.owner, delivery.webhook_id)
+    values = delivery_values(delivery, delivery.created_at)
+    return dynamodb.transact_put(dynamodb.item(DeliveryRow, pk=pk, sk=DELIVERY + delivery.id, **values))
 
 
-def claim(owner: str, webhook: str, delivery: str, token: str, now: int, until: int) -> Delivery:
-    """Take a delivery whose time has come. Raises db.Failed where it has not, or somebody else has it."""
-    row, place = row_of(owner, webhook, delivery), shard(owner, webhook, delivery)
-    actions = [
-        DeliveryRow.claim.set(token),
-        DeliveryRow.next_at.set(until),
-        DeliveryRow.due_at.set(until),
-        DeliveryRow.due_shard.set(place),
-    ]
+def claim_delivery(owner: str, webhook_id: str, delivery_id: str, token: str, now: int, until: int) -> Delivery:
+    """Claim a delivery that is due, until `until`. Raises ConditionFailed where it is not due, or claimed already."""
+    values = {
+        "claim": token,
+        "next_at": until,
+        "due_at": until,
+        "due_shard": delivery_shard(owner, webhook_id, delivery_id),
+    }
+    is_due = dynamodb.equals(DeliveryRow.status, "pending") & dynamodb.at_most(DeliveryRow.next_at, now)
+    row = delivery_row(owner, webhook_id, delivery_id)
     try:
-        return to_delivery(db.update(row, actions, (DeliveryRow.status == "pending") & (DeliveryRow.next_at <= now)))
-    except db.Failed as failed:
+        return to_delivery(dynamodb.update_item(row, dynamodb.set_or_remove(DeliveryRow, values), is_due))
+    except dynamodb.ConditionFailed as failed:
         if failed.row is not None and failed.row.get("claim") == token:
-            return to_delivery(failed.row)  # taken by the same request, whose answer was lost
+            return to_delivery(failed.row)  # claimed by this request before, and the response was lost
         raise
 
 
-def save(before: Delivery, after: Delivery, now: int) -> bool:
-    """Save what became of a delivery, if it still is as it was; False where it is not."""
-    known, wanted = values_of(before, now), values_of(after, now)
+def save_delivery(before: Delivery, after: Delivery, now: int) -> bool:
+    """Save a delivery if it has not changed since `before`; False where it has."""
+    known, wanted = delivery_values(before, now), delivery_values(after, now)
     derived = ("due_at", "due_shard", "expires_at")
     changed = {name: value for name, value in wanted.items() if value != known[name] or name in derived}
     claim = DeliveryRow.claim
-    condition = claim.does_not_exist() if before.claim is None else claim == before.claim
-    condition &= DeliveryRow.status == before.status
+    condition = dynamodb.not_exists(claim) if before.claim is None else dynamodb.equals(claim, before.claim)
+    condition &= dynamodb.equals(DeliveryRow.status, before.status)
     if before.next_at is not None:
-        condition &= DeliveryRow.next_at == before.next_at
+        condition &= dynamodb.equals(DeliveryRow.next_at, before.next_at)
+    row = delivery_row(before.owner, before.webhook_id, before.id)
     try:
-        db.update(row_of(before.owner, before.webhook, before.id), db.assigned(DeliveryRow, changed), condition)
-    except db.Failed:
+        dynamodb.update_item(row, dynamodb.set_or_remove(DeliveryRow, changed), condition)
+    except dynamodb.ConditionFailed:
         return False
     return True
 
 
-def remove(owner: str, webhook: str, delivery: str, token: str) -> None:
-    """A delivery goes, its endpoint being gone."""
+def delete_delivery(owner: str, webhook_id: str, delivery_id: str, token: str) -> None:
+    """Delete a delivery whose endpoint is gone, if it is still claimed with `token`."""
+    row = delivery_row(owner, webhook_id, delivery_id)
     try:
-        db.write(db.remove(row_of(owner, webhook, delivery), DeliveryRow.claim == token))
-    except db.Cancelled:
+        dynamodb.transact_write(dynamodb.transact_delete(row, dynamodb.equals(DeliveryRow.claim, token)))
+    except dynamodb.TransactionCancelled:
         return
 
 
-def load_delivery(owner: str, webhook: str, delivery: str, now: int) -> Delivery | None:
-    row = db.get(DeliveryRow, partition(owner, webhook), DELIVERY + delivery)
-    return to_delivery(row) if row is not None and db.kept(row, now) else None
+def load_delivery(owner: str, webhook_id: str, delivery_id: str, now: int) -> Delivery | None:
+    row = dynamodb.get_item(DeliveryRow, partition_key(owner, webhook_id), DELIVERY + delivery_id)
+    return to_delivery(row) if row is not None and dynamodb.not_expired(row, now) else None
 
 
 def find_deliveries(
-    owner: str, webhook: str, query: DeliveryQuery, limit: int, start: dict[str, Any] | None
-) -> db.Page:
-    """Keys of what is on its way to an endpoint, or was, newest first."""
-    matching: Condition | None = None
+    owner: str, webhook_id: str, query: DeliveryQuery, limit: int, start: dict[str, Any] | None
+) -> dynamodb.Page:
+    """Keys of an endpoint's deliveries, newest first."""
+    matching: dynamodb.Clause | None = None
     for attribute, wanted in ((DeliveryRow.status, query.status), (DeliveryRow.event, query.event)):
         if wanted is not None:
-            matching = attribute == wanted if matching is None else matching & (attribute == wanted)
+            matches = dynamodb.equals(attribute, wanted)
+            matching = matches if matching is None else matching & matches
     if matching is not None:
-        limit = max(limit, EXAMINED)
-    return db.query(
+        limit = max(limit, MIN_ROWS_EXAMINED)
+    return dynamodb.query(
         DeliveryRow,
-        partition(owner, webhook),
+        partition_key(owner, webhook_id),
         index="listing",
-        within=DeliveryRow.sk.startswith(DELIVERY),
-        matching=matching,
+        key_condition=dynamodb.begins_with(DeliveryRow.sk, DELIVERY),
+        filter_condition=matching,
         limit=limit,
         start=start,
         forward=False,
     )
 
 
-def key(row: db.Row) -> dict[str, Any]:
-    """Where a list goes on after this row."""
+def cursor_key(row: dynamodb.Row) -> dict[str, Any]:
+    """The key from which a list continues after this row."""
     return {"pk": {"S": row["pk"]}, "sk": {"S": row["sk"]}}
 
 
-def load_deliveries(rows: Sequence[db.Row], now: int) -> list[Delivery]:
+def load_deliveries(rows: Sequence[dynamodb.Row], now: int) -> list[Delivery]:
     """The deliveries of some index rows, in their order."""
-    found = {row["sk"]: row for row in db.get_many(DeliveryRow, [(row["pk"], row["sk"]) for row in rows])}
-    return [to_delivery(found[row["sk"]]) for row in rows if row["sk"] in found and db.kept(found[row["sk"]], now)]
+    found = {row["sk"]: row for row in dynamodb.batch_get(DeliveryRow, [(row["pk"], row["sk"]) for row in rows])}
+    ordered = [found[row["sk"]] for row in rows if row["sk"] in found]
+    return [to_delivery(row) for row in ordered if dynamodb.not_expired(row, now)]
 
 
-def due(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -> db.Page:
-    """Keys of deliveries that the sweep must look after."""
-    return db.query(DeliveryRow, shard_number, index="due", within=DeliveryRow.due_at <= now, limit=limit, start=start)
+def find_due(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -> dynamodb.Page:
+    """Keys of the deliveries in a shard that the sweep must process."""
+    due = dynamodb.at_most(DeliveryRow.due_at, now)
+    return dynamodb.query(DeliveryRow, shard_number, index="due", key_condition=due, limit=limit, start=start)
 
 
-def look_again(row: db.Row, at: int, now: int) -> bool:
-    """The sweep looks after a delivery again at another time; False where somebody else has looked after it."""
-    condition = DeliveryRow.due_at.exists() & (DeliveryRow.due_at <= now)
+def postpone(row: dynamodb.Row, at: int, now: int) -> bool:
+    """Have the sweep process a delivery at another time; False where another process has handled it."""
+    is_due = dynamodb.exists(DeliveryRow.due_at) & dynamodb.at_most(DeliveryRow.due_at, now)
+    key = dynamodb.item(DeliveryRow, pk=row["pk"], sk=row["sk"])
     try:
-        db.update(DeliveryRow(row["pk"], row["sk"]), [DeliveryRow.due_at.set(at)], condition)
-    except db.Failed:
+        dynamodb.update_item(key, [dynamodb.set_value(DeliveryRow.due_at, at)], is_due)
+    except dynamodb.ConditionFailed:
         return False
     return True

@@ -62,7 +62,7 @@ def gateway_responses() -> dict[str, dict[str, Any]]:
     The two defaults stand for all types that are not named here; they have one status each, since the body has to say
     it and the gateway does not tell it.
     """
-    from chalicelib import errors  # noqa: PLC0415  # reads the environment, which Chalice sets for a stage
+    from chalicelib.core import errors  # noqa: PLC0415  # reads the environment, which Chalice sets for a stage
 
     limited = errors.RateLimited("Too many requests at once; try again in a second.", retry_after=1)
     kinds: dict[str, errors.DevFlowError] = {
@@ -96,10 +96,10 @@ def _response(error: Any) -> Iterator[tuple[str, Any]]:
 
     Its headers are constants in quotes, which the Content-Security-Policy, having quotes of its own, cannot be.
     """
-    from chalicelib.http import failure  # noqa: PLC0415  # likewise
-    from chalicelib.http.answers import SECURITY_HEADERS  # noqa: PLC0415
+    from chalicelib.http import error_response  # noqa: PLC0415  # likewise
+    from chalicelib.http.responses import SECURITY_HEADERS  # noqa: PLC0415
 
-    answer = failure(error, 0)
+    answer = error_response(error, 0)
     headers = {**answer.headers, **SECURITY_HEADERS, "Cache-Control": "no-store"}
     parameters = {f"gatewayresponse.header.{name}": f"'{value}'" for name, value in headers.items() if "'" not in value}
     yield "statusCode", str(answer.status)

@@ -70,8 +70,8 @@ def run(port: str, stopping: threading.Event) -> None:
 
         # Only now: these read the environment, and the app's clients connect to where it points.
         from app import app  # noqa: PLC0415
-        from chalicelib import clock  # noqa: PLC0415
         from chalicelib.auth.service import ensure_user  # noqa: PLC0415
+        from chalicelib.core import clock  # noqa: PLC0415
         from infra.local.clock import LocalStage  # noqa: PLC0415
         from infra.local.gateway import Gateway  # noqa: PLC0415
         from infra.local.pump import Pump  # noqa: PLC0415

@@ -8,8 +8,8 @@ should have happened meanwhile has happened, in order, when the answer comes.
 import json
 from typing import Any
 
-from chalicelib import clock
-from chalicelib.times import iso
+from chalicelib.core import clock
+from chalicelib.core.timestamps import iso
 from infra.local.gateway import Gateway, Headers, Response, failure
 from infra.local.postbox import PATH as MAIL
 from infra.local.postbox import Postbox
@@ -75,5 +75,5 @@ def _seconds(body: bytes) -> float | None:
 
 
 def _shown() -> Response:
-    body = {"shiftedSeconds": clock.shifted(), "now": iso(clock.now())}
+    body = {"shiftedSeconds": clock.offset_seconds(), "now": iso(clock.now())}
     return Response(200, (("Content-Type", "application/json"),), json.dumps(body).encode())

@@ -9,8 +9,8 @@ import uuid
 from collections import deque
 from typing import Any
 
-from chalicelib import clock
-from chalicelib.times import iso
+from chalicelib.core import clock
+from chalicelib.core.timestamps import iso
 from infra.local.gateway import Headers, Response
 
 PATH = "/local/mail"

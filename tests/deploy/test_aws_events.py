@@ -22,7 +22,7 @@ import boto3
 import jwt
 import pytest
 
-from chalicelib.http import declared_by
+from chalicelib.http import route_specs
 from chalicelib.openapi.document import build
 from infra.deploy import package
 from infra.local import aws
@@ -208,7 +208,7 @@ def test_whatever_is_refused_is_refused_in_the_shape_of_every_error(account: Acc
 def test_the_package_makes_the_same_document_of_the_api_as_the_code_it_is_made_of(account: Account) -> None:
     from app import app  # noqa: PLC0415  # its clients must not be built before moto stands in
 
-    expected = json.loads(json.dumps(build(declared_by(app.routes))))
+    expected = json.loads(json.dumps(build(route_specs(app.routes))))
     stage = expected["components"]["schemas"]["Health"]["properties"]["stage"]
     assert stage.pop("default") == "local"
     said = answered(account, "api-openapi", 200)

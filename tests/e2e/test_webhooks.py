@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from chalicelib.webhooks.lanes import LANES
+from chalicelib.webhooks.concurrency import SLOTS
 from tests.e2e.conftest import SOURCES
 from tests.support import receivers
 from tests.support.receivers import Got, Receiver, status
@@ -148,10 +148,10 @@ def test_a_receiver_that_never_answers_delays_nobody_elses(
         hooks = [make(slow, silent.url)["webhook"]["id"] for _ in range(3)]
         for hook in hooks * 10:
             assert slow.post(f"/api/webhooks/{hook}/test").status == 202
-        for _ in range(3 * LANES):
+        for _ in range(3 * SLOTS):
             assert silent.hanging.acquire(timeout=60)
         beside = delays(quick, mine, receiver, 20)
-        assert len(silent.got) <= 3 * LANES + 3  # one more each, should the first have been given up meanwhile
+        assert len(silent.got) <= 3 * SLOTS + 3  # one more each, should the first have been given up meanwhile
         silent.usual = status(204)
         silent.let_go.set()
     with capfd.disabled():  # on standard error, which xdist leaves alone

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib import log as log_module
-from chalicelib import metrics
-from chalicelib.settings import settings
-from chalicelib.workflows import gauges
+from chalicelib.core import log as log_module
+from chalicelib.core import metrics
+from chalicelib.core.settings import settings
+from chalicelib.orchestration import gauges
 from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http import hooks
@@ -109,7 +109,7 @@ def test_the_sweep_tells_what_waits_and_who_is_there(
 def test_however_much_there_is_the_sweep_looks_at_a_page_of_each_shard(
     scene: Scene, figures: Figures, clock: Clock, pump: Pump, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gauges, "MOST", 1)
+    monkeypatch.setattr(gauges, "MAX_ROWS_PER_SHARD", 1)
     for number in range(settings.shards + 2):
         scene.agent(f"agent-{number}")
     scene.queued("task-first")
@@ -126,7 +126,7 @@ def test_however_much_there_is_the_sweep_looks_at_a_page_of_each_shard(
 def test_tasks_that_run_hide_none_that_wait(
     scene: Scene, figures: Figures, pump: Pump, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gauges, "MOST", 1)
+    monkeypatch.setattr(gauges, "MAX_ROWS_PER_SHARD", 1)
     agent = scene.agent()
     for number in range(8):  # some of them in the shard of the one that waits
         scene.running(agent, f"task-{number}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.settings import settings
+from chalicelib.core.settings import settings
 from tests.events.conftest import bodies
 from tests.http.scene import Scene
 from tests.service import invariants
@@ -19,7 +19,7 @@ BATCH = 10
 
 @pytest.fixture
 def without_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.ratelimit.settings", replace(settings, rate_limits=False))
+    monkeypatch.setattr("chalicelib.http.rate_limits.settings", replace(settings, rate_limits=False))
 
 
 def deliver(handlers: Handlers, handler: str, messages: list[Any]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.settings import settings
+from chalicelib.core.settings import settings
 from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http import hooks
@@ -38,7 +38,7 @@ def test_every_event_of_every_task_arrives_though_three_in_ten_deliveries_die_at
     receivers: list[Receiver],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chalicelib.ratelimit.settings", replace(settings, rate_limits=False))
+    monkeypatch.setattr("chalicelib.http.rate_limits.settings", replace(settings, rate_limits=False))
     scenes = [Scene(make_user(f"{name}@example.com"), pump) for name in ("john", "jane")]
     made = [hooks.make(scene.user, receiver.url, *EVENTS) for scene, receiver in zip(scenes, receivers, strict=True)]
     tasks = [{f"task-{owner}-{number}" for number in range(many // 2)} for owner in range(2)]

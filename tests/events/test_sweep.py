@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib import log as log_module
-from chalicelib.settings import settings
-from chalicelib.workflows import sweep
+from chalicelib.core import log as log_module
+from chalicelib.core.settings import settings
+from chalicelib.orchestration import sweep
 from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene, ok
@@ -225,7 +225,7 @@ def test_without_any_time_it_does_nothing_at_all(scene: Scene, agent: Agent, clo
 def test_more_than_a_page_of_what_is_due_is_taken_up_in_one_run(
     scene: Scene, agent: Agent, clock: Clock, handlers: Handlers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "PAGE", 1)
+    monkeypatch.setattr(sweep, "PAGE_SIZE", 1)
     tasks = [f"task-{number}" for number in range(6)]
     scene.queued(*tasks)
     agent.commands()

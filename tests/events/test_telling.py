@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.workflows import telling
+from chalicelib.orchestration import event_publisher
 from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.events.conftest import bodies, delete
@@ -289,7 +289,7 @@ def test_much_news_of_one_agent_is_told_in_several_transactions(scene: Scene, ho
     for _ in range(3):
         ok(agent.beat(status="disconnected"))
         ok(agent.beat(status="ready"))
-    assert len(news()) == 7 > telling.AT_ONCE
+    assert len(news()) == 7 > event_publisher.EVENTS_PER_TRANSACTION
     with wire.recorded() as sent:
         hooks.announced(scene)
     assert told(hook) == ["agent.active", *["agent.inactive", "agent.active"] * 3]

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.settings import settings
-from chalicelib.webhooks import model
-from chalicelib.webhooks.lanes import LANES
+from chalicelib.core.settings import settings
+from chalicelib.webhooks import rules
+from chalicelib.webhooks.concurrency import SLOTS
 from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http import hooks
@@ -51,7 +51,7 @@ def test_a_webhook_that_fails_is_tried_eight_times_on_the_schedule_under_one_id(
     """And its endpoint stays enabled: that is for 410, and for five days."""
     answer, code, error = FAILURES[what]
     if what == "too slow":  # which is not waited for as long as in truth; all others may take their time
-        monkeypatch.setattr("chalicelib.webhooks.delivering.settings", replace(settings, webhook_timeout=TIMEOUT))
+        monkeypatch.setattr("chalicelib.webhooks.delivery.settings", replace(settings, webhook_timeout=TIMEOUT))
     receiver.usual = answer
     if answer is down:
         receiver.down()
@@ -253,7 +253,7 @@ def test_what_a_process_that_died_was_at_is_sent_again(
     assert receiver.got == []
     queue.pass_to(clock.now + 30 * SECOND)
     assert receiver.got == [], "it may be at it still"
-    queue.pass_to(clock.now + model.LEASE)
+    queue.pass_to(clock.now + rules.DELIVERY_LEASE)
     assert len(receiver.got) == 1
 
 
@@ -291,10 +291,10 @@ def test_only_so_many_requests_to_one_endpoint_are_under_way_and_the_rest_comes_
     messages = queue.take()
     handlers = Handlers(pump._app)
     with receivers.meanwhile(lambda: handlers.batch("deliver_webhooks", *messages[:10])) as first:
-        receiver.wait(LANES)
-        hooks.wait_for(lambda: deferred() == 10 - LANES)
+        receiver.wait(SLOTS)
+        hooks.wait_for(lambda: deferred() == 10 - SLOTS)
         assert handlers.batch("deliver_webhooks", *messages[10:]) == []
-        assert (len(receiver.got), deferred()) == (LANES, 20 - LANES)
+        assert (len(receiver.got), deferred()) == (SLOTS, 20 - SLOTS)
         assert [row["tries"] for row in hooks.rows()] == [0] * 20
         receiver.usual = status(204)
         receiver.let_go.set()

@@ -7,8 +7,8 @@ from typing import Any
 import boto3
 import pytest
 
-from chalicelib.settings import settings
-from chalicelib.webhooks import sending
+from chalicelib.core.settings import settings
+from chalicelib.webhooks import http_client
 from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http import hooks
@@ -29,7 +29,7 @@ PUBLIC = "93.184.216.34"
 @pytest.fixture
 def deployed_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a deployed stage, this machine is no target."""
-    for module in ("service", "delivering"):
+    for module in ("service", "delivery"):
         monkeypatch.setattr(f"chalicelib.webhooks.{module}.settings", replace(settings, stage="dev"))
 
 
@@ -108,7 +108,7 @@ def test_a_name_is_resolved_once_and_that_address_connected_to_whatever_it_leads
     """On the local stage, where this machine may be a target: the first answer is it, any further one is not."""
     authority = Authority(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle))
-    sending._trust.cache_clear()
+    http_client._tls_context.cache_clear()
     with (
         Receiver(host=NAME, certificate=authority.certificate(NAME)) as receiver,
         served({NAME: [["127.0.0.1"]]}) as names,
@@ -122,7 +122,7 @@ def test_a_name_is_resolved_once_and_that_address_connected_to_whatever_it_leads
         assert names.asked == [NAME]
         assert [address[:2] for address in attempts] == [("127.0.0.1", receiver.port)]
         assert hook.delivery()["status"] == "delivered"
-    sending._trust.cache_clear()
+    http_client._tls_context.cache_clear()
 
 
 @pytest.mark.parametrize(

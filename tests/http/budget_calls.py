@@ -5,8 +5,8 @@ budget_logins.py, the queues' in budget_queues.py. test_budget.py and test_budge
 and test_figures.py that none was forgotten.
 """
 
-from chalicelib.agents.model import INACTIVE_AFTER
-from chalicelib.settings import KB, SECOND
+from chalicelib.agents.rules import INACTIVE_AFTER
+from chalicelib.core.settings import KB, SECOND
 from tests.http import budget_logins, budget_queues, budget_routes
 from tests.http.budget_world import CALLS, WORK, Agent, Call, World, call, make_world
 

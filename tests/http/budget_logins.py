@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from chalicelib.auth import keys, slack, slackapi
-from chalicelib.settings import settings
+from chalicelib.auth import keys, slack_api, slack_login
+from chalicelib.core.settings import settings
 from infra.local.gateway import Response
 from tests.http.budget_world import Call, World, call
 from tests.support import moto_aws
@@ -75,9 +75,9 @@ def _slack(world: World) -> str:
     known |= {"slackClientId": standin.CLIENT_ID, "slackClientSecret": standin.CLIENT_SECRET}
     patch = world.ends.enter_context(pytest.MonkeyPatch.context())
     patch.setattr(keys, "settings", replace(settings, local_secret=json.dumps(known)))
-    patch.setattr(keys, "_held", None)
-    patch.setattr(slack, "_known", (0, {}))
-    for module in (slack, slackapi):
+    patch.setattr(keys, "_cached", None)
+    patch.setattr(slack_login, "_cached_keys", (0, {}))
+    for module in (slack_login, slack_api):
         patch.setattr(module, "settings", replace(settings, slack_url=running.url))
     return running.url
 

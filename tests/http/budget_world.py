@@ -9,10 +9,10 @@ from typing import Any
 
 from moto.sqs.models import sqs_backends
 
-from chalicelib import queue
 from chalicelib.auth import tokens
-from chalicelib.settings import MINUTE, SECOND
-from chalicelib.tasks import claims
+from chalicelib.aws import sqs
+from chalicelib.core.settings import MINUTE, SECOND
+from chalicelib.tasks import polling
 from infra.local.gateway import Response
 from infra.local.lambdas import ACCOUNT, REGION
 from infra.local.pump import Pump
@@ -127,7 +127,7 @@ class World:
 
     def long_queue(self, intent: str) -> None:
         """More tasks than a poll reads at once."""
-        waiting = [f"waiting-{number}" for number in range(claims.PAGE + 1)]
+        waiting = [f"waiting-{number}" for number in range(polling.PAGE_SIZE + 1)]
         rows = [load.task_row(self.owner, task, self.clock.now, status="queued", intent=intent) for task in waiting]
         load.load(None, itertools.chain.from_iterable(rows))
 
@@ -151,7 +151,7 @@ def register(user: Client, name: str, *capabilities: str, **more: Any) -> Agent:
 def find_queues() -> None:
     """Have the addresses of all queues, which a container asks for once, and not in the midst of what is measured."""
     for name in ("workflow", "events", "webhooks"):
-        queue._address(name)
+        sqs._queue_url(name)
 
 
 def make_world(user: Client, pump: Pump, clock: Clock, email: str = "user@example.com") -> World:

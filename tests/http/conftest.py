@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib import clock as server_clock
-from chalicelib import log as log_module
-from chalicelib.http import declared_by
+from chalicelib.core import clock as server_clock
+from chalicelib.core import log as log_module
+from chalicelib.http import route_specs
 from infra.local.gateway import Gateway
 from infra.local.pump import Pump
 from tests.conftest import Clock
@@ -93,14 +93,14 @@ class Routes:
             path: {method: methods[method] for method in methods if method != "OPTIONS"}
             for path, methods in table.items()
         }
-        self.declared = {(route.method, route.path): route for route in declared_by(table)}
+        self.declared = {(route.method, route.path): route for route in route_specs(table)}
         # What ends its caller's session comes last, so that the others have one.
         self.all = sorted(self.declared, key=lambda route: (route[1].endswith("/logout"), route))
 
     @property
     def guarded(self) -> list[tuple[str, str]]:
         """Those that want a token."""
-        return [route for route in self.all if self.declared[route].who != "nobody"]
+        return [route for route in self.all if self.declared[route].access != "public"]
 
     @classmethod
     def body(cls, method: str, resource: str) -> Mapping[str, Any] | None:

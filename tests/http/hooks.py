@@ -11,7 +11,7 @@ import boto3
 from moto.sqs.models import sqs_backends
 from standardwebhooks import Webhook
 
-from chalicelib import db
+from chalicelib.dynamodb import marshalling
 from infra.local.lambdas import ACCOUNT, REGION
 from infra.local.pump import Pump
 from tests.conftest import Clock
@@ -109,7 +109,7 @@ class Queue:
 
 def rows() -> list[dict[str, Any]]:
     """The stored deliveries, oldest first."""
-    found = [db.decode(row) for row in moto_aws.rows("webhooks")]
+    found = [marshalling.decode(row) for row in moto_aws.rows("webhooks")]
     return sorted((row for row in found if row["sk"].startswith("D#")), key=lambda row: str(row["sk"]))
 
 

@@ -14,9 +14,9 @@ import botocore.endpoint
 import jwt
 import pytest
 
-from chalicelib import clock
 from chalicelib.auth import store as auth_store
 from chalicelib.auth import tokens
+from chalicelib.core import clock
 from infra.local.gateway import Response
 from infra.local.pump import Pump
 from tests.conftest import Clock
@@ -123,7 +123,7 @@ class Scene:
     def logged_in_anew(self) -> Client:
         """The same user with a fresh token, a month later."""
         owner = self.shown_owner()
-        user = auth_store.load(owner)
+        user = auth_store.load_user(owner)
         assert user is not None
         return self.user.acting_as(tokens.issue("user", owner, owner, user.ver, clock.now()))
 

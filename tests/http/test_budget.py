@@ -11,8 +11,8 @@ from functools import partial
 
 import pytest
 
-from chalicelib.settings import KB, MINUTE, settings
-from chalicelib.workflows.sweep import PAGE
+from chalicelib.core.settings import KB, MINUTE, settings
+from chalicelib.orchestration.sweep import PAGE_SIZE
 from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http.budget_calls import CALLS, World, make_world
@@ -28,7 +28,7 @@ CHANGE = "TransactWriteItems agents+tasks"
 CHANGE_TASKS = "TransactWriteItems tasks"
 SEND = "SendMessage workflow"
 ANNOUNCE = "SendMessage events"
-# One of each index is for the figures that it tells, see chalicelib/workflows/gauges.py.
+# One of each index is for the figures that it tells, see chalicelib/orchestration/gauges.py.
 IDLE_SWEEP = Counter(
     {
         "UpdateItem tasks": 1,
@@ -194,6 +194,6 @@ def test_a_sweep_reads_and_writes_once_each_thing_that_is_due(world: World, name
 def test_a_sweep_turns_a_page_for_each_hundred_that_are_due_in_a_shard(world: World) -> None:
     silent = load.agent_rows(world.owner, 600, world.clock.now - 5 * MINUTE)
     of_one_shard = [row for row in silent if row[1]["checkShard"] == {"N": "0"}]
-    load.load(None, of_one_shard[: PAGE + 1])
+    load.load(None, of_one_shard[: PAGE_SIZE + 1])
     queries = Counter(costs.measured(world.pump.sweep).requests) & IDLE_SWEEP + Counter({"Query agents": 9})
     assert queries == IDLE_SWEEP + Counter({"Query agents": 1})

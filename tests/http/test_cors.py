@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from chalice.deploy.swagger import TemplatedSwaggerGenerator
 
+from chalicelib.core.settings import settings
 from chalicelib.http import cors
-from chalicelib.settings import settings
 from infra.local.gateway import Response
 from tests.http.conftest import Routes
 from tests.http.scene import Agent, Scene, failing, ok, refused

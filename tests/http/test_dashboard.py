@@ -11,11 +11,11 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
-from chalicelib import clock
 from chalicelib.auth import keys
+from chalicelib.core import clock
+from chalicelib.core.settings import settings
 from chalicelib.dashboard import pages, routes
 from chalicelib.http import browser
-from chalicelib.settings import settings
 from infra.local.gateway import Gateway, Response
 from tests.support.client import Client
 
@@ -126,7 +126,7 @@ def test_a_page_that_the_browser_has_is_not_sent_again(anonymous: Client) -> Non
 
 def test_a_page_knows_whether_the_browser_has_a_session_and_no_more(anonymous: Client) -> None:
     without = anonymous.get("/dashboard")
-    token = anonymous.get("/dashboard", Cookie=browser.cookie("devflow-session", "x.y.z", 9).partition(";")[0])
+    token = anonymous.get("/dashboard", Cookie=browser.cookie_header("devflow-session", "x.y.z", 9).partition(";")[0])
     assert b'data-session="none"' in without.body
     assert token.body == without.body.replace(b'data-session="none"', b'data-session="maybe"')
     assert token.header("Vary") == "Cookie"
@@ -184,8 +184,8 @@ def test_the_login_page_offers_the_ways_that_the_stage_has(anonymous: Client, mo
     known = replace(settings, mail_from=None, pin_login=False)
     monkeypatch.setattr(routes, "settings", known)
     assert offered() == ""
-    ring = keys.keyring(clock.now())._replace(slack=keys.SlackClient("id", "secret"))
-    monkeypatch.setattr(keys, "_held", ring)
+    ring = keys.keyring(clock.now())._replace(slack=keys.SlackCredentials("id", "secret"))
+    monkeypatch.setattr(keys, "_cached", ring)
     assert offered() == "slack"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.http.answers import SECURITY_HEADERS
+from chalicelib.http.responses import SECURITY_HEADERS
 from infra.local.gateway import Response
 from tests.conftest import Clock
 from tests.http.conftest import Log, Routes

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib import clock as server_clock
+from chalicelib.core import clock as server_clock
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene, ok, refused
 from tests.support.client import Client

@@ -29,7 +29,7 @@ from types import SimpleNamespace
 from tests.support import environment
 environment.prepare()
 import app
-from chalicelib.errors import Unavailable
+from chalicelib.core.errors import Unavailable
 before = set(sys.modules)
 function, event = json.load(sys.stdin)
 with suppress(Unavailable):  # AWS, which is asked first where there is something to do
@@ -38,7 +38,7 @@ print(*sorted(name for name in set(sys.modules) - before if name.startswith("cha
 """
 
 BROKEN = """
-from chalicelib import db
+from chalicelib import dynamodb
 
 def tell_status(address):
     answer = ask("GET", address)
@@ -54,7 +54,7 @@ class Once:
             raise MemoryError
         return made
 
-db.register = Once(db.register)
+dynamodb.register_table = Once(dynamodb.register_table)
 for _ in range(2):
     tell_status("/api/webhooks")
     tell_status("/api/tasks")
@@ -79,7 +79,7 @@ def tell(*what):
 
 ASKED = """
 import os
-from chalicelib.db import connection
+from chalicelib.dynamodb.client import connection
 
 def in_a_copy(act):
     if child := os.fork():
@@ -120,22 +120,25 @@ def _loaded(handler: str | None) -> set[str]:
     """Features, of which more is loaded than their names, and modules of routes, as `tasks` and `tasks.routes`."""
     (line,) = _in_a_lambda(handler, STARTED)
     names = [name.removeprefix("chalicelib.").split(".") for name in line.split()]
-    found = {name[0] for name in names if len(name) > 1 and name[1] != "lanes"}
-    return {*found, *(".".join(name) for name in names if name[-1] == "routes")} - {"http"}
+    found = {name[0] for name in names if len(name) > 1 and name[1] != "concurrency"}
+    return {*found, *(".".join(name) for name in names if name[-1].endswith("routes"))} - SHARED
 
 
 TABLES = [f"devflow-local-{name}" for name in ("agents", "logins", "tasks", "users", "webhooks")]
+SHARED = {"aws", "core", "dynamodb", "http"}
+"""Packages that every function loads."""
+
 TASKS = {"agents", "auth", "tasks"}
 
 
 @pytest.mark.parametrize(
     ("handler", "loaded"),
     [
-        ("app.app", TASKS | {"workflows", "agents.routes", "tasks.routes", "workflows.routes"}),
-        ("app.run_workflows", TASKS | {"workflows"}),
-        ("app.announce_events", TASKS | {"workflows", "webhooks"}),
+        ("app.app", TASKS | {"orchestration", "tasks.routes", "orchestration.agent_routes"}),
+        ("app.run_workflows", TASKS | {"orchestration"}),
+        ("app.announce_events", TASKS | {"orchestration", "webhooks"}),
         ("app.deliver_webhooks", {"webhooks"}),
-        ("app.sweep", TASKS | {"workflows", "webhooks"}),
+        ("app.sweep", TASKS | {"orchestration", "webhooks"}),
     ],
 )
 def test_a_function_starts_with_what_it_does_and_no_more(handler: str, loaded: set[str]) -> None:
@@ -170,8 +173,8 @@ def test_a_feature_that_cannot_be_loaded_is_an_error_of_its_own_addresses_and_is
 
 @pytest.mark.parametrize("handler", [None, "somewhere.else"])
 def test_where_it_is_not_known_what_will_be_asked_for_all_is_there_from_the_start(handler: str | None) -> None:
-    features = {path.parent.name for path in (ROOT / "chalicelib").glob("*/routes.py")}
-    assert _loaded(handler) == features | {f"{feature}.routes" for feature in features}
+    routes = {f"{path.parent.name}.{path.stem}" for path in (ROOT / "chalicelib").glob("*/*routes.py")}
+    assert _loaded(handler) == {name.partition(".")[0] for name in routes} | {"agents"} | routes
 
 
 def test_whatever_is_asked_for_first_is_there_with_all_its_methods_and_health_and_the_document_know_all(

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from chalicelib import mail
-from chalicelib.auth import links
-from chalicelib.settings import settings
+from chalicelib.auth import magic_links
+from chalicelib.aws import ses
+from chalicelib.core.settings import settings
 from infra.local.gateway import Gateway, Response
 from tests.conftest import Clock
 from tests.http.conftest import Log
@@ -248,7 +248,9 @@ def test_without_the_store_of_its_limits_nobody_is_mailed_or_let_in(anonymous: C
 
 
 def test_only_addresses_of_the_named_domains_are_mailed(anonymous: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links, "settings", replace(settings, email_domains=frozenset({"example.com", "example.org"})))
+    monkeypatch.setattr(
+        magic_links, "settings", replace(settings, email_domains=frozenset({"example.com", "example.org"}))
+    )
     for email in ("a@example.com", "a@EXAMPLE.org", "a@sub.example.com", "a@notexample.com", "a@example.net"):
         assert ok(ask(anonymous, email), 202) == {"success": True}
     assert [sent.destinations["ToAddresses"] for sent in moto_aws.mails()] == [["a@example.com"], ["a@example.org"]]
@@ -258,7 +260,7 @@ def test_only_addresses_of_the_named_domains_are_mailed(anonymous: Client, monke
 
 
 def test_a_stage_without_a_sender_says_so(anonymous: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mail, "settings", replace(settings, mail_from=None))
+    monkeypatch.setattr(ses, "settings", replace(settings, mail_from=None))
     assert "DEVFLOW_MAIL_FROM" in refused(ask(anonymous), 503)["message"]
 
 

@@ -15,8 +15,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from chalicelib import errors
-from chalicelib.http import Declared, status_of
+from chalicelib.core import errors
+from chalicelib.http import RouteSpec, status_for
 from infra.local.gateway import Response
 from tests.conftest import Clock
 from tests.http import hooks
@@ -45,7 +45,7 @@ class Stage:
     delivery: str
     routes: Routes
 
-    def call(self, route: Declared, client: Client) -> Response:
+    def call(self, route: RouteSpec, client: Client) -> Response:
         """The route as john would call it, about what is john's."""
         ids = {
             "agent_id": "agent-1",
@@ -74,7 +74,7 @@ def stage(scene: Scene, other: Scene, routes: Routes, fresh_minute: Clock) -> St
     return Stage(scene, other, agent, sibling, janes, personal, hook, delivery, routes)
 
 
-def guarded(stage: Stage) -> list[Declared]:
+def guarded(stage: Stage) -> list[RouteSpec]:
     """Every route that wants a token."""
     return [stage.routes.declared[route] for route in stage.routes.guarded]
 
@@ -92,11 +92,11 @@ def test_whoever_may_call_a_route_gets_what_it_declares(stage: Stage) -> None:
         "user": [stage.john.user, program],
         "session": [stage.john.user],
         "agent": [stage.john.user, program, stage.agent.client],
-        "anyone": [stage.john.user, program, stage.agent.client],
+        "authenticated": [stage.john.user, program, stage.agent.client],
     }
     before = moto_aws.Kept()
     for route in guarded(stage):
-        for client in rightful[route.who]:
+        for client in rightful[route.access]:
             answer = stage.call(route, client)
             assert answer.status == route.status, (route.method, route.path, answer)
             before.put_back()
@@ -149,7 +149,7 @@ def test_a_token_that_is_nobodys_is_a_401_at_every_route(stage: Stage, kind: str
     assert snapshot() == before
 
 
-def _unauthenticated(answer: Response, route: Declared) -> None:
+def _unauthenticated(answer: Response, route: RouteSpec) -> None:
     assert answer.status == 401, (route.method, route.path, answer)
     own_title = errors.AgentTokenInvalid in route.raises
     refused(answer, 401, (errors.AgentTokenInvalid if own_title else errors.Unauthenticated).title)
@@ -194,7 +194,7 @@ def test_a_users_token_that_was_revoked_is_a_401_at_every_route(
     before = snapshot()
     for route in guarded(stage):
         answer = stage.call(route, client)
-        if route.who == "session" and revoked is _revoke:
+        if route.access == "session" and revoked is _revoke:
             refused(answer, 403)  # a personal token is never enough there; that can be said without a look at the rows
         else:
             _unauthenticated(answer, route)
@@ -210,9 +210,9 @@ def test_an_agents_token_that_was_revoked_is_good_for_nothing_anywhere(
     before = snapshot()
     for route in guarded(stage):
         answer = stage.call(route, client)
-        if route.who in ("user", "session"):
+        if route.access in ("user", "session"):
             refused(answer, 403)  # the wrong kind, be it good or not
-        elif route.who == "agent" and agent != "agent-1":
+        elif route.access == "agent" and agent != "agent-1":
             refused(answer, 404, "Agent not found")
         else:
             _unauthenticated(answer, route)
@@ -225,7 +225,7 @@ def test_an_agents_token_that_was_revoked_is_good_for_nothing_anywhere(
 def test_an_agents_token_is_a_403_wherever_a_users_is_needed(stage: Stage) -> None:
     before = snapshot()
     for route in guarded(stage):
-        if route.who in ("user", "session"):
+        if route.access in ("user", "session"):
             refused(stage.call(route, stage.agent.client), 403, "Insufficient permissions")
     assert snapshot() == before
 
@@ -233,7 +233,7 @@ def test_an_agents_token_is_a_403_wherever_a_users_is_needed(stage: Stage) -> No
 def test_a_personal_token_is_a_403_wherever_somebody_has_to_have_logged_in(stage: Stage) -> None:
     before = snapshot()
     for route in guarded(stage):
-        if route.who == "session":
+        if route.access == "session":
             answer = stage.call(route, stage.john.user.acting_as(stage.personal["token"]))
             refused(answer, 403, "Insufficient permissions")
     assert snapshot() == before
@@ -245,9 +245,9 @@ def test_for_another_agent_of_the_same_user_an_agent_and_what_it_holds_are_not_t
         if "{" not in route.path:
             continue  # nothing of another's to be asked for
         answer = stage.call(route, stage.sibling.client)
-        if route.who in ("user", "session"):
+        if route.access in ("user", "session"):
             refused(answer, 403)
-        elif route.who == "agent":
+        elif route.access == "agent":
             refused(answer, 404, "Agent not found")
         elif route.method == "GET":
             refused(answer, 404, "Task not found")
@@ -264,11 +264,11 @@ def test_what_is_another_users_is_a_404_at_every_route(stage: Stage, whose: str)
         if "{" not in route.path:
             continue
         answer = stage.call(route, client)
-        if whose == "agent" and route.who in ("user", "session"):
+        if whose == "agent" and route.access in ("user", "session"):
             refused(answer, 403)
         else:
             refused(answer, 404)
-            assert answer.json()["error"] in {error.title for error in route.raises if status_of(error) == 404}
+            assert answer.json()["error"] in {error.title for error in route.raises if status_for(error) == 404}
     assert snapshot() == before
 
 
@@ -297,7 +297,7 @@ def test_where_nothing_is_named_everybody_gets_and_changes_their_own(stage: Stag
 def test_a_route_for_nobody_does_not_look_at_tokens(stage: Stage) -> None:
     good = stage.john.user.token or ""
     for route in stage.routes.declared.values():
-        if route.who != "nobody":
+        if route.access != "public":
             continue
         path = stage.routes.path(route.path)
         statuses = set()

@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from chalicelib.http import Declared
+from chalicelib.http import RouteSpec
 from tests.http.conftest import Routes
 from tests.http.scene import Scene, ok
 from tests.support.client import Client
@@ -36,7 +36,7 @@ def resolved(document: Json, what: Json) -> Json:
     return what
 
 
-def operations(document: Json, routes: Routes) -> Iterator[tuple[Declared, Json]]:
+def operations(document: Json, routes: Routes) -> Iterator[tuple[RouteSpec, Json]]:
     for (method, path), route in routes.declared.items():
         yield route, document["paths"][path][method.lower()]
 
@@ -59,10 +59,10 @@ def test_every_operation_says_who_may_call_it_and_what_for(document: Json, route
         names.add(operation["operationId"])
         assert operation["summary"], f"{route.name} needs a docstring"
         tokens = {name for each in operation["security"] for name in each}
-        assert ("agentToken" in tokens) == (route.who in ("agent", "anyone")), route
-        assert ("userToken" in tokens) == (route.who in ("user", "agent", "anyone")), route
-        assert ("sessionToken" in tokens) == (route.who == "session"), route
-        assert ("browser" in tokens) == (route.who != "nobody"), route
+        assert ("agentToken" in tokens) == (route.access in ("agent", "authenticated")), route
+        assert ("userToken" in tokens) == (route.access in ("user", "agent", "authenticated")), route
+        assert ("sessionToken" in tokens) == (route.access == "session"), route
+        assert ("browser" in tokens) == (route.access != "public"), route
         assert tokens <= set(document["components"]["securitySchemes"])
     assert len(names) == len(routes.all)
 
@@ -79,7 +79,7 @@ def test_every_status_and_title_that_a_route_declares_is_in_the_document_and_no_
             for title in answer["content"]["application/json"]["schema"]["properties"]["error"]["enum"]
         }
         assert told == refusals(route), route
-        media = "application/json" if route.answer is not None else route.media
+        media = "application/json" if route.response is not None else route.media_type
         assert list(answers[route.status].get("content", {})) == ([] if media is None else [media])
 
 
@@ -89,7 +89,10 @@ def test_every_header_that_an_answer_carries_is_in_the_document(document: Json, 
             headers = resolved(document, answer)["headers"]
             always = {name for name, header in headers.items() if resolved(document, header).get("required")}
             assert "X-Request-Id" in always
-            assert (always >= QUOTA) == (bool(route.meters) and int(status) in (route.status, 429)), (route, status)
+            assert (always >= QUOTA) == (bool(route.rate_limits) and int(status) in (route.status, 429)), (
+                route,
+                status,
+            )
             assert ("Retry-After" in always) == (status in ("429", "503")), (route, status)
             assert ("WWW-Authenticate" in always) == (status == "401"), (route, status)
             assert ("Upload-Offset" in always) == (status == "416"), (route, status)
@@ -106,11 +109,11 @@ def test_every_parameter_and_body_is_in_the_document_and_no_other(document: Json
         assert told == expected, route
         assert ("requestBody" in operation) == (route.body is not None)
         if route.body is not None:
-            assert f"{route.limit // 1_024} KB" in operation["requestBody"]["description"]
+            assert f"{route.max_body_bytes // 1_024} KB" in operation["requestBody"]["description"]
 
 
 def test_the_document_knows_the_bounds_of_what_is_sent(document: Json) -> None:
-    register = document["components"]["schemas"]["Register"]
+    register = document["components"]["schemas"]["RegisterAgentRequest"]
     assert register["required"] == ["agentId", "name", "version"]
     valid = Draft202012Validator(register | {"components": document["components"]}).is_valid
     good = {"agentId": "a", "name": "n", "version": "1"}
@@ -123,15 +126,15 @@ def test_the_document_knows_the_bounds_of_what_is_sent(document: Json) -> None:
 
 def test_an_answer_always_has_the_fields_that_the_document_says_it_has(document: Json, scene: Scene) -> None:
     scene.agent()
-    listing = document["components"]["schemas"]["AgentListing"] | {"components": document["components"]}
+    listing = document["components"]["schemas"]["AgentList"] | {"components": document["components"]}
     answer = ok(scene.user.get("/api/agents"))
     Draft202012Validator(listing).validate(answer)
     assert set(listing["required"]) == set(answer)
-    assert set(document["components"]["schemas"]["AgentReply"]["required"]) == set(answer["data"][0])
+    assert set(document["components"]["schemas"]["AgentResponse"]["required"]) == set(answer["data"][0])
 
 
 def test_what_stands_below_a_field_in_the_code_is_its_description(document: Json) -> None:
-    heartbeat = document["components"]["schemas"]["Heartbeat"]["properties"]
+    heartbeat = document["components"]["schemas"]["HeartbeatRequest"]["properties"]
     assert heartbeat["taskIds"]["description"] == "What it runs."
     assert "description" not in heartbeat["uptime"]
 

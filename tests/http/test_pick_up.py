@@ -3,8 +3,8 @@ agent that worked in the last ten minutes. An agent here polls exactly when it i
 
 import pytest
 
-from chalicelib.agents.agent import BUSY_FOR, FASTEST_POLL, SLOWEST_POLL
-from chalicelib.settings import MINUTE, SECOND
+from chalicelib.agents.entities import FAST_POLLING_TIME, MAX_POLL_INTERVAL, MIN_POLL_INTERVAL
+from chalicelib.core.settings import MINUTE, SECOND
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene, ok
 
@@ -55,7 +55,7 @@ def test_an_agent_that_was_idle_for_long_has_a_task_within_half_a_minute(
     scene: Scene, polling: Polling, phase: float
 ) -> None:
     polling.idle(30 * MINUTE)
-    assert polling.pause == SLOWEST_POLL == 30 * SECOND
+    assert polling.pause == MAX_POLL_INTERVAL == 30 * SECOND
     assert polling.picks_up(scene, "task-1", phase) <= 30 * SECOND
 
 
@@ -66,7 +66,7 @@ def test_while_there_is_work_now_and_then_a_task_is_picked_up_within_five_second
     polling.idle(30 * MINUTE)
     polling.picks_up(scene, "first", phase)
     for number in range(3):
-        polling.idle(BUSY_FOR - 2 * FASTEST_POLL)
+        polling.idle(FAST_POLLING_TIME - 2 * MIN_POLL_INTERVAL)
         assert polling.picks_up(scene, f"task-{number}", phase) <= 5 * SECOND
 
 
@@ -76,4 +76,4 @@ def test_an_agent_that_has_no_work_polls_ever_more_slowly(polling: Polling) -> N
         polling.idle(MINUTE)
         pauses.append(polling.pause)
     assert pauses == sorted(pauses)
-    assert (pauses[8], pauses[-1]) == (FASTEST_POLL, SLOWEST_POLL)
+    assert (pauses[8], pauses[-1]) == (MIN_POLL_INTERVAL, MAX_POLL_INTERVAL)

@@ -7,7 +7,7 @@ import boto3
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from chalicelib import queue
+from chalicelib.aws import sqs
 from infra.local.lambdas import Context
 from tests.conftest import Clock
 from tests.http import hooks
@@ -175,7 +175,7 @@ def test_a_sweep_goes_on_after_an_item_that_fails(scene: Scene, clock: Clock) ->
 
 
 def test_a_container_asks_for_the_address_of_each_queue_once(scene: Scene) -> None:
-    queue._address.cache_clear()
+    sqs._queue_url.cache_clear()
     hook = hooks.make(scene.user, "http://localhost:9/")
     with wire.recorded() as sent:
         for number in (1, 2):

@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from schemathesis.cli import schemathesis as command
 from schemathesis.hooks import unregister_all
 
-from chalicelib import ratelimit
-from chalicelib.settings import settings
+from chalicelib.core.settings import settings
+from chalicelib.http import rate_limits
 from infra.local.gateway import Gateway
 from infra.local.server import Server
 from tests.http.scene import Scene
@@ -97,7 +97,7 @@ def hooks(user: Client, make_user: Callable[..., Client]) -> Iterator[None]:
 @pytest.fixture
 def url(gateway: Gateway, hooks: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The app over real HTTP, without limits on the number of calls."""
-    monkeypatch.setattr(ratelimit, "settings", replace(settings, rate_limits=False))
+    monkeypatch.setattr(rate_limits, "settings", replace(settings, rate_limits=False))
     server = Server(0)
     server.start(gateway)
     yield f"http://127.0.0.1:{server.port}"

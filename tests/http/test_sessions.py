@@ -7,7 +7,7 @@ from http.cookies import SimpleCookie
 import pytest
 
 from chalicelib.auth import tokens
-from chalicelib.settings import settings
+from chalicelib.core.settings import settings
 from infra.local.gateway import Gateway, Response
 from tests.conftest import Clock
 from tests.http.conftest import Routes

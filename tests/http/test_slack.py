@@ -16,8 +16,8 @@ import jwt
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from chalicelib.auth import keys, links, slack, slackapi
-from chalicelib.settings import settings
+from chalicelib.auth import keys, magic_links, slack_api, slack_login
+from chalicelib.core.settings import settings
 from infra.local.gateway import Gateway, Response
 from tests.conftest import Clock
 from tests.http.conftest import Log
@@ -38,9 +38,9 @@ def stood_in(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slack]:
         known = {"current": "key-test", "key-test": KEY.decode()}
         known |= {"slackClientId": CLIENT_ID, "slackClientSecret": CLIENT_SECRET}
         monkeypatch.setattr(keys, "settings", replace(settings, local_secret=json.dumps(known)))
-        monkeypatch.setattr(keys, "_held", None)
-        monkeypatch.setattr(slack, "_known", (0, {}))
-        for module in (slack, slackapi):
+        monkeypatch.setattr(keys, "_cached", None)
+        monkeypatch.setattr(slack_login, "_cached_keys", (0, {}))
+        for module in (slack_login, slack_api):
             monkeypatch.setattr(module, "settings", replace(settings, slack_url=running.url))
         yield running
 
@@ -242,7 +242,7 @@ def test_without_a_verified_address_nobody_is_signed_in(
 def test_only_addresses_of_the_named_domains_are_let_in(
     browser: Browser, stood_in: Slack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(links, "settings", replace(settings, email_domains=frozenset({"example.org"})))
+    monkeypatch.setattr(magic_links, "settings", replace(settings, email_domains=frozenset({"example.org"})))
     assert sent_back(browser.sign_in(), browser) == "slack-email"
     stood_in.claims = {"email": "Krane@Example.org"}
     assert browser.sign_in().header("Location") == "/dashboard"
@@ -254,7 +254,7 @@ def test_only_members_of_the_one_workspace_are_let_in_where_one_is_named(
     browser: Browser, stood_in: Slack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     named = replace(settings, slack_url=stood_in.url, slack_team="T0R7GR8RJ")
-    monkeypatch.setattr(slack, "settings", named)
+    monkeypatch.setattr(slack_login, "settings", named)
     assert "team=T0R7GR8RJ" in (browser.get(START).header("Location") or "")
     assert browser.sign_in().header("Location") == "/dashboard"
     other = Browser(browser._gateway, stood_in, "192.0.2.3")
@@ -484,7 +484,7 @@ def test_a_key_that_is_for_something_else_verifies_nothing(
 def test_when_slack_is_slow_one_is_sent_back(
     browser: Browser, stood_in: Slack, behaviour: standin.Behaviour, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slackapi, "DEADLINE", 0.5)
+    monkeypatch.setattr(slack_api, "REQUEST_TIMEOUT", 0.5)
     stood_in.behaves[endpoint] = behaviour
     assert sent_back(browser.sign_in(), browser) == "slack-unavailable"
 
@@ -492,22 +492,22 @@ def test_when_slack_is_slow_one_is_sent_back(
 def test_a_step_that_takes_too_long_ends_before_the_deadline(
     browser: Browser, stood_in: Slack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slackapi, "WAIT", 0.2)
+    monkeypatch.setattr(slack_api, "STEP_TIMEOUT", 0.2)
     for endpoint in (TOKEN, KEYS):
         stood_in.behaves = {endpoint: standin.never_answers}
         assert sent_back(browser.sign_in(), browser) == "slack-unavailable"
 
 
 def test_all_waiting_together_ends_before_api_gateway_gives_up() -> None:
-    assert slackapi.WAIT < slackapi.DEADLINE
-    assert 2 * slackapi.DEADLINE < 29 - 2 * 4, "two requests to Slack, and ours to DynamoDB"
+    assert slack_api.STEP_TIMEOUT < slack_api.REQUEST_TIMEOUT
+    assert 2 * slack_api.REQUEST_TIMEOUT < 29 - 2 * 4, "two requests to Slack, and ours to DynamoDB"
 
 
 def test_when_slack_is_down_one_is_sent_back(
     browser: Browser, stood_in: Slack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     back = browser.set_out()
-    monkeypatch.setattr(slackapi, "settings", replace(settings, slack_url="http://127.0.0.1:9"))
+    monkeypatch.setattr(slack_api, "settings", replace(settings, slack_url="http://127.0.0.1:9"))
     assert sent_back(browser.get(back), browser) == "slack-unavailable"
 
 
@@ -538,13 +538,13 @@ def test_the_login_page_offers_slack_where_slack_knows_this_stage(
     unknown = json.dumps({"current": "key-test", "key-test": KEY.decode()})
     for secret in (unknown, "no secret at all"):
         monkeypatch.setattr(keys, "settings", replace(settings, local_secret=secret))
-        monkeypatch.setattr(keys, "_held", None)
+        monkeypatch.setattr(keys, "_cached", None)
         assert not offered()
 
 
 def test_the_login_page_and_the_documents_explain_every_reason() -> None:
     root = Path(__file__).parents[2]
-    source = (root / "chalicelib" / "auth" / "slack.py").read_text(encoding="utf-8")
+    source = (root / "chalicelib" / "auth" / "slack_login.py").read_text(encoding="utf-8")
     reasons = set(re.findall(r'"(slack-\w+)"', source))
     assert len(reasons) == 8
     for document in ("docs/api.md", "chalicelib/dashboard/static/login.js"):

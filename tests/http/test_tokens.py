@@ -12,7 +12,7 @@ import jwt
 import pytest
 
 from chalicelib.auth import keys
-from chalicelib.settings import settings
+from chalicelib.core.settings import settings
 from tests.conftest import Clock
 from tests.http.conftest import Routes
 from tests.http.scene import Agent, Scene, ok, refused, snapshot
@@ -228,12 +228,16 @@ def test_a_token_that_was_replaced_is_dead_at_once(scene: Scene) -> None:
 def test_a_deployed_stage_verifies_tokens_by_the_keys_in_its_secret(
     user: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keys, "settings", SimpleNamespace(local=False, local_secret=None, named=settings.named))
-    monkeypatch.setattr(keys, "_held", None)
+    monkeypatch.setattr(
+        keys, "settings", SimpleNamespace(local=False, local_secret=None, resource_name=settings.resource_name)
+    )
+    monkeypatch.setattr(keys, "_cached", None)
     client = boto3.client("secretsmanager")
     # A test that brought the template up as CloudFormation does has left one of this name.
-    client.delete_secret(SecretId=settings.named("secret"), ForceDeleteWithoutRecovery=True)
-    secret = client.create_secret(Name=settings.named("secret"), SecretString=settings.local_secret or "")["ARN"]
+    client.delete_secret(SecretId=settings.resource_name("secret"), ForceDeleteWithoutRecovery=True)
+    secret = client.create_secret(Name=settings.resource_name("secret"), SecretString=settings.local_secret or "")[
+        "ARN"
+    ]
     try:
         with wire.recorded() as sent:
             assert user.get("/api/tasks").status == 200

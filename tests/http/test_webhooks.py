@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.settings import settings
+from chalicelib.core.settings import settings
 from tests.conftest import Clock
 from tests.http import hooks
 from tests.http.hooks import Hook, Queue
@@ -338,7 +338,7 @@ def names() -> Iterator[Names]:
 @pytest.fixture
 def deployed_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a deployed stage, this machine is no target."""
-    for module in ("service", "delivering"):
+    for module in ("service", "delivery"):
         monkeypatch.setattr(f"chalicelib.webhooks.{module}.settings", replace(settings, stage="dev"))
 
 

@@ -8,14 +8,15 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from chalicelib import aws, db
+from chalicelib import dynamodb
 from chalicelib.agents import store as agents
-from chalicelib.agents.agent import Agent
-from chalicelib.settings import HOUR, SECOND
+from chalicelib.agents.entities import Agent
+from chalicelib.aws import session
+from chalicelib.core.settings import HOUR, SECOND
 from chalicelib.tasks import store
-from chalicelib.tasks.model import QUEUED_FOR
-from chalicelib.tasks.shapes import Body
-from chalicelib.tasks.task import Event, Task
+from chalicelib.tasks.entities import Task, TaskEvent
+from chalicelib.tasks.requests import TaskBody
+from chalicelib.tasks.rules import MAX_QUEUE_TIME
 
 BATCH = 25
 """As many rows as BatchWriteItem takes."""
@@ -48,7 +49,7 @@ def agent_rows(owner: str, many: int, seen_at: int, name: str = "agent") -> Iter
             seen_at=seen_at,
             worked_at=seen_at - HOUR,
         )
-        yield from _rows([agents.new(agent)])
+        yield from _rows([agents.create_item(agent)])
 
 
 def task_rows(owner: str, many: int, now: int) -> Iterator[Row]:
@@ -76,21 +77,21 @@ def task_row(owner: str, name: str, created_at: int, *, due: int | None = None, 
         repo="https://github.com/user/repo",
         branch="main",
         title=TEXT,
-        agent="agent-00000" if done else None,
-        digest="0" * 32,
-        report="0" * 32 if done else None,
+        agent_id="agent-00000" if done else None,
+        request_digest="0" * 32,
+        report_digest="0" * 32 if done else None,
         created_at=created_at,
         updated_at=created_at,
-        due=None if done else due or created_at + QUEUED_FOR,
+        due=None if done else due or created_at + MAX_QUEUE_TIME,
         **(life | known),
     )
-    body = Body.model_construct(description=TEXT, context={"issueId": "123", "prId": "456"})
-    queued = Event("task.queued", created_at, "queued", 1, None)
-    parts = store.create(task, body, queued)
+    body = TaskBody.model_construct(description=TEXT, context={"issueId": "123", "prId": "456"})
+    queued = TaskEvent("task.queued", created_at, "queued", 1, None)
+    parts = store.create_items(task, body, queued)
     yield from _rows(parts[:1] if done else parts)
 
 
-def _rows(parts: Iterable[db.Part]) -> Iterator[Row]:
+def _rows(parts: Iterable[dynamodb.TransactItem]) -> Iterator[Row]:
     for part in parts:
         yield part.request["TableName"], part.request["Item"]
 
@@ -98,8 +99,8 @@ def _rows(parts: Iterable[db.Part]) -> Iterator[Row]:
 def load(endpoint: str | None, rows: Iterable[Row]) -> int:
     """Write rows to DynamoDB at this endpoint (None: where everything goes); how many there were."""
     config = Config(parameter_validation=False, max_pool_connections=THREADS, retries={"total_max_attempts": 1})
-    session = boto3.Session(botocore_session=aws.session())  # the product's, which writes a request in one go
-    client = session.client("dynamodb", endpoint_url=endpoint, config=config)
+    boto3_session = boto3.Session(botocore_session=session.session())  # the product's, which writes a request in one go
+    client = boto3_session.client("dynamodb", endpoint_url=endpoint, config=config)
     written = 0
     with ThreadPoolExecutor(THREADS) as pool:
         under_way: list[Future[int]] = []

@@ -5,10 +5,10 @@ of each; once a single user has all the tasks, and as many agents as one may hav
 import itertools
 from collections.abc import Callable, Iterator
 
-from chalicelib import clock
-from chalicelib.agents.model import INACTIVE_AFTER
+from chalicelib.agents.rules import INACTIVE_AFTER
 from chalicelib.auth import tokens
-from chalicelib.settings import MINUTE, SECOND, settings
+from chalicelib.core import clock
+from chalicelib.core.settings import MINUTE, SECOND, settings
 from tests.long import load
 from tests.support.client import Client
 

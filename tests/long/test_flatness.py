@@ -23,8 +23,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.pages import COUNTED
-from chalicelib.settings import MINUTE, SECOND
+from chalicelib.core.settings import MINUTE, SECOND
+from chalicelib.http.pagination import EXACT_TOTAL_LIMIT
 from infra.local.gateway import Response
 from infra.local.pump import Pump
 from tests.conftest import Clock
@@ -140,7 +140,7 @@ def measure_lists(platform: Platform, users: str, user: Client) -> None:
             worst = max(later, key=_figures)
             add(size, f"{name}, later page", users, worst, bounded=grows and name in SIFTED)
         read = max(map(_examined, [first, *later]))
-        if read > COUNTED + 1:
+        if read > EXACT_TOTAL_LIMIT + 1:
             platform.measured.beyond.append(f"{name}: {read:,} rows read for one page at {platform.size:,}")
 
 

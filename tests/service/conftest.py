@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import boto3
 import pytest
 
-from chalicelib import clock as server_clock
-from chalicelib.settings import settings
+from chalicelib.core import clock as server_clock
+from chalicelib.core.settings import settings
 from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http import hooks

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from moto.dynamodb.models import dynamodb_backends
 
-from chalicelib import clock as server_clock
-from chalicelib import queue
 from chalicelib.auth import tokens
 from chalicelib.auth.service import ensure_user
-from chalicelib.errors import Unavailable
+from chalicelib.aws import sqs
+from chalicelib.core import clock as server_clock
+from chalicelib.core.errors import Unavailable
 from infra.local.gateway import Response
 from infra.local.lambdas import ACCOUNT, REGION
 from infra.local.pump import Pump
@@ -345,7 +345,7 @@ class Setting:
             _tables()[name].items = deepcopy(items)
         for name, bodies in prepared.messages.items():
             for body in bodies:
-                queue.send(name, json.loads(body))
+                sqs.send(name, json.loads(body))
         server_clock._shifted_ms = prepared.at - int(time.time() * 1_000)
         scene = Scene(self._user.acting_as(prepared.user), self._pump)
         return Stage(scene, Agent("agent-1", scene.user.acting_as(prepared.agent)))

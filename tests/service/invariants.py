@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import Any
 
-from chalicelib import db
+from chalicelib.dynamodb import marshalling
 from tests.support import moto_aws
 
 OPEN = {"pending", "queued", "assigned", "in_progress"}
@@ -27,7 +27,7 @@ Rows = list[dict[str, Any]]
 
 
 def rows(table: str) -> Rows:
-    return [db.decode(row) for row in moto_aws.rows(table)]
+    return [marshalling.decode(row) for row in moto_aws.rows(table)]
 
 
 def heads() -> Rows:

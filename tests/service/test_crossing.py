@@ -7,10 +7,10 @@ from typing import Any
 import boto3
 import pytest
 
-from chalicelib import clock as server_clock
 from chalicelib.auth import tokens
+from chalicelib.core import clock as server_clock
 from chalicelib.tasks import reports
-from chalicelib.tasks.shapes import ProgressReport
+from chalicelib.tasks.requests import ProgressReport
 from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene, ok, refused
@@ -306,7 +306,7 @@ def test_two_new_steps_in_one_millisecond_are_both_in_the_timeline(scene: Scene,
     now = server_clock.now()
     caller = tokens.verify(agent.client.token, now)
     for step in ("Building", "Testing"):
-        reports.progress(caller, "task-1", ProgressReport.model_validate({"progress": 0.5, "step": step}), now)
+        reports.report_progress(caller, "task-1", ProgressReport.model_validate({"progress": 0.5, "step": step}), now)
     assert scene.events() == ["created", "queued", "assigned", "started", "step", "step"]
 
 

@@ -10,8 +10,8 @@ import boto3
 import pytest
 
 from chalicelib.auth import keys, tokens
-from chalicelib.errors import Unauthenticated
-from chalicelib.settings import settings
+from chalicelib.core.errors import Unauthenticated
+from chalicelib.core.settings import settings
 from infra import keys as command
 from tests.conftest import Clock
 
@@ -59,7 +59,7 @@ class Stage:
 def stage(
     aws: None, clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Stage]:
-    monkeypatch.setattr(keys, "_held", None)
+    monkeypatch.setattr(keys, "_cached", None)
     monkeypatch.setattr(tokens, "_verified", {})
     monkeypatch.setattr(keys, "settings", replace(settings, stage="dev", local_secret=None))
     client = boto3.client("secretsmanager")
@@ -91,7 +91,7 @@ def test_while_the_new_key_comes_into_use_no_container_refuses_what_another_has_
     stage.step("add")
     stage.wait(minutes=10)
     stage.token()
-    ring = keys._held
+    ring = keys._cached
     assert ring is not None
     stage.step("use")
     new = stage.stored["current"]
@@ -123,7 +123,7 @@ def test_slack_is_made_known_and_taken_away_again(stage: Stage) -> None:
     assert (slack.id, slack.secret) == ("1.2", "hush")
     assert stage.step("slack", "1.2", "") == 1
     assert stage.step("slack", "", "") == 0
-    assert keys.read(0).slack is None
+    assert keys.load(0).slack is None
     assert stage.stored["key-1"] == FIRST["key-1"]
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import boto3
 import pytest
 
-from chalicelib.auth import logins, pins, service, store
-from chalicelib.auth.pins import WrongPin
-from chalicelib.auth.shapes import NewPin, PinLogin
-from chalicelib.errors import DevFlowError, RateLimited, Unauthenticated, Unavailable
-from chalicelib.ratelimit import TASKS_API
-from chalicelib.settings import MINUTE
+from chalicelib.auth import login_store, pin_login, service, store
+from chalicelib.auth.pin_login import WrongPin
+from chalicelib.auth.schemas import PinLoginRequest, SetPinRequest
+from chalicelib.core.errors import DevFlowError, RateLimited, Unauthenticated, Unavailable
+from chalicelib.core.settings import MINUTE
+from chalicelib.http.rate_limits import TASKS_API
 from tests.http.scene import Scene, refused
 from tests.service import faults, invariants
 from tests.support import wire
@@ -23,8 +23,8 @@ NOW = 1_763_938_000_000
 
 
 def login(pin: str = "123456", email: str = "user@example.com", address: str = "192.0.2.1", at: int = NOW) -> str:
-    request = PinLogin.model_validate({"email": email, "pin": pin})
-    return pins.log_in(request, address, at).user.id
+    request = PinLoginRequest.model_validate({"email": email, "pin": pin})
+    return pin_login.log_in_with_pin(request, address, at).user.id
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_ten_logins_a_minute_from_one_network_address(owner: str) -> None:
     ],
 )
 def test_an_address_is_counted_with_all_that_its_holder_has(address: str, network: str) -> None:
-    assert logins.network(address) == network
+    assert login_store.client_network(address) == network
 
 
 def test_of_fifty_at_once_from_one_network_ten_are_counted_and_the_others_told_when_to_come_back(owner: str) -> None:
@@ -199,14 +199,14 @@ def test_a_login_whose_user_is_gone_is_a_wrong_one(owner: str) -> None:
     boto3.client("dynamodb").delete_item(TableName="devflow-local-users", Key={"owner": {"S": owner}})
     with pytest.raises(WrongPin):
         login()
-    assert store.load(owner) is None
+    assert store.load_user(owner) is None
 
 
 def test_whoever_is_gone_is_not_let_in_by_a_verified_address_either(owner: str) -> None:
-    assert service.user_at("user@example.com", "John", NOW).owner == owner
+    assert service.ensure_verified_user("user@example.com", "John", NOW).owner == owner
     boto3.client("dynamodb").delete_item(TableName="devflow-local-users", Key={"owner": {"S": owner}})
     with pytest.raises(Unauthenticated):
-        service.user_at("user@example.com", "John", NOW)
+        service.ensure_verified_user("user@example.com", "John", NOW)
 
 
 def test_a_token_of_a_user_that_is_gone_is_nobodys(scene: Scene, user: Client) -> None:
@@ -216,11 +216,11 @@ def test_a_token_of_a_user_that_is_gone_is_nobodys(scene: Scene, user: Client) -
 
 
 def test_counts_of_minutes_long_gone_are_removed_once_they_are_many(owner: str) -> None:
-    user = store.load(owner)
+    user = store.load_user(owner)
     assert user is not None
     calls: dict[str, Any] = {}
     for ago in range(100, 0, -5):
-        store.admit(owner, store.session(user.ver, "-"), TASKS_API, NOW - ago * MINUTE, "token")
+        store.admit(owner, store.session_check(user.ver, "-"), TASKS_API, NOW - ago * MINUTE, "token")
         (row,) = invariants.rows("users")
         calls = row["calls"]
         assert len(calls) <= 12
@@ -228,7 +228,7 @@ def test_counts_of_minutes_long_gone_are_removed_once_they_are_many(owner: str) 
 
 
 def test_a_pin_is_set_for_an_address_that_is_still_the_users_alone(owner: str) -> None:
-    user = store.load(owner)
+    user = store.load_user(owner)
     assert user is not None
     boto3.client("dynamodb").update_item(
         TableName="devflow-local-logins",
@@ -238,4 +238,4 @@ def test_a_pin_is_set_for_an_address_that_is_still_the_users_alone(owner: str) -
         ExpressionAttributeValues={":other": {"S": "user-2"}},
     )
     with pytest.raises(Unauthenticated):
-        pins.set_pin(user, NewPin(pin="271828"))
+        pin_login.set_pin(user, SetPinRequest(pin="271828"))

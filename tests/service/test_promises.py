@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from chalicelib import clock as server_clock
-from chalicelib.settings import settings as product_settings
+from chalicelib.core import clock as server_clock
+from chalicelib.core.settings import settings as product_settings
 from infra.local.gateway import Gateway, Response
 from tests.http.scene import Agent, ok
 from tests.service import invariants
@@ -64,7 +64,7 @@ class Life(RuleBasedStateMachine):
     def _new_user(self) -> Client:
         from chalicelib.auth import store, tokens  # noqa: PLC0415
 
-        owner = store.create("user-1", "user@example.com", "John Doe", "1", "-", server_clock.now())
+        owner = store.create_user("user-1", "user@example.com", "John Doe", "1", "-", server_clock.now())
         self.owner = owner
         return Client(Gateway(self.app), tokens.issue("user", owner, owner, "1", server_clock.now()))
 
@@ -288,7 +288,7 @@ class Life(RuleBasedStateMachine):
 
 
 def live(app: AsDeployed, monkeypatch: pytest.MonkeyPatch, how: settings) -> None:
-    monkeypatch.setattr("chalicelib.ratelimit.settings", replace(product_settings, rate_limits=False))
+    monkeypatch.setattr("chalicelib.http.rate_limits.settings", replace(product_settings, rate_limits=False))
     monkeypatch.setattr(server_clock, "_shifted_ms", 0)
     monkeypatch.setattr(server_clock, "time", SimpleNamespace(time=lambda: BEGINNING))
     machine = type("Life", (Life,), {"app": app})

@@ -16,7 +16,7 @@ from typing import Any
 import boto3
 import pytest
 
-from chalicelib.settings import settings
+from chalicelib.core.settings import settings
 from infra.local.gateway import Response
 from infra.local.pump import Pump
 from tests.conftest import Clock
@@ -146,7 +146,7 @@ def contend(times: int, prepare: Prepare, scene: Scene, clock: Clock, pump: Pump
 
 @pytest.fixture
 def without_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.ratelimit.settings", replace(settings, rate_limits=False))
+    monkeypatch.setattr("chalicelib.http.rate_limits.settings", replace(settings, rate_limits=False))
 
 
 @pytest.mark.timeout(600)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.webhooks import sending
-from chalicelib.webhooks.sending import Answered
+from chalicelib.webhooks import http_client
+from chalicelib.webhooks.http_client import HttpResult
 from tests.support import receivers
 from tests.support.certificates import Authority
 from tests.support.names import connections, served
@@ -25,8 +25,8 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-def post(url: str, seconds: float = PATIENT) -> Answered:
-    return sending.post(url, {"webhook-id": "msg_1"}, BODY, seconds=seconds, local=True)
+def post(url: str, seconds: float = PATIENT) -> HttpResult:
+    return http_client.post_webhook(url, {"webhook-id": "msg_1"}, BODY, seconds=seconds, local=True)
 
 
 def test_what_is_sent_arrives_to_the_byte_with_its_headers(receiver: Receiver) -> None:
@@ -140,13 +140,13 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The system trusts the tests' own authority, and the name leads to this machine."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle))
-    sending._trust.cache_clear()
+    http_client._tls_context.cache_clear()
     with served({NAME: [["127.0.0.1"]]}):
         yield
-    sending._trust.cache_clear()
+    http_client._tls_context.cache_clear()
 
 
-def over_tls(certificate: Path) -> Answered:
+def over_tls(certificate: Path) -> HttpResult:
     with Receiver(host=NAME, certificate=certificate) as receiver:
         answered = post(receiver.url)
         assert len(receiver.got) == (answered.status is not None)
@@ -158,7 +158,7 @@ def over_tls(certificate: Path) -> Answered:
 def test_the_certificate_is_checked_for_the_name_though_the_address_is_connected_to(
     authority: Authority, trusted: None
 ) -> None:
-    assert over_tls(authority.certificate(NAME)) == Answered(ms=pytest.approx(0, abs=60_000), status=204)  # type: ignore[arg-type]
+    assert over_tls(authority.certificate(NAME)) == HttpResult(ms=pytest.approx(0, abs=60_000), status=204)  # type: ignore[arg-type]
 
 
 def test_a_certificate_of_another_name_is_refused_and_nothing_sent(authority: Authority, trusted: None) -> None:
@@ -188,7 +188,7 @@ def test_a_receiver_without_tls_where_it_should_have_it_gets_nothing(receiver: R
 
 
 def test_certificates_are_wanted_and_old_tls_is_not() -> None:
-    context = sending._trust()
+    context = http_client._tls_context()
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2

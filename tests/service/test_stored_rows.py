@@ -13,9 +13,9 @@ import boto3
 import jwt
 import pytest
 
-from chalicelib.auth import model as auth_model
+from chalicelib.auth import rules as auth_model
 from chalicelib.auth import tokens
-from chalicelib.settings import MINUTE, SECOND, settings
+from chalicelib.core.settings import MINUTE, SECOND, settings
 from infra.local.gateway import Gateway
 from infra.local.pump import Pump
 from tests.conftest import Clock
@@ -79,7 +79,7 @@ class Then:
     def status(self, task: str) -> str:
         return str(self.user.get(f"/api/tasks/{task}").json()["status"])
 
-    def _acting(self, kind: tokens.Kind, row: dict[str, Any], subject: str, ver: str = "ver") -> Client:
+    def _acting(self, kind: tokens.TokenKind, row: dict[str, Any], subject: str, ver: str = "ver") -> Client:
         token = tokens.issue(kind, row["owner"]["S"], row[subject]["S"], row[ver]["S"], self._clock.now)
         return Client(self._gateway, token)
 
@@ -91,7 +91,7 @@ def _rows_of(file: Path) -> list[dict[str, Any]]:
 
 
 def _write(table: str, rows: list[dict[str, Any]]) -> None:
-    name, client = settings.named(table), boto3.client("dynamodb")
+    name, client = settings.resource_name(table), boto3.client("dynamodb")
     for start in range(0, len(rows), 25):
         client.batch_write_item(
             RequestItems={name: [{"PutRequest": {"Item": row}} for row in rows[start : start + 25]]}

@@ -6,7 +6,7 @@ from typing import Any
 import boto3
 import pytest
 
-from chalicelib.settings import settings
+from chalicelib.core.settings import settings
 from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene, ok, refused

@@ -14,7 +14,7 @@ import pytest
 from pynamodb.models import Model
 
 import chalicelib
-from chalicelib.settings import settings
+from chalicelib.core.settings import settings
 
 TABLES = ["users", "logins", "agents", "tasks", "webhooks"]
 
@@ -30,12 +30,12 @@ def models() -> list[type[Model]]:
 
 
 def models_of(name: str) -> list[type[Model]]:
-    return [model for model in models() if model.Meta.table_name == settings.named(name)]
+    return [model for model in models() if model.Meta.table_name == settings.resource_name(name)]
 
 
 def deployed(name: str) -> dict[str, Any]:
     """What DynamoDB says of a table, by its short name."""
-    table: dict[str, Any] = boto3.client("dynamodb").describe_table(TableName=settings.named(name))["Table"]
+    table: dict[str, Any] = boto3.client("dynamodb").describe_table(TableName=settings.resource_name(name))["Table"]
     return table
 
 
@@ -68,7 +68,7 @@ def attributes_of(model: type[Model]) -> dict[str, str]:
 def test_every_table_has_models_and_every_model_has_a_table() -> None:
     standing = boto3.client("dynamodb").list_tables()["TableNames"]
     assert sorted(standing) == sorted({model.Meta.table_name for model in models()})
-    assert sorted(standing) == sorted(settings.named(name) for name in TABLES)
+    assert sorted(standing) == sorted(settings.resource_name(name) for name in TABLES)
 
 
 @every_table
@@ -130,13 +130,15 @@ def test_models_that_share_a_table_agree_on_the_type_of_an_attribute(name: str) 
 def test_the_one_client_knows_every_table_with_all_its_indexes() -> None:
     """It must not have to ask DynamoDB (DescribeTable) at run time; and GET /health asks each table that it knows."""
     models()
-    from chalicelib.dynamodb import connection  # noqa: PLC0415  # the client must not be built before moto stands in
+    from chalicelib.dynamodb.client import connection  # noqa: PLC0415  # the client must not be built before moto stands in
 
     known = {
         name: {index["IndexName"] for index in table.data.get("GlobalSecondaryIndexes") or []}
         for name, table in connection._tables.items()
     }
     assert known == {
-        settings.named(name): {index["IndexName"] for index in deployed(name).get("GlobalSecondaryIndexes") or []}
+        settings.resource_name(name): {
+            index["IndexName"] for index in deployed(name).get("GlobalSecondaryIndexes") or []
+        }
         for name in TABLES
     }

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from functools import cache
 
-from chalicelib import clock as server_clock
-from chalicelib.webhooks.model import LEASE
+from chalicelib.core import clock as server_clock
+from chalicelib.webhooks.rules import DELIVERY_LEASE
 from infra.local.gateway import Response
 from tests.http.hooks import Hook, make
 from tests.service import invariants
@@ -128,7 +128,7 @@ WEBHOOK_EVENTS = {
     ),
     "a message of the queue of webhooks": Deed(
         _tested,
-        lambda it: later(it, LEASE / 1_000, lambda it: delivered(it, "deliver_webhooks")),
+        lambda it: later(it, DELIVERY_LEASE / 1_000, lambda it: delivered(it, "deliver_webhooks")),
         arrived,
         {"deliveries": ["delivered"]},
     ),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextvars import copy_context
 from typing import Any
 
-from chalicelib.http import Declared, declared_by, status_of
+from chalicelib.http import RouteSpec, route_specs, status_for
 
 
 class AsDeclared:
@@ -15,7 +15,7 @@ class AsDeclared:
         self._app = app
         self.routes = app.routes
         self.broken: set[str] = set()
-        self._declared = {(route.method, route.path): route for route in declared_by(app.routes)}
+        self._declared = {(route.method, route.path): route for route in route_specs(app.routes)}
 
     def __call__(self, event: Any, context: Any) -> Any:
         # A call that comes between another one's requests to AWS leaves that one's count of calls as it is.
@@ -27,7 +27,7 @@ class AsDeclared:
         return answer
 
 
-def differences(route: Declared, answer: Mapping[str, Any]) -> set[str]:
+def differences(route: RouteSpec, answer: Mapping[str, Any]) -> set[str]:
     """What an answer says that its route does not declare: another status, title or limit."""
     status, limit = int(answer["statusCode"]), answer["headers"].get("X-RateLimit-Limit")
     found: set[str] = set()
@@ -41,13 +41,13 @@ def differences(route: Declared, answer: Mapping[str, Any]) -> set[str]:
             found.add(f"answers {status}")
     elif status != route.status:
         found.add(f"answers {status} and not {route.status}")
-    elif route.meters and limit is None and status < 300:  # a redirect may be what comes of a count that failed
+    elif route.rate_limits and limit is None and status < 300:  # a redirect may be what comes of a count that failed
         found.add("does not say what is left of its limit")
-    if limit is not None and int(limit) not in {meter.limit for meter in route.meters}:
+    if limit is not None and int(limit) not in {meter.limit for meter in route.rate_limits}:
         found.add(f"counts on a limit of {limit}")
     return found
 
 
-def refusals(route: Declared) -> set[tuple[int, str]]:
+def refusals(route: RouteSpec) -> set[tuple[int, str]]:
     """Statuses and titles of the errors that a route may answer with."""
-    return {(status_of(error), error.title) for error in route.refusals()}
+    return {(status_for(error), error.title) for error in route.possible_errors()}

@@ -1,6 +1,6 @@
 """Users of the platform in this process."""
 
-from chalicelib import clock
+from chalicelib.core import clock
 from tests.support.client import Client, Transport
 
 
@@ -12,6 +12,6 @@ def make_user(
 
     now = clock.now()
     owner = service.ensure_user(email, name, pin, now)
-    user = store.load(owner)
+    user = store.load_user(owner)
     assert user is not None
     return Client(transport, tokens.issue("user", owner, owner, user.ver, now))

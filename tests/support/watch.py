@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from moto.core.botocore_stubber import BotocoreStubber
 
-from chalicelib import log
+from chalicelib.core import log
 from infra.local.gateway import Gateway
 from infra.local.pump import Pump
 

@@ -1,22 +1,22 @@
-"""chalicelib/agents/model.py: room for work, intervals, silence, and what heartbeats give away."""
+"""chalicelib/agents/rules.py: room for work, intervals, silence, and what heartbeats give away."""
 
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from chalicelib.agents import model, shapes
-from chalicelib.agents.agent import Agent, Held, Said
-from chalicelib.agents.shapes import Heartbeat, Patch, Register
-from chalicelib.outage import Outage
-from chalicelib.settings import MINUTE, SECOND
+from chalicelib.agents import rules, schemas
+from chalicelib.agents.entities import Agent, Claim, ReportedTasks
+from chalicelib.agents.schemas import HeartbeatRequest, RegisterAgentRequest, UpdateAgentRequest
+from chalicelib.core.outage import Outage
+from chalicelib.core.settings import MINUTE, SECOND
 
 NOW = 1_763_938_000_000
 STARTED = NOW - 10 * MINUTE
 
 
-def held(*, started: bool = False, cancel: bool = False) -> Held:
-    return Held(attempt=1, timeout=1, claimed_at=STARTED, started_at=STARTED if started else None, cancel=cancel)
+def held(*, started: bool = False, cancel: bool = False) -> Claim:
+    return Claim(attempt=1, timeout=1, claimed_at=STARTED, started_at=STARTED if started else None, cancel=cancel)
 
 
 def agent(**values: Any) -> Agent:
@@ -38,7 +38,7 @@ def agent(**values: Any) -> Agent:
     return Agent(**(given | values))
 
 
-def holding(claimed: int, running: int) -> dict[str, Held]:
+def holding(claimed: int, running: int) -> dict[str, Claim]:
     claims = {f"claimed-{number}": held() for number in range(claimed)}
     return claims | {f"running-{number}": held(started=True) for number in range(running)}
 
@@ -64,23 +64,23 @@ def holding(claimed: int, running: int) -> dict[str, Held]:
 def test_room_is_what_the_poll_asks_for_less_claims_and_never_more_than_the_agent_can_hold(
     claimed: int, running: int, concurrency: int | None, limit: int, room: int
 ) -> None:
-    assert agent(held=holding(claimed, running), concurrency=concurrency).room(limit) == room
+    assert agent(claims=holding(claimed, running), concurrency=concurrency).free_slots(limit) == room
 
 
 @pytest.mark.parametrize(
     ("values", "claims"),
     [
-        ({"reported": "ready"}, True),
-        ({"reported": "busy"}, True),
-        ({"reported": None}, True),
+        ({"reported_status": "ready"}, True),
+        ({"reported_status": "busy"}, True),
+        ({"reported_status": None}, True),
         ({"state": "error"}, True),
-        ({"reported": "draining"}, False),
-        ({"reported": "disconnected"}, True),  # it calls, so it is back
+        ({"reported_status": "draining"}, False),
+        ({"reported_status": "disconnected"}, True),  # it calls, so it is back
         ({"paused": True}, False),
     ],
 )
 def test_a_pause_and_a_drain_mean_no_new_claims(values: dict[str, Any], claims: bool) -> None:  # noqa: FBT001
-    assert (agent(**values).room(10) > 0) is claims
+    assert (agent(**values).free_slots(10) > 0) is claims
 
 
 @pytest.mark.parametrize(
@@ -94,21 +94,21 @@ def test_the_poll_interval_grows_from_5_to_30_seconds_after_ten_minutes_without_
 
 
 def test_whoever_holds_work_polls_at_full_speed() -> None:
-    assert agent(worked_at=0, held=holding(0, 1)).poll_interval(NOW) == 5_000
+    assert agent(worked_at=0, claims=holding(0, 1)).poll_interval(NOW) == 5_000
 
 
 def test_the_sweep_looks_150_to_270_seconds_after_the_last_sign_of_life() -> None:
     """A minute of coarseness and a minute between two sweeps come on top of the 150 s."""
     for second in range(120):
         seen = NOW // MINUTE * MINUTE + second * SECOND
-        due = model.check_at(seen)
+        due = rules.check_at(seen)
         assert 150 * SECOND < due - seen <= 210 * SECOND
-        assert model.silent(agent(seen_at=seen), due) == "inactive"
+        assert rules.assess_liveness(agent(seen_at=seen), due) == "inactive"
 
 
 def test_heartbeats_within_a_minute_do_not_move_the_agent_in_the_index() -> None:
     minute = NOW // MINUTE * MINUTE
-    assert len({model.check_at(minute + second * SECOND) for second in range(60)}) == 1
+    assert len({rules.check_at(minute + second * SECOND) for second in range(60)}) == 1
 
 
 @pytest.mark.parametrize(
@@ -130,13 +130,16 @@ def test_silence_makes_inactive_after_150_seconds_and_lost_after_ten_minutes(
 ) -> None:
     seen = NOW - silence * SECOND
     outage = Outage(seen, seen + excused * SECOND)
-    assert model.silent(agent(seen_at=seen), NOW, outage) == verdict
+    assert rules.assess_liveness(agent(seen_at=seen), NOW, outage) == verdict
 
 
 def beats(before: float | None, now: float, *named: str, earlier: tuple[str, ...] = ()) -> dict[str, Any]:
     """Two heartbeats, so many seconds after the start of the task `running-0`; None: only one came so far."""
-    said_before = None if before is None else Said(at=STARTED + int(before * SECOND), tasks=list(earlier))
-    return {"said": Said(at=STARTED + int(now * SECOND), tasks=list(named)), "said_before": said_before}
+    said_before = None if before is None else ReportedTasks(at=STARTED + int(before * SECOND), task_ids=list(earlier))
+    return {
+        "last_reported_tasks": ReportedTasks(at=STARTED + int(now * SECOND), task_ids=list(named)),
+        "previous_reported_tasks": said_before,
+    }
 
 
 @pytest.mark.parametrize(
@@ -160,17 +163,17 @@ def test_a_task_that_two_heartbeats_in_a_row_over_a_minute_after_its_start_do_no
     said: dict[str, Any],
     lost: bool,  # noqa: FBT001
 ) -> None:
-    assert agent(held=holding(0, 1), **said).unaccounted() == (["running-0"] if lost else [])
+    assert agent(claims=holding(0, 1), **said).missing_tasks() == (["running-0"] if lost else [])
 
 
 def test_a_claim_that_was_not_started_need_not_be_named() -> None:
-    assert agent(held=holding(1, 0), **beats(61, 90)).unaccounted() == []
+    assert agent(claims=holding(1, 0), **beats(61, 90)).missing_tasks() == []
 
 
 def test_what_an_agent_says_it_runs_and_does_not_hold_it_has_to_stop() -> None:
-    said = Said(at=NOW, tasks=["running-0", "gone"])
+    said = ReportedTasks(at=NOW, task_ids=["running-0", "gone"])
     stopping = {"running-0": held(started=True), "running-1": held(started=True, cancel=True)}
-    beaten = shapes.beaten(agent(held=stopping, said=said), NOW)
+    beaten = schemas.to_heartbeat_response(agent(claims=stopping, last_reported_tasks=said), NOW)
     assert beaten.cancel == ["gone", "running-1"]
     assert beaten.next_poll_interval == 5_000
     assert beaten.status == "active"
@@ -178,7 +181,7 @@ def test_what_an_agent_says_it_runs_and_does_not_hold_it_has_to_stop() -> None:
 
 def test_an_agent_that_does_not_say_what_it_runs_has_to_stop_what_was_cancelled() -> None:
     stopping = {"running-0": held(started=True), "running-1": held(started=True, cancel=True)}
-    assert shapes.beaten(agent(held=stopping), NOW).cancel == ["running-1"]
+    assert schemas.to_heartbeat_response(agent(claims=stopping), NOW).cancel == ["running-1"]
 
 
 @pytest.mark.parametrize(
@@ -193,18 +196,18 @@ def test_an_agent_that_does_not_say_what_it_runs_has_to_stop_what_was_cancelled(
     ],
 )
 def test_what_an_agent_says_of_itself_and_what_the_platform_makes_of_it(status: str | None, state: str | None) -> None:
-    assert Heartbeat.model_validate({"status": status}).state() == state
+    assert HeartbeatRequest.model_validate({"status": status}).state() == state
 
 
 def test_a_heartbeat_may_be_empty() -> None:
-    empty = Heartbeat.model_validate({})
+    empty = HeartbeatRequest.model_validate({})
     assert empty.machine() == {}
     assert empty.task_ids is None
 
 
 def test_the_machines_figures_are_kept_rounded_under_the_names_of_the_spec() -> None:
     said = {"uptime": 3600, "taskCount": 5, "memoryUsage": 256, "cpuUsage": 12.34567}
-    assert Heartbeat.model_validate(said).machine() == {
+    assert HeartbeatRequest.model_validate(said).machine() == {
         "uptime": 3600.0,
         "taskCount": 5.0,
         "memoryUsage": 256.0,
@@ -233,11 +236,11 @@ def test_the_machines_figures_are_kept_rounded_under_the_names_of_the_spec() -> 
 )
 def test_a_heartbeat_that_cannot_be_meant_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        Heartbeat.model_validate(wrong)
+        HeartbeatRequest.model_validate(wrong)
 
 
-def registration(**values: Any) -> Register:
-    return Register.model_validate({"agentId": "agent-1", "name": "my agent", "version": "0.2.0"} | values)
+def registration(**values: Any) -> RegisterAgentRequest:
+    return RegisterAgentRequest.model_validate({"agentId": "agent-1", "name": "my agent", "version": "0.2.0"} | values)
 
 
 def test_a_registration_needs_an_id_a_name_and_a_version_and_can_do_everything_usual() -> None:
@@ -281,11 +284,13 @@ def test_a_registration_that_cannot_be_meant_is_refused(wrong: dict[str, Any]) -
 
 
 def test_a_patch_may_say_nothing() -> None:
-    assert Patch.model_validate({"unknown": 1}).model_dump(exclude_unset=True) == {}
+    assert UpdateAgentRequest.model_validate({"unknown": 1}).model_dump(exclude_unset=True) == {}
 
 
 def test_an_agent_is_shown_as_the_spec_shows_it_without_its_secrets() -> None:
-    shown = shapes.shown(agent(held=holding(1, 1), reported="busy", registration="hush", next_ver="hush", note="why"))
+    shown = schemas.to_response(
+        agent(claims=holding(1, 1), reported_status="busy", registration="hush", next_ver="hush", note="why")
+    )
     said = shown.model_dump(by_alias=True)
     assert said["id"] == "agent-1"
     assert said["userId"] == "user-1"
@@ -298,5 +303,5 @@ def test_an_agent_is_shown_as_the_spec_shows_it_without_its_secrets() -> None:
 
 def test_a_tombstone_is_never_shown_as_more_than_inactive() -> None:
     removed = agent(state="removed")
-    assert shapes.shown(removed).status == "inactive"
-    assert shapes.beaten(removed, NOW).status == "inactive"
+    assert schemas.to_response(removed).status == "inactive"
+    assert schemas.to_heartbeat_response(removed, NOW).status == "inactive"

@@ -1,4 +1,4 @@
-"""chalicelib/aws.py: the session leaves out of botocore what our services never meet, and nothing else."""
+"""chalicelib/aws/session.py: the session leaves out of botocore what our services never meet, and nothing else."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,8 +7,8 @@ import pytest
 from botocore.handlers import add_retry_headers
 from botocore.session import Session
 
-from chalicelib import aws
-from chalicelib.settings import settings
+from chalicelib.aws import session
+from chalicelib.core.settings import settings
 from infra.deploy import trim
 
 HOOKS = [
@@ -22,7 +22,7 @@ HOOKS = [
 @pytest.fixture
 def fresh() -> Session:
     """Ours, on which nothing was registered yet."""
-    made: Session = aws.session.__wrapped__()
+    made: Session = session.session.__wrapped__()
     return made
 
 
@@ -44,7 +44,7 @@ def test_each_request_meets_the_handlers_of_botocores_own_session_in_their_order
 
 def test_the_services_are_those_that_functions_ask_for() -> None:
     names = {Session().get_service_model(service).service_id.hyphenize() for service in trim.OPERATIONS}
-    assert names == aws.SERVICES
+    assert names == session.SERVICES
 
 
 def test_credentials_come_from_the_environment_alone_where_it_has_them(
@@ -60,9 +60,9 @@ def test_credentials_come_from_the_environment_alone_where_it_has_them(
 
 def test_elsewhere_botocore_looks_wherever_it_always_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.setattr(aws, "settings", replace(settings, credentials_given=False))
-    session: Session = aws.session.__wrapped__()
-    methods = [each.METHOD for each in session.get_component("credential_provider").providers]
+    monkeypatch.setattr(session, "settings", replace(settings, credentials_given=False))
+    built: Session = session.session.__wrapped__()
+    methods = [each.METHOD for each in built.get_component("credential_provider").providers]
     assert methods == [each.METHOD for each in Session().get_component("credential_provider").providers]
     assert len(methods) > 1
     ways = [
@@ -72,4 +72,4 @@ def test_elsewhere_botocore_looks_wherever_it_always_does(monkeypatch: pytest.Mo
     ]
     for event in ways:  # `aws login`, `aws sso login`, and what is asked for then
         met = [each for each in handlers(Session(), event) if each is not add_retry_headers]
-        assert handlers(session, event) == met
+        assert handlers(built, event) == met

@@ -1,4 +1,4 @@
-"""chalicelib/db.py: what is asked again, for how long, and what a refusal says. moto carries out what reaches it."""
+"""chalicelib/dynamodb/operations.py: retries, conditions and errors, over moto."""
 
 from typing import Any
 
@@ -8,9 +8,10 @@ from pynamodb.attributes import NumberAttribute, UnicodeAttribute
 from pynamodb.exceptions import VerboseClientError
 from pynamodb.models import Model
 
-from chalicelib import db
-from chalicelib.errors import Unavailable
-from chalicelib.tasks import rows
+from chalicelib import dynamodb
+from chalicelib.core.errors import Unavailable
+from chalicelib.dynamodb import marshalling
+from chalicelib.tasks import tables
 from tests.service import faults
 from tests.support import wire
 
@@ -19,7 +20,7 @@ class Note(Model):
     """A row of no feature, in a table with two keys."""
 
     class Meta:
-        table_name = rows.TABLE
+        table_name = tables.TASKS_TABLE
 
     pk = UnicodeAttribute(hash_key=True)
     sk = UnicodeAttribute(range_key=True)
@@ -40,12 +41,12 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
-def note(name: str, **values: Any) -> Note:
-    return Note("p", name, **values)
+def note(name: str, **values: Any) -> dynamodb.Item:
+    return dynamodb.item(Note, pk="p", sk=name, **values)
 
 
 def texts() -> dict[str, Any]:
-    page = db.query(Note, "p", limit=100, consistent=True)
+    page = dynamodb.query(Note, "p", limit=100, consistent=True)
     return {row["sk"]: row.get("text") for row in page.rows}
 
 
@@ -69,33 +70,33 @@ def texts() -> dict[str, Any]:
     ],
 )
 def test_a_stored_value_becomes_the_python_value_it_was(stored: dict[str, Any], value: object) -> None:
-    decoded = db.decode({"x": stored})["x"]
+    decoded = marshalling.decode({"x": stored})["x"]
     assert decoded == value
     assert type(decoded) is type(value)
 
 
 def test_an_item_that_is_not_there_is_none() -> None:
-    assert db.get(Note, "p", "nothing") is None
+    assert dynamodb.get_item(Note, "p", "nothing") is None
 
 
 def test_a_read_is_consistent() -> None:
     with wire.recorded() as sent:
-        db.get(Note, "p", "x")
+        dynamodb.get_item(Note, "p", "x")
     assert sent[0].params["ConsistentRead"] is True
 
 
 def test_a_conflict_on_one_item_is_asked_again_until_the_other_writer_is_done() -> None:
-    db.write(db.put(note("x", number=1)))
+    dynamodb.transact_write(dynamodb.transact_put(note("x", number=1)))
     with faults.refused("UpdateItem", "TransactionConflictException", times=3), wire.recorded() as sent:
-        row = db.update(note("x"), [Note.number.add(1)])
+        row = dynamodb.update_item(note("x"), [dynamodb.add(Note.number, 1)])
     assert row["number"] == 2
     assert sent.operations == ["UpdateItem"] * 4
 
 
 def test_a_read_that_meets_a_transaction_is_asked_again(no_pauses: list[float]) -> None:
-    db.write(db.put(note("x", text="there")))
+    dynamodb.transact_write(dynamodb.transact_put(note("x", text="there")))
     with faults.refused("GetItem", "TransactionInProgressException", times=2):
-        row = db.get(Note, "p", "x")
+        row = dynamodb.get_item(Note, "p", "x")
     assert row is not None
     assert row["text"] == "there"
 
@@ -107,7 +108,7 @@ def test_a_transaction_cancelled_for_other_writers_alone_is_asked_again_with_the
         faults.refused("TransactWriteItems", "TransactionCanceledException", times=2, reasons=reasons),
         wire.recorded() as sent,
     ):
-        db.write(db.put(note("x", text="x")), db.put(note("y", text="y")))
+        dynamodb.transact_write(dynamodb.transact_put(note("x", text="x")), dynamodb.transact_put(note("y", text="y")))
     assert texts() == {"x": "x", "y": "y"}
     assert len(sent) == 3
     assert len({request.params["ClientRequestToken"] for request in sent}) == 1
@@ -120,14 +121,14 @@ def test_a_conflict_that_does_not_end_is_unavailable_and_nothing_is_written(no_p
         wire.recorded() as sent,
         pytest.raises(Unavailable),
     ):
-        db.write(db.put(note("x", text="x")))
+        dynamodb.transact_write(dynamodb.transact_put(note("x", text="x")))
     assert 4 <= len(sent) <= 20
     assert texts() == {}
 
 
 def test_pauses_between_tries_grow_are_never_alike_and_fit_into_one_call(no_pauses: list[float]) -> None:
     with faults.refused("UpdateItem", "TransactionConflictException", times=1_000), pytest.raises(Unavailable):
-        db.update(note("x"), [Note.number.add(1)])
+        dynamodb.update_item(note("x"), [dynamodb.add(Note.number, 1)])
     assert len(set(no_pauses)) == len(no_pauses)
     for tried, pause in enumerate(no_pauses):
         assert 0 <= pause <= 0.01 * 2**tried
@@ -136,48 +137,51 @@ def test_pauses_between_tries_grow_are_never_alike_and_fit_into_one_call(no_paus
 
 def test_a_dead_connection_is_unavailable_after_botocores_own_tries(no_pauses: list[float]) -> None:
     with faults.cut_off("GetItem", times=1_000), wire.recorded() as sent, pytest.raises(Unavailable) as raised:
-        db.get(Note, "p", "x")
+        dynamodb.get_item(Note, "p", "x")
     assert len(sent) == 3
     assert isinstance(raised.value.__cause__, ReadTimeoutError)
 
 
 def test_an_error_on_amazons_side_is_unavailable(no_pauses: list[float]) -> None:
     with faults.refused("Query", "InternalServerError", status=500, times=1_000), pytest.raises(Unavailable):
-        db.query(Note, "p", limit=1)
+        dynamodb.query(Note, "p", limit=1)
 
 
 @pytest.mark.parametrize("code", ["ValidationException", "AccessDeniedException", "ResourceNotFoundException"])
 def test_a_mistake_of_our_own_is_not_dressed_up_as_unavailable(code: str) -> None:
     with faults.refused("GetItem", code), wire.recorded() as sent, pytest.raises(VerboseClientError) as got:
-        db.get(Note, "p", "x")
+        dynamodb.get_item(Note, "p", "x")
     assert code in str(got.value)
     with faults.refused("Query", code), pytest.raises(VerboseClientError):
-        db.query(Note, "p", limit=1)
+        dynamodb.query(Note, "p", limit=1)
     with faults.refused("UpdateItem", code), pytest.raises(VerboseClientError):
-        db.update(note("x"), [Note.number.add(1)])
+        dynamodb.update_item(note("x"), [dynamodb.add(Note.number, 1)])
     assert len(sent) == 1
 
 
 def test_a_failed_condition_brings_the_item_as_it_stands_without_reading_it() -> None:
-    db.write(db.put(note("x", text="as it stands", number=1)))
-    with wire.recorded() as sent, pytest.raises(db.Failed) as failed:
-        db.update(note("x"), [Note.number.add(1)], Note.text == "something else")
+    dynamodb.transact_write(dynamodb.transact_put(note("x", text="as it stands", number=1)))
+    with wire.recorded() as sent, pytest.raises(dynamodb.ConditionFailed) as failed:
+        dynamodb.update_item(note("x"), [dynamodb.add(Note.number, 1)], dynamodb.equals(Note.text, "something else"))
     assert failed.value.row is not None
     assert failed.value.row["text"] == "as it stands"
     assert sent.operations == ["UpdateItem"]
 
 
 def test_a_failed_condition_on_nothing_brings_none() -> None:
-    with pytest.raises(db.Failed) as failed:
-        db.update(note("x"), [Note.number.add(1)], Note.pk.exists())
+    with pytest.raises(dynamodb.ConditionFailed) as failed:
+        dynamodb.update_item(note("x"), [dynamodb.add(Note.number, 1)], dynamodb.exists(Note.pk))
     assert failed.value.row is None
 
 
 def test_a_failed_condition_without_the_item_costs_a_read() -> None:
     """Older emulations of DynamoDB leave the item out of the refusal."""
-    db.write(db.put(note("x", text="as it stands")))
-    with faults.refused("UpdateItem", "ConditionalCheckFailedException"), pytest.raises(db.Failed) as failed:
-        db.update(note("x"), [Note.number.add(1)], Note.text == "something else")
+    dynamodb.transact_write(dynamodb.transact_put(note("x", text="as it stands")))
+    with (
+        faults.refused("UpdateItem", "ConditionalCheckFailedException"),
+        pytest.raises(dynamodb.ConditionFailed) as failed,
+    ):
+        dynamodb.update_item(note("x"), [dynamodb.add(Note.number, 1)], dynamodb.equals(Note.text, "something else"))
     assert failed.value.row is not None
     assert failed.value.row["text"] == "as it stands"
 
@@ -185,15 +189,15 @@ def test_a_failed_condition_without_the_item_costs_a_read() -> None:
 def test_a_cancelled_transaction_says_which_parts_failed_in_the_order_given() -> None:
     """DynamoDB is sent checks, deletes, puts and updates, whatever the order in which the parts were given."""
     for name in "abcd":
-        db.write(db.put(note(name, text=name)))
-    with pytest.raises(db.Cancelled) as cancelled:
-        db.write(
-            db.change(note("a"), [Note.number.add(1)], Note.text == "wrong"),
-            db.put(note("b", text="new"), Note.text == "b"),
-            db.put(note("c", text="new"), Note.pk.does_not_exist()),
-            db.remove(note("d"), Note.text == "wrong"),
-            db.check(note("nothing"), Note.pk.exists()),
-            db.change(note("e"), [Note.number.add(1)]),
+        dynamodb.transact_write(dynamodb.transact_put(note(name, text=name)))
+    with pytest.raises(dynamodb.TransactionCancelled) as cancelled:
+        dynamodb.transact_write(
+            dynamodb.transact_update(note("a"), [dynamodb.add(Note.number, 1)], dynamodb.equals(Note.text, "wrong")),
+            dynamodb.transact_put(note("b", text="new"), dynamodb.equals(Note.text, "b")),
+            dynamodb.transact_put(note("c", text="new"), dynamodb.not_exists(Note.pk)),
+            dynamodb.transact_delete(note("d"), dynamodb.equals(Note.text, "wrong")),
+            dynamodb.transact_check(note("nothing"), dynamodb.exists(Note.pk)),
+            dynamodb.transact_update(note("e"), [dynamodb.add(Note.number, 1)]),
         )
     found = {at: row and row["sk"] for at, row in cancelled.value.rows.items()}
     assert found == {0: "a", 2: "c", 3: "d", 4: None}
@@ -207,76 +211,82 @@ def test_of_a_failed_condition_and_a_conflict_the_condition_counts() -> None:
         {"Code": "ConditionalCheckFailed", "Item": {"pk": {"S": "p"}, "sk": {"S": "y"}}},
     ]
     refused = faults.refused("TransactWriteItems", "TransactionCanceledException", reasons=reasons)
-    with refused, wire.recorded() as sent, pytest.raises(db.Cancelled) as cancelled:
-        db.write(db.put(note("x")), db.put(note("y"), Note.pk.does_not_exist()))
+    with refused, wire.recorded() as sent, pytest.raises(dynamodb.TransactionCancelled) as cancelled:
+        dynamodb.transact_write(
+            dynamodb.transact_put(note("x")), dynamodb.transact_put(note("y"), dynamodb.not_exists(Note.pk))
+        )
     assert cancelled.value.rows == {1: {"pk": "p", "sk": "y"}}
     assert len(sent) == 1
 
 
 def test_all_parts_of_a_transaction_are_carried_out() -> None:
-    db.write(db.put(note("gone", text="x")), db.put(note("there", text="x")))
-    db.write(
-        db.remove(note("gone")),
-        db.put(note("put", text="put")),
-        db.change(note("changed"), [Note.text.set("changed")]),
-        db.check(note("there"), Note.pk.exists()),
+    dynamodb.transact_write(
+        dynamodb.transact_put(note("gone", text="x")), dynamodb.transact_put(note("there", text="x"))
+    )
+    dynamodb.transact_write(
+        dynamodb.transact_delete(note("gone")),
+        dynamodb.transact_put(note("put", text="put")),
+        dynamodb.transact_update(note("changed"), [dynamodb.set_value(Note.text, "changed")]),
+        dynamodb.transact_check(note("there"), dynamodb.exists(Note.pk)),
     )
     assert texts() == {"there": "x", "put": "put", "changed": "changed"}
 
 
 def test_many_items_are_read_in_one_request_and_missing_ones_left_out() -> None:
     for name in "abc":
-        db.write(db.put(note(name, text=name)))
+        dynamodb.transact_write(dynamodb.transact_put(note(name, text=name)))
     with wire.recorded() as sent:
-        found = db.get_many(Note, [("p", "a"), ("p", "c"), ("p", "nothing")])
+        found = dynamodb.batch_get(Note, [("p", "a"), ("p", "c"), ("p", "nothing")])
     assert sorted(row["sk"] for row in found) == ["a", "c"]
     assert sent.operations == ["BatchGetItem"]
 
 
 def test_no_items_are_read_without_a_request() -> None:
     with wire.recorded() as sent:
-        assert db.get_many(Note, []) == []
+        assert dynamodb.batch_get(Note, []) == []
     assert sent == []
 
 
 def test_what_dynamodb_leaves_over_is_asked_for_again() -> None:
     for name in "abc":
-        db.write(db.put(note(name, text=name)))
+        dynamodb.transact_write(dynamodb.transact_put(note(name, text=name)))
 
     def leave_over(answer: dict[str, Any]) -> None:
-        items = answer["Responses"][rows.TABLE]
+        items = answer["Responses"][tables.TASKS_TABLE]
         kept, left = items[:1], items[1:]
-        answer["Responses"][rows.TABLE] = kept
+        answer["Responses"][tables.TASKS_TABLE] = kept
         keys = [{"pk": item["pk"], "sk": item["sk"]} for item in left]
-        answer["UnprocessedKeys"] = {rows.TABLE: {"Keys": keys, "ConsistentRead": True}}
+        answer["UnprocessedKeys"] = {tables.TASKS_TABLE: {"Keys": keys, "ConsistentRead": True}}
 
     with faults.partly("BatchGetItem", leave_over, times=2), wire.recorded() as sent:
-        found = db.get_many(Note, [("p", name) for name in "abc"], consistent=True)
+        found = dynamodb.batch_get(Note, [("p", name) for name in "abc"], consistent=True)
     assert sorted(row["sk"] for row in found) == ["a", "b", "c"]
     assert sent.operations == ["BatchGetItem"] * 3
 
 
 def test_where_dynamodb_leaves_everything_over_again_and_again_it_is_unavailable(no_pauses: list[float]) -> None:
-    db.write(db.put(note("a", text="a")))
+    dynamodb.transact_write(dynamodb.transact_put(note("a", text="a")))
 
     def leave_all(answer: dict[str, Any]) -> None:
-        answer["Responses"][rows.TABLE] = []
-        answer["UnprocessedKeys"] = {rows.TABLE: {"Keys": [{"pk": {"S": "p"}, "sk": {"S": "a"}}]}}
+        answer["Responses"][tables.TASKS_TABLE] = []
+        answer["UnprocessedKeys"] = {tables.TASKS_TABLE: {"Keys": [{"pk": {"S": "p"}, "sk": {"S": "a"}}]}}
 
     with faults.partly("BatchGetItem", leave_all, times=3):
-        assert [row["sk"] for row in db.get_many(Note, [("p", "a")])] == ["a"]
+        assert [row["sk"] for row in dynamodb.batch_get(Note, [("p", "a")])] == ["a"]
     assert len(no_pauses) == 3
     with faults.partly("BatchGetItem", leave_all, times=1_000), pytest.raises(Unavailable):
-        db.get_many(Note, [("p", "a")])
+        dynamodb.batch_get(Note, [("p", "a")])
 
 
 def test_a_query_goes_on_from_page_to_page_in_either_direction() -> None:
     for name in "abcde":
-        db.write(db.put(note(name, text=name)))
+        dynamodb.transact_write(dynamodb.transact_put(note(name, text=name)))
     for forward, expected in ((True, "abcde"), (False, "edcba")):
         found = [
             [row["sk"] for row in page.rows]
-            for page in db.pages(lambda start: db.query(Note, "p", limit=2, start=start, forward=forward))  # noqa: B023
+            for page in dynamodb.paginate(
+                lambda start, forward=forward: dynamodb.query(Note, "p", limit=2, start=start, forward=forward)  # type: ignore[misc]
+            )
         ]
         assert [name for page in found for name in page] == list(expected)
         assert max(len(page) for page in found) == 2
@@ -284,15 +294,21 @@ def test_a_query_goes_on_from_page_to_page_in_either_direction() -> None:
 
 def test_a_query_can_be_narrowed_by_range_and_by_filter() -> None:
     for name in ("a1", "a2", "b1"):
-        db.write(db.put(note(name, text=name[1], number=7)))
-    page = db.query(Note, "p", within=Note.sk.startswith("a"), matching=Note.text == "2", limit=10)
-    assert page == db.Page([{"pk": "p", "sk": "a2", "text": "2", "number": 7}], None)
+        dynamodb.transact_write(dynamodb.transact_put(note(name, text=name[1], number=7)))
+    page = dynamodb.query(
+        Note,
+        "p",
+        key_condition=dynamodb.begins_with(Note.sk, "a"),
+        filter_condition=dynamodb.equals(Note.text, "2"),
+        limit=10,
+    )
+    assert page == dynamodb.Page([{"pk": "p", "sk": "a2", "text": "2", "number": 7}], None)
 
 
 def test_the_tables_answer_while_they_are_there() -> None:
-    db.reachable()
+    dynamodb.check_tables()
 
 
 def test_a_missing_table_is_named() -> None:
     with faults.refused("GetItem", "ResourceNotFoundException"), pytest.raises(Unavailable, match="devflow-local-"):
-        db.reachable()
+        dynamodb.check_tables()

@@ -1,4 +1,4 @@
-"""chalicelib/dynamodb.py: what goes over the wire is what was asked for, and what comes back is what was answered."""
+"""chalicelib/dynamodb/client.py: requests and responses pass unchanged."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +10,11 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from pynamodb.exceptions import VerboseClientError
 
-from chalicelib import dynamodb
-from chalicelib.dynamodb import connection
-from chalicelib.retries import code
-from chalicelib.settings import VERSION
-from chalicelib.tasks import rows
+from chalicelib.core.settings import VERSION
+from chalicelib.dynamodb import client
+from chalicelib.dynamodb.client import connection
+from chalicelib.dynamodb.retries import error_code
+from chalicelib.tasks import tables
 from tests.support import wire
 
 KEY = {"pk": {"S": "p"}, "sk": {"S": "s"}}
@@ -50,23 +50,23 @@ def at_event(name: str) -> Iterator[list[dict[str, Any]]]:
 
 
 def test_a_request_says_what_was_asked_for() -> None:
-    asked = {"TableName": rows.TABLE, "Item": KEY | ODD, "ReturnConsumedCapacity": "NONE"}
+    asked = {"TableName": tables.TASKS_TABLE, "Item": KEY | ODD, "ReturnConsumedCapacity": "NONE"}
     with wire.recorded() as sent:
         connection.dispatch("PutItem", dict(asked))
     assert sent[0].params | {"ReturnConsumedCapacity": "NONE"} == asked
 
 
 def test_an_answer_is_read_as_it_was_given() -> None:
-    connection.dispatch("PutItem", {"TableName": rows.TABLE, "Item": KEY | ODD})
-    answer = connection.dispatch("GetItem", {"TableName": rows.TABLE, "Key": KEY, "ConsistentRead": True})
+    connection.dispatch("PutItem", {"TableName": tables.TASKS_TABLE, "Item": KEY | ODD})
+    answer = connection.dispatch("GetItem", {"TableName": tables.TASKS_TABLE, "Key": KEY, "ConsistentRead": True})
     assert answer["Item"] == KEY | ODD
 
 
 def test_botocore_walks_through_neither_the_request_nor_the_answer() -> None:
     """Or half of the time of a call would be gone, and no other test would notice."""
-    connection.dispatch("PutItem", {"TableName": rows.TABLE, "Item": KEY | ODD})
+    connection.dispatch("PutItem", {"TableName": tables.TASKS_TABLE, "Item": KEY | ODD})
     with at_event("before-parse.dynamodb.GetItem") as parsed, at_event("before-parameter-build.dynamodb") as built:
-        connection.dispatch("GetItem", {"TableName": rows.TABLE, "Key": KEY})
+        connection.dispatch("GetItem", {"TableName": tables.TASKS_TABLE, "Key": KEY})
     assert [given["response_dict"]["body"] for given in parsed] == [b""]
     assert [given["params"]["Key"] for given in built] == [{}]
 
@@ -85,13 +85,13 @@ def test_a_request_says_where_it_goes_as_botocore_would_sign_it(address: str, ho
     signed: Any = SigV4Auth(Credentials("id", "secret"), "dynamodb", "eu-central-1").headers_to_sign(
         AWSRequest("POST", address)
     )
-    assert dynamodb._host(address) == signed["host"] == host
+    assert client._host_header(address) == signed["host"] == host
 
 
 def test_an_error_is_told_by_its_type_and_with_its_item() -> None:
-    connection.dispatch("PutItem", {"TableName": rows.TABLE, "Item": KEY | ODD})
+    connection.dispatch("PutItem", {"TableName": tables.TASKS_TABLE, "Item": KEY | ODD})
     refused = {
-        "TableName": rows.TABLE,
+        "TableName": tables.TASKS_TABLE,
         "Key": KEY,
         "UpdateExpression": "SET #0 = :0",
         "ConditionExpression": "attribute_not_exists (pk)",
@@ -101,7 +101,7 @@ def test_an_error_is_told_by_its_type_and_with_its_item() -> None:
     }
     with pytest.raises(VerboseClientError) as failure:
         connection.dispatch("UpdateItem", refused)
-    assert code(failure.value) == "ConditionalCheckFailedException"
+    assert error_code(failure.value) == "ConditionalCheckFailedException"
     cause: Any = failure.value.__cause__
     assert cause.response["Item"] == KEY | ODD
 

@@ -8,26 +8,26 @@ from typing import Annotated, Any
 import pytest
 from pydantic import Field
 
-from chalicelib import errors
-from chalicelib.errors import DevFlowError
-from chalicelib.http import BODY_LIMIT, Call, Declared, failure, parsed, status_of
-from chalicelib.types import Request, Text
+from chalicelib.core import errors
+from chalicelib.core.errors import DevFlowError
+from chalicelib.core.models import InputModel, NonBlankText
+from chalicelib.http import BODY_LIMIT, Request, RouteSpec, error_response, parse, status_for
 
 NOW = 1_763_938_000_000
 
 
-class Order(Request):
-    dish_name: Text
+class Order(InputModel):
+    dish_name: NonBlankText
     how_many: Annotated[int, Field(ge=1)]
     remarks: Annotated[list[str], Field(default_factory=list)]
 
 
-def call(raw: bytes = b"", content_type: str | None = "application/json", **headers: str) -> Call:
+def call(raw: bytes = b"", content_type: str | None = "application/json", **headers: str) -> Request:
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     if content_type is not None:
         sent["content-type"] = content_type
     event = {"body": base64.b64encode(raw).decode(), "isBase64Encoded": True}
-    return Call(now=NOW, headers=sent, query={}, event=event)
+    return Request(now=NOW, headers=sent, query={}, event=event)
 
 
 GOOD = b'{"dishName": "soup", "howMany": 2, "unknown": true}'
@@ -97,17 +97,17 @@ def test_a_body_may_be_as_large_as_its_limit_and_not_a_byte_larger() -> None:
     assert call(fitting).body(Order).how_many == 2
     with pytest.raises(errors.TooLarge):
         call(fitting + b" ").body(Order)
-    roomy = Declared("POST", "/orders", "order", "Order", "nobody", body=Order, limit=BODY_LIMIT + 1)
-    assert replace(call(fitting + b" "), declared=roomy).body(Order).how_many == 2
+    roomy = RouteSpec("POST", "/orders", "order", "Order", "public", body=Order, max_body_bytes=BODY_LIMIT + 1)
+    assert replace(call(fitting + b" "), route_spec=roomy).body(Order).how_many == 2
 
 
 def test_a_route_takes_what_it_declares_and_nothing_else() -> None:
-    told = replace(call(GOOD), declared=Declared("POST", "/orders", "order", "Order", "nobody", body=Order))
+    told = replace(call(GOOD), route_spec=RouteSpec("POST", "/orders", "order", "Order", "public", body=Order))
     assert told.body(Order).how_many == 2
     with pytest.raises(AssertionError, match="declares"):
-        told.body(Request)
+        told.body(InputModel)
     with pytest.raises(AssertionError, match="declares"):
-        told.params(Order)
+        told.query_params(Order)
     with pytest.raises(AssertionError, match="declares"):
         _ = told.idempotency_key
 
@@ -124,7 +124,7 @@ def test_a_route_takes_what_it_declares_and_nothing_else() -> None:
 )
 def test_a_required_field_that_is_absent_null_or_blank_is_missing(data: dict[str, Any], missing: list[str]) -> None:
     with pytest.raises(errors.MissingFields) as refused:
-        parsed(Order, data)
+        parse(Order, data)
     assert refused.value.details == missing
 
 
@@ -139,7 +139,7 @@ def test_a_required_field_that_is_absent_null_or_blank_is_missing(data: dict[str
 )
 def test_a_field_that_cannot_be_meant_is_named_with_the_reason(data: dict[str, Any], about: str) -> None:
     with pytest.raises(errors.Invalid) as refused:
-        parsed(Order, data)
+        parse(Order, data)
     assert not isinstance(refused.value, errors.MissingFields)
     assert refused.value.details is not None
     assert refused.value.details[0].startswith(f"{about}: ")
@@ -147,7 +147,7 @@ def test_a_field_that_cannot_be_meant_is_named_with_the_reason(data: dict[str, A
 
 def test_a_thousand_mistakes_are_answered_with_the_first_twenty() -> None:
     with pytest.raises(errors.Invalid) as refused:
-        parsed(Order, {"dishName": "soup", "howMany": 1, "remarks": list(range(1_000))})
+        parse(Order, {"dishName": "soup", "howMany": 1, "remarks": list(range(1_000))})
     assert len(refused.value.details or []) == 20
 
 
@@ -165,11 +165,11 @@ def test_a_thousand_mistakes_are_answered_with_the_first_twenty() -> None:
     ],
 )
 def test_the_bearer_token(authorization: str, token: str | None) -> None:
-    assert call(authorization=authorization).bearer == token
+    assert call(authorization=authorization).bearer_token == token
 
 
 def test_without_the_header_there_is_no_token() -> None:
-    assert call().bearer is None
+    assert call().bearer_token is None
 
 
 EVERY_ERROR = [each for each in vars(errors).values() if inspect.isclass(each) and issubclass(each, DevFlowError)]
@@ -200,7 +200,7 @@ EVERY_ERROR = [each for each in vars(errors).values() if inspect.isclass(each) a
     ],
 )
 def test_each_error_has_its_status(kind: type[DevFlowError], status: int) -> None:
-    assert status_of(kind) == status
+    assert status_for(kind) == status
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_each_error_has_its_status(kind: type[DevFlowError], status: int) -> Non
     ],
 )
 def test_titles_are_the_specs_to_the_letter(error: DevFlowError, title: str) -> None:
-    assert failure(error, NOW).body["error"] == title
+    assert error_response(error, NOW).body["error"] == title
 
 
 @pytest.mark.parametrize("kind", EVERY_ERROR)
@@ -226,7 +226,7 @@ def test_every_error_says_something_to_people(kind: type[DevFlowError]) -> None:
 
 
 def test_an_error_has_the_four_fields_of_the_contract() -> None:
-    answer = failure(errors.TaskNotFound(), NOW)
+    answer = error_response(errors.TaskNotFound(), NOW)
     assert answer.status == 404
     assert answer.body == {
         "error": "Task not found",
@@ -237,7 +237,7 @@ def test_an_error_has_the_four_fields_of_the_contract() -> None:
 
 
 def test_details_are_there_where_the_spec_has_them() -> None:
-    assert failure(errors.MissingFields(["agentId", "name"]), NOW).body["details"] == ["agentId", "name"]
+    assert error_response(errors.MissingFields(["agentId", "name"]), NOW).body["details"] == ["agentId", "name"]
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_details_are_there_where_the_spec_has_them() -> None:
     ],
 )
 def test_what_a_program_needs_to_go_on_is_in_a_header(error: DevFlowError, header: str, value: str) -> None:
-    assert failure(error, NOW).headers[header] == value
+    assert error_response(error, NOW).headers[header] == value
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""chalicelib/auth/idtoken.py: RS256 without `cryptography`, held against it, against RFC 7515 and against forgers."""
+"""chalicelib/auth/id_token.py: RS256 without `cryptography`, held against it, against RFC 7515 and against forgers."""
 
 import base64
 import hashlib
@@ -9,13 +9,13 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-from chalicelib.auth import idtoken
-from chalicelib.auth.idtoken import NotBelieved, PublicKey
+from chalicelib.auth import id_token
+from chalicelib.auth.id_token import IdTokenInvalid, PublicKey
 from tests.support.slack import jwk
 
 NOW = 1_763_938_000_000
 NONCE = "n-0S6_WzA2Mj"
-RSA = idtoken._RS256()
+RSA = id_token._RS256()
 
 RFC_7515_N = (
     "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pC"
@@ -52,7 +52,7 @@ def test_the_example_of_rfc_7515_is_right_and_with_any_bit_changed_wrong() -> No
 @pytest.mark.parametrize("bits", [2_048, 2_056, 3_072])
 def test_what_cryptography_signs_is_right(bits: int) -> None:
     private = generate_private_key(65_537, bits)
-    keys = idtoken.public_keys({"keys": [jwk(private, "k")]})
+    keys = id_token.public_keys({"keys": [jwk(private, "k")]})
     token = jwt.encode(good(), private, "RS256", headers={"kid": "k"})
     assert believed(token, keys) == good()
 
@@ -79,7 +79,7 @@ def test_a_forgery_that_hides_rubbish_behind_the_hash_is_wrong() -> None:
     """Bleichenbacher's of 2006: with the exponent 3 a cube root is enough for whoever reads the padding that came."""
     private = generate_private_key(3, 2_048)
     key = PublicKey(private.public_key().public_numbers().n, 3)
-    hashed = idtoken._SHA256 + hashlib.sha256(b"a message").digest()
+    hashed = id_token._SHA256 + hashlib.sha256(b"a message").digest()
     begins = b"\x00\x01" + b"\xff" * 8 + b"\x00" + hashed
     forged = cube_root(int.from_bytes(begins.ljust(256, b"\x00"), "big"))
     assert (forged**3).to_bytes(256, "big").startswith(begins)
@@ -93,12 +93,14 @@ def good(**more: Any) -> dict[str, Any]:
 
 
 PRIVATE = generate_private_key(65_537, 2_048)
-KEYS = idtoken.public_keys({"keys": [jwk(PRIVATE, "k")]})
+KEYS = id_token.public_keys({"keys": [jwk(PRIVATE, "k")]})
 
 
-def believed(token: str, keys: idtoken.Keys = KEYS, now: int = NOW) -> dict[str, Any]:
+def believed(token: str, keys: id_token.Keys = KEYS, now: int = NOW) -> dict[str, Any]:
     nonce_hash = hashlib.sha256(NONCE.encode()).hexdigest()
-    return idtoken.claims(token, keys, issuer="https://slack.com", audience="client", nonce_hash=nonce_hash, now=now)
+    return id_token.verified_claims(
+        token, keys, issuer="https://slack.com", audience="client", nonce_hash=nonce_hash, now=now
+    )
 
 
 def signed(said: dict[str, Any]) -> str:
@@ -115,7 +117,7 @@ def test_time_has_half_a_minute_of_leeway_on_both_ends() -> None:
     for at in (NOW - 30_000, NOW + 300_000 + 29_999):
         believed(token, now=at)
     for at in (NOW - 31_000, NOW + 300_000 + 30_000):
-        with pytest.raises(NotBelieved):
+        with pytest.raises(IdTokenInvalid):
             believed(token, now=at)
 
 
@@ -123,7 +125,7 @@ def test_time_has_half_a_minute_of_leeway_on_both_ends() -> None:
     "more", [{"aud": ["other"]}, {"aud": []}, {"aud": {"client": 1}}, {"aud": ["client"], "azp": "other"}, {"exp": []}]
 )
 def test_what_is_said_to_others_is_not(more: dict[str, Any]) -> None:
-    with pytest.raises(NotBelieved):
+    with pytest.raises(IdTokenInvalid):
         believed(signed(good(**more)))
 
 
@@ -131,7 +133,7 @@ def test_keys_that_cannot_verify_are_passed_over() -> None:
     (entry,) = [jwk(PRIVATE, "k")]
     small = jwk(generate_private_key(65_537, 1_024), "small")  # noqa: S505  # which is what it is for
     document = {"keys": [small, entry | {"kid": "enc", "use": "enc"}, entry | {"kid": "e", "e": "Ag"}, {}, None, entry]}
-    assert set(idtoken.public_keys(json.loads(json.dumps(document)))) == {"k"}
+    assert set(id_token.public_keys(json.loads(json.dumps(document)))) == {"k"}
     nothings: list[Any] = [None, [], "keys", {"keys": None}, {"keys": "k"}]
     for nothing in nothings:
-        assert idtoken.public_keys(nothing) == {}
+        assert id_token.public_keys(nothing) == {}

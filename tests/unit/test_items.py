@@ -1,4 +1,4 @@
-"""chalicelib/items.py: Python values to DynamoDB's and back."""
+"""chalicelib/dynamodb/marshalling.py: Python values to DynamoDB's and back."""
 
 from enum import StrEnum
 from typing import Any
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pynamodb.attributes import NumberAttribute, UnicodeAttribute
 from pynamodb.models import Model
 
-from chalicelib.items import Item, decode, encode, key_names
+from chalicelib.dynamodb.marshalling import Item, decode, encode, key_names
 
 
 class Paper(Model):
@@ -73,14 +73,14 @@ def test_a_key_has_the_hash_key_first_and_the_tables_names() -> None:
 
 def test_a_whole_item_leaves_out_what_is_none() -> None:
     row = Item(Paper, {"book": "b", "page": 1, "text": "t", "note": None})
-    assert row.whole() == {"book": {"S": "b"}, "pageNumber": {"N": "1"}, "text": {"S": "t"}}
+    assert row.to_dynamodb() == {"book": {"S": "b"}, "pageNumber": {"N": "1"}, "text": {"S": "t"}}
 
 
 def test_an_item_without_what_its_model_wants_is_not_written() -> None:
     with pytest.raises(ValueError, match=r"Paper without \['page', 'text'\]"):
-        Item(Paper, {"book": "b", "text": None}).whole()
+        Item(Paper, {"book": "b", "text": None}).to_dynamodb()
 
 
 def test_an_attribute_that_its_model_does_not_know_is_not_written() -> None:
     with pytest.raises(KeyError):
-        Item(Paper, {"book": "b", "page": 1, "text": "t", "other": 1}).whole()
+        Item(Paper, {"book": "b", "page": 1, "text": "t", "other": 1}).to_dynamodb()

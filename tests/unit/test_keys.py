@@ -8,8 +8,8 @@ import boto3
 import pytest
 
 from chalicelib.auth import keys
-from chalicelib.errors import Unavailable
-from chalicelib.settings import MINUTE, SECOND, settings
+from chalicelib.core.errors import Unavailable
+from chalicelib.core.settings import MINUTE, SECOND, settings
 from tests.service import faults
 from tests.support import wire
 
@@ -26,7 +26,7 @@ def content(current: str, *kids: str, size: int = 32) -> str:
 @pytest.fixture(autouse=True)
 def _no_ring(monkeypatch: pytest.MonkeyPatch) -> None:
     """A container that has read nothing yet; what the session has read is put back."""
-    monkeypatch.setattr(keys, "_held", None)
+    monkeypatch.setattr(keys, "_cached", None)
 
 
 @pytest.fixture
@@ -82,14 +82,14 @@ def test_a_warm_container_with_yesterdays_keys_reads_them_when_it_meets_a_new_on
     stored(content("old"))
     keys.keyring(NOW)
     stored(content("new", "old", "new"))
-    assert "key-new" in keys.keyring(NOW + 10 * SECOND, wanted="key-new").keys
+    assert "key-new" in keys.keyring(NOW + 10 * SECOND, key_id="key-new").keys
 
 
 def test_key_ids_made_up_do_not_cost_a_read_each(stored: Callable[[str], None]) -> None:
     stored(content("one"))
     with wire.recorded() as sent:
         for attempt in range(100):
-            keys.keyring(NOW + attempt, wanted=f"made-up-{attempt}")
+            keys.keyring(NOW + attempt, key_id=f"made-up-{attempt}")
     assert len(sent) == 1
 
 
@@ -97,7 +97,7 @@ def test_a_known_key_id_costs_nothing(stored: Callable[[str], None]) -> None:
     stored(content("one"))
     keys.keyring(NOW)
     with wire.recorded() as sent:
-        keys.keyring(NOW + MINUTE, wanted="key-one")
+        keys.keyring(NOW + MINUTE, key_id="key-one")
     assert sent == []
 
 
@@ -162,12 +162,12 @@ def test_what_this_stage_is_to_slack_comes_along_where_it_is_known(said: Callabl
     said(content("one"))
     assert keys.keyring(NOW).slack is None
     for given, known in (
-        ({"slackClientId": "1.2", "slackClientSecret": "hush"}, keys.SlackClient("1.2", "hush")),
+        ({"slackClientId": "1.2", "slackClientSecret": "hush"}, keys.SlackCredentials("1.2", "hush")),
         ({"slackClientId": "1.2"}, None),
         ({"slackClientSecret": "hush"}, None),
     ):
         said(json.dumps(json.loads(content("one")) | given))
-        assert keys.read(NOW).slack == known
+        assert keys.load(NOW).slack == known
 
 
 def test_nothing_secret_shows_when_a_keyring_is_printed(said: Callable[[str], None]) -> None:

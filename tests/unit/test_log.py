@@ -1,4 +1,4 @@
-"""chalicelib/log.py: a line is the same, whichever way it is written."""
+"""chalicelib/core/log.py: a line is the same, whichever way it is written."""
 
 import io
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib import log
+from chalicelib.core import log
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ SPEAK = {"aiohttp", "ftplib", "http", "httpx", "requests", "slack_sdk", "smtplib
 """Libraries that speak to others than AWS, which boto3 and PynamoDB do."""
 
 ALLOWED = {
-    "chalicelib/auth/slackapi.py": "Slack, at the address in a setting",
-    "chalicelib/webhooks/sending.py": "users' webhooks, where chalicelib/webhooks/targets.py allows it",
+    "chalicelib/auth/slack_api.py": "Slack, at the address in a setting",
+    "chalicelib/webhooks/http_client.py": "users' webhooks, where chalicelib/webhooks/targets.py allows it",
 }
 
 

@@ -1,4 +1,4 @@
-"""chalicelib/pages.py: cursors that cannot be made up, and totals that stop at a thousand."""
+"""chalicelib/http/pagination.py: cursors that cannot be made up, and totals that stop at a thousand."""
 
 import base64
 from collections.abc import Sequence
@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.db import Page, Row
-from chalicelib.errors import Invalid
-from chalicelib.pages import COUNTED, Cursors, Listing, ListQuery, listed
+from chalicelib.core.errors import Invalid
+from chalicelib.dynamodb import Page, Row
+from chalicelib.http.pagination import EXACT_TOTAL_LIMIT, Cursors, ListQuery, ListResponse, list_page
 
 CURSORS = Cursors(b"a key of 32 bytes, or a few more")
 SCOPE = "things|user-1|{}"
@@ -33,8 +33,8 @@ class Things:
         return Page(rows, {"n": last - 1} if last < self.many else None)
 
     def page(self, query: ListQuery | None = None, scope: str = "things|user-1", **said: Any) -> dict[str, Any]:
-        found = listed(
-            Listing,
+        found = list_page(
+            ListResponse,
             query or ListQuery(**said),
             scope,
             CURSORS,
@@ -50,47 +50,47 @@ class Things:
 
 
 def test_a_cursor_comes_back_as_it_was_made() -> None:
-    cursor = CURSORS.make(SCOPE, {"pk": {"S": "ü"}, "at": {"N": "1"}}, 12, 40)
-    assert CURSORS.read(SCOPE, cursor) == ({"pk": {"S": "ü"}, "at": {"N": "1"}}, 12, 40)
+    cursor = CURSORS.encode(SCOPE, {"pk": {"S": "ü"}, "at": {"N": "1"}}, 12, 40)
+    assert CURSORS.decode(SCOPE, cursor) == ({"pk": {"S": "ü"}, "at": {"N": "1"}}, 12, 40)
 
 
 def test_a_cursor_fits_into_a_query_string_as_it_is() -> None:
-    cursor = CURSORS.make(SCOPE, {"pk": {"S": "~" * 200}}, 12, 40)
+    cursor = CURSORS.encode(SCOPE, {"pk": {"S": "~" * 200}}, 12, 40)
     assert cursor.replace("-", "").replace("_", "").isalnum()
 
 
 @pytest.mark.parametrize("scope", ["things|user-2|{}", 'things|user-1|{"status": "active"}', "tasks|user-1|{}"])
 def test_a_cursor_of_another_user_filter_or_list_is_refused(scope: str) -> None:
     with pytest.raises(Invalid):
-        CURSORS.read(scope, CURSORS.make(SCOPE, {}, 1, 1))
+        CURSORS.decode(scope, CURSORS.encode(SCOPE, {}, 1, 1))
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "garbage", "AAAA", "\xff", "🙂", "=" * 40, "A" * 4_096, "e30", "null"])
 def test_garbage_is_no_cursor(cursor: str) -> None:
     with pytest.raises(Invalid):
-        CURSORS.read(SCOPE, cursor)
+        CURSORS.decode(SCOPE, cursor)
 
 
 def test_a_cursor_with_any_bit_changed_is_refused() -> None:
-    cursor = CURSORS.make(SCOPE, {"pk": {"S": "x"}}, 1, 1)
+    cursor = CURSORS.encode(SCOPE, {"pk": {"S": "x"}}, 1, 1)
     raw = bytearray(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     for at in range(len(raw)):
         changed = raw.copy()
         changed[at] ^= 1
         with pytest.raises(Invalid):
-            CURSORS.read(SCOPE, base64.urlsafe_b64encode(changed).decode().rstrip("="))
+            CURSORS.decode(SCOPE, base64.urlsafe_b64encode(changed).decode().rstrip("="))
 
 
 def test_a_cursor_made_with_another_key_is_refused() -> None:
     with pytest.raises(Invalid):
-        Cursors(b"another key").read(SCOPE, CURSORS.make(SCOPE, {}, 1, 1))
+        Cursors(b"another key").decode(SCOPE, CURSORS.encode(SCOPE, {}, 1, 1))
 
 
 def test_a_cursor_outlives_the_renewal_of_the_key_it_was_made_with() -> None:
     renewed = Cursors(b"a new key", b"a key of 32 bytes, or a few more")
-    assert renewed.read(SCOPE, CURSORS.make(SCOPE, {"n": 1}, 2, 3)) == ({"n": 1}, 2, 3)
+    assert renewed.decode(SCOPE, CURSORS.encode(SCOPE, {"n": 1}, 2, 3)) == ({"n": 1}, 2, 3)
     with pytest.raises(Invalid):
-        CURSORS.read(SCOPE, renewed.make(SCOPE, {"n": 1}, 2, 3))
+        CURSORS.decode(SCOPE, renewed.encode(SCOPE, {"n": 1}, 2, 3))
 
 
 def test_an_empty_list() -> None:
@@ -159,7 +159,7 @@ def test_the_furthest_offset_still_shows_its_page() -> None:
 def test_a_long_list_is_not_read_to_its_end() -> None:
     things = Things(1_000_000)
     things.page()
-    assert sum(things.requests) <= 2 * COUNTED
+    assert sum(things.requests) <= 2 * EXACT_TOTAL_LIMIT
 
 
 def test_a_filter_that_matches_seldom_ends_a_call_after_a_few_requests_and_loses_nothing() -> None:

@@ -1,8 +1,8 @@
-"""chalicelib/settings.py: what the environment may say, and what is refused at the start instead of later."""
+"""chalicelib/core/settings.py: what the environment may say, and what is refused at the start instead of later."""
 
 import pytest
 
-from chalicelib.settings import Settings, from_environment
+from chalicelib.core.settings import Settings, from_environment
 
 
 def test_without_a_word_it_is_the_local_stage_with_the_documented_defaults() -> None:
@@ -90,7 +90,7 @@ def test_a_value_that_cannot_be_meant_is_refused_by_name(name: str, value: str) 
 
 
 def test_names_of_resources_carry_the_stage() -> None:
-    assert Settings(stage="dev").named("tasks") == "devflow-dev-tasks"
+    assert Settings(stage="dev").resource_name("tasks") == "devflow-dev-tasks"
 
 
 def test_the_local_secret_never_shows_in_a_log_or_a_trace() -> None:

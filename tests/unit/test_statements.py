@@ -1,4 +1,4 @@
-"""chalicelib/statements.py: a statement that was put into words once says, with other values, what PynamoDB would."""
+"""chalicelib/dynamodb/expressions.py: templates render what PynamoDB renders."""
 
 import json
 import re
@@ -18,11 +18,22 @@ from pynamodb.attributes import (
 )
 from pynamodb.constants import ATTRIBUTE_TYPES
 from pynamodb.expressions.condition import Condition, size
-from pynamodb.expressions.update import Action
+from pynamodb.expressions.update import Action, Update
 from pynamodb.models import Model
 
-from chalicelib import statements
-from chalicelib.statements import Clause, absent, clause, equals, exists, one_of, removes, sets, worded
+from chalicelib.dynamodb import expressions
+from chalicelib.dynamodb.expressions import (
+    Clause,
+    clause,
+    equals,
+    exists,
+    is_in,
+    less_than,
+    not_exists,
+    remove,
+    render,
+    set_value,
+)
 
 
 class Thing(Model):
@@ -44,12 +55,28 @@ class Thing(Model):
 @pytest.fixture(autouse=True)
 def _afresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing was put into words before."""
-    monkeypatch.setattr(statements, "_statements", {})
+    monkeypatch.setattr(expressions, "_templates", {})
 
 
-def update(*actions: Action | Clause, where: Condition | Clause | None = None) -> str:
-    """What an update says, with names and values where their place holders stand."""
-    said = worded(("UpdateExpression", actions), ("ConditionExpression", [] if where is None else [where]))
+def update(*actions: Clause, where: Clause | None = None) -> str:
+    """An update as rendered, with names and values in place of their placeholders."""
+    return _inlined(render(("UpdateExpression", actions), ("ConditionExpression", [] if where is None else [where])))
+
+
+def by_pynamodb(*actions: Action, where: Condition) -> str:
+    """The same update as PynamoDB itself serializes it."""
+    names: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    rendered: dict[str, Any] = {
+        "UpdateExpression": Update(*actions).serialize(names, values),
+        "ConditionExpression": where.serialize(names, values),
+        "ExpressionAttributeNames": {place: name for name, place in names.items()},
+        "ExpressionAttributeValues": values,
+    }
+    return _inlined(rendered)
+
+
+def _inlined(said: dict[str, Any]) -> str:
     names, values = said.get("ExpressionAttributeNames", {}), said.get("ExpressionAttributeValues", {})
     text = " IF ".join(said[name] for name in ("UpdateExpression", "ConditionExpression") if name in said)
     used = set(re.findall(r"[#:]\d+", text))
@@ -99,14 +126,17 @@ PLAIN = st.recursive(
 def test_it_says_for_any_values_what_pynamodb_says(rows: list[tuple[str, float, bool, dict[str, Any]]]) -> None:
     for text, number, flag, content in rows:
         prepared = update(
-            sets(Thing.text, text),
-            sets(Thing.number, number),
-            removes(Thing.other),
-            sets(Thing.flag, flag),
-            sets(Thing.map, content),
-            where=equals(Thing.text, text) & one_of(Thing.number, number, 1) & absent(Thing.other) & exists(Thing.pk),
+            set_value(Thing.text, text),
+            set_value(Thing.number, number),
+            remove(Thing.other),
+            set_value(Thing.flag, flag),
+            set_value(Thing.map, content),
+            where=equals(Thing.text, text)
+            & is_in(Thing.number, number, 1)
+            & not_exists(Thing.other)
+            & exists(Thing.pk),
         )
-        plain = update(
+        plain = by_pynamodb(
             Thing.text.set(text),
             Thing.number.set(number),
             Thing.other.remove(),
@@ -118,18 +148,18 @@ def test_it_says_for_any_values_what_pynamodb_says(rows: list[tuple[str, float, 
             & Thing.pk.exists(),
         )
         assert prepared == plain
-    assert len(statements._statements) == 1
+    assert len(expressions._templates) == 1
 
 
 @given(st.lists(st.tuples(NAMES, NAMES, NUMBERS), min_size=2))
 def test_a_value_may_be_a_name_on_a_path(rows: list[tuple[str, str, int]]) -> None:
-    statements._statements.clear()
+    expressions._templates.clear()
     for slot, task, number in rows:
         prepared = update(
             one_more(slot), held(task, {"attempt": number}, slot), where=counted(slot, number) & roomy(number, 1, task)
         )
         fits = (size(Thing.map) <= number) & Thing.other.between(1, number)
-        plain = update(
+        plain = by_pynamodb(
             Thing.map[slot].set((Thing.map[slot] | 0) + 1),
             Thing.map[task].set({"attempt": number}),
             Thing.map[task]["step"].set(slot),
@@ -138,7 +168,7 @@ def test_a_value_may_be_a_name_on_a_path(rows: list[tuple[str, str, int]]) -> No
             & (fits & ~Thing.list.contains(task) & Thing.text.startswith(task)),
         )
         assert _loosely(prepared) == _loosely(plain)
-    assert len(statements._statements) == 1
+    assert len(expressions._templates) == 1
 
 
 def _loosely(text: str) -> str:
@@ -147,13 +177,13 @@ def _loosely(text: str) -> str:
 
 
 def test_an_attribute_belongs_to_the_words_of_a_clause() -> None:
-    assert update(sets(Thing.number, 1)) == 'SET theNumber = {"N": "1"}'
-    assert update(sets(Thing.other, 1)) == 'SET other = {"N": "1"}'
+    assert update(set_value(Thing.number, 1)) == 'SET theNumber = {"N": "1"}'
+    assert update(set_value(Thing.other, 1)) == 'SET other = {"N": "1"}'
 
 
 def test_so_does_how_many_values_there_are() -> None:
-    assert update(removes(Thing.text), where=one_of(Thing.text, "a")).endswith('text IN ({"S": "a"})')
-    assert update(removes(Thing.text), where=one_of(Thing.text, "a", "b")).endswith('text IN ({"S": "a"}, {"S": "b"})')
+    assert update(remove(Thing.text), where=is_in(Thing.text, "a")).endswith('text IN ({"S": "a"})')
+    assert update(remove(Thing.text), where=is_in(Thing.text, "a", "b")).endswith('text IN ({"S": "a"}, {"S": "b"})')
 
 
 def test_one_clause_can_stand_twice_in_a_statement() -> None:
@@ -162,10 +192,22 @@ def test_one_clause_can_stand_twice_in_a_statement() -> None:
     assert 'map.b = {"M": {"attempt": {"N": "2"}}}, map.b.step = {"S": "y"}' in told
 
 
-def test_what_is_not_made_of_clauses_is_put_into_words_anew() -> None:
-    told = update(sets(Thing.text, "a"), Thing.other.remove(), where=Thing.number == 1)
-    assert told == 'SET text = {"S": "a"} REMOVE other IF theNumber = {"N": "1"}'
-    assert not statements._statements
+@given(st.lists(st.tuples(NUMBERS, NUMBERS, TEXTS), min_size=2))
+def test_either_of_two_conditions_renders_as_pynamodb_does(rows: list[tuple[float, float, str]]) -> None:
+    for low, high, text in rows:
+        either = (less_than(Thing.number, low) & equals(Thing.text, text)) | not_exists(Thing.other)
+        rendered = update(remove(Thing.flag), where=either | equals(Thing.other, high))
+        plain = by_pynamodb(
+            Thing.flag.remove(),
+            where=((Thing.number < low) & (Thing.text == text)) | Thing.other.does_not_exist() | (Thing.other == high),
+        )
+        assert _loosely(rendered) == _loosely(plain)
+
+
+def test_a_path_made_for_one_request_is_not_confused_with_another() -> None:
+    """Each `Thing.map[name]` is a new object, whose id Python may reuse."""
+    for number in range(50):
+        assert update(set_value(Thing.map[f"slot{number}"], number)) == f'SET map.slot{number} = {{"N": "{number}"}}'
 
 
 @clause
@@ -177,22 +219,22 @@ def tagged(mark: str) -> Condition:
 def test_a_value_that_pynamodb_makes_something_else_of_is_not_lost_in_silence() -> None:
     """Of a set it looks into the value for the tag of its members."""
     with pytest.raises(TypeError, match="something else"):
-        update(removes(Thing.text), where=tagged("a"))
+        update(remove(Thing.text), where=tagged("a"))
 
 
 def test_of_nothing_nothing_is_said() -> None:
-    assert worded(("ConditionExpression", [])) == {}
+    assert render(("ConditionExpression", [])) == {}
 
 
 def test_what_one_request_says_does_not_leak_into_the_next() -> None:
-    first = worded(("UpdateExpression", [held("a", {}, "x")]))
+    first = render(("UpdateExpression", [held("a", {}, "x")]))
     first["ExpressionAttributeNames"].clear()
     first["ExpressionAttributeValues"].clear()
     assert update(held("b", {}, "y")).count("map.b") == 2
 
 
-def test_what_a_container_remembers_of_statements_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statements, "_MOST", 10)
+def test_what_a_container_remembers_of_templates_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expressions, "_MAX_TEMPLATES", 10)
     for many in range(1, 25):
-        update(removes(Thing.text), where=one_of(Thing.text, *["a"] * many))
-    assert len(statements._statements) <= 10
+        update(remove(Thing.text), where=is_in(Thing.text, *["a"] * many))
+    assert len(expressions._templates) <= 10

@@ -1,4 +1,4 @@
-"""chalicelib/tasks/shapes.py: what clients send about tasks, and what is kept of it."""
+"""chalicelib/tasks/requests.py: what clients send about tasks, and what is kept of it."""
 
 import json
 from typing import Any
@@ -6,31 +6,38 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from chalicelib.errors import MissingFields, ProgressOutOfRange
-from chalicelib.http import parsed
-from chalicelib.settings import KB
-from chalicelib.tasks import shapes
-from chalicelib.tasks.shapes import CompleteReport, Execute, FailReport, Outcome, ProgressReport, Work
+from chalicelib.core.errors import MissingFields, ProgressOutOfRange
+from chalicelib.core.settings import KB
+from chalicelib.http import parse
+from chalicelib.tasks import requests
+from chalicelib.tasks.requests import (
+    CompleteReport,
+    ExecuteWorkflowRequest,
+    FailReport,
+    ProgressReport,
+    StoredResult,
+    SubmitTaskRequest,
+)
 
 ITEM = 400 * KB
 """DynamoDB's limit for one item."""
 
 
-def execute(**values: Any) -> Execute:
+def execute(**values: Any) -> ExecuteWorkflowRequest:
     given = {
         "taskId": "task-1",
         "intent": "fix-bug",
         "repo": "https://github.com/user/repo",
         "naturalLanguage": "Do it",
     }
-    return Execute.model_validate(given | values)
+    return ExecuteWorkflowRequest.model_validate(given | values)
 
 
 def complete(**values: Any) -> CompleteReport:
     return CompleteReport.model_validate({"success": True} | values)
 
 
-def size(result: Outcome) -> int:
+def size(result: StoredResult) -> int:
     return sum(len(str(text).encode()) for _, text in result if text is not None)
 
 
@@ -70,7 +77,7 @@ def test_a_submission_that_cannot_be_meant_is_refused(wrong: dict[str, Any]) -> 
 
 def test_the_same_request_sent_twice_is_known_again_under_any_id() -> None:
     assert execute().digest() == execute(taskId="task-2", unknownField=1).digest()
-    same = Work.model_validate(
+    same = SubmitTaskRequest.model_validate(
         {"intent": "fix-bug", "repo": "https://github.com/user/repo", "naturalLanguage": "Do it"}
     )
     assert execute().digest() == same.digest()
@@ -94,25 +101,27 @@ def test_another_request_is_another_digest(other: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("progress", [0, 0.0, 0.45, 1, 1.0])
 def test_progress_goes_from_0_to_1(progress: float) -> None:
-    assert parsed(ProgressReport, {"progress": progress}).progress == progress
+    assert parse(ProgressReport, {"progress": progress}).progress == progress
 
 
 @pytest.mark.parametrize("progress", [-0.01, 1.01, 45, "0.5", True, False, [], {}, float("nan"), float("inf"), 10**400])
 def test_progress_out_of_range_or_of_another_kind_has_the_title_of_the_spec(progress: object) -> None:
     with pytest.raises(ProgressOutOfRange):
-        parsed(ProgressReport, {"progress": progress})
+        parse(ProgressReport, {"progress": progress})
 
 
 @pytest.mark.parametrize("body", [{}, {"progress": None}, {"step": "x"}])
 def test_progress_is_required(body: dict[str, Any]) -> None:
     with pytest.raises(MissingFields) as missing:
-        parsed(ProgressReport, body)
+        parse(ProgressReport, body)
     assert missing.value.details == ["progress"]
 
 
 def test_a_report_within_the_limits_is_kept_word_for_word() -> None:
     files = {"commit": "abc123", "files": ["src/auth/login.ts", "tests/auth.test.ts"], "extra": {"a": [1, None]}}
-    kept = shapes.outcome(complete(summary="Fixed", output="Created", prUrl="https://x/pull/1", resultFiles=files))
+    kept = requests.to_stored_result(
+        complete(summary="Fixed", output="Created", prUrl="https://x/pull/1", resultFiles=files)
+    )
     assert (kept.summary, kept.output, kept.pr_url, kept.error) == ("Fixed", "Created", "https://x/pull/1", None)
     assert json.loads(kept.result_files or "") == files
 
@@ -121,12 +130,12 @@ def test_a_report_within_the_limits_is_kept_word_for_word() -> None:
 def test_a_report_twice_the_size_of_an_item_is_cut_with_a_marker_and_fits(letter: str) -> None:
     text = letter * (ITEM // len(letter.encode()))
     files = {"commit": text, "files": [text, text]}
-    kept = shapes.outcome(complete(summary=text, output=text, prUrl=text, resultFiles=files))
+    kept = requests.to_stored_result(complete(summary=text, output=text, prUrl=text, resultFiles=files))
     assert size(kept) < ITEM - 8 * KB
     for cut in (kept.summary, kept.output, kept.pr_url):
         assert "[cut" in (cut or "")
     assert json.loads(kept.result_files or "")["truncated"] is True
-    failed = shapes.outcome(FailReport.model_validate({"error": text, "details": text, "logs": text}))
+    failed = requests.to_stored_result(FailReport.model_validate({"error": text, "details": text, "logs": text}))
     assert size(failed) < ITEM - 8 * KB
     assert "[cut" in (failed.error or "")
     assert "[cut" in (failed.details or "")
@@ -136,7 +145,7 @@ def test_a_report_twice_the_size_of_an_item_is_cut_with_a_marker_and_fits(letter
 def test_of_too_many_result_files_as_many_are_kept_as_fit_and_the_commit(in_a_list: bool) -> None:  # noqa: FBT001
     names = [f"src/a/rather/long/path/to/a/file/number-{number:06d}.py" for number in range(5_000)]
     files: Any = names if in_a_list else {"commit": "abc123", "files": names}
-    kept = json.loads(shapes.outcome(complete(resultFiles=files)).result_files or "")
+    kept = json.loads(requests.to_stored_result(complete(resultFiles=files)).result_files or "")
     assert kept["truncated"] is True
     assert kept["files"] == names[: len(kept["files"])]
     assert len(kept["files"]) > 800
@@ -147,19 +156,19 @@ def test_of_too_many_result_files_as_many_are_kept_as_fit_and_the_commit(in_a_li
     "files", [{"files": "x" * 100_000}, {"other": "x" * 100_000}, {"files": ["x" * 100_000], "commit": 5}]
 )
 def test_result_files_of_a_strange_shape_that_are_too_large_are_no_trouble(files: dict[str, Any]) -> None:
-    kept = json.loads(shapes.outcome(complete(resultFiles=files)).result_files or "")
+    kept = json.loads(requests.to_stored_result(complete(resultFiles=files)).result_files or "")
     assert kept == {"files": [], "truncated": True}
 
 
 def test_a_completion_without_success_is_a_failure_for_which_the_summary_is_the_reason() -> None:
-    assert shapes.outcome(complete(success=False, summary="Tests fail")).error == "Tests fail"
-    assert shapes.outcome(complete(success=False)).error == "The agent reported no success."
+    assert requests.to_stored_result(complete(success=False, summary="Tests fail")).error == "Tests fail"
+    assert requests.to_stored_result(complete(success=False)).error == "The agent reported no success."
 
 
 @pytest.mark.parametrize("wrong", [{}, {"error": ""}, {"error": " "}, {"error": None}])
 def test_a_failure_needs_an_error(wrong: dict[str, Any]) -> None:
     with pytest.raises(MissingFields) as missing:
-        parsed(FailReport, wrong)
+        parse(FailReport, wrong)
     assert missing.value.details == ["error"]
 
 
@@ -172,5 +181,5 @@ def test_a_failure_needs_an_error(wrong: dict[str, Any]) -> None:
 )
 def test_every_missing_field_is_named(body: dict[str, Any], missing: list[str]) -> None:
     with pytest.raises(MissingFields) as refused:
-        parsed(Execute, body)
+        parse(ExecuteWorkflowRequest, body)
     assert sorted(refused.value.details or []) == sorted(missing)

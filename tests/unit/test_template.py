@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.auth.keys import keyring_of
+from chalicelib.auth.keys import parse_keyring
 from tests.support import template
 
 TABLES = template.resources("AWS::DynamoDB::Table")
@@ -115,7 +115,7 @@ def test_what_cloudformation_generates_is_what_the_product_reads() -> None:
     how = secret["Properties"]["GenerateSecretString"]
     # As AWS documents it: the object of the template, with the random text under the key.
     generated = json.loads(how["SecretStringTemplate"]) | {how["GenerateStringKey"]: "x" * how["PasswordLength"]}
-    ring = keyring_of(json.dumps(generated), 0)
+    ring = parse_keyring(json.dumps(generated), 0)
     assert (ring.current, len(ring.signing_key), ring.slack) == ("key-1", 64, None)
 
 

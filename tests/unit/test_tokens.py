@@ -10,8 +10,8 @@ import jwt
 import pytest
 
 from chalicelib.auth import keys, tokens
-from chalicelib.errors import Unauthenticated, Unavailable
-from chalicelib.settings import DAY, MINUTE, SECOND, settings
+from chalicelib.core.errors import Unauthenticated, Unavailable
+from chalicelib.core.settings import DAY, MINUTE, SECOND, settings
 
 NOW = 1_763_938_000_000
 OLD, NEW, FOREIGN = b"o" * 32, b"n" * 32, b"f" * 32
@@ -30,7 +30,7 @@ def signing_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.fixture(autouse=True)
 def _one_key(monkeypatch: pytest.MonkeyPatch, signing_with: Callable[..., None]) -> None:
-    monkeypatch.setattr(keys, "_held", None)
+    monkeypatch.setattr(keys, "_cached", None)
     monkeypatch.setattr(tokens, "_verified", {})
     signing_with("old", old=OLD)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib import metrics
+from chalicelib.core import metrics
 from infra.deploy.stage import PROJECT
 from tests.support import template
 

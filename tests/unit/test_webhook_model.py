@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib.queue import LONGEST_DELAY
-from chalicelib.settings import DAY, HOUR, MINUTE, SECOND, settings
-from chalicelib.webhooks import lanes, model
-from chalicelib.webhooks.webhook import EVENTS, Attempt, Delivery, Endpoint, Happening, Secret
+from chalicelib.aws.sqs import MAX_DELAY
+from chalicelib.core.settings import DAY, HOUR, MINUTE, SECOND, settings
+from chalicelib.webhooks import concurrency, rules
+from chalicelib.webhooks.entities import EVENT_TYPES, Delivery, DeliveryAttempt, Endpoint, SigningSecret, WebhookEvent
 
 NOW = 1_800_000_000_000
 
@@ -20,37 +20,37 @@ def endpoint(**more: Any) -> Endpoint:
         "id": "webhook-1",
         "url": "https://hooks.example.com/",
         "events": ["*"],
-        "secrets": [Secret(value="whsec_1")],
+        "secrets": [SigningSecret(value="whsec_1")],
         "created_at": NOW,
         "updated_at": NOW,
     }
     return Endpoint(**(values | more))
 
 
-HAPPENING = Happening("task.created", "task-1", NOW, NOW * 10, {"taskId": "task-1"})
+HAPPENING = WebhookEvent("task.created", "task-1", NOW, NOW * 10, {"taskId": "task-1"})
 
 
 def delivery(**more: Any) -> Delivery:
-    made = model.delivery(endpoint(), HAPPENING, "{}", NOW)
-    return made.model_copy(update={"claim": "me", "next_at": NOW + model.LEASE} | more)
+    made = rules.new_delivery(endpoint(), HAPPENING, "{}", NOW)
+    return made.model_copy(update={"claim": "me", "next_at": NOW + rules.DELIVERY_LEASE} | more)
 
 
-def attempt(status: int | None = 204, *, at: int = NOW, ms: int = 20) -> Attempt:
+def attempt(status: int | None = 204, *, at: int = NOW, ms: int = 20) -> DeliveryAttempt:
     well = status is not None and 200 <= status < 300
-    return Attempt(at=at, ms=ms, status=status, error=None if well else "It failed.")
+    return DeliveryAttempt(at=at, ms=ms, status=status, error=None if well else "It failed.")
 
 
 # Deliveries.
 
 
 def test_a_delivery_is_known_by_its_endpoint_and_what_it_tells_and_sorts_by_time() -> None:
-    made = model.delivery(endpoint(), HAPPENING, "{}", NOW)
-    assert made.id == model.delivery(endpoint(), HAPPENING, "{}", NOW + DAY).id
+    made = rules.new_delivery(endpoint(), HAPPENING, "{}", NOW)
+    assert made.id == rules.new_delivery(endpoint(), HAPPENING, "{}", NOW + DAY).id
     others = [
-        model.delivery(endpoint(id="webhook-2"), HAPPENING, "{}", NOW),
-        model.delivery(endpoint(owner="user-2"), HAPPENING, "{}", NOW),
+        rules.new_delivery(endpoint(id="webhook-2"), HAPPENING, "{}", NOW),
+        rules.new_delivery(endpoint(owner="user-2"), HAPPENING, "{}", NOW),
         *(
-            model.delivery(endpoint(), Happening(kind, about, at, 1, {}), "{}", NOW)
+            rules.new_delivery(endpoint(), WebhookEvent(kind, about, at, 1, {}), "{}", NOW)
             for kind, about, at in (
                 ("task.failed", "task-1", NOW),
                 ("task.created", "task-2", NOW),
@@ -65,43 +65,45 @@ def test_a_delivery_is_known_by_its_endpoint_and_what_it_tells_and_sorts_by_time
 
 
 def test_it_arrives_with_the_first_2xx() -> None:
-    after = model.attempted(delivery(), attempt(), 0, NOW, 0.5)
+    after = rules.after_attempt(delivery(), attempt(), 0, NOW, 0.5)
     assert (after.status, after.next_at, after.ended_at, after.claim, after.tries) == ("delivered", None, NOW, None, 1)
     assert not after.is_pending
-    assert model.look_at(after, NOW, LONGEST_DELAY) is None
+    assert rules.sweep_due_at(after, NOW, MAX_DELAY) is None
 
 
 def test_it_is_tried_eight_times_each_after_the_pause_of_the_schedule_and_then_given_up() -> None:
     pauses = [5 * SECOND, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 10 * HOUR]
     now, mine = NOW, delivery()
     for pause in pauses:
-        mine = model.attempted(mine, attempt(500, at=now), 0, now, 0.0)
+        mine = rules.after_attempt(mine, attempt(500, at=now), 0, now, 0.0)
         assert (mine.status, mine.next_at, mine.claim) == ("pending", now + pause, None)
         now += pause
-    mine = model.attempted(mine, attempt(500, at=now), 0, now, 0.0)
+    mine = rules.after_attempt(mine, attempt(500, at=now), 0, now, 0.0)
     assert (mine.status, mine.tries, mine.next_at, mine.ended_at) == ("failed", 8, None, now)
     assert mine.error == "It was tried 8 times. It failed."
     assert [each.at - NOW for each in mine.attempts] == [sum(pauses[:many]) for many in range(8)]
 
 
 def test_chance_makes_a_pause_longer_by_a_tenth_at_most() -> None:
-    times = {model.attempted(delivery(tries=3), attempt(None), 0, NOW, chance).next_at for chance in (0.0, 0.5, 0.9999)}
+    times = {
+        rules.after_attempt(delivery(tries=3), attempt(None), 0, NOW, chance).next_at for chance in (0.0, 0.5, 0.9999)
+    }
     assert times == {NOW + 2 * HOUR, NOW + 2 * HOUR + 6 * MINUTE, NOW + 2 * HOUR + 12 * MINUTE - 72}
 
 
 def test_what_its_receiver_asks_for_counts_where_it_is_longer_than_the_schedule() -> None:
-    assert model.attempted(delivery(), attempt(429), HOUR, NOW, 0.0).next_at == NOW + HOUR
-    assert model.attempted(delivery(), attempt(503), SECOND, NOW, 0.0).next_at == NOW + 5 * SECOND
+    assert rules.after_attempt(delivery(), attempt(429), HOUR, NOW, 0.0).next_at == NOW + HOUR
+    assert rules.after_attempt(delivery(), attempt(503), SECOND, NOW, 0.0).next_at == NOW + 5 * SECOND
 
 
 def test_a_receiver_that_is_gone_for_good_gets_it_no_more() -> None:
-    after = model.attempted(delivery(), attempt(410), 0, NOW, 0.0)
+    after = rules.after_attempt(delivery(), attempt(410), 0, NOW, 0.0)
     assert (after.status, after.error, after.ended_at) == ("failed", "It failed.", NOW)
 
 
 def test_the_last_twenty_attempts_are_kept() -> None:
     before = [attempt(500, at=NOW + at) for at in range(20)]
-    after = model.attempted(delivery(attempts=before), attempt(at=NOW + 20), 0, NOW, 0.0)
+    after = rules.after_attempt(delivery(attempts=before), attempt(at=NOW + 20), 0, NOW, 0.0)
     assert [each.at - NOW for each in after.attempts] == list(range(1, 21))
 
 
@@ -109,35 +111,35 @@ def test_where_its_endpoint_is_busy_it_comes_back_ever_later_and_no_attempt_is_u
     pauses = []
     mine = delivery()
     for _ in range(10):
-        mine = model.deferred(mine, endpoint(), NOW, 0.9999)
+        mine = rules.defer(mine, endpoint(), NOW, 0.9999)
         pauses.append(round(((mine.next_at or 0) - NOW) / 1_000))
         assert (mine.tries, mine.claim, mine.status) == (0, None, "pending")
     assert pauses == [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
-    assert model.deferred(mine, endpoint(), NOW, 0.0).next_at == NOW + 150 * SECOND
-    assert model.attempted(mine, attempt(500), 0, NOW, 0.0).deferrals == 0
+    assert rules.defer(mine, endpoint(), NOW, 0.0).next_at == NOW + 150 * SECOND
+    assert rules.after_attempt(mine, attempt(500), 0, NOW, 0.0).deferrals == 0
 
 
 def test_where_its_endpoint_asked_to_be_left_alone_it_comes_back_then() -> None:
-    assert model.deferred(delivery(), endpoint(not_before=NOW + HOUR), NOW, 0.0).next_at == NOW + HOUR
+    assert rules.defer(delivery(), endpoint(not_before=NOW + HOUR), NOW, 0.0).next_at == NOW + HOUR
 
 
 def test_where_its_endpoint_is_busy_for_a_week_it_is_given_up() -> None:
-    assert model.deferred(delivery(), endpoint(), NOW + 7 * DAY - 1, 0.0).is_pending
-    after = model.deferred(delivery(), endpoint(), NOW + 7 * DAY, 0.0)
+    assert rules.defer(delivery(), endpoint(), NOW + 7 * DAY - 1, 0.0).is_pending
+    after = rules.defer(delivery(), endpoint(), NOW + 7 * DAY, 0.0)
     assert (after.status, after.error) == ("failed", "Its webhook was busy for seven days.")
 
 
 def test_the_sweep_looks_after_it_when_its_time_comes_or_a_little_later_where_a_message_does() -> None:
     waits = delivery(claim=None, next_at=NOW + 5 * SECOND)
-    assert model.look_at(waits, NOW, LONGEST_DELAY) == NOW + 5 * SECOND + MINUTE
+    assert rules.sweep_due_at(waits, NOW, MAX_DELAY) == NOW + 5 * SECOND + MINUTE
     waits = delivery(claim=None, next_at=NOW + 30 * MINUTE)
-    assert model.look_at(waits, NOW, LONGEST_DELAY) == NOW + 30 * MINUTE
-    assert model.look_at(delivery(), NOW, LONGEST_DELAY) == NOW + model.LEASE
+    assert rules.sweep_due_at(waits, NOW, MAX_DELAY) == NOW + 30 * MINUTE
+    assert rules.sweep_due_at(delivery(), NOW, MAX_DELAY) == NOW + rules.DELIVERY_LEASE
 
 
 def test_sent_again_by_hand_what_ended_begins_anew_under_its_id() -> None:
-    ended = model.attempted(delivery(tries=7), attempt(500), 0, NOW, 0.0)
-    again = model.sent_again(ended, NOW + DAY)
+    ended = rules.after_attempt(delivery(tries=7), attempt(500), 0, NOW, 0.0)
+    again = rules.redeliver(ended, NOW + DAY)
     assert again is not None
     assert (again.id, again.body, again.attempts) == (ended.id, ended.body, ended.attempts)
     assert (again.status, again.tries, again.next_at, again.since) == ("pending", 0, NOW + DAY, NOW + DAY)
@@ -146,13 +148,13 @@ def test_sent_again_by_hand_what_ended_begins_anew_under_its_id() -> None:
 
 def test_sent_again_by_hand_what_waits_goes_out_now_and_what_is_under_way_stays() -> None:
     waits = delivery(claim=None, next_at=NOW + HOUR, tries=3)
-    again = model.sent_again(waits, NOW)
+    again = rules.redeliver(waits, NOW)
     assert again is not None
     assert (again.next_at, again.tries, again.since) == (NOW, 3, NOW)
-    assert model.sent_again(delivery(), NOW) is None
-    forgotten = model.sent_again(delivery(), NOW + model.LEASE)
+    assert rules.redeliver(delivery(), NOW) is None
+    forgotten = rules.redeliver(delivery(), NOW + rules.DELIVERY_LEASE)
     assert forgotten is not None
-    assert (forgotten.claim, forgotten.next_at) == (None, NOW + model.LEASE)
+    assert (forgotten.claim, forgotten.next_at) == (None, NOW + rules.DELIVERY_LEASE)
 
 
 # What a receiver asks for.
@@ -181,7 +183,7 @@ def test_sent_again_by_hand_what_waits_goes_out_now_and_what_is_under_way_stays(
 def test_a_receiver_may_ask_to_be_left_alone_for_seconds_or_until_a_date(
     status: int | None, said: str | None, wait: int
 ) -> None:
-    assert model.wait_asked(status, said, NOW) == wait
+    assert rules.requested_wait(status, said, NOW) == wait
 
 
 # Endpoints.
@@ -190,52 +192,52 @@ def test_a_receiver_may_ask_to_be_left_alone_for_seconds_or_until_a_date(
 def test_an_endpoint_wants_what_its_filter_names_unless_it_is_disabled() -> None:
     assert endpoint().wants("task.created")
     some = endpoint(events=["task.failed", "agent.inactive"])
-    assert [event for event in EVENTS if some.wants(event)] == ["task.failed", "agent.inactive"]
+    assert [event for event in EVENT_TYPES if some.wants(event)] == ["task.failed", "agent.inactive"]
     assert not endpoint(enabled=False).wants("task.created")
 
 
 def test_a_success_clears_an_endpoint() -> None:
     troubled = endpoint(failing_since=NOW - DAY, failed_at=NOW - HOUR, slow=True, not_before=NOW)
-    after = model.judged(troubled, attempt(), 0, NOW)
+    after = rules.endpoint_after_attempt(troubled, attempt(), 0, NOW)
     assert (after.failing_since, after.failed_at, after.slow, after.not_before) == (None, None, False, None)
-    assert model.judged(endpoint(), attempt(ms=3_000), 0, NOW).slow
+    assert rules.endpoint_after_attempt(endpoint(), attempt(ms=3_000), 0, NOW).slow
 
 
 def test_a_failure_is_remembered_from_the_first_on() -> None:
-    first = model.judged(endpoint(), attempt(500), 0, NOW)
+    first = rules.endpoint_after_attempt(endpoint(), attempt(500), 0, NOW)
     assert (first.failing_since, first.failed_at, first.enabled) == (NOW, NOW, True)
-    second = model.judged(first, attempt(429), HOUR, NOW + HOUR)
+    second = rules.endpoint_after_attempt(first, attempt(429), HOUR, NOW + HOUR)
     assert (second.failing_since, second.failed_at, second.not_before) == (NOW, NOW + HOUR, NOW + 2 * HOUR)
 
 
 def test_five_days_of_failures_disable_an_endpoint_and_say_so() -> None:
     now, failing = NOW, endpoint()
     while now < NOW + 5 * DAY:
-        failing = model.judged(failing, attempt(None), 0, now)
+        failing = rules.endpoint_after_attempt(failing, attempt(None), 0, now)
         assert failing.enabled
         now += 10 * HOUR
-    failing = model.judged(failing, attempt(None), 0, now)
+    failing = rules.endpoint_after_attempt(failing, attempt(None), 0, now)
     assert (failing.enabled, failing.disabled_at) == (False, now)
-    assert failing.disabled_because == "It has failed for five days, since 2027-01-15T08:00:00Z."
+    assert failing.disabled_reason == "It has failed for five days, since 2027-01-15T08:00:00Z."
 
 
 def test_two_failures_five_days_apart_with_nothing_between_are_no_five_days_of_failures() -> None:
-    failing = model.judged(endpoint(), attempt(500), 0, NOW)
-    after = model.judged(failing, attempt(500), 0, NOW + 5 * DAY)
+    failing = rules.endpoint_after_attempt(endpoint(), attempt(500), 0, NOW)
+    after = rules.endpoint_after_attempt(failing, attempt(500), 0, NOW + 5 * DAY)
     assert (after.enabled, after.failing_since) == (True, NOW + 5 * DAY)
 
 
 @pytest.mark.parametrize("status", [None, 301, 400, 401, 404, 429, 500, 503])
 def test_no_single_answer_disables_an_endpoint_but_410(status: int | None) -> None:
-    assert model.judged(endpoint(), attempt(status), 0, NOW).enabled
-    gone = model.judged(endpoint(), attempt(410), 0, NOW)
-    assert (gone.enabled, gone.disabled_because) == (False, "It answered 410: it is gone for good.")
+    assert rules.endpoint_after_attempt(endpoint(), attempt(status), 0, NOW).enabled
+    gone = rules.endpoint_after_attempt(endpoint(), attempt(410), 0, NOW)
+    assert (gone.enabled, gone.disabled_reason) == (False, "It answered 410: it is gone for good.")
 
 
 def test_four_requests_to_an_endpoint_may_be_under_way_and_one_where_it_is_slow_or_fails() -> None:
     def lanes(standing: Endpoint) -> int:
         taken: dict[str, int] = {}
-        while (lane := model.free_lane(standing.model_copy(update={"lanes": taken}), NOW, 0.7)) is not None:
+        while (lane := rules.free_slot(standing.model_copy(update={"slots": taken}), NOW, 0.7)) is not None:
             assert lane not in taken
             taken[lane] = NOW + 1
         return len(taken)
@@ -246,38 +248,40 @@ def test_four_requests_to_an_endpoint_may_be_under_way_and_one_where_it_is_slow_
 
 
 def test_the_endpoints_of_one_user_can_never_take_up_all_that_is_delivered_at_once() -> None:
-    assert lanes.LANES * settings.webhooks_per_user < lanes.BATCHES <= 1_000  # which is the most that AWS takes
+    assert (
+        concurrency.SLOTS * settings.webhooks_per_user < concurrency.MAX_BATCHES <= 1_000
+    )  # which is the most that AWS takes
 
 
 def test_a_lane_whose_time_is_over_is_free() -> None:
     taken = dict.fromkeys("0123", NOW + 1)
-    assert model.free_lane(endpoint(lanes=taken), NOW, 0.0) is None
-    assert model.free_lane(endpoint(lanes=taken | {"2": NOW}), NOW, 0.999) == "2"
+    assert rules.free_slot(endpoint(slots=taken), NOW, 0.0) is None
+    assert rules.free_slot(endpoint(slots=taken | {"2": NOW}), NOW, 0.999) == "2"
 
 
 # Secrets.
 
 
 def test_after_a_rotation_the_old_secret_signs_for_a_day_too() -> None:
-    after = model.rotated(endpoint(), "whsec_2", None, NOW)
-    assert after.signs_with(NOW + DAY - 1) == ["whsec_2", "whsec_1"]
-    assert after.signs_with(NOW + DAY) == ["whsec_2"]
+    after = rules.rotate_secret(endpoint(), "whsec_2", None, NOW)
+    assert after.active_secrets(NOW + DAY - 1) == ["whsec_2", "whsec_1"]
+    assert after.active_secrets(NOW + DAY) == ["whsec_2"]
 
 
 def test_rotated_again_and_again_no_secret_of_the_last_day_is_forgotten_too_soon() -> None:
     """Where an answer was lost, the receiver has only the secret before the last."""
-    twice = model.rotated(model.rotated(endpoint(), "whsec_2", None, NOW), "whsec_3", None, NOW + MINUTE)
-    assert twice.signs_with(NOW + HOUR) == ["whsec_3", "whsec_2", "whsec_1"]
-    later = model.rotated(twice, "whsec_4", None, NOW + DAY)
+    twice = rules.rotate_secret(rules.rotate_secret(endpoint(), "whsec_2", None, NOW), "whsec_3", None, NOW + MINUTE)
+    assert twice.active_secrets(NOW + HOUR) == ["whsec_3", "whsec_2", "whsec_1"]
+    later = rules.rotate_secret(twice, "whsec_4", None, NOW + DAY)
     assert [secret.value for secret in later.secrets] == ["whsec_4", "whsec_3", "whsec_2"]
     for number in range(5, 9):
-        later = model.rotated(later, f"whsec_{number}", None, NOW + DAY + number)
+        later = rules.rotate_secret(later, f"whsec_{number}", None, NOW + DAY + number)
     assert len(later.secrets) == 4
 
 
 def test_the_same_key_within_ten_minutes_is_the_same_rotation() -> None:
-    after = model.rotated(endpoint(), "whsec_2", "key", NOW)
-    assert model.rotated_before(after, "key", NOW + 10 * MINUTE)
-    assert not model.rotated_before(after, "key", NOW + 10 * MINUTE + 1)
-    assert not model.rotated_before(after, "other", NOW)
-    assert not model.rotated_before(endpoint(), None, NOW)
+    after = rules.rotate_secret(endpoint(), "whsec_2", "key", NOW)
+    assert rules.is_repeated_rotation(after, "key", NOW + 10 * MINUTE)
+    assert not rules.is_repeated_rotation(after, "key", NOW + 10 * MINUTE + 1)
+    assert not rules.is_repeated_rotation(after, "other", NOW)
+    assert not rules.is_repeated_rotation(endpoint(), None, NOW)

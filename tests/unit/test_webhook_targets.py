@@ -7,7 +7,7 @@ from chalicelib.webhooks.targets import BadTarget, Target
 
 
 def secure(host: str, port: int, path: str) -> Target:
-    return Target(secure=True, host=host, port=port, path=path)
+    return Target(is_https=True, host=host, port=port, path=path)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_an_address_is_read_once_into_what_is_used_of_it(
     host_header: str | None,
     local: bool,  # noqa: FBT001
 ) -> None:
-    assert targets.read(url, local=local) == target
+    assert targets.parse_target(url, local=local) == target
     assert target.host_header == (host_header or "hooks.example.com:8443")
 
 
@@ -45,9 +45,9 @@ def test_an_address_is_read_once_into_what_is_used_of_it(
     ],
 )  # fmt: skip
 def test_this_machine_is_a_target_on_the_local_stage_alone(url: str) -> None:
-    targets.read(url, local=True)
+    targets.parse_target(url, local=True)
     with pytest.raises(BadTarget):
-        targets.read(url, local=False)
+        targets.parse_target(url, local=False)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_what_cannot_be_meant_or_means_different_things_to_different_readers_is_
     local: bool,  # noqa: FBT001
 ) -> None:
     with pytest.raises(BadTarget):
-        targets.read(url, local=local)
+        targets.parse_target(url, local=local)
 
 
 PUBLIC = ["8.8.8.8", "93.184.216.34", "1.1.1.1", "2606:4700::1111", "2a00:1450:4001::200e", "2620:4f:8000::1"]
@@ -90,20 +90,20 @@ ELSEWHERE = [
 @pytest.mark.parametrize("local", [True, False])
 def test_only_public_addresses_of_one_machine_may_be_connected_to(local: bool) -> None:  # noqa: FBT001
     for address in PUBLIC:
-        targets.check([address], local=local)
+        targets.check_addresses([address], local=local)
     for address in ELSEWHERE:
         with pytest.raises(BadTarget):
-            targets.check([address], local=local)
+            targets.check_addresses([address], local=local)
 
 
 def test_every_address_of_a_name_is_checked_and_none_is_no_permission() -> None:
     for addresses in (["8.8.8.8", "10.0.0.1"], ["10.0.0.1", "8.8.8.8"], ["2606:4700::1111", "::1"], []):
         with pytest.raises(BadTarget):
-            targets.check(addresses, local=False)
+            targets.check_addresses(addresses, local=False)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.255.255.254", "::1"])
 def test_loopback_may_be_connected_to_on_the_local_stage_alone(address: str) -> None:
-    targets.check([address], local=True)
+    targets.check_addresses([address], local=True)
     with pytest.raises(BadTarget):
-        targets.check([address], local=False)
+        targets.check_addresses([address], local=False)

@@ -1,0 +1,179 @@
+"""Named queries and conditional writes on the table `logins`."""
+
+import ipaddress
+from typing import Any
+
+from chalicelib import dynamodb
+from chalicelib.auth.entities import Login
+from chalicelib.auth.rules import MAX_PIN_TRIES, PIN_LOCK_TIME
+from chalicelib.auth.tables import LoginRow
+from chalicelib.core.errors import Unavailable
+from chalicelib.core.settings import DAY
+from chalicelib.http import rate_limits
+from chalicelib.http.rate_limits import RateLimit
+
+_MAX_TRIES = 4
+
+
+def login_item(email: str, owner: str, pin: str | None) -> dynamodb.TransactItem:
+    """Assign an address to a user, as part of a transaction. Fails where the address has a user already."""
+    values = {"owner": owner} | ({"pin": pin} if pin else {})
+    actions = dynamodb.set_or_remove(LoginRow, values)
+    return dynamodb.transact_update(_row(_email_key(email)), actions, dynamodb.not_exists(LoginRow.owner))
+
+
+def set_pin(email: str, owner: str, pin: str) -> None:
+    """Store the hash of a user's PIN. Raises ConditionFailed where the address is not (or no longer) this user's."""
+    actions = [dynamodb.set_value(LoginRow.pin, pin)]
+    dynamodb.update_item(_row(_email_key(email)), actions, dynamodb.equals(LoginRow.owner, owner))
+
+
+def reserve_pin_try(email: str, now: int) -> int | None:
+    """Reserve one guess before the PIN is compared, so that parallel guesses cannot exceed the limit.
+
+    Returns None if a guess was left, else the instant until which the account is locked.
+    """
+    return _reserve(_tries_key(email), now)
+
+
+def reserve_mail(email: str, now: int) -> bool:
+    """Whether one more mail may be sent to this address. The limit and the lock are those of PIN tries."""
+    return _reserve(f"mails#{email}", now) is None
+
+
+def _reserve(login: str, now: int) -> int | None:
+    """Count one up to MAX_PIN_TRIES. Returns None, or the instant at which the count starts again.
+
+    The count has its own row, which also exists for addresses without a user and expires.
+    """
+    lock = [
+        dynamodb.set_value(LoginRow.locked_until, now + PIN_LOCK_TIME),
+        dynamodb.set_value(LoginRow.expires_at, (now + DAY) // 1_000),
+    ]
+    one_more = (
+        [dynamodb.add(LoginRow.tries, 1), *lock],
+        dynamodb.greater_than(LoginRow.locked_until, now) & dynamodb.less_than(LoginRow.tries, MAX_PIN_TRIES),
+    )
+    first = (
+        [dynamodb.set_value(LoginRow.tries, 1), *lock],
+        dynamodb.not_exists(LoginRow.locked_until) | dynamodb.at_most(LoginRow.locked_until, now),
+    )
+    locked_until = now
+    for actions, condition in (one_more, first, one_more):  # the last one where a parallel call made the first try
+        try:
+            dynamodb.update_item(_row(login), actions, condition)
+        except dynamodb.ConditionFailed as failed:
+            locked_until = (failed.row or {}).get("lockedUntil", now)
+            continue
+        return None
+    return int(locked_until)
+
+
+def reset_pin_tries(email: str) -> None:
+    dynamodb.transact_write(dynamodb.transact_delete(_row(_tries_key(email))))
+
+
+def load_login(email: str) -> Login:
+    """The user and PIN of an address; both None for an address without a user."""
+    row = dynamodb.get_item(LoginRow, _email_key(email)) or {}
+    return Login(owner=row.get("owner"), pin=row.get("pin"))
+
+
+def save_link(token_hash: str, email: str, until: int) -> None:
+    """Store a magic link by the hash of its token."""
+    _save_single_use(f"link#{token_hash}", dynamodb.set_value(LoginRow.email, email), until)
+
+
+def consume_link(token_hash: str, now: int) -> str | None:
+    """Delete a magic link and return the address it was mailed to; None where it does not exist or has expired."""
+    return _consume(f"link#{token_hash}", now).get("email")
+
+
+def save_state(state_hash: str, nonce_hash: str, until: int) -> None:
+    """Store a sign-in state by its hash, with the hash of the nonce that was sent with it."""
+    _save_single_use(f"slack#{state_hash}", dynamodb.set_value(LoginRow.nonce, nonce_hash), until)
+
+
+def consume_state(state_hash: str, now: int) -> str | None:
+    """Delete a state and return the hash of its nonce; None where it does not exist or has expired."""
+    return _consume(f"slack#{state_hash}", now).get("nonce")
+
+
+def _save_single_use(login: str, action: dynamodb.Clause, until: int) -> None:
+    """Store a row that is valid for one use until `until`, and then expires."""
+    expiry = [
+        dynamodb.set_value(LoginRow.until, until),
+        dynamodb.set_value(LoginRow.expires_at, (until + DAY) // 1_000),
+    ]
+    dynamodb.update_item(_row(login), [action, *expiry])
+
+
+def _consume(login: str, now: int) -> dynamodb.Row:
+    """Delete a single-use row and return it; an empty row where it was used before, or has expired."""
+    row = dynamodb.get_item(LoginRow, login)
+    if row is None or row["until"] <= now:
+        return {}
+    try:
+        dynamodb.transact_write(dynamodb.transact_delete(_row(login), dynamodb.greater_than(LoginRow.until, now)))
+    except dynamodb.TransactionCancelled:
+        return {}
+    return row
+
+
+def count_source_ip(address: str, rate_limit: RateLimit, now: int) -> None:
+    """Count a login call from a network address. Raises RateLimited over the limit, and Unavailable (fails closed)."""
+    caller = f"address#{client_network(address)}"
+    rate_limits.raise_if_cached(caller, rate_limit, now)
+    actions = [
+        rate_limits.increment(LoginRow.calls, rate_limit, now),
+        dynamodb.set_value(LoginRow.expires_at, (now + DAY) // 1_000),
+    ]
+    condition = dynamodb.exists(LoginRow.calls) & rate_limits.within_limit(LoginRow.calls, rate_limit, now)
+    for _ in range(_MAX_TRIES):
+        try:
+            stored = dynamodb.update_item(_row(caller), actions, condition)
+        except dynamodb.ConditionFailed as failed:
+            if failed.row is not None:
+                rate_limits.raise_if_exhausted(failed.row["calls"], rate_limit, now, caller)
+                continue
+            try:
+                stored = _create_counter(caller, rate_limit, now)
+            except dynamodb.ConditionFailed:  # a parallel call created the row
+                continue
+        rate_limits.record(stored["calls"], rate_limit, now)
+        stale = rate_limits.stale_windows(stored["calls"], now)
+        if stale:
+            cleanup = [dynamodb.remove(LoginRow.calls[window]) for window in stale]
+            dynamodb.update_item(_row(caller), cleanup, dynamodb.exists(LoginRow.calls))
+        return
+    raise Unavailable
+
+
+def client_network(address: str) -> str:
+    """The network that a client can choose addresses from: an IPv4 address, or an IPv6 /64 (RFC 6177)."""
+    try:
+        known = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(known, ipaddress.IPv4Address):
+        return str(known)
+    return str(known.ipv4_mapped or ipaddress.ip_network((known, 64), strict=False).network_address)
+
+
+def _create_counter(caller: str, rate_limit: RateLimit, now: int) -> dict[str, Any]:
+    values = {"calls": {rate_limit.window_key(now): 1}, "expires_at": (now + DAY) // 1_000}
+    return dynamodb.update_item(
+        _row(caller), dynamodb.set_or_remove(LoginRow, values), dynamodb.not_exists(LoginRow.calls)
+    )
+
+
+def _row(login: str) -> dynamodb.Item:
+    return dynamodb.item(LoginRow, login=login)
+
+
+def _email_key(address: str) -> str:
+    return f"email#{address}"
+
+
+def _tries_key(address: str) -> str:
+    return f"tries#{address}"

@@ -1,0 +1,132 @@
+"""What is sent to /api/auth, and what it answers."""
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from chalicelib.auth.entities import PersonalToken, User
+from chalicelib.core.models import Id, InputModel, NonBlankText, OutputModel
+from chalicelib.core.timestamps import iso
+from chalicelib.http.pagination import ListResponse
+
+_ADDRESS_CHARACTER = r"[^@\s\x00-\x1f\x7f-\x9f]"
+"""Any character but @, blanks and control characters."""
+Email = Annotated[
+    str,
+    StringConstraints(
+        pattern=f"^{_ADDRESS_CHARACTER}+@{_ADDRESS_CHARACTER}+$", max_length=254, to_lower=True, strip_whitespace=True
+    ),
+]
+Pin = Annotated[str, StringConstraints(pattern=r"^[0-9]{6}$")]
+
+
+MailAddress = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+$",
+        max_length=254,
+        to_lower=True,
+        strip_whitespace=True,
+    ),
+]
+"""An address that mail is sent to: one, of letters that look like themselves (the HTML Standard's, with a dot)."""
+
+
+class MagicLinkRequest(InputModel):
+    email: MailAddress
+
+
+class VerifyMagicLinkRequest(InputModel):
+    token: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
+    """What is behind the # of the link."""
+
+
+class SlackCallbackQuery(InputModel):
+    """What Slack sends a browser back with. Nothing is required: whatever comes, somebody waits at that browser."""
+
+    code: str | None = None
+    state: str | None = None
+    error: str | None = None
+
+
+class PinLoginRequest(InputModel):
+    email: Email
+    pin: Pin
+
+
+class SetPinRequest(InputModel):
+    pin: Pin
+
+
+class UserResponse(OutputModel):
+    id: str
+    email: str
+    name: str
+
+
+class LoginResponse(OutputModel):
+    """The spec's answer of POST /api/auth/pin/login."""
+
+    success: bool = Field(default=True)
+    token: str
+    user: UserResponse
+
+
+class SuccessResponse(OutputModel):
+    success: bool = True
+
+
+class LogoutRequest(InputModel):
+    everywhere: bool = False
+    """Every session and every personal token, and not only the one that this request came with."""
+
+
+class CreateTokenRequest(InputModel):
+    name: Annotated[NonBlankText, StringConstraints(max_length=100)]
+    expires_in_days: Annotated[int, Field(ge=1, le=30)] = 30
+
+
+class PersonalTokenResponse(OutputModel):
+    """A personal token, without itself."""
+
+    id: Id
+    name: str
+    created_at: str
+    expires_at: str
+    last_used_at: str | None
+    """To the hour."""
+
+
+class CreateTokenResponse(PersonalTokenResponse):
+    """The only answer that ever holds the token itself."""
+
+    token: str
+
+
+class PersonalTokenList(ListResponse):
+    """A user's personal tokens."""
+
+    data: list[PersonalTokenResponse]
+
+
+class MeResponse(OutputModel):
+    """Whose token a request came with, and how long that is good."""
+
+    user: UserResponse
+    expires_at: str
+    token_id: str | None
+    """The id of the personal token; null for a session."""
+
+
+def to_user_response(user: User) -> UserResponse:
+    return UserResponse(id=user.owner, email=user.email, name=user.name)
+
+
+def to_token_response(token: PersonalToken) -> PersonalTokenResponse:
+    return PersonalTokenResponse(
+        id=token.id,
+        name=token.name,
+        created_at=iso(token.created_at),
+        expires_at=iso(token.expires_at),
+        last_used_at=None if token.used_at is None else iso(token.used_at),
+    )

@@ -1,0 +1,55 @@
+"""The tables `users` and `logins`.
+
+`users` (owner): one item per user, with what the user's tokens are checked against and the counts of the user's calls.
+
+`logins` (login):
+
+    email#<address>     how a user logs in
+    tries#<address>     failed PIN tries for an address, also for one that no user has
+    address#<ip>        login calls from one network address
+    link#<hash>         a magic link that was mailed
+    mails#<address>     how many mails were recently sent to an address
+    slack#<hash>        the state of a Slack sign-in that has started
+"""
+
+from typing import Any
+
+from pynamodb.attributes import MapAttribute, NumberAttribute, UnicodeAttribute, UnicodeSetAttribute
+from pynamodb.models import Model
+
+from chalicelib import dynamodb
+from chalicelib.core.settings import settings
+
+
+@dynamodb.register_table
+class UserRow(Model):
+    class Meta:
+        table_name = settings.resource_name("users")
+
+    owner = UnicodeAttribute(hash_key=True)
+    email = UnicodeAttribute()
+    name = UnicodeAttribute()
+    ver = UnicodeAttribute()
+    calls: Any = MapAttribute()
+    agents = NumberAttribute()
+    open_tasks = NumberAttribute(attr_name="openTasks")
+    created_at = NumberAttribute(attr_name="createdAt")
+    tokens: Any = MapAttribute(null=True)
+    ended = UnicodeSetAttribute(null=True)
+
+
+@dynamodb.register_table
+class LoginRow(Model):
+    class Meta:
+        table_name = settings.resource_name("logins")
+
+    login = UnicodeAttribute(hash_key=True)
+    owner = UnicodeAttribute(null=True)
+    pin = UnicodeAttribute(null=True)
+    tries = NumberAttribute(null=True)
+    locked_until = NumberAttribute(attr_name="lockedUntil", null=True)
+    calls: Any = MapAttribute(null=True)
+    email = UnicodeAttribute(null=True)
+    nonce = UnicodeAttribute(null=True)
+    until = NumberAttribute(null=True)
+    expires_at = NumberAttribute(attr_name="expiresAt", null=True)

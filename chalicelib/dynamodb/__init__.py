@@ -1,0 +1,60 @@
+"""The only way to DynamoDB. Stores use this package's names as `dynamodb.…`; the modules behind them are internal.
+
+operations    reads, single writes and transactions
+expressions   what conditions and updates are made of
+marshalling   DynamoDB's item format and Python values
+client        the connection
+retries       which requests are sent again, and when
+"""
+
+from chalicelib.dynamodb.expressions import (
+    Clause,
+    add,
+    at_least,
+    at_most,
+    begins_with,
+    between,
+    clause,
+    contains,
+    delete_from,
+    equals,
+    exists,
+    greater_than,
+    is_in,
+    less_than,
+    not_equals,
+    not_exists,
+    remove,
+    set_or_remove,
+    set_value,
+)
+from chalicelib.dynamodb.marshalling import Item, Row, not_expired, shard
+from chalicelib.dynamodb.operations import (
+    ConditionFailed,
+    Page,
+    TransactionCancelled,
+    TransactItem,
+    batch_get,
+    check_tables,
+    connect,
+    count_items,
+    get_item,
+    item,
+    paginate,
+    query,
+    register_table,
+    transact_check,
+    transact_delete,
+    transact_put,
+    transact_update,
+    transact_write,
+    update_item,
+)
+
+__all__ = [
+    "Clause", "ConditionFailed", "Item", "Page", "Row", "TransactItem", "TransactionCancelled", "add", "at_least",
+    "at_most", "batch_get", "begins_with", "between", "check_tables", "clause", "connect", "contains", "count_items",
+    "delete_from", "equals", "exists", "get_item", "greater_than", "is_in", "item", "less_than", "not_equals",
+    "not_exists", "not_expired", "paginate", "query", "register_table", "remove", "set_or_remove", "set_value", "shard",
+    "transact_check", "transact_delete", "transact_put", "transact_update", "transact_write", "update_item",
+]  # fmt: skip

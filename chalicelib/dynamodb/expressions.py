@@ -1,0 +1,312 @@
+"""Conditions and updates, rendered to DynamoDB's expression syntax once and not for every request.
+
+Every store describes its conditions and updates with *clauses*. A clause keeps what does not change (attributes,
+operators) apart from the values of one request:
+
+    @clause
+    def record_seen(now: int, due: int) -> list[Action]:
+        return [AgentRow.seen_at.set(now), AgentRow.check_at.set(due)]
+
+`record_seen(now, due)` is that clause with these values, ready to be part of a write. The functions below (`equals`,
+`set_value`, ...) are clauses for the common cases; `&` and `|` join conditions.
+
+PynamoDB renders the first request that is made of certain clauses, with placeholders for the values. Later requests
+made of the same clauses only fill in the placeholders. A value may also be a name on a path
+(`AgentRow.claims[task_id]`). An attribute that is passed to a clause is part of what does not change, and so is the
+number of values.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce, wraps
+from operator import and_, or_
+from typing import Any, NamedTuple, ParamSpec, Self
+
+from pynamodb.attributes import Attribute
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.operand import Path, Value
+from pynamodb.expressions.update import Action, Update
+from pynamodb.models import Model
+
+from chalicelib.dynamodb.marshalling import encode
+
+P = ParamSpec("P")
+Build = Callable[..., Any]
+
+
+class Clause(NamedTuple):
+    """Update actions or a condition, each with the values of one request; `&` and `|` join conditions."""
+
+    parts: tuple[tuple[Build, tuple[Any, ...]], ...]
+
+    def __and__(self, other: "Clause") -> "Clause":
+        return Clause(self.parts + other.parts)
+
+    def __or__(self, other: "Clause") -> "Clause":
+        sides = tuple(tuple((build, len(values)) for build, values in side.parts) for side in (self, other))
+        values = tuple(value for side in (self, other) for _, given in side.parts for value in given)
+        return Clause(((_AnyOf(sides), values),))
+
+
+@dataclass(frozen=True)
+class _AnyOf:
+    """Builds `left | right` from the functions of both sides, each with the number of values that it takes."""
+
+    sides: tuple[tuple[tuple[Build, int], ...], ...]
+
+    def __call__(self, *values: Any) -> Condition:
+        remaining = iter(values)
+        conditions: list[Condition] = [
+            reduce(and_, [build(*(next(remaining) for _ in range(count))) for build, count in side])
+            for side in self.sides
+        ]
+        return reduce(or_, conditions)
+
+
+def clause(build: Callable[P, Iterable[Action] | Condition]) -> Callable[P, Clause]:
+    """A decorator for functions that make update actions, or a condition, from values (given by position)."""
+
+    @wraps(build)
+    def with_values(*values: P.args, **_: P.kwargs) -> Clause:
+        return Clause(((build, values),))
+
+    return with_values
+
+
+# Update actions.
+
+
+@clause
+def set_value(attribute: Any, value: object) -> list[Action]:
+    return [attribute.set(value)]
+
+
+@clause
+def remove(attribute: Any) -> list[Action]:
+    return [attribute.remove()]
+
+
+@clause
+def add(attribute: Any, value: object) -> list[Action]:
+    """Add to a number, or add the members of a set. The attribute must be a top-level one."""
+    return [attribute.add(value)]
+
+
+@clause
+def delete_from(attribute: Any, members: object) -> list[Action]:
+    """Delete members from a set."""
+    return [attribute.delete(members)]
+
+
+def set_or_remove(model: type[Model], values: Mapping[str, Any]) -> list[Clause]:
+    """Set attributes by their names in the model; a value of None removes the attribute."""
+    return [
+        remove(getattr(model, name)) if value is None else set_value(getattr(model, name), value)
+        for name, value in values.items()
+    ]
+
+
+# Conditions.
+
+
+@clause
+def equals(attribute: Any, value: object) -> Condition:
+    condition: Condition = attribute == value
+    return condition
+
+
+@clause
+def not_equals(attribute: Any, value: object) -> Condition:
+    """Also true where the attribute or the whole item is absent."""
+    condition: Condition = attribute != value
+    return condition
+
+
+@clause
+def less_than(attribute: Any, value: object) -> Condition:
+    condition: Condition = attribute < value
+    return condition
+
+
+@clause
+def at_most(attribute: Any, value: object) -> Condition:
+    condition: Condition = attribute <= value
+    return condition
+
+
+@clause
+def greater_than(attribute: Any, value: object) -> Condition:
+    condition: Condition = attribute > value
+    return condition
+
+
+@clause
+def at_least(attribute: Any, value: object) -> Condition:
+    condition: Condition = attribute >= value
+    return condition
+
+
+@clause
+def between(attribute: Any, low: object, high: object) -> Condition:
+    condition: Condition = attribute.between(low, high)
+    return condition
+
+
+@clause
+def begins_with(attribute: Any, prefix: str) -> Condition:
+    condition: Condition = attribute.startswith(prefix)
+    return condition
+
+
+@clause
+def contains(attribute: Any, member: object) -> Condition:
+    condition: Condition = attribute.contains(member)
+    return condition
+
+
+@clause
+def is_in(attribute: Any, *values: object) -> Condition:
+    condition: Condition = attribute.is_in(*values)
+    return condition
+
+
+@clause
+def exists(attribute: Any) -> Condition:
+    condition: Condition = attribute.exists()
+    return condition
+
+
+@clause
+def not_exists(attribute: Any) -> Condition:
+    condition: Condition = attribute.does_not_exist()
+    return condition
+
+
+class _Placeholder(str, Value):  # type: ignore[misc]  # PynamoDB takes it as an operand and as the name of a path
+    """Marks the place in an expression where a request puts one of its values."""
+
+    __slots__ = ()
+
+    def __new__(cls, number: int) -> Self:
+        return str.__new__(cls, f"{{{number}}}")
+
+    def __init__(self, number: int) -> None:
+        Value.__init__(self, {"S": number})
+        self.attr_type = None  # compatible with any attribute
+
+    @property
+    def mark(self) -> Any:
+        """The object that PynamoDB puts in place of the value; compared by identity."""
+        return self.values[0]
+
+
+class ExpressionTemplate(NamedTuple):
+    """Rendered expressions, with the places where a request puts its values, by their number."""
+
+    texts: dict[str, str]
+    names: dict[str, str]
+    values: dict[str, Any]
+    name_places: tuple[tuple[str, int], ...]
+    value_places: tuple[tuple[str, int], ...]
+    attributes: tuple[Any, ...] = ()
+    """The attributes that identify this template. Keeping them here keeps their `id()` from being reused."""
+
+    def fill(self, given: Sequence[Any]) -> dict[str, Any]:
+        """The expression parameters of a request with these values."""
+        request: dict[str, Any] = dict(self.texts)
+        names, values = dict(self.names), dict(self.values)
+        for place, number in self.name_places:
+            names[place] = given[number]
+        for place, number in self.value_places:
+            values[place] = encode(given[number])
+        if names:
+            request["ExpressionAttributeNames"] = names
+        if values:
+            request["ExpressionAttributeValues"] = values
+        return request
+
+
+Expression = tuple[str, Sequence[Clause]]
+"""DynamoDB's name of an expression (`UpdateExpression`, ...) and its clauses. Without clauses it is left out."""
+
+_ATTRIBUTES = (Attribute, Path)
+"""Types whose objects are part of a template and not values of a request."""
+
+_MAX_TEMPLATES = 1_000
+_templates: dict[tuple[Any, ...], ExpressionTemplate] = {}
+"""By the clauses they are made of. Bounded, so that the memory of a container does not grow without limit."""
+
+
+def render(*expressions: Expression) -> dict[str, Any]:
+    """The expression parameters of a request: `{"UpdateExpression": ..., "ExpressionAttributeNames": ..., ...}`."""
+    shape: list[Any] = []
+    given: list[Any] = []
+    for name, clauses in expressions:
+        shape.append(name)
+        for each in clauses:
+            for build, values in each.parts:
+                shape.append(build)
+                for value in values:
+                    if isinstance(value, _ATTRIBUTES):
+                        shape.append(id(value))
+                    else:
+                        shape.append(None)
+                        given.append(value)
+    key = tuple(shape)
+    template = _templates.get(key)
+    if template is None:
+        if len(_templates) >= _MAX_TEMPLATES:
+            _templates.clear()
+        template = _templates[key] = _build_template(expressions)
+    return template.fill(given)
+
+
+def _build_template(expressions: Sequence[Expression]) -> ExpressionTemplate:
+    """A template with a placeholder for each value of its clauses, in their order."""
+    placeholders: list[_Placeholder] = []
+    attributes: list[Any] = []
+
+    def replace(value: Any) -> Any:
+        if isinstance(value, _ATTRIBUTES):
+            attributes.append(value)
+            return value
+        placeholders.append(_Placeholder(len(placeholders)))
+        return placeholders[-1]
+
+    rendered = _serialize(expressions, replace)
+    found = {*rendered.names.values(), *map(id, rendered.values.values())}
+    lost = [each for each in placeholders if str(each) not in found and id(each.mark) not in found]
+    if lost:
+        raise TypeError(f"PynamoDB replaced the values {lost} of {expressions} by something else")
+    by_name = {str(each): number for number, each in enumerate(placeholders)}
+    by_mark = {id(each.mark): number for number, each in enumerate(placeholders)}
+    return ExpressionTemplate(
+        rendered.texts,
+        {place: name for place, name in rendered.names.items() if name not in by_name},
+        {place: value for place, value in rendered.values.items() if id(value) not in by_mark},
+        tuple((place, by_name[name]) for place, name in rendered.names.items() if name in by_name),
+        tuple((place, by_mark[id(value)]) for place, value in rendered.values.items() if id(value) in by_mark),
+        tuple(attributes),
+    )
+
+
+def _serialize(expressions: Sequence[Expression], replace: Callable[[Any], Any]) -> ExpressionTemplate:
+    """Expressions rendered by PynamoDB, with `replace(value)` in place of each value of a clause."""
+    texts: dict[str, str] = {}
+    names: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    for name, clauses in expressions:
+        built = [part for each in clauses for part in _build(each, replace)]
+        if built:
+            whole: Any = Update(*built) if name == "UpdateExpression" else reduce(and_, built)
+            texts[name] = whole.serialize(names, values)
+    return ExpressionTemplate(texts, {place: name for name, place in names.items()}, values, (), ())
+
+
+def _build(given: Clause, replace: Callable[[Any], Any]) -> Iterator[Any]:
+    for build, values in given.parts:
+        made = build(*map(replace, values))
+        if isinstance(made, Condition):
+            yield made
+        else:
+            yield from made

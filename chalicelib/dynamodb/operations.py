@@ -1,0 +1,284 @@
+"""Reads, single writes and transactions.
+
+Stores describe their rows as PynamoDB models and contribute items of transactions; this module sends them through one
+client. A row is a plain dict of Python values under their stored names (whole numbers are ints).
+"""
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
+
+from pynamodb.exceptions import VerboseClientError
+from pynamodb.expressions.operand import Path
+from pynamodb.models import Model
+
+from chalicelib.core.errors import Unavailable
+from chalicelib.dynamodb.client import connection
+from chalicelib.dynamodb.expressions import Clause, equals, render
+from chalicelib.dynamodb.marshalling import Item, Row, decode, key_names
+from chalicelib.dynamodb.retries import MAX_TRIES, back_off, error_code, with_retries
+
+Key = tuple[str, ...]
+R = TypeVar("R", bound=type[Model])
+
+
+class ConditionFailed(Exception):
+    """A single write's condition did not hold. `row` is the item as it is stored, None where there is none."""
+
+    def __init__(self, row: Row | None) -> None:
+        self.row = row
+        super().__init__("condition not met")
+
+
+class TransactionCancelled(Exception):
+    """A transaction wrote nothing, because conditions of its items did not hold.
+
+    `rows` maps the index of each such item, in the order given to `transact_write`, to the row as it is stored (None
+    where there is none).
+    """
+
+    def __init__(self, rows: dict[int, Row | None]) -> None:
+        self.rows = rows
+        super().__init__(f"conditions not met: {sorted(rows)}")
+
+
+def register_table(model: R) -> R:
+    """Make a table's keys and indexes known to the client. A decorator for the model that defines them."""
+    table = model._get_connection().get_meta_table()  # noqa: SLF001  # where PynamoDB keeps it
+    if table.table_name not in connection._tables:  # noqa: SLF001  # known if a failed import is repeated
+        connection.add_meta_table(table)
+    return model
+
+
+class TransactItem(NamedTuple):
+    """One write of a transaction: DynamoDB's name of it (`Put`, `Update`, ...) and its parameters."""
+
+    operation: str
+    request: dict[str, Any]
+
+
+def item(model: type[Model], **values: Any) -> Item:
+    """An item, or its key alone, by the names that the model has for its attributes."""
+    return Item(model, values)
+
+
+def transact_put(row: Item, condition: Clause | None = None) -> TransactItem:
+    """Store a whole item."""
+    table = row.model.Meta.table_name
+    return TransactItem("Put", _condition_request(condition) | {"TableName": table, "Item": row.to_dynamodb()})
+
+
+def transact_update(row: Item, actions: Iterable[Clause], condition: Clause | None = None) -> TransactItem:
+    """Change an item."""
+    return TransactItem("Update", _update_request(row, actions, condition))
+
+
+def transact_delete(row: Item, condition: Clause | None = None) -> TransactItem:
+    """Delete an item."""
+    return TransactItem("Delete", _key_request(row) | _condition_request(condition))
+
+
+def transact_check(row: Item, condition: Clause) -> TransactItem:
+    """Write nothing, but cancel the transaction where the condition does not hold."""
+    return TransactItem("ConditionCheck", _key_request(row) | _condition_request(condition))
+
+
+def get_item(model: type[Model], *key: str) -> Row | None:
+    """The item with this key, read consistently; None where there is none."""
+    return _get_item(model.Meta.table_name, _to_key(model, key))
+
+
+def _get_item(table: str, key: dict[str, Any]) -> Row | None:
+    request = {"TableName": table, "Key": key, "ConsistentRead": True}
+    response = with_retries(lambda: connection.dispatch("GetItem", request))
+    return decode(response["Item"]) if "Item" in response else None
+
+
+def batch_get(model: type[Model], keys: Sequence[Key], *, consistent: bool = False) -> list[Row]:
+    """The existing items of at most 100 keys, in no particular order.
+
+    Keys that DynamoDB leaves unprocessed are requested again, after a pause if it processed none of them (it does so
+    when it throttles). Raises Unavailable when that does not end.
+    """
+    if not keys:
+        return []
+    table = model.Meta.table_name
+    wanted: dict[str, Any] = {
+        table: {
+            "Keys": [_to_key(model, key) for key in keys],
+            "ConsistentRead": consistent,
+        }
+    }
+    rows: list[Row] = []
+    empty_responses = 0
+    while wanted:
+        request = {"RequestItems": wanted}
+        response = with_retries(lambda request=request: connection.dispatch("BatchGetItem", request))  # type: ignore[misc]
+        found = response["Responses"].get(table, [])
+        rows += [decode(each) for each in found]
+        wanted = response.get("UnprocessedKeys") or {}
+        if wanted and not found:
+            if empty_responses == MAX_TRIES:
+                raise Unavailable
+            back_off(empty_responses)
+            empty_responses += 1
+    return rows
+
+
+class Page(NamedTuple):
+    """One page of a query: its rows, and the key to continue from (None at the end)."""
+
+    rows: list[Row]
+    next_key: dict[str, Any] | None
+
+
+def query(
+    model: type[Model],
+    hash_key: str | int,
+    *,
+    index: str | None = None,
+    key_condition: Clause | None = None,
+    filter_condition: Clause | None = None,
+    limit: int,
+    start: dict[str, Any] | None = None,
+    forward: bool = True,
+    consistent: bool = False,
+) -> Page:
+    """Rows of one partition in key order; at most `limit` rows are examined.
+
+    `key_condition` narrows the range key. `filter_condition` filters the rows that were read, so a page may be short
+    and still have a `next_key`.
+    """
+    request = _query_request(model, hash_key, index, key_condition, filter_condition) | {
+        "Limit": limit,
+        "ScanIndexForward": forward,
+        "ConsistentRead": consistent,
+    }
+    if start is not None:
+        request["ExclusiveStartKey"] = start
+    response = with_retries(lambda: connection.dispatch("Query", request))
+    return Page([decode(each) for each in response["Items"]], response.get("LastEvaluatedKey"))
+
+
+def count_items(model: type[Model], hash_key: str, *, index: str, maximum: int) -> int:
+    """The number of rows in a partition of an index; at most `maximum` are read."""
+    request = _query_request(model, hash_key, index) | {"Limit": maximum, "Select": "COUNT"}
+    return int(with_retries(lambda: connection.dispatch("Query", request))["Count"])
+
+
+def _query_request(
+    model: type[Model],
+    hash_key: str | int,
+    index: str | None,
+    key_condition: Clause | None = None,
+    filter_condition: Clause | None = None,
+) -> dict[str, Any]:
+    table = model.Meta.table_name
+    keys = [equals(_hash_path(table, index), hash_key), *_as_list(key_condition)]
+    request = render(("KeyConditionExpression", keys), ("FilterExpression", _as_list(filter_condition)))
+    request["TableName"] = table
+    if index is not None:
+        request["IndexName"] = index
+    return request
+
+
+@cache
+def _hash_path(table: str, index: str | None) -> Path:
+    """The hash key of a table or of an index."""
+    meta = connection.get_meta_table(table)
+    return Path([meta.hash_keyname if index is None else meta.get_index_hash_keyname(index)])
+
+
+def _as_list(condition: Clause | None) -> list[Clause]:
+    return [] if condition is None else [condition]
+
+
+def paginate(fetch: Callable[[dict[str, Any] | None], Page]) -> Iterator[Page]:
+    """Every page of a query, one after the other."""
+    start: dict[str, Any] | None = None
+    while True:
+        page = fetch(start)
+        yield page
+        if page.next_key is None:
+            return
+        start = page.next_key
+
+
+def update_item(row: Item, actions: Iterable[Clause], condition: Clause | None = None) -> Row:
+    """Change one item if the condition holds, and return it as stored afterwards. Raises ConditionFailed."""
+    request = _update_request(row, actions, condition) | {"ReturnValues": "ALL_NEW"}
+    try:
+        response = with_retries(lambda: connection.dispatch("UpdateItem", request))
+    except VerboseClientError as error:
+        if error_code(error) != "ConditionalCheckFailedException":
+            raise
+        stored = (getattr(error.__cause__, "response", None) or {}).get("Item")
+        raise ConditionFailed(decode(stored) if stored else _get_item(request["TableName"], request["Key"])) from error
+    return decode(response["Attributes"])
+
+
+def transact_write(*items: TransactItem) -> None:
+    """Write all of the items or none, in one transaction. Raises TransactionCancelled where conditions did not hold.
+
+    The transaction carries a token (ClientRequestToken), so it is not applied twice where its response was lost.
+    """
+    request = {
+        "ClientRequestToken": uuid.uuid4().hex,
+        "TransactItems": [{each.operation: each.request} for each in items],
+    }
+
+    def send() -> None:
+        try:
+            connection.dispatch("TransactWriteItems", request)
+        except VerboseClientError as error:
+            raise _to_cancelled(error) or error from error
+
+    with_retries(send)
+
+
+def _update_request(row: Item, actions: Iterable[Clause], condition: Clause | None) -> dict[str, Any]:
+    request = render(("UpdateExpression", list(actions)), ("ConditionExpression", _as_list(condition)))
+    return request | _key_request(row) | _RETURN_ITEM_ON_FAILURE
+
+
+def _condition_request(condition: Clause | None) -> dict[str, Any]:
+    return render(("ConditionExpression", _as_list(condition))) | _RETURN_ITEM_ON_FAILURE
+
+
+_RETURN_ITEM_ON_FAILURE = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+"""Ask DynamoDB to return the stored item where a condition does not hold."""
+
+
+def _key_request(row: Item) -> dict[str, Any]:
+    return {"TableName": row.model.Meta.table_name, "Key": row.key()}
+
+
+def _to_key(model: type[Model], values: Sequence[str]) -> dict[str, Any]:
+    return Item(model, dict(zip(key_names(model), values, strict=True))).key()
+
+
+def _to_cancelled(error: VerboseClientError) -> TransactionCancelled | None:
+    """The failed conditions of a cancellation; None where it has another cause (a conflict, a limit)."""
+    rows: dict[int, Row | None] = {}
+    for index, reason in enumerate(error.cancellation_reasons):
+        if reason is not None and reason.code == "ConditionalCheckFailed":
+            rows[index] = decode(reason.raw_item) if reason.raw_item else None
+    return TransactionCancelled(rows) if rows else None
+
+
+def connect() -> None:
+    """Build the client now and not at the first call, since it takes a tenth of a second. Needs an AWS region."""
+    connection.client  # noqa: B018  # the property builds it
+
+
+def check_tables() -> None:
+    """Raise Unavailable unless every registered table can be read."""
+    for table, meta in connection._tables.items():  # noqa: SLF001  # what `register_table` added
+        key = {name: {"S": "~"} for name in (meta.hash_keyname, meta.range_keyname) if name}
+        try:
+            with_retries(
+                lambda table=table, key=key: connection.dispatch("GetItem", {"TableName": table, "Key": key})  # type: ignore[misc]
+            )
+        except VerboseClientError as error:
+            raise Unavailable(f"The table {table} cannot be read: {error_code(error)}.") from error

@@ -1,0 +1,147 @@
+"""/api/agents: registering, listing, changing and removing agents, and what agents call to poll and to stay alive.
+
+The routes are here and not in `agents/`, because removing an agent, a poll and a heartbeat also change tasks.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+from chalice.app import Blueprint
+from pydantic import Field
+
+from chalicelib.agents import service as agents
+from chalicelib.agents.liveness import CheckIn, OtherInstance
+from chalicelib.agents.rules import DifferentRegistration
+from chalicelib.agents.schemas import (
+    AgentList,
+    AgentQuery,
+    AgentResponse,
+    HeartbeatRequest,
+    HeartbeatResponse,
+    RegisterAgentRequest,
+    RegisterAgentResponse,
+    RemoveAgentResponse,
+    UpdateAgentRequest,
+)
+from chalicelib.agents.service import TooManyAgents
+from chalicelib.auth import guard
+from chalicelib.core.errors import AgentExists, AgentNotFound, AgentTokenInvalid, DevFlowError
+from chalicelib.core.models import InputModel
+from chalicelib.http import Request, Response, route
+from chalicelib.http.rate_limits import AGENTS_API, COMMANDS, HEARTBEAT
+from chalicelib.orchestration import agent_lifecycle
+from chalicelib.tasks import polling
+from chalicelib.tasks.responses import PollResponse
+
+blueprint = Blueprint(__name__)
+R = TypeVar("R", bound=InputModel)
+
+
+class PollQuery(InputModel):
+    limit: Annotated[int, Field(ge=1, le=100)] = 10
+
+
+@route(
+    blueprint, "POST", "/api/agents", "user", AGENTS_API,
+    body=RegisterAgentRequest, idempotency_key=True, response=RegisterAgentResponse, status=201,
+    raises=(AgentExists, TooManyAgents, DifferentRegistration),
+)  # fmt: skip
+def register_agent(request: Request) -> Response:
+    """Register an agent; the answer has its token."""
+    user = guard.admitted_user(request)
+    return Response(
+        agent_lifecycle.register_agent(user, request.body(RegisterAgentRequest), request.idempotency_key, request.now)
+    )
+
+
+@route(blueprint, "GET", "/api/agents", "user", AGENTS_API, query=AgentQuery, response=AgentList)
+def list_agents(request: Request) -> Response:
+    """List your agents, by id."""
+    user = guard.admitted_user(request)
+    return Response(agents.list_agents(user, request.query_params(AgentQuery), request.now))
+
+
+@route(blueprint, "GET", "/api/agents/{agent_id}", "user", AGENTS_API, response=AgentResponse, raises=(AgentNotFound,))
+def get_agent(request: Request, agent_id: str) -> Response:
+    """Read an agent."""
+    user = guard.admitted_user(request)
+    return Response(agents.get_agent(user.owner, agent_id))
+
+
+@route(
+    blueprint, "PATCH", "/api/agents/{agent_id}", "user", AGENTS_API,
+    body=UpdateAgentRequest, response=AgentResponse, raises=(AgentNotFound,),
+)  # fmt: skip
+def patch_agent(request: Request, agent_id: str) -> Response:
+    """Rename an agent, pause it, or resume it."""
+    user = guard.admitted_user(request)
+    return Response(agents.update_agent(user.owner, agent_id, request.body(UpdateAgentRequest), request.now))
+
+
+@route(
+    blueprint,
+    "DELETE",
+    "/api/agents/{agent_id}",
+    "user",
+    AGENTS_API,
+    response=RemoveAgentResponse,
+    raises=(AgentNotFound,),
+)
+def remove_agent(request: Request, agent_id: str) -> Response:
+    """Remove an agent: its token is dead, and what it holds goes back."""
+    user = guard.admitted_user(request)
+    agent_lifecycle.remove_agent(user.owner, agent_id, request.now)
+    return Response(RemoveAgentResponse(agent_id=agent_id))
+
+
+@route(
+    blueprint, "POST", "/api/agents/{agent_id}/token", "agent", AGENTS_API, COMMANDS,
+    response=RegisterAgentResponse, status=201, raises=(AgentNotFound,),
+)  # fmt: skip
+def rotate_token(request: Request, agent_id: str) -> Response:
+    """Replace an agent's token."""
+    caller = guard.agent_caller(request, agent_id)
+    if caller.is_agent:
+        return Response(agents.renew_token(CheckIn(caller, agent_id, COMMANDS, request.now)))
+    return Response(agents.rotate_token(caller.owner, agent_id, request.now))
+
+
+@route(
+    blueprint, "GET", "/api/agents/{agent_id}/commands", "agent", AGENTS_API, COMMANDS,
+    query=PollQuery, response=PollResponse, raises=(AgentTokenInvalid, AgentNotFound),
+)  # fmt: skip
+def poll_commands(request: Request, agent_id: str) -> Response:
+    """Claim tasks for an agent, and renew its claims."""
+    with guard.agent_error_titles():
+        caller = guard.agent_caller(request, agent_id)
+        check_in = CheckIn(caller, agent_id, COMMANDS, request.now)
+        return Response(
+            polling.poll(check_in, _parse_or_check_in(check_in, lambda: request.query_params(PollQuery)).limit)
+        )
+
+
+@route(
+    blueprint, "POST", "/api/agents/{agent_id}/heartbeat", "agent", AGENTS_API, HEARTBEAT,
+    body=HeartbeatRequest, response=HeartbeatResponse, raises=(AgentTokenInvalid, AgentNotFound, OtherInstance),
+)  # fmt: skip
+def heartbeat(request: Request, agent_id: str) -> Response:
+    """Say that an agent is alive; the answer says what it is to stop."""
+    with guard.agent_error_titles():
+        caller = guard.agent_caller(request, agent_id)
+        check_in = CheckIn(caller, agent_id, HEARTBEAT, request.now)
+        return Response(
+            agent_lifecycle.handle_heartbeat(
+                check_in, _parse_or_check_in(check_in, lambda: request.body(HeartbeatRequest))
+            )
+        )
+
+
+def _parse_or_check_in(check_in: CheckIn, parse: Callable[[], R]) -> R:
+    """What an agent sent. The write that does what it asks for also checks its token, counts the call and notes the
+    sign of life; for what cannot be read there is no such write, so all this is done here."""
+    try:
+        return parse()
+    except DevFlowError:
+        if check_in.caller.is_agent:
+            check_in.save()
+        raise

@@ -1,0 +1,43 @@
+"""What the sweep remembers between its runs: one row in the table `tasks`."""
+
+from typing import Any
+
+from chalicelib import dynamodb
+from chalicelib.core.settings import settings
+from chalicelib.orchestration.tables import SweepRow
+
+
+def record_start(now: int, gap: int) -> dynamodb.Row:
+    """Record that a sweep starts, and an outage if the last one started longer ago than `gap` (milliseconds).
+
+    Both are recorded in one write, so that neither a second sweep nor one that dies can miss an outage.
+    """
+    usual = [dynamodb.set_value(SweepRow.last_at, now), _keep_or_set_shards(settings.shards)]
+    recent = dynamodb.not_exists(SweepRow.last_at) | dynamodb.at_least(SweepRow.last_at, now - gap)
+    try:
+        return dynamodb.update_item(_row(), usual, recent)
+    except dynamodb.ConditionFailed as failed:
+        began = (failed.row or {}).get("lastAt", now)
+    try:
+        outage = dynamodb.set_or_remove(SweepRow, {"outage_began": began, "outage_ended": now})
+        return dynamodb.update_item(_row(), [*usual, *outage], dynamodb.equals(SweepRow.last_at, began))
+    except dynamodb.ConditionFailed:
+        return dynamodb.update_item(_row(), usual)
+
+
+def record_shards(shards: int) -> None:
+    """Record the largest number of shards ever used, so that rows in higher shards are found after it is lowered."""
+    try:
+        actions = [dynamodb.set_value(SweepRow.shards, shards)]
+        dynamodb.update_item(_row(), actions, dynamodb.less_than(SweepRow.shards, shards))
+    except dynamodb.ConditionFailed:
+        return
+
+
+@dynamodb.clause
+def _keep_or_set_shards(shards: int) -> Any:
+    return [SweepRow.shards.set(SweepRow.shards | shards)]
+
+
+def _row() -> dynamodb.Item:
+    return dynamodb.item(SweepRow, pk="~sweep", sk="~sweep")

@@ -1,0 +1,133 @@
+"""What a task leaves behind: its timeline and its log, as rows beside its head."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from chalicelib import dynamodb
+from chalicelib.tasks.entities import Task, TaskEvent
+from chalicelib.tasks.rules import PUBLISH_WITHIN
+from chalicelib.tasks.tables import EVENT, LOG, EventRow, HeadRow, LogRow, expiry, head_item, log_expiry, partition_key
+
+_MAX_CHARACTER_BYTES = 4
+"""Bytes, in UTF-8."""
+
+_CONTINUATION_BYTES = range(0x80, 0xC0)
+"""Bytes that are not the first one of a character, in UTF-8 (RFC 3629, section 3)."""
+
+_LOG_PAGE_SIZE = 50
+
+
+def event_item(task: Task, event: TaskEvent) -> dynamodb.TransactItem:
+    """The event's row; one that is to be announced is in the sweep's index until it was."""
+    pk = partition_key(task.owner, task.id)
+    row = dynamodb.item(
+        EventRow,
+        pk=pk,
+        sk=EVENT + event.key,
+        type=event.type,
+        at=event.at,
+        status=event.status,
+        attempt=event.attempt,
+        agent_id=event.agent_id,
+        detail=event.detail,
+        due_shard=dynamodb.shard(pk) if event.is_published else None,
+        due_at=event.at + PUBLISH_WITHIN if event.is_published else None,
+        expires_at=None if event.is_published else expiry(event.at),
+    )
+    return dynamodb.transact_put(row)
+
+
+def find_events(owner: str, task_id: str, limit: int, start: dict[str, Any] | None) -> dynamodb.Page:
+    return dynamodb.query(
+        EventRow,
+        partition_key(owner, task_id),
+        key_condition=dynamodb.begins_with(EventRow.sk, EVENT),
+        limit=limit,
+        start=start,
+        consistent=True,
+    )
+
+
+def cursor_key(row: dynamodb.Row) -> dict[str, Any]:
+    return {"pk": {"S": row["pk"]}, "sk": {"S": row["sk"]}}
+
+
+def to_event(row: dynamodb.Row) -> TaskEvent:
+    return TaskEvent(row["type"], row["at"], row["status"], row["attempt"], row.get("agent"), row.get("detail"))
+
+
+def load_unpublished(pk: str, sk: str) -> TaskEvent | None:
+    """An event that is still to be announced; None where it was, or there is none."""
+    row = dynamodb.get_item(EventRow, pk, sk)
+    return to_event(row) if row is not None and "dueAt" in row else None
+
+
+def published_item(pk: str, sk: str, event: TaskEvent) -> dynamodb.TransactItem:
+    """Part of a transaction: an event was announced. Fails where it was before."""
+    actions = dynamodb.set_or_remove(EventRow, {"due_shard": None, "due_at": None, "expires_at": expiry(event.at)})
+    return dynamodb.transact_update(_event_row(pk, sk), actions, dynamodb.exists(EventRow.due_at))
+
+
+def postpone_event(pk: str, sk: str, at: int) -> bool:
+    """Look at an unsent event again at another time; False where it was announced meanwhile."""
+    try:
+        dynamodb.update_item(
+            _event_row(pk, sk), [dynamodb.set_value(EventRow.due_at, at)], dynamodb.exists(EventRow.due_at)
+        )
+    except dynamodb.ConditionFailed:
+        return False
+    return True
+
+
+def append_log_items(before: Task, after: Task, chunks: Sequence[str], now: int) -> list[dynamodb.TransactItem]:
+    """Parts of a transaction that append to the log of a task's attempt, if it ends where `before` says."""
+    condition = dynamodb.equals(HeadRow.log_bytes, before.log_bytes) & dynamodb.equals(HeadRow.attempt, before.attempt)
+    actions = [dynamodb.set_value(HeadRow.log_bytes, after.log_bytes)]
+    if after.final_log_appended:
+        actions.append(dynamodb.set_value(HeadRow.final_log_appended, True))  # noqa: FBT003  # the value to store
+    items = [dynamodb.transact_update(head_item(before), actions, condition)]
+    at = before.log_bytes
+    for chunk in chunks:
+        key = _log_key(before.attempt, at)
+        pk = partition_key(before.owner, before.id)
+        row = dynamodb.item(LogRow, pk=pk, sk=key, text=chunk, at=now, expires_at=log_expiry(now))
+        items.append(dynamodb.transact_put(row))
+        at += len(chunk.encode())
+    return items
+
+
+def read_log(task: Task, attempt: int, offset: int, limit: int, now: int) -> tuple[str, int]:
+    """At most `limit` bytes of an attempt's log from a byte offset on, and the offset where they end.
+
+    No character is split, and the next one always comes, however small the limit; an offset within a character is taken
+    for the beginning of the next one.
+    """
+    pk, limit = partition_key(task.owner, task.id), max(limit, _MAX_CHARACTER_BYTES)
+    up_to = dynamodb.between(LogRow.sk, _log_key(attempt, 0), _log_key(attempt, offset))
+    before = dynamodb.query(LogRow, pk, key_condition=up_to, limit=1, forward=False, consistent=True)
+    if not before.rows:
+        return "", offset
+    first = before.rows[0]["sk"]
+    onward = dynamodb.between(LogRow.sk, first, _log_key(attempt, offset + limit))
+    pieces: list[bytes] = []
+    for page in dynamodb.paginate(
+        lambda start: dynamodb.query(
+            LogRow, pk, key_condition=onward, limit=_LOG_PAGE_SIZE, start=start, consistent=True
+        )
+    ):
+        pieces += [row["text"].encode() for row in page.rows if dynamodb.not_expired(row, now)]
+    begin = offset - int(first.rpartition("#")[2])
+    there = b"".join(pieces)
+    while there[begin : begin + 1] and there[begin] in _CONTINUATION_BYTES:
+        begin += 1
+        offset += 1
+    text = there[begin : begin + limit].decode(errors="ignore")
+    return text, offset + len(text.encode())
+
+
+def _event_row(pk: str, sk: str) -> dynamodb.Item:
+    return dynamodb.item(EventRow, pk=pk, sk=sk)
+
+
+def _log_key(attempt: int, offset: int) -> str:
+    return f"{LOG}{attempt:04d}#{offset:010d}"

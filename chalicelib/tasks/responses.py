@@ -1,0 +1,219 @@
+"""What clients get to see of tasks."""
+
+import json
+from typing import Any
+
+from pydantic import Field
+
+from chalicelib.core.models import Instant, OutputModel
+from chalicelib.core.settings import SECOND
+from chalicelib.core.timestamps import iso, iso_or_none
+from chalicelib.http.pagination import ListResponse
+from chalicelib.tasks.entities import Task, TaskEvent, TaskStatus
+from chalicelib.tasks.requests import StoredResult, TaskBody
+
+
+class AppendLogResponse(OutputModel):
+    success: bool = True
+    task_id: str
+    next_offset: int
+    truncated: bool
+    """The log is full; nothing more is kept."""
+
+
+class LogResponse(OutputModel):
+    task_id: str
+    attempt: int
+    offset: int
+    data: str
+    next_offset: int
+    complete: bool
+    """Nothing more will come: the attempt is over and all of it was read."""
+    truncated: bool
+
+
+class TaskSummary(OutputModel):
+    """A task as lists show it; `description` is the beginning of the text."""
+
+    id: str
+    user_id: str
+    agent_id: str | None
+    intent: str
+    repo: str
+    branch: str | None
+    description: str
+    status: TaskStatus
+    progress: float
+    current_step: str | None
+    created_at: Instant
+    started_at: Instant | None
+    completed_at: Instant | None
+    error: str | None
+    details: str | None
+    priority: int
+    timeout_seconds: int
+    attempt: int
+    max_attempts: int
+    cancel_requested: bool
+    retry_of: str | None
+    updated_at: Instant
+
+
+class TaskList(ListResponse):
+    data: list[TaskSummary]
+
+
+class TaskDetail(TaskSummary):
+    """A task as GET /api/tasks/{id} shows it: the spec's fields, the whole description, and the result."""
+
+    context: dict[str, Any] | None
+    summary: str | None
+    output: str | None
+    pr_url: str | None
+    result_files: Any
+
+
+class TaskEventResponse(OutputModel):
+    type: str
+    timestamp: Instant
+    status: TaskStatus
+    attempt: int
+    agent_id: str | None
+    detail: str | None
+
+
+class TaskEventList(ListResponse):
+    data: list[TaskEventResponse]
+
+
+class AcceptedResponse(OutputModel):
+    accepted: bool = True
+    task_id: str
+
+
+class ProgressResponse(OutputModel):
+    success: bool = True
+    task_id: str
+    message: str = "Progress updated"
+    cancel_requested: bool
+
+
+class FinishedResponse(OutputModel):
+    success: bool = True
+    task_id: str
+    status: TaskStatus
+
+
+class CancelResponse(OutputModel):
+    success: bool = True
+    task_id: str
+    status: TaskStatus
+    cancel_requested: bool
+    """True while the agent that runs it has yet to stop."""
+
+
+class Command(OutputModel):
+    """A task as an agent sees it when it polls. The spec writes two of its keys with an underscore."""
+
+    task_id: str = Field(serialization_alias="task_id")
+    intent: str
+    repo: str
+    branch: str | None
+    description: str
+    context: dict[str, Any]
+    created_at: Instant = Field(serialization_alias="created_at")
+    attempt: int
+    timeout_seconds: int
+
+
+class PollResponse(OutputModel):
+    commands: list[Command]
+    next_poll_interval: int
+    """Milliseconds."""
+
+
+def _common_fields(task: Task) -> dict[str, Any]:
+    return {
+        "id": task.id,
+        "user_id": task.owner,
+        "agent_id": task.agent_id or task.pinned_agent_id,
+        "intent": task.intent,
+        "repo": task.repo,
+        "branch": task.branch,
+        "description": task.title,
+        "status": task.status,
+        "progress": task.progress,
+        "current_step": task.step,
+        "created_at": iso(task.created_at or 0),
+        "started_at": iso_or_none(task.started_at),
+        "completed_at": iso_or_none(task.completed_at),
+        "error": task.error,
+        "details": task.details,
+        "priority": task.priority,
+        "timeout_seconds": task.timeout // SECOND,
+        "attempt": task.attempt,
+        "max_attempts": task.max_attempts,
+        "cancel_requested": task.cancel_at is not None,
+        "retry_of": task.retry_of,
+        "updated_at": iso(task.updated_at or 0),
+    }
+
+
+def to_summary(task: Task) -> TaskSummary:
+    return TaskSummary.model_construct(**_common_fields(task))
+
+
+def to_detail(task: Task, body: TaskBody, result: StoredResult) -> TaskDetail:
+    shown = _common_fields(task) | {
+        "description": body.description,
+        "context": body.context,
+        "summary": result.summary,
+        "output": result.output,
+        "pr_url": result.pr_url,
+        "result_files": json.loads(result.result_files) if result.result_files else None,
+        "error": result.error or task.error,
+        "details": result.details or task.details,
+    }
+    return TaskDetail.model_construct(**shown)
+
+
+def to_command(task: Task, body: TaskBody) -> Command:
+    return Command.model_construct(
+        task_id=task.id,
+        intent=task.intent or "",
+        repo=task.repo or "",
+        branch=task.branch,
+        description=body.description,
+        context=body.context or {},
+        created_at=iso(task.created_at or 0),
+        attempt=task.attempt,
+        timeout_seconds=task.timeout // SECOND,
+    )
+
+
+def to_event_response(event: TaskEvent) -> TaskEventResponse:
+    return TaskEventResponse(
+        type=event.type,
+        timestamp=iso(event.at),
+        status=event.status,
+        attempt=event.attempt,
+        agent_id=event.agent_id,
+        detail=event.detail,
+    )
+
+
+def event_payload(event: TaskEvent, task: Task, result: StoredResult) -> dict[str, Any]:
+    """What webhooks tell of an event: for `task.created` and `task.completed` the spec's fields, to the letter.
+
+    What may change after the event (the state, who holds the task, its attempt) comes from the event, the rest from the
+    task, so the same is told whenever this is asked.
+    """
+    if event.type == "task.created":
+        return {"taskId": task.id, "userId": task.owner, "intent": task.intent, "repo": task.repo}
+    about: dict[str, Any] = {"taskId": task.id, "status": event.status}
+    if event.type == "task.started":
+        return about | {"agentId": event.agent_id, "attempt": event.attempt, "startedAt": iso(event.at)}
+    ended = {"completedAt": iso_or_none(task.completed_at)}
+    if event.type == "task.completed":
+        return about | {"prUrl": result.pr_url} | ended
+    return about | {"error": task.error} | ended

@@ -1,0 +1,256 @@
+"""The table `tasks`: its rows and indexes, and how tasks become rows and rows tasks.
+
+One partition a task (`owner#task`), so that its parts change and are read apart:
+
+    H               the head: state and everything lists show, under 2 KB
+    B               the submission's description and context, up to 250 KB, read when an agent or a person needs it
+    R               the result
+    E#time#...      the timeline
+    L#attempt#at    chunks of the log
+
+Heads carry the keys of the indexes: `recent`, `by_status`, `by_agent` and `by_intent` for lists, `queue` for what
+agents may claim, and `due` for what the sweep must look at. In `due` there are events, too, until they were announced,
+and until then they do not expire.
+"""
+
+from operator import attrgetter
+from typing import Any
+
+from pynamodb.attributes import BooleanAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection, KeysOnlyProjection
+from pynamodb.models import Model
+
+from chalicelib import dynamodb
+from chalicelib.core.settings import DAY, settings
+from chalicelib.tasks.entities import MAX_PRIORITY, Task
+
+TASKS_TABLE = settings.resource_name("tasks")
+LOG_DAYS = 30
+HEAD, BODY, RESULT, EVENT, LOG = "H", "B", "R", "E#", "L#"
+
+
+class RecentTasksIndex(GlobalSecondaryIndex["HeadRow"]):
+    class Meta:
+        index_name = "recent"
+        projection = KeysOnlyProjection()
+
+    owner = UnicodeAttribute(hash_key=True)
+    created_at = NumberAttribute(attr_name="createdAt", range_key=True)
+
+
+class TaskStatusIndex(GlobalSecondaryIndex["HeadRow"]):
+    class Meta:
+        index_name = "by_status"
+        projection = IncludeProjection(["ownerAgent", "intent"])
+
+    owner_status = UnicodeAttribute(attr_name="ownerStatus", hash_key=True)
+    created_at = NumberAttribute(attr_name="createdAt", range_key=True)
+
+
+class TaskAgentIndex(GlobalSecondaryIndex["HeadRow"]):
+    class Meta:
+        index_name = "by_agent"
+        projection = IncludeProjection(["intent"])
+
+    owner_agent = UnicodeAttribute(attr_name="ownerAgent", hash_key=True)
+    created_at = NumberAttribute(attr_name="createdAt", range_key=True)
+
+
+class TaskIntentIndex(GlobalSecondaryIndex["HeadRow"]):
+    class Meta:
+        index_name = "by_intent"
+        projection = KeysOnlyProjection()
+
+    owner_intent = UnicodeAttribute(attr_name="ownerIntent", hash_key=True)
+    created_at = NumberAttribute(attr_name="createdAt", range_key=True)
+
+
+class TaskQueueIndex(GlobalSecondaryIndex["HeadRow"]):
+    class Meta:
+        index_name = "queue"
+        projection = IncludeProjection(["attempt", "timeout", "updatedAt"])
+
+    queue = UnicodeAttribute(hash_key=True)
+    queue_order = UnicodeAttribute(attr_name="queueOrder", range_key=True)
+
+
+class TaskDueIndex(GlobalSecondaryIndex["HeadRow"]):
+    class Meta:
+        index_name = "due"
+        projection = IncludeProjection(["status"])
+
+    due_shard = NumberAttribute(attr_name="dueShard", hash_key=True)
+    due_at = NumberAttribute(attr_name="dueAt", range_key=True)
+
+
+@dynamodb.register_table
+class HeadRow(Model):
+    class Meta:
+        table_name = TASKS_TABLE
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True, default_for_new=HEAD)
+    owner = UnicodeAttribute()
+    task_id = UnicodeAttribute(attr_name="task")
+    status = UnicodeAttribute()
+    intent = UnicodeAttribute()
+    repo = UnicodeAttribute()
+    branch = UnicodeAttribute(null=True)
+    title = UnicodeAttribute()
+    agent_id = UnicodeAttribute(attr_name="agent", null=True)
+    pinned_agent_id = UnicodeAttribute(attr_name="pin", null=True)
+    priority = NumberAttribute()
+    attempt = NumberAttribute()
+    max_attempts = NumberAttribute(attr_name="maxAttempts")
+    timeout = NumberAttribute()
+    progress = NumberAttribute()
+    step = UnicodeAttribute(null=True)
+    details = UnicodeAttribute(null=True)
+    error = UnicodeAttribute(null=True)
+    cancel_at = NumberAttribute(attr_name="cancelAt", null=True)
+    retry_of = UnicodeAttribute(attr_name="retryOf", null=True)
+    request_digest = UnicodeAttribute(attr_name="digest")
+    report_digest = UnicodeAttribute(attr_name="report", null=True)
+    sends = NumberAttribute()
+    log_bytes = NumberAttribute(attr_name="logged", null=True)
+    final_log_appended = BooleanAttribute(attr_name="lastLog", null=True)
+    earlier_log_bytes = NumberAttribute(attr_name="loggedBefore", null=True)
+    created_at = NumberAttribute(attr_name="createdAt")
+    updated_at = NumberAttribute(attr_name="updatedAt")
+    queued_at = NumberAttribute(attr_name="queuedAt", null=True)
+    claimed_at = NumberAttribute(attr_name="claimedAt", null=True)
+    started_at = NumberAttribute(attr_name="startedAt", null=True)
+    completed_at = NumberAttribute(attr_name="completedAt", null=True)
+    owner_status = UnicodeAttribute(attr_name="ownerStatus")
+    owner_agent = UnicodeAttribute(attr_name="ownerAgent", null=True)
+    owner_intent = UnicodeAttribute(attr_name="ownerIntent")
+    queue = UnicodeAttribute(null=True)
+    queue_order = UnicodeAttribute(attr_name="queueOrder", null=True)
+    due_shard = NumberAttribute(attr_name="dueShard", null=True)
+    due_at = NumberAttribute(attr_name="dueAt", null=True)
+    expires_at = NumberAttribute(attr_name="expiresAt", null=True)
+
+    recent = RecentTasksIndex()
+    by_status = TaskStatusIndex()
+    by_agent = TaskAgentIndex()
+    by_intent = TaskIntentIndex()
+    claimable = TaskQueueIndex()
+    due = TaskDueIndex()
+
+
+class BodyRow(Model):
+    class Meta:
+        table_name = TASKS_TABLE
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True, default_for_new=BODY)
+    description = UnicodeAttribute()
+    context = UnicodeAttribute(null=True)
+    expires_at = NumberAttribute(attr_name="expiresAt")
+
+
+class ResultRow(Model):
+    class Meta:
+        table_name = TASKS_TABLE
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True, default_for_new=RESULT)
+    summary = UnicodeAttribute(null=True)
+    output = UnicodeAttribute(null=True)
+    pr_url = UnicodeAttribute(attr_name="prUrl", null=True)
+    result_files = UnicodeAttribute(attr_name="resultFiles", null=True)
+    error = UnicodeAttribute(null=True)
+    details = UnicodeAttribute(null=True)
+    expires_at = NumberAttribute(attr_name="expiresAt")
+
+
+class EventRow(Model):
+    class Meta:
+        table_name = TASKS_TABLE
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    type = UnicodeAttribute()
+    at = NumberAttribute()
+    status = UnicodeAttribute()
+    attempt = NumberAttribute()
+    agent_id = UnicodeAttribute(attr_name="agent", null=True)
+    detail = UnicodeAttribute(null=True)
+    due_shard = NumberAttribute(attr_name="dueShard", null=True)
+    due_at = NumberAttribute(attr_name="dueAt", null=True)
+    expires_at = NumberAttribute(attr_name="expiresAt", null=True)
+
+
+class LogRow(Model):
+    class Meta:
+        table_name = TASKS_TABLE
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    text = UnicodeAttribute()
+    at = NumberAttribute()
+    expires_at = NumberAttribute(attr_name="expiresAt")
+
+
+STORED_NAMES = {name: attribute.attr_name for name, attribute in HeadRow.get_attributes().items()}
+"""The model's names of a head's attributes, to the stored ones."""
+
+_PLAIN = sorted(set(Task.model_fields) & set(STORED_NAMES))
+"""The fields of a task that are stored as they are."""
+
+_plain_values = attrgetter(*_PLAIN)
+_PLAIN_STORED = tuple((name, STORED_NAMES[name]) for name in _PLAIN)
+
+
+def partition_key(owner: str, task_id: str) -> str:
+    return f"{owner}#{task_id}"
+
+
+def expiry(now: int) -> int:
+    """When a row written for good now may go: DynamoDB's TTL wants epoch seconds."""
+    return (now + settings.retention_days * DAY) // 1_000
+
+
+def log_expiry(now: int) -> int:
+    """The same for logs, which are the bulk and go first."""
+    return (now + min(LOG_DAYS, settings.retention_days) * DAY) // 1_000
+
+
+def queue_key(task: Task) -> str:
+    """The queue that a task waits in: its user's, or that of the one agent it is pinned to."""
+    return task.owner if task.pinned_agent_id is None else f"{task.owner}@{task.pinned_agent_id}"
+
+
+def queue_order(task: Task) -> str:
+    """Within an intent, the highest priority first, then the oldest."""
+    return f"{task.intent}#{MAX_PRIORITY - task.priority:03d}#{task.created_at or 0:013d}"
+
+
+def head_values(task: Task) -> dict[str, Any]:
+    """A task as a head's attributes, the derived ones included; None: the attribute is absent.
+
+    Intent and creation are known to every stored task; an expectation lacks them, but never changes what is derived
+    from them.
+    """
+    waits = task.status == "queued" and task.intent is not None
+    holder = task.agent_id or task.pinned_agent_id
+    return dict(zip(_PLAIN, _plain_values(task), strict=True)) | {
+        "task_id": task.id,
+        "owner_status": f"{task.owner}#{task.status}",
+        "owner_agent": None if holder is None else f"{task.owner}#{holder}",
+        "owner_intent": f"{task.owner}#{task.intent}",
+        "queue": queue_key(task) if waits else None,
+        "queue_order": queue_order(task) if waits else None,
+        "due_shard": None if task.due is None else dynamodb.shard(partition_key(task.owner, task.id)),
+        "due_at": task.due,
+        "expires_at": None if task.is_open else expiry(task.completed_at or 0),
+    }
+
+
+def to_task(row: dynamodb.Row) -> Task:
+    values = {name: row[stored] for name, stored in _PLAIN_STORED if stored in row}
+    return Task.model_construct(id=row["task"], due=row.get("dueAt"), **values)
+
+
+def head_item(task: Task) -> dynamodb.Item:
+    return dynamodb.item(HeadRow, pk=partition_key(task.owner, task.id), sk=HEAD)

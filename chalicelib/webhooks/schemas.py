@@ -1,0 +1,160 @@
+"""What users send about webhooks, and what they get to see."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, field_validator
+
+from chalicelib.core.models import InputModel, OutputModel
+from chalicelib.core.timestamps import iso, iso_or_none
+from chalicelib.http.pagination import ListQuery, ListResponse
+from chalicelib.webhooks.entities import ALL_EVENTS, Delivery, DeliveryStatus, Endpoint, EventType
+from chalicelib.webhooks.targets import MAX_URL_LENGTH
+
+WebhookUrl = Annotated[
+    str, StringConstraints(min_length=1, max_length=MAX_URL_LENGTH), Field(json_schema_extra={"format": "uri"})
+]
+EventFilter = Annotated[list[EventType | Literal["*"]], Field(min_length=1, max_length=32)]
+WebhookDescription = Annotated[str, StringConstraints(max_length=200)]
+
+
+def _once(events: list[str] | None) -> list[str] | None:
+    if events is not None and ALL_EVENTS in events:
+        return [ALL_EVENTS]
+    return events and list(dict.fromkeys(events))
+
+
+class CreateWebhookRequest(InputModel):
+    """The body of POST /api/webhooks. `events`: which to be told; all of them, also those there will be, if none is
+    named."""
+
+    url: WebhookUrl
+    events: EventFilter = Field(default=["*"])
+    description: WebhookDescription | None = None
+
+    _distinct = field_validator("events")(_once)
+
+
+class UpdateWebhookRequest(InputModel):
+    """The body of PATCH /api/webhooks/{id}; what is absent stays."""
+
+    url: WebhookUrl | None = None
+    events: EventFilter | None = None
+    description: WebhookDescription | None = None
+    enabled: bool | None = None
+
+    _distinct = field_validator("events")(_once)
+
+
+class DeliveryQuery(ListQuery):
+    status: DeliveryStatus | None = None
+    event: EventType | Literal["webhook.test"] | None = None
+
+
+class WebhookResponse(OutputModel):
+    id: str
+    url: str
+    events: list[str]
+    description: str | None
+    enabled: bool
+    disabled_at: str | None
+    disabled_reason: str | None
+    failing_since: str | None
+    """Its first failure since its last success."""
+    old_secrets_until: str | None
+    """After a rotation: how long the old secret signs, too."""
+    created_at: str
+    updated_at: str
+
+
+class WebhookWithSecretResponse(OutputModel):
+    """The only answer, with that of a rotation, that shows the secret."""
+
+    success: bool = True
+    webhook: WebhookResponse
+    secret: str
+
+
+class RemoveWebhookResponse(OutputModel):
+    success: bool = True
+    webhook_id: str
+
+
+class DeliveryAttemptResponse(OutputModel):
+    timestamp: str
+    status: int | None
+    """The HTTP status; null where no answer came."""
+    latency_ms: int
+    error: str | None
+    answer: str
+    """The first KB of the answer's body."""
+
+
+class DeliveryResponse(OutputModel):
+    id: str
+    """The `webhook-id` of every attempt."""
+    webhook_id: str
+    event: str
+    status: DeliveryStatus
+    error: str | None
+    sequence: int
+    created_at: str
+    next_attempt_at: str | None
+    ended_at: str | None
+    attempts: list[DeliveryAttemptResponse]
+    payload: dict[str, Any]
+
+
+class WebhookList(ListResponse):
+    data: list[WebhookResponse]
+
+
+class DeliveryList(ListResponse):
+    data: list[DeliveryResponse]
+
+
+class DeliverySentResponse(OutputModel):
+    success: bool = True
+    delivery_id: str
+
+
+def to_response(endpoint: Endpoint, now: int) -> WebhookResponse:
+    old = [secret.until for secret in endpoint.secrets if secret.until is not None and now < secret.until]
+    return WebhookResponse(
+        id=endpoint.id,
+        url=endpoint.url,
+        events=endpoint.events,
+        description=endpoint.description,
+        enabled=endpoint.enabled,
+        disabled_at=iso_or_none(endpoint.disabled_at),
+        disabled_reason=endpoint.disabled_reason,
+        failing_since=iso_or_none(endpoint.failing_since),
+        old_secrets_until=iso_or_none(max(old, default=None)),
+        created_at=iso(endpoint.created_at),
+        updated_at=iso(endpoint.updated_at),
+    )
+
+
+def to_delivery_response(found: Delivery) -> DeliveryResponse:
+    return DeliveryResponse(
+        id=found.id,
+        webhook_id=found.webhook_id,
+        event=found.event,
+        status=found.status,
+        error=found.error,
+        sequence=found.sequence,
+        created_at=iso(found.created_at),
+        next_attempt_at=iso_or_none(found.next_at),
+        ended_at=iso_or_none(found.ended_at),
+        attempts=[
+            DeliveryAttemptResponse(
+                timestamp=iso(attempt.at),
+                status=attempt.status,
+                latency_ms=attempt.ms,
+                error=attempt.error,
+                answer=attempt.text,
+            )
+            for attempt in found.attempts
+        ],
+        payload=json.loads(found.body),
+    )
