@@ -43,18 +43,18 @@ class Agent:
     """Polls, works and reports. The main thread polls and beats, and each task has a thread of its own."""
 
     def __init__(self, given: argparse.Namespace) -> None:
-        self.given, self.token, self.started = given, given.token, time.monotonic()
+        self.options, self.token, self.started = given, given.token, time.monotonic()
         self.running: dict[str, threading.Event] = {}  # by task id; the event is set when that task is to be stopped
-        self.freed = self.stopping = False  # a task has ended, so poll at once; finish what runs and take nothing new
+        self.poll_now = self.stopping = False  # a task has ended, so poll at once; finish what runs and take nothing new
 
-    def ask(self, method: str, path: str, body: Json | None = None, *fine: int, **headers: str) -> Json:
+    def request(self, method: str, path: str, body: Json | None = None, *fine: int, **headers: str) -> Json:
         """Send until it is answered, which is safe: a registration has a key, a report its attempt, a claim is kept.
 
         Returns the answer to a request that was accepted, or refused with a status that is `fine`.
         """
         headers |= {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         data, failures = json.dumps(body).encode() if body else None, 0
-        request = Request(self.given.url.rstrip("/") + path, data, headers, method=method)  # noqa: S310
+        request = Request(self.options.url.rstrip("/") + path, data, headers, method=method)  # noqa: S310
         while True:
             after = ""
             try:
@@ -84,12 +84,12 @@ class Agent:
         """Say what runs here, so that the server can tell a task that was lost with an earlier process."""
         tasks, uptime = list(self.running), int(time.monotonic() - self.started)
         about = {"status": status, "uptime": uptime, "taskCount": len(tasks), "taskIds": tasks}
-        for task in self.ask("POST", f"/api/agents/{self.given.agent_id}/heartbeat", about)["cancel"]:
+        for task in self.request("POST", f"/api/agents/{self.options.agent_id}/heartbeat", about)["cancel"]:
             self.running.get(task, threading.Event()).set()
 
     def poll(self, limit: int) -> float:
         """Claim as many tasks as there are free slots and start them. Returns the seconds until the next poll."""
-        answer = self.ask("GET", f"/api/agents/{self.given.agent_id}/commands?limit={limit}")
+        answer = self.request("GET", f"/api/agents/{self.options.agent_id}/commands?limit={limit}")
         for command in answer["commands"]:
             if command["task_id"] not in self.running:  # a claim comes again until its first progress is in
                 self.running[command["task_id"]] = threading.Event()
@@ -103,22 +103,22 @@ class Agent:
             if time.monotonic() >= beat_at:
                 beat_at = time.monotonic() + HEARTBEAT
                 self.heartbeat("busy" if self.running else "ready")
-            elif (free := self.given.limit - len(self.running)) and (self.freed or time.monotonic() >= poll_at):
-                self.freed = False
+            elif (free := self.options.limit - len(self.running)) and (self.poll_now or time.monotonic() >= poll_at):
+                self.poll_now = False
                 poll_at = time.monotonic() + self.poll(free)
-                if self.given.once and (self.running or self.freed):
+                if self.options.once and (self.running or self.poll_now):
                     return
             time.sleep(TICK)
 
     def run(self) -> int:
         """All of it, from the registration to the farewell. Returns the exit status."""
-        about = {"agentId": self.given.agent_id, "name": self.given.agent_id, "version": "1.0.0"}
-        about |= {"platform": sys.platform, "capabilities": self.given.capability, "concurrency": self.given.limit}
+        about = {"agentId": self.options.agent_id, "name": self.options.agent_id, "version": "1.0.0"}
+        about |= {"platform": sys.platform, "capabilities": self.options.capability, "concurrency": self.options.limit}
         status, key = 0, {"Idempotency-Key": str(uuid.uuid4())}
         try:  # 403: the token given is an agent's own; 409: registered before. Both can go on with that token
-            answer = self.ask("POST", "/api/agents", about, 201, 403, 409, **key)
+            answer = self.request("POST", "/api/agents", about, 201, 403, 409, **key)
             self.token = answer.get("token", self.token)  # shown this once: one that lives for weeks keeps it in a file
-            print(f"{self.given.agent_id}: polling {self.given.url}", flush=True)
+            print(f"{self.options.agent_id}: polling {self.options.url}", flush=True)
             self.serve()
         except RefusedError as reason:
             print(reason, flush=True)
@@ -139,19 +139,19 @@ class Agent:
         task, outcome = command["task_id"], "given up"
         try:
             self.progress(command, "Starting", 0)
-            outcome, body = self.execute(command) if self.given.run else self.walk_through(command)
+            outcome, body = self.execute(command) if self.options.run else self.walk_through(command)
             self.report(command, outcome, body)
         except RefusedError as reason:
             outcome = str(reason)
         finally:
             del self.running[task]
-            self.freed = True
+            self.poll_now = True
             print(f"{task}: {outcome}", flush=True)
 
     def report(self, command: Json, what: str, body: Json) -> Json:
         """Send one report. Raises RefusedError when the task is not this agent's any more: drop the work."""
         body |= {"attempt": command["attempt"]}
-        answer = self.ask("POST", f"/api/tasks/{command['task_id']}/{what}", body, 400, 413)
+        answer = self.request("POST", f"/api/tasks/{command['task_id']}/{what}", body, 400, 413)
         if what == "complete" and "success" not in answer:  # a task never hangs because its result is not accepted
             self.report(command, "fail", {"error": f"The result was refused: {answer['message']}"[:1_000]})
         return answer
@@ -172,7 +172,7 @@ class Agent:
         """Run the shell command in a process group of its own, so that the whole of it can be ended."""
         # A line for the shell, by whoever started this; what came from the platform is in its input and environment.
         process = Popen(  # noqa: S602
-            self.given.run,
+            self.options.run,
             shell=True,  # nosec B602
             start_new_session=True,
             stdin=PIPE,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.tests.support.standin import Answer, Platform, Request
-from devflow import redact
+from agent.tests.support.fake_platform import FakeResponse, FakePlatform, ReceivedRequest
+from devflow import redaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,16 +34,16 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test takes for a secret is none in the next."""
-    monkeypatch.setattr(redact, "_secrets", set())
+    monkeypatch.setattr(redaction, "_secrets", set())
 
 
 @pytest.fixture
-def standin() -> Iterator[Callable[..., Platform]]:
+def standin() -> Iterator[Callable[..., FakePlatform]]:
     """Starts a stand-in of the platform: `standin(lambda request: Answer(200, {}))`."""
     with ExitStack() as ending:
 
-        def start(answer: Callable[[Request], Answer], port: int = 0) -> Platform:
-            started = Platform(answer, port)
+        def start(answer: Callable[[ReceivedRequest], FakeResponse], port: int = 0) -> FakePlatform:
+            started = FakePlatform(answer, port)
             ending.callback(started.end)
             return started
 

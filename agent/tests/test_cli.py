@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import stamina
 
-from agent.tests.support.standin import Answer, refusal
+from agent.tests.support.fake_platform import FakeResponse, make_error
 from devflow import settings
-from devflow.cli import main, watch
+from devflow.cli import main, task_watcher
 from devflow.cli.repository import Repository
-from devflow.client import Client
+from devflow.api_client import ApiClient
 from devflow.errors import SettingsError
-from devflow.home import Home, Registration
+from devflow.agent_state import AgentState, Registration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from agent.tests.support.standin import Platform, Request
+    from agent.tests.support.fake_platform import FakePlatform, ReceivedRequest
 
 USER = {"id": "user-1", "email": "user@example.com", "name": "John Doe"}
 TASK = {
@@ -67,21 +67,21 @@ def devflow(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
 
 
 @pytest.fixture
-def logged_in(standin: Callable[..., Platform]) -> Callable[..., Platform]:
+def logged_in(standin: Callable[..., FakePlatform]) -> Callable[..., FakePlatform]:
     """A platform that the config file names, with a token for it."""
 
-    def start(answer: Callable[[Request], Answer]) -> Platform:
+    def start(answer: Callable[[ReceivedRequest], FakeResponse]) -> FakePlatform:
         platform = standin(answer)
-        settings.change(settings.config_path(), url=platform.url, token="user-token")
+        settings.update_config(settings.config_path(), url=platform.url, token="user-token")
         return platform
 
     return start
 
 
-def login(request: Request) -> Answer:
+def login(request: ReceivedRequest) -> FakeResponse:
     if request.body == {"email": "user@example.com", "pin": "123456"}:
-        return Answer(200, {"success": True, "token": "new-token", "user": USER})
-    return refusal(401, "Invalid email or PIN")
+        return FakeResponse(200, {"success": True, "token": "new-token", "user": USER})
+    return make_error(401, "Invalid email or PIN")
 
 
 def test_it_says_its_version_and_completes_in_three_shells(devflow: Callable[..., Ran]) -> None:
@@ -109,7 +109,7 @@ def test_two_ways_to_log_in_at_once_are_wrong_usage(devflow: Callable[..., Ran])
 def test_what_goes_wrong_before_a_command_is_found_is_told_in_json_too(
     devflow: Callable[..., Ran], machine: Path
 ) -> None:
-    settings.change(settings.config_path(), token="user-token")
+    settings.update_config(settings.config_path(), token="user-token")
     settings.config_path().chmod(0o644)
     ran = devflow("tasks", "list", "--json")
     assert (ran.status, ran.out) == (2, "")
@@ -117,9 +117,9 @@ def test_what_goes_wrong_before_a_command_is_found_is_told_in_json_too(
 
 
 def test_list_may_be_left_out_and_its_options_stay(
-    devflow: Callable[..., Ran], logged_in: Callable[..., Platform]
+    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]
 ) -> None:
-    platform = logged_in(lambda _: Answer(200, {"data": [TASK]}))
+    platform = logged_in(lambda _: FakeResponse(200, {"data": [TASK]}))
     assert devflow("tasks", "--json", "--status", "completed").json == {"data": [TASK]}
     assert platform.paths() == ["GET /api/tasks?status=completed&limit=20"]
     assert "cancel" in devflow("tasks", "--help").out
@@ -127,9 +127,9 @@ def test_list_may_be_left_out_and_its_options_stay(
 
 @pytest.mark.parametrize("end", ["\r", "\n", " "])
 def test_a_token_from_a_file_of_another_system_is_one(
-    devflow: Callable[..., Ran], standin: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch, end: str
+    devflow: Callable[..., Ran], standin: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    platform = standin(lambda _: Answer(200, {"data": []}))
+    platform = standin(lambda _: FakeResponse(200, {"data": []}))
     monkeypatch.setenv("DEVFLOW_TOKEN", f"user-token{end}")
     assert devflow("tasks", "list", "--url", platform.url).status == 0
     assert platform.requests[0].token == "user-token"
@@ -151,23 +151,23 @@ def test_an_address_without_a_scheme_is_said_to_be_none(devflow: Callable[..., R
     "command", [("tasks", "list"), ("run", "x", "--repo", "https://a.example/r", "--detach"), ("agent", "register")]
 )
 def test_whoever_answers_otherwise_than_devflow_is_told_apart(
-    devflow: Callable[..., Ran], logged_in: Callable[..., Platform], command: tuple[str, ...]
+    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform], command: tuple[str, ...]
 ) -> None:
-    logged_in(lambda _: Answer(200, {}))
+    logged_in(lambda _: FakeResponse(200, {}))
     ran = devflow(*command)
     assert (ran.status, "is the address right?" in ran.err) == (1, True), ran.err
 
 
 def test_a_name_that_is_taken_can_be_taken_over(
-    devflow: Callable[..., Ran], logged_in: Callable[..., Platform]
+    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]
 ) -> None:
-    logged_in(lambda _: refusal(409, "Agent with this ID already exists for user", 'send "replace": true'))
+    logged_in(lambda _: make_error(409, "Agent with this ID already exists for user", 'send "replace": true'))
     ran = devflow("agent", "register", "--name", "build-1")
     assert (ran.status, "--replace" in ran.err) == (1, True)
 
 
 def test_a_login_by_pin_is_kept_for_the_next_commands(
-    devflow: Callable[..., Ran], standin: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch
+    devflow: Callable[..., Ran], standin: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     platform = standin(login)
     monkeypatch.setenv("DEVFLOW_PIN", "123456")
@@ -175,37 +175,37 @@ def test_a_login_by_pin_is_kept_for_the_next_commands(
     ran = devflow("login", "--url", platform.url, "--email", "user@example.com")
 
     assert (ran.status, ran.out) == (0, f"Logged in to {platform.url} as John Doe (user@example.com).\n")
-    assert settings.load(settings.config_path()) == {"url": platform.url, "token": "new-token"}
-    platform.answer = lambda _: Answer(200, {"data": []})
+    assert settings.load_config(settings.config_path()) == {"url": platform.url, "token": "new-token"}
+    platform.respond = lambda _: FakeResponse(200, {"data": []})
     assert devflow("tasks").status == 0
     assert platform.requests[-1].token == "new-token"
 
     assert devflow("logout").status == 0
     assert (platform.paths()[-1], platform.requests[-1].token) == ("POST /api/auth/logout", "new-token")
-    assert settings.load(settings.config_path()) == {"url": platform.url}
+    assert settings.load_config(settings.config_path()) == {"url": platform.url}
     assert devflow("logout").status == 0, "there is nothing to end"
     assert devflow("tasks").status == 4
 
 
-@pytest.mark.parametrize(("answer", "noted"), [(refusal(401), ""), (Answer(503, {}), "may go on living")])
+@pytest.mark.parametrize(("answer", "noted"), [(make_error(401), ""), (FakeResponse(503, {}), "may go on living")])
 def test_a_token_is_forgotten_also_where_the_platform_cannot_end_it(
-    devflow: Callable[..., Ran], logged_in: Callable[..., Platform], answer: Answer, noted: str
+    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform], answer: FakeResponse, noted: str
 ) -> None:
     platform = logged_in(lambda _: answer)
 
     ran = devflow("logout")
 
     assert (ran.status, noted in ran.err) == (0, True)
-    assert settings.load(settings.config_path()) == {"url": platform.url}
+    assert settings.load_config(settings.config_path()) == {"url": platform.url}
 
 
 def test_a_link_from_a_mail_logs_in(
-    devflow: Callable[..., Ran], standin: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch
+    devflow: Callable[..., Ran], standin: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def answer(request: Request) -> Answer:
+    def answer(request: ReceivedRequest) -> FakeResponse:
         if request.path.endswith("/verify"):
-            return Answer(200, {"success": True, "token": "new-token", "user": USER})
-        return Answer(202, {"success": True})
+            return FakeResponse(200, {"success": True, "token": "new-token", "user": USER})
+        return FakeResponse(202, {"success": True})
 
     platform = standin(answer)
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{platform.url}/login/link#secret-of-it \n"))
@@ -215,11 +215,11 @@ def test_a_link_from_a_mail_logs_in(
     assert (ran.status, [request.body for request in platform.requests]) == (
         0, [{"email": "user@example.com"}, {"token": "secret-of-it"}],
     )  # fmt: skip
-    assert settings.load(settings.config_path())["token"] == "new-token"
+    assert settings.load_config(settings.config_path())["token"] == "new-token"
 
 
 def test_a_wrong_pin_is_4_and_keeps_what_was_there(
-    devflow: Callable[..., Ran], logged_in: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch
+    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     platform = logged_in(login)
     monkeypatch.setenv("DEVFLOW_PIN", "000000")
@@ -227,13 +227,13 @@ def test_a_wrong_pin_is_4_and_keeps_what_was_there(
     ran = devflow("login", "--email", "user@example.com")
 
     assert (ran.status, ran.err) == (4, "devflow: Invalid email or PIN: no\n")
-    assert settings.load(settings.config_path()) == {"url": platform.url, "token": "user-token"}
+    assert settings.load_config(settings.config_path()) == {"url": platform.url, "token": "user-token"}
 
 
 def test_a_token_from_standard_input_is_tried_before_it_is_kept(
-    devflow: Callable[..., Ran], standin: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch
+    devflow: Callable[..., Ran], standin: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = {"user-token-1": Answer(200, {"user": USER}), "agent-token": refusal(403), "bad": refusal(401)}
+    answers = {"user-token-1": FakeResponse(200, {"user": USER}), "agent-token": make_error(403), "bad": make_error(401)}
     platform = standin(lambda request: answers[request.token])
 
     def given(text: str) -> Ran:
@@ -241,22 +241,22 @@ def test_a_token_from_standard_input_is_tried_before_it_is_kept(
         return devflow("login", "--url", platform.url, "--token-stdin", "--json")
 
     assert [given(text).status for text in ("", "bad\n", "agent-token\n")] == [2, 4, 4]
-    assert settings.load(settings.config_path()) == {}
+    assert settings.load_config(settings.config_path()) == {}
     ran = given("user-token-1\n")
     assert (ran.status, ran.json) == (0, {"success": True, "url": platform.url, "user": USER})
     assert platform.paths()[-1] == "GET /api/auth/me"
-    assert settings.load(settings.config_path())["token"] == "user-token-1"
+    assert settings.load_config(settings.config_path())["token"] == "user-token-1"
 
 
 def test_flags_come_before_the_environment_and_that_before_the_config_file(
     devflow: Callable[..., Ran],
-    standin: Callable[..., Platform],
-    logged_in: Callable[..., Platform],
+    standin: Callable[..., FakePlatform],
+    logged_in: Callable[..., FakePlatform],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    in_file = logged_in(lambda _: Answer(200, {"data": [], "of": "file"}))
-    in_environment = standin(lambda _: Answer(200, {"data": [], "of": "environment"}))
-    in_flag = standin(lambda _: Answer(200, {"data": [], "of": "flag"}))
+    in_file = logged_in(lambda _: FakeResponse(200, {"data": [], "of": "file"}))
+    in_environment = standin(lambda _: FakeResponse(200, {"data": [], "of": "environment"}))
+    in_flag = standin(lambda _: FakeResponse(200, {"data": [], "of": "flag"}))
 
     assert devflow("tasks", "list", "--json").json["of"] == "file"
     monkeypatch.setenv("DEVFLOW_TOKEN", "environments-token")
@@ -268,10 +268,10 @@ def test_flags_come_before_the_environment_and_that_before_the_config_file(
 
 
 def test_a_token_goes_to_the_platform_that_gave_it_and_to_no_other(
-    devflow: Callable[..., Ran], standin: Callable[..., Platform], logged_in: Callable[..., Platform]
+    devflow: Callable[..., Ran], standin: Callable[..., FakePlatform], logged_in: Callable[..., FakePlatform]
 ) -> None:
-    logged_in(lambda _: Answer(200, {"data": []}))
-    other = standin(lambda _: Answer(200, {"data": []}))
+    logged_in(lambda _: FakeResponse(200, {"data": []}))
+    other = standin(lambda _: FakeResponse(200, {"data": []}))
 
     ran = devflow("tasks", "list", "--url", other.url)
 
@@ -280,9 +280,9 @@ def test_a_token_goes_to_the_platform_that_gave_it_and_to_no_other(
 
 
 def test_a_config_file_that_others_can_read_is_refused_by_every_command(
-    devflow: Callable[..., Ran], logged_in: Callable[..., Platform]
+    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]
 ) -> None:
-    platform = logged_in(lambda _: Answer(200, {"data": []}))
+    platform = logged_in(lambda _: FakeResponse(200, {"data": []}))
     settings.config_path().chmod(0o644)
 
     for command in (("tasks",), ("login", "--token-stdin"), ("agent", "status"), ("run", "x")):
@@ -293,18 +293,18 @@ def test_a_config_file_that_others_can_read_is_refused_by_every_command(
     assert platform.requests == []
 
 
-def test_a_setting_that_is_not_known_is_said(devflow: Callable[..., Ran], logged_in: Callable[..., Platform]) -> None:
-    logged_in(lambda _: Answer(200, {"data": []}))
-    settings.change(settings.config_path(), concurency="2")
+def test_a_setting_that_is_not_known_is_said(devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]) -> None:
+    logged_in(lambda _: FakeResponse(200, {"data": []}))
+    settings.update_config(settings.config_path(), concurency="2")
 
     ran = devflow("tasks")
     assert (ran.status, "concurency" in ran.err) == (2, True)
 
 
 def test_errors_are_json_where_json_was_asked_for(
-    devflow: Callable[..., Ran], logged_in: Callable[..., Platform]
+    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]
 ) -> None:
-    logged_in(lambda _: refusal(404, "Task not found"))
+    logged_in(lambda _: make_error(404, "Task not found"))
 
     ran = devflow("tasks", "show", "task-1", "--json")
 
@@ -313,9 +313,9 @@ def test_errors_are_json_where_json_was_asked_for(
 
 
 def test_the_token_is_in_no_output_whatever_the_platform_says(
-    devflow: Callable[..., Ran], logged_in: Callable[..., Platform]
+    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]
 ) -> None:
-    logged_in(lambda request: refusal(400, "Invalid request", f"you sent {request.headers['Authorization']}"))
+    logged_in(lambda request: make_error(400, "Invalid request", f"you sent {request.headers['Authorization']}"))
 
     ran = devflow("tasks", "show", "task-1")
 
@@ -323,9 +323,9 @@ def test_the_token_is_in_no_output_whatever_the_platform_says(
 
 
 def test_tasks_are_listed_a_line_each_and_safe_to_print(
-    devflow: Callable[..., Ran], logged_in: Callable[..., Platform]
+    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]
 ) -> None:
-    platform = logged_in(lambda _: Answer(200, {"data": [TASK]}))
+    platform = logged_in(lambda _: FakeResponse(200, {"data": [TASK]}))
 
     ran = devflow("tasks", "list", "--status", "failed", "--agent", "build-1", "--intent", "fix-bug", "--limit", "5")
 
@@ -336,8 +336,8 @@ def test_tasks_are_listed_a_line_each_and_safe_to_print(
     ]
 
 
-def test_a_task_is_shown_with_what_is_there(devflow: Callable[..., Ran], logged_in: Callable[..., Platform]) -> None:
-    logged_in(lambda _: Answer(200, TASK))
+def test_a_task_is_shown_with_what_is_there(devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]) -> None:
+    logged_in(lambda _: FakeResponse(200, TASK))
 
     shown = devflow("tasks", "show", "task-1").out
 
@@ -347,13 +347,13 @@ def test_a_task_is_shown_with_what_is_there(devflow: Callable[..., Ran], logged_
     assert devflow("tasks", "show", "task-1", "--json").json == TASK
 
 
-def test_a_log_is_printed_whole(devflow: Callable[..., Ran], logged_in: Callable[..., Platform]) -> None:
+def test_a_log_is_printed_whole(devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]) -> None:
     pages = {0: ("one\n", 4), 4: ("two\n", 8), 8: ("", 8)}
 
-    def answer(request: Request) -> Answer:
+    def answer(request: ReceivedRequest) -> FakeResponse:
         offset = int(request.path.partition("offset=")[2].partition("&")[0])
         data, after = pages[offset]
-        return Answer(200, LOG | {"offset": offset, "data": data, "nextOffset": after})
+        return FakeResponse(200, LOG | {"offset": offset, "data": data, "nextOffset": after})
 
     platform = logged_in(answer)
     assert devflow("tasks", "logs", "task-1", "--attempt", "1").out == "one\ntwo\n"
@@ -371,9 +371,9 @@ def test_a_log_is_printed_whole(devflow: Callable[..., Ran], logged_in: Callable
     ],
 )
 def test_cancel_and_retry_say_what_came_of_it(
-    devflow: Callable[..., Ran], logged_in: Callable[..., Platform], command: str, answer: Any, shown: str
+    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform], command: str, answer: Any, shown: str
 ) -> None:
-    platform = logged_in(lambda _: Answer(200, answer))
+    platform = logged_in(lambda _: FakeResponse(200, answer))
 
     assert devflow("tasks", command, "task-1").out == shown
     assert platform.paths() == [f"POST /api/tasks/task-1/{command}"]
@@ -392,25 +392,25 @@ class Life:
         self.events = [event("created"), event("started", "Starting\x1b[2J"), event("completed", attempt=2)]
         self.submitted: Any = None
 
-    def __call__(self, request: Request) -> Answer:
+    def __call__(self, request: ReceivedRequest) -> FakeResponse:
         if request.method == "POST":
             self.submitted = request.body
-            return Answer(202, {"accepted": True, "taskId": "task-1"})
+            return FakeResponse(202, {"accepted": True, "taskId": "task-1"})
         offset = int(request.path.partition("offset=")[2].partition("&")[0] or 0)
         if "/logs" in request.path:
-            return Answer(200, LOG | {"data": self.log[offset:], "nextOffset": len(self.log)})
+            return FakeResponse(200, LOG | {"data": self.log[offset:], "nextOffset": len(self.log)})
         if "/events" in request.path:
-            return Answer(200, {"data": self.events[offset:]})
-        return Answer(200, self.looks.pop(0) if len(self.looks) > 1 else self.looks[0])
+            return FakeResponse(200, {"data": self.events[offset:]})
+        return FakeResponse(200, self.looks.pop(0) if len(self.looks) > 1 else self.looks[0])
 
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(task_watcher, "LOOK_SECONDS", 0.0)
 
 
 def test_a_task_is_submitted_followed_and_its_result_shown(
-    devflow: Callable[..., Ran], logged_in: Callable[..., Platform], at_once: None
+    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform], at_once: None
 ) -> None:
     life = Life(
         {"status": "queued", "progress": 0.0, "currentStep": None}, {"status": "in_progress", "progress": 0.5}, {}
@@ -441,7 +441,7 @@ def test_a_task_is_submitted_followed_and_its_result_shown(
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])
 def test_a_task_that_does_not_succeed_is_1(
-    devflow: Callable[..., Ran], logged_in: Callable[..., Platform], at_once: None, status: str
+    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform], at_once: None, status: str
 ) -> None:
     logged_in(Life({"status": status, "error": "no"}))
 
@@ -450,7 +450,7 @@ def test_a_task_that_does_not_succeed_is_1(
     assert (ran.status, ran.json["status"]) == (1, status)
 
 
-def test_detached_it_prints_the_id_alone(devflow: Callable[..., Ran], logged_in: Callable[..., Platform]) -> None:
+def test_detached_it_prints_the_id_alone(devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]) -> None:
     platform = logged_in(Life({}))
 
     ran = devflow("run", "x", "--repo", "https://a.example/r", "--detach")
@@ -459,26 +459,26 @@ def test_detached_it_prints_the_id_alone(devflow: Callable[..., Ran], logged_in:
 
 
 def test_a_log_is_followed_into_the_next_attempt_and_through_an_outage(
-    standin: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch
+    standin: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter([
-        Answer(200, TASK | {"status": "in_progress"}),
-        Answer(200, LOG | {"data": "first\n", "nextOffset": 6, "complete": False}),
-        Answer(200, {"data": [event("started")]}),
-        *[Answer(503, {})] * 3,
-        Answer(200, TASK | {"status": "in_progress", "attempt": 2}),
-        Answer(200, LOG | {"data": "second\n", "nextOffset": 7, "complete": False}),
-        Answer(200, TASK | {"attempt": 2}),
-        Answer(200, LOG | {"nextOffset": 7}),
-        Answer(200, {"data": []}),
+        FakeResponse(200, TASK | {"status": "in_progress"}),
+        FakeResponse(200, LOG | {"data": "first\n", "nextOffset": 6, "complete": False}),
+        FakeResponse(200, {"data": [event("started")]}),
+        *[FakeResponse(503, {})] * 3,
+        FakeResponse(200, TASK | {"status": "in_progress", "attempt": 2}),
+        FakeResponse(200, LOG | {"data": "second\n", "nextOffset": 7, "complete": False}),
+        FakeResponse(200, TASK | {"attempt": 2}),
+        FakeResponse(200, LOG | {"nextOffset": 7}),
+        FakeResponse(200, {"data": []}),
     ])  # fmt: skip
     platform = standin(lambda _: next(answers))
     notes: list[str] = []
-    watching = watch.Watch(Client(platform.url), "task-1", sleep=lambda _: None, note=notes.append)
+    watching = task_watcher.TaskWatcher(ApiClient(platform.url), "task-1", sleep=lambda _: None, note=notes.append)
 
-    looks = list(watching.looks())
-    assert [look.log for look in looks] == ["first\n", "second\n", ""]
-    assert [len(look.events) for look in looks] == [1, 0, 0]
+    looks = list(watching.snapshots())
+    assert [look.new_log for look in looks] == ["first\n", "second\n", ""]
+    assert [len(look.new_events) for look in looks] == [1, 0, 0]
     assert len(notes) == 1
     assert [path.partition("logs")[2] for path in platform.paths() if "logs" in path] == [
         "?offset=0&attempt=1", "?offset=0&attempt=2", "?offset=7&attempt=2",
@@ -496,39 +496,39 @@ def test_a_clone_stands_for_its_origin_and_its_branch(tmp_path: Path, machine: P
     (clone / "a").touch()
     git("add", "a", cwd=clone)
     git("commit", "-m", "one", cwd=clone)
-    assert Repository.at(str(clone)).branch is None, "origin does not have it"
+    assert Repository.resolve(str(clone)).branch is None, "origin does not have it"
     git("push", "origin", "main", cwd=clone)
 
-    assert Repository.at(str(clone)) == Repository(str(origin), "main", [])
+    assert Repository.resolve(str(clone)) == Repository(str(origin), "main", [])
     (clone / "a").write_text("changed", encoding="utf-8")
-    assert Repository.at(str(clone)).warnings == ["What is not pushed the agent does not see"]
+    assert Repository.resolve(str(clone)).warnings == ["What is not pushed the agent does not see"]
     git("remote", "set-url", "origin", "https://me:secret-word@github.com/u/r.git", cwd=clone)
-    assert Repository.at(str(clone)).address == "https://github.com/u/r.git"
+    assert Repository.resolve(str(clone)).url == "https://github.com/u/r.git"
     git("remote", "remove", "origin", cwd=clone)
-    assert Repository.at(str(clone)).address == str(clone)
-    assert Repository.at(str(origin)).address == str(origin), "a bare repository is an origin itself"
+    assert Repository.resolve(str(clone)).url == str(clone)
+    assert Repository.resolve(str(origin)).url == str(origin), "a bare repository is an origin itself"
 
 
 def test_what_is_no_repository_is_said(tmp_path: Path) -> None:
     for given in (str(tmp_path), str(tmp_path / "none")):
         with pytest.raises(SettingsError):
-            Repository.at(given)
-    assert Repository.at("git@github.com:u/r.git").address == "git@github.com:u/r.git"
+            Repository.resolve(given)
+    assert Repository.resolve("git@github.com:u/r.git").url == "git@github.com:u/r.git"
 
 
-def agents(request: Request) -> Answer:
+def agents(request: ReceivedRequest) -> FakeResponse:
     if request.method == "POST":
-        return Answer(201, {"success": True, "agent": {"id": "build-1"}, "token": f"token-of-{request.path}"})
+        return FakeResponse(201, {"success": True, "agent": {"id": "build-1"}, "token": f"token-of-{request.path}"})
     if request.method == "DELETE":
-        return Answer(200, {"success": True, "agentId": "build-1"})
-    return Answer(200, {"id": "build-1", "status": "active", "machine": {}})
+        return FakeResponse(200, {"success": True, "agentId": "build-1"})
+    return FakeResponse(200, {"id": "build-1", "status": "active", "machine": {}})
 
 
 def test_an_agent_is_registered_shown_renewed_and_removed(
-    devflow: Callable[..., Ran], logged_in: Callable[..., Platform]
+    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]
 ) -> None:
     platform = logged_in(agents)
-    home = Home(settings.state_path(), "build-1")
+    home = AgentState(settings.state_path(), "build-1")
     name = ("--name", "build-1")
 
     ran = devflow("agent", "register", *name, "--capability", "fix-bug", "--concurrency", "3", "--json")
@@ -540,16 +540,16 @@ def test_an_agent_is_registered_shown_renewed_and_removed(
         ["fix-bug"],
         False,
     )
-    kept = home.registration()
-    assert (kept.url, kept.agent, kept.token, kept.concurrency) == (platform.url, "build-1", "token-of-/api/agents", 3)
+    kept = home.load_registration()
+    assert (kept.url, kept.agent_id, kept.token, kept.concurrency) == (platform.url, "build-1", "token-of-/api/agents", 3)
 
     shown = devflow("agent", "status", *name, "--json").json
     assert shown["local"] == {"process": None, "resultsWaiting": 0}
     for flags, token in (((), "token-of-/api/agents"), (("--revoke",), "user-token")):
         assert devflow("agent", "rotate", *name, *flags).status == 0
         assert platform.requests[-1].token == token
-        assert home.registration().token == "token-of-/api/agents/build-1/token"
-        home.register(kept)
+        assert home.load_registration().token == "token-of-/api/agents/build-1/token"
+        home.save_registration(kept)
 
     assert devflow("agent", "remove", *name, "--yes").status == 0
     assert platform.paths()[-1] == "DELETE /api/agents/build-1"
@@ -557,20 +557,20 @@ def test_an_agent_is_registered_shown_renewed_and_removed(
 
 
 def test_an_agent_that_is_gone_from_the_platform_can_still_be_looked_at_and_removed(
-    devflow: Callable[..., Ran], logged_in: Callable[..., Platform]
+    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]
 ) -> None:
-    logged_in(lambda _: refusal(404, "Agent not found"))
-    home = Home(settings.state_path(), "build-1")
-    home.register(Registration("http://a.example", "build-1", "token-1", 0.0))
+    logged_in(lambda _: make_error(404, "Agent not found"))
+    home = AgentState(settings.state_path(), "build-1")
+    home.save_registration(Registration("http://a.example", "build-1", "token-1", 0.0))
 
     assert devflow("agent", "status", "--name", "build-1", "--json").json["status"] == "not registered"
     assert devflow("agent", "remove", "--name", "build-1", "--yes").status == 0
     assert not home.directory.exists()
 
 
-def test_one_that_runs_is_not_removed(devflow: Callable[..., Ran], logged_in: Callable[..., Platform]) -> None:
+def test_one_that_runs_is_not_removed(devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]) -> None:
     platform = logged_in(agents)
-    with Home(settings.state_path(), "build-1").lock():
+    with AgentState(settings.state_path(), "build-1").lock():
         assert devflow("agent", "remove", "--name", "build-1", "--yes").status == 5
     assert platform.requests == []
 
@@ -579,7 +579,7 @@ def test_an_agent_that_is_not_registered_or_has_no_program_does_not_start(
     devflow: Callable[..., Ran], machine: Path
 ) -> None:
     assert devflow("agent", "start", "--name", "build-1", "--command", "true").status == 4
-    Home(settings.state_path(), "build-1").register(Registration("http://a.example", "build-1", "token-1", 0.0))
+    AgentState(settings.state_path(), "build-1").save_registration(Registration("http://a.example", "build-1", "token-1", 0.0))
     for flags, status in (((), 2), (("--command", "no-such-program"), 1), (("--command", "true", "--pace", "x=1"), 2)):
         assert devflow("agent", "start", "--name", "build-1", *flags).status == status
     assert devflow("agent", "start", "--name", "../x", "--command", "true").status == 2
@@ -588,12 +588,12 @@ def test_an_agent_that_is_not_registered_or_has_no_program_does_not_start(
 def test_the_bar_shows_a_task_and_the_end_of_its_log() -> None:
     from rich.console import Console  # noqa: PLC0415
 
-    from devflow.cli.bar import Bar  # noqa: PLC0415
+    from devflow.cli.progress_bar import ProgressBar  # noqa: PLC0415
 
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
-    with Bar(console) as bar:
+    with ProgressBar(console) as bar:
         shown = TASK | {"status": "in_progress", "progress": 0.5, "attempt": 2}
-        bar.show(watch.Look(shown, "one\n[bold]two\x1b[2J\n", []))
+        bar.update(task_watcher.TaskSnapshot(shown, "one\n[bold]two\x1b[2J\n", []))
     assert isinstance(console.file, io.StringIO)
     seen = console.file.getvalue()
     for text in ("one", "[bold]two", "in_progress (attempt 2)", "50%", "Testing"):

@@ -14,23 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.tests.support import copilot_cli
-from agent.tests.support.standin import Answer
-from devflow.client import Client
-from devflow.command import Command
+from agent.tests.support import fake_copilot_cli
+from agent.tests.support.fake_platform import FakeResponse
+from devflow.api_client import ApiClient
+from devflow.task_assignment import TaskAssignment
 from devflow.engines import copilot
-from devflow.engines.copilot import Choices
-from devflow.engines.copilot_permissions import refusal
-from devflow.errors import WorkError
-from devflow.job import Job, Means
-from devflow.outbox import Outbox, Result
-from devflow.pace import Pace
-from devflow.stop import Reason
+from devflow.engines.copilot import CopilotOptions
+from devflow.engines.copilot_permissions import find_denial_reason
+from devflow.errors import TaskFailedError
+from devflow.job_runner import JobRunner, JobContext
+from devflow.outbox import Outbox, TaskResult
+from devflow.intervals import Intervals
+from devflow.cancel_token import CancelReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.tests.support.standin import Platform, Request
+    from agent.tests.support.fake_platform import FakePlatform, ReceivedRequest
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -39,17 +39,17 @@ def git(*arguments: str, cwd: Path) -> str:
     return subprocess.run(["git", *arguments], cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def fine(request: Request) -> Answer:
+def fine(request: ReceivedRequest) -> FakeResponse:
     if request.path.endswith("/logs"):
         end = request.body["offset"] + len(request.body["data"].encode())
-        return Answer(200, {"nextOffset": end, "truncated": False})
-    return Answer(200, {"success": True, "cancelRequested": False})
+        return FakeResponse(200, {"nextOffset": end, "truncated": False})
+    return FakeResponse(200, {"success": True, "cancelRequested": False})
 
 
 class Scene:
     """A repository, a platform, and jobs that Copilot does."""
 
-    def __init__(self, platform: Platform, directory: Path) -> None:
+    def __init__(self, platform: FakePlatform, directory: Path) -> None:
         self.platform, self.directory = platform, directory
         self.origin, seed = directory / "origin.git", directory / "seed"
         git("init", "--quiet", str(seed), cwd=directory)
@@ -58,21 +58,21 @@ class Scene:
         git("commit", "--quiet", "--message=a commit", cwd=seed)
         git("clone", "--quiet", "--bare", str(seed), str(self.origin), cwd=directory)
         self.cli = directory / "copilot"
-        self.cli.write_text(f'#!/bin/sh\nexec {sys.executable} {copilot_cli.__file__} "$@"\n', encoding="utf-8")
+        self.cli.write_text(f'#!/bin/sh\nexec {sys.executable} {fake_copilot_cli.__file__} "$@"\n', encoding="utf-8")
         self.cli.chmod(0o755)
         self.notes_path = directory / "notes"
-        self.delivered: list[Result] = []
-        self.choices = Choices(cli=str(self.cli), model="gpt-5")
+        self.delivered: list[TaskResult] = []
+        self.choices = CopilotOptions(cli_path=str(self.cli), model="gpt-5")
 
-    def job(self, description: str, intent: str = "fix-bug") -> Job:
+    def job(self, description: str, intent: str = "fix-bug") -> JobRunner:
         agent = self.directory / "agent"
-        means = Means(
-            agent, copilot.engine(self.choices), Client(self.platform.url, "token"), Outbox(agent / "outbox"),
-            self.delivered.append, lambda _: None, pace=Pace(grace=5, flush=60, log=0.05, progress=0.2),
-            protocols=["file"],
+        means = JobContext(
+            agent, copilot.make_copilot_engine(self.choices), ApiClient(self.platform.url, "token"), Outbox(agent / "outbox"),
+            self.delivered.append, lambda _: None, intervals=Intervals(grace=5, flush=60, log=0.05, progress=0.2),
+            allowed_protocols=["file"],
         )  # fmt: skip
         given = {"task_id": "task-1", "attempt": 1, "intent": intent, "repo": str(self.origin), "branch": "main"}
-        return Job(Command.of(given | {"description": description, "context": {}}), means)
+        return JobRunner(TaskAssignment.from_json(given | {"description": description, "context": {}}), means)
 
     def run(self, description: str, intent: str = "fix-bug") -> dict[str, Any]:
         self.job(description, intent).run()
@@ -90,7 +90,7 @@ class Scene:
 
 
 @pytest.fixture
-def scene(standin: Callable[..., Platform], tmp_path: Path, machine: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+def scene(standin: Callable[..., FakePlatform], tmp_path: Path, machine: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     monkeypatch.setenv("STANDIN_NOTES", str(tmp_path / "notes"))
     monkeypatch.setenv("DEVFLOW_TOKEN", "secret-token")
     return Scene(standin(fine), tmp_path)
@@ -135,7 +135,7 @@ def test_what_leads_out_of_the_clone_or_was_not_allowed_is_refused_and_said(scen
 
 
 def test_an_operator_may_allow_the_shell(scene: Scene, tmp_path: Path) -> None:
-    scene.choices = replace(scene.choices, allow=("shell",))
+    scene.choices = replace(scene.choices, allowed_kinds=("shell",))
 
     assert scene.run("do: escape paths: ", "explain")["kind"] == "complete"
     assert (tmp_path / "notes.ran").exists()
@@ -159,7 +159,7 @@ def test_a_cancel_stops_it_and_the_cli(scene: Scene) -> None:
     running.start()
     scene.platform.wait_for(lambda: any("process" in note for note in scene.notes()))
     process = next(note["process"] for note in scene.notes() if "process" in note)
-    job.stop.ask(Reason.CANCELLED, "Cancelled")
+    job.cancel_token.cancel(CancelReason.USER_REQUEST, "Cancelled")
     running.join(60)
 
     assert not running.is_alive()
@@ -170,13 +170,13 @@ def test_a_cancel_stops_it_and_the_cli(scene: Scene) -> None:
 
 
 def test_whether_it_could_work_is_asked_before_a_task_is_taken(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = copilot.engine(scene.choices)
+    engine = copilot.make_copilot_engine(scene.choices)
     engine.check()
     monkeypatch.setenv("STANDIN_BROKEN", "1")
-    with pytest.raises(WorkError, match=r"Copilot SDK connection failed: .*no such licence"):
+    with pytest.raises(TaskFailedError, match=r"Copilot SDK connection failed: .*no such licence"):
         engine.check()
-    with pytest.raises(WorkError, match="Copilot SDK connection failed"):
-        copilot.engine(Choices(cli="/no/such/copilot")).check()
+    with pytest.raises(TaskFailedError, match="Copilot SDK connection failed"):
+        copilot.make_copilot_engine(CopilotOptions(cli_path="/no/such/copilot")).check()
 
 
 def test_the_agent_itself_loads_nothing_of_the_sdk() -> None:
@@ -201,8 +201,8 @@ def test_what_it_may_do_on_its_own(tmp_path: Path) -> None:
         asked("read", path="a\0b"), asked("write", file_name="x", managed_approval_required=True),
         asked("read", path="x", request_sandbox_bypass=True), asked("shell"), asked("url"), asked("mcp"), asked("new"),
     ]  # fmt: skip
-    assert [refusal(request, tmp_path, [""]) for request in granted] == [None] * 3
-    assert all(refusal(request, tmp_path, [""]) for request in refused)
-    assert refusal(asked("url"), tmp_path, ["url"]) is None
-    assert refusal(asked("new"), tmp_path, ["all"]) is None
-    assert refusal(asked("write", file_name="/etc/passwd"), tmp_path, ["all"]), "files stay in the clone"
+    assert [find_denial_reason(request, tmp_path, [""]) for request in granted] == [None] * 3
+    assert all(find_denial_reason(request, tmp_path, [""]) for request in refused)
+    assert find_denial_reason(asked("url"), tmp_path, ["url"]) is None
+    assert find_denial_reason(asked("new"), tmp_path, ["all"]) is None
+    assert find_denial_reason(asked("write", file_name="/etc/passwd"), tmp_path, ["all"]), "files stay in the clone"

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.tests.support.standin import Answer
+from agent.tests.support.fake_platform import FakeResponse
 from agent.tests.test_copilot import Scene, fine, git
-from devflow.stop import Reason
+from devflow.cancel_token import CancelReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from agent.tests.support.standin import Platform, Request
+    from agent.tests.support.fake_platform import FakePlatform, ReceivedRequest
 
 VERSION = "1.0.102"
 CACHE = Path(__file__).parents[2] / ".cache" / f"copilot-{VERSION}"
@@ -53,13 +53,13 @@ class Model:
         self.answers: list[Any] = []
         self.thinking, self.let_go = threading.Event(), threading.Event()
 
-    def __call__(self, request: Request) -> Answer:
+    def __call__(self, request: ReceivedRequest) -> FakeResponse:
         if not request.path.endswith("/chat/completions"):
-            return Answer(404, {})
+            return FakeResponse(404, {})
         if not self.answers:
             self.thinking.set()
             self.let_go.wait(SECONDS)
-            return Answer(500, {})
+            return FakeResponse(500, {})
         said = self.answers.pop(0)
         message: dict[str, Any] = {"role": "assistant", "content": said if isinstance(said, str) else None}
         if not isinstance(said, str):
@@ -77,7 +77,7 @@ class Model:
             "choices": [choice],
             "usage": usage,
         }
-        return Answer(200, body)
+        return FakeResponse(200, body)
 
 
 @pytest.fixture
@@ -89,12 +89,12 @@ def model() -> Iterator[Model]:
 
 @pytest.fixture
 def scene(
-    standin: Callable[..., Platform], model: Model, cli: Path, tmp_path: Path, machine: Path,
+    standin: Callable[..., FakePlatform], model: Model, cli: Path, tmp_path: Path, machine: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Scene:  # fmt: skip
     monkeypatch.setenv("DEVFLOW_COPILOT_API_KEY", "key-of-the-model")
     scene = Scene(standin(fine), tmp_path)
-    scene.choices = replace(scene.choices, cli=str(cli), provider=f"{standin(model).url}/v1")
+    scene.choices = replace(scene.choices, cli_path=str(cli), provider_url=f"{standin(model).url}/v1")
     return scene
 
 
@@ -143,7 +143,7 @@ def test_a_cancel_stops_it_and_all_its_processes(scene: Scene, model: Model) -> 
     work = scene.directory / "agent" / "work"
     assert len(processes_in(work)) >= 2
 
-    job.stop.ask(Reason.CANCELLED, "Cancelled")
+    job.cancel_token.cancel(CancelReason.USER_REQUEST, "Cancelled")
     running.join(SECONDS)
 
     assert not running.is_alive()

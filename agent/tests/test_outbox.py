@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.tests.support.clocks import Jumping
-from agent.tests.support.standin import Answer, refusal
-from devflow.client import Client
-from devflow.outbox import Courier, Outbox, Result
+from agent.tests.support.fake_clock import FakeClock
+from agent.tests.support.fake_platform import FakeResponse, make_error
+from devflow.api_client import ApiClient
+from devflow.outbox import ResultSender, Outbox, TaskResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from agent.tests.support.standin import Platform, Request
+    from agent.tests.support.fake_platform import FakePlatform, ReceivedRequest
 
 
-class UntilIdle(Jumping):
+class UntilIdle(FakeClock):
     """Ends the courier's thread once there is nothing left to send: that wait alone is an hour."""
 
     def wait(self, inbox: SimpleQueue[Any], seconds: float) -> Any:
@@ -30,9 +30,9 @@ class UntilIdle(Jumping):
         return super().wait(inbox, seconds)
 
 
-def result(task: str = "task-1", attempt: int = 1, **body: Any) -> Result:
+def result(task: str = "task-1", attempt: int = 1, **body: Any) -> TaskResult:
     body = {"success": True, "summary": "Fixed", "attempt": attempt} | body
-    return Result(task, attempt, f"{task}-attempt-{attempt}", "complete", body)
+    return TaskResult(task, attempt, f"{task}-attempt-{attempt}", "complete", body)
 
 
 @pytest.fixture
@@ -45,13 +45,13 @@ class Sending:
 
     def __init__(self, outbox: Outbox, url: str) -> None:
         self.clock, self.said, self.unauthorized, self.settled = UntilIdle(), [], 0, 0
-        courier = Courier(
-            outbox, Client(url, "token"), self.said.append, unauthorized=self._unauthorized, settled=self._settled,
-            clock=self.clock, chance=lambda: 0.0,
+        courier = ResultSender(
+            outbox, ApiClient(url, "token"), self.said.append, on_unauthorized=self._unauthorized, on_settled=self._settled,
+            clock=self.clock, jitter=lambda: 0.0,
         )  # fmt: skip
         with pytest.raises(SystemExit):
-            courier._serve()
-        assert courier.waiting() == []
+            courier._run()
+        assert courier.pending_attempts() == []
 
     said: list[str]
 
@@ -63,63 +63,63 @@ class Sending:
 
 
 def test_a_result_is_on_disk_for_this_user_alone_until_it_was_taken(outbox: Outbox, tmp_path: Path) -> None:
-    outbox.put(result())
-    outbox.put(result(summary="another one"))
+    outbox.save(result())
+    outbox.save(result(summary="another one"))
 
-    assert Outbox(tmp_path / "outbox").all() == [result()], "the first result of an attempt counts"
+    assert Outbox(tmp_path / "outbox").load_all() == [result()], "the first result of an attempt counts"
     (path,) = (tmp_path / "outbox").glob("*.json")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     outbox.remove(result())
-    assert outbox.all() == []
+    assert outbox.load_all() == []
 
 
 def test_a_file_that_is_no_result_is_left_alone(outbox: Outbox, tmp_path: Path) -> None:
-    outbox.put(result())
+    outbox.save(result())
     for name, text in {"cut.json": '{"task": "a"', "other.json": "[]", "new.json.new": "{}"}.items():
         (tmp_path / "outbox" / name).write_text(text, encoding="utf-8")
         (tmp_path / "outbox" / name).chmod(0o600)
 
-    assert outbox.all() == [result()]
+    assert outbox.load_all() == [result()]
 
 
-def test_what_waits_is_sent_as_it_was_made_the_oldest_first(outbox: Outbox, standin: Callable[..., Platform]) -> None:
-    platform = standin(lambda _: Answer(200, {"success": True}))
+def test_what_waits_is_sent_as_it_was_made_the_oldest_first(outbox: Outbox, standin: Callable[..., FakePlatform]) -> None:
+    platform = standin(lambda _: FakeResponse(200, {"success": True}))
     for task in ("task-2", "task-1", "task-3"):
-        outbox.put(result(task))
+        outbox.save(result(task))
 
     sending = Sending(outbox, platform.url)
 
     assert platform.paths() == [f"POST /api/tasks/{task}/complete" for task in ("task-2", "task-1", "task-3")]
     assert platform.requests[0].body == result().body
-    assert (outbox.all(), sending.settled) == ([], 3)
+    assert (outbox.load_all(), sending.settled) == ([], 3)
     assert sending.said == [f"{task}: reported" for task in ("task-2", "task-1", "task-3")]
 
 
 def test_it_is_sent_until_the_platform_took_it_through_an_hour_of_outage(
-    outbox: Outbox, standin: Callable[..., Platform]
+    outbox: Outbox, standin: Callable[..., FakePlatform]
 ) -> None:
-    began = Jumping().time
+    began = FakeClock().time
     sending: list[Sending] = []
 
-    def answer(request: Request) -> Answer:
+    def answer(request: ReceivedRequest) -> FakeResponse:
         tries.append(request)
-        return Answer(503, {}) if len(tries) < 70 else Answer(200, {})
+        return FakeResponse(503, {}) if len(tries) < 70 else FakeResponse(200, {})
 
-    tries: list[Request] = []
-    outbox.put(result())
+    tries: list[ReceivedRequest] = []
+    outbox.save(result())
     sending.append(Sending(outbox, standin(answer).url))
 
     assert sending[0].clock.time - began > 3600
     assert {json.dumps(request.body) for request in tries} == {json.dumps(result().body)}
-    assert outbox.all() == []
+    assert outbox.load_all() == []
 
 
 @pytest.mark.parametrize("status", [404, 409])
 def test_a_late_result_is_refused_and_that_is_said(
-    outbox: Outbox, standin: Callable[..., Platform], status: int
+    outbox: Outbox, standin: Callable[..., FakePlatform], status: int
 ) -> None:
-    platform = standin(lambda _: refusal(status, message="Task task-1 is in attempt 2"))
-    outbox.put(result())
+    platform = standin(lambda _: make_error(status, message="Task task-1 is in attempt 2"))
+    outbox.save(result())
 
     sending = Sending(outbox, platform.url)
 
@@ -127,48 +127,48 @@ def test_a_late_result_is_refused_and_that_is_said(
     (said,) = sending.said
     assert said.startswith("task-1: the result of attempt 1 came too late or is not wanted")
     assert "Task task-1 is in attempt 2" in said
-    assert outbox.all() == []
+    assert outbox.load_all() == []
 
 
-def test_a_result_that_is_too_large_goes_without_its_output(outbox: Outbox, standin: Callable[..., Platform]) -> None:
-    platform = standin(lambda request: refusal(413) if "output" in request.body else Answer(200, {}))
-    outbox.put(result(output="x" * 100))
+def test_a_result_that_is_too_large_goes_without_its_output(outbox: Outbox, standin: Callable[..., FakePlatform]) -> None:
+    platform = standin(lambda request: make_error(413) if "output" in request.body else FakeResponse(200, {}))
+    outbox.save(result(output="x" * 100))
 
     Sending(outbox, platform.url)
 
     assert platform.bodies("/complete")[-1] == result().body
-    assert outbox.all() == []
+    assert outbox.load_all() == []
 
 
 def test_a_result_that_cannot_be_meant_becomes_a_failure_that_says_so(
-    outbox: Outbox, standin: Callable[..., Platform]
+    outbox: Outbox, standin: Callable[..., FakePlatform]
 ) -> None:
-    platform = standin(lambda request: Answer(200, {}) if request.path.endswith("/fail") else refusal(400))
-    outbox.put(result(prUrl=5))
+    platform = standin(lambda request: FakeResponse(200, {}) if request.path.endswith("/fail") else make_error(400))
+    outbox.save(result(prUrl=5))
 
     Sending(outbox, platform.url)
 
     (body,) = platform.bodies("/fail")
     assert body == {"error": "The result was refused: Conflict: no", "attempt": 1}
-    assert outbox.all() == []
+    assert outbox.load_all() == []
 
 
-def test_what_is_refused_in_every_form_is_given_up(outbox: Outbox, standin: Callable[..., Platform]) -> None:
-    platform = standin(lambda _: refusal(413))
-    outbox.put(result(output="x"))
+def test_what_is_refused_in_every_form_is_given_up(outbox: Outbox, standin: Callable[..., FakePlatform]) -> None:
+    platform = standin(lambda _: make_error(413))
+    outbox.save(result(output="x"))
 
     Sending(outbox, platform.url)
 
     assert [path.rpartition("/")[2] for path in platform.paths()] == ["complete", "complete", "fail"]
-    assert outbox.all() == []
+    assert outbox.load_all() == []
 
 
 def test_a_token_that_is_not_accepted_is_said_and_the_result_stays(
-    outbox: Outbox, standin: Callable[..., Platform]
+    outbox: Outbox, standin: Callable[..., FakePlatform]
 ) -> None:
-    answers = iter([refusal(401), refusal(401), Answer(200, {})])
+    answers = iter([make_error(401), make_error(401), FakeResponse(200, {})])
     platform = standin(lambda _: next(answers))
-    outbox.put(result())
+    outbox.save(result())
 
     assert Sending(outbox, platform.url).unauthorized == 2
     assert len(platform.requests) == 3

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from devflow import settings
-from devflow.errors import ExposedError, SettingsError
-from devflow.files import read_private, remove_tree, write_private
+from devflow.errors import InsecureFileError, SettingsError
+from devflow.private_files import read_private, remove_tree, write_private
 
 
 def test_the_config_file_is_where_the_user_keeps_such_files(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,52 +28,52 @@ def test_the_config_file_is_where_the_user_keeps_such_files(machine: Path, monke
 
 
 def test_without_a_config_file_there_is_nothing_configured(tmp_path: Path) -> None:
-    assert settings.load(tmp_path / "none.toml") == {}
+    assert settings.load_config(tmp_path / "none.toml") == {}
 
 
 def test_what_is_written_is_this_users_alone(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "config.toml"
-    settings.change(path, url="https://a.example", token='with "quotes" and \\ and \x7f')
+    settings.update_config(path, url="https://a.example", token='with "quotes" and \\ and \x7f')
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert settings.load(path) == {"url": "https://a.example", "token": 'with "quotes" and \\ and \x7f'}
+    assert settings.load_config(path) == {"url": "https://a.example", "token": 'with "quotes" and \\ and \x7f'}
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o666])
 def test_a_file_that_others_can_read_or_change_is_refused(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "config.toml"
-    settings.change(path, token="secret-token")
+    settings.update_config(path, token="secret-token")
     path.chmod(mode)
 
-    with pytest.raises(ExposedError, match="chmod 600"):
-        settings.load(path)
-    with pytest.raises(ExposedError):
-        settings.change(path, token=None)
+    with pytest.raises(InsecureFileError, match="chmod 600"):
+        settings.load_config(path)
+    with pytest.raises(InsecureFileError):
+        settings.update_config(path, token=None)
 
 
 def test_a_file_that_others_can_replace_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "shared" / "config.toml"
-    settings.change(path, token="secret-token")
+    settings.update_config(path, token="secret-token")
     path.parent.chmod(0o777)
-    with pytest.raises(ExposedError, match="chmod o-w"):
-        settings.load(path)
+    with pytest.raises(InsecureFileError, match="chmod o-w"):
+        settings.load_config(path)
     path.parent.chmod(0o1777)  # as /tmp: nobody but its owner replaces a file there
-    assert settings.load(path) == {"token": "secret-token"}
+    assert settings.load_config(path) == {"token": "secret-token"}
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "config.toml", 0o600)
     with pytest.raises(SettingsError, match="no file"):
-        settings.load(tmp_path / "config.toml")
+        settings.load_config(tmp_path / "config.toml")
 
 
 def test_a_change_leaves_every_other_line_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     write_private(path, '# mine\nengine = "command"  # this one\ntoken = "old"\nallow_repos = [\n  "a",\n]\n')
 
-    settings.change(path, url="https://a.example", token="new")
-    settings.change(path, token=None)
+    settings.update_config(path, url="https://a.example", token="new")
+    settings.update_config(path, token=None)
 
     text = path.read_text(encoding="utf-8")
     assert text == 'url = "https://a.example"\n# mine\nengine = "command"  # this one\nallow_repos = [\n  "a",\n]\n'
@@ -85,7 +85,7 @@ def test_a_file_that_cannot_be_read_or_changed_is_left_alone(tmp_path: Path, tex
     write_private(path, text)
 
     with pytest.raises(SettingsError):
-        settings.change(path, token="new")
+        settings.update_config(path, token="new")
     assert path.read_text(encoding="utf-8") == text
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from devflow.addresses import address
-from devflow.command import Command
-from devflow.errors import DroppedError, WorkError
+from devflow.git_url import parse_git_url
+from devflow.task_assignment import TaskAssignment
+from devflow.errors import JobCancelledError, TaskFailedError
 from devflow.git import Git
-from devflow.stop import Reason, Stop
+from devflow.cancel_token import CancelReason, CancelToken
 from devflow.workspace import Workspace
 
 
@@ -50,12 +50,12 @@ def origin(tmp_path: Path, machine: Path) -> Origin:
     return Origin(tmp_path)
 
 
-def workspace(origin: Origin, tmp_path: Path, stop: Stop | None = None, **task: Any) -> Workspace:
+def workspace(origin: Origin, tmp_path: Path, stop: CancelToken | None = None, **task: Any) -> Workspace:
     given = {"task_id": "task-1", "attempt": 1, "intent": "fix-bug", "repo": str(origin.path), "branch": "main"}
-    command = Command.of(given | {"description": "Fix it", "context": {}} | task)
-    directory = tmp_path / "work" / command.name
-    at = address(command.repo, ["file"])
-    return Workspace(directory, Git(directory / "repo", at, ["file"], stop or Stop(), {}), command)
+    command = TaskAssignment.from_json(given | {"description": "Fix it", "context": {}} | task)
+    directory = tmp_path / "work" / command.slug
+    at = parse_git_url(command.repo, ["file"])
+    return Workspace(directory, Git(directory / "repo", at, ["file"], stop or CancelToken(), {}), command)
 
 
 def cloned(origin: Origin, tmp_path: Path, **task: Any) -> Workspace:
@@ -72,7 +72,7 @@ def test_what_the_engine_leaves_is_committed_and_pushed_to_a_branch_of_the_attem
     (space.repo / "new").mkdir()
     (space.repo / "new" / "file\nwith a line.txt").touch()
 
-    change = space.change("Fix it\n\n# whole\n\nDevFlow-Task: task-1\n")
+    change = space.commit_changes("Fix it\n\n# whole\n\nDevFlow-Task: task-1\n")
     assert change is not None
     space.push(change)
 
@@ -94,7 +94,7 @@ def test_commits_of_the_engine_itself_are_kept(origin: Origin, tmp_path: Path) -
     git("commit", "--quiet", "--all", "--message=by the engine", cwd=space.repo)
     (space.repo / "more.py").touch()
 
-    change = space.change("the rest")
+    change = space.commit_changes("the rest")
 
     assert change is not None
     assert sorted(change.files) == ["login.py", "more.py"]
@@ -104,7 +104,7 @@ def test_commits_of_the_engine_itself_are_kept(origin: Origin, tmp_path: Path) -
 def test_nothing_changed_is_nothing_to_push(origin: Origin, tmp_path: Path) -> None:
     space = cloned(origin, tmp_path)
     (space.repo / "login.py").touch()
-    assert space.change("none") is None
+    assert space.commit_changes("none") is None
 
 
 def test_without_a_name_for_git_the_agent_commits_as_itself(
@@ -114,7 +114,7 @@ def test_without_a_name_for_git_the_agent_commits_as_itself(
     space = cloned(origin, tmp_path)
     (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
 
-    assert space.change("message") is not None
+    assert space.commit_changes("message") is not None
     assert git("log", "-1", "--format=%an <%ae>", cwd=space.repo) == "DevFlow agent <agent@devflow.invalid>"
 
 
@@ -123,8 +123,8 @@ def test_what_does_not_build_on_what_was_given_is_not_pushed(origin: Origin, tmp
     git("checkout", "--quiet", "--orphan", "other", cwd=space.repo)
     git("commit", "--quiet", "--message=other", cwd=space.repo)
 
-    with pytest.raises(WorkError, match="does not build on"):
-        space.change("message")
+    with pytest.raises(TaskFailedError, match="does not build on"):
+        space.commit_changes("message")
 
 
 @pytest.mark.parametrize("branch", [None, "main", "topic"])
@@ -151,19 +151,19 @@ def test_a_pull_request_to_review_is_there_under_its_number(origin: Origin, tmp_
 
 def test_a_repository_that_is_not_there_or_empty_is_said(origin: Origin, tmp_path: Path) -> None:
     for task in ({"repo": str(tmp_path / "none")}, {"branch": "none"}):
-        with pytest.raises(WorkError, match="Repository clone failed") as raised:
+        with pytest.raises(TaskFailedError, match="Repository clone failed") as raised:
             cloned(origin, tmp_path, **task)
         assert raised.value.details
     git("init", "--quiet", "--bare", "empty.git", cwd=tmp_path)
-    with pytest.raises(WorkError, match="no commit"):
+    with pytest.raises(TaskFailedError, match="no commit"):
         cloned(origin, tmp_path, repo=str(tmp_path / "empty.git"), branch=None)
 
 
 def test_a_clone_ends_when_the_work_is_to_stop(origin: Origin, tmp_path: Path) -> None:
-    stop = Stop()
-    stop.ask(Reason.CANCELLED, "Cancelled")
+    stop = CancelToken()
+    stop.cancel(CancelReason.USER_REQUEST, "Cancelled")
 
-    with pytest.raises(DroppedError, match="Cancelled"):
+    with pytest.raises(JobCancelledError, match="Cancelled"):
         workspace(origin, tmp_path, stop).clone(None)
 
 
@@ -190,7 +190,7 @@ def test_links_out_of_the_clone_are_not_there_to_be_written_through_and_stay_in_
     assert all((space.repo / name).read_text(encoding="utf-8") == "bug\n" for name in inside)
     (space.repo / "absolute").write_text("written by an engine", encoding="utf-8")
     (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
-    change = space.change("message")
+    change = space.commit_changes("message")
     assert change is not None
     assert change.files == ["login.py"], "the links are neither removed nor replaced"
     assert git("ls-tree", change.commit, "absolute", cwd=space.repo).startswith("120000")
@@ -219,7 +219,7 @@ def test_what_was_put_into_the_clones_git_does_not_run(origin: Origin, tmp_path:
     (space.repo / ".gitattributes").write_text("* filter=x\n", encoding="utf-8")
     (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
 
-    change = space.change("message")
+    change = space.commit_changes("message")
     assert change is not None
     space.push(change)
 
@@ -236,21 +236,21 @@ def test_a_clone_that_is_no_clone_any_more_is_said(origin: Origin, tmp_path: Pat
     elif how == "a file":
         (space.repo / ".git").write_text(f"gitdir: {tmp_path / 'moved'}\n", encoding="utf-8")
 
-    with pytest.raises(WorkError, match="removed the repository"):
-        space.change("message")
+    with pytest.raises(TaskFailedError, match="removed the repository"):
+        space.commit_changes("message")
 
 
 def test_a_push_that_is_refused_is_said(origin: Origin, tmp_path: Path) -> None:
     space = cloned(origin, tmp_path)
     (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
-    change = space.change("message")
+    change = space.commit_changes("message")
     assert change is not None
     hook = origin.path / "hooks" / "pre-receive"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\necho protected branch\nexit 1\n", encoding="utf-8")
     hook.chmod(0o755)
 
-    with pytest.raises(WorkError, match="cannot be pushed") as raised:
+    with pytest.raises(TaskFailedError, match="cannot be pushed") as raised:
         space.push(change)
     assert "protected branch" in raised.value.details
 
@@ -266,5 +266,5 @@ def test_a_users_own_git_hooks_and_templates_do_not_run(origin: Origin, tmp_path
 
     space = cloned(origin, tmp_path)
     (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
-    assert space.change("message") is not None
+    assert space.commit_changes("message") is not None
     assert not ran.exists()

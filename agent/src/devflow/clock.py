@@ -17,7 +17,7 @@ class Clock:
         """Seconds that only grow; compared with each other alone."""
         return time.clock_gettime(_CLOCK)
 
-    def wall(self) -> float:
+    def epoch_seconds(self) -> float:
         """Epoch seconds; for what has to outlive this process."""
         return time.time()
 

@@ -29,7 +29,7 @@ class SettingsError(DevFlowError):
     exit_code = 2
 
 
-class ExposedError(SettingsError):
+class InsecureFileError(SettingsError):
     """A file with secrets in it can be read by others."""
 
 
@@ -46,7 +46,7 @@ class AlreadyRunningError(DevFlowError):
 
 
 @dataclass
-class RefusedError(DevFlowError):
+class RequestRejectedError(DevFlowError):
     """The platform refused a request; its answer is in the shape of docs/protocol.md, "Errors"."""
 
     status: int
@@ -68,14 +68,14 @@ class UnavailableError(DevFlowError):
     reason: str
     retry_after: float | None = None
     """Seconds that it asks to be left alone."""
-    strange: bool = False
+    not_devflow: bool = False
     """Whatever answered does not look like a platform: a proxy on the way, or the wrong address."""
 
     def __str__(self) -> str:
         return self.reason
 
 
-class WorkError(DevFlowError):
+class TaskFailedError(DevFlowError):
     """The task cannot be done. `details` and the message become those of the report."""
 
     def __init__(self, message: str, details: str = "") -> None:
@@ -83,5 +83,5 @@ class WorkError(DevFlowError):
         self.details = details
 
 
-class DroppedError(DevFlowError):
+class JobCancelledError(DevFlowError):
     """The task is not this agent's any more."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from devflow.errors import SettingsError
-from devflow.files import read_private, write_private
+from devflow.private_files import read_private, write_private
 
 DEFAULT_URL = "http://localhost:3000"
 """Where `make run` serves."""
@@ -20,16 +20,16 @@ DEFAULT_URL = "http://localhost:3000"
 def config_path() -> Path:
     """`DEVFLOW_CONFIG`, or `devflow/config.toml` where this user's configuration is."""
     given = os.environ.get("DEVFLOW_CONFIG")
-    return Path(given) if given else _base("XDG_CONFIG_HOME", ".config") / "config.toml"
+    return Path(given) if given else _base_directory("XDG_CONFIG_HOME", ".config") / "config.toml"
 
 
 def state_path() -> Path:
     """`DEVFLOW_STATE`, or `devflow` where this user's programs keep their state: registrations, results, workspaces."""
     given = os.environ.get("DEVFLOW_STATE")
-    return Path(given) if given else _base("XDG_STATE_HOME", ".local/state")
+    return Path(given) if given else _base_directory("XDG_STATE_HOME", ".local/state")
 
 
-def load(path: Path) -> dict[str, Any]:
+def load_config(path: Path) -> dict[str, Any]:
     """What the config file says; empty where there is none. Raises SettingsError, ExposedError."""
     text = read_private(path)
     try:
@@ -38,15 +38,15 @@ def load(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is no valid TOML: {error}") from None
 
 
-def change(path: Path, **values: str | None) -> None:
+def update_config(path: Path, **values: str | None) -> None:
     """Set values at the top of the config file, or take them out (None); every other line stays as it is.
 
     Raises SettingsError where the file is one that `load` would not accept, before or after.
     """
-    load(path)
+    load_config(path)
     lines = (read_private(path) or "").splitlines()
-    kept = [line for line in lines if not _sets(line, values)]
-    new = [f"{name} = {_quoted(value)}" for name, value in values.items() if value is not None]
+    kept = [line for line in lines if not _assigns(line, values)]
+    new = [f"{name} = {_quote(value)}" for name, value in values.items() if value is not None]
     text = "\n".join([*new, *kept]) + "\n"
     try:
         tomllib.loads(text)
@@ -55,16 +55,16 @@ def change(path: Path, **values: str | None) -> None:
     write_private(path, text)
 
 
-def _base(variable: str, default: str) -> Path:
+def _base_directory(variable: str, default: str) -> Path:
     given = os.environ.get(variable)
     return (Path(given) if given and Path(given).is_absolute() else Path.home() / default) / "devflow"
 
 
-def _sets(line: str, names: dict[str, str | None]) -> bool:
+def _assigns(line: str, names: dict[str, str | None]) -> bool:
     found = re.match(r"""\s*["']?([A-Za-z0-9_-]+)["']?\s*=""", line)
     return found is not None and found[1] in names
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     # A basic string of TOML is one of JSON, but for DEL, which no JSON encoder escapes.
     return json.dumps(value).replace("\x7f", "\\u007F")

@@ -6,12 +6,12 @@ _SEQUENCES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
-def plain(text: str) -> str:
+def strip_controls(text: str) -> str:
     """Without terminal sequences and control characters, but for line ends and tabs."""
     return _CONTROLS.sub("", _SEQUENCES.sub("", text.replace("\r\n", "\n")))
 
 
-def one_line(text: str, width: int = 80) -> str:
+def to_one_line(text: str, width: int = 80) -> str:
     """The same in one line of at most `width` characters."""
-    line = " ".join(plain(text).split())
+    line = " ".join(strip_controls(text).split())
     return line if len(line) <= width else line[: width - 1] + "…"

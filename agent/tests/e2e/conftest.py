@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.tests.support.relay import Relay
+from agent.tests.support.relay import NetworkRelay
 from tests.e2e.conftest import Platform
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.support.client import Client
 
 SECONDS = 60
-QUICK = "beat=0.3,poll=0.2,progress=0.2,log=0.1,grace=0.5,flush=10,farewell=5"
+SHORT_INTERVALS = "beat=0.3,poll=0.2,progress=0.2,log=0.1,grace=0.5,flush=10,farewell=5"
 """An agent whose own intervals are short, so that only the platform's clock needs to be moved."""
 
 
@@ -42,18 +42,18 @@ def git(*arguments: str, cwd: Path) -> str:
     return subprocess.run(["git", *arguments], cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
 
 
-class Agent:
+class AgentProcess:
     """One process of `devflow agent start`."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self.process, self._log = process, log
 
     @property
-    def said(self) -> str:
+    def log(self) -> str:
         return self._log.read_text(encoding="utf-8")
 
     def wait_for(self, text: str, times: int = 1) -> None:
-        wait_until(lambda: self.said.count(text) >= times, lambda: f"{text!r} is not in:\n{self.said}")
+        wait_until(lambda: self.log.count(text) >= times, lambda: f"{text!r} is not in:\n{self.log}")
 
     def kill(self) -> None:
         self.process.kill()
@@ -67,7 +67,7 @@ class Agent:
         return self.process.wait(SECONDS)
 
 
-class Scene:
+class Scenario:
     """A platform, a user, a repository, and machines with agents."""
 
     def __init__(self, platform: Platform, directory: Path, ending: ExitStack) -> None:
@@ -86,8 +86,8 @@ class Scene:
         git("clone", "--quiet", "--bare", str(seed), "origin.git", cwd=self.directory)
         return self.directory / "origin.git"
 
-    def relay(self) -> Relay:
-        relay = Relay(self.platform.url)
+    def relay(self) -> NetworkRelay:
+        relay = NetworkRelay(self.platform.url)
         self._ending.callback(relay.end)
         return relay
 
@@ -117,7 +117,7 @@ class Scene:
             "DEVFLOW_URL": url or self.platform.url,
         }
 
-    def start(self, name: str, code: str, *more: str, pace: str = QUICK, **env: str) -> Agent:
+    def start(self, name: str, code: str, *more: str, pace: str = SHORT_INTERVALS, **env: str) -> AgentProcess:
         """Start an agent that is registered; ended with the test, whatever happens."""
         log = self.directory / f"{name}-{uuid.uuid4().hex[:4]}.log"
         command = ["agent", "start", "--name", name, "--command", self.program(code), "--pace", pace]
@@ -129,7 +129,7 @@ class Scene:
             )  # fmt: skip
         self._ending.callback(process.wait)
         self._ending.callback(process.kill)
-        return Agent(process, log)
+        return AgentProcess(process, log)
 
     def submit(self, **more: Any) -> str:
         task = more.get("taskId") or f"task-{uuid.uuid4()}"
@@ -138,25 +138,25 @@ class Scene:
         assert answer.status == 202, answer
         return str(task)
 
-    def shown(self, task: str) -> dict[str, Any]:
+    def task(self, task: str) -> dict[str, Any]:
         found: dict[str, Any] = self.user.get(f"/api/tasks/{task}").json()
         return found
 
-    def ended(self, task: str) -> dict[str, Any]:
+    def wait_for_end(self, task: str) -> dict[str, Any]:
         """The task, once it has come to its end."""
         ends = ("completed", "failed", "cancelled")
-        wait_until(lambda: self.shown(task)["status"] in ends, lambda: self.shown(task))
-        return self.shown(task)
+        wait_until(lambda: self.task(task)["status"] in ends, lambda: self.task(task))
+        return self.task(task)
 
-    def lost_and_ended(self, task: str) -> dict[str, Any]:
+    def advance_until_end(self, task: str) -> dict[str, Any]:
         """The same, while the platform's clock goes on, so that heartbeats are apart as they are in truth."""
 
         def over() -> bool:
             self.platform.advance(10)
-            return self.shown(task)["completedAt"] is not None
+            return self.task(task)["completedAt"] is not None
 
-        wait_until(over, lambda: self.shown(task))
-        return self.shown(task)
+        wait_until(over, lambda: self.task(task))
+        return self.task(task)
 
     def timeline(self, task: str) -> list[tuple[str, int]]:
         """What happened in which attempt, without the steps."""
@@ -195,7 +195,7 @@ class Scene:
         (self.directory / name).touch()
 
 
-def alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
     try:
         return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -211,16 +211,16 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 
 @pytest.fixture
-def scene(stage: Platform, tmp_path: Path, machine: Path) -> Iterator[Scene]:
+def scene(stage: Platform, tmp_path: Path, machine: Path) -> Iterator[Scenario]:
     with ExitStack() as ending:
-        scene = Scene(stage, tmp_path, ending)
+        scene = Scenario(stage, tmp_path, ending)
         yield scene
         ending.close()
         for name in scene.names:  # what the next test submits is not for agents of this one
             scene.user.delete(f"/api/agents/{name}")
 
 
-def secrets_of(scene: Scene, name: str) -> str:
+def read_token(scene: Scenario, name: str) -> str:
     """The token of an agent, as it stands on its machine."""
     path = scene.directory / "state" / "agents" / name / "registration.json"
     return str(json.loads(path.read_text(encoding="utf-8"))["token"])

@@ -18,12 +18,12 @@ from agent.tests.e2e.conftest import SECONDS, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agent.tests.e2e.conftest import Scene
+    from agent.tests.e2e.conftest import Scenario
 
 pytestmark = pytest.mark.timeout(4 * SECONDS)
 
 
-def devflow(scene: Scene, *arguments: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+def devflow(scene: Scenario, *arguments: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
     """As somebody runs it whose token is in the config file."""
     given = {name: value for name, value in scene.env().items() if name != "DEVFLOW_TOKEN"}
     return subprocess.run(
@@ -32,14 +32,14 @@ def devflow(scene: Scene, *arguments: str, stdin: str = "", **env: str) -> subpr
     )  # fmt: skip
 
 
-def done(scene: Scene, *arguments: str, **more: Any) -> Any:
+def done(scene: Scenario, *arguments: str, **more: Any) -> Any:
     """What a command answers with `--json`."""
     ran = devflow(scene, *arguments, "--json", **more)
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
 
 
-def test_logging_in_by_pin_by_token_and_by_mail_and_out_again(scene: Scene) -> None:
+def test_logging_in_by_pin_by_token_and_by_mail_and_out_again(scene: Scenario) -> None:
     assert devflow(scene, "tasks").returncode == 4
     by_pin = done(scene, "login", "--email", "user@example.com", DEVFLOW_PIN="123456")
     assert by_pin["user"]["name"] == "John Doe"
@@ -69,7 +69,7 @@ def test_logging_in_by_pin_by_token_and_by_mail_and_out_again(scene: Scene) -> N
     assert done(scene, "tasks", "list")["total"] == 0, "another user's"
 
 
-def test_a_task_by_hand_from_submitting_to_retrying(scene: Scene) -> None:
+def test_a_task_by_hand_from_submitting_to_retrying(scene: Scenario) -> None:
     done(scene, "login", "--email", "user@example.com", DEVFLOW_PIN="123456")
     intent = f"by-hand-{os.getpid()}"
     submitted = done(
@@ -90,7 +90,7 @@ def test_a_task_by_hand_from_submitting_to_retrying(scene: Scene) -> None:
     assert "Invalid request" in followed.stderr
 
 
-def test_an_agents_token_is_rotated_while_it_runs(scene: Scene) -> None:
+def test_an_agents_token_is_rotated_while_it_runs(scene: Scenario) -> None:
     name = scene.register("rotated")
     agent = scene.start(name, scene.fix)
     agent.wait_for("is active")
@@ -98,7 +98,7 @@ def test_an_agents_token_is_rotated_while_it_runs(scene: Scene) -> None:
     assert scene.devflow("agent", "rotate", "--name", name, "--revoke").returncode == 0
     agent.wait_for("the token was renewed")
     task = scene.submit()
-    assert scene.ended(task)["status"] == "completed"
+    assert scene.wait_for_end(task)["status"] == "completed"
     assert scene.devflow("agent", "remove", "--name", name, "--yes").returncode == 5
     assert agent.end() == 0
     removed = scene.devflow("agent", "remove", "--name", name, "--yes")
@@ -106,12 +106,12 @@ def test_an_agents_token_is_rotated_while_it_runs(scene: Scene) -> None:
     assert scene.devflow("agent", "start", "--name", name, "--command", "true").returncode == 4
 
 
-def test_an_agent_renews_its_own_token_before_it_ends(scene: Scene) -> None:
+def test_an_agent_renews_its_own_token_before_it_ends(scene: Scenario) -> None:
     name = scene.register("renewing")
     agent = scene.start(name, scene.fix, pace="beat=0.3,poll=0.2,renew=0.2")
     agent.wait_for("renewed the token", times=3)
 
-    assert scene.ended(scene.submit())["status"] == "completed", agent.said
+    assert scene.wait_for_end(scene.submit())["status"] == "completed", agent.log
     assert agent.end() == 0
 
 
@@ -138,7 +138,7 @@ def receiver() -> Iterator[tuple[str, list[Any]]]:
     server.server_close()
 
 
-def test_a_webhook_from_making_to_removing(scene: Scene, receiver: tuple[str, list[Any]]) -> None:
+def test_a_webhook_from_making_to_removing(scene: Scenario, receiver: tuple[str, list[Any]]) -> None:
     address, taken = receiver
     done(scene, "login", "--email", "user@example.com", DEVFLOW_PIN="123456")
 

@@ -10,20 +10,20 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from agent.tests.e2e.conftest import SECONDS, secrets_of
+from agent.tests.e2e.conftest import SECONDS, read_token
 
 if TYPE_CHECKING:
-    from agent.tests.e2e.conftest import Scene
+    from agent.tests.e2e.conftest import Scenario
 
 
 @pytest.mark.timeout(4 * SECONDS)
-def test_a_workflow_asked_for_on_loopback_is_done_here_and_reported_through_the_platform(scene: Scene) -> None:
+def test_a_workflow_asked_for_on_loopback_is_done_here_and_reported_through_the_platform(scene: Scenario) -> None:
     name, other = scene.register("host"), scene.register("bystander")
     bystander = scene.start(other, scene.fix)
     agent = scene.start(name, scene.fix, "--host", "--host-port", "0")
     agent.wait_for("the agent host listens on")
     agent.wait_for("is active")
-    found = re.search(r"listens on (http://\S+)", agent.said)
+    found = re.search(r"listens on (http://\S+)", agent.log)
     assert found is not None
     task = f"task-{uuid.uuid4()}"
     body = {
@@ -34,12 +34,12 @@ def test_a_workflow_asked_for_on_loopback_is_done_here_and_reported_through_the_
         "naturalLanguage": "Fix it",
     }
 
-    headers = {"Authorization": f"Bearer {secrets_of(scene, name)}", "Content-Type": "application/json"}
+    headers = {"Authorization": f"Bearer {read_token(scene, name)}", "Content-Type": "application/json"}
     request = Request(f"{found[1]}/api/workflows/execute", json.dumps(body).encode(), headers)  # noqa: S310  # loopback
     with urlopen(request, timeout=30) as answer:  # noqa: S310
         assert (answer.status, json.loads(answer.read())) == (202, {"accepted": True, "taskId": task})
 
-    ended = scene.ended(task)
+    ended = scene.wait_for_end(task)
     assert (ended["status"], ended["agentId"]) == ("completed", name)
     assert scene.branches() == [f"{task}-attempt-1"]
     assert (agent.end(), bystander.end()) == (0, 0)

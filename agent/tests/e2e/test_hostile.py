@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.tests.e2e.conftest import SECONDS, git, secrets_of, wait_until
+from agent.tests.e2e.conftest import SECONDS, git, read_token, wait_until
 
 if TYPE_CHECKING:
-    from agent.tests.e2e.conftest import Scene
+    from agent.tests.e2e.conftest import Scenario
 
 pytestmark = pytest.mark.timeout(4 * SECONDS)
 
@@ -24,7 +24,7 @@ def world(directory: Path) -> dict[str, bytes | None]:
     return found
 
 
-def test_a_hostile_repository_and_hostile_tasks_touch_nothing_outside(scene: Scene) -> None:
+def test_a_hostile_repository_and_hostile_tasks_touch_nothing_outside(scene: Scenario) -> None:
     outside = scene.directory / "outside"
     outside.mkdir()
     (outside / "precious").write_text("untouched", encoding="utf-8")
@@ -69,8 +69,8 @@ def test_a_hostile_repository_and_hostile_tasks_touch_nothing_outside(scene: Sce
         {"branch": "--upload-pack=x"}, {"branch": f"; {evil}"[:50]}, {"branch": "../../main"}, {"branch": "a\nb"},
     ]  # fmt: skip
     for task in [scene.submit(**more) for more in good]:
-        ended = scene.ended(task)
-        assert (ended["status"], ended["resultFiles"]["files"]) == ("completed", ["login.py"]), agent.said
+        ended = scene.wait_for_end(task)
+        assert (ended["status"], ended["resultFiles"]["files"]) == ("completed", ["login.py"]), agent.log
         body = git("log", "-1", "--format=%B", ended["resultFiles"]["branch"], cwd=scene.origin)
         assert f"DevFlow-Task: {task}" in body
         assert "\x1b" not in body
@@ -80,7 +80,7 @@ def test_a_hostile_repository_and_hostile_tasks_touch_nothing_outside(scene: Sce
         )
         if answer.status == 400:  # the platform itself will not have it
             continue
-        ended = scene.ended(answer.json()["taskId"])
+        ended = scene.wait_for_end(answer.json()["taskId"])
         assert ended["status"] == "failed", (more, ended)
 
     assert world(outside) == before
@@ -88,7 +88,7 @@ def test_a_hostile_repository_and_hostile_tasks_touch_nothing_outside(scene: Sce
     assert agent.end() == 0
 
 
-def test_no_token_is_in_an_argument_a_log_or_a_report(scene: Scene) -> None:
+def test_no_token_is_in_an_argument_a_log_or_a_report(scene: Scenario) -> None:
     name = scene.register("discreet")
     task = scene.submit(repo=f"file://me:s3cret-word@{scene.origin}")
     code = scene.note + (
@@ -97,8 +97,8 @@ def test_no_token_is_in_an_argument_a_log_or_a_report(scene: Scene) -> None:
     )
     good = scene.submit()
     agent = scene.start(name, code, GITHUB_TOKEN="ghp_0123456789abcdef")
-    wait_until(scene.runs, lambda: agent.said)
-    token, arguments = secrets_of(scene, name), []
+    wait_until(scene.runs, lambda: agent.log)
+    token, arguments = read_token(scene, name), []
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             arguments.append(process.read_bytes().decode(errors="replace"))
@@ -106,10 +106,10 @@ def test_no_token_is_in_an_argument_a_log_or_a_report(scene: Scene) -> None:
             continue
     scene.open_gate()
     # What was submitted is the submitter's own to see: what the agent adds to it is looked at.
-    ended = [scene.ended(done) | {"repo": None} for done in (task, good)]
+    ended = [scene.wait_for_end(done) | {"repo": None} for done in (task, good)]
     said = [str(done) + scene.devflow("tasks", "logs", done["id"]).stdout for done in ended]
 
-    everything = "".join([*arguments, *said, agent.said])
+    everything = "".join([*arguments, *said, agent.log])
     assert "DEVFLOW_TASK_ID" in "".join(said), "the log has what the program printed"
     for secret in (token, str(scene.user.token), "ghp_0123456789abcdef", "s3cret-word"):
         assert secret not in everything

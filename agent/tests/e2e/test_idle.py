@@ -12,7 +12,7 @@ import pytest
 from agent.tests.e2e.conftest import SECONDS
 
 if TYPE_CHECKING:
-    from agent.tests.e2e.conftest import Scene
+    from agent.tests.e2e.conftest import Scenario
 
 MINUTE = 60.0
 MOST_CPU = 0.005
@@ -36,7 +36,7 @@ def resident(process: int) -> float:
 @pytest.mark.long
 @pytest.mark.timeout(4 * SECONDS)
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into Linux's /proc")
-def test_an_idle_agent_costs_next_to_nothing(scene: Scene) -> None:
+def test_an_idle_agent_costs_next_to_nothing(scene: Scenario) -> None:
     agent = scene.start(scene.register("idle"), "pass", pace="")
     agent.wait_for("is active")
     before, began = used(agent.process.pid), time.monotonic()

@@ -10,14 +10,14 @@ import pytest
 from agent.tests.e2e.conftest import SECONDS, wait_until
 
 if TYPE_CHECKING:
-    from agent.tests.e2e.conftest import Scene
+    from agent.tests.e2e.conftest import Scenario
 
 
 @pytest.mark.timeout(20 * SECONDS)
 @pytest.mark.parametrize(
     ("agents", "tasks"), [(4, 16), pytest.param(20, 200, marks=pytest.mark.long)], ids=["a few", "many"]
 )
-def test_each_of_many_tasks_is_done_once(scene: Scene, agents: int, tasks: int) -> None:
+def test_each_of_many_tasks_is_done_once(scene: Scenario, agents: int, tasks: int) -> None:
     scene.intent = "explain"
     names = [scene.register(f"one-of-many-{number}", None, "--concurrency", "2") for number in range(agents)]
     submitted = [scene.submit() for _ in range(tasks)]
@@ -34,7 +34,7 @@ def test_each_of_many_tasks_is_done_once(scene: Scene, agents: int, tasks: int) 
             break
         except AssertionError:
             continue
-    ended = [scene.shown(task) for task in submitted]
+    ended = [scene.task(task) for task in submitted]
 
     assert Counter(task["status"] for task in ended) == {"completed": tasks}
     assert {task["attempt"] for task in ended} == {1}

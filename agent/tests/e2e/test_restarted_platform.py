@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.tests.e2e.conftest import SECONDS, Scene, wait_until
+from agent.tests.e2e.conftest import SECONDS, Scenario, wait_until
 from infra.local.aws import MotoChild
 from tests.e2e.conftest import Platform
 
@@ -54,11 +54,11 @@ def test_through_a_restart_of_the_platform_a_task_is_done_once_and_its_result_ta
     with ExitStack() as ending:
         before = Restartable(tmp_path / "before", TEST_AWS=endpoint)
         ending.callback(before.stop)
-        scene = Scene(before, tmp_path, ending)
+        scene = Scenario(before, tmp_path, ending)
         name = scene.register("patient")
         task = scene.submit()
         agent = scene.start(name, scene.note + scene.gate() + "open('login.py', 'w').write('fixed\\n')\n")
-        wait_until(scene.runs, lambda: agent.said)
+        wait_until(scene.runs, lambda: agent.log)
         port = before.url.rpartition(":")[2]
 
         assert before.stop() == 0
@@ -68,9 +68,9 @@ def test_through_a_restart_of_the_platform_a_task_is_done_once_and_its_result_ta
         ending.callback(after.stop)
         scene.platform = after
         scene.user = after.client.login()
-        ended = scene.ended(task)
+        ended = scene.wait_for_end(task)
 
-        assert (ended["status"], ended["attempt"], ended["agentId"]) == ("completed", 1, name), agent.said
+        assert (ended["status"], ended["attempt"], ended["agentId"]) == ("completed", 1, name), agent.log
         assert scene.branches() == [f"{task}-attempt-1"]
         assert len(scene.runs()) == 1
         agent.wait_for("the platform is back")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SECONDS = 60
 
 
-class Call(NamedTuple):
+class RelayedRequest(NamedTuple):
     """A request, as it came from an agent."""
 
     method: str
@@ -25,7 +25,7 @@ class Call(NamedTuple):
     content: bytes
 
     @property
-    def what(self) -> str:
+    def action(self) -> str:
         """The last part of its address: `heartbeat`, `progress` ..."""
         return self.path.partition("?")[0].rpartition("/")[2]
 
@@ -34,7 +34,7 @@ class Call(NamedTuple):
         return dict(json.loads(self.content)) if self.content else {}
 
 
-class Relay(ThreadingHTTPServer):
+class NetworkRelay(ThreadingHTTPServer):
     """Listens on loopback. A call that it holds, or that comes while it is cut, never gets an answer."""
 
     daemon_threads = True
@@ -43,28 +43,28 @@ class Relay(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.cut = False
-        self.calls: list[Call] = []
+        self.requests: list[RelayedRequest] = []
         """Those that were passed on."""
         self._target = urlsplit(url).netloc
-        self._hold: Callable[[Call], bool] = lambda _call: False
-        self._held: queue.SimpleQueue[Call] = queue.SimpleQueue()
+        self._hold: Callable[[RelayedRequest], bool] = lambda _call: False
+        self._held: queue.SimpleQueue[RelayedRequest] = queue.SimpleQueue()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
         self._thread.start()
 
-    def hold(self, fits: Callable[[Call], bool]) -> None:
+    def hold(self, fits: Callable[[RelayedRequest], bool]) -> None:
         """Hold the next call that fits, and every later one until `free`."""
         self._hold = fits
 
-    def held(self) -> Call:
+    def wait_for_held(self) -> RelayedRequest:
         """Wait until a call is held."""
         return self._held.get(timeout=SECONDS)
 
-    def free(self) -> None:
+    def stop_holding(self) -> None:
         """Hold nothing any more; what was held stays lost."""
         self._hold = lambda _call: False
 
-    def pass_on(self, call: Call) -> tuple[int, bytes]:
+    def pass_on(self, call: RelayedRequest) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(self._target, timeout=SECONDS)
         try:
             connection.request(call.method, call.path, call.content or None, call.headers)
@@ -73,14 +73,14 @@ class Relay(ThreadingHTTPServer):
         finally:
             connection.close()
 
-    def swallows(self, call: Call) -> bool:
+    def withholds(self, call: RelayedRequest) -> bool:
         if self.cut:
             return True
         if self._hold(call):
             self._held.put(call)
             self._ended.wait()
             return True
-        self.calls.append(call)
+        self.requests.append(call)
         return False
 
     def end(self) -> None:
@@ -91,13 +91,13 @@ class Relay(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Relay
+    server: NetworkRelay
 
     def relay(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         kept = {name: value for name, value in self.headers.items() if name not in ("Host", "Connection")}
-        call = Call(self.command, self.path, kept, content)
-        if self.server.swallows(call):
+        call = RelayedRequest(self.command, self.path, kept, content)
+        if self.server.withholds(call):
             return
         try:
             status, answer = self.server.pass_on(call)

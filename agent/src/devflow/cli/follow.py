@@ -5,60 +5,60 @@ from typing import Protocol
 
 import click
 
-from devflow.cli.context import Invocation, interactive
-from devflow.cli.watch import Look, Watch
-from devflow.client import Client, Json
-from devflow.redact import redacted
-from devflow.terminal import one_line, plain
+from devflow.cli.invocation import Invocation, is_interactive
+from devflow.cli.task_watcher import TaskSnapshot, TaskWatcher
+from devflow.api_client import ApiClient, Json
+from devflow.redaction import redact
+from devflow.terminal import to_one_line, strip_controls
 
 
-class Screen(Protocol):
+class ProgressView(Protocol):
     """Where progress is shown."""
 
-    def show(self, look: Look) -> None: ...
+    def update(self, snapshot: TaskSnapshot) -> None: ...
 
 
-class Lines:
+class EventLines:
     """A line for everything that happens: for logs of continuous integration, and for pipes."""
 
     def __init__(self, invocation: Invocation) -> None:
         self._invocation = invocation
 
-    def show(self, look: Look) -> None:
-        for event in look.events:
+    def update(self, snapshot: TaskSnapshot) -> None:
+        for event in snapshot.new_events:
             line = f"{event['timestamp']} {event['type'].removeprefix('task.')}"
             line += f" (attempt {event['attempt']})" if event["attempt"] > 1 else ""
-            self._invocation.note(line + (f": {one_line(event['detail'])}" if event["detail"] else ""))
-        for line in look.log.splitlines():
-            self._invocation.note(f"  {line}")
+            self._invocation.print_note(line + (f": {to_one_line(event['detail'])}" if event["detail"] else ""))
+        for line in snapshot.new_log.splitlines():
+            self._invocation.print_note(f"  {line}")
 
 
-def result(invocation: Invocation, client: Client, task: str) -> Json:
+def follow_task(invocation: Invocation, client: ApiClient, task_id: str) -> Json:
     """Watch a task to its end, with steps, progress and log on standard error. The task as it ended."""
-    watch = Watch(client, task, note=invocation.note)
+    watch = TaskWatcher(client, task_id, note=invocation.print_note)
     shown: Json = {}
-    with _screen(invocation) as screen:
-        for look in watch.looks():
-            screen.show(look)
+    with _choose_view(invocation) as screen:
+        for look in watch.snapshots():
+            screen.update(look)
             shown = look.task
     return shown
 
 
-def log(invocation: Invocation, client: Client, task: str) -> None:
+def follow_log(invocation: Invocation, client: ApiClient, task_id: str) -> None:
     """Print a task's log as it grows, until the task has ended."""
-    watch = Watch(client, task, note=invocation.note)
-    for look in watch.looks():
-        if look.log and invocation.json:
-            invocation.line({"attempt": look.task["attempt"], "data": look.log})
-        elif look.log:
-            click.echo(redacted(plain(look.log)), nl=False)
+    watch = TaskWatcher(client, task_id, note=invocation.print_note)
+    for look in watch.snapshots():
+        if look.new_log and invocation.json:
+            invocation.print_json({"attempt": look.task["attempt"], "data": look.new_log})
+        elif look.new_log:
+            click.echo(redact(strip_controls(look.new_log)), nl=False)
 
 
-def _screen(invocation: Invocation) -> AbstractContextManager[Screen]:
-    if interactive() and not invocation.json:
-        from devflow.cli.bar import Bar  # noqa: PLC0415  # rich takes a while to load
+def _choose_view(invocation: Invocation) -> AbstractContextManager[ProgressView]:
+    if is_interactive() and not invocation.json:
+        from devflow.cli.progress_bar import ProgressBar  # noqa: PLC0415  # rich takes a while to load
 
-        return Bar()
+        return ProgressBar()
     from contextlib import nullcontext  # noqa: PLC0415
 
-    return nullcontext(Lines(invocation))
+    return nullcontext(EventLines(invocation))

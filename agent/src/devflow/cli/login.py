@@ -7,19 +7,19 @@ from contextlib import suppress
 import click
 
 from devflow import settings
-from devflow.cli.context import Invocation, common, pass_invocation, setting
-from devflow.client import Client, Json
-from devflow.errors import NotLoggedInError, RefusedError, SettingsError, UnavailableError
-from devflow.redact import hide
+from devflow.cli.invocation import Invocation, platform_options, pass_invocation, setting_option
+from devflow.api_client import ApiClient, Json
+from devflow.errors import NotLoggedInError, RequestRejectedError, SettingsError, UnavailableError
+from devflow.redaction import add_secret
 
 _FORBIDDEN = 403
 
 
 @click.command()
-@setting("--email", help="Whose login it is; asked for when left out.")
+@setting_option("--email", help="Whose login it is; asked for when left out.")
 @click.option("--magic-link", is_flag=True, help="By a link that is sent by mail, instead of a PIN.")
 @click.option("--token-stdin", is_flag=True, help="By a token from standard input, instead of a PIN.")
-@common
+@platform_options
 @pass_invocation
 def login(invocation: Invocation, email: str | None, magic_link: bool, token_stdin: bool) -> None:
     """Log in, and keep the token in the config file.
@@ -31,53 +31,53 @@ def login(invocation: Invocation, email: str | None, magic_link: bool, token_std
     if token_stdin and magic_link:
         raise click.UsageError("--magic-link and --token-stdin are two ways to log in; choose one")
     if token_stdin:
-        answer = _given(url)
+        answer = _log_in_with_token(url)
     else:
-        by = _by_link if magic_link else _by_pin
+        by = _log_in_with_link if magic_link else _log_in_with_pin
         answer = by(url, email or click.prompt("Email", err=True))
     token, user = str(answer["token"]), dict(answer["user"])
-    hide(token)
-    settings.change(invocation.config, url=url, token=token)
+    add_secret(token)
+    settings.update_config(invocation.config_path, url=url, token=token)
     shown = {"success": True, "url": url, "user": user}
-    invocation.show(shown, f"Logged in to {url} as {user['name']} ({user['email']}).")
+    invocation.print_result(shown, f"Logged in to {url} as {user['name']} ({user['email']}).")
 
 
 @click.command()
-@common
+@platform_options
 @pass_invocation
 def logout(invocation: Invocation) -> None:
     """End the login: its token is dead, and forgotten here."""
     try:
         with suppress(NotLoggedInError):  # there is none, or it is dead already
-            invocation.client().ask("POST", "/api/auth/logout")
-    except (RefusedError, UnavailableError) as error:
-        invocation.note(f"The token is forgotten here, but it may go on living: {error}")
-    settings.change(invocation.config, token=None)
-    invocation.show({"success": True}, "Logged out.")
+            invocation.client().send_with_retries("POST", "/api/auth/logout")
+    except (RequestRejectedError, UnavailableError) as error:
+        invocation.print_note(f"The token is forgotten here, but it may go on living: {error}")
+    settings.update_config(invocation.config_path, token=None)
+    invocation.print_result({"success": True}, "Logged out.")
 
 
-def _by_pin(url: str, email: str) -> Json:
+def _log_in_with_pin(url: str, email: str) -> Json:
     pin = os.environ.get("DEVFLOW_PIN") or click.prompt("PIN", hide_input=True, err=True)
-    return Client(url).ask("POST", "/api/auth/pin/login", {"email": email, "pin": pin})
+    return ApiClient(url).send_with_retries("POST", "/api/auth/pin/login", {"email": email, "pin": pin})
 
 
-def _by_link(url: str, email: str) -> Json:
-    client = Client(url)
-    client.ask("POST", "/api/auth/magic-link", {"email": email})
+def _log_in_with_link(url: str, email: str) -> Json:
+    client = ApiClient(url)
+    client.send_with_retries("POST", "/api/auth/magic-link", {"email": email})
     link = click.prompt("If this address may log in, a mail is on its way. Paste its link here", err=True)
     # What stands behind the `#` never gets to a server by a click; the rest of the link is for browsers.
-    return client.ask("POST", "/api/auth/magic-link/verify", {"token": link.strip().rpartition("#")[2]})
+    return client.send_with_retries("POST", "/api/auth/magic-link/verify", {"token": link.strip().rpartition("#")[2]})
 
 
-def _given(url: str) -> Json:
+def _log_in_with_token(url: str) -> Json:
     """A token from standard input, once the platform has said whose it is."""
     token = sys.stdin.readline().strip()
     if not token:
         raise SettingsError("There is no token on standard input")
-    hide(token)
+    add_secret(token)
     try:
-        return Client(url, token).ask("GET", "/api/auth/me") | {"token": token}
-    except RefusedError as error:
+        return ApiClient(url, token).send_with_retries("GET", "/api/auth/me") | {"token": token}
+    except RequestRejectedError as error:
         if error.status == _FORBIDDEN:
             raise NotLoggedInError("This is an agent's token; a user's is needed to log in") from None
         raise

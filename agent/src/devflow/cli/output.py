@@ -6,19 +6,19 @@ from typing import Any
 
 import click
 
-from devflow.cli.context import interactive
-from devflow.terminal import one_line, plain
+from devflow.cli.invocation import is_interactive
+from devflow.terminal import to_one_line, strip_controls
 
-_STYLES = {
+_STATUS_STYLES = {
     "completed": "green", "failed": "red", "cancelled": "yellow", "in_progress": "cyan",
     "active": "green", "inactive": "yellow", "error": "red",
 }  # fmt: skip
 
 
-def table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> None:
+def print_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> None:
     """`columns`: title by key. In a pipe: a line a row, tabs between, so that `cut` and `awk` can read it."""
-    cells = [[shown(row.get(key)) for key in columns] for row in rows]
-    if not interactive():
+    cells = [[format_value(row.get(key)) for key in columns] for row in rows]
+    if not is_interactive():
         for line in ([title.upper() for title in columns.values()], *cells):
             click.echo("\t".join(line))
         return
@@ -28,29 +28,29 @@ def table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> None
 
     drawn = Table(*columns.values(), box=None, header_style="bold", pad_edge=False)
     for line in cells:
-        drawn.add_row(*(Text(cell, style=_STYLES.get(cell, ""), overflow="ellipsis") for cell in line))
+        drawn.add_row(*(Text(cell, style=_STATUS_STYLES.get(cell, ""), overflow="ellipsis") for cell in line))
     Console().print(drawn)
 
 
-def fields(thing: Mapping[str, Any]) -> None:
+def print_fields(thing: Mapping[str, Any]) -> None:
     """One thing, a line a field; long texts below their name. What is empty is left out."""
     width = max(map(len, thing), default=0)
     for name, value in thing.items():
         if value in (None, "", [], {}):
             continue
-        text = plain(value if isinstance(value, str) else shown(value)).rstrip()
+        text = strip_controls(value if isinstance(value, str) else format_value(value)).rstrip()
         if "\n" in text:
             click.echo("\n".join([name, *(f"    {line}" for line in text.splitlines())]))
         else:
             click.echo(f"{name:<{width}}  {text}")
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value in a cell."""
     if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(map(shown, value)) or "-"
-    return one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), 200)
+        return ", ".join(map(format_value, value)) or "-"
+    return to_one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), 200)

@@ -7,12 +7,12 @@ from typing import Any
 import click
 
 from devflow.cli import follow, output
-from devflow.cli.context import Invocation, common, pass_invocation
+from devflow.cli.invocation import Invocation, platform_options, pass_invocation
 from devflow.cli.repository import Repository
-from devflow.client import Client, Json, given
+from devflow.api_client import ApiClient, Json, drop_none
 from devflow.errors import SettingsError
 
-_RESULT = ("id", "status", "attempt", "agentId", "error", "details", "summary", "output", "prUrl", "resultFiles")
+_RESULT_FIELDS = ("id", "status", "attempt", "agentId", "error", "details", "summary", "output", "prUrl", "resultFiles")
 
 
 @click.command()
@@ -27,7 +27,7 @@ _RESULT = ("id", "status", "attempt", "agentId", "error", "details", "summary", 
 @click.option("--context", "contexts", multiple=True, metavar="NAME=VALUE", help="Given to the agent; may come often.")
 @click.option("--task-id", help="Your own id; the same again with the same request is the same task.")
 @click.option("--detach", is_flag=True, help="Print the task's id and do not wait.")
-@common
+@platform_options
 @pass_invocation
 def run(invocation: Invocation, /, description: str, **chosen: Any) -> int:
     """Have a task done: submit DESCRIPTION, follow it, and show the result.
@@ -35,52 +35,52 @@ def run(invocation: Invocation, /, description: str, **chosen: Any) -> int:
     Exit status 0 when it is completed, 1 when it failed or was cancelled. Ctrl-C stops following, not the task.
     """
     client = invocation.client()
-    repository = Repository.at(chosen["repo"])
+    repository = Repository.resolve(chosen["repo"])
     for warning in repository.warnings:
-        invocation.note(warning)
+        invocation.print_note(warning)
     asked = {
         "taskId": chosen["task_id"] or f"task-{uuid.uuid4()}",
         "intent": chosen["intent"],
-        "repo": repository.address,
+        "repo": repository.url,
         "branch": chosen["branch"] or repository.branch,
         "naturalLanguage": description,
         "agentId": chosen["for_agent"],
         "priority": chosen["priority"],
         "timeoutSeconds": chosen["timeout"],
         "maxAttempts": chosen["max_attempts"],
-        "context": _context(chosen["contexts"]),
+        "context": _parse_context(chosen["contexts"]),
     }
-    answer = client.ask("POST", "/api/workflows/execute", given(asked))
+    answer = client.send_with_retries("POST", "/api/workflows/execute", drop_none(asked))
     task = str(answer["taskId"])
     if chosen["detach"]:
-        invocation.show(answer, task)
+        invocation.print_result(answer, task)
         return 0
-    invocation.note(f"Task {task}; stop it with: devflow tasks cancel {task}")
-    return _follow(invocation, client, task)
+    invocation.print_note(f"Task {task}; stop it with: devflow tasks cancel {task}")
+    return _follow_to_end(invocation, client, task)
 
 
-def _follow(invocation: Invocation, client: Client, task: str) -> int:
+def _follow_to_end(invocation: Invocation, client: ApiClient, task: str) -> int:
     try:
-        ended = follow.result(invocation, client, task)
+        ended = follow.follow_task(invocation, client, task)
     except KeyboardInterrupt:
-        invocation.note(f"The task goes on. See it with: devflow tasks logs -f {task}")
+        invocation.print_note(f"The task goes on. See it with: devflow tasks logs -f {task}")
         raise
-    invocation.show(ended, lambda: output.fields({name: ended[name] for name in _RESULT}))
+    invocation.print_result(ended, lambda: output.print_fields({name: ended[name] for name in _RESULT_FIELDS}))
     return 0 if ended["status"] == "completed" else 1
 
 
-def _context(pairs: tuple[str, ...]) -> Json | None:
+def _parse_context(pairs: tuple[str, ...]) -> Json | None:
     """`issueId=123` is the text "123"; a value that is a JSON object, list or literal is taken as that."""
     context: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not name or not equals:
             raise SettingsError(f"--context wants NAME=VALUE, not {pair!r}")
-        context[name] = _value(value)
+        context[name] = _parse_value(value)
     return context or None
 
 
-def _value(text: str) -> Any:
+def _parse_value(text: str) -> Any:
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):

@@ -4,10 +4,10 @@ import shlex
 import shutil
 
 from devflow.engines import Engine
-from devflow.errors import SettingsError, WorkError
+from devflow.errors import SettingsError, TaskFailedError
 
 
-def engine(command: str) -> Engine:
+def make_command_engine(command: str) -> Engine:
     """`command` is split as a shell would, and run without one. Raises SettingsError where it cannot be."""
     try:
         argv = shlex.split(command)
@@ -18,6 +18,6 @@ def engine(command: str) -> Engine:
 
     def check() -> None:
         if shutil.which(argv[0]) is None:
-            raise WorkError(f"{argv[0]} is not installed on this machine")
+            raise TaskFailedError(f"{argv[0]} is not installed on this machine")
 
     return Engine("command", argv, check=check)

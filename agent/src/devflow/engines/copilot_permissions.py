@@ -5,10 +5,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-EVERYTHING = "all"
+ALL_KINDS = "all"
 
 
-def refusal(request: Any, root: Path, allowed: Collection[str]) -> str | None:
+def find_denial_reason(request: Any, root: Path, allowed: Collection[str]) -> str | None:
     """Why a request of the SDK (`PermissionRequest…`) is refused; None where it is granted.
 
     Reading and writing is granted inside `root`, links followed. Of the other kinds (`shell`, `url`, `mcp`, `memory`,
@@ -20,7 +20,7 @@ def refusal(request: Any, root: Path, allowed: Collection[str]) -> str | None:
     if request.kind in ("read", "write"):
         path = request.path if request.kind == "read" else request.file_name
         return None if _inside(path, root) else f"{path} is outside of the repository."
-    if request.kind in allowed or EVERYTHING in allowed:
+    if request.kind in allowed or ALL_KINDS in allowed:
         return None
     return f"{request.kind} is not allowed on this machine. Do without it."
 

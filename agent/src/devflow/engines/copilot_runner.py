@@ -26,15 +26,15 @@ from copilot.session_events import (
 )
 
 from devflow import environment
-from devflow.engines.copilot_permissions import refusal
-from devflow.telling import MARK
-from devflow.terminal import one_line
+from devflow.engines.copilot_permissions import find_denial_reason
+from devflow.program_output import PROTOCOL_PREFIX
+from devflow.terminal import to_one_line
 
 PING_SECONDS = 1.0
 """Between two looks at whether the CLI is still there: of its end the SDK's sessions hear nothing."""
-_STEPS = 0.9
+_REMAINING_PER_TOOL = 0.9
 """With each tool that was used, this much of the way is still left: how far it is nobody knows."""
-_ASKED = {
+_INSTRUCTIONS = {
     "fix-bug": "Fix this bug in the repository in the current directory. Add a test that shows it, where tests are.",
     "feature": "Implement this feature in the repository in the current directory, with tests where tests are.",
     "explain": "Answer this about the repository in the current directory. Change nothing.",
@@ -45,76 +45,76 @@ _RULES = (
 )
 
 
-class Work:
+class SessionTracker:
     """What comes of one session, event by event."""
 
-    def __init__(self, tell: Callable[[dict[str, Any]], None], say: Callable[[str], None]) -> None:
-        self._tell, self._say = tell, say
-        self._left = 1.0
+    def __init__(self, send_event: Callable[[dict[str, Any]], None], print_line: Callable[[str], None]) -> None:
+        self._send_event, self._print_line = send_event, print_line
+        self._remaining = 1.0
         self.done = asyncio.Event()
-        self.answer = ""
+        self.last_message = ""
         """The last message of the assistant."""
         self.error = ""
 
-    def hear(self, event: SessionEvent) -> None:
+    def handle_event(self, event: SessionEvent) -> None:
         """Take in an event. Those of sub-agents are steps and log, and end nothing."""
         match event.data:
             case AssistantIntentData() as data:
-                self._step(data.intent)
+                self._report_step(data.intent)
             case ToolExecutionStartData() as data:
-                self._left *= _STEPS
-                self._step(data.tool_title or data.tool_name, _shown(data.arguments))
+                self._remaining *= _REMAINING_PER_TOOL
+                self._report_step(data.tool_title or data.tool_name, _describe_arguments(data.arguments))
             case ToolExecutionCompleteData() as data:
                 if not data.success:
-                    self._say(f"It failed: {data.error.message if data.error else 'nobody knows why'}")
+                    self._print_line(f"It failed: {data.error.message if data.error else 'nobody knows why'}")
             case AssistantMessageData() as data if data.content:
-                self._say(data.content)
+                self._print_line(data.content)
                 if not event.agent_id:
-                    self.answer = data.content
+                    self.last_message = data.content
             case SessionErrorData() as data if not event.agent_id:
                 self.error = data.message
                 self.done.set()
             case SessionIdleData() if not event.agent_id:
                 self.done.set()
 
-    def _step(self, step: str, details: str = "") -> None:
-        self._tell({"step": one_line(step, 200), "progress": round(1 - self._left, 3), "details": details})
-        self._say(f"> {step} {details}".rstrip())
+    def _report_step(self, step: str, details: str = "") -> None:
+        self._send_event({"step": to_one_line(step, 200), "progress": round(1 - self._remaining, 3), "details": details})
+        self._print_line(f"> {step} {details}".rstrip())
 
 
-async def work(task: dict[str, Any]) -> int:
+async def run_task(task: dict[str, Any]) -> int:
     """Do it; the exit status."""
     root, allowed = Path.cwd(), (os.environ.get("DEVFLOW_COPILOT_ALLOW") or "").split(",")
 
     def decide(request: Any, _invocation: Any) -> PermissionRequestResult:
-        if (reason := refusal(request, root, allowed)) is None:
+        if (reason := find_denial_reason(request, root, allowed)) is None:
             return PermissionDecisionApproveOnce()
-        say(f"Refused: {reason}")
+        print_line(f"Refused: {reason}")
         return PermissionDecisionReject(feedback=reason)
 
-    heard = Work(tell, say)
-    async with connected() as copilot:
+    heard = SessionTracker(send_event, print_line)
+    async with connect() as copilot:
         session = await copilot.create_session(
             on_permission_request=decide,
-            on_event=heard.hear,
+            on_event=heard.handle_event,
             model=os.environ.get("DEVFLOW_COPILOT_MODEL"),
-            provider=provider(),
+            provider=read_provider(),
             client_name="devflow",
             working_directory=str(root),
             # What the repository brings along must not run by itself, nor bring servers in.
             enable_config_discovery=False,
             enable_file_hooks=False,
         )
-        await session.send(prompt(task))
-        await until(heard.done, copilot)
+        await session.send(build_prompt(task))
+        await wait_until_done(heard.done, copilot)
     if heard.error:
-        tell({"error": heard.error})
+        send_event({"error": heard.error})
         return 1
-    tell({"summary": heard.answer.strip().rpartition("\n\n")[2], "output": heard.answer})
+    send_event({"summary": heard.last_message.strip().rpartition("\n\n")[2], "output": heard.last_message})
     return 0
 
 
-async def until(done: asyncio.Event, copilot: CopilotClient) -> None:
+async def wait_until_done(done: asyncio.Event, copilot: CopilotClient) -> None:
     """Wait, while the CLI is there. Raises what the SDK raises when it is not."""
     while not done.is_set():
         with suppress(TimeoutError):
@@ -124,11 +124,11 @@ async def until(done: asyncio.Event, copilot: CopilotClient) -> None:
 
 
 @asynccontextmanager
-async def connected() -> AsyncIterator[CopilotClient]:
+async def connect() -> AsyncIterator[CopilotClient]:
     """A client of the CLI that was chosen, in an environment without what is the agent's."""
     path = os.environ.get("DEVFLOW_COPILOT_CLI")
     connection = RuntimeConnection.for_stdio(path=path) if path else None
-    copilot = CopilotClient(connection=connection, env=environment.base(), working_directory=str(Path.cwd()))
+    copilot = CopilotClient(connection=connection, env=environment.build_child_environment(), working_directory=str(Path.cwd()))
     try:
         await copilot.start()
         yield copilot
@@ -139,7 +139,7 @@ async def connected() -> AsyncIterator[CopilotClient]:
             await copilot.force_stop()
 
 
-def provider() -> ProviderConfig | None:
+def read_provider() -> ProviderConfig | None:
     """An OpenAI-compatible provider instead of GitHub's, where one was chosen."""
     address = os.environ.get("DEVFLOW_COPILOT_PROVIDER")
     if not address:
@@ -148,46 +148,46 @@ def provider() -> ProviderConfig | None:
     return ProviderConfig(type="openai", wire_api="completions", base_url=address, api_key=key)
 
 
-def prompt(task: dict[str, Any]) -> str:
+def build_prompt(task: dict[str, Any]) -> str:
     """What the model is asked. What the submitter wrote is marked as that."""
-    asked = _ASKED.get(task["intent"], f"Do this ({task['intent']}) in the repository in the current directory.")
+    asked = _INSTRUCTIONS.get(task["intent"], f"Do this ({task['intent']}) in the repository in the current directory.")
     context = f"\n\nContext: {json.dumps(task['context'])}" if task.get("context") else ""
     return f"{asked} {_RULES}\n\n<task>\n{task['description']}\n</task>{context}"
 
 
-async def check() -> int:
+async def check_cli() -> int:
     """Whether a CLI answers."""
-    async with connected() as copilot:
+    async with connect() as copilot:
         await copilot.ping()
     return 0
 
 
-def tell(what: dict[str, Any]) -> None:
-    print(MARK + json.dumps(what), flush=True)
+def send_event(what: dict[str, Any]) -> None:
+    print(PROTOCOL_PREFIX + json.dumps(what), flush=True)
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     print(text, flush=True)
 
 
-def _shown(arguments: Any) -> str:
+def _describe_arguments(arguments: Any) -> str:
     """Of a tool's arguments, what says most to a person."""
     if isinstance(arguments, dict):
         named = next((arguments[name] for name in ("command", "path", "file_name", "url") if arguments.get(name)), None)
-        return one_line(str(named if named is not None else json.dumps(arguments)), 200)
-    return one_line(str(arguments or ""), 200)
+        return to_one_line(str(named if named is not None else json.dumps(arguments)), 200)
+    return to_one_line(str(arguments or ""), 200)
 
 
 def main() -> int:
     checking = sys.argv[1:] == ["--check"]
     try:
-        return asyncio.run(check() if checking else work(json.load(sys.stdin)))
+        return asyncio.run(check_cli() if checking else run_task(json.load(sys.stdin)))
     except Exception as error:  # noqa: BLE001  # whatever the SDK raises is why this could not be done
-        reason = one_line(str(error) or type(error).__name__, 1_000)
+        reason = to_one_line(str(error) or type(error).__name__, 1_000)
         if checking:
-            say(reason)
+            print_line(reason)
         else:
-            tell({"error": f"Copilot SDK connection failed: {reason}"})
+            send_event({"error": f"Copilot SDK connection failed: {reason}"})
         return 1
 
 

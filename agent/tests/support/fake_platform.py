@@ -1,0 +1,103 @@
+"""A platform for tests of one module: real HTTP on loopback, with the answers that a test wants."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+
+Json = dict[str, Any]
+SECONDS = 30
+
+
+class ReceivedRequest(NamedTuple):
+    """What came in."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: Any
+
+    @property
+    def token(self) -> str:
+        return self.headers.get("Authorization", "").removeprefix("Bearer ")
+
+
+class FakeResponse(NamedTuple):
+    """What goes out: JSON, or bytes as they are."""
+
+    status: int
+    body: Any
+    headers: dict[str, str] = {}  # noqa: RUF012  # never changed
+
+
+def make_error(status: int, title: str = "Conflict", message: str = "no", **more: Any) -> FakeResponse:
+    """An error in the contract's shape."""
+    body = {"error": title, "message": message, "statusCode": status, "timestamp": "2025-01-24T00:00:00Z"}
+    return FakeResponse(status, body | more, {"X-Request-Id": "request-1"})
+
+
+class FakePlatform:
+    """Answers what `answer` says, and keeps what was asked."""
+
+    def __init__(self, answer: Callable[[ReceivedRequest], FakeResponse], port: int = 0) -> None:
+        self.respond = answer
+        self.requests: list[ReceivedRequest] = []
+        self._received = threading.Condition()
+        platform = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            wbufsize = 65_536
+            disable_nagle_algorithm = True
+
+            def take(self) -> None:
+                content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                request = ReceivedRequest(self.command, self.path, dict(self.headers), json.loads(content) if content else None)
+                given = platform.take(request)
+                body = given.body if isinstance(given.body, bytes) else json.dumps(given.body).encode()
+                self.send_response(given.status)
+                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Connection", "close")
+                for name, value in given.headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST = do_PATCH = do_DELETE = take  # noqa: N815  # named by http.server
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # named by http.server
+                """Nothing: the test says what matters."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.port: int = self._server.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def take(self, request: ReceivedRequest) -> FakeResponse:
+        given = self.respond(request)
+        with self._received:
+            self.requests.append(request)
+            self._received.notify_all()
+        return given
+
+    def paths(self) -> list[str]:
+        """What was asked, in order: `POST /api/…`."""
+        return [f"{request.method} {request.path}" for request in list(self.requests)]
+
+    def bodies(self, ending: str) -> list[Any]:
+        """The bodies of the requests to addresses that end so, in order."""
+        return [request.body for request in list(self.requests) if request.path.endswith(ending)]
+
+    def wait_for(self, there: Callable[[], bool]) -> None:
+        """Until what came in is as it should be."""
+        with self._received:
+            assert self._received.wait_for(there, SECONDS), self.paths()
+
+    def end(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

@@ -1,0 +1,190 @@
+"""A task's program: fed, heard, and ended with all that it started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from devflow.errors import TaskFailedError
+from devflow.program import MAX_LINE, LineSplitter, Program, run_program
+from devflow.cancel_token import CancelReason, CancelToken
+
+SECONDS = 30
+
+
+def python(code: str, cwd: Path, stdin: bytes = b"", grace: float = 5.0) -> Program:
+    return Program([sys.executable, "-u", "-c", code], cwd, dict(os.environ), stdin, grace)
+
+
+def alive(process: int) -> bool:
+    """Whether there is such a process, other than one that waits to be buried."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(done: object) -> None:
+    assert callable(done)
+    end = time.monotonic() + SECONDS
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_it_gets_its_input_and_is_heard_line_by_line(tmp_path: Path) -> None:
+    said: list[str] = []
+    code = "import sys; sys.stderr.write('first\\n'); print(sys.stdin.read().upper()); print('ünd', end='')"
+
+    assert run_program(python(code, tmp_path, "eingäbe".encode()), CancelToken(), said.append) == 0
+    assert said == ["first", "EINGÄBE", "ünd"]
+
+
+@pytest.mark.parametrize(("code", "status"), [("exit(3)", 3), ("import os; os.kill(os.getpid(), 9)", -9)])
+def test_its_exit_status_is_its_own(tmp_path: Path, code: str, status: int) -> None:
+    assert run_program(python(code, tmp_path), CancelToken(), lambda _: None) == status
+
+
+def test_input_that_nobody_reads_holds_nothing_up(tmp_path: Path) -> None:
+    assert run_program(python("exit(0)", tmp_path, b"x" * 10_000_000), CancelToken(), lambda _: None) == 0
+
+
+def test_a_program_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(TaskFailedError, match="no-such-program: No such file or directory"):
+        run_program(Program(["no-such-program"], tmp_path, dict(os.environ)), CancelToken(), lambda _: None)
+
+
+def test_what_it_leaves_running_is_ended_with_it(tmp_path: Path) -> None:
+    said: list[str] = []
+    code = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)']).pid)"
+
+    assert run_program(python(code, tmp_path), CancelToken(), said.append) == 0
+    wait_until(lambda: not alive(int(said[0])))
+
+
+def test_a_process_that_leaves_the_group_and_holds_the_output_open_does_not_hold_the_end_up(tmp_path: Path) -> None:
+    said: list[str] = []
+    code = (
+        "import subprocess, sys; "
+        "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'], start_new_session=True).pid)"
+    )
+
+    assert run_program(python(code, tmp_path), CancelToken(), said.append) == 0
+    os.kill(int(said[0]), signal.SIGKILL)
+
+
+def test_when_it_is_to_stop_it_is_asked_first(tmp_path: Path) -> None:
+    stop, said = CancelToken(), []
+    code = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('tidying'), sys.exit(7)))\n"
+        "print('ready')\ntime.sleep(300)"
+    )
+
+    def hear(line: str) -> None:
+        said.append(line)
+        if line == "ready":
+            stop.cancel(CancelReason.USER_REQUEST)
+
+    assert run_program(python(code, tmp_path, grace=SECONDS), stop, hear) == 7
+    assert said == ["ready", "tidying"]
+
+
+def test_one_that_does_not_listen_is_killed_after_the_grace_with_its_children(tmp_path: Path) -> None:
+    stop, children = CancelToken(), []
+    code = (
+        "import signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)']).pid)\ntime.sleep(300)"
+    )
+
+    def hear(line: str) -> None:
+        children.append(int(line))
+        stop.cancel(CancelReason.USER_REQUEST)
+
+    assert run_program(python(code, tmp_path, grace=0.2), stop, hear) == -signal.SIGKILL
+    wait_until(lambda: not alive(children[0]))
+
+
+def test_when_the_agent_ends_there_is_no_grace(tmp_path: Path) -> None:
+    stop = CancelToken()
+    code = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready')\ntime.sleep(300)"
+
+    assert run_program(python(code, tmp_path, grace=3600), stop, lambda _: stop.cancel(CancelReason.AGENT_SHUTDOWN)) == -signal.SIGKILL
+
+
+def test_a_stop_that_was_asked_before_the_start_stops_it(tmp_path: Path) -> None:
+    stop = CancelToken()
+    stop.cancel(CancelReason.TASK_LOST)
+
+    assert run_program(python("import time; time.sleep(300)", tmp_path), stop, lambda _: None) < 0
+
+
+def test_it_does_not_outlive_an_agent_that_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from devflow.program import Program, run; from devflow.cancel_token import Stop\n"
+        "argv = [sys.executable, '-u', '-c', 'import os, time; print(os.getpid()); time.sleep(300)']\n"
+        "run(Program(argv, Path('.'), dict(os.environ), grace=0.1), Stop(), lambda line: print(line, flush=True))"
+    )
+    agent = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE)
+    assert agent.stdout is not None
+    with agent, agent.stdout:
+        program = int(agent.stdout.readline())
+        assert alive(program)
+        agent.kill()
+    wait_until(lambda: not alive(program))
+
+
+def test_the_strongest_reason_to_stop_counts() -> None:
+    stop, heard = CancelToken(), []
+    stop.add_listener(lambda: heard.append(stop.reason))
+    assert not stop
+
+    stop.cancel(CancelReason.TASK_LOST, "lost")
+    stop.cancel(CancelReason.USER_REQUEST, "weaker")
+    stop.cancel(CancelReason.AGENT_SHUTDOWN, "stronger")
+
+    assert (stop.reason, stop.message) == (CancelReason.AGENT_SHUTDOWN, "stronger")
+    assert heard == [CancelReason.TASK_LOST, CancelReason.AGENT_SHUTDOWN]
+    late = threading.Event()
+    stop.add_listener(late.set)
+    assert late.is_set()
+
+
+@pytest.mark.parametrize(
+    ("chunks", "lines"),
+    [
+        ([b"a\nb\r\nc\rd"], ["a", "b", "c", "d"]),
+        ([b"a\r", b"\nb"], ["a", "b"]),
+        ([b"10%\r20%\r"], ["10%", "20%"]),
+        ([b"\xc3", b"\xa4\n\xff\n"], ["ä", "\N{REPLACEMENT CHARACTER}"]),
+        ([b"\n\n"], ["", ""]),
+        ([], []),
+    ],
+)
+def test_lines_are_made_of_bytes_as_they_come(chunks: list[bytes], lines: list[str]) -> None:
+    said: list[str] = []
+    made = LineSplitter(said.append)
+    for chunk in chunks:
+        made.add(chunk)
+    made.end()
+    assert said == lines
+
+
+def test_a_line_without_an_end_comes_in_pieces_cut_between_words() -> None:
+    said: list[str] = []
+    lines = LineSplitter(said.append)
+    lines.add(b"x" * (MAX_LINE - 10) + b" secret-that-is-long " + b"y" * MAX_LINE)
+    lines.end()
+
+    assert all(len(piece) <= MAX_LINE for piece in said)
+    assert any("secret-that-is-long" in piece for piece in said)
+    assert "".join(said).count("y") == MAX_LINE

@@ -1,0 +1,140 @@
+"""Pull requests: by gh where it is installed, else by a token; never at the cost of the work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.tests.support.fake_platform import FakeResponse
+from devflow import pull_request
+from devflow.git_url import parse_git_url
+from devflow.errors import TaskFailedError
+from devflow.pull_request import PullRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from agent.tests.support.fake_platform import FakePlatform, ReceivedRequest
+
+ORIGIN = parse_git_url("git@github.com:acme/shop.git")
+ASKED = PullRequest("devflow/task-1-attempt-1", "--main", "--title of it\n", "body\n@here")
+GH = """#!/bin/sh
+printf '%s\\n' "$@" > arguments
+cat > body
+env > environment
+{then}
+"""
+
+
+@pytest.fixture(autouse=True)
+def without_gh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin")
+
+
+@pytest.fixture
+def gh(tmp_path: Path) -> Callable[[str], None]:
+    """Installs a stand-in for gh, which keeps what it was given and then does as it is told."""
+
+    def install(then: str) -> None:
+        program = tmp_path / "bin" / "gh"
+        program.write_text(GH.format(then=then), encoding="utf-8")
+        program.chmod(0o755)
+
+    return install
+
+
+def test_gh_gets_each_value_as_part_of_its_flag_and_the_text_on_its_input(
+    tmp_path: Path, gh: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gh("echo creating; echo https://github.com/acme/shop/pull/7")
+    monkeypatch.setenv("DEVFLOW_TOKEN", "secret-token")
+
+    assert pull_request.open_pull_request(ORIGIN, ASKED, tmp_path) == "https://github.com/acme/shop/pull/7"
+
+    assert (tmp_path / "arguments").read_text(encoding="utf-8").splitlines() == [
+        "pr", "create", "--repo=github.com/acme/shop", "--head=devflow/task-1-attempt-1", "--base=--main",
+        "--title=--title of it", "", "--body-file=-",
+    ]  # fmt: skip
+    assert (tmp_path / "body").read_text(encoding="utf-8") == "body\n@here"
+    assert "secret-token" not in (tmp_path / "environment").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("then", ["echo not logged in >&2; exit 4", "echo nothing to see"])
+def test_a_gh_that_cannot_is_said(tmp_path: Path, gh: Callable[[str], None], then: str) -> None:
+    gh(then)
+    with pytest.raises(TaskFailedError, match="gh: "):
+        pull_request.open_pull_request(ORIGIN, ASKED, tmp_path)
+
+
+@pytest.fixture
+def github(standin: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakePlatform]:
+    """GitHub's API, and a token for it."""
+
+    def start(answer: Callable[[ReceivedRequest], FakeResponse]) -> FakePlatform:
+        platform = standin(answer)
+        monkeypatch.setenv("GITHUB_API_URL", platform.url)
+        monkeypatch.setenv("GITHUB_TOKEN", "ghp_0123456789")
+        return platform
+
+    return start
+
+
+def test_a_token_opens_it_by_the_api(tmp_path: Path, github: Callable[..., FakePlatform]) -> None:
+    platform = github(lambda _: FakeResponse(201, {"html_url": "https://github.com/acme/shop/pull/7"}))
+
+    assert pull_request.open_pull_request(ORIGIN, ASKED, tmp_path) == "https://github.com/acme/shop/pull/7"
+
+    (request,) = platform.requests
+    assert (request.method, request.path, request.token) == ("POST", "/repos/acme/shop/pulls", "ghp_0123456789")
+    assert request.body == {
+        "title": ASKED.title, "head": ASKED.head, "base": ASKED.base, "body": ASKED.body,
+    }  # fmt: skip
+
+
+def test_one_that_is_open_already_is_found(tmp_path: Path, github: Callable[..., FakePlatform]) -> None:
+    there = [{"html_url": "https://github.com/acme/shop/pull/7"}]
+    platform = github(lambda request: FakeResponse(200, there) if request.method == "GET" else FakeResponse(422, {"message": "no"}))
+
+    assert pull_request.open_pull_request(ORIGIN, ASKED, tmp_path) == "https://github.com/acme/shop/pull/7"
+    assert platform.paths()[1] == "GET /repos/acme/shop/pulls?head=acme%3Adevflow%2Ftask-1-attempt-1&state=open"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [FakeResponse(403, {"message": "Not accessible"}), FakeResponse(500, b"<html>"), FakeResponse(201, {}), FakeResponse(422, [])],
+)
+def test_what_github_refuses_is_said_without_the_token(
+    tmp_path: Path, github: Callable[..., FakePlatform], answer: FakeResponse
+) -> None:
+    github(lambda _: answer)
+    with pytest.raises(TaskFailedError, match="GitHub") as raised:
+        pull_request.open_pull_request(ORIGIN, ASKED, tmp_path)
+    assert "ghp_" not in str(raised.value)
+
+
+@pytest.mark.parametrize("repo", ["https://gitlab.com/acme/shop", "https://github.com/acme/deep/shop", "/srv/shop.git"])
+def test_elsewhere_there_is_none_and_no_token_goes_there(
+    tmp_path: Path, github: Callable[..., FakePlatform], repo: str
+) -> None:
+    platform = github(lambda _: FakeResponse(201, {}))
+    with pytest.raises(TaskFailedError, match="not a host"):
+        pull_request.open_pull_request(parse_git_url(repo, ["https", "file"]), ASKED, tmp_path)
+    assert platform.requests == []
+    assert pull_request.read_github_tokens() == {"github.com": "ghp_0123456789"}
+
+
+def test_with_neither_that_is_said(tmp_path: Path) -> None:
+    with pytest.raises(TaskFailedError, match="neither gh nor a GITHUB_TOKEN"):
+        pull_request.open_pull_request(ORIGIN, ASKED, tmp_path)
+    assert pull_request.read_github_tokens() == {}
+
+
+def test_a_companys_own_github_has_its_own_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_SERVER_URL", "https://git.acme.example")
+    assert (pull_request.github_host(), pull_request._api_url("git.acme.example")) == (
+        "git.acme.example",
+        "https://git.acme.example/api/v3",
+    )

@@ -1,0 +1,58 @@
+"""Secrets do not get into texts that leave, and texts from elsewhere do not get into a terminal's hands."""
+
+from __future__ import annotations
+
+import pytest
+
+from devflow.redaction import add_secret, add_environment_secrets, redact
+from devflow.terminal import to_one_line, strip_controls
+
+
+def test_what_is_hidden_is_replaced_wherever_it_stands() -> None:
+    add_secret("secret-token-1")
+    add_secret("secret-token-1-and-more")
+
+    assert redact("a secret-token-1-and-more, secret-token-1!") == "a ***, ***!"
+
+
+def test_each_line_of_a_secret_is_one_and_what_is_short_is_none() -> None:
+    add_secret("-----BEGIN-----\nfirst-line-of-it\n}\n")
+    add_secret(None)
+    add_secret("short")
+
+    assert redact("first-line-of-it } short") == "*** } short"
+
+
+def test_the_environments_tokens_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "ghp_0123456789")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-0123456789")
+    monkeypatch.setenv("EDITOR", "an-editor-of-mine")
+    add_environment_secrets()
+
+    assert redact("ghp_0123456789 sk-ant-0123456789 an-editor-of-mine") == "*** *** an-editor-of-mine"
+
+
+def test_a_password_in_an_address_is_replaced_though_nobody_hid_it() -> None:
+    assert redact("https://user:pass@github.com/o/r and https://github.com/o/r") == (
+        "https://***@github.com/o/r and https://github.com/o/r"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("\x1b]0;title\x07text", "text"),
+        ("\x1b]8;;http://evil\x1b\\link", "link"),
+        ("a\rb\x08c\x9b1Ad", "abc1Ad"),
+        ("line\r\nnext\ttab", "line\nnext\ttab"),
+        ("\u202egnp.exe", "gnp.exe"),
+    ],
+)
+def test_terminal_sequences_and_control_characters_are_taken_out(given: str, shown: str) -> None:
+    assert strip_controls(given) == shown
+
+
+def test_one_line_is_one_line_and_no_longer_than_asked() -> None:
+    assert to_one_line("a\n b\t c", 80) == "a b c"
+    assert to_one_line("abcdef", 4) == "abc…"
