@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""A DevFlow agent in one file: Python 3.11 or newer and nothing else. docs/protocol.md has the reasons.
+"""A DevFlow agent in one file, for Python 3.11 or newer, without dependencies. docs/protocol.md explains the protocol.
 
     DEVFLOW_TOKEN=... python3 examples/agent.py --url http://localhost:3000 --capability fix-bug --run ./solve
 
-`--run` is a shell command. It gets the command (JSON, as polled) on its stdin. Exit status 0 completes the task
-with what it printed, any other fails it. If the last line that it prints is a JSON object, its `summary`, `prUrl`
-and `resultFiles` go into the report. Without `--run` the agent only walks through a few steps.
-The token is a user's (then the agent registers itself) or the agent's own, from an earlier registration.
-SIGTERM and Ctrl-C end it after the tasks that it runs; sent twice, at once.
+`--run` is a shell command. It gets the assigned task on standard input (JSON, as in the response of a poll). With exit
+status 0, the task is completed with the command's output; otherwise it fails. If the last line of the output is a JSON
+object, its `summary`, `prUrl` and `resultFiles` go into the report. Without `--run`, the agent only pretends to work.
+The token is a user's token, with which the agent registers itself, or the agent's own token of an earlier registration.
+After SIGTERM or Ctrl-C, the agent finishes its running tasks and ends. After a second signal, it ends at once.
 """
 
 import argparse
@@ -27,30 +27,31 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-HEARTBEAT = 60.0  # seconds; the server holds an agent for gone after 150 s of silence
-PROGRESS = 10.0  # seconds between progress reports of a long command: each one also asks "shall I stop?"
-OUTPUT = 150_000  # characters of output in a report: below the server's 1 MB even if each one is escaped
-TICK = 0.05  # seconds between two looks at whether there is something to do
-RESULT = ("summary", "prUrl", "resultFiles")  # what the command may tell by itself
+HEARTBEAT = 60.0  # seconds; the platform considers an agent inactive after 150 s without a check-in
+PROGRESS = 10.0  # seconds between progress reports of a long command: each response says whether the task is cancelled
+MAX_OUTPUT = 150_000  # characters of output in a report: below the limit of 1 MB even if each one is escaped
+TICK = 0.05  # seconds between checks for something to do
+RESULT_FIELDS = ("summary", "prUrl", "resultFiles")  # what the command may set in its last line
 Json = dict[str, Any]
 
 
-class RefusedError(Exception):
-    """It cannot go on. A task: it is gone, finished or another's. The agent: no valid token, removed, told to stop."""
+class RejectedError(Exception):
+    """The task or the agent cannot continue: the platform rejected a request, or the agent is stopping."""
 
 
 class Agent:
-    """Polls, works and reports. The main thread polls and beats, and each task has a thread of its own."""
+    """Does tasks and reports them. The main thread polls and sends heartbeats; each task has its own thread."""
 
-    def __init__(self, given: argparse.Namespace) -> None:
-        self.options, self.token, self.started = given, given.token, time.monotonic()
-        self.running: dict[str, threading.Event] = {}  # by task id; the event is set when that task is to be stopped
-        self.poll_now = self.stopping = False  # a task has ended, so poll at once; finish what runs and take nothing new
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options, self.token, self.started = options, options.token, time.monotonic()
+        self.running: dict[str, threading.Event] = {}  # by task id; a set event means that the task is cancelled
+        self.poll_now = self.stopping = False  # poll at once; finish the running tasks and take no new ones
 
-    def request(self, method: str, path: str, body: Json | None = None, *fine: int, **headers: str) -> Json:
-        """Send until it is answered, which is safe: a registration has a key, a report its attempt, a claim is kept.
+    def request(self, method: str, path: str, body: Json | None = None, *accepted: int, **headers: str) -> Json:
+        """Send a request, and retry until there is a response. A status in `accepted` counts as success.
 
-        Returns the answer to a request that was accepted, or refused with a status that is `fine`.
+        Retries are safe: a registration has a key, a report has its attempt, and a poll returns claimed tasks again.
+        Raises RejectedError if the platform rejects the request.
         """
         headers |= {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         data, failures = json.dumps(body).encode() if body else None, 0
@@ -59,49 +60,52 @@ class Agent:
             after = ""
             try:
                 try:
-                    answer: Any = urlopen(request, timeout=30)  # noqa: S310
+                    response: Any = urlopen(request, timeout=30)  # noqa: S310
                 except HTTPError as error:
-                    answer = error  # an answer like any other
-                with answer:
-                    status, text, after = answer.status, answer.read(), answer.headers.get("Retry-After") or ""
-                if status in (200, 201, *fine):
+                    response = error  # a response like any other
+                with response:
+                    status, text, after = response.status, response.read(), response.headers.get("Retry-After") or ""
+                if status in (200, 201, *accepted):
                     return dict(json.loads(text))
                 if status not in (429, *range(500, 600)):
-                    raise RefusedError(f"{path} was answered {status}: {text.decode(errors='replace')}")
-                trouble = str(status)
+                    raise RejectedError(f"{path} failed with status {status}: {text.decode(errors='replace')}")
+                problem = str(status)
             except (OSError, HTTPException, ValueError) as error:
-                trouble = str(error)
-            pause = min(60.0, 0.5 * 2**failures) * random.uniform(0.5, 1.0)  # noqa: S311  # a fleet must not be in step
+                problem = str(error)
+            pause = min(60.0, 0.5 * 2**failures) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter for fleets
             pause, failures = max(pause, float(after)) if after.isdecimal() else pause, min(failures + 1, 7)
-            print(f"{method} {path}: {trouble}; again in {pause:.1f} s", flush=True)
+            print(f"{method} {path}: {problem}; retrying in {pause:.1f} s", flush=True)
             end = time.monotonic() + pause
             while time.monotonic() < end:
-                if self.stopping and "/api/tasks/" not in path:  # what became of a task has to be told
-                    raise RefusedError("stopped")
+                if self.stopping and "/api/tasks/" not in path:  # results of tasks must be reported
+                    raise RejectedError("The agent is stopping")
                 time.sleep(TICK)
 
     def heartbeat(self, status: str) -> None:
-        """Say what runs here, so that the server can tell a task that was lost with an earlier process."""
-        tasks, uptime = list(self.running), int(time.monotonic() - self.started)
-        about = {"status": status, "uptime": uptime, "taskCount": len(tasks), "taskIds": tasks}
-        for task in self.request("POST", f"/api/agents/{self.options.agent_id}/heartbeat", about)["cancel"]:
-            self.running.get(task, threading.Event()).set()
+        """Report the running tasks, so that the platform notices tasks that an earlier process has lost."""
+        task_ids, uptime = list(self.running), int(time.monotonic() - self.started)
+        body = {"status": status, "uptime": uptime, "taskCount": len(task_ids), "taskIds": task_ids}
+        for task_id in self.request("POST", f"/api/agents/{self.options.agent_id}/heartbeat", body)["cancel"]:
+            self.running.get(task_id, threading.Event()).set()
 
     def poll(self, limit: int) -> float:
-        """Claim as many tasks as there are free slots and start them. Returns the seconds until the next poll."""
-        answer = self.request("GET", f"/api/agents/{self.options.agent_id}/commands?limit={limit}")
-        for command in answer["commands"]:
-            if command["task_id"] not in self.running:  # a claim comes again until its first progress is in
+        """Claim up to `limit` tasks and start them. Returns the seconds until the next poll."""
+        response = self.request("GET", f"/api/agents/{self.options.agent_id}/commands?limit={limit}")
+        for command in response["commands"]:
+            if command["task_id"] not in self.running:  # a poll returns a claimed task until its first report
                 self.running[command["task_id"]] = threading.Event()
                 threading.Thread(target=self.work, args=(command,)).start()
-        return float(answer["nextPollInterval"]) / 1000 * random.uniform(0.9, 1.0)  # noqa: S311
+        return float(response["nextPollInterval"]) / 1000 * random.uniform(0.9, 1.0)  # noqa: S311
 
     def serve(self) -> None:
-        """Beat and poll until told to stop. It beats first, for one that said "disconnected" gets nothing."""
-        poll_at = beat_at = 0.0
+        """Send heartbeats and poll until a signal stops the agent.
+
+        The heartbeat comes first: while the platform knows the agent as "disconnected", a poll returns no tasks.
+        """
+        poll_at = heartbeat_at = 0.0
         while not self.stopping:
-            if time.monotonic() >= beat_at:
-                beat_at = time.monotonic() + HEARTBEAT
+            if time.monotonic() >= heartbeat_at:
+                heartbeat_at = time.monotonic() + HEARTBEAT
                 self.heartbeat("busy" if self.running else "ready")
             elif (free := self.options.limit - len(self.running)) and (self.poll_now or time.monotonic() >= poll_at):
                 self.poll_now = False
@@ -111,57 +115,59 @@ class Agent:
             time.sleep(TICK)
 
     def run(self) -> int:
-        """All of it, from the registration to the farewell. Returns the exit status."""
-        about = {"agentId": self.options.agent_id, "name": self.options.agent_id, "version": "1.0.0"}
-        about |= {"platform": sys.platform, "capabilities": self.options.capability, "concurrency": self.options.limit}
+        """Register, serve and disconnect. Returns the exit status."""
+        body = {"agentId": self.options.agent_id, "name": self.options.agent_id, "version": "1.0.0"}
+        body |= {"platform": sys.platform, "capabilities": self.options.capability, "concurrency": self.options.limit}
         status, key = 0, {"Idempotency-Key": str(uuid.uuid4())}
-        try:  # 403: the token given is an agent's own; 409: registered before. Both can go on with that token
-            answer = self.request("POST", "/api/agents", about, 201, 403, 409, **key)
-            self.token = answer.get("token", self.token)  # shown this once: one that lives for weeks keeps it in a file
+        try:  # 403: it is an agent's own token; 409: the agent is registered. Both tokens work
+            response = self.request("POST", "/api/agents", body, 201, 403, 409, **key)
+            self.token = response.get("token", self.token)  # returned only once: an agent that runs for weeks stores it
             print(f"{self.options.agent_id}: polling {self.options.url}", flush=True)
             self.serve()
-        except RefusedError as reason:
+        except RejectedError as reason:
             print(reason, flush=True)
             status = 0 if self.stopping else 1
         self.stopping = True
         while self.running:
             time.sleep(TICK)
-        with suppress(RefusedError):
+        with suppress(RejectedError):
             self.heartbeat("disconnected")
         return status
 
     def on_signal(self, number: int, _frame: object) -> None:
+        """Stop after the running tasks. The default action of a second signal ends the process at once."""
         signal.signal(number, signal.SIG_DFL)
         self.stopping = True
 
     def work(self, command: Json) -> None:
-        """One task, from the progress report that starts it to its last report. Runs in a thread of its own."""
-        task, outcome = command["task_id"], "given up"
+        """Do one task, from its first progress report to its result. Runs on its own thread."""
+        task_id, outcome = command["task_id"], "abandoned"
         try:
             self.progress(command, "Starting", 0)
             outcome, body = self.execute(command) if self.options.run else self.walk_through(command)
             self.report(command, outcome, body)
-        except RefusedError as reason:
+        except RejectedError as reason:
             outcome = str(reason)
         finally:
-            del self.running[task]
+            del self.running[task_id]
             self.poll_now = True
-            print(f"{task}: {outcome}", flush=True)
+            print(f"{task_id}: {outcome}", flush=True)
 
-    def report(self, command: Json, what: str, body: Json) -> Json:
-        """Send one report. Raises RefusedError when the task is not this agent's any more: drop the work."""
+    def report(self, command: Json, kind: str, body: Json) -> Json:
+        """Send one report. Raises RejectedError if the task does not belong to this agent any more."""
         body |= {"attempt": command["attempt"]}
-        answer = self.request("POST", f"/api/tasks/{command['task_id']}/{what}", body, 400, 413)
-        if what == "complete" and "success" not in answer:  # a task never hangs because its result is not accepted
-            self.report(command, "fail", {"error": f"The result was refused: {answer['message']}"[:1_000]})
-        return answer
+        response = self.request("POST", f"/api/tasks/{command['task_id']}/{kind}", body, 400, 413)
+        if kind == "complete" and "success" not in response:  # the result is not valid, but the task must end
+            self.report(command, "fail", {"error": f"The result was rejected: {response['message']}"[:1_000]})
+        return response
 
     def progress(self, command: Json, step: str, progress: float) -> bool:
-        """Tell how far it is. Whether the task was cancelled, and the work has to stop."""
-        answer = self.report(command, "progress", {"status": "in_progress", "step": step, "progress": progress})
-        return bool(answer.get("cancelRequested")) or self.running[command["task_id"]].is_set()
+        """Report the progress. Returns whether the task was cancelled."""
+        response = self.report(command, "progress", {"status": "in_progress", "step": step, "progress": progress})
+        return bool(response.get("cancelRequested")) or self.running[command["task_id"]].is_set()
 
     def walk_through(self, command: Json) -> tuple[str, Json]:
+        """Pretend to work. Returns the kind and the body of the last report."""
         for done, step in enumerate(("Reading the code", "Making the change", "Running tests"), start=1):
             if self.progress(command, step, done / 4):
                 return "fail", {"error": "Cancelled"}
@@ -169,8 +175,8 @@ class Agent:
         return "complete", {"success": True, "summary": "Walked through the steps"}
 
     def execute(self, command: Json) -> tuple[str, Json]:
-        """Run the shell command in a process group of its own, so that the whole of it can be ended."""
-        # A line for the shell, by whoever started this; what came from the platform is in its input and environment.
+        """Run the shell command in its own process group, so that all of its processes can be killed."""
+        # The shell command comes from the operator. The platform's data is only in its standard input.
         process = Popen(  # noqa: S602
             self.options.run,
             shell=True,  # nosec B602
@@ -179,12 +185,12 @@ class Agent:
             stdout=PIPE,
             stderr=STDOUT,
         )
-        given, printed = json.dumps(command).encode(), None
+        stdin, printed = json.dumps(command).encode(), None
         try:
             while printed is None:
                 with suppress(TimeoutExpired):
-                    printed, _ = process.communicate(given, timeout=PROGRESS)
-                given = b""  # after a timeout, what is left of it is still being written
+                    printed, _ = process.communicate(stdin, timeout=PROGRESS)
+                stdin = b""  # after a timeout, the rest of the input is still being written
                 if printed is None and self.progress(command, "Running", 0.5):
                     return "fail", {"error": "Cancelled"}
         finally:
@@ -194,27 +200,29 @@ class Agent:
         output = printed.decode(errors="replace").strip()
         last = output.rpartition("\n")[2]
         if process.returncode != 0:
-            error = f"Exit status {process.returncode}: {last or 'nothing was printed'}"
-            return "fail", {"error": error[:1_000], "logs": output[-OUTPUT:]}
-        result = {"success": True, "summary": last[:1_000], "output": output[-OUTPUT:]}
-        with suppress(ValueError, AttributeError, RecursionError):  # no JSON, or no object
-            result |= {name: told for name, told in json.loads(last).items() if name in RESULT}
+            error = f"Exit status {process.returncode}: {last or 'no output'}"
+            return "fail", {"error": error[:1_000], "logs": output[-MAX_OUTPUT:]}
+        result = {"success": True, "summary": last[:1_000], "output": output[-MAX_OUTPUT:]}
+        with suppress(ValueError, AttributeError, RecursionError):  # the last line is not a JSON object
+            result |= {name: value for name, value in json.loads(last).items() if name in RESULT_FIELDS}
         return "complete", result
 
 
 def main() -> int:
-    token = os.environ.pop("DEVFLOW_TOKEN", None)  # no business of the command that does the work
-    parser = argparse.ArgumentParser(description="A DevFlow agent: polls for tasks, works them off and reports.")
-    parser.add_argument("--url", default="http://localhost:3000", help="address of the platform")
-    parser.add_argument("--token", default=token, required=not token, help="better given in DEVFLOW_TOKEN")
-    parser.add_argument("--agent-id", default=f"agent-{socket.gethostname()}", help="the same again after a restart")
-    parser.add_argument("--capability", action="append", help="an intent that it can work on; may be given often")
-    parser.add_argument("--limit", type=int, default=1, help="tasks at a time")
+    token = os.environ.pop("DEVFLOW_TOKEN", None)  # the shell command must not see it
+    parser = argparse.ArgumentParser(description="A DevFlow agent: polls for tasks, does them and reports the results.")
+    parser.add_argument("--url", default="http://localhost:3000", help="URL of the platform")
+    parser.add_argument("--token", default=token, required=not token, help="token; better set in DEVFLOW_TOKEN")
+    parser.add_argument(
+        "--agent-id", default=f"agent-{socket.gethostname()}", help="id of the agent; keep it after a restart"
+    )
+    parser.add_argument("--capability", action="append", help="an intent that the agent accepts; can be repeated")
+    parser.add_argument("--limit", type=int, default=1, help="number of tasks at the same time")
     parser.add_argument("--run", help="shell command that does the work")
-    parser.add_argument("--once", action="store_true", help="end when what the first fruitful poll brought is done")
-    given = parser.parse_args()
-    given.capability = given.capability or ["fix-bug", "feature", "explain", "review-pr"]
-    agent = Agent(given)
+    parser.add_argument("--once", action="store_true", help="end after the tasks of the first poll that returns any")
+    options = parser.parse_args()
+    options.capability = options.capability or ["fix-bug", "feature", "explain", "review-pr"]
+    agent = Agent(options)
     signal.signal(signal.SIGTERM, agent.on_signal)
     signal.signal(signal.SIGINT, agent.on_signal)
     return agent.run()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.tests.support.fake_platform import FakeResponse, FakePlatform, ReceivedRequest
+from agent.tests.support.fake_platform import FakePlatform, FakeResponse, ReceivedRequest
 from devflow import redaction
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.tests.support.fake_platform import FakeResponse, make_error
+from devflow.agent_host import EXECUTE_PATH, MAX_BODY_BYTES, AgentHost, HostConfig
 from devflow.engines import Engine
 from devflow.errors import SettingsError, TaskFailedError
-from devflow.agent_host import EXECUTE_PATH, MAX_BODY_BYTES, HostConfig, AgentHost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +43,9 @@ class Scene:
     def __init__(self, standin: FakePlatform) -> None:
         self.platform, self.hurried, self.trouble = standin, 0, ""
         engine = Engine("copilot", ["copilot"], check=self._check)
-        self.host = AgentHost(HostConfig("build-1", standin.url, lambda: "agent-token", engine, self._hurry, ("fix-bug",)), 0)
+        self.host = AgentHost(
+            HostConfig("build-1", standin.url, lambda: "agent-token", engine, self._hurry, ("fix-bug",)), 0
+        )
         self.host.start()
 
     def _check(self) -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from agent.tests.support.fake_clock import FakeClock
 from agent.tests.support.fake_platform import FakeResponse, make_error
+from devflow.agent_state import AgentState, Registration
 from devflow.api_client import ApiClient
 from devflow.credentials import Credentials
 from devflow.errors import AlreadyRunningError, InsecureFileError, NotLoggedInError, SettingsError
-from devflow.agent_state import AgentState, Registration
 from devflow.redaction import redact
 
 if TYPE_CHECKING:

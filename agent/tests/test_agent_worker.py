@@ -10,14 +10,14 @@ import pytest
 
 from agent.tests.support.fake_clock import FakeClock
 from agent.tests.support.fake_platform import FakeResponse, make_error
+from devflow.agent_state import AgentState, Registration
+from devflow.agent_worker import AgentWorker, WorkerConfig
 from devflow.credentials import Credentials
 from devflow.engines import command
 from devflow.errors import AlreadyRunningError, NotLoggedInError, RequestRejectedError
-from devflow.agent_state import AgentState, Registration
-from devflow.job_runner import JobContext
-from devflow.agent_worker import AgentWorker, WorkerConfig
-from devflow.outbox import Outbox, TaskResult
 from devflow.intervals import Intervals
+from devflow.job_runner import JobContext
+from devflow.outbox import Outbox, TaskResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable

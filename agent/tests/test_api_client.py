@@ -85,8 +85,12 @@ def test_a_token_that_is_not_accepted_is_said_so_without_the_token(standin: Call
     assert (raised.value.exit_code, len(platform.requests)) == (4, 1)
 
 
-@pytest.mark.parametrize("trouble", [make_error(503, "Temporarily unavailable"), FakeResponse(502, b"<html>"), make_error(429)])
-def test_what_may_be_over_in_a_moment_is_sent_again(standin: Callable[..., FakePlatform], trouble: FakeResponse) -> None:
+@pytest.mark.parametrize(
+    "trouble", [make_error(503, "Temporarily unavailable"), FakeResponse(502, b"<html>"), make_error(429)]
+)
+def test_what_may_be_over_in_a_moment_is_sent_again(
+    standin: Callable[..., FakePlatform], trouble: FakeResponse
+) -> None:
     answers = iter([trouble, trouble, FakeResponse(200, {"data": []})])
     platform = standin(lambda _: next(answers))
 
@@ -110,7 +114,10 @@ def test_a_lock_of_a_quarter_of_an_hour_is_not_sat_out(standin: Callable[..., Fa
     assert (raised.value.retry_after, len(platform.requests)) == (900.0, 1)
 
 
-@pytest.mark.parametrize("answer", [FakeResponse(200, b"<html>"), FakeResponse(404, b"<html>"), FakeResponse(301, b""), FakeResponse(404, {})])
+@pytest.mark.parametrize(
+    "answer",
+    [FakeResponse(200, b"<html>"), FakeResponse(404, b"<html>"), FakeResponse(301, b""), FakeResponse(404, {})],
+)
 def test_what_is_no_platform_is_told_apart_and_not_asked_again(
     standin: Callable[..., FakePlatform], answer: FakeResponse
 ) -> None:
@@ -150,7 +157,9 @@ def test_a_token_renewed_while_a_call_was_under_way_is_used_at_once(standin: Cal
 def test_an_answer_of_the_platform_is_heard_as_of_when_it_was_asked(standin: Callable[..., FakePlatform]) -> None:
     clock = FakeClock()
     heard: list[float] = []
-    answers = iter([FakeResponse(200, {}), make_error(409), make_error(401), FakeResponse(503, {}), FakeResponse(200, b"<html>")])
+    answers = iter(
+        [FakeResponse(200, {}), make_error(409), make_error(401), FakeResponse(503, {}), FakeResponse(200, b"<html>")]
+    )
 
     def answer(_: ReceivedRequest) -> FakeResponse:
         clock.time += 5

@@ -13,11 +13,11 @@ import stamina
 
 from agent.tests.support.fake_platform import FakeResponse, make_error
 from devflow import settings
+from devflow.agent_state import AgentState, Registration
+from devflow.api_client import ApiClient
 from devflow.cli import main, task_watcher
 from devflow.cli.repository import Repository
-from devflow.api_client import ApiClient
 from devflow.errors import SettingsError
-from devflow.agent_state import AgentState, Registration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -233,7 +233,11 @@ def test_a_wrong_pin_is_4_and_keeps_what_was_there(
 def test_a_token_from_standard_input_is_tried_before_it_is_kept(
     devflow: Callable[..., Ran], standin: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = {"user-token-1": FakeResponse(200, {"user": USER}), "agent-token": make_error(403), "bad": make_error(401)}
+    answers = {
+        "user-token-1": FakeResponse(200, {"user": USER}),
+        "agent-token": make_error(403),
+        "bad": make_error(401),
+    }
     platform = standin(lambda request: answers[request.token])
 
     def given(text: str) -> Ran:
@@ -293,7 +297,9 @@ def test_a_config_file_that_others_can_read_is_refused_by_every_command(
     assert platform.requests == []
 
 
-def test_a_setting_that_is_not_known_is_said(devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]) -> None:
+def test_a_setting_that_is_not_known_is_said(
+    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]
+) -> None:
     logged_in(lambda _: FakeResponse(200, {"data": []}))
     settings.update_config(settings.config_path(), concurency="2")
 
@@ -336,7 +342,9 @@ def test_tasks_are_listed_a_line_each_and_safe_to_print(
     ]
 
 
-def test_a_task_is_shown_with_what_is_there(devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]) -> None:
+def test_a_task_is_shown_with_what_is_there(
+    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]
+) -> None:
     logged_in(lambda _: FakeResponse(200, TASK))
 
     shown = devflow("tasks", "show", "task-1").out
@@ -541,7 +549,12 @@ def test_an_agent_is_registered_shown_renewed_and_removed(
         False,
     )
     kept = home.load_registration()
-    assert (kept.url, kept.agent_id, kept.token, kept.concurrency) == (platform.url, "build-1", "token-of-/api/agents", 3)
+    assert (kept.url, kept.agent_id, kept.token, kept.concurrency) == (
+        platform.url,
+        "build-1",
+        "token-of-/api/agents",
+        3,
+    )
 
     shown = devflow("agent", "status", *name, "--json").json
     assert shown["local"] == {"process": None, "resultsWaiting": 0}
@@ -579,7 +592,9 @@ def test_an_agent_that_is_not_registered_or_has_no_program_does_not_start(
     devflow: Callable[..., Ran], machine: Path
 ) -> None:
     assert devflow("agent", "start", "--name", "build-1", "--command", "true").status == 4
-    AgentState(settings.state_path(), "build-1").save_registration(Registration("http://a.example", "build-1", "token-1", 0.0))
+    AgentState(settings.state_path(), "build-1").save_registration(
+        Registration("http://a.example", "build-1", "token-1", 0.0)
+    )
     for flags, status in (((), 2), (("--command", "no-such-program"), 1), (("--command", "true", "--pace", "x=1"), 2)):
         assert devflow("agent", "start", "--name", "build-1", *flags).status == status
     assert devflow("agent", "start", "--name", "../x", "--command", "true").status == 2

@@ -17,15 +17,15 @@ import pytest
 from agent.tests.support import fake_copilot_cli
 from agent.tests.support.fake_platform import FakeResponse
 from devflow.api_client import ApiClient
-from devflow.task_assignment import TaskAssignment
+from devflow.cancel_token import CancelReason
 from devflow.engines import copilot
 from devflow.engines.copilot import CopilotOptions
 from devflow.engines.copilot_permissions import find_denial_reason
 from devflow.errors import TaskFailedError
-from devflow.job_runner import JobRunner, JobContext
-from devflow.outbox import Outbox, TaskResult
 from devflow.intervals import Intervals
-from devflow.cancel_token import CancelReason
+from devflow.job_runner import JobContext, JobRunner
+from devflow.outbox import Outbox, TaskResult
+from devflow.task_assignment import TaskAssignment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,9 @@ class Scene:
 
 
 @pytest.fixture
-def scene(standin: Callable[..., FakePlatform], tmp_path: Path, machine: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+def scene(
+    standin: Callable[..., FakePlatform], tmp_path: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> Scene:
     monkeypatch.setenv("STANDIN_NOTES", str(tmp_path / "notes"))
     monkeypatch.setenv("DEVFLOW_TOKEN", "secret-token")
     return Scene(standin(fine), tmp_path)

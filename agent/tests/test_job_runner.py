@@ -13,14 +13,14 @@ import pytest
 
 from agent.tests.support.fake_platform import FakeResponse, make_error
 from devflow.api_client import ApiClient
-from devflow.task_assignment import TaskAssignment
+from devflow.cancel_token import CancelReason
 from devflow.engines import command
 from devflow.errors import SettingsError, TaskFailedError
-from devflow.job_runner import JobRunner, JobContext
-from devflow.outbox import Outbox, TaskResult
 from devflow.intervals import Intervals
+from devflow.job_runner import JobContext, JobRunner
+from devflow.outbox import Outbox, TaskResult
 from devflow.redaction import add_secret
-from devflow.cancel_token import CancelReason
+from devflow.task_assignment import TaskAssignment
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ import pytest
 from agent.tests.support.fake_clock import FakeClock
 from agent.tests.support.fake_platform import FakeResponse, make_error
 from devflow.api_client import ApiClient
-from devflow.outbox import ResultSender, Outbox, TaskResult
+from devflow.outbox import Outbox, ResultSender, TaskResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +82,9 @@ def test_a_file_that_is_no_result_is_left_alone(outbox: Outbox, tmp_path: Path) 
     assert outbox.load_all() == [result()]
 
 
-def test_what_waits_is_sent_as_it_was_made_the_oldest_first(outbox: Outbox, standin: Callable[..., FakePlatform]) -> None:
+def test_what_waits_is_sent_as_it_was_made_the_oldest_first(
+    outbox: Outbox, standin: Callable[..., FakePlatform]
+) -> None:
     platform = standin(lambda _: FakeResponse(200, {"success": True}))
     for task in ("task-2", "task-1", "task-3"):
         outbox.save(result(task))
@@ -130,7 +132,9 @@ def test_a_late_result_is_refused_and_that_is_said(
     assert outbox.load_all() == []
 
 
-def test_a_result_that_is_too_large_goes_without_its_output(outbox: Outbox, standin: Callable[..., FakePlatform]) -> None:
+def test_a_result_that_is_too_large_goes_without_its_output(
+    outbox: Outbox, standin: Callable[..., FakePlatform]
+) -> None:
     platform = standin(lambda request: make_error(413) if "output" in request.body else FakeResponse(200, {}))
     outbox.save(result(output="x" * 100))
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from devflow.cancel_token import CancelReason, CancelToken
 from devflow.errors import TaskFailedError
 from devflow.program import MAX_LINE, LineSplitter, Program, run_program
-from devflow.cancel_token import CancelReason, CancelToken
 
 SECONDS = 30
 
@@ -117,7 +117,10 @@ def test_when_the_agent_ends_there_is_no_grace(tmp_path: Path) -> None:
     stop = CancelToken()
     code = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready')\ntime.sleep(300)"
 
-    assert run_program(python(code, tmp_path, grace=3600), stop, lambda _: stop.cancel(CancelReason.AGENT_SHUTDOWN)) == -signal.SIGKILL
+    assert (
+        run_program(python(code, tmp_path, grace=3600), stop, lambda _: stop.cancel(CancelReason.AGENT_SHUTDOWN))
+        == -signal.SIGKILL
+    )
 
 
 def test_a_stop_that_was_asked_before_the_start_stops_it(tmp_path: Path) -> None:

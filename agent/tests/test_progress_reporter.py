@@ -10,13 +10,13 @@ import pytest
 
 from agent.tests.support.fake_platform import FakeResponse, make_error
 from devflow.api_client import ApiClient
-from devflow.task_assignment import TaskAssignment
+from devflow.cancel_token import CancelReason, CancelToken
 from devflow.errors import JobCancelledError
 from devflow.intervals import Intervals
-from devflow.redaction import add_secret
-from devflow.progress_reporter import ProgressReporter
 from devflow.log_file import CHUNK_BYTES, MAX_BYTES, LogFile
-from devflow.cancel_token import CancelReason, CancelToken
+from devflow.progress_reporter import ProgressReporter
+from devflow.redaction import add_secret
+from devflow.task_assignment import TaskAssignment
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ import pytest
 
 from agent.tests.support.fake_platform import FakeResponse
 from devflow import pull_request
-from devflow.git_url import parse_git_url
 from devflow.errors import TaskFailedError
+from devflow.git_url import parse_git_url
 from devflow.pull_request import PullRequest
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ def test_a_token_opens_it_by_the_api(tmp_path: Path, github: Callable[..., FakeP
 
 def test_one_that_is_open_already_is_found(tmp_path: Path, github: Callable[..., FakePlatform]) -> None:
     there = [{"html_url": "https://github.com/acme/shop/pull/7"}]
-    platform = github(lambda request: FakeResponse(200, there) if request.method == "GET" else FakeResponse(422, {"message": "no"}))
+    platform = github(
+        lambda request: FakeResponse(200, there) if request.method == "GET" else FakeResponse(422, {"message": "no"})
+    )
 
     assert pull_request.open_pull_request(ORIGIN, ASKED, tmp_path) == "https://github.com/acme/shop/pull/7"
     assert platform.paths()[1] == "GET /repos/acme/shop/pulls?head=acme%3Adevflow%2Ftask-1-attempt-1&state=open"
@@ -104,7 +106,12 @@ def test_one_that_is_open_already_is_found(tmp_path: Path, github: Callable[...,
 
 @pytest.mark.parametrize(
     "answer",
-    [FakeResponse(403, {"message": "Not accessible"}), FakeResponse(500, b"<html>"), FakeResponse(201, {}), FakeResponse(422, [])],
+    [
+        FakeResponse(403, {"message": "Not accessible"}),
+        FakeResponse(500, b"<html>"),
+        FakeResponse(201, {}),
+        FakeResponse(422, []),
+    ],
 )
 def test_what_github_refuses_is_said_without_the_token(
     tmp_path: Path, github: Callable[..., FakePlatform], answer: FakeResponse

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from devflow.redaction import add_secret, add_environment_secrets, redact
-from devflow.terminal import to_one_line, strip_controls
+from devflow.redaction import add_environment_secrets, add_secret, redact
+from devflow.terminal import strip_controls, to_one_line
 
 
 def test_what_is_hidden_is_replaced_wherever_it_stands() -> None:

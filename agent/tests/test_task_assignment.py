@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from devflow.task_assignment import TaskAssignment
 from devflow.program_output import ProgramOutput, parse_progress
+from devflow.task_assignment import TaskAssignment
 
 
 def command(task: str = "task-1", attempt: int = 1, intent: str = "fix-bug", **more: object) -> TaskAssignment:

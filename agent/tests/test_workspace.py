@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from devflow.git_url import parse_git_url
-from devflow.task_assignment import TaskAssignment
+from devflow.cancel_token import CancelReason, CancelToken
 from devflow.errors import JobCancelledError, TaskFailedError
 from devflow.git import Git
-from devflow.cancel_token import CancelReason, CancelToken
+from devflow.git_url import parse_git_url
+from devflow.task_assignment import TaskAssignment
 from devflow.workspace import Workspace
 
 

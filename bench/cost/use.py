@@ -1,6 +1,6 @@
 """What agents, people and open pages ask for in a month: calls by their names in bench/figures.json.
 
-How often an agent polls and beats is not written down here. Its own rule (`devflow.pulse`) and the platform's
+How often an agent polls and beats is not written down here. Its own rule (`devflow.poll_schedule`) and the platform's
 (`chalicelib.agents.entities`) are asked, step by step over a day.
 """
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from chalicelib.agents.entities import MIN_POLL_INTERVAL, Agent, Claim
 from chalicelib.core.settings import SECOND
-from devflow.pace import Pace
-from devflow.pulse import Act, Pulse
+from devflow.intervals import Intervals
+from devflow.poll_schedule import Action, PollSchedule
 
 HOUR, DAY = 3_600, 86_400
 MONTH = 730 * HOUR
@@ -37,7 +37,7 @@ _AGENT = Agent(
     owner="", id="", name="", version="", platform=None, capabilities=[], concurrency=None, state="active", ver="",
     created_at=0, updated_at=0, seen_at=0, worked_at=0,
 )  # fmt: skip
-PACE = Pace()
+INTERVALS = Intervals()
 Calls = Counter[str]
 Interval = Callable[[Agent, int], int]
 """How soon an agent is to poll again: milliseconds, by how it stands at an instant in milliseconds."""
@@ -70,21 +70,21 @@ class Worker:
         self._minute = -1
         self._worked_at = -DAY
         self._waiting = sorted(tasks)
-        pulse = Pulse(PACE, 0.0)
-        pulse.beaten, pulse.owed = 0.0, 0
+        schedule = PollSchedule(INTERVALS, 0.0)
+        schedule.last_heartbeat_at, schedule.heartbeats_owed = 0.0, 0
         now, until = 0.0, None
         while now < seconds:
             if until is not None and now >= until:
                 self._end(until)
                 until = None
-                pulse.hurry(now)
+                schedule.poll_now(now)
             free = int(until is None or self.polls_at_work)
             runs = int(until is not None or self.beats_when_idle)
-            act, wait = pulse.next(now, running=runs, free=free)
-            if act is Act.BEAT:
+            action, wait = schedule.next_action(now, running=runs, free=free)
+            if action is Action.HEARTBEAT:
                 self._asks("heartbeat", now)
-                pulse.beat(now)
-            elif act is Act.POLL:
+                schedule.record_heartbeat(now)
+            elif action is Action.POLL:
                 if until is None and self._waiting and self._waiting[0] <= now:
                     self._waiting.pop(0)
                     self.calls["poll that claims 1"] += 1
@@ -92,7 +92,7 @@ class Worker:
                     self._worked_at = int(now)
                 else:
                     self._asks("idle poll, empty queue", now)
-                pulse.poll(now, self._interval(now, at_work=until is not None), self.chance)
+                schedule.record_poll(now, self._interval(now, at_work=until is not None), self.chance)
             else:
                 now = min(now + wait, *([until] if until is not None else []), seconds)
         return self.calls
@@ -129,7 +129,7 @@ def a_task() -> Calls:
             "event of a task, nobody listens": 3,  # queued, started, completed
             "progress, the first": 1,
             "progress, a new step": TASK // STEP - 1,
-            "progress, the same step": int(TASK / PACE.progress) - TASK // STEP,
+            "progress, the same step": int(TASK / INTERVALS.progress) - TASK // STEP,
             "1 KB more of a log": TASK // LOG,
             "complete": 1,
             "show a task": 2,

@@ -1,6 +1,7 @@
-"""The whole of DevFlow in one go: a platform, an agent, a repository with a bug, and the bug fixed. See `make demo`.
+"""`make demo`: starts a platform and an agent, and lets the agent fix a bug in a repository.
 
-Everything happens on loopback and in a temporary folder, which is removed at the end, or kept where `DEMO_DIR` says.
+Everything runs on loopback and in a temporary folder, which is removed at the end. Set `DEMO_DIR` to use a folder of
+your own, which is kept.
 """
 
 import os
@@ -19,7 +20,7 @@ FIX = Path(__file__).with_name("fix_login.py")
 AGENT = "demo-agent"
 SECONDS = 60
 
-BUG = '''"""Who is greeted how."""
+BUG = '''"""Greetings."""
 
 
 def greeting(user):
@@ -34,16 +35,16 @@ class Greeting(unittest.TestCase):
     def test_a_user_is_greeted_by_name(self):
         self.assertEqual(greeting({"name": "Ada"}), "Hello, Ada")
 
-    def test_nobody_is_greeted_as_a_guest(self):
+    def test_a_user_who_is_not_logged_in_is_greeted_as_a_guest(self):
         self.assertEqual(greeting(None), "Hello, guest")
 """
 
 
 class Demo:
-    """One run, in a folder of its own."""
+    """One run of the demo. All of its files are in `folder`."""
 
-    def __init__(self, folder: Path, ending: ExitStack) -> None:
-        self.folder, self._ending = folder, ending
+    def __init__(self, folder: Path, cleanup: ExitStack) -> None:
+        self.folder, self._cleanup = folder, cleanup
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(("DEVFLOW_", "GIT_"))}
         self.env |= {
             "DEVFLOW_CONFIG": str(folder / "config.toml"), "DEVFLOW_STATE": str(folder / "state"),
@@ -51,29 +52,29 @@ class Demo:
         }  # fmt: skip
 
     def run(self) -> None:
-        say("1. Start the platform: what `make run` does, on a free port.")
+        print_heading("1. Start the platform, as `make run` does, on a free port.")
         self.env["DEVFLOW_URL"] = self.start_platform()
-        say("2. Make a repository with a bug and a test that shows it.")
+        print_heading("2. Create a repository with a bug, and a test that fails because of it.")
         clone = self.make_repository()
         if self.tests_pass(clone):
-            raise SystemExit("the test was to fail")
-        say(
-            "3. Log in, register an agent, and start it. Its engine is a small script; it could as well be `claude -p`."
+            raise SystemExit("The test passes, although it should fail.")
+        print_heading(
+            "3. Log in, register an agent, and start it. Its engine is a small script in place of, say, `claude -p`."
         )
         self.devflow("login")
         self.devflow("agent", "register", "--capability", "fix-bug")
         self.start_agent()
-        say("4. Have the bug fixed.")
+        print_heading("4. Submit a task to fix the bug.")
         self.devflow("run", "Fix the null pointer in the login flow", "--repo", str(clone), "--intent", "fix-bug")
-        say("5. Look at what was pushed.")
-        self.look_at_the_branch()
-        say("Done: the branch is there, and on it the test passes.")
+        print_heading("5. Show the pushed branch.")
+        self.show_branch()
+        print_heading("Done: the agent pushed a branch on which the test passes.")
 
     def start_platform(self) -> str:
         log = self.background("platform", [sys.executable, "-m", "infra.local"], PORT="0")
-        found = self.wait_for(log, r"DevFlow runs at (http://\S+)")
-        print(f"   {found}")
-        return found
+        url = self.wait_for(log, r"DevFlow runs at (http://\S+)")
+        print(f"   {url}")
+        return url
 
     def make_repository(self) -> Path:
         origin, clone = self.folder / "origin.git", self.folder / "login"
@@ -93,48 +94,51 @@ class Demo:
         log = self.background("agent", [*DEVFLOW, "agent", "start", "--command", engine, "--allow-protocol", "file"])
         self.wait_for(log, f"({AGENT} is active)")
 
-    def look_at_the_branch(self) -> None:
+    def show_branch(self) -> None:
         origin, fixed = self.folder / "origin.git", self.folder / "fixed"
         branch = self.git(origin, "for-each-ref", "--format=%(refname:short)", "refs/heads/devflow")
         self.git(self.folder, "clone", "--quiet", "--branch", branch, str(origin), str(fixed))
         print(self.git(fixed, "log", "--max-count=1", "--stat", "--format=   %h %s%n%n%b"))
         print(self.git(fixed, "diff", "HEAD~1"))
         if not self.tests_pass(fixed):
-            raise SystemExit("the test still fails")
+            raise SystemExit("The test still fails on the pushed branch.")
 
     def tests_pass(self, clone: Path) -> bool:
-        done = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, "-B", "-m", "unittest"], cwd=clone, capture_output=True, text=True, check=False
         )
-        print(f"   python -m unittest: {done.stderr.strip().rpartition(chr(10))[2]}")
-        return done.returncode == 0
+        print(f"   python -m unittest: {completed.stderr.strip().rpartition(chr(10))[2]}")
+        return completed.returncode == 0
 
     def devflow(self, *arguments: str) -> None:
-        """One command, as somebody would type it."""
+        """Run one command, and print it first."""
         print(f"   $ devflow {shlex.join(arguments)}", flush=True)
-        done = subprocess.run([*DEVFLOW, *arguments], env=self.env, cwd=self.folder, check=False)
-        if done.returncode != 0:
-            raise SystemExit(f"devflow {arguments[0]} ended with {done.returncode}")
+        completed = subprocess.run([*DEVFLOW, *arguments], env=self.env, cwd=self.folder, check=False)
+        if completed.returncode != 0:
+            raise SystemExit(f"`devflow {arguments[0]}` failed with exit status {completed.returncode}")
 
     def git(self, where: Path, *arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=where, env=self.env, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise SystemExit(f"git {arguments[0]}: {done.stderr}")
-        return done.stdout.rstrip()
+        completed = subprocess.run(
+            ["git", *arguments], cwd=where, env=self.env, capture_output=True, text=True, check=False
+        )
+        if completed.returncode != 0:
+            raise SystemExit(f"git {arguments[0]}: {completed.stderr}")
+        return completed.stdout.rstrip()
 
     def background(self, name: str, command: list[str], **env: str) -> Path:
-        """Start something that runs until the end; where its output goes."""
+        """Start a process that runs until the end of the demo. Returns the file with its output."""
         log = self.folder / f"{name}.log"
-        self._ending.enter_context(process(command, self.env | env, log))
+        self._cleanup.enter_context(process(command, self.env | env, log))
         return log
 
     def wait_for(self, log: Path, pattern: str) -> str:
+        """Wait until the output matches the pattern. Returns its first group."""
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
-            if found := re.search(pattern, log.read_text(encoding="utf-8")):
-                return found[1]
+            if match := re.search(pattern, log.read_text(encoding="utf-8")):
+                return match[1]
             time.sleep(0.05)
-        raise SystemExit(f"{log.name}:\n{log.read_text(encoding='utf-8')}")
+        raise SystemExit(f"{pattern!r} did not appear in {log.name}:\n{log.read_text(encoding='utf-8')}")
 
 
 DEVFLOW = [sys.executable, "-m", "devflow"]
@@ -157,15 +161,19 @@ def process(command: list[str], env: dict[str, str], log: Path) -> Iterator[None
             started.wait()
 
 
-def say(text: str) -> None:
+def print_heading(text: str) -> None:
     print(f"\n{text}", flush=True)
 
 
 def main() -> None:
-    with ExitStack() as ending:
-        kept = os.environ.get("DEMO_DIR")
-        folder = Path(kept) if kept else Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="devflow-demo-")))
-        Demo(folder.resolve(), ending).run()
+    with ExitStack() as cleanup:
+        own_folder = os.environ.get("DEMO_DIR")
+        folder = (
+            Path(own_folder)
+            if own_folder
+            else Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="devflow-demo-")))
+        )
+        Demo(folder.resolve(), cleanup).run()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Stands where a coding agent would: a program that gets a task on its standard input, in the clone to work in.
+"""A stand-in for a coding agent: a program that reads a task from standard input and works in the current clone.
 
-It knows how to mend one bug only, and tells how far it is on the way (docs/agent.md, "Telling").
+It can fix one bug only, and it reports its progress (docs/agent.md, "Telling").
 """
 
 import json
@@ -9,24 +9,24 @@ import sys
 from pathlib import Path
 
 
-def tell(step: str, progress: float) -> None:
+def report(step: str, progress: float) -> None:
     print("::devflow", json.dumps({"step": step, "progress": progress}), flush=True)
 
 
 def main() -> int:
     task = json.load(sys.stdin)
-    print(f"Asked to: {task['description']}")
-    tell("Reading the code", 0.2)
+    print(f"Task: {task['description']}")
+    report("Reading the code", 0.2)
     source = Path("login.py")
     code = source.read_text(encoding="utf-8")
-    tell("Making the change", 0.5)
+    report("Making the change", 0.5)
     source.write_text(
         code.replace("return f", 'if user is None:\n        return "Hello, guest"\n    return f'), "utf-8"
     )
-    tell("Running the tests", 0.8)
+    report("Running the tests", 0.8)
     tests = subprocess.run([sys.executable, "-B", "-m", "unittest"], check=False)
     if tests.returncode == 0:
-        print("Fixed the null pointer in login: a guest is greeted, too")
+        print("Fixed the null pointer in login: users who are not logged in are greeted as guests")
     return tests.returncode
 
 

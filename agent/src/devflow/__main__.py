@@ -1,4 +1,4 @@
-"""`python -m devflow` is `devflow`."""
+"""`python -m devflow` runs the `devflow` command."""
 
 from devflow.cli import main
 

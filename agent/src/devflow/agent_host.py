@@ -1,7 +1,8 @@
-"""The agent host: runs a workflow on this machine for whoever asks on loopback, and reports through the platform.
+"""The agent host: an HTTP server on loopback that starts workflows on this machine.
 
-`POST /api/workflows/execute` of the spec. The task is submitted to the platform for this agent alone, which then polls
-at once; so it has the same life as every other task, and the platform's word on who may submit counts here as well.
+It serves `POST /api/workflows/execute` of the specification. It submits the task to the platform, restricted to this
+agent, and the agent polls at once. So the task has the same life cycle as every other task, and the platform decides
+who may submit it.
 """
 
 import json
@@ -16,15 +17,21 @@ from typing import Any
 from devflow import __version__
 from devflow.api_client import ApiClient, Json
 from devflow.engines import Engine
-from devflow.errors import DevFlowError, NotLoggedInError, RequestRejectedError, SettingsError, UnavailableError, TaskFailedError
+from devflow.errors import (
+    DevFlowError,
+    NotLoggedInError,
+    RequestRejectedError,
+    SettingsError,
+    TaskFailedError,
+    UnavailableError,
+)
 
 DEFAULT_PORT = 3001
-"""The spec's."""
+"""The port of the specification."""
 EXECUTE_PATH = "/api/workflows/execute"
 MAX_BODY_BYTES = 256 * 1024
-"""Of a request, as on the platform."""
+"""The size limit of a request, the same as the platform's."""
 _REQUEST_TIMEOUT_SECONDS = 15.0
-"""In which a request has to arrive."""
 _REQUIRED = ("taskId", "intent", "repo", "naturalLanguage")
 _FORWARDED = (*_REQUIRED, "branch", "context", "priority", "timeoutSeconds", "maxAttempts")
 _FORBIDDEN = 403
@@ -32,21 +39,22 @@ _FORBIDDEN = 403
 
 @dataclass(frozen=True)
 class HostConfig:
-    """What the host works with."""
+    """What the host needs to know of its agent."""
 
     agent_id: str
     url: str
+    """The platform's URL."""
     token: Callable[[], str]
-    """The agent's own."""
+    """Returns the agent's own token."""
     engine: Engine
     poll_now: Callable[[], None]
     """Makes the agent poll at once."""
     capabilities: Collection[str] = ()
-    """What this agent takes on; anything, as far as is known here, when empty."""
+    """The intents that this agent accepts. If empty, the host accepts every intent."""
 
 
 class HostError(Exception):
-    """An answer in the contract's shape."""
+    """An error response with the fields of docs/protocol.md, "Errors"."""
 
     def __init__(self, status: int, error: str, message: str, details: Collection[str] = ()) -> None:
         super().__init__(message)
@@ -54,12 +62,12 @@ class HostError(Exception):
 
 
 class AgentHost:
-    """Listens on 127.0.0.1, from `start` to `stop`."""
+    """Listens on 127.0.0.1 between `start` and `stop`."""
 
-    def __init__(self, desk: HostConfig, port: int = DEFAULT_PORT) -> None:
-        """Raises SettingsError where the port cannot be had."""
+    def __init__(self, config: HostConfig, port: int = DEFAULT_PORT) -> None:
+        """Raises SettingsError if the port is not available."""
         try:
-            self._server = _Server(desk, port)
+            self._server = _Server(config, port)
         except OSError as error:
             raise SettingsError(f"The agent host cannot listen on port {port}: {error.strerror}") from None
         self.port: int = self._server.server_port
@@ -77,9 +85,9 @@ class AgentHost:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, desk: HostConfig, port: int) -> None:
+    def __init__(self, config: HostConfig, port: int) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
-        self.config = desk
+        self.config = config
         names = ("localhost", "127.0.0.1")
         self.hosts = {f"{name}:{self.server_port}" for name in names}
 
@@ -92,12 +100,12 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = 65_536
 
     def respond(self) -> None:
-        """Answer one request; the connection ends with it, for what is left of a body that was refused is unknown."""
+        """Handle one request, then close the connection: the rest of a rejected body may still be on the way."""
         self.close_connection = True
         try:
             status, body = self._route()
-        except HostError as refusal:
-            status, body = refusal.status, _error_body(refusal)
+        except HostError as error:
+            status, body = error.status, _error_body(error)
         content = json.dumps(body).encode()
         self.send_response(status)
         for name, value in {
@@ -111,21 +119,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = respond  # noqa: N815  # named so there
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = respond  # noqa: N815  # http.server's names
 
     def _route(self) -> tuple[int, Json]:
-        # First of all: a page in a browser that has a name of its own resolved to this machine gets no further.
+        # This check comes first. It stops a web page whose own host name resolves to this machine (DNS rebinding).
         if self.headers.get("Host", "").lower() not in self.server.hosts:
-            raise HostError(403, "Insufficient permissions", "This host answers to its own name on loopback only.")
+            raise HostError(403, "Insufficient permissions", "Send the request to localhost or 127.0.0.1.")
         if self.headers.get("Origin") is not None:
-            raise HostError(403, "Insufficient permissions", "This host is not for pages in a browser.")
+            raise HostError(403, "Insufficient permissions", "Web pages cannot use the agent host.")
         path = self.path.partition("?")[0]
         if path == "/health" and self.command == "GET":
             return 200, {"status": "ok", "version": __version__, "agentId": self.server.config.agent_id}
         if path != EXECUTE_PATH:
-            raise HostError(404, "Not found", "Nothing is at this address.")
+            raise HostError(404, "Not found", "This address does not exist.")
         if self.command != "POST":
-            raise HostError(405, "Method not allowed", "Allowed here: POST.")
+            raise HostError(405, "Method not allowed", "Allowed methods: POST.")
         return 202, submit_workflow(self.server.config, self._token(), self._body())
 
     def _token(self) -> str:
@@ -141,51 +149,53 @@ class _Handler(BaseHTTPRequestHandler):
         if not (length.isascii() and length.isdecimal()):
             raise HostError(400, "Invalid request", "Content-Length is missing.")
         if int(length) > MAX_BODY_BYTES:
-            raise HostError(413, "Request too large", f"At most {MAX_BODY_BYTES} bytes.")
+            raise HostError(413, "Request too large", f"The limit is {MAX_BODY_BYTES} bytes.")
         try:
             parsed: Any = json.loads(self.rfile.read(int(length)))
         except (OSError, ValueError, RecursionError):
-            raise HostError(400, "Invalid JSON", "The body is no JSON.") from None
+            raise HostError(400, "Invalid JSON", "The body is not valid JSON.") from None
         if not isinstance(parsed, dict):
-            raise HostError(400, "Invalid request", "The body has to be an object.")
+            raise HostError(400, "Invalid request", "The body must be a JSON object.")
         return parsed
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # named by http.server
-        """Nothing: a task that was accepted shows in the agent's log."""
+        """Log nothing: the agent logs each task that it starts."""
 
 
-def submit_workflow(desk: HostConfig, token: str, asked: Json) -> Json:
-    """Have a workflow run by this agent. Raises RefusalError.
+def submit_workflow(config: HostConfig, token: str, body: Json) -> Json:
+    """Submit a workflow for this agent and return the response body. Raises HostError.
 
-    The token is this agent's own, or that of its user; the platform says whether it is.
+    The token is this agent's own token or a token of the agent's user. The platform checks it.
     """
-    _authorize(desk, token)
-    if missing := [name for name in _REQUIRED if not isinstance(asked.get(name), str) or not asked[name].strip()]:
+    _authorize(config, token)
+    if missing := [name for name in _REQUIRED if not isinstance(body.get(name), str) or not body[name].strip()]:
         raise HostError(400, "Missing required fields", "Some fields are missing; see details.", missing)
-    if desk.capabilities and asked["intent"] not in desk.capabilities:
-        takes = ", ".join(sorted(desk.capabilities))
-        raise HostError(400, "Invalid request", f"This agent takes {takes} only.")
+    if config.capabilities and body["intent"] not in config.capabilities:
+        accepted = ", ".join(sorted(config.capabilities))
+        raise HostError(400, "Invalid request", f"This agent accepts only these intents: {accepted}.")
     try:
-        desk.engine.check()
-        body = {name: asked[name] for name in _FORWARDED if asked.get(name) is not None}
-        answer = ApiClient(desk.url, token).send("POST", EXECUTE_PATH, body | {"agentId": desk.agent_id})
+        config.engine.check()
+        forwarded = {name: body[name] for name in _FORWARDED if body.get(name) is not None}
+        response = ApiClient(config.url, token).send("POST", EXECUTE_PATH, forwarded | {"agentId": config.agent_id})
     except (TaskFailedError, UnavailableError) as error:
         raise HostError(500, "Failed to execute workflow", str(error)) from None
     except (RequestRejectedError, NotLoggedInError) as error:
         raise _to_host_error(error) from None
-    desk.poll_now()
-    return {"accepted": True, "taskId": answer["taskId"]}
+    config.poll_now()
+    return {"accepted": True, "taskId": response["taskId"]}
 
 
-def _authorize(desk: HostConfig, token: str) -> None:
-    """Before anything is tried on somebody's word: this agent's own token, or one that may see this agent."""
-    if secrets.compare_digest(token.encode(), desk.token().encode()):
+def _authorize(config: HostConfig, token: str) -> None:
+    """Accept this agent's own token, or a token whose user may see this agent. Runs before anything else."""
+    if secrets.compare_digest(token.encode(), config.token().encode()):
         return
     try:
-        ApiClient(desk.url, token).send("GET", f"/api/agents/{desk.agent_id}")
+        ApiClient(config.url, token).send("GET", f"/api/agents/{config.agent_id}")
     except RequestRejectedError as error:
-        # Not there, to the platform, is also what belongs to somebody else.
-        raise HostError(_FORBIDDEN, "Insufficient permissions", "This agent is not of this token's user.") from error
+        # The platform also responds 404 for agents of other users.
+        raise HostError(
+            _FORBIDDEN, "Insufficient permissions", "This agent does not belong to the token's user."
+        ) from error
     except NotLoggedInError as error:
         raise _to_host_error(error) from None
     except UnavailableError as error:
@@ -198,7 +208,7 @@ def _to_host_error(error: DevFlowError) -> HostError:
     return HostError(401, "Invalid or expired token", "The platform does not accept this token.")
 
 
-def _error_body(refusal: HostError) -> Json:
+def _error_body(error: HostError) -> Json:
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    told = {"error": refusal.error, "message": str(refusal), "statusCode": refusal.status, "timestamp": now}
-    return told | ({"details": refusal.details} if refusal.details else {})
+    body = {"error": error.error, "message": str(error), "statusCode": error.status, "timestamp": now}
+    return body | ({"details": error.details} if error.details else {})

@@ -1,8 +1,9 @@
-"""What one agent has on this machine: its registration with its token, its lock, its results and workspaces.
+"""The files of one agent on this machine: its registration and token, its lock, its results and its workspaces.
 
-agents/NAME/registration.json    the platform, the agent's id and its token; 0600
-            instance             an id of this place, so that a restart is no second process to the platform
-            lock                 held as long as the agent runs
+agents/NAME/registration.json    the platform's URL, the agent's id and its token; mode 0600
+            instance             a random id, so that the platform takes a restart for the same instance
+            lock                 locked while the agent runs
+            renewing             locked while the token is renewed
             outbox/  work/  logs/  kept/
 """
 
@@ -14,9 +15,10 @@ import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from devflow.api_client import Json
 from devflow.errors import AlreadyRunningError, NotLoggedInError, SettingsError
 from devflow.private_files import make_private_directory, read_private, remove_tree, write_private
 from devflow.redaction import add_secret
@@ -27,73 +29,91 @@ _INSTANCE_FILE = "instance"
 
 @dataclass(frozen=True)
 class Registration:
-    """What registering gave."""
+    """The result of registering an agent."""
 
     url: str
     agent_id: str
-    """Its id on the platform."""
+    """The agent's id on the platform."""
     token: str
     issued_at: float
-    """When the token was given, in epoch seconds by this machine's clock."""
+    """When the token was issued, in seconds since 1970 by this machine's clock."""
     concurrency: int = 1
     capabilities: tuple[str, ...] = ()
+
+    def to_json(self) -> Json:
+        """Return the contents of registration.json. Its names do not change: installed agents have such files."""
+        return {
+            "url": self.url, "agent": self.agent_id, "token": self.token, "issued": self.issued_at,
+            "concurrency": self.concurrency, "capabilities": self.capabilities,
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, stored: Json) -> "Registration":
+        """Read the contents of registration.json. Raises KeyError or TypeError if they are not valid."""
+        return cls(
+            stored["url"], stored["agent"], stored["token"], stored["issued"],
+            stored.get("concurrency", 1), tuple(stored.get("capabilities", ())),
+        )  # fmt: skip
 
 
 class AgentState:
     """The directory of the agent with this name."""
 
     def __init__(self, state: Path, name: str) -> None:
-        """Raises SettingsError where this can be the name of none."""
+        """`state` is the directory of all agents. Raises SettingsError if the name is not valid."""
         if not _NAME.fullmatch(name):
-            raise SettingsError(f"{name!r} is no name of an agent: up to 128 of A-Z a-z 0-9 . _ : -, no dot in front")
+            raise SettingsError(
+                f"{name!r} is not a valid agent name. Use up to 128 of the characters A-Z a-z 0-9 . _ : -, and do not "
+                "begin with . or :"
+            )
         self.name = name
         self.directory = state / "agents" / name
 
     @staticmethod
     def default_name() -> str:
-        """This machine's name, made fit."""
+        """Return this machine's name, without the characters that agent names cannot contain."""
         return re.sub(r"[^A-Za-z0-9._-]+", "-", socket.gethostname()).strip(".-")[:128] or "agent"
 
     def load_registration(self) -> Registration:
-        """Raises NotLoggedInError where it is not registered here, SettingsError where that cannot be read."""
+        """Raises NotLoggedInError if the agent is not registered here, SettingsError if the file is not valid."""
         text = read_private(self._path)
         if text is None:
             raise NotLoggedInError(
-                f"{self.name} is not registered here. Try: devflow agent register --name {self.name}"
+                f"{self.name} is not registered on this machine. Try: devflow agent register --name {self.name}"
             )
         try:
-            found = Registration(**json.loads(text))
-            found = replace(found, capabilities=tuple(found.capabilities))  # JSON knows lists only
-        except (ValueError, TypeError):
+            registration = Registration.from_json(json.loads(text))
+        except (ValueError, KeyError, TypeError):
             raise SettingsError(f"{self._path} cannot be read. Try: devflow agent register --replace") from None
-        add_secret(found.token)
-        return found
+        add_secret(registration.token)
+        return registration
 
     def save_registration(self, registration: Registration) -> None:
-        """Keep it, in the place of the one before."""
+        """Write the registration to disk. It replaces the previous one."""
         add_secret(registration.token)
-        write_private(self._path, json.dumps(asdict(registration), indent=2))
+        write_private(self._path, json.dumps(registration.to_json(), indent=2))
 
     def delete(self) -> None:
-        """Remove everything of this agent, results that wait among it."""
+        """Delete all files of this agent, including unsent results."""
         remove_tree(self.directory)
 
     def load_instance_id(self) -> str:
-        """The same for every process of this agent in this place, and another one everywhere else.
+        """Return the instance id, which is created on first use.
 
-        Only one process at a time holds the lock here; so one that comes after a crash needs not wait until the
-        platform takes the one before for dead.
+        It is the same for each process of this agent in this directory, and different everywhere else. Only one process
+        at a time has the lock. So a process that starts after a crash need not wait until the platform considers the
+        previous one inactive.
         """
         path = self.directory / _INSTANCE_FILE
-        made = read_private(path)
-        if made is None:
-            made = uuid.uuid4().hex
-            write_private(path, made)
-        return f"{self.default_name()[:64]}-{made}"
+        instance_id = read_private(path)
+        if instance_id is None:
+            instance_id = uuid.uuid4().hex
+            write_private(path, instance_id)
+        return f"{self.default_name()[:64]}-{instance_id}"
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the one process of this agent here. Raises AlreadyRunningError where there is another one."""
+        """Make sure that only one process runs this agent here. Raises AlreadyRunningError if another one does."""
         make_private_directory(self.directory)
         with (self.directory / "lock").open("a+", encoding="ascii") as file:
             try:
@@ -110,14 +130,14 @@ class AgentState:
 
     @contextmanager
     def lock_token(self) -> Iterator[None]:
-        """Keep others from changing the token: whoever finds that his is dead waits here for the new one."""
+        """Keep other processes from changing the token. A process with a rejected token waits here for the new one."""
         make_private_directory(self.directory)
         with (self.directory / "renewing").open("a", encoding="ascii") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def find_running_pid(self) -> int | None:
-        """The process that runs it here, if any."""
+        """Return the id of the process that runs this agent here, or None."""
         path = self.directory / "lock"
         with suppress(FileNotFoundError), path.open("a+", encoding="ascii") as file:
             try:

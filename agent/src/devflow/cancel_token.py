@@ -1,4 +1,4 @@
-"""That a piece of work is to stop, and why: asked by one thread, heard by others."""
+"""A request to stop a job, with its reason. One thread cancels; other threads check the token or listen to it."""
 
 import threading
 from collections.abc import Callable
@@ -6,31 +6,32 @@ from enum import Enum
 
 
 class CancelReason(Enum):
-    """The later ones are the stronger."""
+    """Why a job stops. A higher value replaces a lower one."""
 
     USER_REQUEST = 1
-    """By a person: end the work, and report that."""
+    """A person cancelled the task: stop the work and report that the task failed."""
     TASK_LOST = 2
-    """It is not this agent's any more: end the work, push nothing, report nothing."""
+    """The task does not belong to this agent any more: stop the work, push nothing and report nothing."""
     AGENT_SHUTDOWN = 3
-    """The agent itself ends: like dropped, and there is no time to lose."""
+    """The agent stops now: like TASK_LOST, and programs are killed without a grace period."""
 
 
 class CancelToken:
-    """Set once and for all; a stronger reason replaces a weaker one."""
+    """Is set once and stays set. Only a stronger reason replaces the reason."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
         self.reason: CancelReason | None = None
         self.message = ""
-        """For people: why."""
+        """The explanation for people."""
 
     def __bool__(self) -> bool:
+        """Whether the job is cancelled."""
         return self.reason is not None
 
     def cancel(self, reason: CancelReason, message: str = "") -> None:
-        """Ask for the stop. Listeners are called on this thread, each time that there is a stronger reason."""
+        """Cancel the job. Listeners are called on this thread, once for each reason that replaces a weaker one."""
         with self._lock:
             if self.reason is not None and reason.value <= self.reason.value:
                 return
@@ -40,14 +41,14 @@ class CancelToken:
             listener()
 
     def add_listener(self, listener: Callable[[], None]) -> None:
-        """Call this when the stop is asked for; at once where it was already."""
+        """Call `listener` when the job is cancelled, or now if it already is."""
         with self._lock:
             self._listeners.append(listener)
-            asked = self.reason is not None
-        if asked:
+            cancelled = self.reason is not None
+        if cancelled:
             listener()
 
     def remove_listener(self, listener: Callable[[], None]) -> None:
-        """Do not call it any more."""
+        """Stop calling `listener`."""
         with self._lock:
             self._listeners.remove(listener)

@@ -1,4 +1,4 @@
-"""The only reader of the clock; whoever waits waits here. Tests bring a clock of their own."""
+"""The only module that reads the clock or waits. Tests replace the clock with a fake one."""
 
 import time
 from queue import Empty, SimpleQueue
@@ -7,22 +7,22 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Goes on while the machine sleeps: a laptop that was shut for an hour has been silent for an hour."""
+"""Keeps running while the machine sleeps: a laptop that slept for an hour has been silent for an hour."""
 
 
 class Clock:
-    """The machine's."""
+    """The machine's clock."""
 
     def now(self) -> float:
-        """Seconds that only grow; compared with each other alone."""
+        """Return seconds from a clock that never goes back. Only differences between two values have a meaning."""
         return time.clock_gettime(_CLOCK)
 
     def epoch_seconds(self) -> float:
-        """Epoch seconds; for what has to outlive this process."""
+        """Return the seconds since 1970, for values that outlive this process."""
         return time.time()
 
     def wait(self, inbox: "SimpleQueue[Item]", seconds: float) -> Item | None:
-        """The next item of the inbox; None where none comes within so many seconds."""
+        """Return the next item of the inbox, or None if none arrives within `seconds`."""
         try:
             return inbox.get(timeout=max(0.0, min(seconds, 3600.0)))
         except Empty:

@@ -1,4 +1,4 @@
-"""The environment of what an agent starts: the user's, without what is the agent's alone."""
+"""The environment of the programs that an agent starts: the user's environment without the agent's own variables."""
 
 import os
 
@@ -11,5 +11,12 @@ _GIT_VARIABLES = (
 
 
 def build_child_environment() -> dict[str, str]:
-    """Without `DEVFLOW_*` (tokens among them), and without what would point git at another repository."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(_DEVFLOW_PREFIXES) and name not in _GIT_VARIABLES}
+    """Return this process's environment without `DEVFLOW_*` and without variables that select a repository.
+
+    `DEVFLOW_*` contains tokens. The git variables would point git to another repository than the task's clone.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_DEVFLOW_PREFIXES) and name not in _GIT_VARIABLES
+    }

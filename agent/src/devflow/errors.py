@@ -1,14 +1,14 @@
-"""What can go wrong, as one tree, each with the exit status that it gives a command.
+"""The errors of the agent and the command line, as one tree. Each has the exit status that it gives a command.
 
-DevFlowError             1
-+-- SettingsError        2   a flag, a variable or the config file cannot be meant
-|   +-- ExposedError     2   a file with secrets in it that others can read
-+-- NotLoggedInError     4   no token, or one that is not accepted (any more)
-+-- AlreadyRunningError  5   an agent of this name lives already
-+-- RefusedError         1   the platform will not do it: an answer 4xx
-+-- UnavailableError     1   no answer, 429 or 5xx: the same request may be sent again
-+-- WorkError            1   a task cannot be done: becomes the error of that task
-+-- DroppedError         1   a task is not this agent's any more: no report, no push
+DevFlowError                1
++-- SettingsError           2   a flag, a variable or the config file is not valid
+|   +-- InsecureFileError   2   a file that contains secrets can be read or changed by other users
++-- NotLoggedInError        4   there is no token, or the platform does not accept it (any more)
++-- AlreadyRunningError     5   an agent with this name is already running
++-- RequestRejectedError    1   the platform rejected a request: a 4xx response
++-- UnavailableError        1   no response, 429 or 5xx: the same request may be sent again
++-- TaskFailedError         1   a task cannot be done: the message becomes the error of the task
++-- JobCancelledError       1   a job was cancelled: nothing is pushed
 """
 
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ class DevFlowError(Exception):
 
 
 class SettingsError(DevFlowError):
-    """A setting cannot be meant."""
+    """A setting is not valid."""
 
     exit_code = 2
 
 
 class InsecureFileError(SettingsError):
-    """A file with secrets in it can be read by others."""
+    """A file that contains secrets can be read or changed by other users."""
 
 
 class NotLoggedInError(DevFlowError):
@@ -47,14 +47,14 @@ class AlreadyRunningError(DevFlowError):
 
 @dataclass
 class RequestRejectedError(DevFlowError):
-    """The platform refused a request; its answer is in the shape of docs/protocol.md, "Errors"."""
+    """The platform rejected a request. The response has the fields of docs/protocol.md, "Errors"."""
 
     status: int
     title: str
     message: str
     details: tuple[str, ...] = ()
     request_id: str = ""
-    """The platform's, to find the call in its log."""
+    """The platform's id of the request, which finds it in the platform's log."""
 
     def __str__(self) -> str:
         more = f" ({'; '.join(self.details)})" if self.details else ""
@@ -63,20 +63,20 @@ class RequestRejectedError(DevFlowError):
 
 @dataclass
 class UnavailableError(DevFlowError):
-    """The platform could not be asked, or not now."""
+    """The platform cannot be reached, or cannot respond now."""
 
     reason: str
     retry_after: float | None = None
-    """Seconds that it asks to be left alone."""
+    """The seconds that the platform asks the client to wait."""
     not_devflow: bool = False
-    """Whatever answered does not look like a platform: a proxy on the way, or the wrong address."""
+    """The response does not come from DevFlow: a proxy sent it, or the URL is wrong."""
 
     def __str__(self) -> str:
         return self.reason
 
 
 class TaskFailedError(DevFlowError):
-    """The task cannot be done. `details` and the message become those of the report."""
+    """The task cannot be done. The message and `details` become those of the report."""
 
     def __init__(self, message: str, details: str = "") -> None:
         super().__init__(message)
@@ -84,4 +84,4 @@ class TaskFailedError(DevFlowError):
 
 
 class JobCancelledError(DevFlowError):
-    """The task is not this agent's any more."""
+    """The job was cancelled. Its cancel token has the reason."""

@@ -1,45 +1,57 @@
-"""The agent's own intervals, in seconds. The platform's (how often to poll) come with its answers."""
+"""The agent's own intervals, in seconds. The platform's poll interval comes with its responses."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 from devflow.errors import SettingsError
 
 
 @dataclass(frozen=True)
 class Intervals:
-    """Settable, so that tests need not wait; nobody else has a reason to."""
+    """Tests set them to save time (`--pace`). Operators have no reason to."""
 
     heartbeat: float = 60.0
     """Between heartbeats (docs/protocol.md, "Intervals")."""
     progress: float = 10.0
-    """Between progress reports of a run that says nothing new: each one also asks whether to stop."""
+    """Between progress reports while the step does not change. Each response says whether the task is cancelled."""
     log: float = 2.0
-    """Between chunks of a log. With twenty tasks at a time this is 600 of the 1000 reports a minute."""
+    """Between chunks of a log. Twenty tasks at a time then send 600 of the 1000 reports that a minute allows."""
     grace: float = 10.0
-    """Between asking a program to end and killing it."""
+    """Between SIGTERM and SIGKILL for a program."""
     offline_limit: float = 540.0
-    """Without an answer for so long, the agent stops what it runs. The platform gives it to somebody else after 600; a
-    request may be under way for 40, and a program may take `grace` to end."""
+    """After this time without a response, the agent cancels its jobs. The platform reassigns them after 600 s. A
+    request may take 40 s, and a program may take `grace` to end."""
     flush: float = 15.0
-    """For the rest of a log before the result is sent."""
+    """How long to wait for the rest of a log before the result is sent."""
     shutdown: float = 30.0
-    """For results that wait, before an agent that was told to end leaves them for its next start."""
+    """How long a stopping agent waits for unsent results. It keeps the rest for its next start."""
     token_renewal: float = 20 * 24 * 3600.0
-    """Age at which the agent's token is renewed; it lives for 30 days."""
+    """The age at which the agent renews its token. A token is valid for 30 days."""
     max_poll: float = 3600.0
-    """Between polls at most, whatever the platform says."""
+    """The longest time between polls, whatever the platform asks for."""
 
     @classmethod
     def parse(cls, text: str) -> "Intervals":
-        """`beat=1,grace=0.5`. Raises SettingsError."""
-        known = {field.name for field in fields(cls)}
-        given: dict[str, float] = {}
+        """Parse the value of `--pace`, such as `beat=1,grace=0.5`. Raises SettingsError."""
+        values: dict[str, float] = {}
+        unknown = set()
         for pair in filter(None, text.split(",")):
             name, _, value = pair.partition("=")
             try:
-                given[name.strip()] = float(value)
+                seconds = float(value)
             except ValueError:
-                raise SettingsError(f"{value!r} is no number of seconds") from None
-        if unknown := sorted(set(given) - known):
-            raise SettingsError(f"There is no pace {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-        return replace(cls(), **given)
+                raise SettingsError(f"{value!r} is not a number of seconds") from None
+            if field := _OPTION_NAMES.get(name.strip()):
+                values[field] = seconds
+            else:
+                unknown.add(name.strip())
+        if unknown:
+            names = f"{', '.join(sorted(unknown))}. Known names: {', '.join(sorted(_OPTION_NAMES))}"
+            raise SettingsError(f"--pace has unknown names: {names}")
+        return replace(cls(), **values)
+
+
+_OPTION_NAMES = {
+    "beat": "heartbeat", "progress": "progress", "log": "log", "grace": "grace", "silence": "offline_limit",
+    "flush": "flush", "farewell": "shutdown", "renew": "token_renewal", "poll": "max_poll",
+}  # fmt: skip
+"""The names that `--pace` accepts, and their fields."""

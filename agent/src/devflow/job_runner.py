@@ -1,4 +1,4 @@
-"""One attempt at a task, from the report that starts it to its result. Runs on a thread of its own."""
+"""Runs one attempt at a task on its own thread, from the first progress report to the result."""
 
 import json
 import shutil
@@ -8,76 +8,84 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from devflow import git_url, environment, pull_request, program_output
+from devflow import git_url
 from devflow.api_client import ApiClient, Json
-from devflow.clock import Clock
-from devflow.task_assignment import TaskAssignment
-from devflow.engines import Engine
-from devflow.errors import DevFlowError, JobCancelledError, TaskFailedError
-from devflow.private_files import make_private_directory, remove_tree, write_private
-from devflow.git import Git
-from devflow.outbox import Outbox, TaskResult
-from devflow.intervals import Intervals
-from devflow.program import Program, run_program
-from devflow.pull_request import PullRequest
-from devflow.redaction import redact
-from devflow.progress_reporter import ProgressReporter
-from devflow.log_file import LogFile
 from devflow.cancel_token import CancelReason, CancelToken
-from devflow.program_output import ProgramOutput
-from devflow.terminal import to_one_line, strip_controls
+from devflow.clock import Clock
+from devflow.engines import Engine
+from devflow.environment import build_child_environment
+from devflow.errors import DevFlowError, JobCancelledError, TaskFailedError
+from devflow.git import Git
+from devflow.intervals import Intervals
+from devflow.log_file import LogFile
+from devflow.outbox import Outbox, TaskResult
+from devflow.private_files import make_private_directory, remove_tree, write_private
+from devflow.program import Program, run_program
+from devflow.program_output import ProgramOutput, parse_progress
+from devflow.progress_reporter import ProgressReporter
+from devflow.pull_request import PullRequest, open_pull_request, read_github_tokens
+from devflow.redaction import redact
+from devflow.task_assignment import TaskAssignment
+from devflow.terminal import strip_controls, to_one_line
 from devflow.workspace import CommittedChange, Workspace
 
 CLONED, WORKED, COMMITTED, PUSHED = 0.1, 0.8, 0.85, 0.95
-"""How far a task is after each of its parts; what an engine says of its own progress lies between the first two."""
+"""The progress of a task after each phase. The engine's own progress is scaled to lie between the first two."""
 _MAX_DETAILS = 16_000
 _MAX_SUMMARY = 4_000
 _MAX_SUBJECT = 72
-"""Characters of a commit's first line."""
+"""Characters of the first line of a commit message."""
 _MAX_VARIABLE = 100_000
-"""Bytes: Linux takes 128 KB in one variable. What is larger is in `DEVFLOW_TASK_FILE` and on standard input."""
+"""Bytes. Linux allows 128 KB in one variable. Larger values are in `DEVFLOW_TASK_FILE` and on standard input."""
 
 
 @dataclass(frozen=True)
 class JobContext:
-    """What jobs work with."""
+    """What all jobs of an agent share: the engine, the platform's client and the operator's choices."""
 
     directory: Path
-    """Of the agent: clones are made in `work`, logs wait in `logs`, failed workspaces are kept in `kept`."""
+    """The agent's directory: clones are in `work`, logs in `logs`, and workspaces of failed tasks in `kept`."""
     engine: Engine
     client: ApiClient
     outbox: Outbox
     send_result: Callable[[TaskResult], None]
     log: Callable[[str], None]
-    """Tells whoever reads the agent's log."""
+    """Writes to the agent's log."""
     on_unauthorized: Callable[[], None] = lambda: None
     intervals: Intervals = field(default_factory=Intervals)
     clock: Clock = field(default_factory=Clock)
     allowed_protocols: Collection[str] = git_url.DEFAULT_PROTOCOLS
     allowed_repos: Collection[str] = ()
+    """Shell patterns of repository URLs. If empty, every repository is allowed."""
     clone_depth: int | None = None
     keep_failed: bool = False
+    """Keep the workspaces of failed tasks."""
     open_pull_requests: bool = True
 
 
 class JobRunner:
-    """Does one attempt."""
+    """Runs one attempt."""
 
-    def __init__(self, command: TaskAssignment, means: JobContext) -> None:
-        self.task, self._context = command, means
+    def __init__(self, task: TaskAssignment, context: JobContext) -> None:
+        self.task, self._context = task, context
         self.cancel_token = CancelToken()
-        """Asked by whoever wants it to end early."""
-        spool = LogFile(make_private_directory(means.directory / "logs") / f"{command.slug}.log")
+        log_file = LogFile(make_private_directory(context.directory / "logs") / f"{task.slug}.log")
         self._reporter = ProgressReporter(
-            means.client, command, spool, self.cancel_token, means.intervals, on_unauthorized=means.on_unauthorized, clock=means.clock
+            context.client,
+            task,
+            log_file,
+            self.cancel_token,
+            context.intervals,
+            on_unauthorized=context.on_unauthorized,
+            clock=context.clock,
         )
-        self._directory = means.directory / "work" / command.slug
+        self._directory = context.directory / "work" / task.slug
         self._output = ProgramOutput()
 
     def run(self) -> None:
-        """Do it, and hand the result over; returns when all is cleaned up. Never raises."""
+        """Run the attempt, hand over its result and clean up. Never raises."""
         self._reporter.start()
-        remove_tree(self._directory)  # of an agent that was killed
+        remove_tree(self._directory)  # a killed agent may have left it
         failed = True
         try:
             result, failed = self._run_task()
@@ -85,25 +93,26 @@ class JobRunner:
                 self._context.outbox.save(result)
                 self._reporter.finish()
                 self._context.send_result(result)
-        except OSError as error:  # a full disk, say: there is no place for the result
-            self._context.log(f"{self.task.task_id}: the result cannot be kept: {error}")
+        except OSError as error:  # for example, the disk is full
+            self._context.log(f"{self.task.task_id}: the result cannot be saved: {error}")
             self.cancel_token.cancel(CancelReason.TASK_LOST)
         finally:
             self._clean_up(failed=failed)
 
     def _run_task(self) -> tuple[TaskResult | None, bool]:
-        """What to report, if anything, and whether it is a failure."""
-        name = f"{self.task.task_id} (attempt {self.task.attempt})"
+        """Return the result to report, or None, and whether the attempt failed."""
+        attempt = f"{self.task.task_id} (attempt {self.task.attempt})"
         try:
-            done = self._do_task()
-        except Exception as error:  # noqa: BLE001  # whatever happens in a job is that job's failure, not the agent's
+            body = self._do_task()
+        except Exception as error:  # noqa: BLE001  # any error fails this job only, not the agent
             if self.cancel_token.reason in (CancelReason.TASK_LOST, CancelReason.AGENT_SHUTDOWN):
-                self._context.log(f"{name}: given up. {redact(self.cancel_token.message)}".rstrip())
+                self._context.log(f"{attempt}: abandoned. {redact(self.cancel_token.message)}".rstrip())
                 return None, True
-            self._context.log(f"{name}: {'cancelled' if self.cancel_token else 'failed'}: {redact(str(error))}")
+            outcome = "cancelled" if self.cancel_token else "failed"
+            self._context.log(f"{attempt}: {outcome}: {redact(str(error))}")
             return self._build_result("fail", _failure_report(self.cancel_token, error)), True
-        self._context.log(f"{name}: done. {to_one_line(str(done['summary']), 200)}")
-        return self._build_result("complete", done), False
+        self._context.log(f"{attempt}: completed. {to_one_line(str(body['summary']), 200)}")
+        return self._build_result("complete", body), False
 
     def _build_result(self, kind: Literal["complete", "fail"], body: Json) -> TaskResult:
         safe = {key: redact(value) if isinstance(value, str) else value for key, value in body.items()}
@@ -111,77 +120,83 @@ class JobRunner:
         return TaskResult(self.task.task_id, attempt, self.task.slug, kind, safe | {"attempt": attempt})
 
     def _do_task(self) -> Json:
-        means, reporter, command = self._context, self._reporter, self.task
+        context, reporter, task = self._context, self._reporter, self.task
         reporter.report_and_confirm("Starting", 0.0)
-        origin = git_url.parse_git_url(command.repo, means.allowed_protocols, means.allowed_repos)
-        git = Git(self._directory / "repo", origin, means.allowed_protocols, self.cancel_token, pull_request.read_github_tokens())
-        space = Workspace(self._directory, git, command)
+        origin = git_url.parse_git_url(task.repo, context.allowed_protocols, context.allowed_repos)
+        git = Git(self._directory / "repo", origin, context.allowed_protocols, self.cancel_token, read_github_tokens())
+        workspace = Workspace(self._directory, git, task)
         reporter.report("Cloning the repository", CLONED / 2)
-        space.clone(means.clone_depth)
-        reporter.report(f"Working: {means.engine.name}", CLONED)
-        self._run_engine(space)
+        workspace.clone(context.clone_depth)
+        reporter.report(f"Running the engine: {context.engine.name}", CLONED)
+        self._run_engine(workspace)
         body: Json = {"success": True, "summary": self._summary(), "output": self._output.output}
-        if not command.allows_changes:
+        if not task.allows_changes:
             return body
-        reporter.report("Looking at what has changed", WORKED)
-        change = space.commit_changes(self._commit_message())
+        reporter.report("Committing the changes", WORKED)
+        change = workspace.commit_changes(self._commit_message())
         if change is None:
-            if command.requires_changes:
-                raise TaskFailedError(f"{means.engine.name} changed nothing", self._output.output[-_MAX_DETAILS:])
+            if task.requires_changes:
+                raise TaskFailedError(
+                    f"The engine {context.engine.name} changed nothing", self._output.output[-_MAX_DETAILS:]
+                )
             return body
-        return body | self._push(space, origin, change)
+        return body | self._push(workspace, origin, change)
 
-    def _push(self, space: Workspace, origin: git_url.GitUrl, change: CommittedChange) -> Json:
-        # Asked right before, and answered: what was given to somebody else meanwhile is not pushed.
+    def _push(self, workspace: Workspace, origin: git_url.GitUrl, change: CommittedChange) -> Json:
+        # Wait for the response right before the push: a task that belongs to another agent by now is not pushed.
         self._reporter.report_and_confirm("Pushing the branch", COMMITTED)
-        space.push(change)
-        found: Json = {"resultFiles": {"commit": change.commit, "branch": space.branch, "files": change.files}}
-        note = f"Pushed {change.commit[:12]} to the branch {space.branch}."
-        if told := self._output.result.get("prUrl"):
-            found["prUrl"] = told
+        workspace.push(change)
+        result: Json = {"resultFiles": {"commit": change.commit, "branch": workspace.branch, "files": change.files}}
+        note = f"Pushed {change.commit[:12]} to the branch {workspace.branch}."
+        if url := self._output.result.get("prUrl"):
+            result["prUrl"] = url
         elif self._context.open_pull_requests:
             self._reporter.report("Opening a pull request", PUSHED)
             try:
-                asked = PullRequest(space.branch, space.base_branch, self._subject(), self._pull_request_body())
-                found["prUrl"] = pull_request.open_pull_request(origin, asked, space.repo)
+                request = PullRequest(
+                    workspace.branch, workspace.base_branch, self._subject(), self._pull_request_body()
+                )
+                result["prUrl"] = open_pull_request(origin, request, workspace.repo)
             except TaskFailedError as error:
-                note += f" There is no pull request: {error}."
+                note += f" No pull request was opened: {error}."
         self._reporter.log(note)
-        return found | {"output": f"{self._output.output}\n\n{note}".strip()}
+        return result | {"output": f"{self._output.output}\n\n{note}".strip()}
 
-    def _run_engine(self, space: Workspace) -> None:
+    def _run_engine(self, workspace: Workspace) -> None:
         engine = self._context.engine
         task = json.dumps(self.task.raw)
         path = self._directory / "task.json"
         write_private(path, task)
-        env = environment.build_child_environment() | engine.env | self._task_variables(task) | {"DEVFLOW_TASK_FILE": str(path)}
-        program = Program(engine.argv, space.repo, env, task.encode(), self._context.intervals.grace)
+        env = build_child_environment() | engine.env | self._task_variables(task) | {"DEVFLOW_TASK_FILE": str(path)}
+        program = Program(engine.argv, workspace.repo, env, task.encode(), self._context.intervals.grace)
         status = run_program(program, self.cancel_token, self._on_output_line, self._context.clock)
         if self.cancel_token:
             raise JobCancelledError(self.cancel_token.message)
         error = self._output.result.get("error")
         if status != 0 or error:
             how = f"was killed by signal {-status}" if status < 0 else f"failed with exit status {status}"
-            said = error or f"{engine.name} {how}" + (f": {self._output.last_line}" if self._output.last_line else "")
-            raise TaskFailedError(said[:_MAX_SUMMARY], self._output.output[-_MAX_DETAILS:])
+            last_line = f": {self._output.last_line}" if self._output.last_line else ""
+            message = error or f"The engine {engine.name} {how}{last_line}"
+            raise TaskFailedError(message[:_MAX_SUMMARY], self._output.output[-_MAX_DETAILS:])
 
     def _on_output_line(self, line: str) -> None:
-        told = self._output.add_line(redact(line))
-        if told is None:
+        event = self._output.add_line(redact(line))
+        if event is None:
             self._reporter.log(line)
             return
-        step, far, details = program_output.parse_progress(told)
-        if step or far is not None or details:
-            self._reporter.report(step, None if far is None else CLONED + far * (WORKED - CLONED), details)
+        step, progress, details = parse_progress(event)
+        if step or progress is not None or details:
+            scaled = None if progress is None else CLONED + progress * (WORKED - CLONED)
+            self._reporter.report(step, scaled, details)
 
-    def _task_variables(self, task: str) -> dict[str, str]:
-        command = self.task
+    def _task_variables(self, task_json: str) -> dict[str, str]:
+        task = self.task
         texts = {
-            "TASK_ID": command.task_id, "ATTEMPT": str(command.attempt), "INTENT": command.intent, "REPO": command.repo,
-            "BRANCH": command.branch or "", "DESCRIPTION": command.description, "CONTEXT": json.dumps(command.context),
-            "TASK": task,
+            "TASK_ID": task.task_id, "ATTEMPT": str(task.attempt), "INTENT": task.intent, "REPO": task.repo,
+            "BRANCH": task.branch or "", "DESCRIPTION": task.description, "CONTEXT": json.dumps(task.context),
+            "TASK": task_json,
         }  # fmt: skip
-        # A variable can have neither NUL nor half of a surrogate pair.
+        # A variable can contain neither NUL nor a lone surrogate.
         encoded = {
             name: text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace")
             for name, text in texts.items()
@@ -189,19 +204,20 @@ class JobRunner:
         return {f"DEVFLOW_{name}": text.decode() for name, text in encoded.items() if len(text) <= _MAX_VARIABLE}
 
     def _summary(self) -> str:
-        return (self._output.summary or f"{self._context.engine.name} has ended")[:_MAX_SUMMARY]
+        return (self._output.summary or f"The engine {self._context.engine.name} has ended")[:_MAX_SUMMARY]
 
     def _subject(self) -> str:
         return to_one_line(self.task.description, _MAX_SUBJECT) or self.task.intent
 
     def _commit_message(self) -> str:
-        subject, whole = self._subject(), strip_controls(self.task.description).strip()
+        subject, description = self._subject(), strip_controls(self.task.description).strip()
         trailers = f"DevFlow-Task: {self.task.task_id}\nDevFlow-Attempt: {self.task.attempt}"
-        return redact("\n\n".join([subject, *([whole] if whole != subject else []), trailers]) + "\n")
+        body = [description] if description != subject else []
+        return redact("\n\n".join([subject, *body, trailers]) + "\n")
 
     def _pull_request_body(self) -> str:
-        about = f"DevFlow task `{self.task.task_id}`, attempt {self.task.attempt}."
-        return redact(f"{strip_controls(self.task.description).strip()}\n\n{self._summary()}\n\n{about}\n")
+        origin = f"DevFlow task `{self.task.task_id}`, attempt {self.task.attempt}."
+        return redact(f"{strip_controls(self.task.description).strip()}\n\n{self._summary()}\n\n{origin}\n")
 
     def _clean_up(self, *, failed: bool) -> None:
         if failed and self._context.keep_failed and self._directory.exists():
@@ -213,8 +229,8 @@ class JobRunner:
         remove_tree(self._directory)
 
 
-def _failure_report(stop: CancelToken, error: Exception) -> Json:
-    if stop.reason is CancelReason.USER_REQUEST:
+def _failure_report(cancel_token: CancelToken, error: Exception) -> Json:
+    if cancel_token.reason is CancelReason.USER_REQUEST:
         return {"error": "Cancelled"}
     if isinstance(error, TaskFailedError):
         return {"error": str(error)[:_MAX_SUMMARY]} | ({"details": error.details} if error.details else {})

@@ -1,4 +1,4 @@
-"""When an agent polls and when it beats: rules without any I/O; the loop acts on them."""
+"""When an agent polls and when it sends a heartbeat. These rules do no I/O; the agent worker acts on them."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -7,83 +7,88 @@ from devflow.backoff import compute_retry_delay
 from devflow.intervals import Intervals
 
 _JITTER = 0.1
-"""Of the server's interval, so much sooner at most, so that a fleet does not poll in step: within the interval is what
-the platform promises of a task that waits."""
+"""A poll is early by up to this part of the interval, so that a fleet does not poll at the same moment. It is never
+late, because the platform promises that a waiting task is polled for within the interval."""
 _REQUIRED_HEARTBEATS = 3
-"""Heartbeats after a start, and after work was given up. Two that do not name a task, both over a minute after it
-began, tell the platform that it is lost; the first may come too soon for that."""
+"""Heartbeats to send after a start and after jobs were cancelled. The platform considers a task lost after two
+heartbeats that do not name it, both more than a minute after it began. The first of the three may be too early."""
 
 
 class Action(Enum):
-    """What the loop does next."""
+    """What the worker does next."""
 
-    HEARTBEAT = "beat"
+    HEARTBEAT = "heartbeat"
     POLL = "poll"
     WAIT = "wait"
 
 
 @dataclass
 class PollSchedule:
-    """All times in seconds of one clock that only grows."""
+    """Decides the next action. All times are seconds of one clock that never goes back."""
 
     intervals: Intervals
     created_at: float
-    """When it was made."""
     draining: bool = False
-    """Finish what runs, take nothing new."""
+    """Do not poll any more: the agent finishes its running tasks."""
     next_poll_at: float = field(init=False)
     last_heartbeat_at: float | None = field(default=None, init=False)
     last_poll_at: float | None = field(default=None, init=False)
     heartbeats_owed: int = field(default=_REQUIRED_HEARTBEATS, init=False)
     failures: int = field(default=0, init=False)
+    """Failed requests in a row."""
     not_before: float = field(default=0.0, init=False)
+    """The end of the current retry delay."""
 
     def __post_init__(self) -> None:
         self.next_poll_at = self.created_at
 
     def next_action(self, now: float, *, running: int, free: int) -> tuple[Action, float]:
-        """What to do now; with WAIT, for how many seconds at most.
+        """Return what to do now. For WAIT, the second value is the longest time to wait, in seconds.
 
-        `running`: tasks that this agent stands for. `free`: how many more it could take.
+        `running` is the number of tasks that this agent runs or has unsent results of. `free` is the number of further
+        tasks that it can start.
         """
-        beat_at = self._next_heartbeat_at(running)
+        heartbeat_at = self._next_heartbeat_at(running)
         poll_at = self.next_poll_at if free > 0 and not self.draining else None
-        # It beats first: a word said before ("disconnected") would let the poll find nothing.
-        for act, at in ((Action.HEARTBEAT, beat_at), (Action.POLL, poll_at)):
+        # The heartbeat comes first: while the platform knows the agent as "disconnected", a poll returns no tasks.
+        for action, at in ((Action.HEARTBEAT, heartbeat_at), (Action.POLL, poll_at)):
             if at is not None and max(at, self.not_before) <= now:
-                return act, 0.0
-        due = [max(at, self.not_before) for at in (beat_at, poll_at) if at is not None]
+                return action, 0.0
+        due = [max(at, self.not_before) for at in (heartbeat_at, poll_at) if at is not None]
         return Action.WAIT, (min(due) if due else now + self.intervals.heartbeat) - now
 
     def record_heartbeat(self, now: float) -> None:
-        """A heartbeat was answered."""
+        """Record a heartbeat that the platform accepted."""
         self.last_heartbeat_at, self.failures = now, 0
         self.heartbeats_owed = max(0, self.heartbeats_owed - 1)
 
-    def record_poll(self, now: float, interval: float, chance: float) -> None:
-        """A poll was answered: the next one within `interval` seconds, by `chance` (0 to 1) up to a tenth sooner."""
-        self.last_poll_at, self.failures = now, 0
-        self.next_poll_at = now + min(self.intervals.max_poll, interval * (1 - _JITTER * chance))
+    def record_poll(self, now: float, interval: float, jitter: float) -> None:
+        """Record a successful poll. The next one is due in `interval` seconds, minus jitter of up to a tenth.
 
-    def record_failure(self, now: float, chance: float, retry_after: float | None = None) -> float:
-        """The platform could not answer; for how many seconds it is left alone."""
+        `jitter` is between 0 and 1.
+        """
+        self.last_poll_at, self.failures = now, 0
+        self.next_poll_at = now + min(self.intervals.max_poll, interval * (1 - _JITTER * jitter))
+
+    def record_failure(self, now: float, jitter: float, retry_after: float | None = None) -> float:
+        """Record that the platform was unavailable. Returns the seconds until the next request."""
         self.failures += 1
-        self.not_before = now + compute_retry_delay(self.failures, chance, retry_after)
+        self.not_before = now + compute_retry_delay(self.failures, jitter, retry_after)
         return self.not_before - now
 
     def poll_now(self, now: float) -> None:
-        """A slot is free, or somebody knows of a task: poll at once."""
+        """Make a poll due now, because a job has ended or a task is waiting."""
         self.next_poll_at = now
 
     def require_heartbeats(self) -> None:
-        """Work was given up: the platform has to hear that it does not run here."""
+        """Send heartbeats even when idle, because jobs were cancelled and the platform must learn of it."""
         self.heartbeats_owed = _REQUIRED_HEARTBEATS
 
     def _next_heartbeat_at(self, running: int) -> float | None:
-        """When the next heartbeat is due; None while polls say all there is to say."""
+        """Return when the next heartbeat is due. While the agent is idle, polls replace heartbeats."""
         if self.last_heartbeat_at is None:
             return self.created_at
-        after = self.last_heartbeat_at + self.intervals.heartbeat
+        due_at = self.last_heartbeat_at + self.intervals.heartbeat
         if running or self.heartbeats_owed or self.draining:
-            return after
-        return max(after, (self.last_poll_at or self.created_at) + self.intervals.heartbeat)
+            return due_at
+        return max(due_at, (self.last_poll_at or self.created_at) + self.intervals.heartbeat)

@@ -1,4 +1,4 @@
-"""Files that are this user's alone: the config file, tokens, results that wait."""
+"""Files that only this user may read: the config file, tokens and unsent results."""
 
 import os
 import shutil
@@ -13,13 +13,13 @@ _GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def make_private_directory(path: Path) -> Path:
-    """Make it, and what is missing above it, so that only this user may look inside."""
+    """Create a directory and its missing parents, which only this user can read. Returns the path."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file as a whole, mode 0600: whoever reads it sees the old text or the new, also after a power cut."""
+    """Replace a file atomically, with mode 0600. A reader sees the old text or the new text, even after a power cut."""
     make_private_directory(path.parent)
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
@@ -37,25 +37,25 @@ def write_private(path: Path, text: str) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file, for good; nothing where there is none."""
+    """Remove a file, if it exists, and sync its directory so that the removal survives a power cut."""
     path.unlink(missing_ok=True)
     _sync_directory(path.parent)
 
 
 def read_private(path: Path) -> str | None:
-    """Its text; None where there is no such file.
+    """Return the text of a file, or None if the file does not exist.
 
-    Raises ExposedError where anybody else may read, change or replace it, SettingsError where it cannot be read.
+    Raises InsecureFileError if another user can read, change or replace it, and SettingsError if it cannot be read.
     """
     try:
         with open(path, encoding="utf-8", opener=_open_without_blocking) as file:
-            found, directory = os.fstat(file.fileno()), path.parent.stat().st_mode
-            if not stat.S_ISREG(found.st_mode):
-                raise SettingsError(f"{path} is no file")
-            if directory & stat.S_IWOTH and not directory & stat.S_ISVTX:
-                raise InsecureFileError(f"Others can replace {path}. Try: chmod o-w {path.parent}")
-            if found.st_uid != os.geteuid() or found.st_mode & _GROUP_AND_OTHERS:
-                raise InsecureFileError(f"{path} has secrets in it and others can read it. Try: chmod 600 {path}")
+            status, directory_mode = os.fstat(file.fileno()), path.parent.stat().st_mode
+            if not stat.S_ISREG(status.st_mode):
+                raise SettingsError(f"{path} is not a regular file")
+            if directory_mode & stat.S_IWOTH and not directory_mode & stat.S_ISVTX:
+                raise InsecureFileError(f"Other users can replace {path}. Try: chmod o-w {path.parent}")
+            if status.st_uid != os.geteuid() or status.st_mode & _GROUP_AND_OTHERS:
+                raise InsecureFileError(f"{path} contains secrets, and other users can read it. Try: chmod 600 {path}")
             return file.read()
     except FileNotFoundError:
         return None
@@ -64,11 +64,11 @@ def read_private(path: Path) -> str | None:
 
 
 def _open_without_blocking(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would be waited for, before it could be told from a file
+    return os.open(path, flags | os.O_NONBLOCK)  # opening a named pipe would block before its type can be checked
 
 
 def remove_tree(directory: Path) -> None:
-    """Remove a directory, also where parts of it were made read-only. Links are removed, not followed."""
+    """Remove a directory, even if parts of it are read-only. Symbolic links are removed and not followed."""
     shutil.rmtree(directory, ignore_errors=True)
     if directory.exists():
         subprocess.run(["chmod", "-R", "u+rwX", "--", str(directory)], check=False, capture_output=True)

@@ -1,6 +1,6 @@
-"""A program of a task: in a process group of its own, fed, listened to, and ended as a whole.
+"""Runs a program of a task in its own process group, writes its input, reads its output, and ends the whole group.
 
-The program runs under devflow.supervisor, so that it ends with the agent even where that is killed.
+The program runs under devflow.supervisor, so that it ends with the agent even if the agent is killed.
 """
 
 import codecs
@@ -17,16 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devflow import supervisor
+from devflow.cancel_token import CancelReason, CancelToken
 from devflow.clock import Clock
 from devflow.errors import TaskFailedError
-from devflow.cancel_token import CancelReason, CancelToken
 
 GRACE_SECONDS = 10.0
-"""Between TERM and KILL."""
+"""Between SIGTERM and SIGKILL."""
 MAX_LINE = 16_384
-"""Characters. What is longer comes in pieces."""
+"""Characters. A longer line is split."""
 _DRAIN_SECONDS = 2.0
-"""For the rest of the output after the end, where a process has left the group and holds it open."""
+"""How long to read the output after the program has ended. A process that has left the group may keep it open."""
 _CHUNK = 65_536
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
@@ -42,44 +42,54 @@ class Program:
     grace: float = GRACE_SECONDS
 
 
-def run_program(program: Program, cancel_token: CancelToken, on_output_line: Callable[[str], None], clock: Clock | None = None) -> int:
-    """Run it to its end and return its exit status; minus the signal where it died of one.
+def run_program(
+    program: Program, cancel_token: CancelToken, on_output_line: Callable[[str], None], clock: Clock | None = None
+) -> int:
+    """Run the program and return its exit status, or minus the signal that killed it.
 
-    `said` gets what it prints (both streams, in their order) line by line. When `stop` is asked for, its whole group
-    gets TERM, and KILL after the grace; at once where the agent itself is halted. Raises WorkError where it cannot be
-    started.
+    `on_output_line` gets the lines of both output streams, in order. When `cancel_token` is cancelled, the group gets
+    SIGTERM, and SIGKILL after the grace period. If the agent shuts down, it gets SIGKILL at once.
+    Raises TaskFailedError if the program cannot be started.
     """
-    with ExitStack() as ending:
-        return _RunningProgram(program, cancel_token, on_output_line, clock or Clock(), ending).run_to_end()
+    with ExitStack() as cleanup:
+        return _RunningProgram(program, cancel_token, on_output_line, clock or Clock(), cleanup).run_to_end()
 
 
 class _RunningProgram:
     def __init__(
-        self, program: Program, stop: CancelToken, said: Callable[[str], None], clock: Clock, ending: ExitStack
+        self,
+        program: Program,
+        cancel_token: CancelToken,
+        on_output_line: Callable[[str], None],
+        clock: Clock,
+        cleanup: ExitStack,
     ) -> None:
-        self._cancel_token, self._clock, self._grace = stop, clock, program.grace
-        self._lines = LineSplitter(said)
+        self._cancel_token, self._clock, self._grace = cancel_token, clock, program.grace
+        self._lines = LineSplitter(on_output_line)
         self._unwritten = memoryview(program.stdin)
         self._status_bytes = b""
         self._kill_at: float | None = None
         self._drained_at: float | None = None
         self._exited = False
 
-        self._supervisor, theirs = socket.socketpair()
-        ending.callback(self._supervisor.close)
+        self._supervisor, supervisor_end = socket.socketpair()
+        cleanup.callback(self._supervisor.close)
         self._wake_reader, self._wake_writer = socket.socketpair()
         for end in (self._wake_reader, self._wake_writer):
             end.settimeout(0)
-            ending.callback(end.close)
-        with theirs:
+            cleanup.callback(end.close)
+        with supervisor_end:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", supervisor.__file__, str(theirs.fileno()), str(program.grace), *program.argv],
-                cwd=program.cwd, env=dict(program.env), pass_fds=[theirs.fileno()], start_new_session=True,
+                [
+                    sys.executable, "-I", "-S", supervisor.__file__, str(supervisor_end.fileno()), str(program.grace),
+                    *program.argv,
+                ],
+                cwd=program.cwd, env=dict(program.env), pass_fds=[supervisor_end.fileno()], start_new_session=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
             )  # fmt: skip
-        ending.callback(self._reap)
-        stop.add_listener(self._wake)
-        ending.callback(stop.remove_listener, self._wake)
+        cleanup.callback(self._reap)
+        cancel_token.add_listener(self._wake)
+        cleanup.callback(cancel_token.remove_listener, self._wake)
 
     def run_to_end(self) -> int:
         stdin, stdout = self._process.stdin, self._process.stdout
@@ -105,8 +115,8 @@ class _RunningProgram:
     def _is_done(self, selector: selectors.BaseSelector) -> bool:
         if not self._exited:
             return False
-        open_still = any(key.data == self._read_stdout for key in selector.get_map().values())
-        return not open_still or (self._drained_at is not None and self._clock.now() >= self._drained_at)
+        stdout_open = any(key.data == self._read_stdout for key in selector.get_map().values())
+        return not stdout_open or (self._drained_at is not None and self._clock.now() >= self._drained_at)
 
     def _select_timeout(self) -> float | None:
         due = [at for at in (self._kill_at, self._drained_at) if at is not None]
@@ -117,14 +127,14 @@ class _RunningProgram:
             self._kill_at = None
             self._signal(signal.SIGKILL)
 
-    # What each end of the selector does; whether it is to be listened to any longer.
+    # The next four methods handle events of the selector. Each returns whether to keep waiting for such events.
 
     def _write_stdin(self) -> bool:
         try:
             written = os.write(self._process.stdin.fileno(), self._unwritten[:_CHUNK]) if self._process.stdin else 0
         except BlockingIOError:
             return True
-        except OSError:  # it does not read any (more of) its input
+        except OSError:  # the program has closed its input
             return False
         self._unwritten = self._unwritten[written:]
         return bool(self._unwritten)
@@ -158,7 +168,7 @@ class _RunningProgram:
             self._wake_writer.send(b"!")
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process.returncode is None:  # not reaped yet, so the group's number is nobody else's
+        if self._process.returncode is None:  # the process is not reaped yet, so no other group can have its number
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
 
@@ -167,30 +177,30 @@ class _RunningProgram:
         self._process.wait()
 
     def _status(self) -> int:
-        told = self._status_bytes.decode(errors="replace")
-        if not told:
+        text = self._status_bytes.decode(errors="replace")
+        if not text:
             return -signal.SIGKILL
         try:
-            return int(told)
+            return int(text)
         except ValueError:
-            raise TaskFailedError(f"The program cannot be started: {told}") from None
+            raise TaskFailedError(f"The program cannot be started: {text}") from None
 
 
 class LineSplitter:
-    """Makes lines of bytes as they come: UTF-8, whatever ends a line, none longer than `LONGEST_LINE`."""
+    """Splits a stream of UTF-8 into lines of at most `MAX_LINE` characters. Lines end with LF, CR or both."""
 
-    def __init__(self, said: Callable[[str], None]) -> None:
-        self._on_line = said
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._on_line = on_line
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._partial = ""
 
     def add(self, content: bytes) -> None:
         self._partial += self._decoder.decode(content)
-        held = ""
-        if self._partial.endswith("\r"):  # perhaps half of a line's end
-            self._partial, held = self._partial[:-1], "\r"
+        held_back = ""
+        if self._partial.endswith("\r"):  # this may be the first half of CR LF
+            self._partial, held_back = self._partial[:-1], "\r"
         *lines, self._partial = _LINE_END.split(self._partial)
-        self._partial += held
+        self._partial += held_back
         for line in lines:
             self._emit(line)
         while len(self._partial) > MAX_LINE:
@@ -211,7 +221,7 @@ class LineSplitter:
 
 
 def _split_long_line(line: str) -> tuple[str, str]:
-    """Its first piece and the rest: between two words, so that no secret is cut in two and its halves missed."""
+    """Return the first piece and the rest. The split is between two words, so that it does not hide half a secret."""
     at = line.rfind(" ", 1, MAX_LINE)
     at = MAX_LINE if at < 0 else at
     return line[:at], line[at:]

@@ -1,4 +1,4 @@
-"""What a program says of itself: steps on the way, and a result at the end (docs/agent.md, "Telling")."""
+"""Reads the output of an engine's program: progress events, the result, and the log (docs/agent.md, "Telling")."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -6,30 +6,33 @@ from dataclasses import dataclass, field
 from devflow.api_client import Json, parse_json_object
 
 PROTOCOL_PREFIX = "::devflow "
-"""Before a JSON object, at the beginning of a line: this is for the agent, and does not go into the log."""
+"""A line that begins with this and goes on with a JSON object is an event for the agent. It is not logged."""
 RESULT_FIELDS = ("summary", "output", "prUrl")
 _MAX_OUTPUT = 180_000
-"""Characters: the platform keeps 192 KB."""
+"""Characters. The platform keeps 192 KB."""
 
 
 @dataclass
 class ProgramOutput:
-    """Gathers what a program says, line by line."""
+    """Collects the output of a program, line by line."""
 
     result: Json = field(default_factory=dict)
-    """Of `RESULT`, what it has told itself, and `error`."""
+    """The values of `RESULT_FIELDS` and `error` that the program sent in events."""
     last_line: str = ""
-    """The last line that says anything."""
+    """The last line that is not blank."""
 
     def __post_init__(self) -> None:
         self._tail: deque[str] = deque()
         self._size = 0
 
     def add_line(self, line: str) -> Json | None:
-        """Take in a line. What it tells the agent; None where it is for the log."""
-        if line.startswith(PROTOCOL_PREFIX) and (told := parse_json_object(line.removeprefix(PROTOCOL_PREFIX))) is not None:
-            self.result |= {name: told[name] for name in (*RESULT_FIELDS, "error") if isinstance(told.get(name), str)}
-            return told
+        """Add a line. Returns the event in it, or None if the line belongs to the log."""
+        if (
+            line.startswith(PROTOCOL_PREFIX)
+            and (event := parse_json_object(line.removeprefix(PROTOCOL_PREFIX))) is not None
+        ):
+            self.result |= {name: event[name] for name in (*RESULT_FIELDS, "error") if isinstance(event.get(name), str)}
+            return event
         self.last_line = line.strip() or self.last_line
         self._tail.append(line)
         self._size += len(line) + 1
@@ -39,22 +42,28 @@ class ProgramOutput:
 
     @property
     def output(self) -> str:
-        """The end of what it printed."""
+        """The output that the program sent in an event, or else the end of what it printed."""
         return str(self.result.get("output") or "\n".join(self._tail).strip())
 
     @property
     def summary(self) -> str:
-        """What it told as such; else the `result` or `summary` of a JSON object in its last line; else that line."""
-        if told := self.result.get("summary"):
-            return str(told)
+        """The summary that the program sent in an event.
+
+        If there is none: `summary` or `result` of the JSON object in the last line, or else the last line.
+        """
+        if summary := self.result.get("summary"):
+            return str(summary)
         printed = parse_json_object(self.last_line) or {}
-        found = next((printed[name] for name in ("summary", "result") if isinstance(printed.get(name), str)), None)
-        return str(found or self.last_line)
+        value = next((printed[name] for name in ("summary", "result") if isinstance(printed.get(name), str)), None)
+        return str(value or self.last_line)
 
 
-def parse_progress(told: Json) -> tuple[str, float | None, str | None]:
-    """The step, how far it is and the details, as far as they were told and can be meant."""
-    far, details = told.get("progress"), told.get("details")
-    usable = isinstance(far, int | float) and not isinstance(far, bool) and 0 <= far <= 1
-    step = told.get("step")
-    return step if isinstance(step, str) else "", far if usable else None, details if isinstance(details, str) else None
+def parse_progress(event: Json) -> tuple[str, float | None, str | None]:
+    """Return step, progress (0 to 1) and details of an event. A value that is missing or not valid is empty or None."""
+    step, progress, details = event.get("step"), event.get("progress"), event.get("details")
+    valid = isinstance(progress, int | float) and not isinstance(progress, bool) and 0 <= progress <= 1
+    return (
+        step if isinstance(step, str) else "",
+        progress if valid else None,
+        details if isinstance(details, str) else None,
+    )

@@ -1,7 +1,7 @@
-"""What a running task tells the platform: steps and log in order, on a thread of its own, and patiently.
+"""Reports the progress and the log of a running task to the platform, in order, on its own thread, with retries.
 
-Each answer also says whether the work is to go on: this is where a cancelled task, and one that somebody else has by
-now, is found out.
+Each response also says whether the work may continue. This is how the agent learns that a task was cancelled, or that
+it belongs to another agent now.
 """
 
 import re
@@ -12,21 +12,21 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from random import random
 
-from devflow.backoff import compute_retry_delay
 from devflow.api_client import ApiClient, Json
+from devflow.backoff import compute_retry_delay
+from devflow.cancel_token import CancelReason, CancelToken
 from devflow.clock import Clock
-from devflow.task_assignment import TaskAssignment
 from devflow.errors import DevFlowError, JobCancelledError, NotLoggedInError, RequestRejectedError, UnavailableError
 from devflow.intervals import Intervals
-from devflow.redaction import redact
 from devflow.log_file import CHUNK_BYTES, LogFile
-from devflow.cancel_token import CancelReason, CancelToken
+from devflow.redaction import redact
+from devflow.task_assignment import TaskAssignment
 
 _MAX_QUEUE = 100
-"""Steps that wait to be sent. Beyond that the oldest are left out: some programs tell thousands a second."""
+"""Updates that wait to be sent. Beyond that the oldest ones are dropped: some programs send thousands a second."""
 _LATE_SECONDS = 600.0
-"""How long after the end the platform still takes a log (docs/protocol.md, "Log")."""
-_GONE = frozenset({404, 409})
+"""How long after the end of a task the platform accepts its log (docs/protocol.md, "Log")."""
+_TASK_LOST = frozenset({404, 409})
 _TOO_LARGE, _GAP = 413, 416
 _OFFSET = re.compile(r"offset: (\d+)")
 
@@ -39,13 +39,13 @@ class ProgressUpdate:
     progress: float
     details: str | None = None
     log_bytes: int = 0
-    """Bytes of the log that come before it."""
+    """The size of the log at the time of the update. This much of the log is sent first."""
     confirmed: bool = False
-    """Somebody waits until it has been answered."""
+    """The job waits for the response."""
 
 
 class ProgressReporter:
-    """Tells of one attempt. The functions of its first half are called by the thread that does the work."""
+    """Reports one attempt. The thread that does the work calls the public methods."""
 
     def __init__(
         self,
@@ -59,28 +59,28 @@ class ProgressReporter:
         clock: Clock | None = None,
         jitter: Callable[[], float] = random,
     ) -> None:
-        """`unauthorized` is called when the platform does not accept the agent's token any more."""
+        """`on_unauthorized` is called when the platform does not accept the agent's token any more."""
         self._client, self._task, self._log_file, self._cancel_token = client, task, log_file, cancel_token
-        self._intervals, self._clock, self._jitter, self._on_unauthorized = intervals, clock or Clock(), jitter, on_unauthorized
+        self._intervals, self._clock, self._jitter = intervals, clock or Clock(), jitter
+        self._on_unauthorized = on_unauthorized
         self._inbox: SimpleQueue[bool] = SimpleQueue()
         self._lock = threading.Lock()
         self._queue: deque[ProgressUpdate] = deque()
         self._last_queued = ProgressUpdate("", 0.0)
-        """The last one that was told, sent or not."""
         self._last_sent = self._last_queued
-        """The last one that the platform has; sent again in between, to ask whether to go on."""
+        """The last update that the platform has. It is sent again at intervals, to ask whether to continue."""
         self._confirmations: SimpleQueue[bool] = SimpleQueue()
         self._ends_at: float | None = None
         self._closed = False
-        """Nothing is sent any more. Whoever waited by then has been answered."""
+        """Nothing is sent any more, and no job waits for a response."""
         self._flushed = threading.Event()
         self._failures, self._not_before = 0, 0.0
         self._log_at = self._progress_at = self._clock.now()
-        self._offset, self._chunk, self._log_over = 0, CHUNK_BYTES, False
+        self._offset, self._chunk_bytes, self._log_closed = 0, CHUNK_BYTES, False
         self._thread = threading.Thread(target=self._run, name=f"report {task.slug}", daemon=True)
 
     def start(self) -> None:
-        """Begin to send. Nothing is sent before the first step."""
+        """Start the thread. Nothing is sent before the first progress update."""
         self._cancel_token.add_listener(self._wake)
         self._thread.start()
 
@@ -89,26 +89,32 @@ class ProgressReporter:
         self._log_file.add_line(line)
 
     def report(self, step: str, progress: float | None = None, details: str | None = None) -> None:
-        """Tell what is being done now (as before when empty), and how far it is (0 to 1; as before when left out)."""
-        far = self._last_queued.progress if progress is None else min(1.0, max(0.0, progress))
-        told = ProgressUpdate(redact(step) or self._last_queued.step, far, redact(details) if details else None, self._log_file.size)
-        if (told.step, told.progress, told.details) == (self._last_queued.step, self._last_queued.progress, self._last_queued.details):
+        """Queue a progress update. An empty step or a missing progress (0 to 1) keeps the previous value."""
+        progress = self._last_queued.progress if progress is None else min(1.0, max(0.0, progress))
+        update = ProgressUpdate(
+            redact(step) or self._last_queued.step,
+            progress,
+            redact(details) if details else None,
+            self._log_file.size,
+        )
+        last = self._last_queued
+        if (update.step, update.progress, update.details) == (last.step, last.progress, last.details):
             return
-        self._enqueue(told)
+        self._enqueue(update)
 
     def report_and_confirm(self, step: str, progress: float) -> None:
-        """Tell it, and wait until the platform has answered that the task still is this agent's.
+        """Queue a progress update and wait until the platform confirms that the task still belongs to this agent.
 
-        Raises DroppedError where it is not, or where the work is to stop for another reason.
+        Raises JobCancelledError if it does not, or if the job is cancelled for another reason.
         """
         self._enqueue(ProgressUpdate(step, progress, None, self._log_file.size, confirmed=True))
         if self._closed or not self._confirmations.get():
             raise JobCancelledError(self._cancel_token.message or None)
 
     def finish(self) -> None:
-        """No more steps. What is left to tell is told before this returns, unless that takes longer than `flush`.
+        """Send the queued updates and the rest of the log. Returns after at most the `flush` interval.
 
-        The rest of the log may come later; a step may not, for the task will have ended by then.
+        The rest of the log may be sent later. A progress update may not, because the task will have ended by then.
         """
         with self._lock:
             self._ends_at = self._clock.now() + _LATE_SECONDS
@@ -117,19 +123,19 @@ class ProgressReporter:
         with self._lock:
             self._queue.clear()
 
-    def _enqueue(self, step: ProgressUpdate) -> None:
-        self._last_queued = step
+    def _enqueue(self, update: ProgressUpdate) -> None:
+        self._last_queued = update
         with self._lock:
             if len(self._queue) >= _MAX_QUEUE:
                 self._queue.popleft()
             if not self._closed:
-                self._queue.append(step)
+                self._queue.append(update)
         self._wake()
 
     def _wake(self) -> None:
         self._inbox.put(item=True)
 
-    # From here on: the thread that sends.
+    # The methods below run on the thread that sends.
 
     def _run(self) -> None:
         while not self._is_finished():
@@ -141,8 +147,8 @@ class ProgressReporter:
                 self._clock.wait(self._inbox, wait)
         with self._lock:
             self._closed = True
-            for step in self._queue:
-                if step.confirmed:
+            for update in self._queue:
+                if update.confirmed:
                     self._confirmations.put(item=False)
         self._flushed.set()
         self._cancel_token.remove_listener(self._wake)
@@ -153,28 +159,28 @@ class ProgressReporter:
             return True
         if self._ends_at is None:
             return False
-        flushed = self._log_over or self._offset >= self._log_file.size or not self._last_sent.step
+        flushed = self._log_closed or self._offset >= self._log_file.size or not self._last_sent.step
         return (flushed and not self._queue) or self._clock.now() >= self._ends_at
 
     def _send_next(self) -> float:
-        """Send the one thing that is due first. Seconds until there is something to do; 0 when there may be more."""
+        """Send the report that is due first. Returns the seconds until the next one, or 0 if more may be due now."""
         now = self._clock.now()
         if now < self._not_before:
             return self._not_before - now
         with self._lock:
-            step = self._queue[0] if self._queue else None
-        if step and step.confirmed and self._cancel_token:
-            self._resolve(step, confirmed=False)
+            update = self._queue[0] if self._queue else None
+        if update and update.confirmed and self._cancel_token:
+            self._resolve(update, confirmed=False)
             return 0.0
-        behind = step is not None and self._offset < step.log_bytes
-        ending = self._ends_at is not None and step is None
-        if self._last_sent.step and (behind or ending or now >= self._log_at):
+        log_behind = update is not None and self._offset < update.log_bytes
+        ending = self._ends_at is not None and update is None
+        if self._last_sent.step and (log_behind or ending or now >= self._log_at):
             self._log_at = now + self._intervals.log
             if self._send_log():
                 return 0.0
-        if step:
-            self._send_progress(step)
-            self._resolve(step, confirmed=not self._cancel_token)
+        if update:
+            self._send_progress(update)
+            self._resolve(update, confirmed=not self._cancel_token)
             return 0.0
         if not self._last_sent.step:
             return self._intervals.progress
@@ -183,61 +189,62 @@ class ProgressReporter:
         return max(0.0, min(self._log_at, self._progress_at) - now)
 
     def _send_log(self) -> bool:
-        """Send the next chunk of the log; whether there was one."""
-        data = "" if self._log_over else self._log_file.read_chunk(self._offset, self._chunk)
+        """Send the next chunk of the log. Returns whether there was one."""
+        data = "" if self._log_closed else self._log_file.read_chunk(self._offset, self._chunk_bytes)
         if not data:
             return False
         try:
-            answer = self._post("logs", {"offset": self._offset, "data": data})
+            response = self._post("logs", {"offset": self._offset, "data": data})
         except RequestRejectedError as error:
-            if error.status == _GAP and (found := _OFFSET.search(" ".join(error.details))):
-                self._offset = int(found[1])
-            elif error.status == _TOO_LARGE and self._chunk > 1:
-                self._chunk //= 2
-            elif error.status in _GONE:
+            if error.status == _GAP and (match := _OFFSET.search(" ".join(error.details))):
+                self._offset = int(match[1])
+            elif error.status == _TOO_LARGE and self._chunk_bytes > 1:
+                self._chunk_bytes //= 2
+            elif error.status in _TASK_LOST:
                 raise
             else:
-                self._log_over = True  # a log that is not taken must not keep the task from its end
+                self._log_closed = True  # a rejected log must not keep the task from ending
             return True
-        self._offset, self._log_over = int(answer["nextOffset"]), bool(answer["truncated"])
+        self._offset, self._log_closed = int(response["nextOffset"]), bool(response["truncated"])
         return True
 
-    def _send_progress(self, step: ProgressUpdate) -> None:
-        body: Json = {"status": "in_progress", "step": step.step, "progress": step.progress}
-        if step.details:
-            body["details"] = step.details
+    def _send_progress(self, update: ProgressUpdate) -> None:
+        body: Json = {"status": "in_progress", "step": update.step, "progress": update.progress}
+        if update.details:
+            body["details"] = update.details
         try:
-            answer = self._post("progress", body)
+            response = self._post("progress", body)
         except RequestRejectedError as error:
-            if error.status in _GONE:
+            if error.status in _TASK_LOST:
                 raise
-            answer = {}  # a report that cannot be meant is left out; the next one may be better
-        self._last_sent, self._progress_at = step, self._clock.now() + self._intervals.progress
-        if answer.get("cancelRequested"):
+            response = {}  # skip an update that is not valid; the next one may be
+        self._last_sent, self._progress_at = update, self._clock.now() + self._intervals.progress
+        if response.get("cancelRequested"):
             self._cancel_token.cancel(CancelReason.USER_REQUEST, "Cancelled")
 
-    def _resolve(self, step: ProgressUpdate, *, confirmed: bool) -> None:
+    def _resolve(self, update: ProgressUpdate, *, confirmed: bool) -> None:
+        """Remove an update from the queue, and wake the job that waits for its confirmation."""
         with self._lock:
-            if self._queue and self._queue[0] is step:
+            if self._queue and self._queue[0] is update:
                 self._queue.popleft()
-        if step.confirmed:
+        if update.confirmed:
             self._confirmations.put(confirmed)
 
-    def _post(self, what: str, body: Json) -> Json:
-        answer = self._client.send(
-            "POST", f"/api/tasks/{self._task.task_id}/{what}", body | {"attempt": self._task.attempt}
+    def _post(self, report: str, body: Json) -> Json:
+        response = self._client.send(
+            "POST", f"/api/tasks/{self._task.task_id}/{report}", body | {"attempt": self._task.attempt}
         )
         self._failures = 0
-        return answer
+        return response
 
     def _handle_error(self, error: DevFlowError) -> float:
-        """What comes of an error; seconds to wait."""
+        """Cancel the job or schedule a retry. Returns the seconds to wait."""
         if isinstance(error, RequestRejectedError):
             self._cancel_token.cancel(CancelReason.TASK_LOST, str(error))
             return 0.0
         if isinstance(error, NotLoggedInError):
             self._on_unauthorized()
         self._failures += 1
-        after = error.retry_after if isinstance(error, UnavailableError) else None
-        self._not_before = self._clock.now() + compute_retry_delay(self._failures, self._jitter(), after)
+        retry_after = error.retry_after if isinstance(error, UnavailableError) else None
+        self._not_before = self._clock.now() + compute_retry_delay(self._failures, self._jitter(), retry_after)
         return 0.0

@@ -1,7 +1,7 @@
-"""Secrets that this process has seen, and texts without them.
+"""Removes secrets from text.
 
-A secret that somebody prints (a program that dumps its environment, an error that quotes an address) must not get into
-a log, a report or a message. Whoever comes to know one says so with `hide`; whatever leaves goes through `redacted`.
+A program may print its environment, and an error may quote a URL. Such secrets must not get into a log, a report or a
+message. Code that reads a secret registers it with `add_secret`. Text that leaves the process passes through `redact`.
 """
 
 import os
@@ -10,7 +10,7 @@ import threading
 
 REPLACEMENT = "***"
 _MIN_LENGTH = 8
-"""Characters. What is shorter would be found in ordinary words."""
+"""Characters. A shorter secret would also match ordinary words."""
 _SECRET_VARIABLE = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|PRIVATE_KEY|CREDENTIAL", re.IGNORECASE)
 _URL_CREDENTIALS = re.compile(r"(?<=://)[^\s/@]*:[^\s/@]+(?=@)")
 
@@ -19,7 +19,7 @@ _secrets: set[str] = set()
 
 
 def add_secret(secret: str | None) -> None:
-    """From now on this text is a secret. Each line of it, too: what is printed is looked at line by line."""
+    """Register a secret. Each line of it becomes a secret, because output is checked line by line."""
     with _lock:
         for part in (secret or "").splitlines():
             if len(part.strip()) >= _MIN_LENGTH:
@@ -27,14 +27,14 @@ def add_secret(secret: str | None) -> None:
 
 
 def add_environment_secrets() -> None:
-    """Take what the environment has under a name like `GITHUB_TOKEN` for secrets."""
+    """Register the value of each environment variable with a name like `GITHUB_TOKEN`."""
     for name, value in os.environ.items():
         if _SECRET_VARIABLE.search(name):
             add_secret(value)
 
 
 def redact(text: str) -> str:
-    """The text with `***` for each secret, and for a user and password in an address."""
+    """Replace each registered secret, and the user and password in each URL, with `***`."""
     with _lock:
         secrets = sorted(_secrets, key=len, reverse=True)
     for secret in secrets:

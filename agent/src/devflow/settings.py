@@ -1,6 +1,6 @@
-"""Where settings come from: flags, then `DEVFLOW_*`, then the config file, then defaults.
+"""Where settings come from: flags first, then `DEVFLOW_*` variables, then the config file, then defaults.
 
-The config file is TOML, flat, mode 0600: `url`, `token`, and the options of `devflow agent start` by their names.
+The config file is flat TOML with mode 0600. It contains `url`, `token`, and options of commands by their names.
 """
 
 import json
@@ -14,34 +14,37 @@ from devflow.errors import SettingsError
 from devflow.private_files import read_private, write_private
 
 DEFAULT_URL = "http://localhost:3000"
-"""Where `make run` serves."""
+"""The URL that `make run` serves."""
 
 
 def config_path() -> Path:
-    """`DEVFLOW_CONFIG`, or `devflow/config.toml` where this user's configuration is."""
-    given = os.environ.get("DEVFLOW_CONFIG")
-    return Path(given) if given else _base_directory("XDG_CONFIG_HOME", ".config") / "config.toml"
+    """Return `DEVFLOW_CONFIG`, or `devflow/config.toml` in this user's configuration directory."""
+    path = os.environ.get("DEVFLOW_CONFIG")
+    return Path(path) if path else _base_directory("XDG_CONFIG_HOME", ".config") / "config.toml"
 
 
 def state_path() -> Path:
-    """`DEVFLOW_STATE`, or `devflow` where this user's programs keep their state: registrations, results, workspaces."""
-    given = os.environ.get("DEVFLOW_STATE")
-    return Path(given) if given else _base_directory("XDG_STATE_HOME", ".local/state")
+    """Return `DEVFLOW_STATE`, or `devflow` in this user's state directory.
+
+    Agents keep their registrations, results and workspaces there.
+    """
+    path = os.environ.get("DEVFLOW_STATE")
+    return Path(path) if path else _base_directory("XDG_STATE_HOME", ".local/state")
 
 
 def load_config(path: Path) -> dict[str, Any]:
-    """What the config file says; empty where there is none. Raises SettingsError, ExposedError."""
+    """Read the config file. Returns an empty dict if there is none. Raises SettingsError and InsecureFileError."""
     text = read_private(path)
     try:
         return tomllib.loads(text or "")
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path} is no valid TOML: {error}") from None
+        raise SettingsError(f"{path} is not valid TOML: {error}") from None
 
 
 def update_config(path: Path, **values: str | None) -> None:
-    """Set values at the top of the config file, or take them out (None); every other line stays as it is.
+    """Set values at the top of the config file, or remove them (None). Every other line stays as it is.
 
-    Raises SettingsError where the file is one that `load` would not accept, before or after.
+    Raises SettingsError if `load_config` would reject the file before or after the change.
     """
     load_config(path)
     lines = (read_private(path) or "").splitlines()
@@ -51,20 +54,20 @@ def update_config(path: Path, **values: str | None) -> None:
     try:
         tomllib.loads(text)
     except tomllib.TOMLDecodeError:
-        raise SettingsError(f"{path} cannot be changed automatically; edit it, or move it away") from None
+        raise SettingsError(f"{path} cannot be changed automatically. Edit it, or move it to another place") from None
     write_private(path, text)
 
 
 def _base_directory(variable: str, default: str) -> Path:
-    given = os.environ.get(variable)
-    return (Path(given) if given and Path(given).is_absolute() else Path.home() / default) / "devflow"
+    path = os.environ.get(variable)
+    return (Path(path) if path and Path(path).is_absolute() else Path.home() / default) / "devflow"
 
 
 def _assigns(line: str, names: dict[str, str | None]) -> bool:
-    found = re.match(r"""\s*["']?([A-Za-z0-9_-]+)["']?\s*=""", line)
-    return found is not None and found[1] in names
+    match = re.match(r"""\s*["']?([A-Za-z0-9_-]+)["']?\s*=""", line)
+    return match is not None and match[1] in names
 
 
 def _quote(value: str) -> str:
-    # A basic string of TOML is one of JSON, but for DEL, which no JSON encoder escapes.
+    # A basic string of TOML is a JSON string, except for DEL: TOML requires an escape, and no JSON encoder writes one.
     return json.dumps(value).replace("\x7f", "\\u007F")

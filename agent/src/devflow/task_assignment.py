@@ -1,9 +1,8 @@
-"""A task as the platform gives it to an agent (docs/protocol.md, "Poll")."""
+"""A task as the platform assigns it to an agent (docs/protocol.md, "Poll")."""
 
 import hashlib
 import re
 from dataclasses import dataclass, field
-from typing import Any
 
 from devflow.api_client import Json
 
@@ -13,7 +12,7 @@ CAPABILITIES = (FIX_BUG, FEATURE, EXPLAIN, REVIEW_PR)
 
 @dataclass(frozen=True)
 class TaskAssignment:
-    """One attempt at a task. All in it but `id` and `attempt` was written by somebody else, not to be trusted."""
+    """One attempt at a task. The submitter wrote every field but `task_id` and `attempt`: do not trust them."""
 
     task_id: str
     attempt: int
@@ -23,33 +22,33 @@ class TaskAssignment:
     description: str
     context: Json = field(default_factory=dict)
     raw: Json = field(default_factory=dict)
-    """As it came, for the engine."""
+    """The JSON object as it was received. The engine gets it unchanged."""
 
     @classmethod
-    def from_json(cls, given: Json) -> "TaskAssignment":
-        """Raises KeyError, TypeError or ValueError where this is no command."""
+    def from_json(cls, raw: Json) -> "TaskAssignment":
+        """Read an element of `commands` from the response of a poll. Raises KeyError, TypeError or ValueError."""
         return cls(
-            str(given["task_id"]),
-            int(given["attempt"]),
-            str(given["intent"]),
-            str(given["repo"]),
-            given.get("branch") or None,
-            str(given["description"]),
-            dict(given.get("context") or {}),
-            given,
+            str(raw["task_id"]),
+            int(raw["attempt"]),
+            str(raw["intent"]),
+            str(raw["repo"]),
+            raw.get("branch") or None,
+            str(raw["description"]),
+            dict(raw.get("context") or {}),
+            raw,
         )
 
     @property
     def attempt_key(self) -> tuple[str, int]:
-        """What it is known by: the same task may come again, as another attempt."""
+        """The identity of the attempt. The same task may be assigned again as another attempt."""
         return self.task_id, self.attempt
 
     @property
     def slug(self) -> str:
-        """A name for a directory, a file or part of a branch, which no other attempt has: letters, digits, `-` and `_`.
+        """A unique name of the attempt for directories, files and branches: letters, digits, `-` and `_`.
 
-        Ids may be `..`, end with `.lock` or differ in nothing but a sign that names cannot have; so where one is not
-        plain, part of its hash is added.
+        A task id may be `..`, may end with `.lock`, or may differ from another one only in a character that names
+        cannot contain. If the id has such characters, a part of its hash is appended.
         """
         plain = re.sub(r"[^A-Za-z0-9_-]+", "-", self.task_id).strip("-")[:80]
         if plain != self.task_id:
@@ -58,15 +57,10 @@ class TaskAssignment:
 
     @property
     def requires_changes(self) -> bool:
-        """Whether it is done only if something in the repository has changed."""
+        """Whether the task fails if nothing in the repository has changed."""
         return self.intent in (FIX_BUG, FEATURE)
 
     @property
     def allows_changes(self) -> bool:
-        """Whether changes are pushed. What is to be explained or reviewed stays as it is."""
+        """Whether changes are pushed. An explanation or a review changes nothing."""
         return self.intent not in (EXPLAIN, REVIEW_PR)
-
-    def get_context_text(self, name: str) -> str:
-        """A text of the context, or nothing."""
-        value: Any = self.context.get(name)
-        return value if isinstance(value, str) else ""

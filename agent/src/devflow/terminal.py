@@ -1,4 +1,4 @@
-"""Texts from elsewhere, made safe to print: what a task or a program says must not move a person's cursor."""
+"""Makes text from tasks and programs safe to print, so that it cannot move the cursor of a person's terminal."""
 
 import re
 
@@ -7,11 +7,11 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]
 
 
 def strip_controls(text: str) -> str:
-    """Without terminal sequences and control characters, but for line ends and tabs."""
+    """Remove terminal sequences and control characters. Line ends and tabs stay."""
     return _CONTROLS.sub("", _SEQUENCES.sub("", text.replace("\r\n", "\n")))
 
 
 def to_one_line(text: str, width: int = 80) -> str:
-    """The same in one line of at most `width` characters."""
+    """Remove terminal sequences and controls, join the lines, and shorten the result to `width` characters."""
     line = " ".join(strip_controls(text).split())
     return line if len(line) <= width else line[: width - 1] + "…"

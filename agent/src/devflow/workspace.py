@@ -1,50 +1,56 @@
-"""A task's own clone: made for one attempt, changed by its engine, looked at by git, and removed."""
+"""The clone of a task: made for one attempt, changed by the engine, committed, pushed and removed."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from devflow import git_url
-from devflow.task_assignment import TaskAssignment
 from devflow.errors import TaskFailedError
-from devflow.private_files import make_private_directory, remove_tree
 from devflow.git import Git
+from devflow.git_url import check_branch_name
+from devflow.private_files import make_private_directory, remove_tree
+from devflow.task_assignment import TaskAssignment
 
-_LINK = "120000"
-"""The mode of a symbolic link, as git has it."""
-_AUTHOR = ("DevFlow agent", "agent@devflow.invalid")
+_LINK_MODE = "120000"
+"""git's mode of a symbolic link."""
+_DEFAULT_AUTHOR = ("DevFlow agent", "agent@devflow.invalid")
 
 
 @dataclass(frozen=True)
 class CommittedChange:
-    """What an engine has done to a repository."""
+    """The commit that is pushed, and the files that differ from the base commit."""
 
     commit: str
     files: list[str]
 
 
 class Workspace:
-    """`directory` has `repo`, the clone, and beside it what is not the engine's."""
+    """`directory` contains the clone in `repo`, and next to it files that the engine does not own."""
 
-    def __init__(self, directory: Path, git: Git, command: TaskAssignment) -> None:
+    def __init__(self, directory: Path, git: Git, task: TaskAssignment) -> None:
         self.directory, self.repo = directory, git.directory
-        self._git, self._task = git, command
+        self._git, self._task = git, task
         self._git_config = b""
         self._base_commit = ""
 
     @property
     def branch(self) -> str:
-        """What is pushed. It carries the attempt: a run that was given up can still push (docs/protocol.md, "Poll")."""
+        """The branch to push. Its name contains the attempt, because an abandoned attempt may still push.
+
+        See docs/protocol.md, "Poll".
+        """
         return f"devflow/{self._task.slug}"
 
     def clone(self, depth: int | None) -> None:
-        """Raises WorkError where the repository cannot be had, DroppedError where the work is to stop."""
+        """Clone the repository and create the branch. `depth` is the number of commits; None fetches all.
+
+        Raises TaskFailedError if the repository cannot be cloned, and JobCancelledError if the job is cancelled.
+        """
         make_private_directory(self.directory)
-        wanted = [f"--branch={git_url.check_branch_name(self._task.branch)}"] if self._task.branch else []
+        branch = [f"--branch={check_branch_name(self._task.branch)}"] if self._task.branch else []
         shallow = [f"--depth={depth}"] if depth else []
         self._git.run_remote(
             "Repository clone failed",
             "clone", "--quiet", "--no-checkout", "--template=", "--origin=origin", "--no-recurse-submodules",
-            *wanted, *shallow, "--", self._git.origin.url, str(self.repo),
+            *branch, *shallow, "--", self._git.origin.url, str(self.repo),
             cwd=self.directory,
         )  # fmt: skip
         if not self._git.succeeds("rev-parse", "--verify", "--quiet", "HEAD^{commit}"):
@@ -57,27 +63,28 @@ class Workspace:
 
     @property
     def base_branch(self) -> str:
-        """The branch that it started from."""
+        """The branch that the work starts from."""
         return self._task.branch or self._git.run(
             "symbolic-ref", "--short", "refs/remotes/origin/HEAD"
         ).strip().removeprefix("origin/")
 
     def commit_changes(self, message: str) -> CommittedChange | None:
-        """Commit what the engine left, on top of what it committed itself; None where nothing has changed.
+        """Commit the engine's changes, on top of the engine's own commits. Returns None if nothing has changed.
 
-        Raises WorkError where what it left is not a change of what was there before.
+        Raises TaskFailedError if the result is not a descendant of the base commit.
         """
         self._restore_git_settings()
         self._git.run("add", "--all")
         if not self._git.succeeds("diff", "--cached", "--quiet", "--no-ext-diff"):
             self._git.run(
-                *self._identity(), "commit", "--quiet", "--no-verify", "--cleanup=whitespace", "--file=-", stdin=message
-            )
+                *self._identity_options(), "commit", "--quiet", "--no-verify", "--cleanup=whitespace", "--file=-",
+                stdin=message,
+            )  # fmt: skip
         commit = self._git.run("rev-parse", "HEAD").strip()
         if commit == self._base_commit:
             return None
         if not self._git.succeeds("merge-base", "--is-ancestor", self._base_commit, commit):
-            raise TaskFailedError("What the engine left does not build on the branch that it was given")
+            raise TaskFailedError("The engine's commits do not build on the branch that the task starts from")
         names = self._git.run("diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", self._base_commit, commit)
         files = [
             name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for name in names.split("\0") if name
@@ -85,61 +92,61 @@ class Workspace:
         return CommittedChange(commit, files) if files else None
 
     def push(self, change: CommittedChange) -> None:
-        """Raises WorkError where the platform of the repository refuses it, DroppedError where the work is to stop."""
+        """Raises TaskFailedError if the repository's host rejects it, and JobCancelledError if the job is cancelled."""
         self._git.run_remote(
             "The branch cannot be pushed",
             "push", "--quiet", "--no-verify", "--", self._git.origin.url, f"{change.commit}:refs/heads/{self.branch}",
         )  # fmt: skip
 
     def remove(self) -> None:
-        """Remove it with all that is in it; links are removed, not followed."""
+        """Remove the workspace. Symbolic links are removed and not followed."""
         remove_tree(self.directory)
 
-    def _identity(self) -> list[str]:
-        """Who commits: as git is set up on this machine, else the agent."""
+    def _identity_options(self) -> list[str]:
+        """The committer: the identity that git is configured with on this machine, or else the agent."""
         if self._git.succeeds("var", "GIT_AUTHOR_IDENT") and self._git.succeeds("config", "user.email"):
             return []
-        name, email = _AUTHOR
+        name, email = _DEFAULT_AUTHOR
         return ["-c", f"user.name={name}", "-c", f"user.email={email}"]
 
     def _remove_escaping_links(self) -> None:
-        """Take links that lead out of the clone out of the working tree, so that nothing is written through them.
+        """Remove links that lead out of the clone from the working tree, so that the engine cannot write through them.
 
-        They stay in the repository: git is told not to look at these paths.
+        The links stay in the repository, because git is told to ignore the state of these paths (skip-worktree).
         """
-        out = []
+        escaping = []
         for entry in self._git.run("ls-files", "--stage", "-z").split("\0"):
-            about, _, name = entry.partition("\t")
-            if about.startswith(_LINK) and not self._stays_inside(self.repo / name):
-                out.append(name)
-        if out:
+            attributes, _, name = entry.partition("\t")
+            if attributes.startswith(_LINK_MODE) and not self._stays_inside(self.repo / name):
+                escaping.append(name)
+        if escaping:
             self._git.run(
-                "update-index", "--skip-worktree", "-z", "--stdin", stdin="".join(f"{name}\0" for name in out)
+                "update-index", "--skip-worktree", "-z", "--stdin", stdin="".join(f"{name}\0" for name in escaping)
             )
-        for name in out:
+        for name in escaping:
             (self.repo / name).unlink(missing_ok=True)
 
     def _stays_inside(self, link: Path) -> bool:
         root = self.repo.resolve()
         try:
             target = link.resolve()
-        except (OSError, RuntimeError):  # a loop of links leads nowhere
+        except (OSError, RuntimeError):  # a loop of links
             return False
         return target.is_relative_to(root) and not target.is_relative_to(root / ".git")
 
     def _fetch_pull_request(self) -> None:
-        """What a review is about, where the host has it: `refs/remotes/origin/pull/N`."""
+        """Fetch the pull request that a review is about to `refs/remotes/origin/pull/N`, if the host provides it."""
         number = str(self._task.context.get("prId") or "")
         if not (number.isascii() and number.isdecimal()):
             return
         try:
-            wanted = f"refs/pull/{number}/head:refs/remotes/origin/pull/{number}"
-            self._git.run_remote("", "fetch", "--quiet", "--no-tags", "--", self._git.origin.url, wanted)
+            refspec = f"refs/pull/{number}/head:refs/remotes/origin/pull/{number}"
+            self._git.run_remote("", "fetch", "--quiet", "--no-tags", "--", self._git.origin.url, refspec)
         except TaskFailedError:
-            return  # not every host has pull requests under this name, and the engine may do without
+            return  # not every host has pull requests under this name, and the engine may not need the commits
 
     def _restore_git_settings(self) -> None:
-        """Put back what tells git how to work here: the engine, or what it ran, may have changed it."""
+        """Restore the settings of the clone, because the engine or its programs may have changed them."""
         git = self.repo / ".git"
         if git.is_symlink() or not git.is_dir():
             raise TaskFailedError("The engine has removed the repository")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.tests.e2e.conftest import SECONDS, is_alive, git, wait_until
+from agent.tests.e2e.conftest import SECONDS, git, is_alive, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -55,7 +55,9 @@ class FakePlatform:
 
             def take(self) -> None:
                 content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                request = ReceivedRequest(self.command, self.path, dict(self.headers), json.loads(content) if content else None)
+                request = ReceivedRequest(
+                    self.command, self.path, dict(self.headers), json.loads(content) if content else None
+                )
                 given = platform.take(request)
                 body = given.body if isinstance(given.body, bytes) else json.dumps(given.body).encode()
                 self.send_response(given.status)

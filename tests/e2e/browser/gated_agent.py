@@ -29,7 +29,7 @@ class Gated(agent.Agent):
             ("Pushing", 0.9, "done"),
         ):
             line = f"\x1b[32m{step}\x1b[0m <b>now</b>\n"
-            self.ask(
+            self.request(
                 "POST",
                 f"/api/tasks/{command['task_id']}/logs",
                 {"data": line, "offset": written, "attempt": command["attempt"]},

@@ -9,7 +9,7 @@ import click
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from devflow.cli.context import Invocation
+from devflow.cli.invocation import Invocation
 from devflow.cli.main import root as devflow
 from tests.e2e.browser.conftest import Visitor
 from tests.e2e.browser.furniture import Furnished, register, report, tell, work

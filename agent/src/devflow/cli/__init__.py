@@ -1,4 +1,4 @@
-"""The command line. A command takes flags, makes one or two calls, and shows what came back."""
+"""The command line. A command reads its options, makes one or two requests, and prints the result."""
 
 from devflow.cli.main import main
 

@@ -1,4 +1,4 @@
-"""`devflow completion bash | zsh | fish`: what a shell needs to complete commands and options."""
+"""`devflow completion bash | zsh | fish`: prints the script with which a shell completes commands and options."""
 
 import click
 from click.shell_completion import get_completion_class

@@ -1,25 +1,25 @@
-"""Following a task until it has ended, on the screen: its steps, its log, its result."""
+"""Follows a task on the screen until it has ended: its steps, its log and its result."""
 
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 import click
 
+from devflow.api_client import ApiClient, Json
 from devflow.cli.invocation import Invocation, is_interactive
 from devflow.cli.task_watcher import TaskSnapshot, TaskWatcher
-from devflow.api_client import ApiClient, Json
 from devflow.redaction import redact
-from devflow.terminal import to_one_line, strip_controls
+from devflow.terminal import strip_controls, to_one_line
 
 
 class ProgressView(Protocol):
-    """Where progress is shown."""
+    """Shows the progress of a task."""
 
     def update(self, snapshot: TaskSnapshot) -> None: ...
 
 
 class EventLines:
-    """A line for everything that happens: for logs of continuous integration, and for pipes."""
+    """Prints one line for each event, for the logs of continuous integration and for pipes."""
 
     def __init__(self, invocation: Invocation) -> None:
         self._invocation = invocation
@@ -34,29 +34,29 @@ class EventLines:
 
 
 def follow_task(invocation: Invocation, client: ApiClient, task_id: str) -> Json:
-    """Watch a task to its end, with steps, progress and log on standard error. The task as it ended."""
-    watch = TaskWatcher(client, task_id, note=invocation.print_note)
-    shown: Json = {}
-    with _choose_view(invocation) as screen:
-        for look in watch.snapshots():
-            screen.update(look)
-            shown = look.task
-    return shown
+    """Show steps, progress and log on standard error until the task has ended. Returns the ended task."""
+    watcher = TaskWatcher(client, task_id, print_note=invocation.print_note)
+    task: Json = {}
+    with _choose_view(invocation) as view:
+        for snapshot in watcher.snapshots():
+            view.update(snapshot)
+            task = snapshot.task
+    return task
 
 
 def follow_log(invocation: Invocation, client: ApiClient, task_id: str) -> None:
     """Print a task's log as it grows, until the task has ended."""
-    watch = TaskWatcher(client, task_id, note=invocation.print_note)
-    for look in watch.snapshots():
-        if look.new_log and invocation.json:
-            invocation.print_json({"attempt": look.task["attempt"], "data": look.new_log})
-        elif look.new_log:
-            click.echo(redact(strip_controls(look.new_log)), nl=False)
+    watcher = TaskWatcher(client, task_id, print_note=invocation.print_note)
+    for snapshot in watcher.snapshots():
+        if snapshot.new_log and invocation.json:
+            invocation.print_json({"attempt": snapshot.task["attempt"], "data": snapshot.new_log})
+        elif snapshot.new_log:
+            click.echo(redact(strip_controls(snapshot.new_log)), nl=False)
 
 
 def _choose_view(invocation: Invocation) -> AbstractContextManager[ProgressView]:
     if is_interactive() and not invocation.json:
-        from devflow.cli.progress_bar import ProgressBar  # noqa: PLC0415  # rich takes a while to load
+        from devflow.cli.progress_bar import ProgressBar  # noqa: PLC0415  # rich is slow to import
 
         return ProgressBar()
     from contextlib import nullcontext  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""What every command shares: settings, a client, and how it speaks: to a person, or in JSON."""
+"""What all commands share: common options, settings, an API client, and output as text or JSON."""
 
 import json
 import os
@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import click
 
 from devflow import settings
+from devflow.agent_state import AgentState
 from devflow.api_client import ApiClient, validate_url
 from devflow.errors import NotLoggedInError
-from devflow.agent_state import AgentState
 from devflow.redaction import add_secret, redact
 from devflow.terminal import strip_controls
 
@@ -24,21 +24,19 @@ class Invocation:
 
     def __init__(self) -> None:
         self.config_path = Path()
-        """The path of the config file, which may not be there."""
+        """The path of the config file, which may not exist."""
         self.config: dict[str, Any] = {}
-        """What it says."""
+        """The contents of the config file."""
         self.url = settings.DEFAULT_URL
         self.json = False
 
     def token(self) -> str:
-        """The user's token: `DEVFLOW_TOKEN`, or that of the last login.
+        """Return the user's token: `DEVFLOW_TOKEN`, or the token of the last login.
 
-        Raises NotLoggedInError where there is none.
-
-        A token from the config file goes to the platform that gave it and to no other; one from the environment to
-        whichever is asked for.
+        A token from the config file is only sent to the platform that issued it. A token from the environment is sent
+        to any platform that the command is directed to. Raises NotLoggedInError if there is no token.
         """
-        token: str | None = os.environ.get("DEVFLOW_TOKEN", "").strip()  # perhaps with an end of line
+        token: str | None = os.environ.get("DEVFLOW_TOKEN", "").strip()  # the variable may end with a line end
         if not token and self.config.get("url", settings.DEFAULT_URL).rstrip("/") == self.url.rstrip("/"):
             token = self.config.get("token")
         if not token:
@@ -47,11 +45,11 @@ class Invocation:
         return token
 
     def client(self) -> ApiClient:
-        """A client with the user's token. Raises NotLoggedInError."""
+        """Return a client with the user's token. Raises NotLoggedInError."""
         return ApiClient(self.url, self.token())
 
     def print_result(self, data: Any, text: str | Callable[[], None]) -> None:
-        """The result on standard output: `data` as JSON with `--json`, else the text, or what the function prints."""
+        """Print the result on standard output: `data` with `--json`, or else `text`, or what `text()` prints."""
         if self.json:
             self.print_json(data)
         elif callable(text):
@@ -60,51 +58,51 @@ class Invocation:
             click.echo(strip_controls(text))
 
     def print_json(self, data: Any) -> None:
-        """One line of JSON on standard output."""
+        """Print one line of JSON on standard output."""
         click.echo(json.dumps(data, ensure_ascii=False))
 
     def print_note(self, text: str) -> None:
-        """What a person should know on the way, on standard error."""
+        """Print information for a person on standard error."""
         click.echo(redact(strip_controls(text)), err=True)
 
 
 pass_invocation = click.make_pass_decorator(Invocation)
 
 
-def setting_option(flag: str, *names: str, **about: Any) -> Callable[[CommandFunction], CommandFunction]:
-    """An option that may also stand in the environment: `--allow-repo` is `DEVFLOW_ALLOW_REPO`."""
-    return click.option(flag, *names, envvar=f"DEVFLOW_{flag[2:].replace('-', '_').upper()}", **about)
+def setting_option(flag: str, *names: str, **arguments: Any) -> Callable[[CommandFunction], CommandFunction]:
+    """Add an option that can also be set by a variable: `DEVFLOW_ALLOW_REPO` for `--allow-repo`."""
+    return click.option(flag, *names, envvar=f"DEVFLOW_{flag[2:].replace('-', '_').upper()}", **arguments)
 
 
 def json_option(command: CommandFunction) -> CommandFunction:
-    """The option that every command has."""
-    return click.option("--json", is_flag=True, expose_value=False, callback=_store_option("json"), help="Answer in JSON.")(
+    """Add the option that every command has."""
+    return click.option("--json", is_flag=True, expose_value=False, callback=_store_option("json"), help="Print JSON.")(
         command
     )
 
 
 def platform_options(command: CommandFunction) -> CommandFunction:
-    """The options of every command that calls the platform as its user."""
-    address = setting_option(
+    """Add the options of every command that sends requests to the platform as the user."""
+    url_option = setting_option(
         "--url", default=settings.DEFAULT_URL, show_default=True, metavar="ADDRESS",
-        expose_value=False, callback=_store_option("url", validate_url), help="The platform.",
+        expose_value=False, callback=_store_option("url", validate_url), help="The URL of the platform.",
     )  # fmt: skip
-    return address(json_option(command))
+    return url_option(json_option(command))
 
 
-def _store_option(name: str, read: Callable[[Any], Any] = lambda value: value) -> Callable[..., None]:
-    """A callback of an option: the invocation has its value, as `read` takes it."""
-    return lambda context, _parameter, value: setattr(context.find_object(Invocation), name, read(value))
+def _store_option(name: str, convert: Callable[[Any], Any] = lambda value: value) -> Callable[..., None]:
+    """Return a callback that stores the converted value of an option in the invocation."""
+    return lambda context, _parameter, value: setattr(context.find_object(Invocation), name, convert(value))
 
 
 def agent_name_option(command: CommandFunction) -> CommandFunction:
-    """The option that says which agent is meant."""
+    """Add the option that selects an agent of this machine."""
     return click.option(
-        "--name", "agent", envvar="DEVFLOW_AGENT", default=AgentState.default_name, metavar="NAME",
-        help="The agent; this machine's name when left out.",
+        "--name", "agent_id", envvar="DEVFLOW_AGENT", default=AgentState.default_name, metavar="NAME",
+        help="The name of the agent. [default: the name of this machine]",
     )(command)  # fmt: skip
 
 
 def is_interactive() -> bool:
-    """Whether a person looks at the output."""
+    """Whether standard output is a terminal."""
     return sys.stdout.isatty()

@@ -1,4 +1,4 @@
-"""`devflow login` and `logout`: how this user's token comes into the config file, and out of it."""
+"""`devflow login` and `devflow logout`: store this user's token in the config file, and remove it."""
 
 import os
 import sys
@@ -7,8 +7,8 @@ from contextlib import suppress
 import click
 
 from devflow import settings
-from devflow.cli.invocation import Invocation, platform_options, pass_invocation, setting_option
 from devflow.api_client import ApiClient, Json
+from devflow.cli.invocation import Invocation, pass_invocation, platform_options, setting_option
 from devflow.errors import NotLoggedInError, RequestRejectedError, SettingsError, UnavailableError
 from devflow.redaction import add_secret
 
@@ -16,42 +16,42 @@ _FORBIDDEN = 403
 
 
 @click.command()
-@setting_option("--email", help="Whose login it is; asked for when left out.")
-@click.option("--magic-link", is_flag=True, help="By a link that is sent by mail, instead of a PIN.")
-@click.option("--token-stdin", is_flag=True, help="By a token from standard input, instead of a PIN.")
+@setting_option("--email", help="Your email address. [default: ask for it]")
+@click.option("--magic-link", is_flag=True, help="Log in with a link that is sent by email, instead of a PIN.")
+@click.option("--token-stdin", is_flag=True, help="Log in with a token from standard input, instead of a PIN.")
 @platform_options
 @pass_invocation
 def login(invocation: Invocation, email: str | None, magic_link: bool, token_stdin: bool) -> None:
-    """Log in, and keep the token in the config file.
+    """Log in and store the token in the config file.
 
-    With a PIN (development stages), which is asked for or taken from DEVFLOW_PIN; with a link that comes by mail; or
-    with a token from standard input.
+    There are three ways to log in: a PIN (on development stages), which is asked for or taken from DEVFLOW_PIN; a link
+    that is sent by email; or a token from standard input.
     """
     url = invocation.url
     if token_stdin and magic_link:
-        raise click.UsageError("--magic-link and --token-stdin are two ways to log in; choose one")
+        raise click.UsageError("--magic-link and --token-stdin exclude each other. Use one of them")
     if token_stdin:
-        answer = _log_in_with_token(url)
+        response = _log_in_with_token(url)
     else:
-        by = _log_in_with_link if magic_link else _log_in_with_pin
-        answer = by(url, email or click.prompt("Email", err=True))
-    token, user = str(answer["token"]), dict(answer["user"])
+        log_in = _log_in_with_link if magic_link else _log_in_with_pin
+        response = log_in(url, email or click.prompt("Email", err=True))
+    token, user = str(response["token"]), dict(response["user"])
     add_secret(token)
     settings.update_config(invocation.config_path, url=url, token=token)
-    shown = {"success": True, "url": url, "user": user}
-    invocation.print_result(shown, f"Logged in to {url} as {user['name']} ({user['email']}).")
+    result = {"success": True, "url": url, "user": user}
+    invocation.print_result(result, f"Logged in to {url} as {user['name']} ({user['email']}).")
 
 
 @click.command()
 @platform_options
 @pass_invocation
 def logout(invocation: Invocation) -> None:
-    """End the login: its token is dead, and forgotten here."""
+    """End the session and remove the token from the config file."""
     try:
-        with suppress(NotLoggedInError):  # there is none, or it is dead already
+        with suppress(NotLoggedInError):  # there is no token, or the platform does not accept it any more
             invocation.client().send_with_retries("POST", "/api/auth/logout")
     except (RequestRejectedError, UnavailableError) as error:
-        invocation.print_note(f"The token is forgotten here, but it may go on living: {error}")
+        invocation.print_note(f"The token was removed from this machine, but the platform may still accept it: {error}")
     settings.update_config(invocation.config_path, token=None)
     invocation.print_result({"success": True}, "Logged out.")
 
@@ -64,13 +64,14 @@ def _log_in_with_pin(url: str, email: str) -> Json:
 def _log_in_with_link(url: str, email: str) -> Json:
     client = ApiClient(url)
     client.send_with_retries("POST", "/api/auth/magic-link", {"email": email})
-    link = click.prompt("If this address may log in, a mail is on its way. Paste its link here", err=True)
-    # What stands behind the `#` never gets to a server by a click; the rest of the link is for browsers.
-    return client.send_with_retries("POST", "/api/auth/magic-link/verify", {"token": link.strip().rpartition("#")[2]})
+    link = click.prompt("If this address may log in, a link was sent to it. Paste the link here", err=True)
+    # The token is the fragment behind the `#`, which browsers do not send. The rest of the link is for browsers.
+    token = link.strip().rpartition("#")[2]
+    return client.send_with_retries("POST", "/api/auth/magic-link/verify", {"token": token})
 
 
 def _log_in_with_token(url: str) -> Json:
-    """A token from standard input, once the platform has said whose it is."""
+    """Read a token from standard input and ask the platform for its user."""
     token = sys.stdin.readline().strip()
     if not token:
         raise SettingsError("There is no token on standard input")
@@ -79,5 +80,5 @@ def _log_in_with_token(url: str) -> Json:
         return ApiClient(url, token).send_with_retries("GET", "/api/auth/me") | {"token": token}
     except RequestRejectedError as error:
         if error.status == _FORBIDDEN:
-            raise NotLoggedInError("This is an agent's token; a user's is needed to log in") from None
+            raise NotLoggedInError("This is the token of an agent. Log in with the token of a user") from None
         raise

@@ -1,4 +1,4 @@
-"""`devflow`: the root of the commands, and what becomes of their errors."""
+"""`devflow`: the root of the commands, and the handling of their errors."""
 
 import json
 import logging
@@ -23,7 +23,9 @@ from devflow.redaction import add_environment_secrets, redact
 from devflow.terminal import strip_controls
 
 INTERRUPTED = 130
-"""As a shell has it: 128 and the number of SIGINT."""
+"""The exit status that shells use: 128 and the number of SIGINT."""
+_CONFIG_NAMES = {"agent_id": "agent"}
+"""The names of options in the config file, if they differ from the names of the commands' parameters."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -37,15 +39,15 @@ def root(invocation: Invocation, context: click.Context, config: Path | None) ->
     """Submit coding tasks to DevFlow, and run the agents that do them.
 
     Settings come from flags, then DEVFLOW_* variables, then the config file, then defaults.
-    Exit status: 0 done, 1 failed, 2 wrong usage, 4 not logged in, 5 an agent of this name is already running,
+    Exit status: 0 success, 1 failure, 2 wrong usage, 4 not logged in, 5 an agent of this name is already running,
     130 interrupted.
     """
     invocation.config_path = config or settings.config_path()
     invocation.config = settings.load_config(invocation.config_path)
     known = {"token"} | _collect_option_names(root)
     if unknown := sorted(set(invocation.config) - known):
-        told = f"{invocation.config_path} has settings that are not known: {', '.join(unknown)}"
-        raise SettingsError(f"{told}. Known are: {', '.join(sorted(known))}")
+        message = f"{invocation.config_path} contains unknown settings: {', '.join(unknown)}"
+        raise SettingsError(f"{message}. Known settings: {', '.join(sorted(known))}")
     context.default_map = _build_default_map(root, invocation.config)
 
 
@@ -55,14 +57,14 @@ for _command in (login, logout, run, tasks, agent, webhooks, completion):
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its status."""
-    given = sys.argv[1:] if arguments is None else arguments
+    arguments = sys.argv[1:] if arguments is None else arguments
     invocation = Invocation()
-    invocation.json = "--json" in given  # so that what goes wrong before a command is found is told in JSON, too
+    invocation.json = "--json" in arguments  # so that errors in the options are reported in JSON as well
     add_environment_secrets()
     stamina.instrumentation.set_on_retry_hooks([lambda details: _print_retry(invocation, details)])
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     try:
-        status = root.main(given, prog_name="devflow", obj=invocation, standalone_mode=False)
+        status = root.main(arguments, prog_name="devflow", obj=invocation, standalone_mode=False)
     except click.ClickException as error:
         _exit_with_error(invocation, error.format_message(), error.exit_code, usage=error)
     except DevFlowError as error:
@@ -70,12 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         _exit_with_error(invocation, "Interrupted", INTERRUPTED)
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read the output has seen enough
+        sys.stderr.close()  # the reader of the output has closed the pipe
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _exit_with_error(invocation: Invocation, message: str, status: int, usage: click.ClickException | None = None) -> NoReturn:
+def _exit_with_error(
+    invocation: Invocation, message: str, status: int, usage: click.ClickException | None = None
+) -> NoReturn:
     message = redact(strip_controls(message))
     if invocation.json:
         click.echo(json.dumps({"error": message, "exitCode": status}), err=True)
@@ -87,21 +91,26 @@ def _exit_with_error(invocation: Invocation, message: str, status: int, usage: c
 
 
 def _print_retry(invocation: Invocation, details: stamina.instrumentation.RetryDetails) -> None:
-    invocation.print_note(f"{details.caused_by}; again in {details.wait_for:.0f} s")
+    invocation.print_note(f"{details.caused_by}; retrying in {details.wait_for:.0f} s")
+
+
+def _config_name(option: click.Option) -> str:
+    name = option.name or ""
+    return _CONFIG_NAMES.get(name, name)
 
 
 def _collect_option_names(command: click.Command) -> set[str]:
-    """The names of all options below a command: what may stand in the config file."""
-    names = {option.name or "" for option in command.params if isinstance(option, click.Option)}
+    """Return the names that the config file may contain: those of all options of the command and its subcommands."""
+    names = {_config_name(option) for option in command.params if isinstance(option, click.Option)}
     for child in command.commands.values() if isinstance(command, click.Group) else ():
         names |= _collect_option_names(child)
     return names
 
 
-def _build_default_map(command: click.Command, flat: dict[str, Any]) -> dict[str, Any]:
-    """Defaults for all commands below this one, as click wants them: the config file is flat."""
-    options = {option.name for option in command.params if isinstance(option, click.Option)}
-    spread = {name: value for name, value in flat.items() if name in options}
+def _build_default_map(command: click.Command, config: dict[str, Any]) -> dict[str, Any]:
+    """Return the defaults of a command and its subcommands in click's nested form. The config file is flat."""
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    defaults = {option.name or "": config[_config_name(option)] for option in options if _config_name(option) in config}
     for name, child in command.commands.items() if isinstance(command, click.Group) else ():
-        spread[name] = _build_default_map(child, flat)
-    return spread
+        defaults[name] = _build_default_map(child, config)
+    return defaults

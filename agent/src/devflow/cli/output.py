@@ -1,4 +1,4 @@
-"""Tables and single things, for people; in colour and to the terminal's width where one looks."""
+"""Prints tables and single objects. On a terminal, tables have colours and fit its width."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from devflow.cli.invocation import is_interactive
-from devflow.terminal import to_one_line, strip_controls
+from devflow.terminal import strip_controls, to_one_line
 
 _STATUS_STYLES = {
     "completed": "green", "failed": "red", "cancelled": "yellow", "in_progress": "cyan",
@@ -16,26 +16,29 @@ _STATUS_STYLES = {
 
 
 def print_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """`columns`: title by key. In a pipe: a line a row, tabs between, so that `cut` and `awk` can read it."""
+    """Print rows. `columns` maps keys to titles.
+
+    In a pipe, each row is a line and tabs separate the cells, so that `cut` and `awk` can read the output.
+    """
     cells = [[format_value(row.get(key)) for key in columns] for row in rows]
     if not is_interactive():
         for line in ([title.upper() for title in columns.values()], *cells):
             click.echo("\t".join(line))
         return
-    from rich.console import Console  # noqa: PLC0415  # a tenth of a second that only a person should wait for
+    from rich.console import Console  # noqa: PLC0415  # takes a tenth of a second to import, which pipes do not need
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    drawn = Table(*columns.values(), box=None, header_style="bold", pad_edge=False)
+    table = Table(*columns.values(), box=None, header_style="bold", pad_edge=False)
     for line in cells:
-        drawn.add_row(*(Text(cell, style=_STATUS_STYLES.get(cell, ""), overflow="ellipsis") for cell in line))
-    Console().print(drawn)
+        table.add_row(*(Text(cell, style=_STATUS_STYLES.get(cell, ""), overflow="ellipsis") for cell in line))
+    Console().print(table)
 
 
-def print_fields(thing: Mapping[str, Any]) -> None:
-    """One thing, a line a field; long texts below their name. What is empty is left out."""
-    width = max(map(len, thing), default=0)
-    for name, value in thing.items():
+def print_fields(fields: Mapping[str, Any]) -> None:
+    """Print one line for each field. A text of several lines follows its name. Empty fields are left out."""
+    width = max(map(len, fields), default=0)
+    for name, value in fields.items():
         if value in (None, "", [], {}):
             continue
         text = strip_controls(value if isinstance(value, str) else format_value(value)).rstrip()
@@ -46,7 +49,7 @@ def print_fields(thing: Mapping[str, Any]) -> None:
 
 
 def format_value(value: Any) -> str:
-    """A value in a cell."""
+    """Return the text of a value in one line."""
     if value is None:
         return "-"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""A progress bar with the end of the log above it, where a person looks."""
+"""A progress bar with the log above it, for terminals."""
 
 from types import TracebackType
 from typing import Self
@@ -9,11 +9,11 @@ from rich.text import Text
 
 from devflow.cli.task_watcher import TaskSnapshot
 from devflow.redaction import redact
-from devflow.terminal import to_one_line, strip_controls
+from devflow.terminal import strip_controls, to_one_line
 
 
 class ProgressBar:
-    """Shows one task; a context manager, so that the terminal is whole again afterwards."""
+    """Shows one task. It is a context manager, which restores the terminal at the end."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._progress = Progress(
@@ -21,7 +21,7 @@ class ProgressBar:
             TextColumn("{task.fields[step]}", markup=False), TimeElapsedColumn(),
             console=console or Console(stderr=True),
         )  # fmt: skip
-        self._task = self._progress.add_task("", total=1.0, state="", step="")
+        self._row_id = self._progress.add_task("", total=1.0, state="", step="")
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -35,11 +35,11 @@ class ProgressBar:
     def update(self, snapshot: TaskSnapshot) -> None:
         for line in snapshot.new_log.splitlines():
             self._progress.console.print(Text(redact(strip_controls(line)), style="dim"))
-        shown = snapshot.task
-        attempt = f" (attempt {shown['attempt']})" if shown["attempt"] > 1 else ""
+        task = snapshot.task
+        attempt = f" (attempt {task['attempt']})" if task["attempt"] > 1 else ""
         self._progress.update(
-            self._task,
-            completed=shown["progress"],
-            state=shown["status"] + attempt,
-            step=to_one_line(shown["currentStep"] or ""),
+            self._row_id,
+            completed=task["progress"],
+            state=task["status"] + attempt,
+            step=to_one_line(task["currentStep"] or ""),
         )

@@ -1,4 +1,4 @@
-"""What `--repo` means: an address as it is, or a clone on this machine, whose origin is meant."""
+"""Resolves `--repo`: a repository URL, or a clone on this machine, which stands for its origin."""
 
 import re
 import subprocess
@@ -21,47 +21,47 @@ class Repository:
     warnings: list[str] = field(default_factory=list)
 
     @classmethod
-    def resolve(cls, given: str) -> "Repository":
-        """Raises SettingsError where it is neither an address nor a clone."""
-        if _GIT_URL.match(given):
-            return cls(_remove_credentials(given))
-        path = Path(given)
+    def resolve(cls, repo: str) -> "Repository":
+        """Raises SettingsError if `repo` is neither a URL nor a git repository on this machine."""
+        if _GIT_URL.match(repo):
+            return cls(_remove_credentials(repo))
+        path = Path(repo)
         if not path.is_dir():
-            raise SettingsError(f"--repo {given!r} is neither an address nor a directory")
-        top = _run_git(path, "rev-parse", "--git-dir")
-        if top is None:
-            raise SettingsError(f"--repo {given!r} is no git repository")
+            raise SettingsError(f"--repo {repo!r} is neither a URL nor a directory")
+        if _run_git(path, "rev-parse", "--git-dir") is None:
+            raise SettingsError(f"--repo {repo!r} is not a git repository")
         branch = _run_git(path, "symbolic-ref", "--quiet", "--short", "HEAD")
-        bare = _run_git(path, "rev-parse", "--is-bare-repository") == "true"  # is an origin, and whence it came is past
+        # A bare repository stands for itself, even if it was cloned from another one.
+        bare = _run_git(path, "rev-parse", "--is-bare-repository") == "true"
         origin = None if bare else _run_git(path, "remote", "get-url", "origin")
         if origin is None:
-            here = str(path.resolve())
-            return cls(here, branch, [f"{here} has no origin: only an agent on this machine can reach it"])
+            local = str(path.resolve())
+            return cls(local, branch, [f"{local} has no origin: only an agent on this machine can reach it"])
         if not _GIT_URL.match(origin):
             origin = str((path / origin).resolve())
         return cls(_remove_credentials(origin), *_find_pushed_branch(path, branch))
 
 
 def _find_pushed_branch(path: Path, branch: str | None) -> tuple[str | None, list[str]]:
-    """The branch, where origin has it, and what an agent will not see of it."""
+    """Return the branch if the origin has it, and warnings about local work that the agent cannot see."""
     if branch is None or _run_git(path, "rev-parse", "--verify", "--quiet", f"refs/remotes/origin/{branch}") is None:
-        return None, ["What is checked out is not at origin; the agent starts from the default branch"]
+        return None, ["The origin does not have the checked-out branch. The agent starts from the default branch"]
     ahead = _run_git(path, "rev-list", "--count", f"refs/remotes/origin/{branch}..refs/heads/{branch}")
     dirty = _run_git(path, "status", "--porcelain")
     if ahead not in (None, "0") or dirty:
-        return branch, ["What is not pushed the agent does not see"]
+        return branch, ["There are local changes that are not pushed. The agent does not see them"]
     return branch, []
 
 
-def _remove_credentials(address: str) -> str:
-    """The platform shows addresses to people: no password may be in one. Agents have credentials of their own."""
-    return re.sub(r"(?<=://)[^/@\s]*:[^/@\s]*@", "", address) if redact(address) != address else address
+def _remove_credentials(url: str) -> str:
+    """Remove user and password, because the platform shows the URL to people. Agents have their own credentials."""
+    return re.sub(r"(?<=://)[^/@\s]*:[^/@\s]*@", "", url) if redact(url) != url else url
 
 
 def _run_git(path: Path, *arguments: str) -> str | None:
-    """What git says; None where it refuses."""
+    """Return the output of git, or None if it fails."""
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             ["git", "-C", str(path), *arguments],
             capture_output=True,
             text=True,
@@ -70,4 +70,4 @@ def _run_git(path: Path, *arguments: str) -> str | None:
         )
     except FileNotFoundError:
         raise SettingsError("git is not installed") from None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return completed.stdout.strip() if completed.returncode == 0 else None

@@ -1,4 +1,4 @@
-"""`devflow run`: submit a task, follow it, and end with its result."""
+"""`devflow run`: submits a task, follows it and prints its result."""
 
 import json
 import uuid
@@ -6,81 +6,99 @@ from typing import Any
 
 import click
 
-from devflow.cli import follow, output
-from devflow.cli.invocation import Invocation, platform_options, pass_invocation
-from devflow.cli.repository import Repository
 from devflow.api_client import ApiClient, Json, drop_none
+from devflow.cli import follow, output
+from devflow.cli.invocation import Invocation, pass_invocation, platform_options
+from devflow.cli.repository import Repository
 from devflow.errors import SettingsError
 
-_RESULT_FIELDS = ("id", "status", "attempt", "agentId", "error", "details", "summary", "output", "prUrl", "resultFiles")
+_RESULT_FIELDS = (
+    "id", "status", "attempt", "agentId", "error", "details", "summary", "output", "prUrl", "resultFiles",
+)  # fmt: skip
 
 
 @click.command()
 @click.argument("description")
-@click.option("--repo", default=".", show_default=True, help="An address, or a clone on this machine (its origin).")
-@click.option("--branch", help="What to start from. Of a clone: the one that is checked out; else the default branch.")
+@click.option(
+    "--repo", default=".", show_default=True, help="A repository URL, or a clone on this machine (its origin is used)."
+)
+@click.option(
+    "--branch", help="The branch to start from. [default: the clone's checked-out branch, or the default branch]"
+)
 @click.option("--intent", default="fix-bug", show_default=True, help="fix-bug, feature, explain, review-pr or another.")
-@click.option("--agent", "for_agent", metavar="ID", help="The only agent that may do it.")
-@click.option("--priority", type=click.IntRange(-100, 100), help="The higher, the sooner. [default: 0]")
-@click.option("--timeout", type=click.IntRange(60, 86_400), metavar="SECONDS", help="For one attempt. [default: 7200]")
-@click.option("--max-attempts", type=click.IntRange(1, 10), help="If agents are lost while they do it. [default: 2]")
-@click.option("--context", "contexts", multiple=True, metavar="NAME=VALUE", help="Given to the agent; may come often.")
-@click.option("--task-id", help="Your own id; the same again with the same request is the same task.")
+@click.option("--agent", "for_agent", metavar="ID", help="Only this agent may do the task.")
+@click.option("--priority", type=click.IntRange(-100, 100), help="Higher priorities are assigned first. [default: 0]")
+@click.option(
+    "--timeout", type=click.IntRange(60, 86_400), metavar="SECONDS", help="The limit for one attempt. [default: 7200]"
+)
+@click.option(
+    "--max-attempts",
+    type=click.IntRange(1, 10),
+    help="The number of attempts, if the agents of earlier ones are lost. [default: 2]",
+)
+@click.option(
+    "--context", "contexts", multiple=True, metavar="NAME=VALUE", help="A value for the agent. Can be repeated."
+)
+@click.option(
+    "--task-id", help="Your own id for the task. The same id and request sent again do not create a second task."
+)
 @click.option("--detach", is_flag=True, help="Print the task's id and do not wait.")
 @platform_options
 @pass_invocation
-def run(invocation: Invocation, /, description: str, **chosen: Any) -> int:
-    """Have a task done: submit DESCRIPTION, follow it, and show the result.
+def run(invocation: Invocation, /, description: str, **options: Any) -> int:
+    """Submit DESCRIPTION as a task, follow it, and print the result.
 
-    Exit status 0 when it is completed, 1 when it failed or was cancelled. Ctrl-C stops following, not the task.
+    The exit status is 0 if the task is completed, and 1 if it failed or was cancelled. Ctrl-C stops following the task,
+    but the task continues.
     """
     client = invocation.client()
-    repository = Repository.resolve(chosen["repo"])
+    repository = Repository.resolve(options["repo"])
     for warning in repository.warnings:
         invocation.print_note(warning)
-    asked = {
-        "taskId": chosen["task_id"] or f"task-{uuid.uuid4()}",
-        "intent": chosen["intent"],
+    body = {
+        "taskId": options["task_id"] or f"task-{uuid.uuid4()}",
+        "intent": options["intent"],
         "repo": repository.url,
-        "branch": chosen["branch"] or repository.branch,
+        "branch": options["branch"] or repository.branch,
         "naturalLanguage": description,
-        "agentId": chosen["for_agent"],
-        "priority": chosen["priority"],
-        "timeoutSeconds": chosen["timeout"],
-        "maxAttempts": chosen["max_attempts"],
-        "context": _parse_context(chosen["contexts"]),
+        "agentId": options["for_agent"],
+        "priority": options["priority"],
+        "timeoutSeconds": options["timeout"],
+        "maxAttempts": options["max_attempts"],
+        "context": _parse_context(options["contexts"]),
     }
-    answer = client.send_with_retries("POST", "/api/workflows/execute", drop_none(asked))
-    task = str(answer["taskId"])
-    if chosen["detach"]:
-        invocation.print_result(answer, task)
+    response = client.send_with_retries("POST", "/api/workflows/execute", drop_none(body))
+    task_id = str(response["taskId"])
+    if options["detach"]:
+        invocation.print_result(response, task_id)
         return 0
-    invocation.print_note(f"Task {task}; stop it with: devflow tasks cancel {task}")
-    return _follow_to_end(invocation, client, task)
+    invocation.print_note(f"Submitted task {task_id}. Cancel it with: devflow tasks cancel {task_id}")
+    return _follow_to_end(invocation, client, task_id)
 
 
-def _follow_to_end(invocation: Invocation, client: ApiClient, task: str) -> int:
+def _follow_to_end(invocation: Invocation, client: ApiClient, task_id: str) -> int:
     try:
-        ended = follow.follow_task(invocation, client, task)
+        task = follow.follow_task(invocation, client, task_id)
     except KeyboardInterrupt:
-        invocation.print_note(f"The task goes on. See it with: devflow tasks logs -f {task}")
+        invocation.print_note(f"The task continues. Follow it with: devflow tasks logs -f {task_id}")
         raise
-    invocation.print_result(ended, lambda: output.print_fields({name: ended[name] for name in _RESULT_FIELDS}))
-    return 0 if ended["status"] == "completed" else 1
+    invocation.print_result(task, lambda: output.print_fields({name: task[name] for name in _RESULT_FIELDS}))
+    return 0 if task["status"] == "completed" else 1
 
 
 def _parse_context(pairs: tuple[str, ...]) -> Json | None:
-    """`issueId=123` is the text "123"; a value that is a JSON object, list or literal is taken as that."""
+    """Parse `NAME=VALUE` pairs. Returns None if there are none. Raises SettingsError."""
     context: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not name or not equals:
-            raise SettingsError(f"--context wants NAME=VALUE, not {pair!r}")
+            raise SettingsError(f"--context must be NAME=VALUE, not {pair!r}")
         context[name] = _parse_value(value)
     return context or None
 
 
 def _parse_value(text: str) -> Any:
+    """Parse a JSON object, list, true, false or null. Everything else stays text, numbers included: `issueId=123`."""
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):

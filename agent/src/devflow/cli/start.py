@@ -1,4 +1,4 @@
-"""`devflow agent start`: run the agent of this machine until it is told to end."""
+"""`devflow agent start`: runs the agent of this machine until a signal ends it."""
 
 import json
 import signal
@@ -13,18 +13,19 @@ from typing import Any
 import click
 
 from devflow import git_url, settings
-from devflow.cli.invocation import Invocation, json_option, agent_name_option, pass_invocation, setting_option
+from devflow.agent_host import DEFAULT_PORT, AgentHost, HostConfig
+from devflow.agent_state import AgentState
+from devflow.agent_worker import AgentWorker, WorkerConfig
+from devflow.cli.invocation import Invocation, agent_name_option, json_option, pass_invocation, setting_option
 from devflow.clock import Clock
 from devflow.credentials import Credentials
-from devflow.engines import Engine, command, copilot
-from devflow.engines.copilot import PERMISSION_KINDS, CopilotOptions
+from devflow.engines import Engine
+from devflow.engines.command import make_command_engine
+from devflow.engines.copilot import PERMISSION_KINDS, CopilotOptions, make_copilot_engine
 from devflow.engines.copilot_permissions import ALL_KINDS
-from devflow.agent_state import AgentState
-from devflow.agent_host import DEFAULT_PORT, HostConfig, AgentHost
-from devflow.job_runner import JobContext
-from devflow.agent_worker import AgentWorker, WorkerConfig
-from devflow.outbox import Outbox
 from devflow.intervals import Intervals
+from devflow.job_runner import JobContext
+from devflow.outbox import Outbox
 from devflow.redaction import redact
 
 ENGINES = ("command", "copilot")
@@ -32,17 +33,44 @@ ENGINES = ("command", "copilot")
 
 @click.command()
 @agent_name_option
-@setting_option("--engine", type=click.Choice(ENGINES), default="command", show_default=True, help="What does the work.")
-@setting_option("--command", metavar="PROGRAM", help="Of the engine `command`: 'claude -p', say.")
-@setting_option("--copilot-cli", metavar="PATH", help="Of the engine `copilot`. [default: the SDK's own]")
-@setting_option("--copilot-model", metavar="NAME", help="Of the engine `copilot`.")
-@setting_option("--copilot-provider", metavar="ADDRESS", help="OpenAI-compatible; key in DEVFLOW_COPILOT_API_KEY.")
-@setting_option("--copilot-allow", multiple=True, type=click.Choice([*PERMISSION_KINDS, ALL_KINDS]), help="Besides files in the clone.")
-@setting_option("--concurrency", type=click.IntRange(1, 20), help="Tasks at a time. [default: as registered]")
-@setting_option("--capability", "capabilities", multiple=True, metavar="INTENT", help="Instead of those registered.")
-@setting_option("--keep", is_flag=True, help="Keep the workspaces of tasks that failed.")
-@setting_option("--depth", type=click.IntRange(1), help="Clone so many commits. [default: all]")
-@setting_option("--allow-repo", "allow_repos", multiple=True, metavar="PATTERN", help="Work on these only; * is anything.")
+@setting_option(
+    "--engine", type=click.Choice(ENGINES), default="command", show_default=True, help="What does the work."
+)
+@setting_option("--command", metavar="PROGRAM", help="The program of the engine `command`, for example 'claude -p'.")
+@setting_option("--copilot-cli", metavar="PATH", help="The CLI of the engine `copilot`. [default: the SDK's own]")
+@setting_option("--copilot-model", metavar="NAME", help="The model of the engine `copilot`.")
+@setting_option(
+    "--copilot-provider",
+    metavar="ADDRESS",
+    help="The URL of an OpenAI-compatible provider. Its key is in DEVFLOW_COPILOT_API_KEY.",
+)
+@setting_option(
+    "--copilot-allow",
+    multiple=True,
+    type=click.Choice([*PERMISSION_KINDS, ALL_KINDS]),
+    help="What Copilot may use besides files in the clone. Can be repeated.",
+)
+@setting_option(
+    "--concurrency",
+    type=click.IntRange(1, 20),
+    help="The number of tasks that run at the same time. [default: as registered]",
+)
+@setting_option(
+    "--capability",
+    "capabilities",
+    multiple=True,
+    metavar="INTENT",
+    help="An intent that the agent accepts. Can be repeated. [default: as registered]",
+)
+@setting_option("--keep", is_flag=True, help="Keep the workspaces of failed tasks.")
+@setting_option("--depth", type=click.IntRange(1), help="The number of commits to clone. [default: all]")
+@setting_option(
+    "--allow-repo",
+    "allow_repos",
+    multiple=True,
+    metavar="PATTERN",
+    help="Accept only repositories whose URLs match. * matches anything. Can be repeated.",
+)
 @setting_option(
     "--allow-protocol",
     "allow_protocols",
@@ -50,104 +78,116 @@ ENGINES = ("command", "copilot")
     type=click.Choice(["https", "ssh", "http", "git", "file"]),
     default=git_url.DEFAULT_PROTOCOLS,
     show_default=True,
-    help="What repositories may be reached by.",
+    help="A protocol that git may use. Can be repeated.",
 )
-@setting_option("--no-pull-request", is_flag=True, help="Push the branch, no more.")
-@setting_option("--host", is_flag=True, help="Take tasks on loopback as well: POST /api/workflows/execute.")
-@setting_option("--host-port", type=click.IntRange(0, 65_535), default=DEFAULT_PORT, show_default=True, help="Where the host listens.")
+@setting_option("--no-pull-request", is_flag=True, help="Push the branch without opening a pull request.")
+@setting_option("--host", is_flag=True, help="Serve POST /api/workflows/execute on loopback as well.")
+@setting_option(
+    "--host-port",
+    type=click.IntRange(0, 65_535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="The port of the agent host.",
+)
 @setting_option("--pace", default="", hidden=True)
 @json_option
 @pass_invocation
-def start(invocation: Invocation, /, agent: str, **chosen: Any) -> int:
-    """Run the agent until it is told to end.
+def start(invocation: Invocation, /, agent_id: str, **options: Any) -> int:
+    """Run the agent until a signal ends it.
 
-    The first TERM or Ctrl-C lets it finish what it does, the second ends it at once.
+    After the first SIGTERM or Ctrl-C, the agent finishes its running tasks and ends. After the second one, it ends at
+    once.
     """
-    home, pace = AgentState(settings.state_path(), agent), Intervals.parse(chosen["pace"])
-    credentials = Credentials(home, Clock())
-    engine = _make_engine(chosen)
+    state, intervals = AgentState(settings.state_path(), agent_id), Intervals.parse(options["pace"])
+    credentials = Credentials(state, Clock())
+    engine = _make_engine(options)
     engine.check()
 
-    def equip(loop: AgentWorker) -> JobContext:
+    def make_job_context(worker: AgentWorker) -> JobContext:
         return JobContext(
-            directory=home.directory,
+            directory=state.directory,
             engine=engine,
-            client=loop.client,
-            outbox=Outbox(home.directory / "outbox"),
-            send_result=loop.send_result,
-            log=loop.log,
-            on_unauthorized=loop.handle_unauthorized,
-            intervals=pace,
-            clock=loop.clock,
-            allowed_protocols=chosen["allow_protocols"],
-            allowed_repos=chosen["allow_repos"],
-            clone_depth=chosen["depth"],
-            keep_failed=chosen["keep"],
-            open_pull_requests=not chosen["no_pull_request"],
+            client=worker.client,
+            outbox=Outbox(state.directory / "outbox"),
+            send_result=worker.send_result,
+            log=worker.log,
+            on_unauthorized=worker.handle_unauthorized,
+            intervals=intervals,
+            clock=worker.clock,
+            allowed_protocols=options["allow_protocols"],
+            allowed_repos=options["allow_repos"],
+            clone_depth=options["depth"],
+            keep_failed=options["keep"],
+            open_pull_requests=not options["no_pull_request"],
         )
 
-    concurrency = chosen["concurrency"] or credentials.registration.concurrency
-    how = WorkerConfig(concurrency, chosen["capabilities"], pace)
-    loop = AgentWorker(home, credentials, how, equip, _make_logger(invocation))
-    with ExitStack() as ending:
-        if chosen["host"]:
-            with home.lock():
-                pass  # that it is running already is said before that its port is taken
-            registered = credentials.registration
-            takes = chosen["capabilities"] or registered.capabilities
-            desk = HostConfig(registered.agent_id, registered.url, credentials.token, engine, loop.poll_now, takes)
-            host = AgentHost(desk, chosen["host_port"])
+    registration = credentials.registration
+    config = WorkerConfig(options["concurrency"] or registration.concurrency, options["capabilities"], intervals)
+    worker = AgentWorker(state, credentials, config, make_job_context, _make_logger(invocation))
+    with ExitStack() as cleanup:
+        if options["host"]:
+            with state.lock():
+                pass  # report "already running" first: the same agent also has the port
+            accepted = options["capabilities"] or registration.capabilities
+            host_config = HostConfig(
+                registration.agent_id, registration.url, credentials.token, engine, worker.poll_now, accepted
+            )
+            host = AgentHost(host_config, options["host_port"])
             host.start()
-            ending.callback(host.stop)
-            loop.log(f"the agent host listens on http://127.0.0.1:{host.port}")
-        return _run_until_signalled(loop)
+            cleanup.callback(host.stop)
+            worker.log(f"the agent host listens on http://127.0.0.1:{host.port}")
+        return _run_until_signalled(worker)
 
 
-def _make_engine(chosen: dict[str, Any]) -> Engine:
-    if chosen["engine"] == "copilot":
-        allow = tuple(chosen["copilot_allow"])
-        return copilot.make_copilot_engine(
-            CopilotOptions(chosen["copilot_cli"], chosen["copilot_model"], chosen["copilot_provider"], allow)
+def _make_engine(options: dict[str, Any]) -> Engine:
+    if options["engine"] == "copilot":
+        return make_copilot_engine(
+            CopilotOptions(
+                options["copilot_cli"],
+                options["copilot_model"],
+                options["copilot_provider"],
+                tuple(options["copilot_allow"]),
+            )
         )
-    return command.make_command_engine(chosen["command"] or "")
+    return make_command_engine(options["command"] or "")
 
 
-def _run_until_signalled(loop: AgentWorker) -> int:
-    """Run the agent; its exit status. Raises what made it end by itself."""
-    told: SimpleQueue[int | BaseException | None] = SimpleQueue()
-    # Its `put` may be called in a handler, whatever the main thread is doing at the time.
+def _run_until_signalled(worker: AgentWorker) -> int:
+    """Run the agent and return the exit status. Raises the error that ended the agent."""
+    inbox: SimpleQueue[int | BaseException | None] = SimpleQueue()
+    # SimpleQueue.put is reentrant, so that a signal handler may call it at any time.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, _frame: told.put(number))
+        signal.signal(number, lambda number, _frame: inbox.put(number))
 
-    def serve() -> None:
+    def run_worker() -> None:
         try:
-            loop.run()
-        except BaseException as error:  # noqa: BLE001  # raised again where it is seen
-            told.put(error)
+            worker.run()
+        except BaseException as error:  # noqa: BLE001  # raised again on the main thread
+            inbox.put(error)
         else:
-            told.put(None)
+            inbox.put(None)
 
-    thread = threading.Thread(target=serve, name="loop", daemon=True)
+    thread = threading.Thread(target=run_worker, name="worker", daemon=True)
     thread.start()
     signals = 0
-    while isinstance(end := told.get(), int):
+    while isinstance(item := inbox.get(), int):
         signals += 1
         if signals == 1:
-            loop.log("finishing what runs; told once more, it ends at once")
-            loop.drain()
+            worker.log("finishing the running tasks; send the signal again to end at once")
+            worker.drain()
         else:
-            loop.stop_now()
+            worker.stop_now()
             thread.join(10.0)
             return 1
-    if end is not None:
-        raise end
+    if item is not None:
+        raise item
     return 0
 
 
 def _make_logger(invocation: Invocation) -> Callable[[str], None]:
-    """Lines of the agent's own log, on standard output."""
+    """Return a function that prints a line of the agent's log on standard output."""
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         text = redact(text)
         if invocation.json:
@@ -156,4 +196,4 @@ def _make_logger(invocation: Invocation) -> Callable[[str], None]:
             click.echo(f"{now} {text}")
         sys.stdout.flush()
 
-    return say
+    return log

@@ -1,24 +1,25 @@
-"""`devflow tasks`: see what became of tasks, follow, cancel and retry them."""
+"""`devflow tasks`: list, show, follow, cancel and retry tasks."""
 
 from urllib.parse import urlencode
 
 import click
 
-from devflow.cli import follow, output
-from devflow.cli.invocation import Invocation, platform_options, pass_invocation
-from devflow.cli.ids import task_path
 from devflow.api_client import Json, drop_none
+from devflow.cli import follow, output
+from devflow.cli.ids import task_path
+from devflow.cli.invocation import Invocation, pass_invocation, platform_options
 from devflow.errors import SettingsError
 
 STATUSES = ("pending", "queued", "assigned", "in_progress", "completed", "failed", "cancelled")
+_task_argument = click.argument("task_id", metavar="TASK")
 
 
 class _ListByDefault(click.Group):
-    """Commands of which `list` may be left out."""
+    """A group that runs `list` if no command is given."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        listed = not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)
-        return super().parse_args(ctx, ["list", *args] if listed and not ctx.resilient_parsing else args)
+        is_list = not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)
+        return super().parse_args(ctx, ["list", *args] if is_list and not ctx.resilient_parsing else args)
 
 
 @click.group(cls=_ListByDefault)
@@ -28,7 +29,9 @@ def tasks() -> None:
 
 @tasks.command("list")
 @click.option("--status", type=click.Choice(STATUSES))
-@click.option("--agent", "of_agent", metavar="ID", help="Those that this agent holds or held, or that wait for it.")
+@click.option(
+    "--agent", "of_agent", metavar="ID", help="Tasks that this agent has or had, and tasks that only it may do."
+)
 @click.option("--intent")
 @click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True)
 @platform_options
@@ -37,66 +40,65 @@ def list_tasks(
     invocation: Invocation, status: str | None, of_agent: str | None, intent: str | None, limit: int
 ) -> None:
     """List tasks, newest first."""
-    asked = {"status": status, "agentId": of_agent, "intent": intent, "limit": limit}
-    query = urlencode(drop_none(asked))
-    found = invocation.client().send_with_retries("GET", f"/api/tasks?{query}")
+    query = urlencode(drop_none({"status": status, "agentId": of_agent, "intent": intent, "limit": limit}))
+    page = invocation.client().send_with_retries("GET", f"/api/tasks?{query}")
     columns = {
         "id": "Task", "status": "Status", "intent": "Intent", "agentId": "Agent", "createdAt": "Created",
         "description": "Description",
     }  # fmt: skip
-    invocation.print_result(found, lambda: output.print_table(columns, found["data"]))
+    invocation.print_result(page, lambda: output.print_table(columns, page["data"]))
 
 
 @tasks.command()
-@click.argument("task")
+@_task_argument
 @platform_options
 @pass_invocation
-def show(invocation: Invocation, task: str) -> None:
+def show(invocation: Invocation, task_id: str) -> None:
     """Show a task with its result."""
-    found = invocation.client().send_with_retries("GET", task_path(task))
-    invocation.print_result(found, lambda: output.print_fields(found))
+    task = invocation.client().send_with_retries("GET", task_path(task_id))
+    invocation.print_result(task, lambda: output.print_fields(task))
 
 
 @tasks.command()
-@click.argument("task")
-@click.option("--follow", "-f", "following", is_flag=True, help="Go on until the task has ended.")
-@click.option("--attempt", type=click.IntRange(1), help="The latest when left out.")
+@_task_argument
+@click.option("--follow", "-f", "following", is_flag=True, help="Keep printing until the task has ended.")
+@click.option("--attempt", type=click.IntRange(1), help="The number of the attempt. [default: the latest]")
 @platform_options
 @pass_invocation
-def logs(invocation: Invocation, task: str, following: bool, attempt: int | None) -> None:
+def logs(invocation: Invocation, task_id: str, following: bool, attempt: int | None) -> None:
     """Print a task's log."""
     if following and attempt:
-        raise SettingsError("--follow goes with the latest attempt; leave --attempt out")
+        raise SettingsError("--follow always follows the latest attempt. Use it without --attempt")
     client = invocation.client()
     if following:
-        follow.follow_log(invocation, client, task)
+        follow.follow_log(invocation, client, task_id)
         return
-    offset, text, pages = 0, "", True
+    offset, text, more = 0, "", True
     page: Json = {}
-    while pages:
+    while more:
         query = urlencode(drop_none({"offset": offset, "attempt": attempt}))
-        page = client.send_with_retries("GET", f"{task_path(task)}/logs?{query}")
+        page = client.send_with_retries("GET", f"{task_path(task_id)}/logs?{query}")
         text += page["data"]
-        pages, offset = page["nextOffset"] > offset, page["nextOffset"]
+        more, offset = page["nextOffset"] > offset, page["nextOffset"]
     invocation.print_result(page | {"offset": 0, "data": text}, text.removesuffix("\n"))
 
 
 @tasks.command()
-@click.argument("task")
+@_task_argument
 @platform_options
 @pass_invocation
-def cancel(invocation: Invocation, task: str) -> None:
-    """Cancel a task. One that runs has a minute to stop."""
-    answer = invocation.client().send_with_retries("POST", f"{task_path(task)}/cancel")
-    asked = "its agent is asked to stop" if answer["cancelRequested"] else answer["status"]
-    invocation.print_result(answer, f"{task}: {asked}")
+def cancel(invocation: Invocation, task_id: str) -> None:
+    """Cancel a task. A running task has a minute to stop."""
+    response = invocation.client().send_with_retries("POST", f"{task_path(task_id)}/cancel")
+    state = "its agent was asked to stop" if response["cancelRequested"] else response["status"]
+    invocation.print_result(response, f"{task_id}: {state}")
 
 
 @tasks.command()
-@click.argument("task")
+@_task_argument
 @platform_options
 @pass_invocation
-def retry(invocation: Invocation, task: str) -> None:
-    """Do the work of a task that has ended once more, as a new task."""
-    answer = invocation.client().send_with_retries("POST", f"{task_path(task)}/retry")
-    invocation.print_result(answer, str(answer["taskId"]))
+def retry(invocation: Invocation, task_id: str) -> None:
+    """Run a task that has ended again, as a new task."""
+    response = invocation.client().send_with_retries("POST", f"{task_path(task_id)}/retry")
+    invocation.print_result(response, str(response["taskId"]))

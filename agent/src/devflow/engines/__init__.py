@@ -1,7 +1,7 @@
-"""What does the work: a program that runs in the task's clone, and tells how far it is.
+"""Engines do the work of a task. An engine is a program that runs in the task's clone and prints its progress.
 
-Every engine is such a program, also the one behind which a library stands. So all of them are fed, listened to and
-ended in the same way, and nothing of them stays in the agent's process.
+The Copilot engine is a program as well, although its work is done by a library. So the agent starts, reads and ends all
+engines in the same way, and no engine's code runs in the agent's process.
 """
 
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Engine:
-    """How to run one."""
+    """How to run an engine."""
 
     name: str
     argv: list[str]
     env: dict[str, str] = field(default_factory=dict)
-    """Besides the environment of the agent and that of the task."""
+    """Added to the agent's environment and the task's variables."""
     check: Callable[[], None] = lambda: None
-    """Raises WorkError with a reason for people where it cannot work on this machine now."""
+    """Checks whether the engine can run on this machine now. Raises TaskFailedError with a message for people."""

@@ -1,4 +1,4 @@
-"""The engine `command`: any program. It gets the task as JSON on its standard input, and in its environment."""
+"""The `command` engine: any program. It gets the task as JSON on standard input and in its environment."""
 
 import shlex
 import shutil
@@ -8,13 +8,16 @@ from devflow.errors import SettingsError, TaskFailedError
 
 
 def make_command_engine(command: str) -> Engine:
-    """`command` is split as a shell would, and run without one. Raises SettingsError where it cannot be."""
+    """Make an engine of a command line, which is split like a shell does but runs without a shell.
+
+    Raises SettingsError if the command line is empty or cannot be split.
+    """
     try:
         argv = shlex.split(command)
     except ValueError as error:
         raise SettingsError(f"The command {command!r} cannot be split into words: {error}") from None
     if not argv:
-        raise SettingsError("The engine `command` needs a program: --command 'claude -p'")
+        raise SettingsError("The engine `command` needs a program. For example: --command 'claude -p'")
 
     def check() -> None:
         if shutil.which(argv[0]) is None:

@@ -1,6 +1,6 @@
-"""Does one task with the Copilot SDK: the program behind the engine `copilot`. `--check` says whether it could.
+"""The program of the `copilot` engine: does one task with the Copilot SDK. `--check` tests whether the CLI responds.
 
-It tells the agent what happens as any program may (docs/agent.md, "Telling"), and ends with exit status 0 or 1.
+It sends progress events like any engine (docs/agent.md, "Telling"). Its exit status is 0 or 1.
 """
 
 import asyncio
@@ -25,28 +25,28 @@ from copilot.session_events import (
     ToolExecutionStartData,
 )
 
-from devflow import environment
 from devflow.engines.copilot_permissions import find_denial_reason
+from devflow.environment import build_child_environment
 from devflow.program_output import PROTOCOL_PREFIX
 from devflow.terminal import to_one_line
 
 PING_SECONDS = 1.0
-"""Between two looks at whether the CLI is still there: of its end the SDK's sessions hear nothing."""
+"""Between checks that the CLI is running: the SDK does not notify its sessions when the CLI ends."""
 _REMAINING_PER_TOOL = 0.9
-"""With each tool that was used, this much of the way is still left: how far it is nobody knows."""
+"""The progress is an estimate: each tool call leaves this part of the remaining work."""
 _INSTRUCTIONS = {
-    "fix-bug": "Fix this bug in the repository in the current directory. Add a test that shows it, where tests are.",
-    "feature": "Implement this feature in the repository in the current directory, with tests where tests are.",
+    "fix-bug": "Fix this bug in the repository in the current directory. Add a test for it where the tests are.",
+    "feature": "Implement this feature in the repository in the current directory. Add tests where the tests are.",
     "explain": "Answer this about the repository in the current directory. Change nothing.",
     "review-pr": "Review this pull request of the repository in the current directory. Change nothing.",
 }
 _RULES = (
-    "Do not commit or push: that is done afterwards. Nobody can answer questions. End with a summary of a sentence."
+    "Do not commit or push: that happens afterwards. Nobody can answer questions. End with a summary of one sentence."
 )
 
 
 class SessionTracker:
-    """What comes of one session, event by event."""
+    """Collects the result of one session from its events."""
 
     def __init__(self, send_event: Callable[[dict[str, Any]], None], print_line: Callable[[str], None]) -> None:
         self._send_event, self._print_line = send_event, print_line
@@ -57,7 +57,7 @@ class SessionTracker:
         self.error = ""
 
     def handle_event(self, event: SessionEvent) -> None:
-        """Take in an event. Those of sub-agents are steps and log, and end nothing."""
+        """Handle an event. Events of sub-agents become steps and log lines, but never end the session."""
         match event.data:
             case AssistantIntentData() as data:
                 self._report_step(data.intent)
@@ -66,7 +66,7 @@ class SessionTracker:
                 self._report_step(data.tool_title or data.tool_name, _describe_arguments(data.arguments))
             case ToolExecutionCompleteData() as data:
                 if not data.success:
-                    self._print_line(f"It failed: {data.error.message if data.error else 'nobody knows why'}")
+                    self._print_line(f"The tool failed: {data.error.message if data.error else 'no reason was given'}")
             case AssistantMessageData() as data if data.content:
                 self._print_line(data.content)
                 if not event.agent_id:
@@ -78,44 +78,46 @@ class SessionTracker:
                 self.done.set()
 
     def _report_step(self, step: str, details: str = "") -> None:
-        self._send_event({"step": to_one_line(step, 200), "progress": round(1 - self._remaining, 3), "details": details})
+        progress = round(1 - self._remaining, 3)
+        self._send_event({"step": to_one_line(step, 200), "progress": progress, "details": details})
         self._print_line(f"> {step} {details}".rstrip())
 
 
 async def run_task(task: dict[str, Any]) -> int:
-    """Do it; the exit status."""
+    """Do the task. Returns the exit status."""
     root, allowed = Path.cwd(), (os.environ.get("DEVFLOW_COPILOT_ALLOW") or "").split(",")
 
     def decide(request: Any, _invocation: Any) -> PermissionRequestResult:
         if (reason := find_denial_reason(request, root, allowed)) is None:
             return PermissionDecisionApproveOnce()
-        print_line(f"Refused: {reason}")
+        print_line(f"Denied: {reason}")
         return PermissionDecisionReject(feedback=reason)
 
-    heard = SessionTracker(send_event, print_line)
+    tracker = SessionTracker(send_event, print_line)
     async with connect() as copilot:
         session = await copilot.create_session(
             on_permission_request=decide,
-            on_event=heard.handle_event,
+            on_event=tracker.handle_event,
             model=os.environ.get("DEVFLOW_COPILOT_MODEL"),
             provider=read_provider(),
             client_name="devflow",
             working_directory=str(root),
-            # What the repository brings along must not run by itself, nor bring servers in.
+            # Hooks and servers that the repository configures must not run.
             enable_config_discovery=False,
             enable_file_hooks=False,
         )
         await session.send(build_prompt(task))
-        await wait_until_done(heard.done, copilot)
-    if heard.error:
-        send_event({"error": heard.error})
+        await wait_until_done(tracker.done, copilot)
+    if tracker.error:
+        send_event({"error": tracker.error})
         return 1
-    send_event({"summary": heard.last_message.strip().rpartition("\n\n")[2], "output": heard.last_message})
+    summary = tracker.last_message.strip().rpartition("\n\n")[2]
+    send_event({"summary": summary, "output": tracker.last_message})
     return 0
 
 
 async def wait_until_done(done: asyncio.Event, copilot: CopilotClient) -> None:
-    """Wait, while the CLI is there. Raises what the SDK raises when it is not."""
+    """Wait for the end of the session. Raises the SDK's error if the CLI has ended."""
     while not done.is_set():
         with suppress(TimeoutError):
             await asyncio.wait_for(done.wait(), PING_SECONDS)
@@ -125,53 +127,57 @@ async def wait_until_done(done: asyncio.Event, copilot: CopilotClient) -> None:
 
 @asynccontextmanager
 async def connect() -> AsyncIterator[CopilotClient]:
-    """A client of the CLI that was chosen, in an environment without what is the agent's."""
+    """Start the chosen CLI, in an environment without the agent's variables, and connect to it."""
     path = os.environ.get("DEVFLOW_COPILOT_CLI")
     connection = RuntimeConnection.for_stdio(path=path) if path else None
-    copilot = CopilotClient(connection=connection, env=environment.build_child_environment(), working_directory=str(Path.cwd()))
+    copilot = CopilotClient(connection=connection, env=build_child_environment(), working_directory=str(Path.cwd()))
     try:
         await copilot.start()
         yield copilot
     finally:
         try:
             await copilot.stop()
-        except Exception:  # noqa: BLE001  # what was done is done, however the CLI takes its leave
+        except Exception:  # noqa: BLE001  # the work is done, so an error of the CLI's shutdown does not matter
             await copilot.force_stop()
 
 
 def read_provider() -> ProviderConfig | None:
-    """An OpenAI-compatible provider instead of GitHub's, where one was chosen."""
-    address = os.environ.get("DEVFLOW_COPILOT_PROVIDER")
-    if not address:
+    """Return the OpenAI-compatible provider that replaces GitHub's, or None."""
+    url = os.environ.get("DEVFLOW_COPILOT_PROVIDER")
+    if not url:
         return None
-    key = os.environ.get("DEVFLOW_COPILOT_API_KEY", "none")  # some local ones want none, and the SDK wants one
-    return ProviderConfig(type="openai", wire_api="completions", base_url=address, api_key=key)
+    key = os.environ.get("DEVFLOW_COPILOT_API_KEY", "none")  # the SDK requires a key, but some local providers do not
+    return ProviderConfig(type="openai", wire_api="completions", base_url=url, api_key=key)
 
 
 def build_prompt(task: dict[str, Any]) -> str:
-    """What the model is asked. What the submitter wrote is marked as that."""
-    asked = _INSTRUCTIONS.get(task["intent"], f"Do this ({task['intent']}) in the repository in the current directory.")
+    """Return the prompt for the model. The submitter's text is marked, so that it is not taken for instructions."""
+    instruction = _INSTRUCTIONS.get(
+        task["intent"], f"Do this ({task['intent']}) in the repository in the current directory."
+    )
     context = f"\n\nContext: {json.dumps(task['context'])}" if task.get("context") else ""
-    return f"{asked} {_RULES}\n\n<task>\n{task['description']}\n</task>{context}"
+    return f"{instruction} {_RULES}\n\n<task>\n{task['description']}\n</task>{context}"
 
 
 async def check_cli() -> int:
-    """Whether a CLI answers."""
+    """Check that the CLI responds. Returns the exit status."""
     async with connect() as copilot:
         await copilot.ping()
     return 0
 
 
-def send_event(what: dict[str, Any]) -> None:
-    print(PROTOCOL_PREFIX + json.dumps(what), flush=True)
+def send_event(event: dict[str, Any]) -> None:
+    """Send an event to the agent."""
+    print(PROTOCOL_PREFIX + json.dumps(event), flush=True)
 
 
 def print_line(text: str) -> None:
+    """Print a line for the log."""
     print(text, flush=True)
 
 
 def _describe_arguments(arguments: Any) -> str:
-    """Of a tool's arguments, what says most to a person."""
+    """Return the most informative argument of a tool call, in one line."""
     if isinstance(arguments, dict):
         named = next((arguments[name] for name in ("command", "path", "file_name", "url") if arguments.get(name)), None)
         return to_one_line(str(named if named is not None else json.dumps(arguments)), 200)
@@ -182,7 +188,7 @@ def main() -> int:
     checking = sys.argv[1:] == ["--check"]
     try:
         return asyncio.run(check_cli() if checking else run_task(json.load(sys.stdin)))
-    except Exception as error:  # noqa: BLE001  # whatever the SDK raises is why this could not be done
+    except Exception as error:  # noqa: BLE001  # any error of the SDK is the reason of the failure
         reason = to_one_line(str(error) or type(error).__name__, 1_000)
         if checking:
             print_line(reason)
