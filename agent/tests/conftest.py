@@ -38,8 +38,8 @@ def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def standin() -> Iterator[Callable[..., FakePlatform]]:
-    """Starts a stand-in of the platform: `standin(lambda request: Answer(200, {}))`."""
+def start_platform() -> Iterator[Callable[..., FakePlatform]]:
+    """Starts a stand-in of the platform: `start_platform(lambda request: Answer(200, {}))`."""
     with ExitStack() as ending:
 
         def start(answer: Callable[[ReceivedRequest], FakeResponse], port: int = 0) -> FakePlatform:

@@ -28,7 +28,7 @@ TASK = {
 }
 
 
-def platform(request: ReceivedRequest) -> FakeResponse:
+def respond(request: ReceivedRequest) -> FakeResponse:
     """Knows the agent's token and one of its user; another user's sees nothing of the agent."""
     if request.token not in ("agent-token", "user-token", "stranger"):
         return make_error(401, "Invalid or expired token")
@@ -37,23 +37,23 @@ def platform(request: ReceivedRequest) -> FakeResponse:
     return FakeResponse(202, {"accepted": True, "taskId": request.body["taskId"]})
 
 
-class Scene:
+class Scenario:
     """A host, and the platform behind it."""
 
-    def __init__(self, standin: FakePlatform) -> None:
-        self.platform, self.hurried, self.trouble = standin, 0, ""
+    def __init__(self, platform: FakePlatform) -> None:
+        self.platform, self.polls_requested, self.engine_error = platform, 0, ""
         engine = Engine("copilot", ["copilot"], check=self._check)
         self.host = AgentHost(
-            HostConfig("build-1", standin.url, lambda: "agent-token", engine, self._hurry, ("fix-bug",)), 0
+            HostConfig("build-1", platform.url, lambda: "agent-token", engine, self._poll_now, ("fix-bug",)), 0
         )
         self.host.start()
 
     def _check(self) -> None:
-        if self.trouble:
-            raise TaskFailedError(self.trouble)
+        if self.engine_error:
+            raise TaskFailedError(self.engine_error)
 
-    def _hurry(self) -> None:
-        self.hurried += 1
+    def _poll_now(self) -> None:
+        self.polls_requested += 1
 
     def ask(
         self,
@@ -76,71 +76,71 @@ class Scene:
 
 
 @pytest.fixture
-def scene(standin: Callable[..., FakePlatform]) -> Iterator[Scene]:
-    scene = Scene(standin(platform))
-    yield scene
-    scene.host.stop()
+def scenario(start_platform: Callable[..., FakePlatform]) -> Iterator[Scenario]:
+    scenario = Scenario(start_platform(respond))
+    yield scenario
+    scenario.host.stop()
 
 
 @pytest.mark.parametrize("token", ["agent-token", "user-token"])
-def test_a_workflow_is_accepted_for_this_agent_alone_and_polled_for_at_once(scene: Scene, token: str) -> None:
-    assert scene.ask(token=token) == (202, {"accepted": True, "taskId": "task-1"})
+def test_workflow_is_submitted_for_this_agent_and_polled_at_once(scenario: Scenario, token: str) -> None:
+    assert scenario.ask(token=token) == (202, {"accepted": True, "taskId": "task-1"})
 
-    submitted = scene.platform.requests[-1]
+    submitted = scenario.platform.requests[-1]
     assert (submitted.method, submitted.path, submitted.token) == ("POST", EXECUTE_PATH, token)
     assert submitted.body == TASK | {"agentId": "build-1"}
-    assert scene.hurried == 1
+    assert scenario.polls_requested == 1
 
 
-def test_what_is_missing_is_named_as_the_spec_shows_it(scene: Scene) -> None:
-    status, body = scene.ask({"branch": "main", "intent": " "})
+def test_missing_fields_are_listed_as_in_the_specification(scenario: Scenario) -> None:
+    status, body = scenario.ask({"branch": "main", "intent": " "})
 
     assert (status, body["error"], body["statusCode"]) == (400, "Missing required fields", 400)
     assert body["details"] == ["taskId", "intent", "repo", "naturalLanguage"]
     assert set(body) == {"error", "message", "statusCode", "timestamp", "details"}
-    assert scene.platform.requests == []
+    assert scenario.platform.requests == []
 
 
-def test_an_engine_that_cannot_work_is_500_with_its_reason_and_nothing_is_submitted(scene: Scene) -> None:
-    scene.trouble = "Copilot SDK connection failed"
+def test_failing_engine_check_returns_500_and_submits_nothing(scenario: Scenario) -> None:
+    scenario.engine_error = "Copilot SDK connection failed"
 
-    status, body = scene.ask()
+    status, body = scenario.ask()
 
     assert (status, body["error"], body["message"]) == (
         500, "Failed to execute workflow", "Copilot SDK connection failed",
     )  # fmt: skip
-    assert (scene.platform.requests, scene.hurried) == ([], 0)
+    assert (scenario.platform.requests, scenario.polls_requested) == ([], 0)
 
 
 @pytest.mark.parametrize("token", [None, "nonsense", "stranger"])
-def test_without_a_token_of_its_user_nothing_is_even_tried(scene: Scene, token: str | None) -> None:
-    scene.trouble = "Copilot SDK connection failed"
+def test_request_without_a_valid_token_of_the_user_is_rejected_first(scenario: Scenario, token: str | None) -> None:
+    scenario.engine_error = "Copilot SDK connection failed"
 
-    status, body = scene.ask({}, token=token)
+    status, body = scenario.ask({}, token=token)
 
     assert status == (403 if token == "stranger" else 401)
     assert "Copilot" not in body["message"]
-    assert not [path for path in scene.platform.paths() if path.startswith("POST")]
+    assert not [path for path in scenario.platform.paths() if path.startswith("POST")]
 
 
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:3001", "localhost", "127.0.0.1:1", "localhost.evil:1", ""]
 )
-def test_a_name_that_is_not_its_own_is_refused_before_anything_else(scene: Scene, host: str) -> None:
+def test_request_with_another_host_name_is_rejected_first(scenario: Scenario, host: str) -> None:
     for method, path in (("POST", EXECUTE_PATH), ("GET", "/health")):
-        assert scene.ask(method=method, path=path, Host=host)[0] == 403
-    assert scene.platform.requests == []
+        assert scenario.ask(method=method, path=path, Host=host)[0] == 403
+    assert scenario.platform.requests == []
 
 
-def test_both_of_its_names_are_good(scene: Scene) -> None:
+def test_localhost_and_127_0_0_1_are_accepted_host_names(scenario: Scenario) -> None:
     for name in ("localhost", "127.0.0.1", "LOCALHOST"):
-        assert scene.ask(method="GET", path="/health", Host=f"{name}:{scene.host.port}")[0] == 200
+        assert scenario.ask(method="GET", path="/health", Host=f"{name}:{scenario.host.port}")[0] == 200
 
 
-def test_a_page_in_a_browser_gets_nothing(scene: Scene) -> None:
-    assert scene.ask(Origin="https://evil.example")[0] == 403
-    assert scene.ask(Origin=f"http://localhost:{scene.host.port}")[0] == 403
-    assert scene.ask(method="OPTIONS", Origin="https://evil.example")[0] == 403
+def test_request_from_a_web_page_is_rejected(scenario: Scenario) -> None:
+    assert scenario.ask(Origin="https://evil.example")[0] == 403
+    assert scenario.ask(Origin=f"http://localhost:{scenario.host.port}")[0] == 403
+    assert scenario.ask(method="OPTIONS", Origin="https://evil.example")[0] == 403
 
 
 @pytest.mark.parametrize(
@@ -156,19 +156,21 @@ def test_a_page_in_a_browser_gets_nothing(scene: Scene) -> None:
         ({"body": TASK | {"intent": "feature"}}, 400),
     ],
 )
-def test_what_cannot_be_meant_is_refused_in_the_contracts_shape(scene: Scene, asked: Any, status: int) -> None:
-    found, body = scene.ask(**asked)
+def test_invalid_request_returns_an_error_with_the_documented_fields(
+    scenario: Scenario, asked: Any, status: int
+) -> None:
+    found, body = scenario.ask(**asked)
 
     assert (found, body["statusCode"]) == (status, status)
     assert {"error", "message", "timestamp"} <= set(body)
-    assert scene.platform.requests == []
+    assert scenario.platform.requests == []
 
 
 @pytest.mark.parametrize("status", [400, 409, 429, 503])
-def test_what_the_platform_says_is_passed_on(scene: Scene, status: int) -> None:
-    scene.platform.respond = lambda _: make_error(status, "Conflict", "The id is taken.", details=["taskId"])
+def test_error_of_the_platform_is_forwarded(scenario: Scenario, status: int) -> None:
+    scenario.platform.respond = lambda _: make_error(status, "Conflict", "The id is taken.", details=["taskId"])
 
-    found, body = scene.ask()
+    found, body = scenario.ask()
 
     if status in (429, 503):
         assert (found, body["error"]) == (500, "Failed to execute workflow")
@@ -176,16 +178,16 @@ def test_what_the_platform_says_is_passed_on(scene: Scene, status: int) -> None:
         assert (found, body["error"], body["message"], body["details"]) == (
             status, "Conflict", "The id is taken.", ["taskId"],
         )  # fmt: skip
-    assert scene.hurried == 0
+    assert scenario.polls_requested == 0
 
 
-def test_it_listens_on_loopback_alone_and_says_when_it_cannot(scene: Scene) -> None:
-    assert scene.host._server.server_address[0] == "127.0.0.1"
+def test_host_listens_on_loopback_only_and_reports_a_port_in_use(scenario: Scenario) -> None:
+    assert scenario.host._server.server_address[0] == "127.0.0.1"
     with pytest.raises(SettingsError, match="cannot listen on port"):
-        AgentHost(scene.host._server.config, scene.host.port)
+        AgentHost(scenario.host._server.config, scenario.host.port)
 
 
-def test_one_that_sends_half_a_request_holds_nobody_up(scene: Scene) -> None:
-    with socket.create_connection(("127.0.0.1", scene.host.port)) as slow:
+def test_incomplete_request_does_not_block_other_requests(scenario: Scenario) -> None:
+    with socket.create_connection(("127.0.0.1", scenario.host.port)) as slow:
         slow.sendall(b"POST /api/workflows/execute HTTP/1.1\r\nHost: loc")
-        assert scene.ask()[0] == 202
+        assert scenario.ask()[0] == 202

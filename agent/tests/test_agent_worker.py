@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from agent.tests.support.fake_platform import FakePlatform, ReceivedRequest
 
 HOUR, DAY = 3600.0, 24 * 3600.0
-BEAT, POLL = "/api/agents/build-1/heartbeat", "/api/agents/build-1/commands?limit=1"
+HEARTBEAT, POLL = "/api/agents/build-1/heartbeat", "/api/agents/build-1/commands?limit=1"
 
 
 def fine(request: ReceivedRequest) -> FakeResponse:
@@ -37,28 +37,28 @@ def fine(request: ReceivedRequest) -> FakeResponse:
     return FakeResponse(200, {"success": True})
 
 
-class Scene:
-    """One agent on a machine of its own, with a clock that jumps from one thing that is due to the next."""
+class Scenario:
+    """One agent on a machine of its own, with a clock that jumps from scenario thing that is due to the next."""
 
-    def __init__(self, tmp_path: Path, platform: FakePlatform, **pace: float) -> None:
-        self.platform, self.said = platform, []
+    def __init__(self, tmp_path: Path, platform: FakePlatform, **intervals: float) -> None:
+        self.platform, self.log_lines = platform, []
         self.clock = FakeClock(self._waited)
-        self.home = AgentState(tmp_path / "state", "build-1")
-        self.home.save_registration(Registration(platform.url, "build-1", "token-1", self.clock.wall()))
+        self.state = AgentState(tmp_path / "state", "build-1")
+        self.state.save_registration(Registration(platform.url, "build-1", "token-1", self.clock.epoch_seconds()))
         self.at: list[tuple[float, Callable[[], object]]] = []
-        self.pace = Intervals(**pace)
-        self.loop = AgentWorker(
-            self.home, Credentials(self.home, self.clock), WorkerConfig(intervals=self.pace), self._equip, self.said.append,
+        self.intervals = Intervals(**intervals)
+        self.worker = AgentWorker(
+            self.state, Credentials(self.state, self.clock), WorkerConfig(intervals=self.intervals), self._make_job_context, self.log_lines.append,
             clock=self.clock, jitter=lambda: 0.0,
         )  # fmt: skip
-        self.began = self.clock.time
+        self.started_at = self.clock.time
 
-    said: list[str]
+    log_lines: list[str]
 
-    def _equip(self, loop: AgentWorker) -> JobContext:
+    def _make_job_context(self, worker: AgentWorker) -> JobContext:
         return JobContext(
-            self.home.directory, command.make_command_engine("true"), loop.client, Outbox(self.home.directory / "outbox"),
-            loop.send_result, loop.log, loop.handle_unauthorized, self.pace, allowed_protocols=["file"],
+            self.state.directory, command.make_command_engine("true"), worker.client, Outbox(self.state.directory / "outbox"),
+            worker.send_result, worker.log, worker.handle_unauthorized, self.intervals, allowed_protocols=["file"],
         )  # fmt: skip
 
     def after(self, seconds: float, do: Callable[[], object]) -> None:
@@ -71,51 +71,59 @@ class Scene:
             self.at.remove(item)
             item[1]()
 
-    def asked(self) -> list[str]:
+    def paths(self) -> list[str]:
         return [request.path for request in self.platform.requests]
 
 
 @pytest.fixture
-def scene(tmp_path: Path, standin: Callable[..., FakePlatform]) -> Callable[..., Scene]:
-    def make(answer: Callable[[ReceivedRequest], FakeResponse] = fine, **pace: float) -> Scene:
-        return Scene(tmp_path, standin(answer), **pace)
+def make_scenario(tmp_path: Path, start_platform: Callable[..., FakePlatform]) -> Callable[..., Scenario]:
+    def make(answer: Callable[[ReceivedRequest], FakeResponse] = fine, **intervals: float) -> Scenario:
+        return Scenario(tmp_path, start_platform(answer), **intervals)
 
     return make
 
 
-def test_it_beats_polls_at_the_servers_interval_and_says_goodbye(scene: Callable[..., Scene]) -> None:
-    one = scene()
-    one.after(300, one.loop.drain)
-    one.loop.run()
+def test_worker_sends_heartbeats_polls_at_the_given_interval_and_disconnects(
+    make_scenario: Callable[..., Scenario],
+) -> None:
+    scenario = make_scenario()
+    scenario.after(300, scenario.worker.drain)
+    scenario.worker.run()
 
-    assert one.asked().count(BEAT) == 3 + 1, "three after the start, and the goodbye"
-    assert one.asked().count(POLL) == 10
-    first, *_, last = one.platform.bodies("/heartbeat")
+    assert scenario.paths().count(HEARTBEAT) == 3 + 1, "three after the start, and the goodbye"
+    assert scenario.paths().count(POLL) == 10
+    first, *_, last = scenario.platform.bodies("/heartbeat")
     assert (first["status"], first["taskIds"], first["version"]) == ("ready", [], "0.1.0")
     assert (last["status"], "version" in last) == ("disconnected", False)
-    assert {body["instanceId"] for body in one.platform.bodies("/heartbeat")} == {one.home.load_instance_id()}
+    assert {body["instanceId"] for body in scenario.platform.bodies("/heartbeat")} == {
+        scenario.state.load_instance_id()
+    }
 
 
-def test_after_an_hour_out_of_reach_it_goes_on_by_itself(scene: Callable[..., Scene]) -> None:
+def test_worker_resumes_after_an_outage_of_an_hour(make_scenario: Callable[..., Scenario]) -> None:
     away = False
-    one = scene(lambda request: FakeResponse(503, {}) if away else fine(request))
+    scenario = make_scenario(lambda request: FakeResponse(503, {}) if away else fine(request))
 
     def cut(value: bool) -> None:  # noqa: FBT001
         nonlocal away
         away = value
 
-    one.after(100, lambda: cut(True))  # noqa: FBT003
-    one.after(100 + HOUR, lambda: cut(False))  # noqa: FBT003
-    one.after(100 + HOUR + 300, one.loop.drain)
-    one.loop.run()
+    scenario.after(100, lambda: cut(True))  # noqa: FBT003
+    scenario.after(100 + HOUR, lambda: cut(False))  # noqa: FBT003
+    scenario.after(100 + HOUR + 300, scenario.worker.drain)
+    scenario.worker.run()
 
-    (lost,) = (line for line in one.said if "cannot answer now" in line)
-    (back,) = (line for line in one.said if "the platform is back" in line)
-    assert one.said.index(lost) < one.said.index(back)
-    assert 60 < one.asked().count(POLL) + one.asked().count(BEAT) < 130, "about once a minute while it was away"
+    (lost,) = (line for line in scenario.log_lines if "cannot answer now" in line)
+    (back,) = (line for line in scenario.log_lines if "the platform is back" in line)
+    assert scenario.log_lines.index(lost) < scenario.log_lines.index(back)
+    assert 60 < scenario.paths().count(POLL) + scenario.paths().count(HEARTBEAT) < 130, (
+        "about once a minute while it was away"
+    )
 
 
-def test_a_result_of_an_earlier_run_is_reported_and_counts_as_held_until_then(scene: Callable[..., Scene]) -> None:
+def test_result_of_an_earlier_run_is_sent_and_its_task_stays_held_until_then(
+    make_scenario: Callable[..., Scenario],
+) -> None:
     told = threading.Event()
 
     def answer(request: ReceivedRequest) -> FakeResponse:
@@ -123,118 +131,124 @@ def test_a_result_of_an_earlier_run_is_reported_and_counts_as_held_until_then(sc
             assert told.wait(30)
         return fine(request)
 
-    one = scene(answer)
+    scenario = make_scenario(answer)
     result = TaskResult("task-1", 1, "task-1-attempt-1", "complete", {"success": True, "attempt": 1})
-    Outbox(one.home.directory / "outbox").save(result)
-    again = Scene(one.home.directory.parent.parent.parent, one.platform)
+    Outbox(scenario.state.directory / "outbox").save(result)
+    again = Scenario(scenario.state.directory.parent.parent.parent, scenario.platform)
 
     def taken() -> None:
         told.set()
-        while again.loop.result_sender.pending_attempts():
+        while again.worker.result_sender.pending_attempts():
             time.sleep(0.001)  # on the courier's thread, which has a clock of its own
-        again.loop.drain()
+        again.worker.drain()
 
     again.after(65, taken)
-    again.loop.run()
+    again.worker.run()
 
-    assert one.platform.bodies("/complete") == [result.body]
-    assert one.platform.bodies("/heartbeat")[0]["taskIds"] == ["task-1"]
-    assert one.platform.bodies("/heartbeat")[-1]["taskIds"] == []
-    assert "1 result(s) of an earlier run wait to be reported" in again.said
+    assert scenario.platform.bodies("/complete") == [result.body]
+    assert scenario.platform.bodies("/heartbeat")[0]["taskIds"] == ["task-1"]
+    assert scenario.platform.bodies("/heartbeat")[-1]["taskIds"] == []
+    assert "1 result(s) of an earlier run wait to be reported" in again.log_lines
 
 
-def test_draining_it_waits_for_the_platform_to_take_results_but_not_for_ever(scene: Callable[..., Scene]) -> None:
-    one = scene(lambda request: FakeResponse(503, {}) if request.path.endswith("/complete") else fine(request))
+def test_draining_worker_waits_a_limited_time_for_unsent_results(make_scenario: Callable[..., Scenario]) -> None:
+    scenario = make_scenario(
+        lambda request: FakeResponse(503, {}) if request.path.endswith("/complete") else fine(request)
+    )
     result = TaskResult("task-1", 1, "task-1-attempt-1", "complete", {"success": True, "attempt": 1})
-    outbox = Outbox(one.home.directory / "outbox")
+    outbox = Outbox(scenario.state.directory / "outbox")
     outbox.save(result)
-    one.loop.send_result(result)
-    one.after(10, one.loop.drain)
-    one.loop.run()
+    scenario.worker.send_result(result)
+    scenario.after(10, scenario.worker.drain)
+    scenario.worker.run()
 
-    assert one.clock.time - one.began == pytest.approx(10 + one.pace.shutdown, abs=40)
+    assert scenario.clock.time - scenario.started_at == pytest.approx(10 + scenario.intervals.shutdown, abs=40)
     assert outbox.load_all() == [result]
-    assert any("are kept in" in line for line in one.said)
+    assert any("are kept in" in line for line in scenario.log_lines)
 
 
 @pytest.mark.parametrize("first", ["heartbeat", "commands"])
-def test_a_token_that_is_not_accepted_ends_it(scene: Callable[..., Scene], first: str) -> None:
-    one = scene(lambda request: make_error(401) if first in request.path else fine(request))
+def test_rejected_token_ends_the_worker(make_scenario: Callable[..., Scenario], first: str) -> None:
+    scenario = make_scenario(lambda request: make_error(401) if first in request.path else fine(request))
 
     with pytest.raises(NotLoggedInError, match="--replace"):
-        one.loop.run()
-    assert one.asked()[-1].split("?")[0].endswith(first), "there is nobody to say goodbye to"
+        scenario.worker.run()
+    assert scenario.paths()[-1].split("?")[0].endswith(first), "there is nobody to say goodbye to"
 
 
-def test_a_token_that_was_changed_by_hand_is_taken_up(scene: Callable[..., Scene]) -> None:
+def test_token_that_another_process_changed_is_used(make_scenario: Callable[..., Scenario]) -> None:
     valid = "token-1"
-    one = scene(lambda request: fine(request) if request.token == valid else make_error(401))
+    scenario = make_scenario(lambda request: fine(request) if request.token == valid else make_error(401))
 
     def rotate() -> None:
         nonlocal valid
         valid = "token-2"
-        one.home.save_registration(Registration(one.platform.url, "build-1", valid, one.clock.wall()))
+        scenario.state.save_registration(
+            Registration(scenario.platform.url, "build-1", valid, scenario.clock.epoch_seconds())
+        )
 
-    one.after(40, rotate)
-    one.after(200, one.loop.drain)
-    one.loop.run()
+    scenario.after(40, rotate)
+    scenario.after(200, scenario.worker.drain)
+    scenario.worker.run()
 
-    assert "the token was renewed" in one.said
-    assert one.platform.requests[-1].token == "token-2"
+    assert "the token was renewed" in scenario.log_lines
+    assert scenario.platform.requests[-1].token == "token-2"
 
 
-def test_it_renews_its_token_long_before_it_ends(scene: Callable[..., Scene]) -> None:
+def test_worker_renews_its_token_before_it_expires(make_scenario: Callable[..., Scenario]) -> None:
     def answer(request: ReceivedRequest) -> FakeResponse:
         if request.path.endswith("/token"):
             return FakeResponse(201, {"success": True, "agent": {}, "token": "token-2"})
         return fine(request)
 
-    one = scene(answer)
-    one.after(200, lambda: setattr(one.clock, "epoch", one.clock.epoch + 20 * DAY))
-    one.after(400, one.loop.drain)
-    one.loop.run()
+    scenario = make_scenario(answer)
+    scenario.after(200, lambda: setattr(scenario.clock, "epoch", scenario.clock.epoch + 20 * DAY))
+    scenario.after(400, scenario.worker.drain)
+    scenario.worker.run()
 
-    assert one.asked().count("/api/agents/build-1/token") == 1
-    assert one.home.load_registration().token == "token-2"
-    assert {request.token for request in one.platform.requests[-3:]} == {"token-2"}
-
-
-def test_a_renewal_that_does_not_work_is_tried_again_later_and_keeps_nothing_up(scene: Callable[..., Scene]) -> None:
-    one = scene(lambda request: FakeResponse(503, {}) if request.path.endswith("/token") else fine(request))
-    one.clock.epoch += 20 * DAY
-    one.after(2 * HOUR + 100, one.loop.drain)
-    one.loop.run()
-
-    assert one.asked().count("/api/agents/build-1/token") == 3
-    assert one.asked().count(POLL) > 200
-    assert one.home.load_registration().token == "token-1"
+    assert scenario.paths().count("/api/agents/build-1/token") == 1
+    assert scenario.state.load_registration().token == "token-2"
+    assert {request.token for request in scenario.platform.requests[-3:]} == {"token-2"}
 
 
-def test_a_second_process_elsewhere_is_told_and_ends(scene: Callable[..., Scene]) -> None:
-    one = scene(lambda _: make_error(409, message="Another process lives."))
+def test_failed_renewal_is_retried_later_and_does_not_block_polling(make_scenario: Callable[..., Scenario]) -> None:
+    scenario = make_scenario(
+        lambda request: FakeResponse(503, {}) if request.path.endswith("/token") else fine(request)
+    )
+    scenario.clock.epoch += 20 * DAY
+    scenario.after(2 * HOUR + 100, scenario.worker.drain)
+    scenario.worker.run()
+
+    assert scenario.paths().count("/api/agents/build-1/token") == 3
+    assert scenario.paths().count(POLL) > 200
+    assert scenario.state.load_registration().token == "token-1"
+
+
+def test_conflict_with_another_instance_ends_the_worker(make_scenario: Callable[..., Scenario]) -> None:
+    scenario = make_scenario(lambda _: make_error(409, message="Another process lives."))
 
     with pytest.raises(AlreadyRunningError, match="elsewhere: Another process lives"):
-        one.loop.run()
-    assert one.asked() == [BEAT]
+        scenario.worker.run()
+    assert scenario.paths() == [HEARTBEAT]
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
-def test_what_cannot_be_meant_or_is_not_there_ends_it(scene: Callable[..., Scene], status: int) -> None:
-    one = scene(lambda request: make_error(status) if "/commands" in request.path else fine(request))
+def test_rejected_poll_ends_the_worker(make_scenario: Callable[..., Scenario], status: int) -> None:
+    scenario = make_scenario(lambda request: make_error(status) if "/commands" in request.path else fine(request))
     with pytest.raises(RequestRejectedError):
-        one.loop.run()
+        scenario.worker.run()
 
 
-def test_a_command_that_cannot_be_read_is_left_out(scene: Callable[..., Scene]) -> None:
+def test_invalid_task_in_a_poll_is_ignored(make_scenario: Callable[..., Scenario]) -> None:
     commands: list[Any] = [{"task_id": "task-1"}, {}]
-    one = scene(
+    scenario = make_scenario(
         lambda request: (
             FakeResponse(200, {"commands": commands, "nextPollInterval": 30_000})
             if "/commands" in request.path
             else fine(request)
         )
     )
-    one.after(40, one.loop.drain)
-    one.loop.run()
+    scenario.after(40, scenario.worker.drain)
+    scenario.worker.run()
 
-    assert any("left out" in line for line in one.said)
+    assert any("left out" in line for line in scenario.log_lines)

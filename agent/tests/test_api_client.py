@@ -34,8 +34,8 @@ def free_port() -> int:
         return port
 
 
-def test_a_call_has_its_token_its_body_and_says_who_calls(standin: Callable[..., FakePlatform]) -> None:
-    platform = standin(lambda _: FakeResponse(201, {"success": True}))
+def test_request_has_token_body_and_user_agent(start_platform: Callable[..., FakePlatform]) -> None:
+    platform = start_platform(lambda _: FakeResponse(201, {"success": True}))
 
     answer = ApiClient(platform.url + "/", "token-1").send("POST", "/api/agents", {"a": "ü"}, Idempotency_Key="key-1")
 
@@ -46,8 +46,8 @@ def test_a_call_has_its_token_its_body_and_says_who_calls(standin: Callable[...,
     assert request.headers["User-Agent"] == f"devflow/{__version__}"
 
 
-def test_an_address_may_have_a_path_of_its_own(standin: Callable[..., FakePlatform]) -> None:
-    platform = standin(lambda _: FakeResponse(200, {}))
+def test_url_of_the_platform_may_have_a_path(start_platform: Callable[..., FakePlatform]) -> None:
+    platform = start_platform(lambda _: FakeResponse(200, {}))
 
     ApiClient(f"{platform.url}/api").send("GET", "/api/agents")
 
@@ -57,14 +57,16 @@ def test_an_address_may_have_a_path_of_its_own(standin: Callable[..., FakePlatfo
 @pytest.mark.parametrize(
     "url", ["devflow.example.com", "ftp://a", "https://", "https://a?b=c", "https://u:p@a.example"]
 )
-def test_what_is_no_address_of_a_platform_is_refused(url: str) -> None:
+def test_invalid_platform_url_is_rejected(url: str) -> None:
     with pytest.raises(SettingsError) as raised:
         validate_url(url)
     assert "u:p" not in str(raised.value)
 
 
-def test_a_refusal_has_what_the_platform_said(standin: Callable[..., FakePlatform]) -> None:
-    platform = standin(lambda _: make_error(400, "Missing required fields", "two are missing", details=["a", "b"]))
+def test_rejection_has_the_fields_of_the_response(start_platform: Callable[..., FakePlatform]) -> None:
+    platform = start_platform(
+        lambda _: make_error(400, "Missing required fields", "two are missing", details=["a", "b"])
+    )
 
     with pytest.raises(RequestRejectedError) as raised:
         ApiClient(platform.url).send_with_retries("POST", "/api/agents", {})
@@ -75,8 +77,8 @@ def test_a_refusal_has_what_the_platform_said(standin: Callable[..., FakePlatfor
     assert len(platform.requests) == 1, "what cannot be meant is not sent again"
 
 
-def test_a_token_that_is_not_accepted_is_said_so_without_the_token(standin: Callable[..., FakePlatform]) -> None:
-    platform = standin(lambda _: make_error(401, "Invalid or expired token"))
+def test_rejected_token_raises_an_error_without_the_token(start_platform: Callable[..., FakePlatform]) -> None:
+    platform = start_platform(lambda _: make_error(401, "Invalid or expired token"))
 
     with pytest.raises(NotLoggedInError) as raised:
         ApiClient(platform.url, "secret-token").send_with_retries("GET", "/api/tasks")
@@ -88,26 +90,26 @@ def test_a_token_that_is_not_accepted_is_said_so_without_the_token(standin: Call
 @pytest.mark.parametrize(
     "trouble", [make_error(503, "Temporarily unavailable"), FakeResponse(502, b"<html>"), make_error(429)]
 )
-def test_what_may_be_over_in_a_moment_is_sent_again(
-    standin: Callable[..., FakePlatform], trouble: FakeResponse
+def test_request_is_retried_while_the_platform_is_unavailable(
+    start_platform: Callable[..., FakePlatform], trouble: FakeResponse
 ) -> None:
     answers = iter([trouble, trouble, FakeResponse(200, {"data": []})])
-    platform = standin(lambda _: next(answers))
+    platform = start_platform(lambda _: next(answers))
 
     assert ApiClient(platform.url).send_with_retries("GET", "/api/tasks") == {"data": []}
     assert len(platform.requests) == 3
 
 
-def test_what_does_not_end_is_said(standin: Callable[..., FakePlatform]) -> None:
-    platform = standin(lambda _: FakeResponse(503, {"error": "Temporarily unavailable", "message": "come back"}))
+def test_outage_that_does_not_end_raises_an_error(start_platform: Callable[..., FakePlatform]) -> None:
+    platform = start_platform(lambda _: FakeResponse(503, {"error": "Temporarily unavailable", "message": "come back"}))
 
     with pytest.raises(UnavailableError, match="cannot answer now: come back"):
         ApiClient(platform.url).send_with_retries("GET", "/api/tasks")
     assert len(platform.requests) == 4
 
 
-def test_a_lock_of_a_quarter_of_an_hour_is_not_sat_out(standin: Callable[..., FakePlatform]) -> None:
-    platform = standin(lambda _: FakeResponse(429, {"error": "Too many requests"}, {"Retry-After": "900"}))
+def test_long_retry_after_raises_an_error_at_once(start_platform: Callable[..., FakePlatform]) -> None:
+    platform = start_platform(lambda _: FakeResponse(429, {"error": "Too many requests"}, {"Retry-After": "900"}))
 
     with pytest.raises(UnavailableError) as raised:
         ApiClient(platform.url).send_with_retries("POST", "/api/auth/pin/login", {})
@@ -118,10 +120,10 @@ def test_a_lock_of_a_quarter_of_an_hour_is_not_sat_out(standin: Callable[..., Fa
     "answer",
     [FakeResponse(200, b"<html>"), FakeResponse(404, b"<html>"), FakeResponse(301, b""), FakeResponse(404, {})],
 )
-def test_what_is_no_platform_is_told_apart_and_not_asked_again(
-    standin: Callable[..., FakePlatform], answer: FakeResponse
+def test_response_of_another_program_is_recognized_and_not_retried(
+    start_platform: Callable[..., FakePlatform], answer: FakeResponse
 ) -> None:
-    platform = standin(lambda _: answer)
+    platform = start_platform(lambda _: answer)
 
     with pytest.raises(UnavailableError, match="is the address right") as raised:
         ApiClient(platform.url, "secret-token").send_with_retries("GET", "/api/tasks")
@@ -129,16 +131,16 @@ def test_what_is_no_platform_is_told_apart_and_not_asked_again(
     assert len(platform.requests) == 1
 
 
-def test_a_redirect_is_not_followed_so_no_token_goes_elsewhere(standin: Callable[..., FakePlatform]) -> None:
-    other = standin(lambda _: FakeResponse(200, {}))
-    platform = standin(lambda _: FakeResponse(302, {}, {"Location": f"{other.url}/"}))
+def test_redirect_is_not_followed_so_no_token_goes_elsewhere(start_platform: Callable[..., FakePlatform]) -> None:
+    other = start_platform(lambda _: FakeResponse(200, {}))
+    platform = start_platform(lambda _: FakeResponse(302, {}, {"Location": f"{other.url}/"}))
 
     with pytest.raises(UnavailableError):
         ApiClient(platform.url, "secret-token").send_with_retries("GET", "/api/tasks")
     assert other.requests == []
 
 
-def test_a_platform_that_is_not_there_is_said_for_people() -> None:
+def test_unreachable_platform_raises_a_readable_error() -> None:
     url = f"http://127.0.0.1:{free_port()}"
 
     with pytest.raises(UnavailableError) as raised:
@@ -146,15 +148,15 @@ def test_a_platform_that_is_not_there_is_said_for_people() -> None:
     assert str(raised.value) == f"{url} cannot be reached: Failed to establish a new connection: Connection refused"
 
 
-def test_a_token_renewed_while_a_call_was_under_way_is_used_at_once(standin: Callable[..., FakePlatform]) -> None:
+def test_token_renewed_during_a_request_is_used_at_once(start_platform: Callable[..., FakePlatform]) -> None:
     tokens = iter(["old", "new", "new"])
-    platform = standin(lambda request: FakeResponse(200, {}) if request.token == "new" else make_error(401))
+    platform = start_platform(lambda request: FakeResponse(200, {}) if request.token == "new" else make_error(401))
 
     assert ApiClient(platform.url, lambda: next(tokens)).send("GET", "/api/tasks") == {}
     assert [request.token for request in platform.requests] == ["old", "new"]
 
 
-def test_an_answer_of_the_platform_is_heard_as_of_when_it_was_asked(standin: Callable[..., FakePlatform]) -> None:
+def test_response_counts_from_the_time_the_request_was_sent(start_platform: Callable[..., FakePlatform]) -> None:
     clock = FakeClock()
     heard: list[float] = []
     answers = iter(
@@ -165,7 +167,7 @@ def test_an_answer_of_the_platform_is_heard_as_of_when_it_was_asked(standin: Cal
         clock.time += 5
         return next(answers)
 
-    client = ApiClient(standin(answer).url, "token", on_response=heard.append, clock=clock)
+    client = ApiClient(start_platform(answer).url, "token", on_response=heard.append, clock=clock)
     for expected in (None, RequestRejectedError, NotLoggedInError, UnavailableError, UnavailableError):
         if expected is None:
             client.send("GET", "/api/tasks")
@@ -176,15 +178,15 @@ def test_an_answer_of_the_platform_is_heard_as_of_when_it_was_asked(standin: Cal
     assert heard == [1000.0, 1005.0], "the others are no sign that the platform knows this agent"
 
 
-def test_a_proxy_is_used_where_the_environment_names_one(
-    standin: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
+def test_proxy_of_the_environment_is_used(
+    start_platform: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proxy = standin(lambda _: FakeResponse(200, {"by": "proxy"}))
+    proxy = start_platform(lambda _: FakeResponse(200, {"by": "proxy"}))
     monkeypatch.setenv("http_proxy", proxy.url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
     assert ApiClient("http://devflow.invalid").send("GET", "/health") == {"by": "proxy"}
     assert proxy.paths() == ["GET http://devflow.invalid/health"]
 
-    direct = standin(lambda _: FakeResponse(200, {"by": "itself"}))
+    direct = start_platform(lambda _: FakeResponse(200, {"by": "itself"}))
     assert ApiClient(direct.url).send("GET", "/health") == {"by": "itself"}

@@ -35,7 +35,7 @@ TASK = {
 LOG = {"taskId": "task-1", "attempt": 1, "offset": 0, "data": "", "nextOffset": 0, "complete": True, "truncated": False}
 
 
-class Ran:
+class CommandResult:
     """What one command did."""
 
     def __init__(self, status: int, out: str, err: str) -> None:
@@ -53,25 +53,25 @@ def quick() -> Iterator[None]:
 
 
 @pytest.fixture
-def devflow(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+def devflow(capsys: pytest.CaptureFixture[str]) -> Callable[..., CommandResult]:
     """Run `devflow` in this process: `devflow("tasks", "list")`."""
 
-    def run(*arguments: str) -> Ran:
+    def run(*arguments: str) -> CommandResult:
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main(arguments)
         assert isinstance(ended.value.code, int)
-        return Ran(ended.value.code, *capsys.readouterr())
+        return CommandResult(ended.value.code, *capsys.readouterr())
 
     return run
 
 
 @pytest.fixture
-def logged_in(standin: Callable[..., FakePlatform]) -> Callable[..., FakePlatform]:
+def logged_in(start_platform: Callable[..., FakePlatform]) -> Callable[..., FakePlatform]:
     """A platform that the config file names, with a token for it."""
 
     def start(answer: Callable[[ReceivedRequest], FakeResponse]) -> FakePlatform:
-        platform = standin(answer)
+        platform = start_platform(answer)
         settings.update_config(settings.config_path(), url=platform.url, token="user-token")
         return platform
 
@@ -84,7 +84,7 @@ def login(request: ReceivedRequest) -> FakeResponse:
     return make_error(401, "Invalid email or PIN")
 
 
-def test_it_says_its_version_and_completes_in_three_shells(devflow: Callable[..., Ran]) -> None:
+def test_version_and_completion_scripts_are_printed(devflow: Callable[..., CommandResult]) -> None:
     assert devflow("--version").out == "devflow, version 0.1.0\n"
     for shell in ("bash", "zsh", "fish"):
         script = devflow("completion", shell)
@@ -95,29 +95,29 @@ def test_it_says_its_version_and_completes_in_three_shells(devflow: Callable[...
     "wrong",
     [("nothing",), ("run",), ("tasks", "show"), ("tasks", "list", "--limit", "0"), ("tasks", "show", "../agents")],
 )
-def test_wrong_usage_is_2(devflow: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, wrong: tuple[str, ...]) -> None:
+def test_wrong_usage_exits_2(
+    devflow: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch, wrong: tuple[str, ...]
+) -> None:
     monkeypatch.setenv("DEVFLOW_TOKEN", "user-token")
-    ran = devflow(*wrong)
-    assert (ran.status, ran.out) == (2, "")
-    assert ran.err
+    result = devflow(*wrong)
+    assert (result.status, result.out) == (2, "")
+    assert result.err
 
 
-def test_two_ways_to_log_in_at_once_are_wrong_usage(devflow: Callable[..., Ran]) -> None:
+def test_magic_link_and_token_stdin_exclude_each_other(devflow: Callable[..., CommandResult]) -> None:
     assert devflow("login", "--magic-link", "--token-stdin").status == 2
 
 
-def test_what_goes_wrong_before_a_command_is_found_is_told_in_json_too(
-    devflow: Callable[..., Ran], machine: Path
-) -> None:
+def test_error_before_a_command_is_found_is_json_too(devflow: Callable[..., CommandResult], machine: Path) -> None:
     settings.update_config(settings.config_path(), token="user-token")
     settings.config_path().chmod(0o644)
-    ran = devflow("tasks", "list", "--json")
-    assert (ran.status, ran.out) == (2, "")
-    assert json.loads(ran.err)["exitCode"] == 2
+    result = devflow("tasks", "list", "--json")
+    assert (result.status, result.out) == (2, "")
+    assert json.loads(result.err)["exitCode"] == 2
 
 
-def test_list_may_be_left_out_and_its_options_stay(
-    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]
+def test_list_is_the_default_command_and_accepts_its_options(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]
 ) -> None:
     platform = logged_in(lambda _: FakeResponse(200, {"data": [TASK]}))
     assert devflow("tasks", "--json", "--status", "completed").json == {"data": [TASK]}
@@ -126,55 +126,58 @@ def test_list_may_be_left_out_and_its_options_stay(
 
 
 @pytest.mark.parametrize("end", ["\r", "\n", " "])
-def test_a_token_from_a_file_of_another_system_is_one(
-    devflow: Callable[..., Ran], standin: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch, end: str
+def test_white_space_after_a_token_is_ignored(
+    devflow: Callable[..., CommandResult],
+    start_platform: Callable[..., FakePlatform],
+    monkeypatch: pytest.MonkeyPatch,
+    end: str,
 ) -> None:
-    platform = standin(lambda _: FakeResponse(200, {"data": []}))
+    platform = start_platform(lambda _: FakeResponse(200, {"data": []}))
     monkeypatch.setenv("DEVFLOW_TOKEN", f"user-token{end}")
     assert devflow("tasks", "list", "--url", platform.url).status == 0
     assert platform.requests[0].token == "user-token"
 
 
-def test_what_is_no_token_is_not_shown(devflow: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_token_is_not_printed(devflow: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEVFLOW_TOKEN", "hush-hush\nhush")
-    ran = devflow("tasks", "list")
-    assert (ran.status, "hush" in ran.err) == (2, False)
-    assert "The token is not one" in ran.err
+    result = devflow("tasks", "list")
+    assert (result.status, "hush" in result.err) == (2, False)
+    assert "The token is not one" in result.err
 
 
-def test_an_address_without_a_scheme_is_said_to_be_none(devflow: Callable[..., Ran]) -> None:
-    ran = devflow("tasks", "list", "--url", "localhost:3000")
-    assert (ran.status, "looks like https://" in ran.err) == (2, True)
+def test_url_without_a_scheme_is_rejected(devflow: Callable[..., CommandResult]) -> None:
+    result = devflow("tasks", "list", "--url", "localhost:3000")
+    assert (result.status, "looks like https://" in result.err) == (2, True)
 
 
 @pytest.mark.parametrize(
     "command", [("tasks", "list"), ("run", "x", "--repo", "https://a.example/r", "--detach"), ("agent", "register")]
 )
-def test_whoever_answers_otherwise_than_devflow_is_told_apart(
-    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform], command: tuple[str, ...]
+def test_response_of_another_program_is_recognized(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform], command: tuple[str, ...]
 ) -> None:
     logged_in(lambda _: FakeResponse(200, {}))
-    ran = devflow(*command)
-    assert (ran.status, "is the address right?" in ran.err) == (1, True), ran.err
+    result = devflow(*command)
+    assert (result.status, "is the address right?" in result.err) == (1, True), result.err
 
 
-def test_a_name_that_is_taken_can_be_taken_over(
-    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]
+def test_registering_an_existing_id_suggests_replace(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]
 ) -> None:
     logged_in(lambda _: make_error(409, "Agent with this ID already exists for user", 'send "replace": true'))
-    ran = devflow("agent", "register", "--name", "build-1")
-    assert (ran.status, "--replace" in ran.err) == (1, True)
+    result = devflow("agent", "register", "--name", "build-1")
+    assert (result.status, "--replace" in result.err) == (1, True)
 
 
-def test_a_login_by_pin_is_kept_for_the_next_commands(
-    devflow: Callable[..., Ran], standin: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
+def test_login_with_a_pin_stores_the_token_for_later_commands(
+    devflow: Callable[..., CommandResult], start_platform: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    platform = standin(login)
+    platform = start_platform(login)
     monkeypatch.setenv("DEVFLOW_PIN", "123456")
 
-    ran = devflow("login", "--url", platform.url, "--email", "user@example.com")
+    result = devflow("login", "--url", platform.url, "--email", "user@example.com")
 
-    assert (ran.status, ran.out) == (0, f"Logged in to {platform.url} as John Doe (user@example.com).\n")
+    assert (result.status, result.out) == (0, f"Logged in to {platform.url} as John Doe (user@example.com).\n")
     assert settings.load_config(settings.config_path()) == {"url": platform.url, "token": "new-token"}
     platform.respond = lambda _: FakeResponse(200, {"data": []})
     assert devflow("tasks").status == 0
@@ -188,79 +191,79 @@ def test_a_login_by_pin_is_kept_for_the_next_commands(
 
 
 @pytest.mark.parametrize(("answer", "noted"), [(make_error(401), ""), (FakeResponse(503, {}), "may go on living")])
-def test_a_token_is_forgotten_also_where_the_platform_cannot_end_it(
-    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform], answer: FakeResponse, noted: str
+def test_logout_removes_the_token_even_if_the_platform_fails(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform], answer: FakeResponse, noted: str
 ) -> None:
     platform = logged_in(lambda _: answer)
 
-    ran = devflow("logout")
+    result = devflow("logout")
 
-    assert (ran.status, noted in ran.err) == (0, True)
+    assert (result.status, noted in result.err) == (0, True)
     assert settings.load_config(settings.config_path()) == {"url": platform.url}
 
 
-def test_a_link_from_a_mail_logs_in(
-    devflow: Callable[..., Ran], standin: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
+def test_login_with_a_link(
+    devflow: Callable[..., CommandResult], start_platform: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def answer(request: ReceivedRequest) -> FakeResponse:
         if request.path.endswith("/verify"):
             return FakeResponse(200, {"success": True, "token": "new-token", "user": USER})
         return FakeResponse(202, {"success": True})
 
-    platform = standin(answer)
+    platform = start_platform(answer)
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{platform.url}/login/link#secret-of-it \n"))
 
-    ran = devflow("login", "--url", platform.url, "--email", "user@example.com", "--magic-link")
+    result = devflow("login", "--url", platform.url, "--email", "user@example.com", "--magic-link")
 
-    assert (ran.status, [request.body for request in platform.requests]) == (
+    assert (result.status, [request.body for request in platform.requests]) == (
         0, [{"email": "user@example.com"}, {"token": "secret-of-it"}],
     )  # fmt: skip
     assert settings.load_config(settings.config_path())["token"] == "new-token"
 
 
-def test_a_wrong_pin_is_4_and_keeps_what_was_there(
-    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
+def test_wrong_pin_exits_4_and_keeps_the_config_file(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     platform = logged_in(login)
     monkeypatch.setenv("DEVFLOW_PIN", "000000")
 
-    ran = devflow("login", "--email", "user@example.com")
+    result = devflow("login", "--email", "user@example.com")
 
-    assert (ran.status, ran.err) == (4, "devflow: Invalid email or PIN: no\n")
+    assert (result.status, result.err) == (4, "devflow: Invalid email or PIN: no\n")
     assert settings.load_config(settings.config_path()) == {"url": platform.url, "token": "user-token"}
 
 
-def test_a_token_from_standard_input_is_tried_before_it_is_kept(
-    devflow: Callable[..., Ran], standin: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
+def test_token_from_standard_input_is_checked_before_it_is_stored(
+    devflow: Callable[..., CommandResult], start_platform: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = {
         "user-token-1": FakeResponse(200, {"user": USER}),
         "agent-token": make_error(403),
         "bad": make_error(401),
     }
-    platform = standin(lambda request: answers[request.token])
+    platform = start_platform(lambda request: answers[request.token])
 
-    def given(text: str) -> Ran:
+    def given(text: str) -> CommandResult:
         monkeypatch.setattr("sys.stdin", io.StringIO(text))
         return devflow("login", "--url", platform.url, "--token-stdin", "--json")
 
     assert [given(text).status for text in ("", "bad\n", "agent-token\n")] == [2, 4, 4]
     assert settings.load_config(settings.config_path()) == {}
-    ran = given("user-token-1\n")
-    assert (ran.status, ran.json) == (0, {"success": True, "url": platform.url, "user": USER})
+    result = given("user-token-1\n")
+    assert (result.status, result.json) == (0, {"success": True, "url": platform.url, "user": USER})
     assert platform.paths()[-1] == "GET /api/auth/me"
     assert settings.load_config(settings.config_path())["token"] == "user-token-1"
 
 
-def test_flags_come_before_the_environment_and_that_before_the_config_file(
-    devflow: Callable[..., Ran],
-    standin: Callable[..., FakePlatform],
+def test_flags_precede_variables_and_variables_precede_the_config_file(
+    devflow: Callable[..., CommandResult],
+    start_platform: Callable[..., FakePlatform],
     logged_in: Callable[..., FakePlatform],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     in_file = logged_in(lambda _: FakeResponse(200, {"data": [], "of": "file"}))
-    in_environment = standin(lambda _: FakeResponse(200, {"data": [], "of": "environment"}))
-    in_flag = standin(lambda _: FakeResponse(200, {"data": [], "of": "flag"}))
+    in_environment = start_platform(lambda _: FakeResponse(200, {"data": [], "of": "environment"}))
+    in_flag = start_platform(lambda _: FakeResponse(200, {"data": [], "of": "flag"}))
 
     assert devflow("tasks", "list", "--json").json["of"] == "file"
     monkeypatch.setenv("DEVFLOW_TOKEN", "environments-token")
@@ -271,79 +274,81 @@ def test_flags_come_before_the_environment_and_that_before_the_config_file(
     assert devflow("tasks", "list", "--json", "--url", in_flag.url).json["of"] == "flag"
 
 
-def test_a_token_goes_to_the_platform_that_gave_it_and_to_no_other(
-    devflow: Callable[..., Ran], standin: Callable[..., FakePlatform], logged_in: Callable[..., FakePlatform]
+def test_stored_token_is_sent_only_to_the_platform_that_issued_it(
+    devflow: Callable[..., CommandResult],
+    start_platform: Callable[..., FakePlatform],
+    logged_in: Callable[..., FakePlatform],
 ) -> None:
     logged_in(lambda _: FakeResponse(200, {"data": []}))
-    other = standin(lambda _: FakeResponse(200, {"data": []}))
+    other = start_platform(lambda _: FakeResponse(200, {"data": []}))
 
-    ran = devflow("tasks", "list", "--url", other.url)
+    result = devflow("tasks", "list", "--url", other.url)
 
-    assert (ran.status, other.requests) == (4, [])
-    assert f"devflow login --url {other.url}" in ran.err
+    assert (result.status, other.requests) == (4, [])
+    assert f"devflow login --url {other.url}" in result.err
 
 
-def test_a_config_file_that_others_can_read_is_refused_by_every_command(
-    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]
+def test_every_command_rejects_a_config_file_that_others_can_read(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]
 ) -> None:
     platform = logged_in(lambda _: FakeResponse(200, {"data": []}))
     settings.config_path().chmod(0o644)
 
     for command in (("tasks",), ("login", "--token-stdin"), ("agent", "status"), ("run", "x")):
-        ran = devflow(*command)
-        assert ran.status == 2
-        assert "chmod 600" in ran.err
-        assert "user-token" not in ran.err
+        result = devflow(*command)
+        assert result.status == 2
+        assert "chmod 600" in result.err
+        assert "user-token" not in result.err
     assert platform.requests == []
 
 
-def test_a_setting_that_is_not_known_is_said(
-    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]
+def test_unknown_setting_is_rejected(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]
 ) -> None:
     logged_in(lambda _: FakeResponse(200, {"data": []}))
     settings.update_config(settings.config_path(), concurency="2")
 
-    ran = devflow("tasks")
-    assert (ran.status, "concurency" in ran.err) == (2, True)
+    result = devflow("tasks")
+    assert (result.status, "concurency" in result.err) == (2, True)
 
 
-def test_errors_are_json_where_json_was_asked_for(
-    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]
+def test_errors_are_json_with_the_json_option(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]
 ) -> None:
     logged_in(lambda _: make_error(404, "Task not found"))
 
-    ran = devflow("tasks", "show", "task-1", "--json")
+    result = devflow("tasks", "show", "task-1", "--json")
 
-    assert (ran.status, ran.out) == (1, "")
-    assert json.loads(ran.err) == {"error": "Task not found: no", "exitCode": 1}
+    assert (result.status, result.out) == (1, "")
+    assert json.loads(result.err) == {"error": "Task not found: no", "exitCode": 1}
 
 
-def test_the_token_is_in_no_output_whatever_the_platform_says(
-    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]
+def test_token_is_redacted_in_messages_of_the_platform(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]
 ) -> None:
     logged_in(lambda request: make_error(400, "Invalid request", f"you sent {request.headers['Authorization']}"))
 
-    ran = devflow("tasks", "show", "task-1")
+    result = devflow("tasks", "show", "task-1")
 
-    assert ran.err == "devflow: Invalid request: you sent Bearer ***\n"
+    assert result.err == "devflow: Invalid request: you sent Bearer ***\n"
 
 
-def test_tasks_are_listed_a_line_each_and_safe_to_print(
-    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]
+def test_tasks_are_listed_in_one_line_each_without_control_characters(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]
 ) -> None:
     platform = logged_in(lambda _: FakeResponse(200, {"data": [TASK]}))
 
-    ran = devflow("tasks", "list", "--status", "failed", "--agent", "build-1", "--intent", "fix-bug", "--limit", "5")
+    result = devflow("tasks", "list", "--status", "failed", "--agent", "build-1", "--intent", "fix-bug", "--limit", "5")
 
     assert platform.paths() == ["GET /api/tasks?status=failed&agentId=build-1&intent=fix-bug&limit=5"]
-    assert ran.out.splitlines() == [
+    assert result.out.splitlines() == [
         "TASK\tSTATUS\tINTENT\tAGENT\tCREATED\tDESCRIPTION",
         "task-1\tcompleted\tfix-bug\tbuild-1\t2025-01-24T00:00:00Z\tFix it now",
     ]
 
 
-def test_a_task_is_shown_with_what_is_there(
-    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]
+def test_show_prints_the_fields_that_are_not_empty(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]
 ) -> None:
     logged_in(lambda _: FakeResponse(200, TASK))
 
@@ -355,7 +360,7 @@ def test_a_task_is_shown_with_what_is_there(
     assert devflow("tasks", "show", "task-1", "--json").json == TASK
 
 
-def test_a_log_is_printed_whole(devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]) -> None:
+def test_log_is_read_to_its_end(devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]) -> None:
     pages = {0: ("one\n", 4), 4: ("two\n", 8), 8: ("", 8)}
 
     def answer(request: ReceivedRequest) -> FakeResponse:
@@ -378,8 +383,8 @@ def test_a_log_is_printed_whole(devflow: Callable[..., Ran], logged_in: Callable
         ("retry", {"taskId": "task-2"}, "task-2\n"),
     ],
 )
-def test_cancel_and_retry_say_what_came_of_it(
-    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform], command: str, answer: Any, shown: str
+def test_cancel_and_retry_print_the_outcome(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform], command: str, answer: Any, shown: str
 ) -> None:
     platform = logged_in(lambda _: FakeResponse(200, answer))
 
@@ -414,18 +419,18 @@ class Life:
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_watcher, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(task_watcher, "POLL_SECONDS", 0.0)
 
 
-def test_a_task_is_submitted_followed_and_its_result_shown(
-    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform], at_once: None
+def test_run_submits_a_task_follows_it_and_prints_the_result(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform], at_once: None
 ) -> None:
     life = Life(
         {"status": "queued", "progress": 0.0, "currentStep": None}, {"status": "in_progress", "progress": 0.5}, {}
     )
     logged_in(life)
 
-    ran = devflow(
+    result = devflow(
         "run", "Fix the null pointer", "--repo", "https://me:secret-word@github.com/u/r", "--branch", "main",
         "--intent", "feature", "--agent", "build-1", "--priority", "5", "--timeout", "60", "--max-attempts", "3",
         "--context", "issueId=123", "--context", 'labels=["a"]', "--task-id", "mine",
@@ -436,38 +441,40 @@ def test_a_task_is_submitted_followed_and_its_result_shown(
         "naturalLanguage": "Fix the null pointer", "agentId": "build-1", "priority": 5, "timeoutSeconds": 60,
         "maxAttempts": 3, "context": {"issueId": "123", "labels": ["a"]},
     }  # fmt: skip
-    assert ran.status == 0
-    assert ran.err.splitlines()[1:] == [
+    assert result.status == 0
+    assert result.err.splitlines()[1:] == [
         "2025-01-24T00:00:00Z created",
         "2025-01-24T00:00:00Z started: Starting",
         "2025-01-24T00:00:00Z completed (attempt 2)",
         "  one",
         "  two",
     ]
-    assert "summary      Fixed\n" in ran.out
+    assert "summary      Fixed\n" in result.out
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])
-def test_a_task_that_does_not_succeed_is_1(
-    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform], at_once: None, status: str
+def test_run_exits_1_if_the_task_does_not_succeed(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform], at_once: None, status: str
 ) -> None:
     logged_in(Life({"status": status, "error": "no"}))
 
-    ran = devflow("run", "x", "--repo", "https://a.example/r", "--json")
+    result = devflow("run", "x", "--repo", "https://a.example/r", "--json")
 
-    assert (ran.status, ran.json["status"]) == (1, status)
+    assert (result.status, result.json["status"]) == (1, status)
 
 
-def test_detached_it_prints_the_id_alone(devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]) -> None:
+def test_detach_prints_only_the_task_id(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]
+) -> None:
     platform = logged_in(Life({}))
 
-    ran = devflow("run", "x", "--repo", "https://a.example/r", "--detach")
+    result = devflow("run", "x", "--repo", "https://a.example/r", "--detach")
 
-    assert (ran.status, ran.out, len(platform.requests)) == (0, "task-1\n", 1)
+    assert (result.status, result.out, len(platform.requests)) == (0, "task-1\n", 1)
 
 
-def test_a_log_is_followed_into_the_next_attempt_and_through_an_outage(
-    standin: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
+def test_watcher_follows_the_log_into_the_next_attempt_and_through_an_outage(
+    start_platform: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter([
         FakeResponse(200, TASK | {"status": "in_progress"}),
@@ -480,9 +487,11 @@ def test_a_log_is_followed_into_the_next_attempt_and_through_an_outage(
         FakeResponse(200, LOG | {"nextOffset": 7}),
         FakeResponse(200, {"data": []}),
     ])  # fmt: skip
-    platform = standin(lambda _: next(answers))
+    platform = start_platform(lambda _: next(answers))
     notes: list[str] = []
-    watching = task_watcher.TaskWatcher(ApiClient(platform.url), "task-1", sleep=lambda _: None, note=notes.append)
+    watching = task_watcher.TaskWatcher(
+        ApiClient(platform.url), "task-1", sleep=lambda _: None, print_note=notes.append
+    )
 
     looks = list(watching.snapshots())
     assert [look.new_log for look in looks] == ["first\n", "second\n", ""]
@@ -497,7 +506,7 @@ def git(*arguments: str, cwd: Path) -> None:
     subprocess.run(["git", *arguments], cwd=cwd, check=True, capture_output=True)
 
 
-def test_a_clone_stands_for_its_origin_and_its_branch(tmp_path: Path, machine: Path) -> None:
+def test_clone_resolves_to_its_origin_and_branch(tmp_path: Path, machine: Path) -> None:
     origin, clone = tmp_path / "origin.git", tmp_path / "clone"
     git("init", "--bare", str(origin), cwd=tmp_path)
     git("clone", str(origin), str(clone), cwd=tmp_path)
@@ -517,7 +526,7 @@ def test_a_clone_stands_for_its_origin_and_its_branch(tmp_path: Path, machine: P
     assert Repository.resolve(str(origin)).url == str(origin), "a bare repository is an origin itself"
 
 
-def test_what_is_no_repository_is_said(tmp_path: Path) -> None:
+def test_path_that_is_not_a_repository_is_rejected(tmp_path: Path) -> None:
     for given in (str(tmp_path), str(tmp_path / "none")):
         with pytest.raises(SettingsError):
             Repository.resolve(given)
@@ -532,15 +541,15 @@ def agents(request: ReceivedRequest) -> FakeResponse:
     return FakeResponse(200, {"id": "build-1", "status": "active", "machine": {}})
 
 
-def test_an_agent_is_registered_shown_renewed_and_removed(
-    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]
+def test_agent_is_registered_shown_rotated_and_removed(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]
 ) -> None:
     platform = logged_in(agents)
-    home = AgentState(settings.state_path(), "build-1")
+    state = AgentState(settings.state_path(), "build-1")
     name = ("--name", "build-1")
 
-    ran = devflow("agent", "register", *name, "--capability", "fix-bug", "--concurrency", "3", "--json")
-    assert (ran.status, ran.json) == (0, {"success": True, "agent": {"id": "build-1"}})
+    result = devflow("agent", "register", *name, "--capability", "fix-bug", "--concurrency", "3", "--json")
+    assert (result.status, result.json) == (0, {"success": True, "agent": {"id": "build-1"}})
     (request,) = platform.requests
     assert request.headers["Idempotency-Key"]
     assert (request.body["agentId"], request.body["capabilities"], request.body["replace"]) == (
@@ -548,7 +557,7 @@ def test_an_agent_is_registered_shown_renewed_and_removed(
         ["fix-bug"],
         False,
     )
-    kept = home.load_registration()
+    kept = state.load_registration()
     assert (kept.url, kept.agent_id, kept.token, kept.concurrency) == (
         platform.url,
         "build-1",
@@ -561,36 +570,36 @@ def test_an_agent_is_registered_shown_renewed_and_removed(
     for flags, token in (((), "token-of-/api/agents"), (("--revoke",), "user-token")):
         assert devflow("agent", "rotate", *name, *flags).status == 0
         assert platform.requests[-1].token == token
-        assert home.load_registration().token == "token-of-/api/agents/build-1/token"
-        home.save_registration(kept)
+        assert state.load_registration().token == "token-of-/api/agents/build-1/token"
+        state.save_registration(kept)
 
     assert devflow("agent", "remove", *name, "--yes").status == 0
     assert platform.paths()[-1] == "DELETE /api/agents/build-1"
-    assert not home.directory.exists()
+    assert not state.directory.exists()
 
 
-def test_an_agent_that_is_gone_from_the_platform_can_still_be_looked_at_and_removed(
-    devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]
+def test_agent_missing_on_the_platform_can_be_shown_and_removed(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]
 ) -> None:
     logged_in(lambda _: make_error(404, "Agent not found"))
-    home = AgentState(settings.state_path(), "build-1")
-    home.save_registration(Registration("http://a.example", "build-1", "token-1", 0.0))
+    state = AgentState(settings.state_path(), "build-1")
+    state.save_registration(Registration("http://a.example", "build-1", "token-1", 0.0))
 
     assert devflow("agent", "status", "--name", "build-1", "--json").json["status"] == "not registered"
     assert devflow("agent", "remove", "--name", "build-1", "--yes").status == 0
-    assert not home.directory.exists()
+    assert not state.directory.exists()
 
 
-def test_one_that_runs_is_not_removed(devflow: Callable[..., Ran], logged_in: Callable[..., FakePlatform]) -> None:
+def test_running_agent_is_not_removed(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]
+) -> None:
     platform = logged_in(agents)
     with AgentState(settings.state_path(), "build-1").lock():
         assert devflow("agent", "remove", "--name", "build-1", "--yes").status == 5
     assert platform.requests == []
 
 
-def test_an_agent_that_is_not_registered_or_has_no_program_does_not_start(
-    devflow: Callable[..., Ran], machine: Path
-) -> None:
+def test_start_needs_a_registration_and_a_program(devflow: Callable[..., CommandResult], machine: Path) -> None:
     assert devflow("agent", "start", "--name", "build-1", "--command", "true").status == 4
     AgentState(settings.state_path(), "build-1").save_registration(
         Registration("http://a.example", "build-1", "token-1", 0.0)
@@ -600,7 +609,7 @@ def test_an_agent_that_is_not_registered_or_has_no_program_does_not_start(
     assert devflow("agent", "start", "--name", "../x", "--command", "true").status == 2
 
 
-def test_the_bar_shows_a_task_and_the_end_of_its_log() -> None:
+def test_progress_bar_shows_the_task_and_its_log() -> None:
     from rich.console import Console  # noqa: PLC0415
 
     from devflow.cli.progress_bar import ProgressBar  # noqa: PLC0415

@@ -46,7 +46,7 @@ def fine(request: ReceivedRequest) -> FakeResponse:
     return FakeResponse(200, {"success": True, "cancelRequested": False})
 
 
-class Scene:
+class Scenario:
     """A repository, a platform, and jobs that Copilot does."""
 
     def __init__(self, platform: FakePlatform, directory: Path) -> None:
@@ -61,22 +61,22 @@ class Scene:
         self.cli.write_text(f'#!/bin/sh\nexec {sys.executable} {fake_copilot_cli.__file__} "$@"\n', encoding="utf-8")
         self.cli.chmod(0o755)
         self.notes_path = directory / "notes"
-        self.delivered: list[TaskResult] = []
-        self.choices = CopilotOptions(cli_path=str(self.cli), model="gpt-5")
+        self.sent_results: list[TaskResult] = []
+        self.options = CopilotOptions(cli_path=str(self.cli), model="gpt-5")
 
     def job(self, description: str, intent: str = "fix-bug") -> JobRunner:
         agent = self.directory / "agent"
-        means = JobContext(
-            agent, copilot.make_copilot_engine(self.choices), ApiClient(self.platform.url, "token"), Outbox(agent / "outbox"),
-            self.delivered.append, lambda _: None, intervals=Intervals(grace=5, flush=60, log=0.05, progress=0.2),
+        context = JobContext(
+            agent, copilot.make_copilot_engine(self.options), ApiClient(self.platform.url, "token"), Outbox(agent / "outbox"),
+            self.sent_results.append, lambda _: None, intervals=Intervals(grace=5, flush=60, log=0.05, progress=0.2),
             allowed_protocols=["file"],
         )  # fmt: skip
         given = {"task_id": "task-1", "attempt": 1, "intent": intent, "repo": str(self.origin), "branch": "main"}
-        return JobRunner(TaskAssignment.from_json(given | {"description": description, "context": {}}), means)
+        return JobRunner(TaskAssignment.from_json(given | {"description": description, "context": {}}), context)
 
     def run(self, description: str, intent: str = "fix-bug") -> dict[str, Any]:
         self.job(description, intent).run()
-        (result,) = self.delivered
+        (result,) = self.sent_results
         return {"kind": result.kind} | result.body
 
     def notes(self) -> list[dict[str, Any]]:
@@ -90,89 +90,89 @@ class Scene:
 
 
 @pytest.fixture
-def scene(
-    standin: Callable[..., FakePlatform], tmp_path: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
-) -> Scene:
+def scenario(
+    start_platform: Callable[..., FakePlatform], tmp_path: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> Scenario:
     monkeypatch.setenv("STANDIN_NOTES", str(tmp_path / "notes"))
     monkeypatch.setenv("DEVFLOW_TOKEN", "secret-token")
-    return Scene(standin(fine), tmp_path)
+    return Scenario(start_platform(fine), tmp_path)
 
 
-def test_its_events_become_steps_and_log_and_its_change_a_pushed_commit(scene: Scene) -> None:
-    done = scene.run("do: fix")
+def test_events_become_steps_and_log_and_the_change_is_pushed(scenario: Scenario) -> None:
+    done = scenario.run("do: fix")
 
     assert (done["kind"], done["summary"]) == ("complete", "Fixed the login."), done
     assert done["output"].startswith("I looked around.\n\nFixed the login.")
     assert done["resultFiles"]["files"] == ["login.py"]
-    assert git("show", "devflow/task-1-attempt-1:login.py", cwd=scene.origin) == "fixed"
-    steps = [body["step"] for body in scene.platform.bodies("/progress")]
+    assert git("show", "devflow/task-1-attempt-1:login.py", cwd=scenario.origin) == "fixed"
+    steps = [body["step"] for body in scenario.platform.bodies("/progress")]
     assert [step for step in dict.fromkeys(steps) if step in ("Reading the code", "view")] == [
         "Reading the code",
         "view",
     ]
-    far = [body["progress"] for body in scene.platform.bodies("/progress")]
+    far = [body["progress"] for body in scenario.platform.bodies("/progress")]
     assert far == sorted(far)
-    log = scene.log()
+    log = scenario.log()
     for line in ("> view login.py", "It failed: no such file", "from a helper", "Fixed the login."):
         assert line in log
-    session, decided = scene.notes()
+    session, decided = scenario.notes()
     assert session["session"]["model"] == "gpt-5"
     assert session["session"]["workingDirectory"].endswith("/task-1-attempt-1/repo")
     assert not [name for name in session["environment"] if name.startswith("DEVFLOW_")], "no token of ours gets there"
     assert decided == {"asked": "write", "decided": "approve-once"}
 
 
-def test_what_leads_out_of_the_clone_or_was_not_allowed_is_refused_and_said(scene: Scene, tmp_path: Path) -> None:
+def test_files_outside_the_clone_and_other_kinds_are_denied(scenario: Scenario, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_text("untouched", encoding="utf-8")
 
-    done = scene.run(f"do: escape paths: {outside} ../../../../outside", "explain")
+    done = scenario.run(f"do: escape paths: {outside} ../../../../outside", "explain")
 
     assert done["kind"] == "complete", done
-    assert [note["decided"] for note in scene.notes()[1:]] == ["reject", "reject", "reject"]
+    assert [note["decided"] for note in scenario.notes()[1:]] == ["reject", "reject", "reject"]
     assert outside.read_text(encoding="utf-8") == "untouched"
     assert not (tmp_path / "notes.ran").exists()
-    assert f"Refused: {outside} is outside of the repository." in scene.log()
-    assert "Refused: shell is not allowed on this machine." in scene.log()
+    assert f"Refused: {outside} is outside of the repository." in scenario.log()
+    assert "Refused: shell is not allowed on this machine." in scenario.log()
 
 
-def test_an_operator_may_allow_the_shell(scene: Scene, tmp_path: Path) -> None:
-    scene.choices = replace(scene.choices, allowed_kinds=("shell",))
+def test_operator_may_allow_the_shell(scenario: Scenario, tmp_path: Path) -> None:
+    scenario.options = replace(scenario.options, allowed_kinds=("shell",))
 
-    assert scene.run("do: escape paths: ", "explain")["kind"] == "complete"
+    assert scenario.run("do: escape paths: ", "explain")["kind"] == "complete"
     assert (tmp_path / "notes.ran").exists()
 
 
-def test_an_error_of_the_session_is_the_tasks(scene: Scene) -> None:
-    done = scene.run("do: error")
+def test_error_of_the_session_fails_the_task(scenario: Scenario) -> None:
+    done = scenario.run("do: error")
     assert (done["kind"], done["error"]) == ("fail", "You have no quota left.")
 
 
-def test_a_cli_that_crashes_is_a_clear_failure(scene: Scene) -> None:
-    done = scene.run("do: crash")
+def test_crash_of_the_cli_fails_the_task_with_a_clear_error(scenario: Scenario) -> None:
+    done = scenario.run("do: crash")
     assert done["kind"] == "fail"
     assert done["error"].startswith("Copilot SDK connection failed: ")
     assert "out of cheese" in done["error"]
 
 
-def test_a_cancel_stops_it_and_the_cli(scene: Scene) -> None:
-    job = scene.job("do: hang")
+def test_cancel_stops_the_engine_and_the_cli(scenario: Scenario) -> None:
+    job = scenario.job("do: hang")
     running = threading.Thread(target=job.run)
     running.start()
-    scene.platform.wait_for(lambda: any("process" in note for note in scene.notes()))
-    process = next(note["process"] for note in scene.notes() if "process" in note)
+    scenario.platform.wait_for(lambda: any("process" in note for note in scenario.notes()))
+    process = next(note["process"] for note in scenario.notes() if "process" in note)
     job.cancel_token.cancel(CancelReason.USER_REQUEST, "Cancelled")
     running.join(60)
 
     assert not running.is_alive()
-    (result,) = scene.delivered
+    (result,) = scenario.sent_results
     assert (result.kind, result.body["error"]) == ("fail", "Cancelled")
     stat = Path(f"/proc/{process}/stat")
     assert not stat.exists() or stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
 
 
-def test_whether_it_could_work_is_asked_before_a_task_is_taken(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = copilot.make_copilot_engine(scene.choices)
+def test_engine_is_checked_before_a_task_is_accepted(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = copilot.make_copilot_engine(scenario.options)
     engine.check()
     monkeypatch.setenv("STANDIN_BROKEN", "1")
     with pytest.raises(TaskFailedError, match=r"Copilot SDK connection failed: .*no such licence"):
@@ -181,7 +181,7 @@ def test_whether_it_could_work_is_asked_before_a_task_is_taken(scene: Scene, mon
         copilot.make_copilot_engine(CopilotOptions(cli_path="/no/such/copilot")).check()
 
 
-def test_the_agent_itself_loads_nothing_of_the_sdk() -> None:
+def test_agent_process_does_not_import_the_sdk() -> None:
     code = "import sys, devflow.cli.main; sys.exit('copilot' in sys.modules or 'pydantic' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, env=dict(os.environ)).returncode == 0
 
@@ -190,7 +190,7 @@ def asked(kind: str, **more: Any) -> Any:
     return SimpleNamespace(kind=kind, **more)
 
 
-def test_what_it_may_do_on_its_own(tmp_path: Path) -> None:
+def test_only_files_in_the_clone_and_allowed_kinds_are_granted(tmp_path: Path) -> None:
     (tmp_path / "out").symlink_to("/etc")
     (tmp_path / "deep").mkdir()
     granted = [

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.tests.support.fake_platform import FakeResponse
-from agent.tests.test_copilot import Scene, fine, git
+from agent.tests.test_copilot import Scenario, fine, git
 from devflow.cancel_token import CancelReason
 
 if TYPE_CHECKING:
@@ -88,14 +88,14 @@ def model() -> Iterator[Model]:
 
 
 @pytest.fixture
-def scene(
-    standin: Callable[..., FakePlatform], model: Model, cli: Path, tmp_path: Path, machine: Path,
+def scenario(
+    start_platform: Callable[..., FakePlatform], model: Model, cli: Path, tmp_path: Path, machine: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Scene:  # fmt: skip
+) -> Scenario:  # fmt: skip
     monkeypatch.setenv("DEVFLOW_COPILOT_API_KEY", "key-of-the-model")
-    scene = Scene(standin(fine), tmp_path)
-    scene.choices = replace(scene.choices, cli_path=str(cli), provider_url=f"{standin(model).url}/v1")
-    return scene
+    scenario = Scenario(start_platform(fine), tmp_path)
+    scenario.options = replace(scenario.options, cli_path=str(cli), provider_url=f"{start_platform(model).url}/v1")
+    return scenario
 
 
 def processes_in(directory: Path) -> list[int]:
@@ -110,10 +110,10 @@ def processes_in(directory: Path) -> list[int]:
     return found
 
 
-def test_it_changes_a_file_and_its_events_are_steps_and_what_leads_out_is_refused(
-    scene: Scene, model: Model, tmp_path: Path
+def test_real_cli_changes_files_reports_steps_and_is_denied_outside(
+    scenario: Scenario, model: Model, tmp_path: Path
 ) -> None:
-    repo = scene.directory / "agent" / "work" / "task-1-attempt-1" / "repo"
+    repo = scenario.directory / "agent" / "work" / "task-1-attempt-1" / "repo"
     model.answers = [
         ("edit", {"path": str(repo / "login.py"), "old_str": "bug", "new_str": "fixed"}),
         ("create", {"path": str(tmp_path / "outside.py"), "file_text": "escaped"}),
@@ -121,26 +121,26 @@ def test_it_changes_a_file_and_its_events_are_steps_and_what_leads_out_is_refuse
         "I looked around.\n\nFixed the login.",
     ]
 
-    done = scene.run("Fix the login")
+    done = scenario.run("Fix the login")
 
     assert (done["kind"], done.get("summary")) == ("complete", "Fixed the login."), done
-    assert git("show", "devflow/task-1-attempt-1:login.py", cwd=scene.origin) == "fixed"
+    assert git("show", "devflow/task-1-attempt-1:login.py", cwd=scenario.origin) == "fixed"
     assert done["resultFiles"]["files"] == ["login.py"]
     assert not (tmp_path / "outside.py").exists()
     assert not (tmp_path / "ran").exists()
-    log = scene.log()
+    log = scenario.log()
     assert "outside.py is outside of the repository." in log
     assert "shell is not allowed on this machine" in log
-    assert len({body["step"] for body in scene.platform.bodies("/progress")}) > 5
+    assert len({body["step"] for body in scenario.platform.bodies("/progress")}) > 5
     assert "key-of-the-model" not in log + json.dumps(done)
 
 
-def test_a_cancel_stops_it_and_all_its_processes(scene: Scene, model: Model) -> None:
-    job = scene.job("Fix the login")
+def test_cancel_stops_the_real_cli_and_all_its_processes(scenario: Scenario, model: Model) -> None:
+    job = scenario.job("Fix the login")
     running = threading.Thread(target=job.run)
     running.start()
     assert model.thinking.wait(SECONDS)
-    work = scene.directory / "agent" / "work"
+    work = scenario.directory / "agent" / "work"
     assert len(processes_in(work)) >= 2
 
     job.cancel_token.cancel(CancelReason.USER_REQUEST, "Cancelled")
@@ -148,22 +148,22 @@ def test_a_cancel_stops_it_and_all_its_processes(scene: Scene, model: Model) -> 
 
     assert not running.is_alive()
     assert processes_in(work) == []
-    (result,) = scene.delivered
+    (result,) = scenario.sent_results
     assert (result.kind, result.body["error"]) == ("fail", "Cancelled")
 
 
-def test_its_crash_is_a_clear_failure(scene: Scene, model: Model) -> None:
-    job = scene.job("Fix the login")
+def test_crash_of_the_real_cli_fails_the_task_with_a_clear_error(scenario: Scenario, model: Model) -> None:
+    job = scenario.job("Fix the login")
     running = threading.Thread(target=job.run)
     running.start()
     assert model.thinking.wait(SECONDS)
-    for process in processes_in(scene.directory / "agent" / "work"):
+    for process in processes_in(scenario.directory / "agent" / "work"):
         arguments = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
         if b"--headless" in arguments:
             subprocess.run(["kill", "-KILL", str(process)], check=False)
     running.join(SECONDS)
 
     assert not running.is_alive()
-    (result,) = scene.delivered
+    (result,) = scenario.sent_results
     assert result.kind == "fail"
     assert str(result.body["error"]).startswith("Copilot SDK connection failed: ")

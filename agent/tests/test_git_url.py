@@ -25,7 +25,7 @@ EVERY = ("https", "ssh", "http", "git", "file", "ext", "fd")
         ("file:///srv/git/repo.git", "file", "", "srv/git/repo", ""),
     ],
 )
-def test_an_address_is_taken_apart(given: str, protocol: str, host: str, path: str, user: str) -> None:
+def test_url_is_parsed(given: str, protocol: str, host: str, path: str, user: str) -> None:
     found = git_url.parse_git_url(given, EVERY)
 
     assert (found.url, found.protocol, found.host, found.path, found.user) == (given, protocol, host, path, user)
@@ -45,7 +45,7 @@ def test_an_address_is_taken_apart(given: str, protocol: str, host: str, path: s
         "x" * 2000, "http::https://a.example/repo", "transport::https://a.example/x",
     ],
 )  # fmt: skip
-def test_what_git_would_take_for_something_else_is_refused(given: str) -> None:
+def test_url_that_git_would_interpret_differently_is_rejected(given: str) -> None:
     with pytest.raises(TaskFailedError):
         git_url.parse_git_url(given, EVERY)
 
@@ -53,12 +53,12 @@ def test_what_git_would_take_for_something_else_is_refused(given: str) -> None:
 @pytest.mark.parametrize(
     "given", ["http://a.example/r", "git://a.example/r", "file:///etc", "/etc", "ftp://a.example/r"]
 )
-def test_only_https_and_ssh_are_used_unless_more_was_allowed(given: str) -> None:
+def test_only_https_and_ssh_are_allowed_by_default(given: str) -> None:
     with pytest.raises(TaskFailedError, match="does not use"):
         git_url.parse_git_url(given)
 
 
-def test_an_operator_may_name_the_repositories() -> None:
+def test_operator_may_restrict_the_repositories() -> None:
     patterns = ["https://github.com/acme/*", "git@github.com:acme/*"]
 
     assert git_url.parse_git_url("https://github.com/acme/shop", patterns=patterns).path == "acme/shop"
@@ -76,16 +76,14 @@ def test_an_operator_may_name_the_repositories() -> None:
         ("ssh://me:s3cret-word@a.example/r", "ssh://me@a.example/r", "me", "s3cret-word"),
     ],
 )
-def test_a_password_does_not_stay_in_the_address_and_is_a_secret_from_then_on(
-    given: str, url: str, user: str, password: str
-) -> None:
+def test_password_is_removed_from_the_url_and_becomes_a_secret(given: str, url: str, user: str, password: str) -> None:
     found = git_url.parse_git_url(given)
 
     assert (found.url, found.user, found.password) == (url, user, password)
     assert redact(f"git said: {password}") == "git said: ***"
 
 
-def test_what_is_refused_is_said_without_its_password() -> None:
+def test_error_does_not_contain_the_password() -> None:
     for given in ("http://me:s3cret-word@a.example/r", "https://me:s3cret-word@a.example/r x"):
         with pytest.raises(TaskFailedError) as raised:
             git_url.parse_git_url(given)
@@ -93,7 +91,7 @@ def test_what_is_refused_is_said_without_its_password() -> None:
 
 
 @pytest.mark.parametrize("name", ["main", "feature/login", "release-1.2", "user@host", "größe", "a#b"])
-def test_a_branch_by_the_rules_is_taken(name: str) -> None:
+def test_valid_branch_name_is_accepted(name: str) -> None:
     assert git_url.check_branch_name(name) == name
 
 
@@ -104,6 +102,6 @@ def test_a_branch_by_the_rules_is_taken(name: str) -> None:
         "a.lock/b", "a.", "a@{1}", "a~1", "a^", "a:b", "a?", "a*", "a[b", "a\\b", "a\x7f", "a/-b", "x" * 2000,
     ],
 )  # fmt: skip
-def test_a_branch_that_breaks_a_rule_is_refused(name: str) -> None:
+def test_invalid_branch_name_is_rejected(name: str) -> None:
     with pytest.raises(TaskFailedError):
         git_url.check_branch_name(name)

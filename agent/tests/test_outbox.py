@@ -12,7 +12,8 @@ import pytest
 from agent.tests.support.fake_clock import FakeClock
 from agent.tests.support.fake_platform import FakeResponse, make_error
 from devflow.api_client import ApiClient
-from devflow.outbox import Outbox, ResultSender, TaskResult
+from devflow.outbox import Outbox, TaskResult
+from devflow.result_sender import ResultSender
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,19 +42,19 @@ def outbox(tmp_path: Path) -> Outbox:
 
 
 class Sending:
-    """A courier at work until all was sent, on the test's own thread."""
+    """A sender at work until all was sent, on the test's own thread."""
 
     def __init__(self, outbox: Outbox, url: str) -> None:
-        self.clock, self.said, self.unauthorized, self.settled = UntilIdle(), [], 0, 0
-        courier = ResultSender(
-            outbox, ApiClient(url, "token"), self.said.append, on_unauthorized=self._unauthorized, on_settled=self._settled,
+        self.clock, self.log_lines, self.unauthorized, self.settled = UntilIdle(), [], 0, 0
+        sender = ResultSender(
+            outbox, ApiClient(url, "token"), self.log_lines.append, on_unauthorized=self._unauthorized, on_settled=self._settled,
             clock=self.clock, jitter=lambda: 0.0,
         )  # fmt: skip
         with pytest.raises(SystemExit):
-            courier._run()
-        assert courier.pending_attempts() == []
+            sender._run()
+        assert sender.pending_attempts() == []
 
-    said: list[str]
+    log_lines: list[str]
 
     def _unauthorized(self) -> None:
         self.unauthorized += 1
@@ -62,7 +63,7 @@ class Sending:
         self.settled += 1
 
 
-def test_a_result_is_on_disk_for_this_user_alone_until_it_was_taken(outbox: Outbox, tmp_path: Path) -> None:
+def test_result_is_stored_privately_until_it_is_removed(outbox: Outbox, tmp_path: Path) -> None:
     outbox.save(result())
     outbox.save(result(summary="another one"))
 
@@ -73,7 +74,7 @@ def test_a_result_is_on_disk_for_this_user_alone_until_it_was_taken(outbox: Outb
     assert outbox.load_all() == []
 
 
-def test_a_file_that_is_no_result_is_left_alone(outbox: Outbox, tmp_path: Path) -> None:
+def test_file_that_is_not_a_result_is_left_alone(outbox: Outbox, tmp_path: Path) -> None:
     outbox.save(result())
     for name, text in {"cut.json": '{"task": "a"', "other.json": "[]", "new.json.new": "{}"}.items():
         (tmp_path / "outbox" / name).write_text(text, encoding="utf-8")
@@ -82,10 +83,10 @@ def test_a_file_that_is_no_result_is_left_alone(outbox: Outbox, tmp_path: Path) 
     assert outbox.load_all() == [result()]
 
 
-def test_what_waits_is_sent_as_it_was_made_the_oldest_first(
-    outbox: Outbox, standin: Callable[..., FakePlatform]
+def test_results_are_sent_unchanged_and_oldest_first(
+    outbox: Outbox, start_platform: Callable[..., FakePlatform]
 ) -> None:
-    platform = standin(lambda _: FakeResponse(200, {"success": True}))
+    platform = start_platform(lambda _: FakeResponse(200, {"success": True}))
     for task in ("task-2", "task-1", "task-3"):
         outbox.save(result(task))
 
@@ -94,11 +95,11 @@ def test_what_waits_is_sent_as_it_was_made_the_oldest_first(
     assert platform.paths() == [f"POST /api/tasks/{task}/complete" for task in ("task-2", "task-1", "task-3")]
     assert platform.requests[0].body == result().body
     assert (outbox.load_all(), sending.settled) == ([], 3)
-    assert sending.said == [f"{task}: reported" for task in ("task-2", "task-1", "task-3")]
+    assert sending.log_lines == [f"{task}: reported" for task in ("task-2", "task-1", "task-3")]
 
 
-def test_it_is_sent_until_the_platform_took_it_through_an_hour_of_outage(
-    outbox: Outbox, standin: Callable[..., FakePlatform]
+def test_result_is_retried_through_an_outage_of_an_hour(
+    outbox: Outbox, start_platform: Callable[..., FakePlatform]
 ) -> None:
     began = FakeClock().time
     sending: list[Sending] = []
@@ -109,7 +110,7 @@ def test_it_is_sent_until_the_platform_took_it_through_an_hour_of_outage(
 
     tries: list[ReceivedRequest] = []
     outbox.save(result())
-    sending.append(Sending(outbox, standin(answer).url))
+    sending.append(Sending(outbox, start_platform(answer).url))
 
     assert sending[0].clock.time - began > 3600
     assert {json.dumps(request.body) for request in tries} == {json.dumps(result().body)}
@@ -117,25 +118,25 @@ def test_it_is_sent_until_the_platform_took_it_through_an_hour_of_outage(
 
 
 @pytest.mark.parametrize("status", [404, 409])
-def test_a_late_result_is_refused_and_that_is_said(
-    outbox: Outbox, standin: Callable[..., FakePlatform], status: int
+def test_late_result_is_rejected_and_logged(
+    outbox: Outbox, start_platform: Callable[..., FakePlatform], status: int
 ) -> None:
-    platform = standin(lambda _: make_error(status, message="Task task-1 is in attempt 2"))
+    platform = start_platform(lambda _: make_error(status, message="Task task-1 is in attempt 2"))
     outbox.save(result())
 
     sending = Sending(outbox, platform.url)
 
     assert len(platform.requests) == 1
-    (said,) = sending.said
+    (said,) = sending.log_lines
     assert said.startswith("task-1: the result of attempt 1 came too late or is not wanted")
     assert "Task task-1 is in attempt 2" in said
     assert outbox.load_all() == []
 
 
-def test_a_result_that_is_too_large_goes_without_its_output(
-    outbox: Outbox, standin: Callable[..., FakePlatform]
+def test_result_that_is_too_large_is_sent_without_output(
+    outbox: Outbox, start_platform: Callable[..., FakePlatform]
 ) -> None:
-    platform = standin(lambda request: make_error(413) if "output" in request.body else FakeResponse(200, {}))
+    platform = start_platform(lambda request: make_error(413) if "output" in request.body else FakeResponse(200, {}))
     outbox.save(result(output="x" * 100))
 
     Sending(outbox, platform.url)
@@ -144,10 +145,12 @@ def test_a_result_that_is_too_large_goes_without_its_output(
     assert outbox.load_all() == []
 
 
-def test_a_result_that_cannot_be_meant_becomes_a_failure_that_says_so(
-    outbox: Outbox, standin: Callable[..., FakePlatform]
+def test_invalid_result_becomes_a_failure_with_the_reason(
+    outbox: Outbox, start_platform: Callable[..., FakePlatform]
 ) -> None:
-    platform = standin(lambda request: FakeResponse(200, {}) if request.path.endswith("/fail") else make_error(400))
+    platform = start_platform(
+        lambda request: FakeResponse(200, {}) if request.path.endswith("/fail") else make_error(400)
+    )
     outbox.save(result(prUrl=5))
 
     Sending(outbox, platform.url)
@@ -157,8 +160,10 @@ def test_a_result_that_cannot_be_meant_becomes_a_failure_that_says_so(
     assert outbox.load_all() == []
 
 
-def test_what_is_refused_in_every_form_is_given_up(outbox: Outbox, standin: Callable[..., FakePlatform]) -> None:
-    platform = standin(lambda _: make_error(413))
+def test_result_that_is_rejected_in_every_form_is_dropped(
+    outbox: Outbox, start_platform: Callable[..., FakePlatform]
+) -> None:
+    platform = start_platform(lambda _: make_error(413))
     outbox.save(result(output="x"))
 
     Sending(outbox, platform.url)
@@ -167,11 +172,11 @@ def test_what_is_refused_in_every_form_is_given_up(outbox: Outbox, standin: Call
     assert outbox.load_all() == []
 
 
-def test_a_token_that_is_not_accepted_is_said_and_the_result_stays(
-    outbox: Outbox, standin: Callable[..., FakePlatform]
+def test_rejected_token_is_reported_and_the_result_stays(
+    outbox: Outbox, start_platform: Callable[..., FakePlatform]
 ) -> None:
     answers = iter([make_error(401), make_error(401), FakeResponse(200, {})])
-    platform = standin(lambda _: next(answers))
+    platform = start_platform(lambda _: next(answers))
     outbox.save(result())
 
     assert Sending(outbox, platform.url).unauthorized == 2

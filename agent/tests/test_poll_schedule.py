@@ -12,106 +12,106 @@ from devflow.poll_schedule import Action, PollSchedule
 
 def settled(now: float = 0.0) -> PollSchedule:
     """One that has started at 0 and said what it had to."""
-    pulse = PollSchedule(Intervals(), 0.0)
+    schedule = PollSchedule(Intervals(), 0.0)
     for _ in range(3):
-        pulse.record_heartbeat(now)
-    pulse.record_poll(now, 5.0, 0.5)
-    return pulse
+        schedule.record_heartbeat(now)
+    schedule.record_poll(now, 5.0, 0.5)
+    return schedule
 
 
-def test_it_beats_first_and_then_polls() -> None:
-    pulse = PollSchedule(Intervals(), 100.0)
+def test_first_action_is_a_heartbeat_and_then_a_poll() -> None:
+    schedule = PollSchedule(Intervals(), 100.0)
 
-    assert pulse.next_action(100.0, running=0, free=1) == (Action.HEARTBEAT, 0.0)
-    pulse.record_heartbeat(100.0)
-    assert pulse.next_action(100.0, running=0, free=1) == (Action.POLL, 0.0)
-    pulse.record_poll(100.0, 5.0, 0.0)
-    assert pulse.next_action(100.0, running=0, free=1) == (Action.WAIT, 5.0)
-    assert pulse.next_action(105.0, running=0, free=1) == (Action.POLL, 0.0)
-
-
-@pytest.mark.parametrize(("chance", "wait"), [(0.0, 30.0), (0.5, 28.5), (1.0, 27.0)])
-def test_the_servers_interval_is_kept_or_up_to_a_tenth_less(chance: float, wait: float) -> None:
-    pulse = settled()
-    pulse.record_poll(0.0, 30.0, chance)
-
-    assert pulse.next_action(0.0, running=0, free=1) == (Action.WAIT, wait)
+    assert schedule.next_action(100.0, running=0, free=1) == (Action.HEARTBEAT, 0.0)
+    schedule.record_heartbeat(100.0)
+    assert schedule.next_action(100.0, running=0, free=1) == (Action.POLL, 0.0)
+    schedule.record_poll(100.0, 5.0, 0.0)
+    assert schedule.next_action(100.0, running=0, free=1) == (Action.WAIT, 5.0)
+    assert schedule.next_action(105.0, running=0, free=1) == (Action.POLL, 0.0)
 
 
-def test_idle_and_polling_it_never_beats() -> None:
-    pulse = settled()
+@pytest.mark.parametrize(("jitter", "wait"), [(0.0, 30.0), (0.5, 28.5), (1.0, 27.0)])
+def test_poll_is_due_within_the_interval_and_up_to_a_tenth_early(jitter: float, wait: float) -> None:
+    schedule = settled()
+    schedule.record_poll(0.0, 30.0, jitter)
+
+    assert schedule.next_action(0.0, running=0, free=1) == (Action.WAIT, wait)
+
+
+def test_idle_agent_that_polls_sends_no_heartbeats() -> None:
+    schedule = settled()
     for now in range(0, 3600, 30):
-        assert pulse.next_action(now, running=0, free=1)[0] is not Action.HEARTBEAT
-        pulse.record_poll(now, 30.0, 0.5)
+        assert schedule.next_action(now, running=0, free=1)[0] is not Action.HEARTBEAT
+        schedule.record_poll(now, 30.0, 0.5)
 
 
-def test_after_a_start_it_beats_three_times_for_what_an_earlier_process_ran() -> None:
-    pulse, beaten = PollSchedule(Intervals(), 0.0), []
+def test_three_heartbeats_are_sent_after_a_start() -> None:
+    schedule, heartbeats = PollSchedule(Intervals(), 0.0), []
     for now in range(0, 600, 5):
-        if pulse.next_action(now, running=0, free=1)[0] is Action.HEARTBEAT:
-            beaten.append(now)
-            pulse.record_heartbeat(now)
-        pulse.record_poll(now, 5.0, 0.5)
+        if schedule.next_action(now, running=0, free=1)[0] is Action.HEARTBEAT:
+            heartbeats.append(now)
+            schedule.record_heartbeat(now)
+        schedule.record_poll(now, 5.0, 0.5)
 
-    assert beaten == [0, 60, 120]
-
-
-def test_while_it_runs_something_it_beats_every_minute_and_polls_only_for_a_free_slot() -> None:
-    pulse = settled()
-
-    assert pulse.next_action(0.0, running=1, free=0) == (Action.WAIT, 60.0)
-    assert pulse.next_action(60.0, running=1, free=0) == (Action.HEARTBEAT, 0.0)
-    assert pulse.next_action(60.0, running=2, free=1) == (Action.HEARTBEAT, 0.0)
-    pulse.record_heartbeat(60.0)
-    assert pulse.next_action(60.0, running=2, free=1) == (Action.POLL, 0.0)
+    assert heartbeats == [0, 60, 120]
 
 
-def test_one_that_has_not_polled_for_a_minute_beats_though_it_runs_nothing() -> None:
-    pulse = settled()
+def test_busy_agent_sends_a_heartbeat_every_minute_and_polls_only_if_free() -> None:
+    schedule = settled()
 
-    assert pulse.next_action(59.0, running=0, free=0)[0] is Action.WAIT
-    assert pulse.next_action(60.0, running=0, free=0) == (Action.HEARTBEAT, 0.0)
-
-
-def test_a_slot_that_becomes_free_is_filled_at_once() -> None:
-    pulse = settled()
-    pulse.poll_now(1.0)
-
-    assert pulse.next_action(1.0, running=0, free=1) == (Action.POLL, 0.0)
+    assert schedule.next_action(0.0, running=1, free=0) == (Action.WAIT, 60.0)
+    assert schedule.next_action(60.0, running=1, free=0) == (Action.HEARTBEAT, 0.0)
+    assert schedule.next_action(60.0, running=2, free=1) == (Action.HEARTBEAT, 0.0)
+    schedule.record_heartbeat(60.0)
+    assert schedule.next_action(60.0, running=2, free=1) == (Action.POLL, 0.0)
 
 
-def test_draining_it_beats_on_and_takes_nothing() -> None:
-    pulse = settled()
-    pulse.draining = True
+def test_heartbeat_is_due_after_a_minute_without_a_poll() -> None:
+    schedule = settled()
 
-    assert pulse.next_action(30.0, running=1, free=3) == (Action.WAIT, 30.0)
-    assert pulse.next_action(60.0, running=0, free=3) == (Action.HEARTBEAT, 0.0)
+    assert schedule.next_action(59.0, running=0, free=0)[0] is Action.WAIT
+    assert schedule.next_action(60.0, running=0, free=0) == (Action.HEARTBEAT, 0.0)
 
 
-def test_when_the_platform_cannot_answer_it_is_left_alone_for_longer_each_time() -> None:
-    pulse, now, waits = settled(), 5.0, []
+def test_poll_is_due_at_once_after_poll_now() -> None:
+    schedule = settled()
+    schedule.poll_now(1.0)
+
+    assert schedule.next_action(1.0, running=0, free=1) == (Action.POLL, 0.0)
+
+
+def test_draining_agent_sends_heartbeats_and_does_not_poll() -> None:
+    schedule = settled()
+    schedule.draining = True
+
+    assert schedule.next_action(30.0, running=1, free=3) == (Action.WAIT, 30.0)
+    assert schedule.next_action(60.0, running=0, free=3) == (Action.HEARTBEAT, 0.0)
+
+
+def test_delay_grows_with_each_failure() -> None:
+    schedule, now, waits = settled(), 5.0, []
     for _ in range(10):
-        assert pulse.next_action(now, running=0, free=1)[0] is not Action.WAIT
-        waits.append(pulse.record_failure(now, 0.0))
-        assert pulse.next_action(now, running=0, free=1) == (Action.WAIT, waits[-1])
+        assert schedule.next_action(now, running=0, free=1)[0] is not Action.WAIT
+        waits.append(schedule.record_failure(now, 0.0))
+        assert schedule.next_action(now, running=0, free=1) == (Action.WAIT, waits[-1])
         now += waits[-1]
 
     assert waits == [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60]
-    pulse.record_poll(now, 5.0, 0.5)
-    assert pulse.record_failure(now, 0.0) == 0.5, "an answer has ended it"
+    schedule.record_poll(now, 5.0, 0.5)
+    assert schedule.record_failure(now, 0.0) == 0.5, "an answer has ended it"
 
 
-def test_after_work_was_given_up_the_platform_hears_three_times_that_it_does_not_run() -> None:
-    pulse = settled()
-    pulse.require_heartbeats()
-    pulse.record_poll(60.0, 5.0, 0.5)
+def test_three_heartbeats_are_sent_after_jobs_were_cancelled() -> None:
+    schedule = settled()
+    schedule.require_heartbeats()
+    schedule.record_poll(60.0, 5.0, 0.5)
 
-    assert pulse.next_action(60.0, running=0, free=1) == (Action.HEARTBEAT, 0.0)
-    assert pulse.heartbeats_owed == 3
+    assert schedule.next_action(60.0, running=0, free=1) == (Action.HEARTBEAT, 0.0)
+    assert schedule.heartbeats_owed == 3
 
 
 @pytest.mark.parametrize(
-    ("failures", "chance", "after", "seconds"),
+    ("failures", "jitter", "after", "seconds"),
     [
         (1, 0.0, None, 0.5),
         (1, 1.0, None, 0.25),
@@ -121,13 +121,13 @@ def test_after_work_was_given_up_the_platform_hears_three_times_that_it_does_not
         (1, 1.0, 10.0, 11),
     ],
 )
-def test_a_pause_grows_is_jittered_and_never_shorter_than_asked(
-    failures: int, chance: float, after: float | None, seconds: float
+def test_retry_delay_grows_has_jitter_and_respects_retry_after(
+    failures: int, jitter: float, after: float | None, seconds: float
 ) -> None:
-    assert compute_retry_delay(failures, chance, after) == pytest.approx(seconds)
+    assert compute_retry_delay(failures, jitter, after) == pytest.approx(seconds)
 
 
-def test_the_pace_is_settable_by_name() -> None:
+def test_intervals_are_parsed_by_name() -> None:
     assert Intervals.parse("") == Intervals()
     assert Intervals.parse("beat=0.5, grace=1") == Intervals(heartbeat=0.5, grace=1.0)
     for wrong in ("beat", "beat=soon", "tempo=1"):
@@ -135,6 +135,6 @@ def test_the_pace_is_settable_by_name() -> None:
             Intervals.parse(wrong)
 
 
-def test_it_stops_its_own_work_before_the_platform_gives_it_to_others() -> None:
+def test_jobs_are_cancelled_before_the_platform_reassigns_tasks() -> None:
     pace, request, lost_after = Intervals(), 40, 600
     assert pace.offline_limit + request + pace.grace < lost_after

@@ -39,7 +39,7 @@ def wait_until(done: object) -> None:
         time.sleep(0.01)
 
 
-def test_it_gets_its_input_and_is_heard_line_by_line(tmp_path: Path) -> None:
+def test_program_gets_its_input_and_its_output_is_read_by_line(tmp_path: Path) -> None:
     said: list[str] = []
     code = "import sys; sys.stderr.write('first\\n'); print(sys.stdin.read().upper()); print('ünd', end='')"
 
@@ -48,20 +48,20 @@ def test_it_gets_its_input_and_is_heard_line_by_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("code", "status"), [("exit(3)", 3), ("import os; os.kill(os.getpid(), 9)", -9)])
-def test_its_exit_status_is_its_own(tmp_path: Path, code: str, status: int) -> None:
+def test_exit_status_of_the_program_is_returned(tmp_path: Path, code: str, status: int) -> None:
     assert run_program(python(code, tmp_path), CancelToken(), lambda _: None) == status
 
 
-def test_input_that_nobody_reads_holds_nothing_up(tmp_path: Path) -> None:
+def test_unread_input_does_not_block(tmp_path: Path) -> None:
     assert run_program(python("exit(0)", tmp_path, b"x" * 10_000_000), CancelToken(), lambda _: None) == 0
 
 
-def test_a_program_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_missing_program_raises_an_error(tmp_path: Path) -> None:
     with pytest.raises(TaskFailedError, match="no-such-program: No such file or directory"):
         run_program(Program(["no-such-program"], tmp_path, dict(os.environ)), CancelToken(), lambda _: None)
 
 
-def test_what_it_leaves_running_is_ended_with_it(tmp_path: Path) -> None:
+def test_processes_left_by_the_program_are_killed(tmp_path: Path) -> None:
     said: list[str] = []
     code = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)']).pid)"
 
@@ -69,7 +69,7 @@ def test_what_it_leaves_running_is_ended_with_it(tmp_path: Path) -> None:
     wait_until(lambda: not alive(int(said[0])))
 
 
-def test_a_process_that_leaves_the_group_and_holds_the_output_open_does_not_hold_the_end_up(tmp_path: Path) -> None:
+def test_process_outside_the_group_that_keeps_stdout_open_does_not_block(tmp_path: Path) -> None:
     said: list[str] = []
     code = (
         "import subprocess, sys; "
@@ -80,7 +80,7 @@ def test_a_process_that_leaves_the_group_and_holds_the_output_open_does_not_hold
     os.kill(int(said[0]), signal.SIGKILL)
 
 
-def test_when_it_is_to_stop_it_is_asked_first(tmp_path: Path) -> None:
+def test_cancelled_program_gets_sigterm_first(tmp_path: Path) -> None:
     stop, said = CancelToken(), []
     code = (
         "import signal, sys, time\n"
@@ -97,7 +97,7 @@ def test_when_it_is_to_stop_it_is_asked_first(tmp_path: Path) -> None:
     assert said == ["ready", "tidying"]
 
 
-def test_one_that_does_not_listen_is_killed_after_the_grace_with_its_children(tmp_path: Path) -> None:
+def test_program_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
     stop, children = CancelToken(), []
     code = (
         "import signal, subprocess, sys, time\n"
@@ -113,7 +113,7 @@ def test_one_that_does_not_listen_is_killed_after_the_grace_with_its_children(tm
     wait_until(lambda: not alive(children[0]))
 
 
-def test_when_the_agent_ends_there_is_no_grace(tmp_path: Path) -> None:
+def test_program_is_killed_at_once_when_the_agent_shuts_down(tmp_path: Path) -> None:
     stop = CancelToken()
     code = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready')\ntime.sleep(300)"
 
@@ -123,14 +123,14 @@ def test_when_the_agent_ends_there_is_no_grace(tmp_path: Path) -> None:
     )
 
 
-def test_a_stop_that_was_asked_before_the_start_stops_it(tmp_path: Path) -> None:
+def test_cancel_before_the_start_stops_the_program(tmp_path: Path) -> None:
     stop = CancelToken()
     stop.cancel(CancelReason.TASK_LOST)
 
     assert run_program(python("import time; time.sleep(300)", tmp_path), stop, lambda _: None) < 0
 
 
-def test_it_does_not_outlive_an_agent_that_is_killed(tmp_path: Path) -> None:
+def test_program_ends_with_an_agent_that_is_killed(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path\n"
         "from devflow.program import Program, run; from devflow.cancel_token import Stop\n"
@@ -146,7 +146,7 @@ def test_it_does_not_outlive_an_agent_that_is_killed(tmp_path: Path) -> None:
     wait_until(lambda: not alive(program))
 
 
-def test_the_strongest_reason_to_stop_counts() -> None:
+def test_strongest_cancel_reason_wins() -> None:
     stop, heard = CancelToken(), []
     stop.add_listener(lambda: heard.append(stop.reason))
     assert not stop
@@ -173,7 +173,7 @@ def test_the_strongest_reason_to_stop_counts() -> None:
         ([], []),
     ],
 )
-def test_lines_are_made_of_bytes_as_they_come(chunks: list[bytes], lines: list[str]) -> None:
+def test_bytes_are_split_into_lines(chunks: list[bytes], lines: list[str]) -> None:
     said: list[str] = []
     made = LineSplitter(said.append)
     for chunk in chunks:
@@ -182,7 +182,7 @@ def test_lines_are_made_of_bytes_as_they_come(chunks: list[bytes], lines: list[s
     assert said == lines
 
 
-def test_a_line_without_an_end_comes_in_pieces_cut_between_words() -> None:
+def test_long_line_is_split_between_words() -> None:
     said: list[str] = []
     lines = LineSplitter(said.append)
     lines.add(b"x" * (MAX_LINE - 10) + b" secret-that-is-long " + b"y" * MAX_LINE)

@@ -1,4 +1,4 @@
-"""What a running task tells the platform: in order, patiently, and until it is told to stop."""
+"""ProgressReporter: order, retries, cancel requests, lost tasks and the log file."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 
     from agent.tests.support.fake_platform import FakePlatform, ReceivedRequest
 
-QUICK = Intervals(progress=3600, log=3600, flush=30)
-COMMAND = TaskAssignment.from_json(
+NO_REPEATS = Intervals(progress=3600, log=3600, flush=30)
+TASK = TaskAssignment.from_json(
     {"task_id": "task-1", "attempt": 2, "intent": "fix-bug", "repo": "https://a.example/r", "description": "Fix it"}
 )
 
 
 class Server:
-    """A platform that keeps a log by its offsets, as the real one does."""
+    """A platform that stores the log by offsets, like the real one."""
 
     def __init__(self) -> None:
         self.log = b""
-        self.trouble: list[FakeResponse] = []
+        self.errors: list[FakeResponse] = []
         self.cancel = False
         self.truncated = False
 
     def __call__(self, request: ReceivedRequest) -> FakeResponse:
         assert request.body["attempt"] == 2
-        if self.trouble:
-            return self.trouble.pop(0)
+        if self.errors:
+            return self.errors.pop(0)
         if request.path.endswith("/logs"):
             data = request.body["data"].encode()
             assert request.body["offset"] == len(self.log)
@@ -51,22 +51,22 @@ class Server:
         return FakeResponse(200, {"success": True, "cancelRequested": self.cancel})
 
 
-class Scene:
-    def __init__(self, platform: FakePlatform, tmp_path: Path, pace: Intervals) -> None:
-        self.platform, self.stop, self.unauthorized = platform, CancelToken(), threading.Event()
-        self.spool = LogFile(tmp_path / "log")
+class Scenario:
+    def __init__(self, platform: FakePlatform, tmp_path: Path, intervals: Intervals) -> None:
+        self.platform, self.cancel_token, self.unauthorized = platform, CancelToken(), threading.Event()
+        self.log_file = LogFile(tmp_path / "log")
         self.reporter = ProgressReporter(
-            ApiClient(platform.url, "token"), COMMAND, self.spool, self.stop, pace, jitter=lambda: 1.0,
+            ApiClient(platform.url, "token"), TASK, self.log_file, self.cancel_token, intervals, jitter=lambda: 1.0,
             on_unauthorized=self.unauthorized.set,
         )  # fmt: skip
         self.reporter.start()
 
-    def told(self) -> list[Any]:
-        """Steps and pieces of the log, in the order in which they came."""
+    def sent(self) -> list[Any]:
+        """Return the steps and log chunks in the order of their arrival."""
         return [request.body.get("step", request.body.get("data")) for request in list(self.platform.requests)]
 
     def close(self) -> None:
-        self.stop.cancel(CancelReason.AGENT_SHUTDOWN)
+        self.cancel_token.cancel(CancelReason.AGENT_SHUTDOWN)
         self.reporter._thread.join(30)
         assert not self.reporter._thread.is_alive()
 
@@ -77,11 +77,11 @@ def server() -> Server:
 
 
 @pytest.fixture
-def scene(server: Server, standin: Callable[..., FakePlatform], tmp_path: Path) -> Any:
-    made: list[Scene] = []
+def make_scenario(server: Server, start_platform: Callable[..., FakePlatform], tmp_path: Path) -> Any:
+    made: list[Scenario] = []
 
-    def make(pace: Intervals = QUICK) -> Scene:
-        made.append(Scene(standin(server), tmp_path, pace))
+    def make(intervals: Intervals = NO_REPEATS) -> Scenario:
+        made.append(Scenario(start_platform(server), tmp_path, intervals))
         return made[-1]
 
     yield make
@@ -89,8 +89,10 @@ def scene(server: Server, standin: Callable[..., FakePlatform], tmp_path: Path) 
         one.close()
 
 
-def test_each_step_comes_after_the_lines_that_were_before_it(scene: Callable[..., Scene], server: Server) -> None:
-    one = scene()
+def test_log_lines_are_sent_before_the_steps_that_follow_them(
+    make_scenario: Callable[..., Scenario], server: Server
+) -> None:
+    one = make_scenario()
     one.reporter.report_and_confirm("Starting", 0.0)
     one.reporter.log("one")
     one.reporter.log("two")
@@ -102,157 +104,157 @@ def test_each_step_comes_after_the_lines_that_were_before_it(scene: Callable[...
     one.reporter.log("four")
     one.reporter.finish()
 
-    assert "".join(text for text in one.told() if "\n" in text) == "one\ntwo\nthree\nfour\n"
+    assert "".join(text for text in one.sent() if "\n" in text) == "one\ntwo\nthree\nfour\n"
     assert server.log == b"one\ntwo\nthree\nfour\n"
     steps = one.platform.bodies("/progress")
     assert [(step["step"], step["progress"], step.get("details")) for step in steps] == [
         ("Starting", 0.0, None), ("Second", 0.5, "details"), ("Second", 0.6, None), ("Third", 0.9, None),
     ]  # fmt: skip
-    told = one.told()
+    told = one.sent()
     assert "two\n" in "".join(told[: told.index("Second")])
 
 
-def test_nothing_of_the_log_is_sent_before_the_task_has_started(scene: Callable[..., Scene]) -> None:
-    one = scene(Intervals(log=0.001))
+def test_log_is_not_sent_before_the_task_has_started(make_scenario: Callable[..., Scenario]) -> None:
+    one = make_scenario(Intervals(log=0.001))
     one.reporter.log("early")
     one.reporter.report_and_confirm("Starting", 0.0)
     one.platform.wait_for(lambda: len(one.platform.requests) >= 2)
 
-    assert one.told()[:2] == ["Starting", "early\n"]
+    assert one.sent()[:2] == ["Starting", "early\n"]
 
 
-def test_between_steps_it_asks_again_and_again_whether_to_go_on(scene: Callable[..., Scene], server: Server) -> None:
-    one = scene(Intervals(progress=0.01, log=3600))
+def test_last_step_is_sent_again_until_a_cancel_request_arrives(
+    make_scenario: Callable[..., Scenario], server: Server
+) -> None:
+    one = make_scenario(Intervals(progress=0.01, log=3600))
     one.reporter.report_and_confirm("Starting", 0.0)
     one.platform.wait_for(lambda: len(one.platform.requests) >= 4)
-    assert not one.stop
+    assert not one.cancel_token
 
     server.cancel = True
-    asked = threading.Event()
-    one.stop.add_listener(asked.set)
-    assert asked.wait(30)
+    cancelled = threading.Event()
+    one.cancel_token.add_listener(cancelled.set)
+    assert cancelled.wait(30)
 
-    assert one.stop.reason is CancelReason.USER_REQUEST
-    assert set(one.told()) == {"Starting"}
+    assert one.cancel_token.reason is CancelReason.USER_REQUEST
+    assert set(one.sent()) == {"Starting"}
 
 
 @pytest.mark.parametrize("status", [404, 409])
-def test_a_task_that_is_somebody_elses_by_now_is_dropped(
-    scene: Callable[..., Scene], server: Server, status: int
-) -> None:
-    one = scene()
+def test_lost_task_cancels_the_job(make_scenario: Callable[..., Scenario], server: Server, status: int) -> None:
+    one = make_scenario()
     one.reporter.report_and_confirm("Starting", 0.0)
-    server.trouble = [make_error(status, message="attempt 2 is over: stop working on it")]
+    server.errors = [make_error(status, message="attempt 2 is over: stop working on it")]
 
     with pytest.raises(JobCancelledError, match="attempt 2 is over"):
         one.reporter.report_and_confirm("Pushing", 0.9)
 
-    assert one.stop.reason is CancelReason.TASK_LOST
+    assert one.cancel_token.reason is CancelReason.TASK_LOST
     one.reporter.log("late")
     one.reporter.finish()
-    assert len(one.platform.requests) == 2, "nothing more is told"
+    assert len(one.platform.requests) == 2, "nothing more is sent"
     with pytest.raises(JobCancelledError):
         one.reporter.report_and_confirm("Pushing", 0.9)
 
 
-def test_a_confirmation_that_was_cancelled_meanwhile_is_none(scene: Callable[..., Scene], server: Server) -> None:
-    one = scene()
+def test_cancel_during_a_confirmation_raises_an_error(make_scenario: Callable[..., Scenario], server: Server) -> None:
+    one = make_scenario()
     server.cancel = True
 
     with pytest.raises(JobCancelledError, match="Cancelled"):
         one.reporter.report_and_confirm("Pushing", 0.9)
 
 
-def test_through_trouble_it_goes_on_in_order(scene: Callable[..., Scene], server: Server) -> None:
-    one = scene()
+def test_reports_stay_in_order_through_errors(make_scenario: Callable[..., Scenario], server: Server) -> None:
+    one = make_scenario()
     one.reporter.report_and_confirm("Starting", 0.0)
-    server.trouble = [FakeResponse(503, {}), FakeResponse(502, b"<html>")]
+    server.errors = [FakeResponse(503, {}), FakeResponse(502, b"<html>")]
     one.reporter.log("one")
     one.reporter.report("Second", 0.5)
     one.reporter.report_and_confirm("Third", 0.6)
 
     assert server.log == b"one\n"
-    told = one.told()
+    told = one.sent()
     assert told.index("Second") < told.index("Third")
 
 
-def test_a_token_that_is_not_accepted_is_said(scene: Callable[..., Scene], server: Server) -> None:
-    one = scene()
-    server.trouble = [make_error(401)]
+def test_rejected_token_is_reported(make_scenario: Callable[..., Scenario], server: Server) -> None:
+    one = make_scenario()
+    server.errors = [make_error(401)]
     one.reporter.report_and_confirm("Starting", 0.0)
 
     assert one.unauthorized.is_set()
 
 
-def test_a_gap_in_the_log_is_filled_from_where_the_platform_wants_it(
-    scene: Callable[..., Scene], server: Server
+def test_log_continues_at_the_offset_that_the_platform_expects(
+    make_scenario: Callable[..., Scenario], server: Server
 ) -> None:
-    one = scene()
+    one = make_scenario()
     one.reporter.report_and_confirm("Starting", 0.0)
     one.reporter.log("one")
     one.reporter.report_and_confirm("Second", 0.1)
     server.log = b""
-    server.trouble = [make_error(416, "Wrong offset", details=["offset: 0"])]
+    server.errors = [make_error(416, "Wrong offset", details=["offset: 0"])]
     one.reporter.log("two")
     one.reporter.finish()
 
     assert server.log == b"one\ntwo\n"
 
 
-def test_a_long_log_goes_in_chunks_without_half_characters(scene: Callable[..., Scene], server: Server) -> None:
-    one = scene()
+def test_long_log_is_sent_in_chunks_of_whole_characters(make_scenario: Callable[..., Scenario], server: Server) -> None:
+    one = make_scenario()
     one.reporter.report_and_confirm("Starting", 0.0)
     line = "x" + "ä" * (CHUNK_BYTES * 3 // 4)
     one.reporter.log(line)
-    server.trouble = [make_error(413)]
+    server.errors = [make_error(413)]
     one.reporter.finish()
 
     assert server.log.decode() == line + "\n"
 
 
-@pytest.mark.parametrize("how", ["truncated", "refused"])
-def test_a_log_that_is_not_taken_any_more_does_not_keep_the_task_from_its_end(
-    scene: Callable[..., Scene], server: Server, how: str
+@pytest.mark.parametrize("how", ["truncated", "rejected"])
+def test_rejected_log_does_not_keep_the_task_from_ending(
+    make_scenario: Callable[..., Scenario], server: Server, how: str
 ) -> None:
-    one = scene()
+    one = make_scenario()
     one.reporter.report_and_confirm("Starting", 0.0)
     one.reporter.log("one")
     server.truncated = how == "truncated"
-    server.trouble = [make_error(400)] if how == "refused" else []
+    server.errors = [make_error(400)] if how == "rejected" else []
     one.reporter.report_and_confirm("Second", 0.1)
     one.reporter.log("two")
     one.reporter.finish()
 
     assert len(one.platform.bodies("/logs")) == 1
-    assert not one.stop
+    assert not one.cancel_token
 
 
-def test_a_report_that_cannot_be_meant_is_left_out(scene: Callable[..., Scene], server: Server) -> None:
-    one = scene()
-    server.trouble = [make_error(400)]
+def test_invalid_update_is_skipped(make_scenario: Callable[..., Scenario], server: Server) -> None:
+    one = make_scenario()
+    server.errors = [make_error(400)]
     one.reporter.report_and_confirm("Starting", 0.0)
     one.reporter.report_and_confirm("Second", 0.1)
 
-    assert one.told() == ["Starting", "Second"]
+    assert one.sent() == ["Starting", "Second"]
 
 
-def test_of_a_flood_of_steps_the_oldest_are_left_out_and_the_last_is_told(
-    scene: Callable[..., Scene], server: Server
+def test_queue_drops_the_oldest_updates_and_sends_the_last(
+    make_scenario: Callable[..., Scenario], server: Server
 ) -> None:
-    one = scene()
+    one = make_scenario()
     one.reporter.report_and_confirm("Starting", 0.0)
-    server.trouble = [FakeResponse(503, {})]
+    server.errors = [FakeResponse(503, {})]
     for number in range(1000):
         one.reporter.report(f"step {number}")
     one.reporter.report_and_confirm("Last", 1.0)
 
-    told = one.told()
+    told = one.sent()
     assert told[-2:] == ["step 999", "Last"]
     assert len(told) < 1000
 
 
-def test_secrets_are_in_no_report(scene: Callable[..., Scene], server: Server) -> None:
-    one = scene()
+def test_secrets_are_in_no_report(make_scenario: Callable[..., Scenario], server: Server) -> None:
+    one = make_scenario()
     add_secret("secret-token")
     one.reporter.report_and_confirm("Starting", 0.0)
     one.reporter.log("the secret-token is")
@@ -263,7 +265,7 @@ def test_secrets_are_in_no_report(scene: Callable[..., Scene], server: Server) -
     assert server.log == b"the *** is\n"
 
 
-def test_the_log_on_disk_is_bounded_says_so_and_goes_with_its_task(tmp_path: Path) -> None:
+def test_log_file_has_a_limit_and_is_removed_with_its_task(tmp_path: Path) -> None:
     spool = LogFile(tmp_path / "log")
     for _ in range(5):
         spool.add_line("x" * (MAX_BYTES // 4))

@@ -46,7 +46,7 @@ def gh(tmp_path: Path) -> Callable[[str], None]:
     return install
 
 
-def test_gh_gets_each_value_as_part_of_its_flag_and_the_text_on_its_input(
+def test_gh_gets_values_as_part_of_flags_and_the_body_on_stdin(
     tmp_path: Path, gh: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gh("echo creating; echo https://github.com/acme/shop/pull/7")
@@ -63,18 +63,18 @@ def test_gh_gets_each_value_as_part_of_its_flag_and_the_text_on_its_input(
 
 
 @pytest.mark.parametrize("then", ["echo not logged in >&2; exit 4", "echo nothing to see"])
-def test_a_gh_that_cannot_is_said(tmp_path: Path, gh: Callable[[str], None], then: str) -> None:
+def test_failing_gh_raises_an_error(tmp_path: Path, gh: Callable[[str], None], then: str) -> None:
     gh(then)
     with pytest.raises(TaskFailedError, match="gh: "):
         pull_request.open_pull_request(ORIGIN, ASKED, tmp_path)
 
 
 @pytest.fixture
-def github(standin: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakePlatform]:
+def github(start_platform: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakePlatform]:
     """GitHub's API, and a token for it."""
 
     def start(answer: Callable[[ReceivedRequest], FakeResponse]) -> FakePlatform:
-        platform = standin(answer)
+        platform = start_platform(answer)
         monkeypatch.setenv("GITHUB_API_URL", platform.url)
         monkeypatch.setenv("GITHUB_TOKEN", "ghp_0123456789")
         return platform
@@ -82,7 +82,7 @@ def github(standin: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
     return start
 
 
-def test_a_token_opens_it_by_the_api(tmp_path: Path, github: Callable[..., FakePlatform]) -> None:
+def test_pull_request_is_opened_with_a_token(tmp_path: Path, github: Callable[..., FakePlatform]) -> None:
     platform = github(lambda _: FakeResponse(201, {"html_url": "https://github.com/acme/shop/pull/7"}))
 
     assert pull_request.open_pull_request(ORIGIN, ASKED, tmp_path) == "https://github.com/acme/shop/pull/7"
@@ -94,7 +94,7 @@ def test_a_token_opens_it_by_the_api(tmp_path: Path, github: Callable[..., FakeP
     }  # fmt: skip
 
 
-def test_one_that_is_open_already_is_found(tmp_path: Path, github: Callable[..., FakePlatform]) -> None:
+def test_existing_pull_request_is_found(tmp_path: Path, github: Callable[..., FakePlatform]) -> None:
     there = [{"html_url": "https://github.com/acme/shop/pull/7"}]
     platform = github(
         lambda request: FakeResponse(200, there) if request.method == "GET" else FakeResponse(422, {"message": "no"})
@@ -113,7 +113,7 @@ def test_one_that_is_open_already_is_found(tmp_path: Path, github: Callable[...,
         FakeResponse(422, []),
     ],
 )
-def test_what_github_refuses_is_said_without_the_token(
+def test_error_of_github_does_not_contain_the_token(
     tmp_path: Path, github: Callable[..., FakePlatform], answer: FakeResponse
 ) -> None:
     github(lambda _: answer)
@@ -123,9 +123,7 @@ def test_what_github_refuses_is_said_without_the_token(
 
 
 @pytest.mark.parametrize("repo", ["https://gitlab.com/acme/shop", "https://github.com/acme/deep/shop", "/srv/shop.git"])
-def test_elsewhere_there_is_none_and_no_token_goes_there(
-    tmp_path: Path, github: Callable[..., FakePlatform], repo: str
-) -> None:
+def test_no_token_is_sent_to_another_host(tmp_path: Path, github: Callable[..., FakePlatform], repo: str) -> None:
     platform = github(lambda _: FakeResponse(201, {}))
     with pytest.raises(TaskFailedError, match="not a host"):
         pull_request.open_pull_request(parse_git_url(repo, ["https", "file"]), ASKED, tmp_path)
@@ -133,13 +131,13 @@ def test_elsewhere_there_is_none_and_no_token_goes_there(
     assert pull_request.read_github_tokens() == {"github.com": "ghp_0123456789"}
 
 
-def test_with_neither_that_is_said(tmp_path: Path) -> None:
+def test_missing_gh_and_token_raise_an_error(tmp_path: Path) -> None:
     with pytest.raises(TaskFailedError, match="neither gh nor a GITHUB_TOKEN"):
         pull_request.open_pull_request(ORIGIN, ASKED, tmp_path)
     assert pull_request.read_github_tokens() == {}
 
 
-def test_a_companys_own_github_has_its_own_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_github_enterprise_has_its_own_api_url(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_SERVER_URL", "https://git.acme.example")
     assert (pull_request.github_host(), pull_request._api_url("git.acme.example")) == (
         "git.acme.example",

@@ -8,14 +8,14 @@ from devflow.redaction import add_environment_secrets, add_secret, redact
 from devflow.terminal import strip_controls, to_one_line
 
 
-def test_what_is_hidden_is_replaced_wherever_it_stands() -> None:
+def test_secret_is_replaced_everywhere() -> None:
     add_secret("secret-token-1")
     add_secret("secret-token-1-and-more")
 
     assert redact("a secret-token-1-and-more, secret-token-1!") == "a ***, ***!"
 
 
-def test_each_line_of_a_secret_is_one_and_what_is_short_is_none() -> None:
+def test_each_line_is_a_secret_and_short_lines_are_not() -> None:
     add_secret("-----BEGIN-----\nfirst-line-of-it\n}\n")
     add_secret(None)
     add_secret("short")
@@ -23,7 +23,7 @@ def test_each_line_of_a_secret_is_one_and_what_is_short_is_none() -> None:
     assert redact("first-line-of-it } short") == "*** } short"
 
 
-def test_the_environments_tokens_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_in_the_environment_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_TOKEN", "ghp_0123456789")
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-0123456789")
     monkeypatch.setenv("EDITOR", "an-editor-of-mine")
@@ -32,7 +32,7 @@ def test_the_environments_tokens_are_secrets(monkeypatch: pytest.MonkeyPatch) ->
     assert redact("ghp_0123456789 sk-ant-0123456789 an-editor-of-mine") == "*** *** an-editor-of-mine"
 
 
-def test_a_password_in_an_address_is_replaced_though_nobody_hid_it() -> None:
+def test_password_in_a_url_is_replaced_without_registration() -> None:
     assert redact("https://user:pass@github.com/o/r and https://github.com/o/r") == (
         "https://***@github.com/o/r and https://github.com/o/r"
     )
@@ -49,10 +49,10 @@ def test_a_password_in_an_address_is_replaced_though_nobody_hid_it() -> None:
         ("\u202egnp.exe", "gnp.exe"),
     ],
 )
-def test_terminal_sequences_and_control_characters_are_taken_out(given: str, shown: str) -> None:
+def test_terminal_sequences_and_control_characters_are_removed(given: str, shown: str) -> None:
     assert strip_controls(given) == shown
 
 
-def test_one_line_is_one_line_and_no_longer_than_asked() -> None:
+def test_text_is_joined_and_shortened_to_one_line() -> None:
     assert to_one_line("a\n b\t c", 80) == "a b c"
     assert to_one_line("abcdef", 4) == "abc…"

@@ -13,7 +13,7 @@ from devflow.errors import InsecureFileError, SettingsError
 from devflow.private_files import read_private, remove_tree, write_private
 
 
-def test_the_config_file_is_where_the_user_keeps_such_files(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_file_is_in_the_users_configuration_directory(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.config_path() == machine / ".config" / "devflow" / "config.toml"
     assert settings.state_path() == machine / ".local" / "state" / "devflow"
 
@@ -27,11 +27,11 @@ def test_the_config_file_is_where_the_user_keeps_such_files(machine: Path, monke
     assert (settings.config_path(), settings.state_path()) == (Path("/given.toml"), Path("/state"))
 
 
-def test_without_a_config_file_there_is_nothing_configured(tmp_path: Path) -> None:
+def test_missing_config_file_is_empty(tmp_path: Path) -> None:
     assert settings.load_config(tmp_path / "none.toml") == {}
 
 
-def test_what_is_written_is_this_users_alone(tmp_path: Path) -> None:
+def test_written_file_is_private(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "config.toml"
     settings.update_config(path, url="https://a.example", token='with "quotes" and \\ and \x7f')
 
@@ -41,7 +41,7 @@ def test_what_is_written_is_this_users_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o666])
-def test_a_file_that_others_can_read_or_change_is_refused(tmp_path: Path, mode: int) -> None:
+def test_file_that_others_can_read_or_change_is_rejected(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "config.toml"
     settings.update_config(path, token="secret-token")
     path.chmod(mode)
@@ -52,7 +52,7 @@ def test_a_file_that_others_can_read_or_change_is_refused(tmp_path: Path, mode: 
         settings.update_config(path, token=None)
 
 
-def test_a_file_that_others_can_replace_is_refused(tmp_path: Path) -> None:
+def test_file_that_others_can_replace_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "shared" / "config.toml"
     settings.update_config(path, token="secret-token")
     path.parent.chmod(0o777)
@@ -62,13 +62,13 @@ def test_a_file_that_others_can_replace_is_refused(tmp_path: Path) -> None:
     assert settings.load_config(path) == {"token": "secret-token"}
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_named_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "config.toml", 0o600)
     with pytest.raises(SettingsError, match="no file"):
         settings.load_config(tmp_path / "config.toml")
 
 
-def test_a_change_leaves_every_other_line_as_it_is(tmp_path: Path) -> None:
+def test_update_keeps_every_other_line(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     write_private(path, '# mine\nengine = "command"  # this one\ntoken = "old"\nallow_repos = [\n  "a",\n]\n')
 
@@ -80,7 +80,7 @@ def test_a_change_leaves_every_other_line_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["no toml", 'token = """\nold"""\n'])
-def test_a_file_that_cannot_be_read_or_changed_is_left_alone(tmp_path: Path, text: str) -> None:
+def test_invalid_config_file_is_not_changed(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.toml"
     write_private(path, text)
 
@@ -89,7 +89,7 @@ def test_a_file_that_cannot_be_read_or_changed_is_left_alone(tmp_path: Path, tex
     assert path.read_text(encoding="utf-8") == text
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_binary_file_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_bytes(b"\xff")
     path.chmod(0o600)
@@ -98,7 +98,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         read_private(path)
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_failed_write_keeps_the_old_file_only(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     write_private(path, "old")
 
@@ -110,7 +110,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
     ]
 
 
-def test_a_tree_is_removed_whatever_its_modes_and_no_link_in_it_is_followed(tmp_path: Path) -> None:
+def test_read_only_tree_is_removed_and_links_are_not_followed(tmp_path: Path) -> None:
     outside, tree = tmp_path / "outside", tmp_path / "tree"
     outside.mkdir()
     (outside / "kept").touch()

@@ -19,11 +19,11 @@ HOSTILE = [".", "..", "a:b", "a.lock", "-rf", "...", "A" * 128, "a.b", "a-b", "a
 
 
 @pytest.mark.parametrize("task", HOSTILE)
-def test_its_name_is_good_for_a_directory_and_a_branch_whatever_its_id(task: str) -> None:
+def test_slug_of_any_id_is_valid_for_a_directory_and_a_branch(task: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", command(task).slug)
 
 
-def test_no_two_attempts_have_one_name() -> None:
+def test_slugs_of_attempts_are_unique() -> None:
     names = [command(task, attempt).slug for task in [*HOSTILE, "task-1"] for attempt in (1, 2)]
     assert len(set(names)) == len(names)
     assert command("task-1", 2).slug == "task-1-attempt-2"
@@ -39,11 +39,11 @@ def test_no_two_attempts_have_one_name() -> None:
         ("port", (False, True)),
     ],
 )
-def test_what_an_intent_ends_with(intent: str, must_and_may: tuple[bool, bool]) -> None:
+def test_intent_decides_whether_changes_are_required_or_allowed(intent: str, must_and_may: tuple[bool, bool]) -> None:
     assert (command(intent=intent).requires_changes, command(intent=intent).allows_changes) == must_and_may
 
 
-def test_what_is_no_command_is_said() -> None:
+def test_invalid_assignment_raises_an_error() -> None:
     with pytest.raises((KeyError, ValueError, TypeError)):
         TaskAssignment.from_json({"task_id": "a"})
     with pytest.raises((KeyError, ValueError, TypeError)):
@@ -57,7 +57,7 @@ def told(*lines: str) -> ProgramOutput:
     return heard
 
 
-def test_what_a_program_tells_the_agent_is_not_for_the_log() -> None:
+def test_events_are_not_part_of_the_log() -> None:
     heard = ProgramOutput()
 
     assert heard.add_line("working") is None
@@ -78,18 +78,18 @@ def test_what_a_program_tells_the_agent_is_not_for_the_log() -> None:
         ([], ""),
     ],
 )
-def test_the_summary_is_what_was_told_else_the_last_line(lines: list[str], summary: str) -> None:
+def test_summary_comes_from_an_event_or_from_the_last_line(lines: list[str], summary: str) -> None:
     assert told(*lines).summary == summary
 
 
-def test_the_end_of_a_long_output_is_kept() -> None:
+def test_end_of_a_long_output_is_kept() -> None:
     heard = told(*(f"line {number} {'x' * 1000}" for number in range(1000)))
 
     assert len(heard.output) < 180_000
     assert heard.output.rpartition("\n")[2].startswith("line 999 ")
 
 
-def test_a_program_may_tell_its_own_result() -> None:
+def test_program_may_send_its_own_result() -> None:
     heard = told('::devflow {"output": "whole", "prUrl": "https://a.example/pull/1", "error": 5, "other": "x"}')
 
     assert heard.output == "whole"
@@ -106,5 +106,5 @@ def test_a_program_may_tell_its_own_result() -> None:
         ({"progress": float("nan")}, ("", None, None)),
     ],
 )
-def test_progress_that_cannot_be_meant_is_left_out(said: dict[str, object], understood: object) -> None:
+def test_invalid_progress_is_ignored(said: dict[str, object], understood: object) -> None:
     assert parse_progress(said) == understood

@@ -64,9 +64,7 @@ def cloned(origin: Origin, tmp_path: Path, **task: Any) -> Workspace:
     return space
 
 
-def test_what_the_engine_leaves_is_committed_and_pushed_to_a_branch_of_the_attempt(
-    origin: Origin, tmp_path: Path
-) -> None:
+def test_changes_are_committed_and_pushed_to_the_branch_of_the_attempt(origin: Origin, tmp_path: Path) -> None:
     space = cloned(origin, tmp_path, attempt=2)
     (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
     (space.repo / "new").mkdir()
@@ -88,7 +86,7 @@ def test_what_the_engine_leaves_is_committed_and_pushed_to_a_branch_of_the_attem
     assert not space.directory.exists()
 
 
-def test_commits_of_the_engine_itself_are_kept(origin: Origin, tmp_path: Path) -> None:
+def test_commits_of_the_engine_are_kept(origin: Origin, tmp_path: Path) -> None:
     space = cloned(origin, tmp_path)
     (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
     git("commit", "--quiet", "--all", "--message=by the engine", cwd=space.repo)
@@ -101,13 +99,13 @@ def test_commits_of_the_engine_itself_are_kept(origin: Origin, tmp_path: Path) -
     assert git("log", "--format=%s", cwd=space.repo).splitlines() == ["the rest", "by the engine", "a commit"]
 
 
-def test_nothing_changed_is_nothing_to_push(origin: Origin, tmp_path: Path) -> None:
+def test_unchanged_clone_has_nothing_to_push(origin: Origin, tmp_path: Path) -> None:
     space = cloned(origin, tmp_path)
     (space.repo / "login.py").touch()
     assert space.commit_changes("none") is None
 
 
-def test_without_a_name_for_git_the_agent_commits_as_itself(
+def test_agent_is_the_author_if_git_has_no_identity(
     origin: Origin, tmp_path: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (machine / ".gitconfig").unlink()
@@ -118,7 +116,7 @@ def test_without_a_name_for_git_the_agent_commits_as_itself(
     assert git("log", "-1", "--format=%an <%ae>", cwd=space.repo) == "DevFlow agent <agent@devflow.invalid>"
 
 
-def test_what_does_not_build_on_what_was_given_is_not_pushed(origin: Origin, tmp_path: Path) -> None:
+def test_commit_that_does_not_descend_from_the_base_is_rejected(origin: Origin, tmp_path: Path) -> None:
     space = cloned(origin, tmp_path)
     git("checkout", "--quiet", "--orphan", "other", cwd=space.repo)
     git("commit", "--quiet", "--message=other", cwd=space.repo)
@@ -128,7 +126,7 @@ def test_what_does_not_build_on_what_was_given_is_not_pushed(origin: Origin, tmp
 
 
 @pytest.mark.parametrize("branch", [None, "main", "topic"])
-def test_it_starts_from_the_branch_that_was_asked_for(origin: Origin, tmp_path: Path, branch: str | None) -> None:
+def test_work_starts_from_the_requested_branch(origin: Origin, tmp_path: Path, branch: str | None) -> None:
     git("checkout", "--quiet", "-b", "topic", cwd=origin.clone)
     origin.commit({"topic.py": ""})
 
@@ -138,7 +136,7 @@ def test_it_starts_from_the_branch_that_was_asked_for(origin: Origin, tmp_path: 
     assert space.base_branch == (branch or "main")
 
 
-def test_a_pull_request_to_review_is_there_under_its_number(origin: Origin, tmp_path: Path) -> None:
+def test_pull_request_to_review_is_fetched(origin: Origin, tmp_path: Path) -> None:
     commit = origin.commit({"reviewed.py": ""})
     git("update-ref", "refs/pull/456/head", commit, cwd=origin.path)
 
@@ -149,7 +147,7 @@ def test_a_pull_request_to_review_is_there_under_its_number(origin: Origin, tmp_
     assert (other.repo / "login.py").exists(), "without one, the engine may do without"
 
 
-def test_a_repository_that_is_not_there_or_empty_is_said(origin: Origin, tmp_path: Path) -> None:
+def test_missing_or_empty_repository_raises_an_error(origin: Origin, tmp_path: Path) -> None:
     for task in ({"repo": str(tmp_path / "none")}, {"branch": "none"}):
         with pytest.raises(TaskFailedError, match="Repository clone failed") as raised:
             cloned(origin, tmp_path, **task)
@@ -159,7 +157,7 @@ def test_a_repository_that_is_not_there_or_empty_is_said(origin: Origin, tmp_pat
         cloned(origin, tmp_path, repo=str(tmp_path / "empty.git"), branch=None)
 
 
-def test_a_clone_ends_when_the_work_is_to_stop(origin: Origin, tmp_path: Path) -> None:
+def test_cancel_ends_a_clone(origin: Origin, tmp_path: Path) -> None:
     stop = CancelToken()
     stop.cancel(CancelReason.USER_REQUEST, "Cancelled")
 
@@ -167,9 +165,7 @@ def test_a_clone_ends_when_the_work_is_to_stop(origin: Origin, tmp_path: Path) -
         workspace(origin, tmp_path, stop).clone(None)
 
 
-def test_links_out_of_the_clone_are_not_there_to_be_written_through_and_stay_in_the_repository(
-    origin: Origin, tmp_path: Path
-) -> None:
+def test_links_out_of_the_clone_are_removed_but_stay_in_the_repository(origin: Origin, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "kept.txt").write_text("untouched", encoding="utf-8")
@@ -198,7 +194,7 @@ def test_links_out_of_the_clone_are_not_there_to_be_written_through_and_stay_in_
     assert (outside / "kept.txt").read_text(encoding="utf-8") == "untouched"
 
 
-def test_what_was_put_into_the_clones_git_does_not_run(origin: Origin, tmp_path: Path) -> None:
+def test_code_in_the_git_directory_of_the_clone_does_not_run(origin: Origin, tmp_path: Path) -> None:
     space, ran = cloned(origin, tmp_path), tmp_path / "ran"
     evil = tmp_path / "evil.sh"
     evil.write_text(f"#!/bin/sh\ntouch {ran}\n", encoding="utf-8")
@@ -228,7 +224,7 @@ def test_what_was_put_into_the_clones_git_does_not_run(origin: Origin, tmp_path:
 
 
 @pytest.mark.parametrize("how", ["removed", "elsewhere", "a file"])
-def test_a_clone_that_is_no_clone_any_more_is_said(origin: Origin, tmp_path: Path, how: str) -> None:
+def test_destroyed_clone_raises_an_error(origin: Origin, tmp_path: Path, how: str) -> None:
     space = cloned(origin, tmp_path)
     (space.repo / ".git").rename(tmp_path / "moved")
     if how == "elsewhere":
@@ -240,7 +236,7 @@ def test_a_clone_that_is_no_clone_any_more_is_said(origin: Origin, tmp_path: Pat
         space.commit_changes("message")
 
 
-def test_a_push_that_is_refused_is_said(origin: Origin, tmp_path: Path) -> None:
+def test_rejected_push_raises_an_error(origin: Origin, tmp_path: Path) -> None:
     space = cloned(origin, tmp_path)
     (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
     change = space.commit_changes("message")
@@ -255,7 +251,7 @@ def test_a_push_that_is_refused_is_said(origin: Origin, tmp_path: Path) -> None:
     assert "protected branch" in raised.value.details
 
 
-def test_a_users_own_git_hooks_and_templates_do_not_run(origin: Origin, tmp_path: Path, machine: Path) -> None:
+def test_git_hooks_and_templates_of_the_user_do_not_run(origin: Origin, tmp_path: Path, machine: Path) -> None:
     ran, hooks = tmp_path / "ran", machine / "template" / "hooks"
     hooks.mkdir(parents=True)
     for name in ("post-checkout", "pre-commit"):

@@ -211,16 +211,16 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 
 @pytest.fixture
-def scene(stage: Platform, tmp_path: Path, machine: Path) -> Iterator[Scenario]:
+def scenario(stage: Platform, tmp_path: Path, machine: Path) -> Iterator[Scenario]:
     with ExitStack() as ending:
-        scene = Scenario(stage, tmp_path, ending)
-        yield scene
+        scenario = Scenario(stage, tmp_path, ending)
+        yield scenario
         ending.close()
-        for name in scene.names:  # what the next test submits is not for agents of this one
-            scene.user.delete(f"/api/agents/{name}")
+        for name in scenario.names:  # what the next test submits is not for agents of this one
+            scenario.user.delete(f"/api/agents/{name}")
 
 
-def read_token(scene: Scenario, name: str) -> str:
+def read_token(scenario: Scenario, name: str) -> str:
     """The token of an agent, as it stands on its machine."""
-    path = scene.directory / "state" / "agents" / name / "registration.json"
+    path = scenario.directory / "state" / "agents" / name / "registration.json"
     return str(json.loads(path.read_text(encoding="utf-8"))["token"])

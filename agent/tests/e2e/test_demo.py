@@ -18,7 +18,7 @@ def git(*arguments: str, cwd: Path) -> str:
 
 
 @pytest.mark.timeout(2 * SECONDS)
-def test_the_demo_ends_with_a_pushed_branch_on_which_the_test_passes(tmp_path: Path) -> None:
+def test_demo_pushes_a_branch_on_which_the_test_passes(tmp_path: Path) -> None:
     demo = subprocess.run(
         # What these tests run from is not made anew under them, also where the requirements have changed since.
         ["make", "--silent", "--old-file=.venv/installed", "demo"],

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.timeout(4 * SECONDS)
-def test_a_workflow_asked_for_on_loopback_is_done_here_and_reported_through_the_platform(scene: Scenario) -> None:
-    name, other = scene.register("host"), scene.register("bystander")
-    bystander = scene.start(other, scene.fix)
-    agent = scene.start(name, scene.fix, "--host", "--host-port", "0")
+def test_workflow_submitted_on_loopback_is_done_by_this_agent(scenario: Scenario) -> None:
+    name, other = scenario.register("host"), scenario.register("bystander")
+    bystander = scenario.start(other, scenario.fix)
+    agent = scenario.start(name, scenario.fix, "--host", "--host-port", "0")
     agent.wait_for("the agent host listens on")
     agent.wait_for("is active")
     found = re.search(r"listens on (http://\S+)", agent.log)
@@ -29,17 +29,17 @@ def test_a_workflow_asked_for_on_loopback_is_done_here_and_reported_through_the_
     body = {
         "taskId": task,
         "intent": "fix-bug",
-        "repo": str(scene.origin),
+        "repo": str(scenario.origin),
         "branch": "main",
         "naturalLanguage": "Fix it",
     }
 
-    headers = {"Authorization": f"Bearer {read_token(scene, name)}", "Content-Type": "application/json"}
+    headers = {"Authorization": f"Bearer {read_token(scenario, name)}", "Content-Type": "application/json"}
     request = Request(f"{found[1]}/api/workflows/execute", json.dumps(body).encode(), headers)  # noqa: S310  # loopback
     with urlopen(request, timeout=30) as answer:  # noqa: S310
         assert (answer.status, json.loads(answer.read())) == (202, {"accepted": True, "taskId": task})
 
-    ended = scene.wait_for_end(task)
+    ended = scenario.wait_for_end(task)
     assert (ended["status"], ended["agentId"]) == ("completed", name)
-    assert scene.branches() == [f"{task}-attempt-1"]
+    assert scenario.branches() == [f"{task}-attempt-1"]
     assert (agent.end(), bystander.end()) == (0, 0)

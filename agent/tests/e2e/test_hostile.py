@@ -24,12 +24,12 @@ def world(directory: Path) -> dict[str, bytes | None]:
     return found
 
 
-def test_a_hostile_repository_and_hostile_tasks_touch_nothing_outside(scene: Scenario) -> None:
-    outside = scene.directory / "outside"
+def test_hostile_repository_and_tasks_change_nothing_outside(scenario: Scenario) -> None:
+    outside = scenario.directory / "outside"
     outside.mkdir()
     (outside / "precious").write_text("untouched", encoding="utf-8")
-    clone = scene.directory / "hostile"
-    git("clone", "--quiet", str(scene.origin), str(clone), cwd=scene.directory)
+    clone = scenario.directory / "hostile"
+    git("clone", "--quiet", str(scenario.origin), str(clone), cwd=scenario.directory)
     evil = f"touch {outside}/pwned"
     names = [
         f"; {evil.replace('/', '_')}", "--upload-pack=x", "-rf", "new\nline", "$(id)", "`id`", "a b", "--", "é\u202e",
@@ -48,15 +48,15 @@ def test_a_hostile_repository_and_hostile_tasks_touch_nothing_outside(scene: Sce
     git("add", "--all", cwd=clone)
     git("commit", "--quiet", "--message=hostile", cwd=clone)
     git("push", "--quiet", "origin", "HEAD:main", "HEAD:refs/heads/--upload-pack=x", cwd=clone)
-    name = scene.register("wary", None, "--concurrency", "3")
-    code = scene.note + (
+    name = scenario.register("wary", None, "--concurrency", "3")
+    code = scenario.note + (
         "for name in ('out/new', 'precious', 'up', 'config', 'out'):\n"
         "    try: open(name, 'a').write('written by an engine')\n"
         "    except OSError as error: print(name, error)\n"
         "open('login.py', 'w').write('fixed\\n')\n"
     )
     before = world(outside)
-    agent = scene.start(name, code)
+    agent = scenario.start(name, code)
 
     text = f"; {evil}\n--upload-pack={evil}\n$({evil})`{evil}`\n../../x\0 \x1b[2J"
     good: list[dict[str, Any]] = [
@@ -65,22 +65,22 @@ def test_a_hostile_repository_and_hostile_tasks_touch_nothing_outside(scene: Sce
     ]
     bad: list[dict[str, Any]] = [
         {"repo": f"--upload-pack={evil}"}, {"repo": f"ext::sh -c '{evil}'"}, {"repo": f"; {evil}"},
-        {"repo": "../origin.git"}, {"repo": f"{scene.origin}\n--config=x"}, {"repo": "ssh://-oProxyCommand=id/x"},
+        {"repo": "../origin.git"}, {"repo": f"{scenario.origin}\n--config=x"}, {"repo": "ssh://-oProxyCommand=id/x"},
         {"branch": "--upload-pack=x"}, {"branch": f"; {evil}"[:50]}, {"branch": "../../main"}, {"branch": "a\nb"},
     ]  # fmt: skip
-    for task in [scene.submit(**more) for more in good]:
-        ended = scene.wait_for_end(task)
+    for task in [scenario.submit(**more) for more in good]:
+        ended = scenario.wait_for_end(task)
         assert (ended["status"], ended["resultFiles"]["files"]) == ("completed", ["login.py"]), agent.log
-        body = git("log", "-1", "--format=%B", ended["resultFiles"]["branch"], cwd=scene.origin)
+        body = git("log", "-1", "--format=%B", ended["resultFiles"]["branch"], cwd=scenario.origin)
         assert f"DevFlow-Task: {task}" in body
         assert "\x1b" not in body
     for more in bad:
-        answer = scene.user.post(
-            "/api/tasks", {"intent": "fix-bug", "repo": str(scene.origin), "naturalLanguage": "Fix it"} | more
+        answer = scenario.user.post(
+            "/api/tasks", {"intent": "fix-bug", "repo": str(scenario.origin), "naturalLanguage": "Fix it"} | more
         )
         if answer.status == 400:  # the platform itself will not have it
             continue
-        ended = scene.wait_for_end(answer.json()["taskId"])
+        ended = scenario.wait_for_end(answer.json()["taskId"])
         assert ended["status"] == "failed", (more, ended)
 
     assert world(outside) == before
@@ -88,30 +88,30 @@ def test_a_hostile_repository_and_hostile_tasks_touch_nothing_outside(scene: Sce
     assert agent.end() == 0
 
 
-def test_no_token_is_in_an_argument_a_log_or_a_report(scene: Scenario) -> None:
-    name = scene.register("discreet")
-    task = scene.submit(repo=f"file://me:s3cret-word@{scene.origin}")
-    code = scene.note + (
+def test_no_token_is_in_an_argument_a_log_or_a_report(scenario: Scenario) -> None:
+    name = scenario.register("discreet")
+    task = scenario.submit(repo=f"file://me:s3cret-word@{scenario.origin}")
+    code = scenario.note + (
         "print('my environment:', dict(os.environ))\n"
-        "print('::devflow', json.dumps({'step': os.environ['GITHUB_TOKEN']}))\n" + scene.gate() + "sys.exit(1)\n"
+        "print('::devflow', json.dumps({'step': os.environ['GITHUB_TOKEN']}))\n" + scenario.gate() + "sys.exit(1)\n"
     )
-    good = scene.submit()
-    agent = scene.start(name, code, GITHUB_TOKEN="ghp_0123456789abcdef")
-    wait_until(scene.runs, lambda: agent.log)
-    token, arguments = read_token(scene, name), []
+    good = scenario.submit()
+    agent = scenario.start(name, code, GITHUB_TOKEN="ghp_0123456789abcdef")
+    wait_until(scenario.runs, lambda: agent.log)
+    token, arguments = read_token(scenario, name), []
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             arguments.append(process.read_bytes().decode(errors="replace"))
         except OSError:  # it has ended meanwhile
             continue
-    scene.open_gate()
+    scenario.open_gate()
     # What was submitted is the submitter's own to see: what the agent adds to it is looked at.
-    ended = [scene.wait_for_end(done) | {"repo": None} for done in (task, good)]
-    said = [str(done) + scene.devflow("tasks", "logs", done["id"]).stdout for done in ended]
+    ended = [scenario.wait_for_end(done) | {"repo": None} for done in (task, good)]
+    said = [str(done) + scenario.devflow("tasks", "logs", done["id"]).stdout for done in ended]
 
     everything = "".join([*arguments, *said, agent.log])
     assert "DEVFLOW_TASK_ID" in "".join(said), "the log has what the program printed"
-    for secret in (token, str(scene.user.token), "ghp_0123456789abcdef", "s3cret-word"):
+    for secret in (token, str(scenario.user.token), "ghp_0123456789abcdef", "s3cret-word"):
         assert secret not in everything
     assert agent.end() == 0
     assert os.environ.get("GITHUB_TOKEN") is None

@@ -36,8 +36,8 @@ def resident(process: int) -> float:
 @pytest.mark.long
 @pytest.mark.timeout(4 * SECONDS)
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into Linux's /proc")
-def test_an_idle_agent_costs_next_to_nothing(scene: Scenario) -> None:
-    agent = scene.start(scene.register("idle"), "pass", pace="")
+def test_idle_agent_uses_little_cpu_and_memory(scenario: Scenario) -> None:
+    agent = scenario.start(scenario.register("idle"), "pass", pace="")
     agent.wait_for("is active")
     before, began = used(agent.process.pid), time.monotonic()
     time.sleep(MINUTE)  # it is measured, not waited for

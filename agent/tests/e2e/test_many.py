@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("agents", "tasks"), [(4, 16), pytest.param(20, 200, marks=pytest.mark.long)], ids=["a few", "many"]
 )
-def test_each_of_many_tasks_is_done_once(scene: Scenario, agents: int, tasks: int) -> None:
-    scene.intent = "explain"
-    names = [scene.register(f"one-of-many-{number}", None, "--concurrency", "2") for number in range(agents)]
-    submitted = [scene.submit() for _ in range(tasks)]
+def test_each_of_many_tasks_is_done_once(scenario: Scenario, agents: int, tasks: int) -> None:
+    scenario.intent = "explain"
+    names = [scenario.register(f"one-of-many-{number}", None, "--concurrency", "2") for number in range(agents)]
+    submitted = [scenario.submit() for _ in range(tasks)]
     pace = f"poll=2,silence={100 * SECONDS}"
-    started = [scene.start(name, scene.note + "print('Explained')\n", pace=pace) for name in names]
+    started = [scenario.start(name, scenario.note + "print('Explained')\n", pace=pace) for name in names]
 
     def done() -> bool:
-        found = scene.user.get("/api/tasks", {"status": "completed", "intent": "explain", "limit": 1}).json()
+        found = scenario.user.get("/api/tasks", {"status": "completed", "intent": "explain", "limit": 1}).json()
         return bool(found["total"] >= tasks)
 
     for _ in range(tasks // 10 + 1):  # a minute for each ten, on whatever machine
@@ -34,11 +34,11 @@ def test_each_of_many_tasks_is_done_once(scene: Scenario, agents: int, tasks: in
             break
         except AssertionError:
             continue
-    ended = [scene.task(task) for task in submitted]
+    ended = [scenario.task(task) for task in submitted]
 
     assert Counter(task["status"] for task in ended) == {"completed": tasks}
     assert {task["attempt"] for task in ended} == {1}
-    assert Counter(line.split()[0] for line in scene.runs()) == Counter(submitted), "each was run once"
+    assert Counter(line.split()[0] for line in scenario.runs()) == Counter(submitted), "each was run once"
     assert len({task["agentId"] for task in ended}) > 1
     for agent in started:
         agent.term()

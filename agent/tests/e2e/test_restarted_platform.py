@@ -48,30 +48,28 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.mark.timeout(4 * SECONDS)
-def test_through_a_restart_of_the_platform_a_task_is_done_once_and_its_result_taken(
-    endpoint: str, tmp_path: Path, machine: Path
-) -> None:
+def test_task_is_done_once_through_a_restart_of_the_platform(endpoint: str, tmp_path: Path, machine: Path) -> None:
     with ExitStack() as ending:
         before = Restartable(tmp_path / "before", TEST_AWS=endpoint)
         ending.callback(before.stop)
-        scene = Scenario(before, tmp_path, ending)
-        name = scene.register("patient")
-        task = scene.submit()
-        agent = scene.start(name, scene.note + scene.gate() + "open('login.py', 'w').write('fixed\\n')\n")
-        wait_until(scene.runs, lambda: agent.log)
+        scenario = Scenario(before, tmp_path, ending)
+        name = scenario.register("patient")
+        task = scenario.submit()
+        agent = scenario.start(name, scenario.note + scenario.gate() + "open('login.py', 'w').write('fixed\\n')\n")
+        wait_until(scenario.runs, lambda: agent.log)
         port = before.url.rpartition(":")[2]
 
         assert before.stop() == 0
         agent.wait_for("cannot be reached")
-        scene.open_gate()
+        scenario.open_gate()
         after = Restartable(tmp_path / "after", TEST_AWS=endpoint, TEST_AGAIN="1", PORT=port)
         ending.callback(after.stop)
-        scene.platform = after
-        scene.user = after.client.login()
-        ended = scene.wait_for_end(task)
+        scenario.platform = after
+        scenario.user = after.client.login()
+        ended = scenario.wait_for_end(task)
 
         assert (ended["status"], ended["attempt"], ended["agentId"]) == ("completed", 1, name), agent.log
-        assert scene.branches() == [f"{task}-attempt-1"]
-        assert len(scene.runs()) == 1
+        assert scenario.branches() == [f"{task}-attempt-1"]
+        assert len(scenario.runs()) == 1
         agent.wait_for("the platform is back")
         assert agent.end() == 0

@@ -28,7 +28,7 @@ class FakeClock(Clock):
     def now(self) -> float:
         return self.time
 
-    def wall(self) -> float:
+    def epoch_seconds(self) -> float:
         return self.epoch + self.time
 
     def wait(self, inbox: SimpleQueue[Item], seconds: float) -> Item | None:
