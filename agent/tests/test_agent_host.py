@@ -1,4 +1,4 @@
-"""The agent host: the spec's workflow execution on loopback, for whom it is meant and for nobody else."""
+"""AgentHost: starts workflows on loopback for the agent's user, and rejects everything else."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TASK = {
 
 
 def respond(request: ReceivedRequest) -> FakeResponse:
-    """Knows the agent's token and one of its user; another user's sees nothing of the agent."""
+    """Accept the tokens of the agent and of its user. Another user's token does not see the agent."""
     if request.token not in ("agent-token", "user-token", "stranger"):
         return make_error(401, "Invalid or expired token")
     if request.method == "GET":
@@ -38,7 +38,7 @@ def respond(request: ReceivedRequest) -> FakeResponse:
 
 
 class Scenario:
-    """A host, and the platform behind it."""
+    """An agent host and its platform."""
 
     def __init__(self, platform: FakePlatform) -> None:
         self.platform, self.polls_requested, self.engine_error = platform, 0, ""
@@ -55,20 +55,20 @@ class Scenario:
     def _poll_now(self) -> None:
         self.polls_requested += 1
 
-    def ask(
+    def request(
         self,
         body: Any = TASK,
         method: str = "POST",
         path: str = EXECUTE_PATH,
-        token: str | None = "agent-token",  # noqa: S107  # of a stand-in
+        token: str | None = "agent-token",  # noqa: S107  # a token of the fake platform
         **headers: str,
     ) -> tuple[int, dict[str, Any]]:
         connection = http.client.HTTPConnection("127.0.0.1", self.host.port, timeout=30)
-        sent = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        all_headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        all_headers |= {name.replace("_", "-"): value for name, value in headers.items()}
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         try:
-            connection.request(method, path, content, sent)
+            connection.request(method, path, content, all_headers)
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read() or b"{}")
         finally:
@@ -84,7 +84,7 @@ def scenario(start_platform: Callable[..., FakePlatform]) -> Iterator[Scenario]:
 
 @pytest.mark.parametrize("token", ["agent-token", "user-token"])
 def test_workflow_is_submitted_for_this_agent_and_polled_at_once(scenario: Scenario, token: str) -> None:
-    assert scenario.ask(token=token) == (202, {"accepted": True, "taskId": "task-1"})
+    assert scenario.request(token=token) == (202, {"accepted": True, "taskId": "task-1"})
 
     submitted = scenario.platform.requests[-1]
     assert (submitted.method, submitted.path, submitted.token) == ("POST", EXECUTE_PATH, token)
@@ -93,7 +93,7 @@ def test_workflow_is_submitted_for_this_agent_and_polled_at_once(scenario: Scena
 
 
 def test_missing_fields_are_listed_as_in_the_specification(scenario: Scenario) -> None:
-    status, body = scenario.ask({"branch": "main", "intent": " "})
+    status, body = scenario.request({"branch": "main", "intent": " "})
 
     assert (status, body["error"], body["statusCode"]) == (400, "Missing required fields", 400)
     assert body["details"] == ["taskId", "intent", "repo", "naturalLanguage"]
@@ -104,7 +104,7 @@ def test_missing_fields_are_listed_as_in_the_specification(scenario: Scenario) -
 def test_failing_engine_check_returns_500_and_submits_nothing(scenario: Scenario) -> None:
     scenario.engine_error = "Copilot SDK connection failed"
 
-    status, body = scenario.ask()
+    status, body = scenario.request()
 
     assert (status, body["error"], body["message"]) == (
         500, "Failed to execute workflow", "Copilot SDK connection failed",
@@ -116,7 +116,7 @@ def test_failing_engine_check_returns_500_and_submits_nothing(scenario: Scenario
 def test_request_without_a_valid_token_of_the_user_is_rejected_first(scenario: Scenario, token: str | None) -> None:
     scenario.engine_error = "Copilot SDK connection failed"
 
-    status, body = scenario.ask({}, token=token)
+    status, body = scenario.request({}, token=token)
 
     assert status == (403 if token == "stranger" else 401)
     assert "Copilot" not in body["message"]
@@ -128,23 +128,23 @@ def test_request_without_a_valid_token_of_the_user_is_rejected_first(scenario: S
 )
 def test_request_with_another_host_name_is_rejected_first(scenario: Scenario, host: str) -> None:
     for method, path in (("POST", EXECUTE_PATH), ("GET", "/health")):
-        assert scenario.ask(method=method, path=path, Host=host)[0] == 403
+        assert scenario.request(method=method, path=path, Host=host)[0] == 403
     assert scenario.platform.requests == []
 
 
 def test_localhost_and_127_0_0_1_are_accepted_host_names(scenario: Scenario) -> None:
     for name in ("localhost", "127.0.0.1", "LOCALHOST"):
-        assert scenario.ask(method="GET", path="/health", Host=f"{name}:{scenario.host.port}")[0] == 200
+        assert scenario.request(method="GET", path="/health", Host=f"{name}:{scenario.host.port}")[0] == 200
 
 
 def test_request_from_a_web_page_is_rejected(scenario: Scenario) -> None:
-    assert scenario.ask(Origin="https://evil.example")[0] == 403
-    assert scenario.ask(Origin=f"http://localhost:{scenario.host.port}")[0] == 403
-    assert scenario.ask(method="OPTIONS", Origin="https://evil.example")[0] == 403
+    assert scenario.request(Origin="https://evil.example")[0] == 403
+    assert scenario.request(Origin=f"http://localhost:{scenario.host.port}")[0] == 403
+    assert scenario.request(method="OPTIONS", Origin="https://evil.example")[0] == 403
 
 
 @pytest.mark.parametrize(
-    ("asked", "status"),
+    ("body", "status"),
     [
         ({"path": "/api/agents"}, 404),
         ({"method": "PUT"}, 405),
@@ -157,9 +157,9 @@ def test_request_from_a_web_page_is_rejected(scenario: Scenario) -> None:
     ],
 )
 def test_invalid_request_returns_an_error_with_the_documented_fields(
-    scenario: Scenario, asked: Any, status: int
+    scenario: Scenario, body: Any, status: int
 ) -> None:
-    found, body = scenario.ask(**asked)
+    found, body = scenario.request(**body)
 
     assert (found, body["statusCode"]) == (status, status)
     assert {"error", "message", "timestamp"} <= set(body)
@@ -170,7 +170,7 @@ def test_invalid_request_returns_an_error_with_the_documented_fields(
 def test_error_of_the_platform_is_forwarded(scenario: Scenario, status: int) -> None:
     scenario.platform.respond = lambda _: make_error(status, "Conflict", "The id is taken.", details=["taskId"])
 
-    found, body = scenario.ask()
+    found, body = scenario.request()
 
     if status in (429, 503):
         assert (found, body["error"]) == (500, "Failed to execute workflow")
@@ -190,4 +190,4 @@ def test_host_listens_on_loopback_only_and_reports_a_port_in_use(scenario: Scena
 def test_incomplete_request_does_not_block_other_requests(scenario: Scenario) -> None:
     with socket.create_connection(("127.0.0.1", scenario.host.port)) as slow:
         slow.sendall(b"POST /api/workflows/execute HTTP/1.1\r\nHost: loc")
-        assert scenario.ask()[0] == 202
+        assert scenario.request()[0] == 202

@@ -1,7 +1,8 @@
-"""What an agent has on its machine, and that only one process is it."""
+"""AgentState and Credentials: files of an agent, its lock and its token."""
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
@@ -16,6 +17,7 @@ from devflow.agent_state import AgentState, Registration
 from devflow.api_client import ApiClient
 from devflow.credentials import Credentials
 from devflow.errors import AlreadyRunningError, InsecureFileError, NotLoggedInError, SettingsError
+from devflow.private_files import write_private
 from devflow.redaction import redact
 
 if TYPE_CHECKING:
@@ -61,6 +63,21 @@ def test_registration_is_private_and_its_token_is_a_secret(state: AgentState) ->
         state.load_registration()
 
 
+def test_names_in_the_registration_file_do_not_change(state: AgentState) -> None:
+    stored = {
+        "url": "http://a.example", "agent": "build-1", "token": "secret-token", "issued": 5.0, "concurrency": 2,
+        "capabilities": ["fix-bug"],
+    }  # fmt: skip
+    path = state.directory / "registration.json"
+    write_private(path, json.dumps(stored))
+
+    registration = state.load_registration()
+    state.save_registration(registration)
+
+    assert registration == Registration("http://a.example", "build-1", "secret-token", 5.0, 2, ("fix-bug",))
+    assert json.loads(path.read_text(encoding="utf-8")) == stored
+
+
 def test_missing_or_broken_registration_says_what_to_do(state: AgentState) -> None:
     with pytest.raises(NotLoggedInError, match="devflow agent register --name build-1"):
         state.load_registration()
@@ -74,8 +91,8 @@ def test_missing_or_broken_registration_says_what_to_do(state: AgentState) -> No
 
 def test_only_one_process_at_a_time_runs_the_agent(state: AgentState) -> None:
     code = (
-        "import sys; from pathlib import Path; from devflow.agent_state import Home\n"
-        "with Home(Path(sys.argv[1]), 'build-1').lock(): print('locked', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from devflow.agent_state import AgentState\n"
+        "with AgentState(Path(sys.argv[1]), 'build-1').lock(): print('locked', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(
         [sys.executable, "-c", code, str(state.directory.parent.parent)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -90,7 +107,7 @@ def test_only_one_process_at_a_time_runs_the_agent(state: AgentState) -> None:
         assert raised.value.exit_code == 5
         other.kill()
     other.wait()
-    assert state.find_running_pid() is None, "a process that died holds nothing"
+    assert state.find_running_pid() is None, "the lock of a dead process is free"
     with state.lock():
         assert state.find_running_pid() == os.getpid()
 
@@ -123,7 +140,7 @@ def test_new_token_is_on_disk_before_it_is_used(state: AgentState, start_platfor
     assert platform.paths() == ["POST /api/agents/build-1/token"]
     assert credentials.token() == state.load_registration().token == "new-secret"
     assert state.load_registration().issued_at == clock.epoch_seconds()
-    assert not credentials.reload(), "it is the one that is on disk"
+    assert not credentials.reload(), "the token on disk is the same"
 
 
 def test_rejected_renewal_changes_nothing(state: AgentState, start_platform: Callable[..., FakePlatform]) -> None:

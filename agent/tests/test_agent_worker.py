@@ -1,4 +1,4 @@
-"""The agent's loop with a clock that jumps: outages, silence, renewal, and how it ends."""
+"""AgentWorker with a fake clock: outages, token renewal and shutdown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agent.tests.support.fake_platform import FakeResponse, make_error
 from devflow.agent_state import AgentState, Registration
 from devflow.agent_worker import AgentWorker, WorkerConfig
 from devflow.credentials import Credentials
-from devflow.engines import command
+from devflow.engines.command import make_command_engine
 from devflow.errors import AlreadyRunningError, NotLoggedInError, RequestRejectedError
 from devflow.intervals import Intervals
 from devflow.job_runner import JobContext
@@ -29,7 +29,7 @@ HOUR, DAY = 3600.0, 24 * 3600.0
 HEARTBEAT, POLL = "/api/agents/build-1/heartbeat", "/api/agents/build-1/commands?limit=1"
 
 
-def fine(request: ReceivedRequest) -> FakeResponse:
+def accept(request: ReceivedRequest) -> FakeResponse:
     if request.path.endswith("/heartbeat"):
         return FakeResponse(200, {"success": True, "nextPollInterval": 5000, "status": "active", "cancel": []})
     if "/commands" in request.path:
@@ -38,7 +38,7 @@ def fine(request: ReceivedRequest) -> FakeResponse:
 
 
 class Scenario:
-    """One agent on a machine of its own, with a clock that jumps from scenario thing that is due to the next."""
+    """An agent with a fake clock, which jumps from one due time to the next."""
 
     def __init__(self, tmp_path: Path, platform: FakePlatform, **intervals: float) -> None:
         self.platform, self.log_lines = platform, []
@@ -48,21 +48,33 @@ class Scenario:
         self.at: list[tuple[float, Callable[[], object]]] = []
         self.intervals = Intervals(**intervals)
         self.worker = AgentWorker(
-            self.state, Credentials(self.state, self.clock), WorkerConfig(intervals=self.intervals), self._make_job_context, self.log_lines.append,
-            clock=self.clock, jitter=lambda: 0.0,
-        )  # fmt: skip
+            self.state,
+            Credentials(self.state, self.clock),
+            WorkerConfig(intervals=self.intervals),
+            self._make_job_context,
+            self.log_lines.append,
+            clock=self.clock,
+            jitter=lambda: 0.0,
+        )
         self.started_at = self.clock.time
 
     log_lines: list[str]
 
     def _make_job_context(self, worker: AgentWorker) -> JobContext:
         return JobContext(
-            self.state.directory, command.make_command_engine("true"), worker.client, Outbox(self.state.directory / "outbox"),
-            worker.send_result, worker.log, worker.handle_unauthorized, self.intervals, allowed_protocols=["file"],
-        )  # fmt: skip
+            self.state.directory,
+            make_command_engine("true"),
+            worker.client,
+            Outbox(self.state.directory / "outbox"),
+            worker.send_result,
+            worker.log,
+            worker.handle_unauthorized,
+            self.intervals,
+            allowed_protocols=["file"],
+        )
 
     def after(self, seconds: float, do: Callable[[], object]) -> None:
-        """Do something when so much of the agent's time has passed."""
+        """Call `do` when the agent's clock has advanced by `seconds`."""
         self.at.append((self.clock.time + seconds, do))
 
     def _waited(self, now: float) -> None:
@@ -77,8 +89,8 @@ class Scenario:
 
 @pytest.fixture
 def make_scenario(tmp_path: Path, start_platform: Callable[..., FakePlatform]) -> Callable[..., Scenario]:
-    def make(answer: Callable[[ReceivedRequest], FakeResponse] = fine, **intervals: float) -> Scenario:
-        return Scenario(tmp_path, start_platform(answer), **intervals)
+    def make(respond: Callable[[ReceivedRequest], FakeResponse] = accept, **intervals: float) -> Scenario:
+        return Scenario(tmp_path, start_platform(respond), **intervals)
 
     return make
 
@@ -90,7 +102,7 @@ def test_worker_sends_heartbeats_polls_at_the_given_interval_and_disconnects(
     scenario.after(300, scenario.worker.drain)
     scenario.worker.run()
 
-    assert scenario.paths().count(HEARTBEAT) == 3 + 1, "three after the start, and the goodbye"
+    assert scenario.paths().count(HEARTBEAT) == 3 + 1, "three after the start, and one to disconnect"
     assert scenario.paths().count(POLL) == 10
     first, *_, last = scenario.platform.bodies("/heartbeat")
     assert (first["status"], first["taskIds"], first["version"]) == ("ready", [], "0.1.0")
@@ -101,59 +113,59 @@ def test_worker_sends_heartbeats_polls_at_the_given_interval_and_disconnects(
 
 
 def test_worker_resumes_after_an_outage_of_an_hour(make_scenario: Callable[..., Scenario]) -> None:
-    away = False
-    scenario = make_scenario(lambda request: FakeResponse(503, {}) if away else fine(request))
+    unavailable = False
+    scenario = make_scenario(lambda request: FakeResponse(503, {}) if unavailable else accept(request))
 
-    def cut(value: bool) -> None:  # noqa: FBT001
-        nonlocal away
-        away = value
+    def set_unavailable(value: bool) -> None:  # noqa: FBT001
+        nonlocal unavailable
+        unavailable = value
 
-    scenario.after(100, lambda: cut(True))  # noqa: FBT003
-    scenario.after(100 + HOUR, lambda: cut(False))  # noqa: FBT003
+    scenario.after(100, lambda: set_unavailable(True))
+    scenario.after(100 + HOUR, lambda: set_unavailable(False))
     scenario.after(100 + HOUR + 300, scenario.worker.drain)
     scenario.worker.run()
 
-    (lost,) = (line for line in scenario.log_lines if "cannot answer now" in line)
-    (back,) = (line for line in scenario.log_lines if "the platform is back" in line)
-    assert scenario.log_lines.index(lost) < scenario.log_lines.index(back)
+    (unavailable_line,) = (line for line in scenario.log_lines if "is unavailable" in line)
+    (available_again,) = (line for line in scenario.log_lines if "the platform is available again" in line)
+    assert scenario.log_lines.index(unavailable_line) < scenario.log_lines.index(available_again)
     assert 60 < scenario.paths().count(POLL) + scenario.paths().count(HEARTBEAT) < 130, (
-        "about once a minute while it was away"
+        "about one request a minute during the outage"
     )
 
 
 def test_result_of_an_earlier_run_is_sent_and_its_task_stays_held_until_then(
     make_scenario: Callable[..., Scenario],
 ) -> None:
-    told = threading.Event()
+    released = threading.Event()
 
-    def answer(request: ReceivedRequest) -> FakeResponse:
+    def respond(request: ReceivedRequest) -> FakeResponse:
         if request.path.endswith("/complete"):
-            assert told.wait(30)
-        return fine(request)
+            assert released.wait(30)
+        return accept(request)
 
-    scenario = make_scenario(answer)
+    scenario = make_scenario(respond)
     result = TaskResult("task-1", 1, "task-1-attempt-1", "complete", {"success": True, "attempt": 1})
     Outbox(scenario.state.directory / "outbox").save(result)
     again = Scenario(scenario.state.directory.parent.parent.parent, scenario.platform)
 
-    def taken() -> None:
-        told.set()
+    def release() -> None:
+        released.set()
         while again.worker.result_sender.pending_attempts():
-            time.sleep(0.001)  # on the courier's thread, which has a clock of its own
+            time.sleep(0.001)  # the sender's thread has its own clock
         again.worker.drain()
 
-    again.after(65, taken)
+    again.after(65, release)
     again.worker.run()
 
     assert scenario.platform.bodies("/complete") == [result.body]
     assert scenario.platform.bodies("/heartbeat")[0]["taskIds"] == ["task-1"]
     assert scenario.platform.bodies("/heartbeat")[-1]["taskIds"] == []
-    assert "1 result(s) of an earlier run wait to be reported" in again.log_lines
+    assert "sending 1 unsent result(s) of an earlier run" in again.log_lines
 
 
 def test_draining_worker_waits_a_limited_time_for_unsent_results(make_scenario: Callable[..., Scenario]) -> None:
     scenario = make_scenario(
-        lambda request: FakeResponse(503, {}) if request.path.endswith("/complete") else fine(request)
+        lambda request: FakeResponse(503, {}) if request.path.endswith("/complete") else accept(request)
     )
     result = TaskResult("task-1", 1, "task-1-attempt-1", "complete", {"success": True, "attempt": 1})
     outbox = Outbox(scenario.state.directory / "outbox")
@@ -169,16 +181,16 @@ def test_draining_worker_waits_a_limited_time_for_unsent_results(make_scenario: 
 
 @pytest.mark.parametrize("first", ["heartbeat", "commands"])
 def test_rejected_token_ends_the_worker(make_scenario: Callable[..., Scenario], first: str) -> None:
-    scenario = make_scenario(lambda request: make_error(401) if first in request.path else fine(request))
+    scenario = make_scenario(lambda request: make_error(401) if first in request.path else accept(request))
 
     with pytest.raises(NotLoggedInError, match="--replace"):
         scenario.worker.run()
-    assert scenario.paths()[-1].split("?")[0].endswith(first), "there is nobody to say goodbye to"
+    assert scenario.paths()[-1].split("?")[0].endswith(first), "the agent does not disconnect"
 
 
 def test_token_that_another_process_changed_is_used(make_scenario: Callable[..., Scenario]) -> None:
     valid = "token-1"
-    scenario = make_scenario(lambda request: fine(request) if request.token == valid else make_error(401))
+    scenario = make_scenario(lambda request: accept(request) if request.token == valid else make_error(401))
 
     def rotate() -> None:
         nonlocal valid
@@ -191,17 +203,17 @@ def test_token_that_another_process_changed_is_used(make_scenario: Callable[...,
     scenario.after(200, scenario.worker.drain)
     scenario.worker.run()
 
-    assert "the token was renewed" in scenario.log_lines
+    assert "the token was renewed by another process" in scenario.log_lines
     assert scenario.platform.requests[-1].token == "token-2"
 
 
 def test_worker_renews_its_token_before_it_expires(make_scenario: Callable[..., Scenario]) -> None:
-    def answer(request: ReceivedRequest) -> FakeResponse:
+    def respond(request: ReceivedRequest) -> FakeResponse:
         if request.path.endswith("/token"):
             return FakeResponse(201, {"success": True, "agent": {}, "token": "token-2"})
-        return fine(request)
+        return accept(request)
 
-    scenario = make_scenario(answer)
+    scenario = make_scenario(respond)
     scenario.after(200, lambda: setattr(scenario.clock, "epoch", scenario.clock.epoch + 20 * DAY))
     scenario.after(400, scenario.worker.drain)
     scenario.worker.run()
@@ -213,7 +225,7 @@ def test_worker_renews_its_token_before_it_expires(make_scenario: Callable[..., 
 
 def test_failed_renewal_is_retried_later_and_does_not_block_polling(make_scenario: Callable[..., Scenario]) -> None:
     scenario = make_scenario(
-        lambda request: FakeResponse(503, {}) if request.path.endswith("/token") else fine(request)
+        lambda request: FakeResponse(503, {}) if request.path.endswith("/token") else accept(request)
     )
     scenario.clock.epoch += 20 * DAY
     scenario.after(2 * HOUR + 100, scenario.worker.drain)
@@ -225,16 +237,16 @@ def test_failed_renewal_is_retried_later_and_does_not_block_polling(make_scenari
 
 
 def test_conflict_with_another_instance_ends_the_worker(make_scenario: Callable[..., Scenario]) -> None:
-    scenario = make_scenario(lambda _: make_error(409, message="Another process lives."))
+    scenario = make_scenario(lambda _: make_error(409, message="Another instance is running."))
 
-    with pytest.raises(AlreadyRunningError, match="elsewhere: Another process lives"):
+    with pytest.raises(AlreadyRunningError, match="elsewhere: Another instance is running"):
         scenario.worker.run()
     assert scenario.paths() == [HEARTBEAT]
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
 def test_rejected_poll_ends_the_worker(make_scenario: Callable[..., Scenario], status: int) -> None:
-    scenario = make_scenario(lambda request: make_error(status) if "/commands" in request.path else fine(request))
+    scenario = make_scenario(lambda request: make_error(status) if "/commands" in request.path else accept(request))
     with pytest.raises(RequestRejectedError):
         scenario.worker.run()
 
@@ -245,10 +257,10 @@ def test_invalid_task_in_a_poll_is_ignored(make_scenario: Callable[..., Scenario
         lambda request: (
             FakeResponse(200, {"commands": commands, "nextPollInterval": 30_000})
             if "/commands" in request.path
-            else fine(request)
+            else accept(request)
         )
     )
     scenario.after(40, scenario.worker.drain)
     scenario.worker.run()
 
-    assert any("left out" in line for line in scenario.log_lines)
+    assert any("ignored a task that is not valid" in line for line in scenario.log_lines)

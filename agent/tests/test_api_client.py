@@ -1,4 +1,4 @@
-"""Calls to the platform: what is sent, what is sent again, and what errors say."""
+"""ApiClient: requests, retries and errors."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def quick() -> Iterator[None]:
-    """Retries without their pauses."""
-    with stamina.set_testing(True, attempts=4):  # named by stamina
+def no_retry_delays() -> Iterator[None]:
+    """Retry without delays."""
+    with stamina.set_testing(True, attempts=4):  # the name of stamina's parameter
         yield
 
 
@@ -74,7 +74,7 @@ def test_rejection_has_the_fields_of_the_response(start_platform: Callable[..., 
     error = raised.value
     assert (error.status, error.details, error.request_id) == (400, ("a", "b"), "request-1")
     assert str(error) == "Missing required fields: two are missing (a; b)"
-    assert len(platform.requests) == 1, "what cannot be meant is not sent again"
+    assert len(platform.requests) == 1, "an invalid request is not retried"
 
 
 def test_rejected_token_raises_an_error_without_the_token(start_platform: Callable[..., FakePlatform]) -> None:
@@ -88,12 +88,12 @@ def test_rejected_token_raises_an_error_without_the_token(start_platform: Callab
 
 
 @pytest.mark.parametrize(
-    "trouble", [make_error(503, "Temporarily unavailable"), FakeResponse(502, b"<html>"), make_error(429)]
+    "error", [make_error(503, "Temporarily unavailable"), FakeResponse(502, b"<html>"), make_error(429)]
 )
 def test_request_is_retried_while_the_platform_is_unavailable(
-    start_platform: Callable[..., FakePlatform], trouble: FakeResponse
+    start_platform: Callable[..., FakePlatform], error: FakeResponse
 ) -> None:
-    answers = iter([trouble, trouble, FakeResponse(200, {"data": []})])
+    answers = iter([error, error, FakeResponse(200, {"data": []})])
     platform = start_platform(lambda _: next(answers))
 
     assert ApiClient(platform.url).send_with_retries("GET", "/api/tasks") == {"data": []}
@@ -103,7 +103,7 @@ def test_request_is_retried_while_the_platform_is_unavailable(
 def test_outage_that_does_not_end_raises_an_error(start_platform: Callable[..., FakePlatform]) -> None:
     platform = start_platform(lambda _: FakeResponse(503, {"error": "Temporarily unavailable", "message": "come back"}))
 
-    with pytest.raises(UnavailableError, match="cannot answer now: come back"):
+    with pytest.raises(UnavailableError, match="is unavailable: come back"):
         ApiClient(platform.url).send_with_retries("GET", "/api/tasks")
     assert len(platform.requests) == 4
 
@@ -125,7 +125,7 @@ def test_response_of_another_program_is_recognized_and_not_retried(
 ) -> None:
     platform = start_platform(lambda _: answer)
 
-    with pytest.raises(UnavailableError, match="is the address right") as raised:
+    with pytest.raises(UnavailableError, match="Check the URL") as raised:
         ApiClient(platform.url, "secret-token").send_with_retries("GET", "/api/tasks")
     assert raised.value.not_devflow
     assert len(platform.requests) == 1
@@ -175,7 +175,7 @@ def test_response_counts_from_the_time_the_request_was_sent(start_platform: Call
             with pytest.raises(expected):
                 client.send("GET", "/api/tasks")
 
-    assert heard == [1000.0, 1005.0], "the others are no sign that the platform knows this agent"
+    assert heard == [1000.0, 1005.0], "other responses do not show that the platform accepts this agent"
 
 
 def test_proxy_of_the_environment_is_used(

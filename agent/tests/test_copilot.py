@@ -1,4 +1,4 @@
-"""The engine `copilot`: the real SDK, and a stand-in for the CLI that it drives."""
+"""The `copilot` engine with the real SDK and a fake CLI."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def git(*arguments: str, cwd: Path) -> str:
     return subprocess.run(["git", *arguments], cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def fine(request: ReceivedRequest) -> FakeResponse:
+def accept(request: ReceivedRequest) -> FakeResponse:
     if request.path.endswith("/logs"):
         end = request.body["offset"] + len(request.body["data"].encode())
         return FakeResponse(200, {"nextOffset": end, "truncated": False})
@@ -67,8 +67,9 @@ class Scenario:
     def job(self, description: str, intent: str = "fix-bug") -> JobRunner:
         agent = self.directory / "agent"
         context = JobContext(
-            agent, copilot.make_copilot_engine(self.options), ApiClient(self.platform.url, "token"), Outbox(agent / "outbox"),
-            self.sent_results.append, lambda _: None, intervals=Intervals(grace=5, flush=60, log=0.05, progress=0.2),
+            agent, copilot.make_copilot_engine(self.options), ApiClient(self.platform.url, "token"),
+            Outbox(agent / "outbox"), self.sent_results.append, lambda _: None,
+            intervals=Intervals(grace=5, flush=60, log=0.05, progress=0.2),
             allowed_protocols=["file"],
         )  # fmt: skip
         given = {"task_id": "task-1", "attempt": 1, "intent": intent, "repo": str(self.origin), "branch": "main"}
@@ -80,7 +81,7 @@ class Scenario:
         return {"kind": result.kind} | result.body
 
     def notes(self) -> list[dict[str, Any]]:
-        """What the stand-in has noted."""
+        """Return what the fake CLI has recorded."""
         if not self.notes_path.exists():
             return []
         return [json.loads(line) for line in self.notes_path.read_text(encoding="utf-8").splitlines()]
@@ -95,7 +96,7 @@ def scenario(
 ) -> Scenario:
     monkeypatch.setenv("STANDIN_NOTES", str(tmp_path / "notes"))
     monkeypatch.setenv("DEVFLOW_TOKEN", "secret-token")
-    return Scenario(start_platform(fine), tmp_path)
+    return Scenario(start_platform(accept), tmp_path)
 
 
 def test_events_become_steps_and_log_and_the_change_is_pushed(scenario: Scenario) -> None:
@@ -113,7 +114,7 @@ def test_events_become_steps_and_log_and_the_change_is_pushed(scenario: Scenario
     far = [body["progress"] for body in scenario.platform.bodies("/progress")]
     assert far == sorted(far)
     log = scenario.log()
-    for line in ("> view login.py", "It failed: no such file", "from a helper", "Fixed the login."):
+    for line in ("> view login.py", "The tool failed: no such file", "from a helper", "Fixed the login."):
         assert line in log
     session, decided = scenario.notes()
     assert session["session"]["model"] == "gpt-5"
@@ -132,7 +133,7 @@ def test_files_outside_the_clone_and_other_kinds_are_denied(scenario: Scenario, 
     assert [note["decided"] for note in scenario.notes()[1:]] == ["reject", "reject", "reject"]
     assert outside.read_text(encoding="utf-8") == "untouched"
     assert not (tmp_path / "notes.ran").exists()
-    assert f"Refused: {outside} is outside of the repository." in scenario.log()
+    assert f"Denied: {outside} is outside of the repository." in scenario.log()
     assert "Refused: shell is not allowed on this machine." in scenario.log()
 
 

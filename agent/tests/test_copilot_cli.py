@@ -1,4 +1,4 @@
-"""The engine `copilot` with the real Copilot CLI, as npm installs it, and a stand-in of the model on loopback."""
+"""The `copilot` engine with the real Copilot CLI, which npm installs, and a fake model on loopback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.tests.support.fake_platform import FakeResponse
-from agent.tests.test_copilot import Scenario, fine, git
+from agent.tests.test_copilot import Scenario, accept, git
 from devflow.cancel_token import CancelReason
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(4 * SECONDS)]
 
 @pytest.fixture(scope="session")
 def cli() -> Path:
-    """The CLI; skips where npm cannot install it."""
+    """Return the path of the CLI. Skips the test if npm cannot install it."""
     found = CACHE / "node_modules" / ".bin" / "copilot"
     if not found.exists():
         npm = shutil.which("npm")
@@ -47,26 +47,29 @@ def cli() -> Path:
 
 
 class Model:
-    """Says what it was told to say, one answer after the other; then it thinks for ever, until it is let go."""
+    """A model that sends prepared responses, and then blocks until it is released."""
 
     def __init__(self) -> None:
         self.answers: list[Any] = []
-        self.thinking, self.let_go = threading.Event(), threading.Event()
+        self.blocked, self.released = threading.Event(), threading.Event()
 
     def __call__(self, request: ReceivedRequest) -> FakeResponse:
         if not request.path.endswith("/chat/completions"):
             return FakeResponse(404, {})
         if not self.answers:
-            self.thinking.set()
-            self.let_go.wait(SECONDS)
+            self.blocked.set()
+            self.released.wait(SECONDS)
             return FakeResponse(500, {})
-        said = self.answers.pop(0)
-        message: dict[str, Any] = {"role": "assistant", "content": said if isinstance(said, str) else None}
-        if not isinstance(said, str):
-            name, arguments = said
+        message_or_call = self.answers.pop(0)
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": message_or_call if isinstance(message_or_call, str) else None,
+        }
+        if not isinstance(message_or_call, str):
+            name, arguments = message_or_call
             call = {"name": name, "arguments": json.dumps(arguments)}
             message["tool_calls"] = [{"id": f"call-{len(self.answers)}", "type": "function", "function": call}]
-        reason = "stop" if isinstance(said, str) else "tool_calls"
+        reason = "stop" if isinstance(message_or_call, str) else "tool_calls"
         choice = {"index": 0, "message": message, "finish_reason": reason}
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         body = {
@@ -84,7 +87,7 @@ class Model:
 def model() -> Iterator[Model]:
     model = Model()
     yield model
-    model.let_go.set()
+    model.released.set()
 
 
 @pytest.fixture
@@ -93,19 +96,19 @@ def scenario(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Scenario:  # fmt: skip
     monkeypatch.setenv("DEVFLOW_COPILOT_API_KEY", "key-of-the-model")
-    scenario = Scenario(start_platform(fine), tmp_path)
+    scenario = Scenario(start_platform(accept), tmp_path)
     scenario.options = replace(scenario.options, cli_path=str(cli), provider_url=f"{start_platform(model).url}/v1")
     return scenario
 
 
 def processes_in(directory: Path) -> list[int]:
-    """Processes that work in a directory, or below it."""
+    """Return the processes whose working directory is in `directory`."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if (process / "cwd").resolve().is_relative_to(directory):
                 found.append(int(process.name))
-        except OSError:  # it has ended meanwhile
+        except OSError:  # the process has ended
             continue
     return found
 
@@ -139,7 +142,7 @@ def test_cancel_stops_the_real_cli_and_all_its_processes(scenario: Scenario, mod
     job = scenario.job("Fix the login")
     running = threading.Thread(target=job.run)
     running.start()
-    assert model.thinking.wait(SECONDS)
+    assert model.blocked.wait(SECONDS)
     work = scenario.directory / "agent" / "work"
     assert len(processes_in(work)) >= 2
 
@@ -156,7 +159,7 @@ def test_crash_of_the_real_cli_fails_the_task_with_a_clear_error(scenario: Scena
     job = scenario.job("Fix the login")
     running = threading.Thread(target=job.run)
     running.start()
-    assert model.thinking.wait(SECONDS)
+    assert model.blocked.wait(SECONDS)
     for process in processes_in(scenario.directory / "agent" / "work"):
         arguments = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
         if b"--headless" in arguments:

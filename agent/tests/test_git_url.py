@@ -1,4 +1,4 @@
-"""Addresses and branches of tasks: what git gets, and what it never gets."""
+"""Repository URLs and branch names of tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One attempt from its first report to its result: real git and real programs, and a stand-in of the platform."""
+"""JobRunner with real git, real programs and a fake platform."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def git(*arguments: str, cwd: Path) -> str:
 
 @pytest.fixture
 def origin(tmp_path: Path, machine: Path) -> Path:
-    """A bare repository with one commit."""
+    """Return a bare repository with one commit."""
     seed = tmp_path / "seed"
     git("init", "--quiet", str(seed), cwd=tmp_path)
     (seed / "login.py").write_text("bug\n", encoding="utf-8")
@@ -46,16 +46,22 @@ def origin(tmp_path: Path, machine: Path) -> Path:
 
 
 class Scenario:
-    """An agent's context, and jobs with them."""
+    """The context of an agent's jobs."""
 
     def __init__(self, platform: FakePlatform, directory: Path, origin: Path) -> None:
         self.platform, self.origin, self.log_lines = platform, origin, []
         self.sent_results: list[TaskResult] = []
         self.engine_code = "open('login.py', 'w').write('fixed\\n'); print('Fixed it')"
         self.context = JobContext(
-            directory, command.make_command_engine("true"), ApiClient(platform.url, "token"), Outbox(directory / "outbox"),
-            self.sent_results.append, self.log_lines.append, intervals=Intervals(grace=0.2, flush=30, log=0.01), allowed_protocols=["file"],
-        )  # fmt: skip
+            directory,
+            command.make_command_engine("true"),
+            ApiClient(platform.url, "token"),
+            Outbox(directory / "outbox"),
+            self.sent_results.append,
+            self.log_lines.append,
+            intervals=Intervals(grace=0.2, flush=30, log=0.01),
+            allowed_protocols=["file"],
+        )
 
     log_lines: list[str]
 
@@ -66,7 +72,7 @@ class Scenario:
         return JobRunner(TaskAssignment.from_json(given), replace(self.context, engine=engine))
 
     def run(self, code: str, **task: Any) -> dict[str, Any]:
-        """Do it; the body of the result, with its kind."""
+        """Run a job. Returns the body of its result, and the kind."""
         self.job(code, **task).run()
         (result,) = self.sent_results
         assert self.context.outbox.load_all() == [result], "it is on disk before it is sent"
@@ -102,7 +108,7 @@ def test_fixed_bug_is_pushed_and_the_result_contains_the_commit(scenario: Scenar
     assert git("log", "-1", "--format=%B", branch, cwd=scenario.origin) == (
         "Fix the login\n\nDevFlow-Task: task-1\nDevFlow-Attempt: 1"
     )
-    assert "There is no pull request" in done["output"]
+    assert "No pull request was opened" in done["output"]
     assert scenario.left() == []
     steps = [body["step"] for body in scenario.platform.bodies("/progress")]
     assert steps == list(dict.fromkeys(steps)), "each once"
@@ -170,13 +176,17 @@ def test_other_intent_is_pushed_only_if_something_has_changed(scenario: Scenario
 def test_bug_fix_without_a_change_fails(scenario: Scenario) -> None:
     done = scenario.run("print('I see no bug')")
 
-    assert (done["kind"], done["error"], done["details"]) == ("fail", "command changed nothing", "I see no bug")
+    assert (done["kind"], done["error"], done["details"]) == (
+        "fail",
+        "The engine command changed nothing",
+        "I see no bug",
+    )
 
 
 def test_failing_engine_fails_the_task_with_its_last_line(scenario: Scenario) -> None:
     done = scenario.run("import sys; print('working'); sys.exit('cannot do it')")
 
-    assert done["error"] == "command failed with exit status 1: cannot do it"
+    assert done["error"] == "The engine command failed with exit status 1: cannot do it"
     assert done["details"] == "working\ncannot do it"
     assert scenario.left() == []
 
@@ -187,7 +197,7 @@ def test_engine_may_report_its_own_error(scenario: Scenario) -> None:
 
 
 def test_killed_engine_fails_the_task(scenario: Scenario) -> None:
-    assert scenario.run("import os; os.kill(os.getpid(), 11)")["error"] == "command was killed by signal 11"
+    assert scenario.run("import os; os.kill(os.getpid(), 11)")["error"] == "The engine command was killed by signal 11"
 
 
 def test_progress_of_the_engine_is_scaled_between_clone_and_push(scenario: Scenario) -> None:
@@ -311,7 +321,7 @@ def test_password_in_the_url_is_in_no_argument_and_no_message(scenario: Scenario
         git_host.end()
 
     basic = {request.headers.get("Authorization", "") for request in asked}
-    assert "Basic bWU6czNjcmV0LXdvcmQ=" in basic, "git had it"
+    assert "Basic bWU6czNjcmV0LXdvcmQ=" in basic, "git got the password"
     assert done["error"] == "Repository clone failed"
     assert "s3cret-word" not in arguments.read_text(encoding="utf-8")
     assert "s3cret-word" not in json.dumps(done) + "".join(scenario.log_lines)
@@ -324,7 +334,7 @@ def test_full_disk_is_logged_and_nothing_is_reported(scenario: Scenario) -> None
     job.run()
 
     assert scenario.sent_results == []
-    assert any("cannot be kept" in line for line in scenario.log_lines)
+    assert any("cannot be saved" in line for line in scenario.log_lines)
 
 
 @pytest.mark.parametrize("given", ["", "  ", "unfinished 'quote"])

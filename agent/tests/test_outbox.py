@@ -1,4 +1,4 @@
-"""Results on disk, and their way to the platform through whatever is in between."""
+"""Outbox and ResultSender: results on disk, retries, and rejected results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class UntilIdle(FakeClock):
-    """Ends the courier's thread once there is nothing left to send: that wait alone is an hour."""
+    """Ends the sender when no result is left: only then does it wait for an hour."""
 
     def wait(self, inbox: SimpleQueue[Any], seconds: float) -> Any:
         if seconds == 3600.0:
@@ -42,14 +42,19 @@ def outbox(tmp_path: Path) -> Outbox:
 
 
 class Sending:
-    """A sender at work until all was sent, on the test's own thread."""
+    """Runs a sender on the test's thread until all results are sent."""
 
     def __init__(self, outbox: Outbox, url: str) -> None:
         self.clock, self.log_lines, self.unauthorized, self.settled = UntilIdle(), [], 0, 0
         sender = ResultSender(
-            outbox, ApiClient(url, "token"), self.log_lines.append, on_unauthorized=self._unauthorized, on_settled=self._settled,
-            clock=self.clock, jitter=lambda: 0.0,
-        )  # fmt: skip
+            outbox,
+            ApiClient(url, "token"),
+            self.log_lines.append,
+            on_unauthorized=self._unauthorized,
+            on_settled=self._settled,
+            clock=self.clock,
+            jitter=lambda: 0.0,
+        )
         with pytest.raises(SystemExit):
             sender._run()
         assert sender.pending_attempts() == []
@@ -67,11 +72,21 @@ def test_result_is_stored_privately_until_it_is_removed(outbox: Outbox, tmp_path
     outbox.save(result())
     outbox.save(result(summary="another one"))
 
-    assert Outbox(tmp_path / "outbox").load_all() == [result()], "the first result of an attempt counts"
+    assert Outbox(tmp_path / "outbox").load_all() == [result()], "the first result of an attempt stays"
     (path,) = (tmp_path / "outbox").glob("*.json")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     outbox.remove(result())
     assert outbox.load_all() == []
+
+
+def test_names_in_the_files_of_results_do_not_change(outbox: Outbox, tmp_path: Path) -> None:
+    outbox.save(result())
+
+    (path,) = (tmp_path / "outbox").glob("*.json")
+    assert path.name == "task-1-attempt-1.json"
+    assert json.loads(path.read_text(encoding="utf-8")) == {
+        "task": "task-1", "attempt": 1, "name": "task-1-attempt-1", "kind": "complete", "body": result().body,
+    }  # fmt: skip
 
 
 def test_file_that_is_not_a_result_is_left_alone(outbox: Outbox, tmp_path: Path) -> None:
@@ -95,24 +110,24 @@ def test_results_are_sent_unchanged_and_oldest_first(
     assert platform.paths() == [f"POST /api/tasks/{task}/complete" for task in ("task-2", "task-1", "task-3")]
     assert platform.requests[0].body == result().body
     assert (outbox.load_all(), sending.settled) == ([], 3)
-    assert sending.log_lines == [f"{task}: reported" for task in ("task-2", "task-1", "task-3")]
+    assert sending.log_lines == [f"{task}: result reported" for task in ("task-2", "task-1", "task-3")]
 
 
 def test_result_is_retried_through_an_outage_of_an_hour(
     outbox: Outbox, start_platform: Callable[..., FakePlatform]
 ) -> None:
-    began = FakeClock().time
+    started_at = FakeClock().time
     sending: list[Sending] = []
 
-    def answer(request: ReceivedRequest) -> FakeResponse:
+    def respond(request: ReceivedRequest) -> FakeResponse:
         tries.append(request)
         return FakeResponse(503, {}) if len(tries) < 70 else FakeResponse(200, {})
 
     tries: list[ReceivedRequest] = []
     outbox.save(result())
-    sending.append(Sending(outbox, start_platform(answer).url))
+    sending.append(Sending(outbox, start_platform(respond).url))
 
-    assert sending[0].clock.time - began > 3600
+    assert sending[0].clock.time - started_at > 3600
     assert {json.dumps(request.body) for request in tries} == {json.dumps(result().body)}
     assert outbox.load_all() == []
 
@@ -127,9 +142,9 @@ def test_late_result_is_rejected_and_logged(
     sending = Sending(outbox, platform.url)
 
     assert len(platform.requests) == 1
-    (said,) = sending.log_lines
-    assert said.startswith("task-1: the result of attempt 1 came too late or is not wanted")
-    assert "Task task-1 is in attempt 2" in said
+    (line,) = sending.log_lines
+    assert line.startswith("task-1: the platform rejected the result of attempt 1")
+    assert "Task task-1 is in attempt 2" in line
     assert outbox.load_all() == []
 
 
@@ -156,7 +171,7 @@ def test_invalid_result_becomes_a_failure_with_the_reason(
     Sending(outbox, platform.url)
 
     (body,) = platform.bodies("/fail")
-    assert body == {"error": "The result was refused: Conflict: no", "attempt": 1}
+    assert body == {"error": "The result was rejected: Conflict: no", "attempt": 1}
     assert outbox.load_all() == []
 
 

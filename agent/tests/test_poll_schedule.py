@@ -1,4 +1,4 @@
-"""When an agent polls and beats, by its clock."""
+"""PollSchedule, retry delays and intervals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from devflow.poll_schedule import Action, PollSchedule
 
 
 def settled(now: float = 0.0) -> PollSchedule:
-    """One that has started at 0 and said what it had to."""
+    """Return a schedule that started at 0 and owes no heartbeats."""
     schedule = PollSchedule(Intervals(), 0.0)
     for _ in range(3):
         schedule.record_heartbeat(now)

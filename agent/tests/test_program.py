@@ -1,4 +1,4 @@
-"""A task's program: fed, heard, and ended with all that it started."""
+"""run_program and LineSplitter: input, output, cancelling, and the end of a program's processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def python(code: str, cwd: Path, stdin: bytes = b"", grace: float = 5.0) -> Prog
 
 
 def alive(process: int) -> bool:
-    """Whether there is such a process, other than one that waits to be buried."""
+    """Whether the process is running and not a zombie."""
     try:
         return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -133,9 +133,10 @@ def test_cancel_before_the_start_stops_the_program(tmp_path: Path) -> None:
 def test_program_ends_with_an_agent_that_is_killed(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from devflow.program import Program, run; from devflow.cancel_token import Stop\n"
+        "from devflow.program import Program, run_program; from devflow.cancel_token import CancelToken\n"
         "argv = [sys.executable, '-u', '-c', 'import os, time; print(os.getpid()); time.sleep(300)']\n"
-        "run(Program(argv, Path('.'), dict(os.environ), grace=0.1), Stop(), lambda line: print(line, flush=True))"
+        "program = Program(argv, Path('.'), dict(os.environ), grace=0.1)\n"
+        "run_program(program, CancelToken(), lambda line: print(line, flush=True))"
     )
     agent = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE)
     assert agent.stdout is not None
@@ -147,8 +148,8 @@ def test_program_ends_with_an_agent_that_is_killed(tmp_path: Path) -> None:
 
 
 def test_strongest_cancel_reason_wins() -> None:
-    stop, heard = CancelToken(), []
-    stop.add_listener(lambda: heard.append(stop.reason))
+    stop, calls = CancelToken(), []
+    stop.add_listener(lambda: calls.append(stop.reason))
     assert not stop
 
     stop.cancel(CancelReason.TASK_LOST, "lost")
@@ -156,7 +157,7 @@ def test_strongest_cancel_reason_wins() -> None:
     stop.cancel(CancelReason.AGENT_SHUTDOWN, "stronger")
 
     assert (stop.reason, stop.message) == (CancelReason.AGENT_SHUTDOWN, "stronger")
-    assert heard == [CancelReason.TASK_LOST, CancelReason.AGENT_SHUTDOWN]
+    assert calls == [CancelReason.TASK_LOST, CancelReason.AGENT_SHUTDOWN]
     late = threading.Event()
     stop.add_listener(late.set)
     assert late.is_set()

@@ -1,4 +1,4 @@
-"""Pull requests: by gh where it is installed, else by a token; never at the cost of the work."""
+"""Pull requests with gh and with a token."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from agent.tests.support.fake_platform import FakePlatform, ReceivedRequest
 
 ORIGIN = parse_git_url("git@github.com:acme/shop.git")
-ASKED = PullRequest("devflow/task-1-attempt-1", "--main", "--title of it\n", "body\n@here")
+REQUEST = PullRequest("devflow/task-1-attempt-1", "--main", "--title of it\n", "body\n@here")
 GH = """#!/bin/sh
 printf '%s\\n' "$@" > arguments
 cat > body
@@ -36,7 +36,7 @@ def without_gh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def gh(tmp_path: Path) -> Callable[[str], None]:
-    """Installs a stand-in for gh, which keeps what it was given and then does as it is told."""
+    """Return a function that installs a fake gh, which records its arguments and then runs a shell command."""
 
     def install(then: str) -> None:
         program = tmp_path / "bin" / "gh"
@@ -52,7 +52,7 @@ def test_gh_gets_values_as_part_of_flags_and_the_body_on_stdin(
     gh("echo creating; echo https://github.com/acme/shop/pull/7")
     monkeypatch.setenv("DEVFLOW_TOKEN", "secret-token")
 
-    assert pull_request.open_pull_request(ORIGIN, ASKED, tmp_path) == "https://github.com/acme/shop/pull/7"
+    assert pull_request.open_pull_request(ORIGIN, REQUEST, tmp_path) == "https://github.com/acme/shop/pull/7"
 
     assert (tmp_path / "arguments").read_text(encoding="utf-8").splitlines() == [
         "pr", "create", "--repo=github.com/acme/shop", "--head=devflow/task-1-attempt-1", "--base=--main",
@@ -66,12 +66,12 @@ def test_gh_gets_values_as_part_of_flags_and_the_body_on_stdin(
 def test_failing_gh_raises_an_error(tmp_path: Path, gh: Callable[[str], None], then: str) -> None:
     gh(then)
     with pytest.raises(TaskFailedError, match="gh: "):
-        pull_request.open_pull_request(ORIGIN, ASKED, tmp_path)
+        pull_request.open_pull_request(ORIGIN, REQUEST, tmp_path)
 
 
 @pytest.fixture
 def github(start_platform: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakePlatform]:
-    """GitHub's API, and a token for it."""
+    """Return a function that starts a fake GitHub API with a token."""
 
     def start(answer: Callable[[ReceivedRequest], FakeResponse]) -> FakePlatform:
         platform = start_platform(answer)
@@ -85,12 +85,12 @@ def github(start_platform: Callable[..., FakePlatform], monkeypatch: pytest.Monk
 def test_pull_request_is_opened_with_a_token(tmp_path: Path, github: Callable[..., FakePlatform]) -> None:
     platform = github(lambda _: FakeResponse(201, {"html_url": "https://github.com/acme/shop/pull/7"}))
 
-    assert pull_request.open_pull_request(ORIGIN, ASKED, tmp_path) == "https://github.com/acme/shop/pull/7"
+    assert pull_request.open_pull_request(ORIGIN, REQUEST, tmp_path) == "https://github.com/acme/shop/pull/7"
 
     (request,) = platform.requests
     assert (request.method, request.path, request.token) == ("POST", "/repos/acme/shop/pulls", "ghp_0123456789")
     assert request.body == {
-        "title": ASKED.title, "head": ASKED.head, "base": ASKED.base, "body": ASKED.body,
+        "title": REQUEST.title, "head": REQUEST.head, "base": REQUEST.base, "body": REQUEST.body,
     }  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def test_existing_pull_request_is_found(tmp_path: Path, github: Callable[..., Fa
         lambda request: FakeResponse(200, there) if request.method == "GET" else FakeResponse(422, {"message": "no"})
     )
 
-    assert pull_request.open_pull_request(ORIGIN, ASKED, tmp_path) == "https://github.com/acme/shop/pull/7"
+    assert pull_request.open_pull_request(ORIGIN, REQUEST, tmp_path) == "https://github.com/acme/shop/pull/7"
     assert platform.paths()[1] == "GET /repos/acme/shop/pulls?head=acme%3Adevflow%2Ftask-1-attempt-1&state=open"
 
 
@@ -118,22 +118,22 @@ def test_error_of_github_does_not_contain_the_token(
 ) -> None:
     github(lambda _: answer)
     with pytest.raises(TaskFailedError, match="GitHub") as raised:
-        pull_request.open_pull_request(ORIGIN, ASKED, tmp_path)
+        pull_request.open_pull_request(ORIGIN, REQUEST, tmp_path)
     assert "ghp_" not in str(raised.value)
 
 
 @pytest.mark.parametrize("repo", ["https://gitlab.com/acme/shop", "https://github.com/acme/deep/shop", "/srv/shop.git"])
 def test_no_token_is_sent_to_another_host(tmp_path: Path, github: Callable[..., FakePlatform], repo: str) -> None:
     platform = github(lambda _: FakeResponse(201, {}))
-    with pytest.raises(TaskFailedError, match="not a host"):
-        pull_request.open_pull_request(parse_git_url(repo, ["https", "file"]), ASKED, tmp_path)
+    with pytest.raises(TaskFailedError, match="cannot open pull requests on"):
+        pull_request.open_pull_request(parse_git_url(repo, ["https", "file"]), REQUEST, tmp_path)
     assert platform.requests == []
     assert pull_request.read_github_tokens() == {"github.com": "ghp_0123456789"}
 
 
 def test_missing_gh_and_token_raise_an_error(tmp_path: Path) -> None:
-    with pytest.raises(TaskFailedError, match="neither gh nor a GITHUB_TOKEN"):
-        pull_request.open_pull_request(ORIGIN, ASKED, tmp_path)
+    with pytest.raises(TaskFailedError, match="gh is not installed, and GITHUB_TOKEN is not set"):
+        pull_request.open_pull_request(ORIGIN, REQUEST, tmp_path)
     assert pull_request.read_github_tokens() == {}
 
 

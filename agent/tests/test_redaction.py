@@ -1,4 +1,4 @@
-"""Secrets do not get into texts that leave, and texts from elsewhere do not get into a terminal's hands."""
+"""Redaction of secrets, and removal of terminal sequences."""
 
 from __future__ import annotations
 

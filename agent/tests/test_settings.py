@@ -1,4 +1,4 @@
-"""Settings: where they come from, and that secrets stay this user's own."""
+"""The config file and private files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def test_config_file_is_in_the_users_configuration_directory(machine: Path, monk
     monkeypatch.setenv("XDG_CONFIG_HOME", "/elsewhere")
     monkeypatch.setenv("XDG_STATE_HOME", "not/absolute")
     assert settings.config_path() == Path("/elsewhere/devflow/config.toml")
-    assert settings.state_path() == machine / ".local" / "state" / "devflow", "the standard wants an absolute path"
+    assert settings.state_path() == machine / ".local" / "state" / "devflow", (
+        "the XDG specification requires an absolute path"
+    )
 
     monkeypatch.setenv("DEVFLOW_CONFIG", "/given.toml")
     monkeypatch.setenv("DEVFLOW_STATE", "/state")
@@ -58,13 +60,13 @@ def test_file_that_others_can_replace_is_rejected(tmp_path: Path) -> None:
     path.parent.chmod(0o777)
     with pytest.raises(InsecureFileError, match="chmod o-w"):
         settings.load_config(path)
-    path.parent.chmod(0o1777)  # as /tmp: nobody but its owner replaces a file there
+    path.parent.chmod(0o1777)  # like /tmp: only its owner can replace a file there
     assert settings.load_config(path) == {"token": "secret-token"}
 
 
 def test_named_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "config.toml", 0o600)
-    with pytest.raises(SettingsError, match="no file"):
+    with pytest.raises(SettingsError, match="not a regular file"):
         settings.load_config(tmp_path / "config.toml")
 
 
@@ -123,4 +125,4 @@ def test_read_only_tree_is_removed_and_links_are_not_followed(tmp_path: Path) ->
     assert not tree.exists()
     assert (outside / "kept").exists()
     remove_tree(tree)
-    assert os.listdir(tmp_path)  # noqa: PTH208  # the rest is there
+    assert os.listdir(tmp_path)  # noqa: PTH208  # the rest still exists

@@ -1,4 +1,4 @@
-"""A task as an agent has it: its name, and what is to come of it."""
+"""TaskAssignment and ProgramOutput."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clones: what is made, what is pushed, and that nothing outside is touched; with a real git."""
+"""Workspace with real git: clones, commits, pushes, and attacks by a repository."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def git(*arguments: str, cwd: Path) -> str:
 
 
 class Origin:
-    """A bare repository with one commit, and a clone to change it from."""
+    """A bare repository with one commit, and a clone that changes it."""
 
     def __init__(self, directory: Path) -> None:
         self.path, self.clone = directory / "origin.git", directory / "clone"
@@ -121,7 +121,7 @@ def test_commit_that_does_not_descend_from_the_base_is_rejected(origin: Origin, 
     git("checkout", "--quiet", "--orphan", "other", cwd=space.repo)
     git("commit", "--quiet", "--message=other", cwd=space.repo)
 
-    with pytest.raises(TaskFailedError, match="does not build on"):
+    with pytest.raises(TaskFailedError, match="do not build on"):
         space.commit_changes("message")
 
 
@@ -144,7 +144,7 @@ def test_pull_request_to_review_is_fetched(origin: Origin, tmp_path: Path) -> No
     assert git("rev-parse", "refs/remotes/origin/pull/456", cwd=space.repo) == commit
 
     other = cloned(origin, tmp_path, intent="review-pr", context={"prId": "457"}, attempt=2)
-    assert (other.repo / "login.py").exists(), "without one, the engine may do without"
+    assert (other.repo / "login.py").exists(), "a missing pull request does not fail the clone"
 
 
 def test_missing_or_empty_repository_raises_an_error(origin: Origin, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_links_out_of_the_clone_are_removed_but_stay_in_the_repository(origin: O
     (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
     change = space.commit_changes("message")
     assert change is not None
-    assert change.files == ["login.py"], "the links are neither removed nor replaced"
+    assert change.files == ["login.py"], "the commit neither removes nor replaces the links"
     assert git("ls-tree", change.commit, "absolute", cwd=space.repo).startswith("120000")
     assert [path.name for path in outside.iterdir()] == ["kept.txt"]
     assert (outside / "kept.txt").read_text(encoding="utf-8") == "untouched"

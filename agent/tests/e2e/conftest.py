@@ -1,4 +1,4 @@
-"""Real processes of the agent against a real platform, with real repositories."""
+"""Fixtures for tests with real agents, a real platform and real repositories."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ if TYPE_CHECKING:
 
 SECONDS = 60
 SHORT_INTERVALS = "beat=0.3,poll=0.2,progress=0.2,log=0.1,grace=0.5,flush=10,farewell=5"
-"""An agent whose own intervals are short, so that only the platform's clock needs to be moved."""
+"""Short intervals for the agent, so that tests only have to advance the platform's clock."""
 
 
-def wait_until(done: Callable[[], Any], about: Callable[[], object] = lambda: "it did not happen") -> Any:
-    """The first result that is true."""
+def wait_until(
+    done: Callable[[], Any], describe: Callable[[], object] = lambda: "the condition did not become true"
+) -> Any:
+    """Wait for a true result and return it."""
     end = time.monotonic() + SECONDS
     while not (found := done()):
-        assert time.monotonic() < end, about()
+        assert time.monotonic() < end, describe()
         time.sleep(0.02)
     return found
 
@@ -53,7 +55,7 @@ class AgentProcess:
         return self._log.read_text(encoding="utf-8")
 
     def wait_for(self, text: str, times: int = 1) -> None:
-        wait_until(lambda: self.log.count(text) >= times, lambda: f"{text!r} is not in:\n{self.log}")
+        wait_until(lambda: self.log.count(text) >= times, lambda: f"{text!r} is not in the log:\n{self.log}")
 
     def kill(self) -> None:
         self.process.kill()
@@ -68,10 +70,10 @@ class AgentProcess:
 
 
 class Scenario:
-    """A platform, a user, a repository, and machines with agents."""
+    """A platform, a user, a repository and agents."""
 
-    def __init__(self, platform: Platform, directory: Path, ending: ExitStack) -> None:
-        self.platform, self.directory, self._ending = platform, directory, ending
+    def __init__(self, platform: Platform, directory: Path, cleanup: ExitStack) -> None:
+        self.platform, self.directory, self._cleanup = platform, directory, cleanup
         self.user: Client = platform.client.login()
         self.intent = "fix-bug"
         self.names: list[str] = []
@@ -88,15 +90,15 @@ class Scenario:
 
     def relay(self) -> NetworkRelay:
         relay = NetworkRelay(self.platform.url)
-        self._ending.callback(relay.end)
+        self._cleanup.callback(relay.end)
         return relay
 
     def program(self, code: str) -> str:
-        """What an agent runs for each task: Python, with the clone as its working directory."""
+        """Return the command line of an engine that runs Python code in the clone."""
         return shlex.join([sys.executable, "-u", "-c", code])
 
     def register(self, name: str, url: str | None = None, *more: str, **env: str) -> str:
-        """Register an agent, alone with an intent of its own unless it is told another one; its name."""
+        """Register an agent with a unique name. Returns the name."""
         name = f"{name}-{uuid.uuid4().hex[:8]}"
         done = self.devflow("agent", "register", "--name", name, *more, url=url, **env)
         assert done.returncode == 0, done.stderr
@@ -118,7 +120,7 @@ class Scenario:
         }
 
     def start(self, name: str, code: str, *more: str, pace: str = SHORT_INTERVALS, **env: str) -> AgentProcess:
-        """Start an agent that is registered; ended with the test, whatever happens."""
+        """Start a registered agent, which is killed at the end of the test."""
         log = self.directory / f"{name}-{uuid.uuid4().hex[:4]}.log"
         command = ["agent", "start", "--name", name, "--command", self.program(code), "--pace", pace]
         command += [] if "--allow-protocol" in more else ["--allow-protocol", "file"]
@@ -127,8 +129,8 @@ class Scenario:
                 [sys.executable, "-m", "devflow", *command, *more], env=self.env() | env, cwd=self.directory,
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
-        self._ending.callback(process.wait)
-        self._ending.callback(process.kill)
+        self._cleanup.callback(process.wait)
+        self._cleanup.callback(process.kill)
         return AgentProcess(process, log)
 
     def submit(self, **more: Any) -> str:
@@ -143,39 +145,39 @@ class Scenario:
         return found
 
     def wait_for_end(self, task: str) -> dict[str, Any]:
-        """The task, once it has come to its end."""
+        """Wait until the task has ended and return it."""
         ends = ("completed", "failed", "cancelled")
         wait_until(lambda: self.task(task)["status"] in ends, lambda: self.task(task))
         return self.task(task)
 
     def advance_until_end(self, task: str) -> dict[str, Any]:
-        """The same, while the platform's clock goes on, so that heartbeats are apart as they are in truth."""
+        """Advance the platform's clock until the task has ended, and return it. Heartbeats are then seconds apart."""
 
-        def over() -> bool:
+        def has_ended() -> bool:
             self.platform.advance(10)
             return self.task(task)["completedAt"] is not None
 
-        wait_until(over, lambda: self.task(task))
+        wait_until(has_ended, lambda: self.task(task))
         return self.task(task)
 
     def timeline(self, task: str) -> list[tuple[str, int]]:
-        """What happened in which attempt, without the steps."""
+        """Return the types of the events with their attempts, without steps."""
         events = self.user.get(f"/api/tasks/{task}/events?limit=100").json()["data"]
-        told = [(event["type"].removeprefix("task."), event["attempt"]) for event in events]
-        return [event for event in told if event[0] != "step"]
+        events_seen = [(event["type"].removeprefix("task."), event["attempt"]) for event in events]
+        return [event for event in events_seen if event[0] != "step"]
 
     def branches(self) -> list[str]:
         found = git("for-each-ref", "--format=%(refname:short)", "refs/heads/devflow", cwd=self.origin)
         return [branch.removeprefix("devflow/") for branch in found.split()]
 
     def runs(self) -> list[str]:
-        """What `NOTE` has noted: a line for each time that a program was begun."""
+        """Return the lines that `note` has written, one for each start of a program."""
         path = self.directory / "runs"
         return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
     @property
     def note(self) -> str:
-        """Code that notes the task, the attempt and the process, for `runs`."""
+        """Code that writes the task, the attempt and the process id for `runs`."""
         return (
             "import os, sys, time, json\n"
             f"open({str(self.directory / 'runs')!r}, 'a').write("
@@ -188,7 +190,7 @@ class Scenario:
         return self.note + "open('login.py', 'w').write('fixed\\n'); print('Fixed it')\n"
 
     def gate(self, name: str = "go") -> str:
-        """Code that waits until `open_gate` was called."""
+        """Code that waits until `open_gate` is called."""
         return f"while not os.path.exists({str(self.directory / name)!r}): time.sleep(0.02)\n"
 
     def open_gate(self, name: str = "go") -> None:
@@ -204,7 +206,7 @@ def is_alive(process: int) -> bool:
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A platform for one module: its clock is moved."""
+    """A platform for one module, whose tests advance its clock."""
     started = Platform(tmp_path_factory.mktemp("stage") / "log")
     yield started
     started.stop()
@@ -212,15 +214,15 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 @pytest.fixture
 def scenario(stage: Platform, tmp_path: Path, machine: Path) -> Iterator[Scenario]:
-    with ExitStack() as ending:
-        scenario = Scenario(stage, tmp_path, ending)
+    with ExitStack() as cleanup:
+        scenario = Scenario(stage, tmp_path, cleanup)
         yield scenario
-        ending.close()
-        for name in scenario.names:  # what the next test submits is not for agents of this one
+        cleanup.close()
+        for name in scenario.names:  # agents of this test must not get tasks of the next one
             scenario.user.delete(f"/api/agents/{name}")
 
 
 def read_token(scenario: Scenario, name: str) -> str:
-    """The token of an agent, as it stands on its machine."""
+    """Read the token of an agent from its registration."""
     path = scenario.directory / "state" / "agents" / name / "registration.json"
     return str(json.loads(path.read_text(encoding="utf-8"))["token"])

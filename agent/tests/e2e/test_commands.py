@@ -1,4 +1,4 @@
-"""The commands against the real platform: logging in and out, tasks, agents, webhooks."""
+"""The commands against the real platform: login, tasks, agents and webhooks."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ pytestmark = pytest.mark.timeout(4 * SECONDS)
 
 
 def devflow(scenario: Scenario, *arguments: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-    """As somebody runs it whose token is in the config file."""
-    given = {name: value for name, value in scenario.env().items() if name != "DEVFLOW_TOKEN"}
+    """Run a command without DEVFLOW_TOKEN, so that the token comes from the config file."""
+    env_without_token = {name: value for name, value in scenario.env().items() if name != "DEVFLOW_TOKEN"}
     return subprocess.run(
-        [sys.executable, "-m", "devflow", *arguments], env=given | env, input=stdin, capture_output=True, text=True,
-        cwd=scenario.directory, timeout=SECONDS, check=False,
+        [sys.executable, "-m", "devflow", *arguments], env=env_without_token | env, input=stdin,
+        capture_output=True, text=True, cwd=scenario.directory, timeout=SECONDS, check=False,
     )  # fmt: skip
 
 
-def done(scenario: Scenario, *arguments: str, **more: Any) -> Any:
-    """What a command answers with `--json`."""
+def run_json(scenario: Scenario, *arguments: str, **more: Any) -> Any:
+    """Run a command with `--json` and return its output."""
     ran = devflow(scenario, *arguments, "--json", **more)
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
@@ -41,16 +41,16 @@ def done(scenario: Scenario, *arguments: str, **more: Any) -> Any:
 
 def test_login_with_pin_token_and_link_and_logout(scenario: Scenario) -> None:
     assert devflow(scenario, "tasks").returncode == 4
-    by_pin = done(scenario, "login", "--email", "user@example.com", DEVFLOW_PIN="123456")
+    by_pin = run_json(scenario, "login", "--email", "user@example.com", DEVFLOW_PIN="123456")
     assert by_pin["user"]["name"] == "John Doe"
-    assert done(scenario, "tasks", "list")["limit"] == 20
-    assert done(scenario, "logout") == {"success": True}
+    assert run_json(scenario, "tasks", "list")["limit"] == 20
+    assert run_json(scenario, "logout") == {"success": True}
     assert devflow(scenario, "tasks").returncode == 4
     assert devflow(scenario, "login", "--email", "user@example.com", DEVFLOW_PIN="000000").returncode == 4
 
     personal = scenario.user.post("/api/auth/tokens", {"name": "laptop"}).json()
-    assert done(scenario, "login", "--token-stdin", stdin=personal["token"])["user"]["name"] == "John Doe"
-    assert done(scenario, "tasks", "list")["limit"] == 20
+    assert run_json(scenario, "login", "--token-stdin", stdin=personal["token"])["user"]["name"] == "John Doe"
+    assert run_json(scenario, "tasks", "list")["limit"] == 20
 
     address = f"{os.getpid()}-{scenario.directory.name}@example.com"
     program = [sys.executable, "-m", "devflow", "login", "--magic-link", "--email", address, "--json"]
@@ -66,25 +66,25 @@ def test_login_with_pin_token_and_link_and_logout(scenario: Scenario) -> None:
         printed, _ = by_mail.communicate(f"{wait_until(link)}\n", timeout=SECONDS)
     assert by_mail.returncode == 0
     assert json.loads(printed)["user"]["email"] == address
-    assert done(scenario, "tasks", "list")["total"] == 0, "another user's"
+    assert run_json(scenario, "tasks", "list")["total"] == 0, "the tasks belong to another user"
 
 
 def test_task_is_submitted_listed_cancelled_and_retried(scenario: Scenario) -> None:
-    done(scenario, "login", "--email", "user@example.com", DEVFLOW_PIN="123456")
+    run_json(scenario, "login", "--email", "user@example.com", DEVFLOW_PIN="123456")
     intent = f"by-hand-{os.getpid()}"
-    submitted = done(
+    submitted = run_json(
         scenario, "run", "Do it", "--repo", str(scenario.origin), "--intent", intent, "--detach", "--context", "a=1"
     )
     task = submitted["taskId"]
 
-    shown = done(scenario, "tasks", "show", task)
+    shown = run_json(scenario, "tasks", "show", task)
     assert (shown["intent"], shown["context"], shown["branch"]) == (intent, {"a": "1"}, "main")
-    assert [found["id"] for found in done(scenario, "tasks", "list", "--intent", intent)["data"]] == [task]
-    assert done(scenario, "tasks", "logs", task)["data"] == ""
-    assert done(scenario, "tasks", "cancel", task)["status"] == "cancelled"
-    again = done(scenario, "tasks", "retry", task)["taskId"]
-    assert done(scenario, "tasks", "show", again)["retryOf"] == task
-    assert done(scenario, "tasks", "cancel", again)["status"] == "cancelled"
+    assert [found["id"] for found in run_json(scenario, "tasks", "list", "--intent", intent)["data"]] == [task]
+    assert run_json(scenario, "tasks", "logs", task)["data"] == ""
+    assert run_json(scenario, "tasks", "cancel", task)["status"] == "cancelled"
+    again = run_json(scenario, "tasks", "retry", task)["taskId"]
+    assert run_json(scenario, "tasks", "show", again)["retryOf"] == task
+    assert run_json(scenario, "tasks", "cancel", again)["status"] == "cancelled"
     followed = devflow(scenario, "run", "Do it", "--repo", str(scenario.origin), "--intent", intent, "--task-id", "x y")
     assert followed.returncode == 1
     assert "Invalid request" in followed.stderr
@@ -96,7 +96,7 @@ def test_token_is_rotated_while_the_agent_runs(scenario: Scenario) -> None:
     agent.wait_for("is active")
 
     assert scenario.devflow("agent", "rotate", "--name", name, "--revoke").returncode == 0
-    agent.wait_for("the token was renewed")
+    agent.wait_for("the token was renewed by another process")
     task = scenario.submit()
     assert scenario.wait_for_end(task)["status"] == "completed"
     assert scenario.devflow("agent", "remove", "--name", name, "--yes").returncode == 5
@@ -117,50 +117,50 @@ def test_agent_renews_its_token_before_it_expires(scenario: Scenario) -> None:
 
 @pytest.fixture
 def receiver() -> Iterator[tuple[str, list[Any]]]:
-    """Takes webhooks on loopback."""
-    taken: list[Any] = []
+    """A webhook endpoint on loopback. Returns its URL and the received bodies."""
+    received: list[Any] = []
 
-    class Taking(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # named by http.server
-            taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+    class Endpoint(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:  # the name that http.server requires
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(204)
             self.end_headers()
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # named by http.server
-            """Nothing: the test says what matters."""
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name that http.server requires
+            """Log nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Taking)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
     thread = Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
-    yield f"http://localhost:{server.server_port}/hook", taken
+    yield f"http://localhost:{server.server_port}/hook", received
     server.shutdown()
     thread.join()
     server.server_close()
 
 
 def test_webhook_is_added_tested_changed_and_removed(scenario: Scenario, receiver: tuple[str, list[Any]]) -> None:
-    address, taken = receiver
-    done(scenario, "login", "--email", "user@example.com", DEVFLOW_PIN="123456")
+    address, received = receiver
+    run_json(scenario, "login", "--email", "user@example.com", DEVFLOW_PIN="123456")
 
-    made = done(scenario, "webhooks", "add", address, "--event", "task.failed", "--description", "mine")
+    made = run_json(scenario, "webhooks", "add", address, "--event", "task.failed", "--description", "mine")
     webhook = made["webhook"]["id"]
     assert made["secret"].startswith("whsec_")
     assert made["webhook"]["events"] == ["task.failed"]
-    assert webhook in [found["id"] for found in done(scenario, "webhooks", "list")["data"]]
-    sent = done(scenario, "webhooks", "test", webhook)["deliveryId"]
-    wait_until(lambda: [body for body in taken if body["event"] == "webhook.test"])
+    assert webhook in [found["id"] for found in run_json(scenario, "webhooks", "list")["data"]]
+    sent = run_json(scenario, "webhooks", "test", webhook)["deliveryId"]
+    wait_until(lambda: [body for body in received if body["event"] == "webhook.test"])
 
     def delivered() -> bool:
-        found = done(scenario, "webhooks", "deliveries", webhook, "--status", "delivered")["data"]
+        found = run_json(scenario, "webhooks", "deliveries", webhook, "--status", "delivered")["data"]
         return [row["id"] for row in found] == [sent]
 
     wait_until(delivered)
     assert "webhook.test\tdelivered\t1" in devflow(scenario, "webhooks", "deliveries", webhook).stdout
-    done(scenario, "webhooks", "redeliver", webhook, sent)
-    wait_until(lambda: len(taken) >= 2)
-    assert done(scenario, "webhooks", "rotate", webhook)["secret"] != made["secret"]
+    run_json(scenario, "webhooks", "redeliver", webhook, sent)
+    wait_until(lambda: len(received) >= 2)
+    assert run_json(scenario, "webhooks", "rotate", webhook)["secret"] != made["secret"]
     assert devflow(scenario, "webhooks", "change", webhook, "--disable").returncode == 0
-    assert done(scenario, "webhooks", "show", webhook)["enabled"] is False
+    assert run_json(scenario, "webhooks", "show", webhook)["enabled"] is False
     assert devflow(scenario, "webhooks", "remove", webhook).stdout == f"Removed {webhook}.\n"
     assert devflow(scenario, "webhooks", "show", webhook).returncode == 1
     assert devflow(scenario, "webhooks", "show", "../agents").returncode == 2

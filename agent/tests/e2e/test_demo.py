@@ -1,4 +1,4 @@
-"""`make demo`, from the failing test to the pushed branch on which it passes."""
+"""`make demo`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def git(*arguments: str, cwd: Path) -> str:
 @pytest.mark.timeout(2 * SECONDS)
 def test_demo_pushes_a_branch_on_which_the_test_passes(tmp_path: Path) -> None:
     demo = subprocess.run(
-        # What these tests run from is not made anew under them, also where the requirements have changed since.
+        # Do not rebuild the environment that runs this test, even if the requirements have changed.
         ["make", "--silent", "--old-file=.venv/installed", "demo"],
         cwd=ROOT,
         env=os.environ | {"DEMO_DIR": str(tmp_path)},
@@ -33,15 +33,15 @@ def test_demo_pushes_a_branch_on_which_the_test_passes(tmp_path: Path) -> None:
 
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert "python -m unittest: FAILED" in demo.stdout
-    assert demo.stdout.rstrip().endswith("Done: the branch is there, and on it the test passes.")
+    assert demo.stdout.rstrip().endswith("Done: the agent pushed a branch on which the test passes.")
     for step in ("step: Making the change", "step: Running the tests", "step: Pushing the branch", "Z completed"):
-        assert step in demo.stderr, "progress is shown"
+        assert step in demo.stderr, "progress is printed"
     origin = tmp_path / "origin.git"
     assert len(git("branch", "--list", "main", "devflow/*", cwd=origin).splitlines()) == 2
     branch = git("for-each-ref", "--format=%(refname:short)", "refs/heads/devflow", cwd=origin)
     assert git("diff", "--name-only", "main", branch, cwd=origin) == "login.py"
     assert git("rev-parse", f"{branch}~1", cwd=origin) == git("rev-parse", "main", cwd=origin)
-    assert git("rev-parse", branch, cwd=origin) in demo.stdout, "the result says which commit"
+    assert git("rev-parse", branch, cwd=origin) in demo.stdout, "the result contains the commit"
     assert "DevFlow-Attempt: 1" in git("log", "-1", "--format=%B", branch, cwd=origin)
     fixed = tmp_path / "checked"
     git("clone", "--branch", branch, str(origin), str(fixed), cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""The agent host on a real agent: asked on loopback, done on this machine, reported through the platform."""
+"""The agent host of a real agent, with a real platform."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks and repositories that mean harm: nothing outside the workspace is touched, and no secret gets out."""
+"""Hostile tasks and repositories: they change nothing outside the workspace and get no secret."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(4 * SECONDS)
 
 
-def world(directory: Path) -> dict[str, bytes | None]:
-    """Everything below a directory, with what is in it."""
+def snapshot(directory: Path) -> dict[str, bytes | None]:
+    """Return all paths in a directory, with the contents of files."""
     found: dict[str, bytes | None] = {}
     for path in sorted(directory.rglob("*")):
         found[str(path)] = path.read_bytes() if path.is_file() and not path.is_symlink() else None
@@ -55,7 +55,7 @@ def test_hostile_repository_and_tasks_change_nothing_outside(scenario: Scenario)
         "    except OSError as error: print(name, error)\n"
         "open('login.py', 'w').write('fixed\\n')\n"
     )
-    before = world(outside)
+    before = snapshot(outside)
     agent = scenario.start(name, code)
 
     text = f"; {evil}\n--upload-pack={evil}\n$({evil})`{evil}`\n../../x\0 \x1b[2J"
@@ -78,13 +78,13 @@ def test_hostile_repository_and_tasks_change_nothing_outside(scenario: Scenario)
         answer = scenario.user.post(
             "/api/tasks", {"intent": "fix-bug", "repo": str(scenario.origin), "naturalLanguage": "Fix it"} | more
         )
-        if answer.status == 400:  # the platform itself will not have it
+        if answer.status == 400:  # the platform rejects it
             continue
         ended = scenario.wait_for_end(answer.json()["taskId"])
         assert ended["status"] == "failed", (more, ended)
 
-    assert world(outside) == before
-    assert not Path("/tmp/pwned").exists()  # noqa: S108  # must not be there
+    assert snapshot(outside) == before
+    assert not Path("/tmp/pwned").exists()  # noqa: S108  # must not exist
     assert agent.end() == 0
 
 
@@ -102,15 +102,15 @@ def test_no_token_is_in_an_argument_a_log_or_a_report(scenario: Scenario) -> Non
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             arguments.append(process.read_bytes().decode(errors="replace"))
-        except OSError:  # it has ended meanwhile
+        except OSError:  # the process has ended
             continue
     scenario.open_gate()
-    # What was submitted is the submitter's own to see: what the agent adds to it is looked at.
+    # The submitter knows the submitted URL. The test looks at what the agent adds.
     ended = [scenario.wait_for_end(done) | {"repo": None} for done in (task, good)]
-    said = [str(done) + scenario.devflow("tasks", "logs", done["id"]).stdout for done in ended]
+    texts = [str(done) + scenario.devflow("tasks", "logs", done["id"]).stdout for done in ended]
 
-    everything = "".join([*arguments, *said, agent.log])
-    assert "DEVFLOW_TASK_ID" in "".join(said), "the log has what the program printed"
+    everything = "".join([*arguments, *texts, agent.log])
+    assert "DEVFLOW_TASK_ID" in "".join(texts), "the log contains the output of the program"
     for secret in (token, str(scenario.user.token), "ghp_0123456789abcdef", "s3cret-word"):
         assert secret not in everything
     assert agent.end() == 0

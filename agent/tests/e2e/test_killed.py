@@ -1,6 +1,7 @@
-"""Agents that are killed, told to end, and cut off, against the real platform: each task is done once, none is lost.
+"""Agents that are killed, stopped or offline, with the real platform: each task is done once, and none is lost.
 
-The relay holds one call while the agent is killed, so each death is at its step exactly. The platform's clock is moved.
+The relay holds a request while the agent is killed, so that the agent dies at exactly this step. The tests advance the
+platform's clock.
 """
 
 from __future__ import annotations
@@ -22,32 +23,32 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(4 * SECONDS)
 
 A_MINUTE = 61
-"""Seconds after the start from which heartbeats count that do not name a task."""
+"""Seconds after the start of a task from which heartbeats that do not name it count."""
 LOST_AFTER = 660
-"""Seconds of silence after which a run is lost, and the sweep that finds it."""
+"""Seconds of silence after which a task is lost, plus the interval of the sweep."""
 
 
-def told(step: str) -> Callable[[RelayedRequest], bool]:
-    return lambda call: call.action == "progress" and call.body["step"] == step
+def reports_step(step: str) -> Callable[[RelayedRequest], bool]:
+    return lambda request: request.action == "progress" and request.body["step"] == step
 
 
-def called(what: str) -> Callable[[RelayedRequest], bool]:
-    return lambda call: call.action == what
+def calls(what: str) -> Callable[[RelayedRequest], bool]:
+    return lambda request: request.action == what
 
 
 @pytest.mark.parametrize(
     ("step", "attempt"),
     [
-        (called("heartbeat"), 1),
-        (called("commands"), 1),
-        (told("Starting"), 1),
-        (told("Cloning the repository"), 2),
-        (called("logs"), 2),
-        (told("Looking at what has changed"), 2),
-        (told("Pushing the branch"), 2),
-        (called("complete"), 1),
+        (calls("heartbeat"), 1),
+        (calls("commands"), 1),
+        (reports_step("Starting"), 1),
+        (reports_step("Cloning the repository"), 2),
+        (calls("logs"), 2),
+        (reports_step("Committing the changes"), 2),
+        (reports_step("Pushing the branch"), 2),
+        (calls("complete"), 1),
     ],
-    ids=["beating", "polling", "starting", "cloning", "working", "done working", "before its push", "after its push"],
+    ids=["heartbeat", "poll", "start", "clone", "log", "commit", "before the push", "after the push"],
 )
 def test_task_ends_once_if_the_agent_dies_at_any_step_and_restarts(
     scenario: Scenario, step: Callable[[RelayedRequest], bool], attempt: int
@@ -68,7 +69,7 @@ def test_task_ends_once_if_the_agent_dies_at_any_step_and_restarts(
 
     assert (ended["status"], ended["attempt"], ended["agentId"]) == ("completed", attempt, name), again.log
     assert scenario.timeline(task)[-1] == ("completed", attempt)
-    assert scenario.branches() == [f"{task}-attempt-{attempt}"], "no other attempt has pushed"
+    assert scenario.branches() == [f"{task}-attempt-{attempt}"], "no other attempt was pushed"
     assert git("rev-parse", f"devflow/{scenario.branches()[0]}", cwd=scenario.origin) == ended["resultFiles"]["commit"]
     assert again.end() == 0, again.log
     left = scenario.directory / "state" / "agents" / name
@@ -96,7 +97,7 @@ def test_first_signal_finishes_running_tasks_while_heartbeats_continue(scenario:
     wait_until(scenario.runs, lambda: agent.log)
 
     agent.term()
-    agent.wait_for("finishing what runs")
+    agent.wait_for("finishing the running tasks")
     other = scenario.submit()
     scenario.platform.advance(0.001)
     already = len(relay.requests)
@@ -105,7 +106,7 @@ def test_first_signal_finishes_running_tasks_while_heartbeats_continue(scenario:
 
     assert agent.process.wait(SECONDS) == 0, agent.log
     assert scenario.task(task)["status"] == "completed"
-    assert scenario.task(other)["status"] == "queued", "it took nothing new"
+    assert scenario.task(other)["status"] == "queued", "the draining agent polled no new task"
     assert scenario.user.get(f"/api/agents/{name}").json()["status"] == "inactive"
     assert not [call for call in relay.requests[already:] if call.action == "commands"]
     assert scenario.user.post(f"/api/tasks/{other}/cancel").status == 200
@@ -120,7 +121,7 @@ def test_second_signal_ends_at_once_and_a_restart_resumes_the_task(scenario: Sce
     scenario.platform.advance(A_MINUTE)
 
     agent.term()
-    agent.wait_for("finishing what runs")
+    agent.wait_for("finishing the running tasks")
     agent.term()
 
     assert agent.process.wait(SECONDS) == 1, agent.log
@@ -141,7 +142,7 @@ def test_offline_agent_cancels_its_job_and_another_agent_does_the_task(scenario:
     (run,) = wait_until(scenario.runs, lambda: agent.log)
 
     relay.cut = True
-    agent.wait_for("out of reach for so long")
+    agent.wait_for("unavailable for so long")
     wait_until(lambda: not is_alive(int(run.split()[2])))
     scenario.platform.advance(LOST_AFTER)
     assert scenario.task(task)["attempt"] == 2
@@ -150,7 +151,7 @@ def test_offline_agent_cancels_its_job_and_another_agent_does_the_task(scenario:
     other = scenario.start(second, scenario.fix)
     ended = scenario.wait_for_end(task)
     relay.cut = False
-    agent.wait_for("the platform is back")
+    agent.wait_for("the platform is available again")
 
     assert (ended["status"], ended["attempt"], ended["agentId"]) == ("completed", 2, second)
     assert scenario.branches() == [f"{task}-attempt-2"]
@@ -163,11 +164,11 @@ def test_late_result_is_rejected_and_logged(scenario: Scenario) -> None:
     relay = scenario.relay()
     first = scenario.register("late", relay.url)
     task = scenario.submit()
-    relay.hold(called("complete"))
+    relay.hold(calls("complete"))
     agent = scenario.start(first, scenario.fix, pace=f"beat=0.3,poll=0.2,progress=0.2,log=0.1,silence={10 * SECONDS}")
     relay.wait_for_held()
     relay.cut = True
-    agent.wait_for("trying again")
+    agent.wait_for("retrying")
     scenario.platform.advance(LOST_AFTER)
     second = scenario.register("at-hand")
     other = scenario.start(second, scenario.fix)
@@ -177,11 +178,11 @@ def test_late_result_is_rejected_and_logged(scenario: Scenario) -> None:
     relay.stop_holding()
     relay.cut = False
     again = scenario.start(first, scenario.fix)
-    again.wait_for("came too late or is not wanted")
+    again.wait_for("the platform rejected the result")
 
     assert (ended["attempt"], ended["agentId"]) == (2, second)
-    assert scenario.task(task) == ended, "the late result has changed nothing"
-    assert scenario.branches() == [f"{task}-attempt-1", f"{task}-attempt-2"], "names carry the attempt"
+    assert scenario.task(task) == ended, "the late result changes nothing"
+    assert scenario.branches() == [f"{task}-attempt-1", f"{task}-attempt-2"], "branch names contain the attempt"
     assert (again.end(), other.end()) == (0, 0)
 
 

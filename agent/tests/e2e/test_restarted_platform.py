@@ -1,4 +1,4 @@
-"""The platform goes away and comes back with all its data: the agent works on, and what it did is taken."""
+"""A restart of the platform: the agent keeps working, and the platform accepts its result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import os, secrets, sys
 from infra.local import __main__ as stage, aws
 
 class Attached:
-    \"\"\"AWS as it was before this process, and will be after it.\"\"\"
+    \"\"\"An AWS that other processes started.\"\"\"
     endpoint = lambda self: os.environ["TEST_AWS"]
     stop = lambda self: None
     wait = lambda self: __import__("threading").Event().wait()
@@ -31,11 +31,11 @@ if os.environ.get("TEST_AGAIN"):
     aws.deploy_template = lambda stage: None
 sys.exit(stage.main())
 """
-"""The local stage over an AWS that outlives it, and with signing keys that stay the same."""
+"""Runs the local stage with an AWS that survives the stage, and with constant signing keys."""
 
 
 class Restartable(Platform):
-    program = ["-c", ATTACHED]  # noqa: RUF012  # never changed
+    program = ["-c", ATTACHED]  # noqa: RUF012  # never modified
 
 
 @pytest.fixture
@@ -49,10 +49,10 @@ def endpoint() -> Iterator[str]:
 
 @pytest.mark.timeout(4 * SECONDS)
 def test_task_is_done_once_through_a_restart_of_the_platform(endpoint: str, tmp_path: Path, machine: Path) -> None:
-    with ExitStack() as ending:
+    with ExitStack() as cleanup:
         before = Restartable(tmp_path / "before", TEST_AWS=endpoint)
-        ending.callback(before.stop)
-        scenario = Scenario(before, tmp_path, ending)
+        cleanup.callback(before.stop)
+        scenario = Scenario(before, tmp_path, cleanup)
         name = scenario.register("patient")
         task = scenario.submit()
         agent = scenario.start(name, scenario.note + scenario.gate() + "open('login.py', 'w').write('fixed\\n')\n")
@@ -63,7 +63,7 @@ def test_task_is_done_once_through_a_restart_of_the_platform(endpoint: str, tmp_
         agent.wait_for("cannot be reached")
         scenario.open_gate()
         after = Restartable(tmp_path / "after", TEST_AWS=endpoint, TEST_AGAIN="1", PORT=port)
-        ending.callback(after.stop)
+        cleanup.callback(after.stop)
         scenario.platform = after
         scenario.user = after.client.login()
         ended = scenario.wait_for_end(task)
@@ -71,5 +71,5 @@ def test_task_is_done_once_through_a_restart_of_the_platform(endpoint: str, tmp_
         assert (ended["status"], ended["attempt"], ended["agentId"]) == ("completed", 1, name), agent.log
         assert scenario.branches() == [f"{task}-attempt-1"]
         assert len(scenario.runs()) == 1
-        agent.wait_for("the platform is back")
+        agent.wait_for("the platform is available again")
         assert agent.end() == 0

@@ -1,1 +1,1 @@
-"""The far sides of the agent's wires, and a clock that tests move."""
+"""Fakes of the platform, the network, the Copilot CLI and the clock."""

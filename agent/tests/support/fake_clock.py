@@ -1,4 +1,4 @@
-"""A clock that stands still, but for whoever waits: then it jumps."""
+"""A clock that only moves when the test waits."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Item = TypeVar("Item")
 
 
 class FakeClock(Clock):
-    """Each wait on the thread of the test takes no time and moves the clock to its end; other threads wait for work."""
+    """A wait on the test's thread returns at once and moves the clock to its end. Other threads wait for items."""
 
-    def __init__(self, waited: Callable[[float], None] = lambda _now: None) -> None:
-        """`waited` is called with the new time after each wait."""
+    def __init__(self, on_wait: Callable[[float], None] = lambda _now: None) -> None:
+        """`on_wait` is called with the new time after each wait."""
         self.time = 1000.0
         self.epoch = 1_700_000_000.0
         self.waits: list[float] = []
         self._owner = threading.get_ident()
-        self._waited = waited
+        self._on_wait = on_wait
 
     def now(self) -> float:
         return self.time
@@ -39,5 +39,5 @@ class FakeClock(Clock):
         except Empty:
             self.time += seconds
             self.waits.append(seconds)
-            self._waited(self.time)
+            self._on_wait(self.time)
             return None

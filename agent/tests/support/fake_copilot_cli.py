@@ -1,6 +1,6 @@
-"""Stands in for the Copilot CLI: speaks the SDK's protocol (JSON-RPC with Content-Length, on standard streams).
+"""A fake Copilot CLI. It uses the SDK's protocol: JSON-RPC with Content-Length on the standard streams.
 
-What it does with a task is said in it, `do: NAME`. What the SDK answered it keeps in the file STANDIN_NOTES names.
+The description of a task selects what the fake does (`do: NAME`). It writes what happens to the file STANDIN_NOTES.
 """
 
 import json
@@ -35,13 +35,13 @@ def write(message: Json) -> None:
 
 
 def event(kind: str, data: Json, **more: Any) -> None:
-    told = {"id": str(uuid.uuid4()), "timestamp": "2025-01-24T00:00:00.000Z", "parentId": None} | more
-    params = {"sessionId": SESSION["sessionId"], "event": told | {"type": kind, "data": data}}
+    event = {"id": str(uuid.uuid4()), "timestamp": "2025-01-24T00:00:00.000Z", "parentId": None} | more
+    params = {"sessionId": SESSION["sessionId"], "event": event | {"type": kind, "data": data}}
     write({"method": "session.event", "params": params})
 
 
 def ask(request: Json) -> Json:
-    """Ask for a permission; what the SDK's side decided."""
+    """Ask for a permission. Returns the decision."""
     number = str(uuid.uuid4())
     event("permission.requested", {"requestId": number, "permissionRequest": request})
     with DECIDED:
@@ -65,7 +65,7 @@ def run_shell(command: str) -> None:
         "possibleUrls": [],
     }
     if ask(asked)["kind"] == "approve-once":
-        os.system(command)  # noqa: S605  # that is what it asked for
+        os.system(command)  # noqa: S605  # the fake has asked for this command
 
 
 def tool(name: str, arguments: Json, *, success: bool = True) -> None:
@@ -112,7 +112,7 @@ def note(what: Json) -> None:
         file.write(json.dumps(what) + "\n")
 
 
-def answer(message: Json) -> Json:
+def respond(message: Json) -> Json:
     method, params = message["method"], message.get("params") or {}
     if method == "connect":
         return {"ok": True, "protocolVersion": 3, "version": "1.0.0"}
@@ -139,7 +139,7 @@ def main() -> None:
         sys.exit("cannot start: no such licence")
     while (message := read()) is not None:
         if "method" in message and "id" in message:
-            write({"id": message["id"], "result": answer(message)})
+            write({"id": message["id"], "result": respond(message)})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A platform for tests of one module: real HTTP on loopback, with the answers that a test wants."""
+"""A fake platform for unit tests: real HTTP on loopback, with the responses of the test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SECONDS = 30
 
 
 class ReceivedRequest(NamedTuple):
-    """What came in."""
+    """A request that the fake received."""
 
     method: str
     path: str
@@ -26,24 +26,24 @@ class ReceivedRequest(NamedTuple):
 
 
 class FakeResponse(NamedTuple):
-    """What goes out: JSON, or bytes as they are."""
+    """A response: JSON, or raw bytes."""
 
     status: int
     body: Any
-    headers: dict[str, str] = {}  # noqa: RUF012  # never changed
+    headers: dict[str, str] = {}  # noqa: RUF012  # never modified
 
 
 def make_error(status: int, title: str = "Conflict", message: str = "no", **more: Any) -> FakeResponse:
-    """An error in the contract's shape."""
+    """Return an error with the fields of docs/protocol.md, "Errors"."""
     body = {"error": title, "message": message, "statusCode": status, "timestamp": "2025-01-24T00:00:00Z"}
     return FakeResponse(status, body | more, {"X-Request-Id": "request-1"})
 
 
 class FakePlatform:
-    """Answers what `answer` says, and keeps what was asked."""
+    """Responds with `respond(request)` and records the requests."""
 
-    def __init__(self, answer: Callable[[ReceivedRequest], FakeResponse], port: int = 0) -> None:
-        self.respond = answer
+    def __init__(self, respond: Callable[[ReceivedRequest], FakeResponse], port: int = 0) -> None:
+        self.respond = respond
         self.requests: list[ReceivedRequest] = []
         self._received = threading.Condition()
         platform = self
@@ -71,7 +71,7 @@ class FakePlatform:
             do_GET = do_POST = do_PATCH = do_DELETE = take  # noqa: N815  # named by http.server
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # named by http.server
-                """Nothing: the test says what matters."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.port: int = self._server.server_port
@@ -87,17 +87,17 @@ class FakePlatform:
         return given
 
     def paths(self) -> list[str]:
-        """What was asked, in order: `POST /api/…`."""
+        """Return method and path of each request: `POST /api/…`."""
         return [f"{request.method} {request.path}" for request in list(self.requests)]
 
     def bodies(self, ending: str) -> list[Any]:
-        """The bodies of the requests to addresses that end so, in order."""
+        """Return the bodies of the requests whose paths have this ending."""
         return [request.body for request in list(self.requests) if request.path.endswith(ending)]
 
-    def wait_for(self, there: Callable[[], bool]) -> None:
-        """Until what came in is as it should be."""
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until the requests meet a condition."""
         with self._received:
-            assert self._received.wait_for(there, SECONDS), self.paths()
+            assert self._received.wait_for(condition, SECONDS), self.paths()
 
     def end(self) -> None:
         self._server.shutdown()

@@ -1,4 +1,4 @@
-"""A network between an agent and a platform: passes calls on, holds one of them, is cut and comes back."""
+"""A network between an agent and a platform, which can hold a request or lose all of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECONDS = 60
 
 
 class RelayedRequest(NamedTuple):
-    """A request, as it came from an agent."""
+    """A request of an agent."""
 
     method: str
     path: str
@@ -26,7 +26,7 @@ class RelayedRequest(NamedTuple):
 
     @property
     def action(self) -> str:
-        """The last part of its address: `heartbeat`, `progress` ..."""
+        """The last segment of the path: `heartbeat`, `progress` ..."""
         return self.path.partition("?")[0].rpartition("/")[2]
 
     @property
@@ -35,7 +35,7 @@ class RelayedRequest(NamedTuple):
 
 
 class NetworkRelay(ThreadingHTTPServer):
-    """Listens on loopback. A call that it holds, or that comes while it is cut, never gets an answer."""
+    """Listens on loopback. A request that is held, or that arrives while the network is cut, never gets a response."""
 
     daemon_threads = True
 
@@ -44,7 +44,7 @@ class NetworkRelay(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.cut = False
         self.requests: list[RelayedRequest] = []
-        """Those that were passed on."""
+        """The forwarded requests."""
         self._target = urlsplit(url).netloc
         self._hold: Callable[[RelayedRequest], bool] = lambda _call: False
         self._held: queue.SimpleQueue[RelayedRequest] = queue.SimpleQueue()
@@ -52,19 +52,19 @@ class NetworkRelay(ThreadingHTTPServer):
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
         self._thread.start()
 
-    def hold(self, fits: Callable[[RelayedRequest], bool]) -> None:
-        """Hold the next call that fits, and every later one until `free`."""
-        self._hold = fits
+    def hold(self, matches: Callable[[RelayedRequest], bool]) -> None:
+        """Hold every request that matches, until `stop_holding`."""
+        self._hold = matches
 
     def wait_for_held(self) -> RelayedRequest:
-        """Wait until a call is held."""
+        """Wait until a request is held."""
         return self._held.get(timeout=SECONDS)
 
     def stop_holding(self) -> None:
-        """Hold nothing any more; what was held stays lost."""
+        """Forward all requests again. Held requests stay lost."""
         self._hold = lambda _call: False
 
-    def pass_on(self, call: RelayedRequest) -> tuple[int, bytes]:
+    def forward(self, call: RelayedRequest) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(self._target, timeout=SECONDS)
         try:
             connection.request(call.method, call.path, call.content or None, call.headers)
@@ -100,8 +100,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.withholds(call):
             return
         try:
-            status, answer = self.server.pass_on(call)
-        except OSError:  # the platform is not there
+            status, answer = self.server.forward(call)
+        except OSError:  # the platform is not running
             return
         self.send_response(status)
         self.send_header("Content-Length", str(len(answer)))
@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             super().handle()
         except ConnectionError:
-            """The agent was killed while it waited."""
+            """The agent was killed while it waited for the response."""
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # named by http.server
-        """Nothing: the test says what matters."""
+        """Log nothing."""

@@ -1,0 +1,110 @@
+"""`devflow agent`: register, show, rotate, remove and start an agent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.tests.support.fake_platform import FakeResponse, make_error
+from devflow import settings
+from devflow.agent_state import AgentState, Registration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from agent.tests.support.command import CommandResult
+    from agent.tests.support.fake_platform import FakePlatform, ReceivedRequest
+
+
+def respond(request: ReceivedRequest) -> FakeResponse:
+    if request.method == "POST":
+        return FakeResponse(201, {"success": True, "agent": {"id": "build-1"}, "token": f"token-of-{request.path}"})
+    if request.method == "DELETE":
+        return FakeResponse(200, {"success": True, "agentId": "build-1"})
+    return FakeResponse(200, {"id": "build-1", "status": "active", "machine": {}})
+
+
+def test_registering_an_existing_id_suggests_replace(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]
+) -> None:
+    logged_in(lambda _: make_error(409, "Agent with this ID already exists for user", 'send "replace": true'))
+    result = devflow("agent", "register", "--name", "build-1")
+    assert (result.status, "--replace" in result.err) == (1, True)
+
+
+def test_agent_is_registered_shown_rotated_and_removed(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]
+) -> None:
+    platform = logged_in(respond)
+    state = AgentState(settings.state_path(), "build-1")
+    name = ("--name", "build-1")
+
+    result = devflow("agent", "register", *name, "--capability", "fix-bug", "--concurrency", "3", "--json")
+    assert (result.status, result.json) == (0, {"success": True, "agent": {"id": "build-1"}})
+    (request,) = platform.requests
+    assert request.headers["Idempotency-Key"]
+    assert (request.body["agentId"], request.body["capabilities"], request.body["replace"]) == (
+        "build-1",
+        ["fix-bug"],
+        False,
+    )
+    registration = state.load_registration()
+    assert (registration.url, registration.agent_id, registration.token, registration.concurrency) == (
+        platform.url,
+        "build-1",
+        "token-of-/api/agents",
+        3,
+    )
+
+    status = devflow("agent", "status", *name, "--json").json
+    assert status["local"] == {"process": None, "resultsWaiting": 0}
+    for flags, token in (((), "token-of-/api/agents"), (("--revoke",), "user-token")):
+        assert devflow("agent", "rotate", *name, *flags).status == 0
+        assert platform.requests[-1].token == token
+        assert state.load_registration().token == "token-of-/api/agents/build-1/token"
+        state.save_registration(registration)
+
+    assert devflow("agent", "remove", *name, "--yes").status == 0
+    assert platform.paths()[-1] == "DELETE /api/agents/build-1"
+    assert not state.directory.exists()
+
+
+def test_agent_missing_on_the_platform_can_be_shown_and_removed(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]
+) -> None:
+    logged_in(lambda _: make_error(404, "Agent not found"))
+    state = AgentState(settings.state_path(), "build-1")
+    state.save_registration(Registration("http://a.example", "build-1", "token-1", 0.0))
+
+    assert devflow("agent", "status", "--name", "build-1", "--json").json["status"] == "not registered"
+    assert devflow("agent", "remove", "--name", "build-1", "--yes").status == 0
+    assert not state.directory.exists()
+
+
+def test_running_agent_is_not_removed(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]
+) -> None:
+    platform = logged_in(respond)
+    with AgentState(settings.state_path(), "build-1").lock():
+        assert devflow("agent", "remove", "--name", "build-1", "--yes").status == 5
+    assert platform.requests == []
+
+
+def test_start_needs_a_registration_and_a_program(devflow: Callable[..., CommandResult], machine: Path) -> None:
+    assert devflow("agent", "start", "--name", "build-1", "--command", "true").status == 4
+    AgentState(settings.state_path(), "build-1").save_registration(
+        Registration("http://a.example", "build-1", "token-1", 0.0)
+    )
+    for flags, status in (((), 2), (("--command", "no-such-program"), 1), (("--command", "true", "--pace", "x=1"), 2)):
+        assert devflow("agent", "start", "--name", "build-1", *flags).status == status
+    assert devflow("agent", "start", "--name", "../x", "--command", "true").status == 2
+
+
+def test_name_of_the_agent_in_the_config_file_is_agent(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]
+) -> None:
+    platform = logged_in(respond)
+    settings.update_config(settings.config_path(), agent="build-7")
+
+    assert devflow("agent", "status").status == 0
+    assert platform.paths() == ["GET /api/agents/build-7"]
