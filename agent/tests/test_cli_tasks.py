@@ -84,7 +84,7 @@ def test_log_is_read_to_its_end(devflow: Callable[..., CommandResult], logged_in
 
 
 @pytest.mark.parametrize(
-    ("command", "response", "text"),
+    ("command", "response", "output"),
     [
         ("cancel", {"status": "cancelled", "cancelRequested": False}, "task-1: cancelled\n"),
         ("cancel", {"status": "in_progress", "cancelRequested": True}, "task-1: its agent was asked to stop\n"),
@@ -100,7 +100,7 @@ def test_cancel_and_retry_print_the_outcome(
 ) -> None:
     platform = logged_in(lambda _: FakeResponse(200, response))
 
-    assert devflow("tasks", command, "task-1").out == text
+    assert devflow("tasks", command, "task-1").out == output
     assert platform.paths() == [f"POST /api/tasks/task-1/{command}"]
 
 

@@ -134,7 +134,7 @@ def test_files_outside_the_clone_and_other_kinds_are_denied(scenario: Scenario, 
     assert outside.read_text(encoding="utf-8") == "untouched"
     assert not (tmp_path / "notes.ran").exists()
     assert f"Denied: {outside} is outside of the repository." in scenario.log()
-    assert "Refused: shell is not allowed on this machine." in scenario.log()
+    assert "Denied: shell is not allowed on this machine." in scenario.log()
 
 
 def test_operator_may_allow_the_shell(scenario: Scenario, tmp_path: Path) -> None:
