@@ -45,8 +45,8 @@ def start_platform() -> Iterator[Callable[..., FakePlatform]]:
     """Return a function that starts a fake platform: `start_platform(lambda request: FakeResponse(200, {}))`."""
     with ExitStack() as cleanup:
 
-        def start(answer: Callable[[ReceivedRequest], FakeResponse], port: int = 0) -> FakePlatform:
-            started = FakePlatform(answer, port)
+        def start(respond: Callable[[ReceivedRequest], FakeResponse], port: int = 0) -> FakePlatform:
+            started = FakePlatform(respond, port)
             cleanup.callback(started.end)
             return started
 

@@ -69,8 +69,8 @@ class Scenario:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         try:
             connection.request(method, path, content, all_headers)
-            answer = connection.getresponse()
-            return answer.status, json.loads(answer.read() or b"{}")
+            response = connection.getresponse()
+            return response.status, json.loads(response.read() or b"{}")
         finally:
             connection.close()
 

@@ -37,9 +37,9 @@ def free_port() -> int:
 def test_request_has_token_body_and_user_agent(start_platform: Callable[..., FakePlatform]) -> None:
     platform = start_platform(lambda _: FakeResponse(201, {"success": True}))
 
-    answer = ApiClient(platform.url + "/", "token-1").send("POST", "/api/agents", {"a": "ü"}, Idempotency_Key="key-1")
+    response = ApiClient(platform.url + "/", "token-1").send("POST", "/api/agents", {"a": "ü"}, Idempotency_Key="key-1")
 
-    assert answer == {"success": True}
+    assert response == {"success": True}
     (request,) = platform.requests
     assert (request.method, request.path, request.body, request.token) == ("POST", "/api/agents", {"a": "ü"}, "token-1")
     assert request.headers["Idempotency-Key"] == "key-1"
@@ -93,8 +93,8 @@ def test_rejected_token_raises_an_error_without_the_token(start_platform: Callab
 def test_request_is_retried_while_the_platform_is_unavailable(
     start_platform: Callable[..., FakePlatform], error: FakeResponse
 ) -> None:
-    answers = iter([error, error, FakeResponse(200, {"data": []})])
-    platform = start_platform(lambda _: next(answers))
+    responses = iter([error, error, FakeResponse(200, {"data": []})])
+    platform = start_platform(lambda _: next(responses))
 
     assert ApiClient(platform.url).send_with_retries("GET", "/api/tasks") == {"data": []}
     assert len(platform.requests) == 3
@@ -117,13 +117,13 @@ def test_long_retry_after_raises_an_error_at_once(start_platform: Callable[..., 
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [FakeResponse(200, b"<html>"), FakeResponse(404, b"<html>"), FakeResponse(301, b""), FakeResponse(404, {})],
 )
 def test_response_of_another_program_is_recognized_and_not_retried(
-    start_platform: Callable[..., FakePlatform], answer: FakeResponse
+    start_platform: Callable[..., FakePlatform], response: FakeResponse
 ) -> None:
-    platform = start_platform(lambda _: answer)
+    platform = start_platform(lambda _: response)
 
     with pytest.raises(UnavailableError, match="Check the URL") as raised:
         ApiClient(platform.url, "secret-token").send_with_retries("GET", "/api/tasks")
@@ -158,16 +158,16 @@ def test_token_renewed_during_a_request_is_used_at_once(start_platform: Callable
 
 def test_response_counts_from_the_time_the_request_was_sent(start_platform: Callable[..., FakePlatform]) -> None:
     clock = FakeClock()
-    heard: list[float] = []
-    answers = iter(
+    response_times: list[float] = []
+    responses = iter(
         [FakeResponse(200, {}), make_error(409), make_error(401), FakeResponse(503, {}), FakeResponse(200, b"<html>")]
     )
 
-    def answer(_: ReceivedRequest) -> FakeResponse:
+    def respond(_: ReceivedRequest) -> FakeResponse:
         clock.time += 5
-        return next(answers)
+        return next(responses)
 
-    client = ApiClient(start_platform(answer).url, "token", on_response=heard.append, clock=clock)
+    client = ApiClient(start_platform(respond).url, "token", on_response=response_times.append, clock=clock)
     for expected in (None, RequestRejectedError, NotLoggedInError, UnavailableError, UnavailableError):
         if expected is None:
             client.send("GET", "/api/tasks")
@@ -175,7 +175,7 @@ def test_response_counts_from_the_time_the_request_was_sent(start_platform: Call
             with pytest.raises(expected):
                 client.send("GET", "/api/tasks")
 
-    assert heard == [1000.0, 1005.0], "other responses do not show that the platform accepts this agent"
+    assert response_times == [1000.0, 1005.0], "other responses do not show that the platform accepts this agent"
 
 
 def test_proxy_of_the_environment_is_used(

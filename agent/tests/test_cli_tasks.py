@@ -235,7 +235,7 @@ def test_clone_resolves_to_its_origin_and_branch(tmp_path: Path, machine: Path) 
     assert Repository.resolve(str(clone)).url == "https://github.com/u/r.git"
     git("remote", "remove", "origin", cwd=clone)
     assert Repository.resolve(str(clone)).url == str(clone)
-    assert Repository.resolve(str(origin)).url == str(origin), "a bare repository stands for itself"
+    assert Repository.resolve(str(origin)).url == str(origin), "a bare repository is used itself"
 
 
 def test_path_that_is_not_a_repository_is_rejected(tmp_path: Path) -> None:

@@ -100,11 +100,11 @@ def scenario(
 
 
 def test_events_become_steps_and_log_and_the_change_is_pushed(scenario: Scenario) -> None:
-    done = scenario.run("do: fix")
+    report = scenario.run("do: fix")
 
-    assert (done["kind"], done["summary"]) == ("complete", "Fixed the login."), done
-    assert done["output"].startswith("I looked around.\n\nFixed the login.")
-    assert done["resultFiles"]["files"] == ["login.py"]
+    assert (report["kind"], report["summary"]) == ("complete", "Fixed the login."), report
+    assert report["output"].startswith("I looked around.\n\nFixed the login.")
+    assert report["resultFiles"]["files"] == ["login.py"]
     assert git("show", "devflow/task-1-attempt-1:login.py", cwd=scenario.origin) == "fixed"
     steps = [body["step"] for body in scenario.platform.bodies("/progress")]
     assert [step for step in dict.fromkeys(steps) if step in ("Reading the code", "view")] == [
@@ -127,9 +127,9 @@ def test_files_outside_the_clone_and_other_kinds_are_denied(scenario: Scenario, 
     outside = tmp_path / "outside"
     outside.write_text("untouched", encoding="utf-8")
 
-    done = scenario.run(f"do: escape paths: {outside} ../../../../outside", "explain")
+    report = scenario.run(f"do: escape paths: {outside} ../../../../outside", "explain")
 
-    assert done["kind"] == "complete", done
+    assert report["kind"] == "complete", report
     assert [note["decided"] for note in scenario.notes()[1:]] == ["reject", "reject", "reject"]
     assert outside.read_text(encoding="utf-8") == "untouched"
     assert not (tmp_path / "notes.ran").exists()
@@ -145,15 +145,15 @@ def test_operator_may_allow_the_shell(scenario: Scenario, tmp_path: Path) -> Non
 
 
 def test_error_of_the_session_fails_the_task(scenario: Scenario) -> None:
-    done = scenario.run("do: error")
-    assert (done["kind"], done["error"]) == ("fail", "You have no quota left.")
+    report = scenario.run("do: error")
+    assert (report["kind"], report["error"]) == ("fail", "You have no quota left.")
 
 
 def test_crash_of_the_cli_fails_the_task_with_a_clear_error(scenario: Scenario) -> None:
-    done = scenario.run("do: crash")
-    assert done["kind"] == "fail"
-    assert done["error"].startswith("Copilot SDK connection failed: ")
-    assert "out of cheese" in done["error"]
+    report = scenario.run("do: crash")
+    assert report["kind"] == "fail"
+    assert report["error"].startswith("Copilot SDK connection failed: ")
+    assert "out of cheese" in report["error"]
 
 
 def test_cancel_stops_the_engine_and_the_cli(scenario: Scenario) -> None:
@@ -187,7 +187,7 @@ def test_agent_process_does_not_import_the_sdk() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False, env=dict(os.environ)).returncode == 0
 
 
-def asked(kind: str, **more: Any) -> Any:
+def permission(kind: str, **more: Any) -> Any:
     return SimpleNamespace(kind=kind, **more)
 
 
@@ -195,17 +195,26 @@ def test_only_files_in_the_clone_and_allowed_kinds_are_granted(tmp_path: Path) -
     (tmp_path / "out").symlink_to("/etc")
     (tmp_path / "deep").mkdir()
     granted = [
-        asked("read", path="deep/x"),
-        asked("write", file_name=str(tmp_path / "new.py")),
-        asked("read", path="."),
+        permission("read", path="deep/x"),
+        permission("write", file_name=str(tmp_path / "new.py")),
+        permission("read", path="."),
     ]
-    refused = [
-        asked("read", path="/etc/passwd"), asked("write", file_name="../x"), asked("write", file_name="out/passwd"),
-        asked("read", path="a\0b"), asked("write", file_name="x", managed_approval_required=True),
-        asked("read", path="x", request_sandbox_bypass=True), asked("shell"), asked("url"), asked("mcp"), asked("new"),
-    ]  # fmt: skip
+    denied = [
+        permission("read", path="/etc/passwd"),
+        permission("write", file_name="../x"),
+        permission("write", file_name="out/passwd"),
+        permission("read", path="a\0b"),
+        permission("write", file_name="x", managed_approval_required=True),
+        permission("read", path="x", request_sandbox_bypass=True),
+        permission("shell"),
+        permission("url"),
+        permission("mcp"),
+        permission("new"),
+    ]
     assert [find_denial_reason(request, tmp_path, [""]) for request in granted] == [None] * 3
-    assert all(find_denial_reason(request, tmp_path, [""]) for request in refused)
-    assert find_denial_reason(asked("url"), tmp_path, ["url"]) is None
-    assert find_denial_reason(asked("new"), tmp_path, ["all"]) is None
-    assert find_denial_reason(asked("write", file_name="/etc/passwd"), tmp_path, ["all"]), "files stay in the clone"
+    assert all(find_denial_reason(request, tmp_path, [""]) for request in denied)
+    assert find_denial_reason(permission("url"), tmp_path, ["url"]) is None
+    assert find_denial_reason(permission("new"), tmp_path, ["all"]) is None
+    assert find_denial_reason(permission("write", file_name="/etc/passwd"), tmp_path, ["all"]), (
+        "files stay in the clone"
+    )

@@ -37,12 +37,12 @@ def cli() -> Path:
         if npm is None:
             pytest.skip("npm is not installed")
         CACHE.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(
+        completed = subprocess.run(
             [npm, "install", "--prefix", str(CACHE), "--no-audit", "--no-fund", f"@github/copilot@{VERSION}"],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-        if done.returncode != 0:
-            pytest.skip(f"npm cannot install the Copilot CLI: {done.stderr[-300:]}")
+        if completed.returncode != 0:
+            pytest.skip(f"npm cannot install the Copilot CLI: {completed.stderr[-300:]}")
     return found
 
 
@@ -50,17 +50,17 @@ class Model:
     """A model that sends prepared responses, and then blocks until it is released."""
 
     def __init__(self) -> None:
-        self.answers: list[Any] = []
+        self.responses: list[Any] = []
         self.blocked, self.released = threading.Event(), threading.Event()
 
     def __call__(self, request: ReceivedRequest) -> FakeResponse:
         if not request.path.endswith("/chat/completions"):
             return FakeResponse(404, {})
-        if not self.answers:
+        if not self.responses:
             self.blocked.set()
             self.released.wait(SECONDS)
             return FakeResponse(500, {})
-        message_or_call = self.answers.pop(0)
+        message_or_call = self.responses.pop(0)
         message: dict[str, Any] = {
             "role": "assistant",
             "content": message_or_call if isinstance(message_or_call, str) else None,
@@ -68,7 +68,7 @@ class Model:
         if not isinstance(message_or_call, str):
             name, arguments = message_or_call
             call = {"name": name, "arguments": json.dumps(arguments)}
-            message["tool_calls"] = [{"id": f"call-{len(self.answers)}", "type": "function", "function": call}]
+            message["tool_calls"] = [{"id": f"call-{len(self.responses)}", "type": "function", "function": call}]
         reason = "stop" if isinstance(message_or_call, str) else "tool_calls"
         choice = {"index": 0, "message": message, "finish_reason": reason}
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
@@ -117,25 +117,25 @@ def test_real_cli_changes_files_reports_steps_and_is_denied_outside(
     scenario: Scenario, model: Model, tmp_path: Path
 ) -> None:
     repo = scenario.directory / "agent" / "work" / "task-1-attempt-1" / "repo"
-    model.answers = [
+    model.responses = [
         ("edit", {"path": str(repo / "login.py"), "old_str": "bug", "new_str": "fixed"}),
         ("create", {"path": str(tmp_path / "outside.py"), "file_text": "escaped"}),
         ("bash", {"command": f"touch {tmp_path}/ran", "description": "Run it", "initial_wait": 30}),
         "I looked around.\n\nFixed the login.",
     ]
 
-    done = scenario.run("Fix the login")
+    report = scenario.run("Fix the login")
 
-    assert (done["kind"], done.get("summary")) == ("complete", "Fixed the login."), done
+    assert (report["kind"], report.get("summary")) == ("complete", "Fixed the login."), report
     assert git("show", "devflow/task-1-attempt-1:login.py", cwd=scenario.origin) == "fixed"
-    assert done["resultFiles"]["files"] == ["login.py"]
+    assert report["resultFiles"]["files"] == ["login.py"]
     assert not (tmp_path / "outside.py").exists()
     assert not (tmp_path / "ran").exists()
     log = scenario.log()
     assert "outside.py is outside of the repository." in log
     assert "shell is not allowed on this machine" in log
     assert len({body["step"] for body in scenario.platform.bodies("/progress")}) > 5
-    assert "key-of-the-model" not in log + json.dumps(done)
+    assert "key-of-the-model" not in log + json.dumps(report)
 
 
 def test_cancel_stops_the_real_cli_and_all_its_processes(scenario: Scenario, model: Model) -> None:

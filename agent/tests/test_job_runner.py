@@ -98,17 +98,22 @@ FIX = "open('login.py', 'w').write('fixed\\n'); print('Fixed it')"
 
 
 def test_fixed_bug_is_pushed_and_the_result_contains_the_commit(scenario: Scenario) -> None:
-    done = scenario.run(FIX)
+    report = scenario.run(FIX)
 
     branch = "devflow/task-1-attempt-1"
     commit = git("rev-parse", branch, cwd=scenario.origin)
-    assert (done["kind"], done["success"], done["summary"], done["attempt"]) == ("complete", True, "Fixed it", 1)
-    assert done["resultFiles"] == {"commit": commit, "branch": branch, "files": ["login.py"]}
+    assert (report["kind"], report["success"], report["summary"], report["attempt"]) == (
+        "complete",
+        True,
+        "Fixed it",
+        1,
+    )
+    assert report["resultFiles"] == {"commit": commit, "branch": branch, "files": ["login.py"]}
     assert git("show", f"{branch}:login.py", cwd=scenario.origin) == "fixed"
     assert git("log", "-1", "--format=%B", branch, cwd=scenario.origin) == (
         "Fix the login\n\nDevFlow-Task: task-1\nDevFlow-Attempt: 1"
     )
-    assert "No pull request was opened" in done["output"]
+    assert "No pull request was opened" in report["output"]
     assert scenario.left() == []
     steps = [body["step"] for body in scenario.platform.bodies("/progress")]
     assert steps == list(dict.fromkeys(steps)), "each once"
@@ -157,26 +162,26 @@ def test_task_too_large_for_a_variable_is_complete_on_stdin_and_in_the_file(scen
 
 @pytest.mark.parametrize("intent", ["explain", "review-pr"])
 def test_explanation_or_review_pushes_nothing(scenario: Scenario, intent: str) -> None:
-    done = scenario.run(FIX + "; print('It is because of that.')", intent=intent)
+    report = scenario.run(FIX + "; print('It is because of that.')", intent=intent)
 
-    assert (done["kind"], done["summary"]) == ("complete", "It is because of that.")
-    assert done["output"] == "Fixed it\nIt is because of that."
-    assert "resultFiles" not in done
+    assert (report["kind"], report["summary"]) == ("complete", "It is because of that.")
+    assert report["output"] == "Fixed it\nIt is because of that."
+    assert "resultFiles" not in report
     assert git("branch", "--list", "devflow/*", cwd=scenario.origin) == ""
 
 
 @pytest.mark.parametrize(("code", "pushed"), [(FIX, True), ("print('nothing to do')", False)])
 def test_other_intent_is_pushed_only_if_something_has_changed(scenario: Scenario, code: str, *, pushed: bool) -> None:
-    done = scenario.run(code, intent="upgrade")
+    report = scenario.run(code, intent="upgrade")
 
-    assert done["kind"] == "complete"
-    assert ("resultFiles" in done) == pushed
+    assert report["kind"] == "complete"
+    assert ("resultFiles" in report) == pushed
 
 
 def test_bug_fix_without_a_change_fails(scenario: Scenario) -> None:
-    done = scenario.run("print('I see no bug')")
+    report = scenario.run("print('I see no bug')")
 
-    assert (done["kind"], done["error"], done["details"]) == (
+    assert (report["kind"], report["error"], report["details"]) == (
         "fail",
         "The engine command changed nothing",
         "I see no bug",
@@ -184,16 +189,16 @@ def test_bug_fix_without_a_change_fails(scenario: Scenario) -> None:
 
 
 def test_failing_engine_fails_the_task_with_its_last_line(scenario: Scenario) -> None:
-    done = scenario.run("import sys; print('working'); sys.exit('cannot do it')")
+    report = scenario.run("import sys; print('working'); sys.exit('cannot do it')")
 
-    assert done["error"] == "The engine command failed with exit status 1: cannot do it"
-    assert done["details"] == "working\ncannot do it"
+    assert report["error"] == "The engine command failed with exit status 1: cannot do it"
+    assert report["details"] == "working\ncannot do it"
     assert scenario.left() == []
 
 
 def test_engine_may_report_its_own_error(scenario: Scenario) -> None:
-    done = scenario.run('print(\'::devflow {"error": "the tests still fail"}\')')
-    assert (done["kind"], done["error"]) == ("fail", "the tests still fail")
+    report = scenario.run('print(\'::devflow {"error": "the tests still fail"}\')')
+    assert (report["kind"], report["error"]) == ("fail", "the tests still fail")
 
 
 def test_killed_engine_fails_the_task(scenario: Scenario) -> None:
@@ -206,14 +211,14 @@ def test_progress_of_the_engine_is_scaled_between_clone_and_push(scenario: Scena
         "for far in (0, 0.5, 1): print('::devflow', json.dumps({'step': f'Part {far}', 'progress': far}))\n" + FIX
     )
 
-    told = {body["step"]: body["progress"] for body in scenario.platform.bodies("/progress")}
-    assert [told["Part 0"], told["Part 0.5"], told["Part 1"]] == pytest.approx([0.1, 0.45, 0.8])
+    progress = {body["step"]: body["progress"] for body in scenario.platform.bodies("/progress")}
+    assert [progress["Part 0"], progress["Part 0.5"], progress["Part 1"]] == pytest.approx([0.1, 0.45, 0.8])
 
 
 def test_failing_clone_fails_the_task(scenario: Scenario, tmp_path: Path) -> None:
-    done = scenario.run(FIX, repo=str(tmp_path / "none"))
-    assert (done["kind"], done["error"]) == ("fail", "Repository clone failed")
-    assert "does not exist" in done["details"] or "not appear to be" in done["details"]
+    report = scenario.run(FIX, repo=str(tmp_path / "none"))
+    assert (report["kind"], report["error"]) == ("fail", "Repository clone failed")
+    assert "does not exist" in report["details"] or "not appear to be" in report["details"]
 
 
 def test_repository_that_is_not_allowed_fails_the_task(scenario: Scenario) -> None:
@@ -266,12 +271,12 @@ def test_expired_claim_is_not_started(scenario: Scenario, tmp_path: Path) -> Non
 def test_job_reports_nothing_when_the_agent_shuts_down(scenario: Scenario) -> None:
     job = scenario.job("import time; print('begun', flush=True); time.sleep(300)")
 
-    def answer(request: ReceivedRequest) -> FakeResponse:
+    def respond(request: ReceivedRequest) -> FakeResponse:
         if request.path.endswith("/logs"):
             job.cancel_token.cancel(CancelReason.AGENT_SHUTDOWN)
         return fine(request)
 
-    scenario.platform.respond = answer
+    scenario.platform.respond = respond
     job.run()
 
     assert scenario.sent_results == []
@@ -290,19 +295,19 @@ def test_workspace_of_a_failed_task_is_kept_on_request(scenario: Scenario) -> No
 
 def test_secret_printed_by_the_engine_is_redacted_everywhere(scenario: Scenario) -> None:
     add_secret("ghp_0123456789")
-    done = scenario.run("print('token: ghp_0123456789'); print('::devflow {\"step\": \"ghp_0123456789\"}'); exit(1)")
+    report = scenario.run("print('token: ghp_0123456789'); print('::devflow {\"step\": \"ghp_0123456789\"}'); exit(1)")
 
-    assert "token: ***" in done["error"]
+    assert "token: ***" in report["error"]
     sent = json.dumps([request.body for request in scenario.platform.requests])
     assert "token: ***" in sent
-    assert "ghp_0123456789" not in sent + json.dumps(done) + "".join(scenario.log_lines)
+    assert "ghp_0123456789" not in sent + json.dumps(report) + "".join(scenario.log_lines)
 
 
 def test_password_in_the_url_is_in_no_argument_and_no_message(scenario: Scenario, tmp_path: Path) -> None:
-    asked: list[ReceivedRequest] = []
+    git_requests: list[ReceivedRequest] = []
 
     def host(request: ReceivedRequest) -> FakeResponse:
-        asked.append(request)
+        git_requests.append(request)
         return FakeResponse(401, b"", {"WWW-Authenticate": 'Basic realm="git"'})
 
     git_host = type(scenario.platform)(host)
@@ -316,15 +321,15 @@ def test_password_in_the_url_is_in_no_argument_and_no_message(scenario: Scenario
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PATH", f"{wrapper.parent}:/usr/bin:/bin")
             scenario.context = replace(scenario.context, allowed_protocols=["http"])
-            done = scenario.run(FIX, repo=git_host.url.replace("http://", "http://me:s3cret-word@") + "/r.git")
+            report = scenario.run(FIX, repo=git_host.url.replace("http://", "http://me:s3cret-word@") + "/r.git")
     finally:
         git_host.end()
 
-    basic = {request.headers.get("Authorization", "") for request in asked}
+    basic = {request.headers.get("Authorization", "") for request in git_requests}
     assert "Basic bWU6czNjcmV0LXdvcmQ=" in basic, "git got the password"
-    assert done["error"] == "Repository clone failed"
+    assert report["error"] == "Repository clone failed"
     assert "s3cret-word" not in arguments.read_text(encoding="utf-8")
-    assert "s3cret-word" not in json.dumps(done) + "".join(scenario.log_lines)
+    assert "s3cret-word" not in json.dumps(report) + "".join(scenario.log_lines)
 
 
 def test_full_disk_is_logged_and_nothing_is_reported(scenario: Scenario) -> None:

@@ -190,8 +190,8 @@ def test_result_that_is_rejected_in_every_form_is_dropped(
 def test_rejected_token_is_reported_and_the_result_stays(
     outbox: Outbox, start_platform: Callable[..., FakePlatform]
 ) -> None:
-    answers = iter([make_error(401), make_error(401), FakeResponse(200, {})])
-    platform = start_platform(lambda _: next(answers))
+    responses = iter([make_error(401), make_error(401), FakeResponse(200, {})])
+    platform = start_platform(lambda _: next(responses))
     outbox.save(result())
 
     assert Sending(outbox, platform.url).unauthorized == 2

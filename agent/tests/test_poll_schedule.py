@@ -98,7 +98,7 @@ def test_delay_grows_with_each_failure() -> None:
 
     assert waits == [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60]
     schedule.record_poll(now, 5.0, 0.5)
-    assert schedule.record_failure(now, 0.0) == 0.5, "an answer has ended it"
+    assert schedule.record_failure(now, 0.0) == 0.5, "a success resets the delay"
 
 
 def test_three_heartbeats_are_sent_after_jobs_were_cancelled() -> None:
@@ -136,5 +136,5 @@ def test_intervals_are_parsed_by_name() -> None:
 
 
 def test_jobs_are_cancelled_before_the_platform_reassigns_tasks() -> None:
-    pace, request, lost_after = Intervals(), 40, 600
-    assert pace.offline_limit + request + pace.grace < lost_after
+    intervals, request, lost_after = Intervals(), 40, 600
+    assert intervals.offline_limit + request + intervals.grace < lost_after

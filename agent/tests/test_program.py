@@ -40,11 +40,11 @@ def wait_until(done: object) -> None:
 
 
 def test_program_gets_its_input_and_its_output_is_read_by_line(tmp_path: Path) -> None:
-    said: list[str] = []
+    output: list[str] = []
     code = "import sys; sys.stderr.write('first\\n'); print(sys.stdin.read().upper()); print('ünd', end='')"
 
-    assert run_program(python(code, tmp_path, "eingäbe".encode()), CancelToken(), said.append) == 0
-    assert said == ["first", "EINGÄBE", "ünd"]
+    assert run_program(python(code, tmp_path, "eingäbe".encode()), CancelToken(), output.append) == 0
+    assert output == ["first", "EINGÄBE", "ünd"]
 
 
 @pytest.mark.parametrize(("code", "status"), [("exit(3)", 3), ("import os; os.kill(os.getpid(), 9)", -9)])
@@ -62,26 +62,26 @@ def test_missing_program_raises_an_error(tmp_path: Path) -> None:
 
 
 def test_processes_left_by_the_program_are_killed(tmp_path: Path) -> None:
-    said: list[str] = []
+    output: list[str] = []
     code = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)']).pid)"
 
-    assert run_program(python(code, tmp_path), CancelToken(), said.append) == 0
-    wait_until(lambda: not alive(int(said[0])))
+    assert run_program(python(code, tmp_path), CancelToken(), output.append) == 0
+    wait_until(lambda: not alive(int(output[0])))
 
 
 def test_process_outside_the_group_that_keeps_stdout_open_does_not_block(tmp_path: Path) -> None:
-    said: list[str] = []
+    output: list[str] = []
     code = (
         "import subprocess, sys; "
         "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'], start_new_session=True).pid)"
     )
 
-    assert run_program(python(code, tmp_path), CancelToken(), said.append) == 0
-    os.kill(int(said[0]), signal.SIGKILL)
+    assert run_program(python(code, tmp_path), CancelToken(), output.append) == 0
+    os.kill(int(output[0]), signal.SIGKILL)
 
 
 def test_cancelled_program_gets_sigterm_first(tmp_path: Path) -> None:
-    stop, said = CancelToken(), []
+    cancel_token, output = CancelToken(), []
     code = (
         "import signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: (print('tidying'), sys.exit(7)))\n"
@@ -89,16 +89,16 @@ def test_cancelled_program_gets_sigterm_first(tmp_path: Path) -> None:
     )
 
     def hear(line: str) -> None:
-        said.append(line)
+        output.append(line)
         if line == "ready":
-            stop.cancel(CancelReason.USER_REQUEST)
+            cancel_token.cancel(CancelReason.USER_REQUEST)
 
-    assert run_program(python(code, tmp_path, grace=SECONDS), stop, hear) == 7
-    assert said == ["ready", "tidying"]
+    assert run_program(python(code, tmp_path, grace=SECONDS), cancel_token, hear) == 7
+    assert output == ["ready", "tidying"]
 
 
 def test_program_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
-    stop, children = CancelToken(), []
+    cancel_token, children = CancelToken(), []
     code = (
         "import signal, subprocess, sys, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -107,27 +107,29 @@ def test_program_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path
 
     def hear(line: str) -> None:
         children.append(int(line))
-        stop.cancel(CancelReason.USER_REQUEST)
+        cancel_token.cancel(CancelReason.USER_REQUEST)
 
-    assert run_program(python(code, tmp_path, grace=0.2), stop, hear) == -signal.SIGKILL
+    assert run_program(python(code, tmp_path, grace=0.2), cancel_token, hear) == -signal.SIGKILL
     wait_until(lambda: not alive(children[0]))
 
 
 def test_program_is_killed_at_once_when_the_agent_shuts_down(tmp_path: Path) -> None:
-    stop = CancelToken()
+    cancel_token = CancelToken()
     code = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready')\ntime.sleep(300)"
 
     assert (
-        run_program(python(code, tmp_path, grace=3600), stop, lambda _: stop.cancel(CancelReason.AGENT_SHUTDOWN))
+        run_program(
+            python(code, tmp_path, grace=3600), cancel_token, lambda _: cancel_token.cancel(CancelReason.AGENT_SHUTDOWN)
+        )
         == -signal.SIGKILL
     )
 
 
 def test_cancel_before_the_start_stops_the_program(tmp_path: Path) -> None:
-    stop = CancelToken()
-    stop.cancel(CancelReason.TASK_LOST)
+    cancel_token = CancelToken()
+    cancel_token.cancel(CancelReason.TASK_LOST)
 
-    assert run_program(python("import time; time.sleep(300)", tmp_path), stop, lambda _: None) < 0
+    assert run_program(python("import time; time.sleep(300)", tmp_path), cancel_token, lambda _: None) < 0
 
 
 def test_program_ends_with_an_agent_that_is_killed(tmp_path: Path) -> None:
@@ -148,18 +150,18 @@ def test_program_ends_with_an_agent_that_is_killed(tmp_path: Path) -> None:
 
 
 def test_strongest_cancel_reason_wins() -> None:
-    stop, calls = CancelToken(), []
-    stop.add_listener(lambda: calls.append(stop.reason))
-    assert not stop
+    cancel_token, calls = CancelToken(), []
+    cancel_token.add_listener(lambda: calls.append(cancel_token.reason))
+    assert not cancel_token
 
-    stop.cancel(CancelReason.TASK_LOST, "lost")
-    stop.cancel(CancelReason.USER_REQUEST, "weaker")
-    stop.cancel(CancelReason.AGENT_SHUTDOWN, "stronger")
+    cancel_token.cancel(CancelReason.TASK_LOST, "lost")
+    cancel_token.cancel(CancelReason.USER_REQUEST, "weaker")
+    cancel_token.cancel(CancelReason.AGENT_SHUTDOWN, "stronger")
 
-    assert (stop.reason, stop.message) == (CancelReason.AGENT_SHUTDOWN, "stronger")
+    assert (cancel_token.reason, cancel_token.message) == (CancelReason.AGENT_SHUTDOWN, "stronger")
     assert calls == [CancelReason.TASK_LOST, CancelReason.AGENT_SHUTDOWN]
     late = threading.Event()
-    stop.add_listener(late.set)
+    cancel_token.add_listener(late.set)
     assert late.is_set()
 
 
@@ -175,20 +177,20 @@ def test_strongest_cancel_reason_wins() -> None:
     ],
 )
 def test_bytes_are_split_into_lines(chunks: list[bytes], lines: list[str]) -> None:
-    said: list[str] = []
-    made = LineSplitter(said.append)
+    output: list[str] = []
+    splitter = LineSplitter(output.append)
     for chunk in chunks:
-        made.add(chunk)
-    made.end()
-    assert said == lines
+        splitter.add(chunk)
+    splitter.end()
+    assert output == lines
 
 
 def test_long_line_is_split_between_words() -> None:
-    said: list[str] = []
-    lines = LineSplitter(said.append)
-    lines.add(b"x" * (MAX_LINE - 10) + b" secret-that-is-long " + b"y" * MAX_LINE)
-    lines.end()
+    output: list[str] = []
+    splitter = LineSplitter(output.append)
+    splitter.add(b"x" * (MAX_LINE - 10) + b" secret-that-is-long " + b"y" * MAX_LINE)
+    splitter.end()
 
-    assert all(len(piece) <= MAX_LINE for piece in said)
-    assert any("secret-that-is-long" in piece for piece in said)
-    assert "".join(said).count("y") == MAX_LINE
+    assert all(len(piece) <= MAX_LINE for piece in output)
+    assert any("secret-that-is-long" in piece for piece in output)
+    assert "".join(output).count("y") == MAX_LINE

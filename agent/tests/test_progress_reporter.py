@@ -31,7 +31,7 @@ TASK = TaskAssignment.from_json(
 
 
 class Server:
-    """A platform that stores the log by offsets, like the real one."""
+    """A platform that stores the log by offsets, like the real scenario."""
 
     def __init__(self) -> None:
         self.log = b""
@@ -78,136 +78,136 @@ def server() -> Server:
 
 @pytest.fixture
 def make_scenario(server: Server, start_platform: Callable[..., FakePlatform], tmp_path: Path) -> Any:
-    made: list[Scenario] = []
+    created: list[Scenario] = []
 
     def make(intervals: Intervals = NO_REPEATS) -> Scenario:
-        made.append(Scenario(start_platform(server), tmp_path, intervals))
-        return made[-1]
+        created.append(Scenario(start_platform(server), tmp_path, intervals))
+        return created[-1]
 
     yield make
-    for one in made:
-        one.close()
+    for scenario in created:
+        scenario.close()
 
 
 def test_log_lines_are_sent_before_the_steps_that_follow_them(
     make_scenario: Callable[..., Scenario], server: Server
 ) -> None:
-    one = make_scenario()
-    one.reporter.report_and_confirm("Starting", 0.0)
-    one.reporter.log("one")
-    one.reporter.log("two")
-    one.reporter.report("Second", 0.5, "details")
-    one.reporter.log("three")
-    one.reporter.report("", 0.6)
-    one.reporter.report("", 0.6)
-    one.reporter.report_and_confirm("Third", 0.9)
-    one.reporter.log("four")
-    one.reporter.finish()
+    scenario = make_scenario()
+    scenario.reporter.report_and_confirm("Starting", 0.0)
+    scenario.reporter.log("one")
+    scenario.reporter.log("two")
+    scenario.reporter.report("Second", 0.5, "details")
+    scenario.reporter.log("three")
+    scenario.reporter.report("", 0.6)
+    scenario.reporter.report("", 0.6)
+    scenario.reporter.report_and_confirm("Third", 0.9)
+    scenario.reporter.log("four")
+    scenario.reporter.finish()
 
-    assert "".join(text for text in one.sent() if "\n" in text) == "one\ntwo\nthree\nfour\n"
+    assert "".join(text for text in scenario.sent() if "\n" in text) == "one\ntwo\nthree\nfour\n"
     assert server.log == b"one\ntwo\nthree\nfour\n"
-    steps = one.platform.bodies("/progress")
+    steps = scenario.platform.bodies("/progress")
     assert [(step["step"], step["progress"], step.get("details")) for step in steps] == [
         ("Starting", 0.0, None), ("Second", 0.5, "details"), ("Second", 0.6, None), ("Third", 0.9, None),
     ]  # fmt: skip
-    told = one.sent()
-    assert "two\n" in "".join(told[: told.index("Second")])
+    sent = scenario.sent()
+    assert "two\n" in "".join(sent[: sent.index("Second")])
 
 
 def test_log_is_not_sent_before_the_task_has_started(make_scenario: Callable[..., Scenario]) -> None:
-    one = make_scenario(Intervals(log=0.001))
-    one.reporter.log("early")
-    one.reporter.report_and_confirm("Starting", 0.0)
-    one.platform.wait_for(lambda: len(one.platform.requests) >= 2)
+    scenario = make_scenario(Intervals(log=0.001))
+    scenario.reporter.log("early")
+    scenario.reporter.report_and_confirm("Starting", 0.0)
+    scenario.platform.wait_for(lambda: len(scenario.platform.requests) >= 2)
 
-    assert one.sent()[:2] == ["Starting", "early\n"]
+    assert scenario.sent()[:2] == ["Starting", "early\n"]
 
 
 def test_last_step_is_sent_again_until_a_cancel_request_arrives(
     make_scenario: Callable[..., Scenario], server: Server
 ) -> None:
-    one = make_scenario(Intervals(progress=0.01, log=3600))
-    one.reporter.report_and_confirm("Starting", 0.0)
-    one.platform.wait_for(lambda: len(one.platform.requests) >= 4)
-    assert not one.cancel_token
+    scenario = make_scenario(Intervals(progress=0.01, log=3600))
+    scenario.reporter.report_and_confirm("Starting", 0.0)
+    scenario.platform.wait_for(lambda: len(scenario.platform.requests) >= 4)
+    assert not scenario.cancel_token
 
     server.cancel = True
     cancelled = threading.Event()
-    one.cancel_token.add_listener(cancelled.set)
+    scenario.cancel_token.add_listener(cancelled.set)
     assert cancelled.wait(30)
 
-    assert one.cancel_token.reason is CancelReason.USER_REQUEST
-    assert set(one.sent()) == {"Starting"}
+    assert scenario.cancel_token.reason is CancelReason.USER_REQUEST
+    assert set(scenario.sent()) == {"Starting"}
 
 
 @pytest.mark.parametrize("status", [404, 409])
 def test_lost_task_cancels_the_job(make_scenario: Callable[..., Scenario], server: Server, status: int) -> None:
-    one = make_scenario()
-    one.reporter.report_and_confirm("Starting", 0.0)
+    scenario = make_scenario()
+    scenario.reporter.report_and_confirm("Starting", 0.0)
     server.errors = [make_error(status, message="attempt 2 is over: stop working on it")]
 
     with pytest.raises(JobCancelledError, match="attempt 2 is over"):
-        one.reporter.report_and_confirm("Pushing", 0.9)
+        scenario.reporter.report_and_confirm("Pushing", 0.9)
 
-    assert one.cancel_token.reason is CancelReason.TASK_LOST
-    one.reporter.log("late")
-    one.reporter.finish()
-    assert len(one.platform.requests) == 2, "nothing more is sent"
+    assert scenario.cancel_token.reason is CancelReason.TASK_LOST
+    scenario.reporter.log("late")
+    scenario.reporter.finish()
+    assert len(scenario.platform.requests) == 2, "nothing more is sent"
     with pytest.raises(JobCancelledError):
-        one.reporter.report_and_confirm("Pushing", 0.9)
+        scenario.reporter.report_and_confirm("Pushing", 0.9)
 
 
 def test_cancel_during_a_confirmation_raises_an_error(make_scenario: Callable[..., Scenario], server: Server) -> None:
-    one = make_scenario()
+    scenario = make_scenario()
     server.cancel = True
 
     with pytest.raises(JobCancelledError, match="Cancelled"):
-        one.reporter.report_and_confirm("Pushing", 0.9)
+        scenario.reporter.report_and_confirm("Pushing", 0.9)
 
 
 def test_reports_stay_in_order_through_errors(make_scenario: Callable[..., Scenario], server: Server) -> None:
-    one = make_scenario()
-    one.reporter.report_and_confirm("Starting", 0.0)
+    scenario = make_scenario()
+    scenario.reporter.report_and_confirm("Starting", 0.0)
     server.errors = [FakeResponse(503, {}), FakeResponse(502, b"<html>")]
-    one.reporter.log("one")
-    one.reporter.report("Second", 0.5)
-    one.reporter.report_and_confirm("Third", 0.6)
+    scenario.reporter.log("one")
+    scenario.reporter.report("Second", 0.5)
+    scenario.reporter.report_and_confirm("Third", 0.6)
 
     assert server.log == b"one\n"
-    told = one.sent()
-    assert told.index("Second") < told.index("Third")
+    sent = scenario.sent()
+    assert sent.index("Second") < sent.index("Third")
 
 
 def test_rejected_token_is_reported(make_scenario: Callable[..., Scenario], server: Server) -> None:
-    one = make_scenario()
+    scenario = make_scenario()
     server.errors = [make_error(401)]
-    one.reporter.report_and_confirm("Starting", 0.0)
+    scenario.reporter.report_and_confirm("Starting", 0.0)
 
-    assert one.unauthorized.is_set()
+    assert scenario.unauthorized.is_set()
 
 
 def test_log_continues_at_the_offset_that_the_platform_expects(
     make_scenario: Callable[..., Scenario], server: Server
 ) -> None:
-    one = make_scenario()
-    one.reporter.report_and_confirm("Starting", 0.0)
-    one.reporter.log("one")
-    one.reporter.report_and_confirm("Second", 0.1)
+    scenario = make_scenario()
+    scenario.reporter.report_and_confirm("Starting", 0.0)
+    scenario.reporter.log("one")
+    scenario.reporter.report_and_confirm("Second", 0.1)
     server.log = b""
     server.errors = [make_error(416, "Wrong offset", details=["offset: 0"])]
-    one.reporter.log("two")
-    one.reporter.finish()
+    scenario.reporter.log("two")
+    scenario.reporter.finish()
 
     assert server.log == b"one\ntwo\n"
 
 
 def test_long_log_is_sent_in_chunks_of_whole_characters(make_scenario: Callable[..., Scenario], server: Server) -> None:
-    one = make_scenario()
-    one.reporter.report_and_confirm("Starting", 0.0)
+    scenario = make_scenario()
+    scenario.reporter.report_and_confirm("Starting", 0.0)
     line = "x" + "ä" * (CHUNK_BYTES * 3 // 4)
-    one.reporter.log(line)
+    scenario.reporter.log(line)
     server.errors = [make_error(413)]
-    one.reporter.finish()
+    scenario.reporter.finish()
 
     assert server.log.decode() == line + "\n"
 
@@ -216,65 +216,65 @@ def test_long_log_is_sent_in_chunks_of_whole_characters(make_scenario: Callable[
 def test_rejected_log_does_not_keep_the_task_from_ending(
     make_scenario: Callable[..., Scenario], server: Server, how: str
 ) -> None:
-    one = make_scenario()
-    one.reporter.report_and_confirm("Starting", 0.0)
-    one.reporter.log("one")
+    scenario = make_scenario()
+    scenario.reporter.report_and_confirm("Starting", 0.0)
+    scenario.reporter.log("one")
     server.truncated = how == "truncated"
     server.errors = [make_error(400)] if how == "rejected" else []
-    one.reporter.report_and_confirm("Second", 0.1)
-    one.reporter.log("two")
-    one.reporter.finish()
+    scenario.reporter.report_and_confirm("Second", 0.1)
+    scenario.reporter.log("two")
+    scenario.reporter.finish()
 
-    assert len(one.platform.bodies("/logs")) == 1
-    assert not one.cancel_token
+    assert len(scenario.platform.bodies("/logs")) == 1
+    assert not scenario.cancel_token
 
 
 def test_invalid_update_is_skipped(make_scenario: Callable[..., Scenario], server: Server) -> None:
-    one = make_scenario()
+    scenario = make_scenario()
     server.errors = [make_error(400)]
-    one.reporter.report_and_confirm("Starting", 0.0)
-    one.reporter.report_and_confirm("Second", 0.1)
+    scenario.reporter.report_and_confirm("Starting", 0.0)
+    scenario.reporter.report_and_confirm("Second", 0.1)
 
-    assert one.sent() == ["Starting", "Second"]
+    assert scenario.sent() == ["Starting", "Second"]
 
 
 def test_queue_drops_the_oldest_updates_and_sends_the_last(
     make_scenario: Callable[..., Scenario], server: Server
 ) -> None:
-    one = make_scenario()
-    one.reporter.report_and_confirm("Starting", 0.0)
+    scenario = make_scenario()
+    scenario.reporter.report_and_confirm("Starting", 0.0)
     server.errors = [FakeResponse(503, {})]
     for number in range(1000):
-        one.reporter.report(f"step {number}")
-    one.reporter.report_and_confirm("Last", 1.0)
+        scenario.reporter.report(f"step {number}")
+    scenario.reporter.report_and_confirm("Last", 1.0)
 
-    told = one.sent()
-    assert told[-2:] == ["step 999", "Last"]
-    assert len(told) < 1000
+    sent = scenario.sent()
+    assert sent[-2:] == ["step 999", "Last"]
+    assert len(sent) < 1000
 
 
 def test_secrets_are_in_no_report(make_scenario: Callable[..., Scenario], server: Server) -> None:
-    one = make_scenario()
+    scenario = make_scenario()
     add_secret("secret-token")
-    one.reporter.report_and_confirm("Starting", 0.0)
-    one.reporter.log("the secret-token is")
-    one.reporter.report("with secret-token", 0.5, "and secret-token")
-    one.reporter.report_and_confirm("Pushing", 0.9)
+    scenario.reporter.report_and_confirm("Starting", 0.0)
+    scenario.reporter.log("the secret-token is")
+    scenario.reporter.report("with secret-token", 0.5, "and secret-token")
+    scenario.reporter.report_and_confirm("Pushing", 0.9)
 
-    assert "secret-token" not in json.dumps([request.body for request in one.platform.requests])
+    assert "secret-token" not in json.dumps([request.body for request in scenario.platform.requests])
     assert server.log == b"the *** is\n"
 
 
 def test_log_file_has_a_limit_and_is_removed_with_its_task(tmp_path: Path) -> None:
-    spool = LogFile(tmp_path / "log")
+    log_file = LogFile(tmp_path / "log")
     for _ in range(5):
-        spool.add_line("x" * (MAX_BYTES // 4))
-    spool.add_line("more")
+        log_file.add_line("x" * (MAX_BYTES // 4))
+    log_file.add_line("more")
 
-    assert spool.size < MAX_BYTES
+    assert log_file.size < MAX_BYTES
     assert (tmp_path / "log").read_bytes().endswith("\n… [the log is full]\n".encode())
-    spool.add_line("half of a pair: \ud800")
-    spool.remove()
-    spool.add_line("after the end")
-    assert spool.read_chunk(0) == ""
+    log_file.add_line("half of a pair: \ud800")
+    log_file.remove()
+    log_file.add_line("after the end")
+    assert log_file.read_chunk(0) == ""
     assert not (tmp_path / "log").exists()

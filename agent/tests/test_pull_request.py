@@ -73,8 +73,8 @@ def test_failing_gh_raises_an_error(tmp_path: Path, gh: Callable[[str], None], t
 def github(start_platform: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakePlatform]:
     """Return a function that starts a fake GitHub API with a token."""
 
-    def start(answer: Callable[[ReceivedRequest], FakeResponse]) -> FakePlatform:
-        platform = start_platform(answer)
+    def start(respond: Callable[[ReceivedRequest], FakeResponse]) -> FakePlatform:
+        platform = start_platform(respond)
         monkeypatch.setenv("GITHUB_API_URL", platform.url)
         monkeypatch.setenv("GITHUB_TOKEN", "ghp_0123456789")
         return platform
@@ -105,7 +105,7 @@ def test_existing_pull_request_is_found(tmp_path: Path, github: Callable[..., Fa
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         FakeResponse(403, {"message": "Not accessible"}),
         FakeResponse(500, b"<html>"),
@@ -114,9 +114,9 @@ def test_existing_pull_request_is_found(tmp_path: Path, github: Callable[..., Fa
     ],
 )
 def test_error_of_github_does_not_contain_the_token(
-    tmp_path: Path, github: Callable[..., FakePlatform], answer: FakeResponse
+    tmp_path: Path, github: Callable[..., FakePlatform], response: FakeResponse
 ) -> None:
-    github(lambda _: answer)
+    github(lambda _: response)
     with pytest.raises(TaskFailedError, match="GitHub") as raised:
         pull_request.open_pull_request(ORIGIN, REQUEST, tmp_path)
     assert "ghp_" not in str(raised.value)

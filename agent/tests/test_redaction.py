@@ -39,7 +39,7 @@ def test_password_in_a_url_is_replaced_without_registration() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "shown"),
+    ("text", "expected"),
     [
         ("\x1b[31mred\x1b[0m", "red"),
         ("\x1b]0;title\x07text", "text"),
@@ -49,8 +49,8 @@ def test_password_in_a_url_is_replaced_without_registration() -> None:
         ("\u202egnp.exe", "gnp.exe"),
     ],
 )
-def test_terminal_sequences_and_control_characters_are_removed(given: str, shown: str) -> None:
-    assert strip_controls(given) == shown
+def test_terminal_sequences_and_control_characters_are_removed(text: str, expected: str) -> None:
+    assert strip_controls(text) == expected
 
 
 def test_text_is_joined_and_shortened_to_one_line() -> None:

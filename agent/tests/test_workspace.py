@@ -50,29 +50,29 @@ def origin(tmp_path: Path, machine: Path) -> Origin:
     return Origin(tmp_path)
 
 
-def workspace(origin: Origin, tmp_path: Path, stop: CancelToken | None = None, **task: Any) -> Workspace:
-    given = {"task_id": "task-1", "attempt": 1, "intent": "fix-bug", "repo": str(origin.path), "branch": "main"}
-    command = TaskAssignment.from_json(given | {"description": "Fix it", "context": {}} | task)
-    directory = tmp_path / "work" / command.slug
-    at = parse_git_url(command.repo, ["file"])
-    return Workspace(directory, Git(directory / "repo", at, ["file"], stop or CancelToken(), {}), command)
+def make_workspace(origin: Origin, tmp_path: Path, cancel_token: CancelToken | None = None, **task: Any) -> Workspace:
+    raw = {"task_id": "task-1", "attempt": 1, "intent": "fix-bug", "repo": str(origin.path), "branch": "main"}
+    assignment = TaskAssignment.from_json(raw | {"description": "Fix it", "context": {}} | task)
+    directory = tmp_path / "work" / assignment.slug
+    url = parse_git_url(assignment.repo, ["file"])
+    return Workspace(directory, Git(directory / "repo", url, ["file"], cancel_token or CancelToken(), {}), assignment)
 
 
-def cloned(origin: Origin, tmp_path: Path, **task: Any) -> Workspace:
-    space = workspace(origin, tmp_path, **task)
-    space.clone(None)
-    return space
+def make_clone(origin: Origin, tmp_path: Path, **task: Any) -> Workspace:
+    workspace = make_workspace(origin, tmp_path, **task)
+    workspace.clone(None)
+    return workspace
 
 
 def test_changes_are_committed_and_pushed_to_the_branch_of_the_attempt(origin: Origin, tmp_path: Path) -> None:
-    space = cloned(origin, tmp_path, attempt=2)
-    (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
-    (space.repo / "new").mkdir()
-    (space.repo / "new" / "file\nwith a line.txt").touch()
+    workspace = make_clone(origin, tmp_path, attempt=2)
+    (workspace.repo / "login.py").write_text("fixed\n", encoding="utf-8")
+    (workspace.repo / "new").mkdir()
+    (workspace.repo / "new" / "file\nwith a line.txt").touch()
 
-    change = space.commit_changes("Fix it\n\n# whole\n\nDevFlow-Task: task-1\n")
+    change = workspace.commit_changes("Fix it\n\n# whole\n\nDevFlow-Task: task-1\n")
     assert change is not None
-    space.push(change)
+    workspace.push(change)
 
     assert sorted(change.files) == ["login.py", "new/file\nwith a line.txt"]
     assert origin.branches() == ["devflow/task-1-attempt-2", "main"]
@@ -81,48 +81,48 @@ def test_changes_are_committed_and_pushed_to_the_branch_of_the_attempt(origin: O
     assert git("log", "-1", "--format=%an <%ae>|%B", change.commit, cwd=origin.path) == (
         "Somebody <somebody@example.com>|Fix it\n\n# whole\n\nDevFlow-Task: task-1"
     )
-    space.push(change)
-    space.remove()
-    assert not space.directory.exists()
+    workspace.push(change)
+    workspace.remove()
+    assert not workspace.directory.exists()
 
 
 def test_commits_of_the_engine_are_kept(origin: Origin, tmp_path: Path) -> None:
-    space = cloned(origin, tmp_path)
-    (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
-    git("commit", "--quiet", "--all", "--message=by the engine", cwd=space.repo)
-    (space.repo / "more.py").touch()
+    workspace = make_clone(origin, tmp_path)
+    (workspace.repo / "login.py").write_text("fixed\n", encoding="utf-8")
+    git("commit", "--quiet", "--all", "--message=by the engine", cwd=workspace.repo)
+    (workspace.repo / "more.py").touch()
 
-    change = space.commit_changes("the rest")
+    change = workspace.commit_changes("the rest")
 
     assert change is not None
     assert sorted(change.files) == ["login.py", "more.py"]
-    assert git("log", "--format=%s", cwd=space.repo).splitlines() == ["the rest", "by the engine", "a commit"]
+    assert git("log", "--format=%s", cwd=workspace.repo).splitlines() == ["the rest", "by the engine", "a commit"]
 
 
 def test_unchanged_clone_has_nothing_to_push(origin: Origin, tmp_path: Path) -> None:
-    space = cloned(origin, tmp_path)
-    (space.repo / "login.py").touch()
-    assert space.commit_changes("none") is None
+    workspace = make_clone(origin, tmp_path)
+    (workspace.repo / "login.py").touch()
+    assert workspace.commit_changes("none") is None
 
 
 def test_agent_is_the_author_if_git_has_no_identity(
     origin: Origin, tmp_path: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (machine / ".gitconfig").unlink()
-    space = cloned(origin, tmp_path)
-    (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
+    workspace = make_clone(origin, tmp_path)
+    (workspace.repo / "login.py").write_text("fixed\n", encoding="utf-8")
 
-    assert space.commit_changes("message") is not None
-    assert git("log", "-1", "--format=%an <%ae>", cwd=space.repo) == "DevFlow agent <agent@devflow.invalid>"
+    assert workspace.commit_changes("message") is not None
+    assert git("log", "-1", "--format=%an <%ae>", cwd=workspace.repo) == "DevFlow agent <agent@devflow.invalid>"
 
 
 def test_commit_that_does_not_descend_from_the_base_is_rejected(origin: Origin, tmp_path: Path) -> None:
-    space = cloned(origin, tmp_path)
-    git("checkout", "--quiet", "--orphan", "other", cwd=space.repo)
-    git("commit", "--quiet", "--message=other", cwd=space.repo)
+    workspace = make_clone(origin, tmp_path)
+    git("checkout", "--quiet", "--orphan", "other", cwd=workspace.repo)
+    git("commit", "--quiet", "--message=other", cwd=workspace.repo)
 
     with pytest.raises(TaskFailedError, match="do not build on"):
-        space.commit_changes("message")
+        workspace.commit_changes("message")
 
 
 @pytest.mark.parametrize("branch", [None, "main", "topic"])
@@ -130,39 +130,39 @@ def test_work_starts_from_the_requested_branch(origin: Origin, tmp_path: Path, b
     git("checkout", "--quiet", "-b", "topic", cwd=origin.clone)
     origin.commit({"topic.py": ""})
 
-    space = cloned(origin, tmp_path, branch=branch)
+    workspace = make_clone(origin, tmp_path, branch=branch)
 
-    assert (space.repo / "topic.py").exists() == (branch == "topic")
-    assert space.base_branch == (branch or "main")
+    assert (workspace.repo / "topic.py").exists() == (branch == "topic")
+    assert workspace.base_branch == (branch or "main")
 
 
 def test_pull_request_to_review_is_fetched(origin: Origin, tmp_path: Path) -> None:
     commit = origin.commit({"reviewed.py": ""})
     git("update-ref", "refs/pull/456/head", commit, cwd=origin.path)
 
-    space = cloned(origin, tmp_path, intent="review-pr", context={"prId": "456"})
-    assert git("rev-parse", "refs/remotes/origin/pull/456", cwd=space.repo) == commit
+    workspace = make_clone(origin, tmp_path, intent="review-pr", context={"prId": "456"})
+    assert git("rev-parse", "refs/remotes/origin/pull/456", cwd=workspace.repo) == commit
 
-    other = cloned(origin, tmp_path, intent="review-pr", context={"prId": "457"}, attempt=2)
+    other = make_clone(origin, tmp_path, intent="review-pr", context={"prId": "457"}, attempt=2)
     assert (other.repo / "login.py").exists(), "a missing pull request does not fail the clone"
 
 
 def test_missing_or_empty_repository_raises_an_error(origin: Origin, tmp_path: Path) -> None:
     for task in ({"repo": str(tmp_path / "none")}, {"branch": "none"}):
         with pytest.raises(TaskFailedError, match="Repository clone failed") as raised:
-            cloned(origin, tmp_path, **task)
+            make_clone(origin, tmp_path, **task)
         assert raised.value.details
     git("init", "--quiet", "--bare", "empty.git", cwd=tmp_path)
     with pytest.raises(TaskFailedError, match="no commit"):
-        cloned(origin, tmp_path, repo=str(tmp_path / "empty.git"), branch=None)
+        make_clone(origin, tmp_path, repo=str(tmp_path / "empty.git"), branch=None)
 
 
 def test_cancel_ends_a_clone(origin: Origin, tmp_path: Path) -> None:
-    stop = CancelToken()
-    stop.cancel(CancelReason.USER_REQUEST, "Cancelled")
+    cancel_token = CancelToken()
+    cancel_token.cancel(CancelReason.USER_REQUEST, "Cancelled")
 
     with pytest.raises(JobCancelledError, match="Cancelled"):
-        workspace(origin, tmp_path, stop).clone(None)
+        make_workspace(origin, tmp_path, cancel_token).clone(None)
 
 
 def test_links_out_of_the_clone_are_removed_but_stay_in_the_repository(origin: Origin, tmp_path: Path) -> None:
@@ -180,26 +180,26 @@ def test_links_out_of_the_clone_are_removed_but_stay_in_the_repository(origin: O
         (origin.clone / name).symlink_to(target)
     origin.commit({})
 
-    space = cloned(origin, tmp_path)
+    workspace = make_clone(origin, tmp_path)
 
-    assert not [name for name in ways_out if (space.repo / name).is_symlink()]
-    assert all((space.repo / name).read_text(encoding="utf-8") == "bug\n" for name in inside)
-    (space.repo / "absolute").write_text("written by an engine", encoding="utf-8")
-    (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
-    change = space.commit_changes("message")
+    assert not [name for name in ways_out if (workspace.repo / name).is_symlink()]
+    assert all((workspace.repo / name).read_text(encoding="utf-8") == "bug\n" for name in inside)
+    (workspace.repo / "absolute").write_text("written by an engine", encoding="utf-8")
+    (workspace.repo / "login.py").write_text("fixed\n", encoding="utf-8")
+    change = workspace.commit_changes("message")
     assert change is not None
     assert change.files == ["login.py"], "the commit neither removes nor replaces the links"
-    assert git("ls-tree", change.commit, "absolute", cwd=space.repo).startswith("120000")
+    assert git("ls-tree", change.commit, "absolute", cwd=workspace.repo).startswith("120000")
     assert [path.name for path in outside.iterdir()] == ["kept.txt"]
     assert (outside / "kept.txt").read_text(encoding="utf-8") == "untouched"
 
 
 def test_code_in_the_git_directory_of_the_clone_does_not_run(origin: Origin, tmp_path: Path) -> None:
-    space, ran = cloned(origin, tmp_path), tmp_path / "ran"
+    workspace, ran = make_clone(origin, tmp_path), tmp_path / "ran"
     evil = tmp_path / "evil.sh"
     evil.write_text(f"#!/bin/sh\ntouch {ran}\n", encoding="utf-8")
     evil.chmod(0o755)
-    hooks = space.repo / ".git" / "hooks"
+    hooks = workspace.repo / ".git" / "hooks"
     hooks.mkdir(exist_ok=True)
     for name in ("pre-commit", "commit-msg", "post-commit", "pre-push", "reference-transaction", "post-index-change"):
         (hooks / name).symlink_to(evil)
@@ -207,17 +207,17 @@ def test_code_in_the_git_directory_of_the_clone_does_not_run(origin: Origin, tmp
         "core.fsmonitor": str(evil), "core.hooksPath": str(hooks), "core.sshCommand": str(evil),
         "filter.x.clean": str(evil), "diff.external": str(evil), "core.editor": str(evil), "gpg.program": str(evil),
         "commit.gpgSign": "true", "remote.origin.receivepack": str(evil), "url.ext::sh.insteadOf": str(origin.path),
-        "core.worktree": "/", "core.attributesFile": str(space.repo / "attributes"),
+        "core.worktree": "/", "core.attributesFile": str(workspace.repo / "attributes"),
     }.items():  # fmt: skip
-        git("config", name, value, cwd=space.repo)
-    (space.repo / ".git" / "info").mkdir(exist_ok=True)
-    (space.repo / ".git" / "info" / "attributes").write_text("* filter=x diff=x\n", encoding="utf-8")
-    (space.repo / ".gitattributes").write_text("* filter=x\n", encoding="utf-8")
-    (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
+        git("config", name, value, cwd=workspace.repo)
+    (workspace.repo / ".git" / "info").mkdir(exist_ok=True)
+    (workspace.repo / ".git" / "info" / "attributes").write_text("* filter=x diff=x\n", encoding="utf-8")
+    (workspace.repo / ".gitattributes").write_text("* filter=x\n", encoding="utf-8")
+    (workspace.repo / "login.py").write_text("fixed\n", encoding="utf-8")
 
-    change = space.commit_changes("message")
+    change = workspace.commit_changes("message")
     assert change is not None
-    space.push(change)
+    workspace.push(change)
 
     assert not ran.exists()
     assert origin.show("devflow/task-1-attempt-1:login.py") == "fixed"
@@ -225,21 +225,21 @@ def test_code_in_the_git_directory_of_the_clone_does_not_run(origin: Origin, tmp
 
 @pytest.mark.parametrize("how", ["removed", "elsewhere", "a file"])
 def test_destroyed_clone_raises_an_error(origin: Origin, tmp_path: Path, how: str) -> None:
-    space = cloned(origin, tmp_path)
-    (space.repo / ".git").rename(tmp_path / "moved")
+    workspace = make_clone(origin, tmp_path)
+    (workspace.repo / ".git").rename(tmp_path / "moved")
     if how == "elsewhere":
-        (space.repo / ".git").symlink_to(tmp_path / "moved")
+        (workspace.repo / ".git").symlink_to(tmp_path / "moved")
     elif how == "a file":
-        (space.repo / ".git").write_text(f"gitdir: {tmp_path / 'moved'}\n", encoding="utf-8")
+        (workspace.repo / ".git").write_text(f"gitdir: {tmp_path / 'moved'}\n", encoding="utf-8")
 
     with pytest.raises(TaskFailedError, match="removed the repository"):
-        space.commit_changes("message")
+        workspace.commit_changes("message")
 
 
 def test_rejected_push_raises_an_error(origin: Origin, tmp_path: Path) -> None:
-    space = cloned(origin, tmp_path)
-    (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
-    change = space.commit_changes("message")
+    workspace = make_clone(origin, tmp_path)
+    (workspace.repo / "login.py").write_text("fixed\n", encoding="utf-8")
+    change = workspace.commit_changes("message")
     assert change is not None
     hook = origin.path / "hooks" / "pre-receive"
     hook.parent.mkdir(exist_ok=True)
@@ -247,7 +247,7 @@ def test_rejected_push_raises_an_error(origin: Origin, tmp_path: Path) -> None:
     hook.chmod(0o755)
 
     with pytest.raises(TaskFailedError, match="cannot be pushed") as raised:
-        space.push(change)
+        workspace.push(change)
     assert "protected branch" in raised.value.details
 
 
@@ -260,7 +260,7 @@ def test_git_hooks_and_templates_of_the_user_do_not_run(origin: Origin, tmp_path
     with (machine / ".gitconfig").open("a", encoding="utf-8") as file:
         file.write(f"[init]\ntemplateDir = {machine / 'template'}\n[core]\nhooksPath = {hooks}\n")
 
-    space = cloned(origin, tmp_path)
-    (space.repo / "login.py").write_text("fixed\n", encoding="utf-8")
-    assert space.commit_changes("message") is not None
+    workspace = make_clone(origin, tmp_path)
+    (workspace.repo / "login.py").write_text("fixed\n", encoding="utf-8")
+    assert workspace.commit_changes("message") is not None
     assert not ran.exists()

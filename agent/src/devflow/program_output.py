@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from devflow.api_client import Json, parse_json_object
 
 PROTOCOL_PREFIX = "::devflow "
-"""A line that begins with this and goes on with a JSON object is an event for the agent. It is not logged."""
+"""A line of this prefix and a JSON object is an event for the agent. It is not logged."""
 RESULT_FIELDS = ("summary", "output", "prUrl")
 _MAX_OUTPUT = 180_000
 """Characters. The platform keeps 192 KB."""

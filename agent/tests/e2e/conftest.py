@@ -136,8 +136,8 @@ class Scenario:
     def submit(self, **more: Any) -> str:
         task = more.get("taskId") or f"task-{uuid.uuid4()}"
         body = {"taskId": task, "intent": self.intent, "repo": str(self.origin), "naturalLanguage": "Fix the login"}
-        answer = self.user.post("/api/workflows/execute", body | more)
-        assert answer.status == 202, answer
+        response = self.user.post("/api/workflows/execute", body | more)
+        assert response.status == 202, response
         return str(task)
 
     def task(self, task: str) -> dict[str, Any]:

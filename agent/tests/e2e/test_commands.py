@@ -77,8 +77,8 @@ def test_task_is_submitted_listed_cancelled_and_retried(scenario: Scenario) -> N
     )
     task = submitted["taskId"]
 
-    shown = run_json(scenario, "tasks", "show", task)
-    assert (shown["intent"], shown["context"], shown["branch"]) == (intent, {"a": "1"}, "main")
+    stored = run_json(scenario, "tasks", "show", task)
+    assert (stored["intent"], stored["context"], stored["branch"]) == (intent, {"a": "1"}, "main")
     assert [found["id"] for found in run_json(scenario, "tasks", "list", "--intent", intent)["data"]] == [task]
     assert run_json(scenario, "tasks", "logs", task)["data"] == ""
     assert run_json(scenario, "tasks", "cancel", task)["status"] == "cancelled"

@@ -36,8 +36,8 @@ def test_workflow_submitted_on_loopback_is_done_by_this_agent(scenario: Scenario
 
     headers = {"Authorization": f"Bearer {read_token(scenario, name)}", "Content-Type": "application/json"}
     request = Request(f"{found[1]}/api/workflows/execute", json.dumps(body).encode(), headers)  # noqa: S310  # loopback
-    with urlopen(request, timeout=30) as answer:  # noqa: S310
-        assert (answer.status, json.loads(answer.read())) == (202, {"accepted": True, "taskId": task})
+    with urlopen(request, timeout=30) as response:  # noqa: S310
+        assert (response.status, json.loads(response.read())) == (202, {"accepted": True, "taskId": task})
 
     ended = scenario.wait_for_end(task)
     assert (ended["status"], ended["agentId"]) == ("completed", name)

@@ -75,12 +75,12 @@ def test_hostile_repository_and_tasks_change_nothing_outside(scenario: Scenario)
         assert f"DevFlow-Task: {task}" in body
         assert "\x1b" not in body
     for more in bad:
-        answer = scenario.user.post(
+        response = scenario.user.post(
             "/api/tasks", {"intent": "fix-bug", "repo": str(scenario.origin), "naturalLanguage": "Fix it"} | more
         )
-        if answer.status == 400:  # the platform rejects it
+        if response.status == 400:  # the platform rejects it
             continue
-        ended = scenario.wait_for_end(answer.json()["taskId"])
+        ended = scenario.wait_for_end(response.json()["taskId"])
         assert ended["status"] == "failed", (more, ended)
 
     assert snapshot(outside) == before

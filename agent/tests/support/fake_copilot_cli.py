@@ -40,31 +40,31 @@ def event(kind: str, data: Json, **more: Any) -> None:
     write({"method": "session.event", "params": params})
 
 
-def ask(request: Json) -> Json:
+def request_permission(permission: Json) -> Json:
     """Ask for a permission. Returns the decision."""
     number = str(uuid.uuid4())
-    event("permission.requested", {"requestId": number, "permissionRequest": request})
+    event("permission.requested", {"requestId": number, "permissionRequest": permission})
     with DECIDED:
         DECIDED.wait_for(lambda: number in DECISIONS, 60)
-    note({"asked": request["kind"], "decided": DECISIONS[number]["kind"]})
+    note({"asked": permission["kind"], "decided": DECISIONS[number]["kind"]})
     return DECISIONS[number]
 
 
 def write_file(name: str, content: str) -> None:
-    asked = {"kind": "write", "canOfferSessionApproval": False, "diff": "", "fileName": name, "intention": "Fix it"}
-    if ask(asked)["kind"] == "approve-once":
+    request = {"kind": "write", "canOfferSessionApproval": False, "diff": "", "fileName": name, "intention": "Fix it"}
+    if request_permission(request)["kind"] == "approve-once":
         Path(name).write_text(content, encoding="utf-8")
 
 
 def run_shell(command: str) -> None:
-    asked: Json = {"kind": "shell", "fullCommandText": command, "intention": "Run it", "commands": []}
-    asked |= {
+    request: Json = {"kind": "shell", "fullCommandText": command, "intention": "Run it", "commands": []}
+    request |= {
         "canOfferSessionApproval": False,
         "hasWriteFileRedirection": False,
         "possiblePaths": [],
         "possibleUrls": [],
     }
-    if ask(asked)["kind"] == "approve-once":
+    if request_permission(request)["kind"] == "approve-once":
         os.system(command)  # noqa: S605  # the fake has asked for this command
 
 

@@ -68,8 +68,8 @@ class NetworkRelay(ThreadingHTTPServer):
         connection = http.client.HTTPConnection(self._target, timeout=SECONDS)
         try:
             connection.request(call.method, call.path, call.content or None, call.headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
+            response = connection.getresponse()
+            return response.status, response.read()
         finally:
             connection.close()
 
@@ -100,13 +100,13 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.withholds(call):
             return
         try:
-            status, answer = self.server.forward(call)
+            status, content_out = self.server.forward(call)
         except OSError:  # the platform is not running
             return
         self.send_response(status)
-        self.send_header("Content-Length", str(len(answer)))
+        self.send_header("Content-Length", str(len(content_out)))
         self.end_headers()
-        self.wfile.write(answer)
+        self.wfile.write(content_out)
 
     do_GET = do_POST = do_PATCH = do_DELETE = relay  # noqa: N815  # named by http.server
 

@@ -24,8 +24,8 @@ _FORBIDDEN = 403
 def login(invocation: Invocation, email: str | None, magic_link: bool, token_stdin: bool) -> None:
     """Log in and store the token in the config file.
 
-    There are three ways to log in: a PIN (on development stages), which is asked for or taken from DEVFLOW_PIN; a link
-    that is sent by email; or a token from standard input.
+    There are three ways to log in. A PIN works on development stages only: it is read from DEVFLOW_PIN, or the command
+    asks for it. A link is sent by email. A token is read from standard input.
     """
     url = invocation.url
     if token_stdin and magic_link:

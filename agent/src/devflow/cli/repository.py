@@ -1,4 +1,4 @@
-"""Resolves `--repo`: a repository URL, or a clone on this machine, which stands for its origin."""
+"""Resolves `--repo`: a repository URL, or a clone on this machine, whose origin is used."""
 
 import re
 import subprocess
@@ -31,7 +31,7 @@ class Repository:
         if _run_git(path, "rev-parse", "--git-dir") is None:
             raise SettingsError(f"--repo {repo!r} is not a git repository")
         branch = _run_git(path, "symbolic-ref", "--quiet", "--short", "HEAD")
-        # A bare repository stands for itself, even if it was cloned from another one.
+        # A bare repository is used itself, even if it was cloned from another one.
         bare = _run_git(path, "rev-parse", "--is-bare-repository") == "true"
         origin = None if bare else _run_git(path, "remote", "get-url", "origin")
         if origin is None:

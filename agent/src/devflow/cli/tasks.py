@@ -28,12 +28,12 @@ def tasks() -> None:
 
 
 @tasks.command("list")
-@click.option("--status", type=click.Choice(STATUSES))
+@click.option("--status", type=click.Choice(STATUSES), help="Only tasks with this status.")
 @click.option(
-    "--agent", "of_agent", metavar="ID", help="Tasks that this agent has or had, and tasks that only it may do."
+    "--agent", "of_agent", metavar="ID", help="Only tasks that this agent has or had, or that only it may do."
 )
-@click.option("--intent")
-@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True)
+@click.option("--intent", help="Only tasks with this intent.")
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="The number of tasks.")
 @platform_options
 @pass_invocation
 def list_tasks(
@@ -99,6 +99,6 @@ def cancel(invocation: Invocation, task_id: str) -> None:
 @platform_options
 @pass_invocation
 def retry(invocation: Invocation, task_id: str) -> None:
-    """Run a task that has ended again, as a new task."""
+    """Submit a task that has ended once more, as a new task."""
     response = invocation.client().send_with_retries("POST", f"{task_path(task_id)}/retry")
     invocation.print_result(response, str(response["taskId"]))

@@ -40,7 +40,7 @@ def list_webhooks(invocation: Invocation) -> None:
 @click.option(
     "--event", "events", multiple=True, metavar="EVENT", help="An event to send. Can be repeated. [default: all events]"
 )
-@click.option("--description")
+@click.option("--description", help="A note for people.")
 @platform_options
 @pass_invocation
 def add(invocation: Invocation, address: str, events: tuple[str, ...], description: str | None) -> None:
@@ -65,8 +65,8 @@ def show(invocation: Invocation, webhook_id: str) -> None:
 @click.option(
     "--event", "events", multiple=True, metavar="EVENT", help="An event to send. Can be repeated. Replaces all events."
 )
-@click.option("--description")
-@click.option("--enable/--disable", "enabled", default=None)
+@click.option("--description", help="A note for people.")
+@click.option("--enable/--disable", "enabled", default=None, help="Start or stop sending events.")
 @platform_options
 @pass_invocation
 def change(
@@ -110,9 +110,11 @@ def test(invocation: Invocation, webhook_id: str) -> None:
 
 @webhooks.command()
 @_webhook_argument
-@click.option("--status", type=click.Choice(["pending", "delivered", "failed"]))
-@click.option("--event")
-@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True)
+@click.option(
+    "--status", type=click.Choice(["pending", "delivered", "failed"]), help="Only deliveries with this status."
+)
+@click.option("--event", help="Only deliveries of this event.")
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="The number of deliveries.")
 @platform_options
 @pass_invocation
 def deliveries(invocation: Invocation, webhook_id: str, status: str | None, event: str | None, limit: int) -> None:
@@ -129,7 +131,7 @@ def deliveries(invocation: Invocation, webhook_id: str, status: str | None, even
 @platform_options
 @pass_invocation
 def redeliver(invocation: Invocation, webhook_id: str, delivery_id: str) -> None:
-    """Send a delivery again, with the same id."""
+    """Send a delivery again with the same id."""
     path = f"{webhook_path(webhook_id)}/deliveries/{check_id(delivery_id, 'delivery id')}/redeliver"
     invocation.print_result(invocation.client().send_with_retries("POST", path), f"{delivery_id} is sent again.")
 
