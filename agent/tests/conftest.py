@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import stamina
 
-from agent.tests.support.command import CommandResult
+from agent.tests.support.command_result import CommandResult
 from agent.tests.support.fake_platform import FakePlatform, FakeResponse, ReceivedRequest
 from devflow import redaction, settings
 from devflow.cli import main

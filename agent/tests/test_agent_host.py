@@ -33,7 +33,7 @@ def respond(request: ReceivedRequest) -> FakeResponse:
     if request.token not in ("agent-token", "user-token", "stranger"):
         return make_error(401, "Invalid or expired token")
     if request.method == "GET":
-        return FakeResponse(200, {}) if request.token == "user-token" else make_error(404, "Agent not found")
+        return FakeResponse(200, {}) if request.token == "user-token" else make_error(404, "Agent not actual_status")
     return FakeResponse(202, {"accepted": True, "taskId": request.body["taskId"]})
 
 
@@ -159,9 +159,9 @@ def test_request_from_a_web_page_is_rejected(scenario: Scenario) -> None:
 def test_invalid_request_returns_an_error_with_the_documented_fields(
     scenario: Scenario, body: Any, status: int
 ) -> None:
-    found, body = scenario.request(**body)
+    actual_status, body = scenario.request(**body)
 
-    assert (found, body["statusCode"]) == (status, status)
+    assert (actual_status, body["statusCode"]) == (status, status)
     assert {"error", "message", "timestamp"} <= set(body)
     assert scenario.platform.requests == []
 
@@ -170,12 +170,12 @@ def test_invalid_request_returns_an_error_with_the_documented_fields(
 def test_error_of_the_platform_is_forwarded(scenario: Scenario, status: int) -> None:
     scenario.platform.respond = lambda _: make_error(status, "Conflict", "The id is taken.", details=["taskId"])
 
-    found, body = scenario.request()
+    actual_status, body = scenario.request()
 
     if status in (429, 503):
-        assert (found, body["error"]) == (500, "Failed to execute workflow")
+        assert (actual_status, body["error"]) == (500, "Failed to execute workflow")
     else:
-        assert (found, body["error"], body["message"], body["details"]) == (
+        assert (actual_status, body["error"], body["message"], body["details"]) == (
             status, "Conflict", "The id is taken.", ["taskId"],
         )  # fmt: skip
     assert scenario.polls_requested == 0

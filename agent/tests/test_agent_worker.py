@@ -146,21 +146,21 @@ def test_result_of_an_earlier_run_is_sent_and_its_task_stays_held_until_then(
     scenario = make_scenario(respond)
     result = TaskResult("task-1", 1, "task-1-attempt-1", "complete", {"success": True, "attempt": 1})
     Outbox(scenario.state.directory / "outbox").save(result)
-    again = Scenario(scenario.state.directory.parent.parent.parent, scenario.platform)
+    restarted = Scenario(scenario.state.directory.parent.parent.parent, scenario.platform)
 
     def release() -> None:
         released.set()
-        while again.worker.result_sender.pending_attempts():
+        while restarted.worker.result_sender.pending_attempts():
             time.sleep(0.001)  # the sender's thread has its own clock
-        again.worker.drain()
+        restarted.worker.drain()
 
-    again.after(65, release)
-    again.worker.run()
+    restarted.after(65, release)
+    restarted.worker.run()
 
     assert scenario.platform.bodies("/complete") == [result.body]
     assert scenario.platform.bodies("/heartbeat")[0]["taskIds"] == ["task-1"]
     assert scenario.platform.bodies("/heartbeat")[-1]["taskIds"] == []
-    assert "sending 1 unsent result(s) of an earlier run" in again.log_lines
+    assert "sending 1 unsent result(s) of an earlier run" in restarted.log_lines
 
 
 def test_draining_worker_waits_a_limited_time_for_unsent_results(make_scenario: Callable[..., Scenario]) -> None:

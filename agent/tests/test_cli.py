@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from agent.tests.support.command import CommandResult
+    from agent.tests.support.command_result import CommandResult
     from agent.tests.support.fake_platform import FakePlatform
 
 

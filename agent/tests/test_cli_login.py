@@ -13,7 +13,7 @@ from devflow import settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.tests.support.command import CommandResult
+    from agent.tests.support.command_result import CommandResult
     from agent.tests.support.fake_platform import FakePlatform, ReceivedRequest
 
 

@@ -11,7 +11,7 @@ from agent.tests.support.fake_platform import FakeResponse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.tests.support.command import CommandResult
+    from agent.tests.support.command_result import CommandResult
     from agent.tests.support.fake_platform import FakePlatform, ReceivedRequest
 
 WEBHOOK = {

@@ -72,8 +72,8 @@ class Scenario:
             intervals=Intervals(grace=5, flush=60, log=0.05, progress=0.2),
             allowed_protocols=["file"],
         )  # fmt: skip
-        given = {"task_id": "task-1", "attempt": 1, "intent": intent, "repo": str(self.origin), "branch": "main"}
-        return JobRunner(TaskAssignment.from_json(given | {"description": description, "context": {}}), context)
+        raw = {"task_id": "task-1", "attempt": 1, "intent": intent, "repo": str(self.origin), "branch": "main"}
+        return JobRunner(TaskAssignment.from_json(raw | {"description": description, "context": {}}), context)
 
     def run(self, description: str, intent: str = "fix-bug") -> dict[str, Any]:
         self.job(description, intent).run()
@@ -111,8 +111,8 @@ def test_events_become_steps_and_log_and_the_change_is_pushed(scenario: Scenario
         "Reading the code",
         "view",
     ]
-    far = [body["progress"] for body in scenario.platform.bodies("/progress")]
-    assert far == sorted(far)
+    progress = [body["progress"] for body in scenario.platform.bodies("/progress")]
+    assert progress == sorted(progress)
     log = scenario.log()
     for line in ("> view login.py", "The tool failed: no such file", "from a helper", "Fixed the login."):
         assert line in log

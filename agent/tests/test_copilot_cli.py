@@ -31,8 +31,8 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(4 * SECONDS)]
 @pytest.fixture(scope="session")
 def cli() -> Path:
     """Return the path of the CLI. Skips the test if npm cannot install it."""
-    found = CACHE / "node_modules" / ".bin" / "copilot"
-    if not found.exists():
+    result = CACHE / "node_modules" / ".bin" / "copilot"
+    if not result.exists():
         npm = shutil.which("npm")
         if npm is None:
             pytest.skip("npm is not installed")
@@ -43,7 +43,7 @@ def cli() -> Path:
         )  # fmt: skip
         if completed.returncode != 0:
             pytest.skip(f"npm cannot install the Copilot CLI: {completed.stderr[-300:]}")
-    return found
+    return result
 
 
 class Model:
@@ -103,14 +103,14 @@ def scenario(
 
 def processes_in(directory: Path) -> list[int]:
     """Return the processes whose working directory is in `directory`."""
-    found = []
+    result = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if (process / "cwd").resolve().is_relative_to(directory):
-                found.append(int(process.name))
+                result.append(int(process.name))
         except OSError:  # the process has ended
             continue
-    return found
+    return result
 
 
 def test_real_cli_changes_files_reports_steps_and_is_denied_outside(

@@ -12,7 +12,7 @@ EVERY = ("https", "ssh", "http", "git", "file", "ext", "fd")
 
 
 @pytest.mark.parametrize(
-    ("given", "protocol", "host", "path", "user"),
+    ("text", "protocol", "host", "path", "user"),
     [
         ("https://github.com/user/repo.git", "https", "github.com", "user/repo", ""),
         ("https://GitHub.com/user/repo/", "https", "github.com", "user/repo", ""),
@@ -25,15 +25,15 @@ EVERY = ("https", "ssh", "http", "git", "file", "ext", "fd")
         ("file:///srv/git/repo.git", "file", "", "srv/git/repo", ""),
     ],
 )
-def test_url_is_parsed(given: str, protocol: str, host: str, path: str, user: str) -> None:
-    found = git_url.parse_git_url(given, EVERY)
+def test_url_is_parsed(text: str, protocol: str, host: str, path: str, user: str) -> None:
+    parsed = git_url.parse_git_url(text, EVERY)
 
-    assert (found.url, found.protocol, found.host, found.path, found.user) == (given, protocol, host, path, user)
-    assert found.password == ""
+    assert (parsed.url, parsed.protocol, parsed.host, parsed.path, parsed.user) == (text, protocol, host, path, user)
+    assert parsed.password == ""
 
 
 @pytest.mark.parametrize(
-    "given",
+    "text",
     [
         "", "--upload-pack=touch /tmp/x", "-u", "https://a.example/\nrepo", "https://a.example/re po", "a\0b",
         "ext::sh -c touch% /tmp/x", "ext::x", "fd::17", "../repo", "repo", "~/repo", ".", "https:///repo",
@@ -45,17 +45,17 @@ def test_url_is_parsed(given: str, protocol: str, host: str, path: str, user: st
         "x" * 2000, "http::https://a.example/repo", "transport::https://a.example/x",
     ],
 )  # fmt: skip
-def test_url_that_git_would_interpret_differently_is_rejected(given: str) -> None:
+def test_url_that_git_would_interpret_differently_is_rejected(text: str) -> None:
     with pytest.raises(TaskFailedError):
-        git_url.parse_git_url(given, EVERY)
+        git_url.parse_git_url(text, EVERY)
 
 
 @pytest.mark.parametrize(
-    "given", ["http://a.example/r", "git://a.example/r", "file:///etc", "/etc", "ftp://a.example/r"]
+    "text", ["http://a.example/r", "git://a.example/r", "file:///etc", "/etc", "ftp://a.example/r"]
 )
-def test_only_https_and_ssh_are_allowed_by_default(given: str) -> None:
+def test_only_https_and_ssh_are_allowed_by_default(text: str) -> None:
     with pytest.raises(TaskFailedError, match="does not use"):
-        git_url.parse_git_url(given)
+        git_url.parse_git_url(text)
 
 
 def test_operator_may_restrict_the_repositories() -> None:
@@ -68,7 +68,7 @@ def test_operator_may_restrict_the_repositories() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "url", "user", "password"),
+    ("text", "url", "user", "password"),
     [
         ("https://me:s3cret-word@a.example:8443/r.git", "https://a.example:8443/r.git", "me", "s3cret-word"),
         ("https://ghp_0123456789@github.com/u/r", "https://github.com/u/r", "x-access-token", "ghp_0123456789"),
@@ -76,17 +76,17 @@ def test_operator_may_restrict_the_repositories() -> None:
         ("ssh://me:s3cret-word@a.example/r", "ssh://me@a.example/r", "me", "s3cret-word"),
     ],
 )
-def test_password_is_removed_from_the_url_and_becomes_a_secret(given: str, url: str, user: str, password: str) -> None:
-    found = git_url.parse_git_url(given)
+def test_password_is_removed_from_the_url_and_becomes_a_secret(text: str, url: str, user: str, password: str) -> None:
+    parsed = git_url.parse_git_url(text)
 
-    assert (found.url, found.user, found.password) == (url, user, password)
+    assert (parsed.url, parsed.user, parsed.password) == (url, user, password)
     assert redact(f"git said: {password}") == "git said: ***"
 
 
 def test_error_does_not_contain_the_password() -> None:
-    for given in ("http://me:s3cret-word@a.example/r", "https://me:s3cret-word@a.example/r x"):
+    for text in ("http://me:s3cret-word@a.example/r", "https://me:s3cret-word@a.example/r x"):
         with pytest.raises(TaskFailedError) as raised:
-            git_url.parse_git_url(given)
+            git_url.parse_git_url(text)
         assert "s3cret-word" not in str(raised.value)
 
 

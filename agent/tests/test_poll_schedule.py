@@ -130,6 +130,9 @@ def test_retry_delay_grows_has_jitter_and_respects_retry_after(
 def test_intervals_are_parsed_by_name() -> None:
     assert Intervals.parse("") == Intervals()
     assert Intervals.parse("beat=0.5, grace=1") == Intervals(heartbeat=0.5, grace=1.0)
+    assert Intervals.parse("beat=1,progress=2,log=3,grace=4,silence=5,flush=6,farewell=7,renew=8,poll=9") == Intervals(
+        heartbeat=1, progress=2, log=3, grace=4, offline_limit=5, flush=6, shutdown=7, token_renewal=8, max_poll=9
+    )
     for wrong in ("beat", "beat=soon", "tempo=1"):
         with pytest.raises(SettingsError):
             Intervals.parse(wrong)

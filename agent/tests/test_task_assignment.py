@@ -9,9 +9,11 @@ import pytest
 from devflow.task_assignment import TaskAssignment
 
 
-def command(task: str = "task-1", attempt: int = 1, intent: str = "fix-bug", **more: object) -> TaskAssignment:
-    given = {"task_id": task, "attempt": attempt, "intent": intent, "repo": "https://a.example/r", "branch": None}
-    return TaskAssignment.from_json(given | {"description": "Fix it", "context": {}} | more)
+def make_assignment(
+    task_id: str = "task-1", attempt: int = 1, intent: str = "fix-bug", **more: object
+) -> TaskAssignment:
+    raw = {"task_id": task_id, "attempt": attempt, "intent": intent, "repo": "https://a.example/r", "branch": None}
+    return TaskAssignment.from_json(raw | {"description": "Fix it", "context": {}} | more)
 
 
 HOSTILE = [".", "..", "a:b", "a.lock", "-rf", "...", "A" * 128, "a.b", "a-b", "a_b", ":", "._.", "a..b"]
@@ -19,13 +21,13 @@ HOSTILE = [".", "..", "a:b", "a.lock", "-rf", "...", "A" * 128, "a.b", "a-b", "a
 
 @pytest.mark.parametrize("task", HOSTILE)
 def test_slug_of_any_id_is_valid_for_a_directory_and_a_branch(task: str) -> None:
-    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", command(task).slug)
+    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", make_assignment(task).slug)
 
 
 def test_slugs_of_attempts_are_unique() -> None:
-    names = [command(task, attempt).slug for task in [*HOSTILE, "task-1"] for attempt in (1, 2)]
+    names = [make_assignment(task, attempt).slug for task in [*HOSTILE, "task-1"] for attempt in (1, 2)]
     assert len(set(names)) == len(names)
-    assert command("task-1", 2).slug == "task-1-attempt-2"
+    assert make_assignment("task-1", 2).slug == "task-1-attempt-2"
 
 
 @pytest.mark.parametrize(
@@ -41,11 +43,14 @@ def test_slugs_of_attempts_are_unique() -> None:
 def test_intent_decides_whether_changes_are_required_or_allowed(
     intent: str, requires_and_allows: tuple[bool, bool]
 ) -> None:
-    assert (command(intent=intent).requires_changes, command(intent=intent).allows_changes) == requires_and_allows
+    assert (
+        make_assignment(intent=intent).requires_changes,
+        make_assignment(intent=intent).allows_changes,
+    ) == requires_and_allows
 
 
 def test_invalid_assignment_raises_an_error() -> None:
     with pytest.raises((KeyError, ValueError, TypeError)):
         TaskAssignment.from_json({"task_id": "a"})
     with pytest.raises((KeyError, ValueError, TypeError)):
-        command(context="text")
+        make_assignment(context="text")

@@ -112,7 +112,7 @@ class Workspace:
     def _remove_escaping_links(self) -> None:
         """Remove links that lead out of the clone from the working tree, so that the engine cannot write through them.
 
-        The links stay in the repository, because git is told to ignore the state of these paths (skip-worktree).
+        The links stay in the repository, because skip-worktree makes git ignore the state of these paths.
         """
         escaping = []
         for entry in self._git.run("ls-files", "--stage", "-z").split("\0"):

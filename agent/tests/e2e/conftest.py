@@ -30,14 +30,14 @@ SHORT_INTERVALS = "beat=0.3,poll=0.2,progress=0.2,log=0.1,grace=0.5,flush=10,far
 
 
 def wait_until(
-    done: Callable[[], Any], describe: Callable[[], object] = lambda: "the condition did not become true"
+    condition: Callable[[], Any], describe: Callable[[], object] = lambda: "the condition did not become true"
 ) -> Any:
     """Wait for a true result and return it."""
     end = time.monotonic() + SECONDS
-    while not (found := done()):
+    while not (result := condition()):
         assert time.monotonic() < end, describe()
         time.sleep(0.02)
-    return found
+    return result
 
 
 def git(*arguments: str, cwd: Path) -> str:
@@ -100,8 +100,8 @@ class Scenario:
     def register(self, name: str, url: str | None = None, *more: str, **env: str) -> str:
         """Register an agent with a unique name. Returns the name."""
         name = f"{name}-{uuid.uuid4().hex[:8]}"
-        done = self.devflow("agent", "register", "--name", name, *more, url=url, **env)
-        assert done.returncode == 0, done.stderr
+        completed = self.devflow("agent", "register", "--name", name, *more, url=url, **env)
+        assert completed.returncode == 0, completed.stderr
         self.names.append(name)
         return name
 
@@ -141,8 +141,8 @@ class Scenario:
         return str(task)
 
     def task(self, task: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.user.get(f"/api/tasks/{task}").json()
-        return found
+        body: dict[str, Any] = self.user.get(f"/api/tasks/{task}").json()
+        return body
 
     def wait_for_end(self, task: str) -> dict[str, Any]:
         """Wait until the task has ended and return it."""
@@ -167,8 +167,8 @@ class Scenario:
         return [event for event in events_seen if event[0] != "step"]
 
     def branches(self) -> list[str]:
-        found = git("for-each-ref", "--format=%(refname:short)", "refs/heads/devflow", cwd=self.origin)
-        return [branch.removeprefix("devflow/") for branch in found.split()]
+        branches = git("for-each-ref", "--format=%(refname:short)", "refs/heads/devflow", cwd=self.origin)
+        return [branch.removeprefix("devflow/") for branch in branches.split()]
 
     def runs(self) -> list[str]:
         """Return the lines that `note` has written, one for each start of a program."""

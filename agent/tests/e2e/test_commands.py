@@ -60,8 +60,8 @@ def test_login_with_pin_token_and_link_and_logout(scenario: Scenario) -> None:
 
         def link() -> str | None:
             text = scenario.platform.client.get("/local/mail").body.decode()
-            found = re.search(rf"{re.escape(address)}.*?(http\S+?/login/link#[\w-]+)", text, re.DOTALL)
-            return found[1] if found else None
+            match = re.search(rf"{re.escape(address)}.*?(http\S+?/login/link#[\w-]+)", text, re.DOTALL)
+            return match[1] if match else None
 
         printed, _ = by_mail.communicate(f"{wait_until(link)}\n", timeout=SECONDS)
     assert by_mail.returncode == 0
@@ -79,12 +79,12 @@ def test_task_is_submitted_listed_cancelled_and_retried(scenario: Scenario) -> N
 
     stored = run_json(scenario, "tasks", "show", task)
     assert (stored["intent"], stored["context"], stored["branch"]) == (intent, {"a": "1"}, "main")
-    assert [found["id"] for found in run_json(scenario, "tasks", "list", "--intent", intent)["data"]] == [task]
+    assert [item["id"] for item in run_json(scenario, "tasks", "list", "--intent", intent)["data"]] == [task]
     assert run_json(scenario, "tasks", "logs", task)["data"] == ""
     assert run_json(scenario, "tasks", "cancel", task)["status"] == "cancelled"
-    again = run_json(scenario, "tasks", "retry", task)["taskId"]
-    assert run_json(scenario, "tasks", "show", again)["retryOf"] == task
-    assert run_json(scenario, "tasks", "cancel", again)["status"] == "cancelled"
+    retried = run_json(scenario, "tasks", "retry", task)["taskId"]
+    assert run_json(scenario, "tasks", "show", retried)["retryOf"] == task
+    assert run_json(scenario, "tasks", "cancel", retried)["status"] == "cancelled"
     followed = devflow(scenario, "run", "Do it", "--repo", str(scenario.origin), "--intent", intent, "--task-id", "x y")
     assert followed.returncode == 1
     assert "Invalid request" in followed.stderr
@@ -142,23 +142,23 @@ def test_webhook_is_added_tested_changed_and_removed(scenario: Scenario, receive
     address, received = receiver
     run_json(scenario, "login", "--email", "user@example.com", DEVFLOW_PIN="123456")
 
-    made = run_json(scenario, "webhooks", "add", address, "--event", "task.failed", "--description", "mine")
-    webhook = made["webhook"]["id"]
-    assert made["secret"].startswith("whsec_")
-    assert made["webhook"]["events"] == ["task.failed"]
-    assert webhook in [found["id"] for found in run_json(scenario, "webhooks", "list")["data"]]
+    added = run_json(scenario, "webhooks", "add", address, "--event", "task.failed", "--description", "mine")
+    webhook = added["webhook"]["id"]
+    assert added["secret"].startswith("whsec_")
+    assert added["webhook"]["events"] == ["task.failed"]
+    assert webhook in [item["id"] for item in run_json(scenario, "webhooks", "list")["data"]]
     sent = run_json(scenario, "webhooks", "test", webhook)["deliveryId"]
     wait_until(lambda: [body for body in received if body["event"] == "webhook.test"])
 
     def delivered() -> bool:
-        found = run_json(scenario, "webhooks", "deliveries", webhook, "--status", "delivered")["data"]
-        return [row["id"] for row in found] == [sent]
+        deliveries = run_json(scenario, "webhooks", "deliveries", webhook, "--status", "delivered")["data"]
+        return [row["id"] for row in deliveries] == [sent]
 
     wait_until(delivered)
     assert "webhook.test\tdelivered\t1" in devflow(scenario, "webhooks", "deliveries", webhook).stdout
     run_json(scenario, "webhooks", "redeliver", webhook, sent)
     wait_until(lambda: len(received) >= 2)
-    assert run_json(scenario, "webhooks", "rotate", webhook)["secret"] != made["secret"]
+    assert run_json(scenario, "webhooks", "rotate", webhook)["secret"] != added["secret"]
     assert devflow(scenario, "webhooks", "change", webhook, "--disable").returncode == 0
     assert run_json(scenario, "webhooks", "show", webhook)["enabled"] is False
     assert devflow(scenario, "webhooks", "remove", webhook).stdout == f"Removed {webhook}.\n"

@@ -23,8 +23,8 @@ def test_workflow_submitted_on_loopback_is_done_by_this_agent(scenario: Scenario
     agent = scenario.start(name, scenario.fix, "--host", "--host-port", "0")
     agent.wait_for("the agent host listens on")
     agent.wait_for("is active")
-    found = re.search(r"listens on (http://\S+)", agent.log)
-    assert found is not None
+    match = re.search(r"listens on (http://\S+)", agent.log)
+    assert match is not None
     task = f"task-{uuid.uuid4()}"
     body = {
         "taskId": task,
@@ -35,7 +35,7 @@ def test_workflow_submitted_on_loopback_is_done_by_this_agent(scenario: Scenario
     }
 
     headers = {"Authorization": f"Bearer {read_token(scenario, name)}", "Content-Type": "application/json"}
-    request = Request(f"{found[1]}/api/workflows/execute", json.dumps(body).encode(), headers)  # noqa: S310  # loopback
+    request = Request(f"{match[1]}/api/workflows/execute", json.dumps(body).encode(), headers)  # noqa: S310  # loopback
     with urlopen(request, timeout=30) as response:  # noqa: S310
         assert (response.status, json.loads(response.read())) == (202, {"accepted": True, "taskId": task})
 

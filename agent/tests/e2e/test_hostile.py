@@ -18,10 +18,10 @@ pytestmark = pytest.mark.timeout(4 * SECONDS)
 
 def snapshot(directory: Path) -> dict[str, bytes | None]:
     """Return all paths in a directory, with the contents of files."""
-    found: dict[str, bytes | None] = {}
+    contents: dict[str, bytes | None] = {}
     for path in sorted(directory.rglob("*")):
-        found[str(path)] = path.read_bytes() if path.is_file() and not path.is_symlink() else None
-    return found
+        contents[str(path)] = path.read_bytes() if path.is_file() and not path.is_symlink() else None
+    return contents
 
 
 def test_hostile_repository_and_tasks_change_nothing_outside(scenario: Scenario) -> None:
@@ -106,8 +106,8 @@ def test_no_token_is_in_an_argument_a_log_or_a_report(scenario: Scenario) -> Non
             continue
     scenario.open_gate()
     # The submitter knows the submitted URL. The test looks at what the agent adds.
-    ended = [scenario.wait_for_end(done) | {"repo": None} for done in (task, good)]
-    texts = [str(done) + scenario.devflow("tasks", "logs", done["id"]).stdout for done in ended]
+    ended = [scenario.wait_for_end(task_id) | {"repo": None} for task_id in (task, good)]
+    texts = [str(task) + scenario.devflow("tasks", "logs", task["id"]).stdout for task in ended]
 
     everything = "".join([*arguments, *texts, agent.log])
     assert "DEVFLOW_TASK_ID" in "".join(texts), "the log contains the output of the program"

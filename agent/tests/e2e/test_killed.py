@@ -32,8 +32,8 @@ def reports_step(step: str) -> Callable[[RelayedRequest], bool]:
     return lambda request: request.action == "progress" and request.body["step"] == step
 
 
-def calls(what: str) -> Callable[[RelayedRequest], bool]:
-    return lambda request: request.action == what
+def calls(action: str) -> Callable[[RelayedRequest], bool]:
+    return lambda request: request.action == action
 
 
 @pytest.mark.parametrize(
@@ -58,32 +58,32 @@ def test_task_ends_once_if_the_agent_dies_at_any_step_and_restarts(
     task = scenario.submit(branch="main")
     scenario.platform.advance(0.001)
     relay.hold(step)
-    dying = scenario.start(name, scenario.fix)
+    agent = scenario.start(name, scenario.fix)
     relay.wait_for_held()
-    dying.kill()
+    agent.kill()
     relay.stop_holding()
     scenario.platform.advance(A_MINUTE)
-    again = scenario.start(name, scenario.fix)
+    restarted = scenario.start(name, scenario.fix)
 
     ended = scenario.advance_until_end(task)
 
-    assert (ended["status"], ended["attempt"], ended["agentId"]) == ("completed", attempt, name), again.log
+    assert (ended["status"], ended["attempt"], ended["agentId"]) == ("completed", attempt, name), restarted.log
     assert scenario.timeline(task)[-1] == ("completed", attempt)
     assert scenario.branches() == [f"{task}-attempt-{attempt}"], "no other attempt was pushed"
     assert git("rev-parse", f"devflow/{scenario.branches()[0]}", cwd=scenario.origin) == ended["resultFiles"]["commit"]
-    assert again.end() == 0, again.log
-    left = scenario.directory / "state" / "agents" / name
-    assert not [*left.glob("outbox/*"), *left.glob("work/*")]
+    assert restarted.end() == 0, restarted.log
+    state = scenario.directory / "state" / "agents" / name
+    assert not [*state.glob("outbox/*"), *state.glob("work/*")]
 
 
 def test_program_of_a_killed_agent_ends(scenario: Scenario) -> None:
     name = scenario.register("mortal")
     task = scenario.submit()
-    dying = scenario.start(name, scenario.note + "print('begun', flush=True); time.sleep(300)\n")
-    (run,) = wait_until(scenario.runs, lambda: dying.log)
+    agent = scenario.start(name, scenario.note + "print('begun', flush=True); time.sleep(300)\n")
+    (run,) = wait_until(scenario.runs, lambda: agent.log)
     program = int(run.split()[2])
 
-    dying.kill()
+    agent.kill()
 
     wait_until(lambda: not is_alive(program))
     scenario.user.post(f"/api/tasks/{task}/cancel")
@@ -128,9 +128,9 @@ def test_second_signal_ends_at_once_and_a_restart_resumes_the_task(scenario: Sce
     wait_until(lambda: not is_alive(int(run.split()[2])))
     assert scenario.task(task)["status"] == "in_progress", "nothing was reported"
     assert scenario.branches() == []
-    again = scenario.start(name, scenario.fix)
+    restarted = scenario.start(name, scenario.fix)
     assert scenario.advance_until_end(task)["attempt"] == 2
-    assert again.end() == 0
+    assert restarted.end() == 0
 
 
 def test_offline_agent_cancels_its_job_and_another_agent_does_the_task(scenario: Scenario) -> None:
@@ -177,13 +177,13 @@ def test_late_result_is_rejected_and_logged(scenario: Scenario) -> None:
 
     relay.stop_holding()
     relay.cut = False
-    again = scenario.start(first, scenario.fix)
-    again.wait_for("the platform rejected the result")
+    restarted = scenario.start(first, scenario.fix)
+    restarted.wait_for("the platform rejected the result")
 
     assert (ended["attempt"], ended["agentId"]) == (2, second)
     assert scenario.task(task) == ended, "the late result changes nothing"
     assert scenario.branches() == [f"{task}-attempt-1", f"{task}-attempt-2"], "branch names contain the attempt"
-    assert (again.end(), other.end()) == (0, 0)
+    assert (restarted.end(), other.end()) == (0, 0)
 
 
 def test_cancelled_task_ends_with_all_its_processes(scenario: Scenario) -> None:

@@ -24,13 +24,13 @@ def test_each_of_many_tasks_is_done_once(scenario: Scenario, agents: int, tasks:
     pace = f"poll=2,silence={100 * SECONDS}"
     started = [scenario.start(name, scenario.note + "print('Explained')\n", pace=pace) for name in names]
 
-    def done() -> bool:
-        found = scenario.user.get("/api/tasks", {"status": "completed", "intent": "explain", "limit": 1}).json()
-        return bool(found["total"] >= tasks)
+    def all_completed() -> bool:
+        page = scenario.user.get("/api/tasks", {"status": "completed", "intent": "explain", "limit": 1}).json()
+        return bool(page["total"] >= tasks)
 
     for _ in range(tasks // 10 + 1):  # allow a minute for ten tasks, even on a slow machine
         try:
-            wait_until(done)
+            wait_until(all_completed)
             break
         except AssertionError:
             continue

@@ -53,22 +53,22 @@ class FakePlatform:
             wbufsize = 65_536
             disable_nagle_algorithm = True
 
-            def take(self) -> None:
+            def handle_request(self) -> None:
                 content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 request = ReceivedRequest(
                     self.command, self.path, dict(self.headers), json.loads(content) if content else None
                 )
-                given = platform.take(request)
-                body = given.body if isinstance(given.body, bytes) else json.dumps(given.body).encode()
-                self.send_response(given.status)
+                response = platform.record(request)
+                body = response.body if isinstance(response.body, bytes) else json.dumps(response.body).encode()
+                self.send_response(response.status)
                 self.send_header("Content-Length", str(len(body)))
                 self.send_header("Connection", "close")
-                for name, value in given.headers.items():
+                for name, value in response.headers.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
 
-            do_GET = do_POST = do_PATCH = do_DELETE = take  # noqa: N815  # named by http.server
+            do_GET = do_POST = do_PATCH = do_DELETE = handle_request  # noqa: N815  # named by http.server
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # named by http.server
                 """Log nothing."""
@@ -79,12 +79,12 @@ class FakePlatform:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
 
-    def take(self, request: ReceivedRequest) -> FakeResponse:
-        given = self.respond(request)
+    def record(self, request: ReceivedRequest) -> FakeResponse:
+        response = self.respond(request)
         with self._received:
             self.requests.append(request)
             self._received.notify_all()
-        return given
+        return response
 
     def paths(self) -> list[str]:
         """Return method and path of each request: `POST /api/…`."""

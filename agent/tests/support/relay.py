@@ -64,23 +64,23 @@ class NetworkRelay(ThreadingHTTPServer):
         """Forward all requests again. Held requests stay lost."""
         self._hold = lambda _call: False
 
-    def forward(self, call: RelayedRequest) -> tuple[int, bytes]:
+    def forward(self, request: RelayedRequest) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(self._target, timeout=SECONDS)
         try:
-            connection.request(call.method, call.path, call.content or None, call.headers)
+            connection.request(request.method, request.path, request.content or None, request.headers)
             response = connection.getresponse()
             return response.status, response.read()
         finally:
             connection.close()
 
-    def withholds(self, call: RelayedRequest) -> bool:
+    def withholds(self, request: RelayedRequest) -> bool:
         if self.cut:
             return True
-        if self._hold(call):
-            self._held.put(call)
+        if self._hold(request):
+            self._held.put(request)
             self._ended.wait()
             return True
-        self.requests.append(call)
+        self.requests.append(request)
         return False
 
     def end(self) -> None:
@@ -95,18 +95,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def relay(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        kept = {name: value for name, value in self.headers.items() if name not in ("Host", "Connection")}
-        call = RelayedRequest(self.command, self.path, kept, content)
-        if self.server.withholds(call):
+        headers = {name: value for name, value in self.headers.items() if name not in ("Host", "Connection")}
+        request = RelayedRequest(self.command, self.path, headers, content)
+        if self.server.withholds(request):
             return
         try:
-            status, content_out = self.server.forward(call)
+            status, response_content = self.server.forward(request)
         except OSError:  # the platform is not running
             return
         self.send_response(status)
-        self.send_header("Content-Length", str(len(content_out)))
+        self.send_header("Content-Length", str(len(response_content)))
         self.end_headers()
-        self.wfile.write(content_out)
+        self.wfile.write(response_content)
 
     do_GET = do_POST = do_PATCH = do_DELETE = relay  # noqa: N815  # named by http.server
 
