@@ -1,1 +1,1 @@
-"""What DevFlow costs, measured: `make bench`. docs/performance.md has the results and says how to read them."""
+"""Benchmarks of DevFlow: `make bench`. bench/README.md explains how to run them and how to read their results."""

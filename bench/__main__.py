@@ -1,4 +1,4 @@
-"""`python -m bench [cpu ...]`: run some benches, or all of them."""
+"""`python -m bench [cpu ...]`: run the benchmarks named on the command line, or all of them."""
 
 import sys
 
@@ -6,9 +6,9 @@ from tests.support import environment
 
 environment.prepare()
 
-from bench import capacity, contention, cpu, flat, throughput  # noqa: E402  # what reads the environment comes after it
+from bench import capacity, contention, cpu, flat, throughput  # noqa: E402  # these modules read the environment
 
-BENCHES = {
+BENCHMARKS = {
     "cpu": cpu.main,
     "capacity": capacity.main,
     "throughput": throughput.main,
@@ -18,13 +18,13 @@ BENCHES = {
 
 
 def main() -> int:
-    wanted = sys.argv[1:] or list(BENCHES)
-    unknown = [name for name in wanted if name not in BENCHES]
+    names = sys.argv[1:] or list(BENCHMARKS)
+    unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
-        print(f"No such bench: {', '.join(unknown)}. There are: {', '.join(BENCHES)}.", file=sys.stderr)
+        print(f"Unknown benchmark: {', '.join(unknown)}. Choose from: {', '.join(BENCHMARKS)}.", file=sys.stderr)
         return 2
-    for name in wanted:
-        BENCHES[name]()
+    for name in names:
+        BENCHMARKS[name]()
     return 0
 
 

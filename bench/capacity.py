@@ -1,20 +1,19 @@
-"""What every call asks of AWS: its requests, the units of DynamoDB that they consume, what it logs and answers, and its
-CPU. On Amazon's DynamoDB Local, through the whole app; SQS and SES are moto's.
+"""What every call requests from AWS: its requests, the DynamoDB units that they consume, the bytes of its log lines and
+of its response, and its CPU time. The calls run through the whole app on Amazon's DynamoDB Local. Moto simulates SQS
+and SES.
 
-Writes bench/figures.json, of which `python -m bench.cost` makes docs/cost.md.
+Writes bench/figures.json, from which `python -m bench.cost` computes docs/cost.md.
 """
 
-import io
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from bench import figures
+from bench import figures, quiet
 from bench.figures import Figures
-from chalicelib.auth import rules as auth_model
-from chalicelib.core import log
+from chalicelib.auth import model as auth_model
 from infra.local.gateway import Gateway
 from infra.local.pump import Pump
 from tests.conftest import Clock
@@ -23,37 +22,39 @@ from tests.support import costs, dynamodb_local, moto_aws, units, watch, wire
 from tests.support.users import make_user
 
 ROUNDS = 11
-"""CPU is the median of so many calls, each in a world of its own."""
+"""CPU time is the median of this number of calls. Each call runs in a separate world."""
 
 
 @contextmanager
-def platform(*, shared: bool = True) -> Iterator[str]:
-    """The app over DynamoDB Local, its log kept quiet; the endpoint. Raises RuntimeError where that cannot run.
+def start_platform(*, shared: bool = True) -> Iterator[str]:
+    """Run the app on DynamoDB Local, with its log captured. Yields the endpoint of DynamoDB Local.
 
-    `shared`: as `dynamodb_local.running` has it.
+    `shared`: see `dynamodb_local.running`. Raises RuntimeError if DynamoDB Local cannot run on this machine.
     """
     reason = dynamodb_local.unavailable()
     if reason:
         raise RuntimeError(reason)
     with (
-        pytest.MonkeyPatch.context() as patch,
+        quiet.capture_log(),
         moto_aws.deployed(),
         dynamodb_local.running(shared=shared) as endpoint,
         wire.redirected("dynamodb", endpoint),
     ):
-        patch.setattr(log.handler, "stream", io.StringIO())
         yield endpoint
 
 
-def measured(name: str, endpoint: str, rounds: int = ROUNDS) -> Figures:
-    """One call. `endpoint`: DynamoDB Local's. `rounds`: how often for its CPU, which is 0 without."""
+def measure_call(name: str, endpoint: str, rounds: int = ROUNDS) -> Figures:
+    """Measure one call.
+
+    `endpoint`: the endpoint of DynamoDB Local. `rounds`: how many calls to measure CPU time with; 0 leaves it out (0).
+    """
     dynamodb_local.create_tables(endpoint)
-    with _world(name, endpoint, 0) as world:
+    with _open_world(name, endpoint, 0) as world:
         call = CALLS[name](world)
-        with watch.watching(_gateway(world), world.pump) as seen:
+        with watch.watching(_gateway_of(world), world.pump) as seen:
             cost, read, write = units.billed(endpoint, call)
     (reached,) = seen.reached
-    spent = [_cpu(name, endpoint, number) for number in range(1, rounds + 1)]
+    cpu_ms = [_measure_cpu(name, endpoint, number) for number in range(1, rounds + 1)]
     return Figures(
         reached=reached,
         requests=list(cost.requests),
@@ -61,51 +62,52 @@ def measured(name: str, endpoint: str, rounds: int = ROUNDS) -> Figures:
         write=write,
         log=seen.log_bytes,
         answer=seen.answers,
-        cpu=round(statistics.median(spent), 1) if spent else 0,
+        cpu=round(statistics.median(cpu_ms), 1) if cpu_ms else 0,
     )
 
 
-def _cpu(name: str, endpoint: str, number: int) -> float:
-    with _world(name, endpoint, number) as world:
+def _measure_cpu(name: str, endpoint: str, number: int) -> float:
+    """Milliseconds of CPU time of one call."""
+    with _open_world(name, endpoint, number) as world:
         call = CALLS[name](world)
-        with watch.watching(_gateway(world), world.pump) as seen:
+        with watch.watching(_gateway_of(world), world.pump) as seen:
             call()
     return sum(seen.cpu)
 
 
 @contextmanager
-def _world(name: str, endpoint: str, number: int) -> Iterator[World]:
-    """The world of another user each time; what a sweep would find of the others is gone."""
-    from app import app  # noqa: PLC0415  # its clients must not be built before moto stands in
+def _open_world(name: str, endpoint: str, number: int) -> Iterator[World]:
+    """A world with a new user each time. A measured sweep starts on empty tables: it must not find earlier worlds."""
+    from app import app  # noqa: PLC0415  # the app builds its AWS clients on import, and moto must be active by then
 
     moto_aws.empty()
     if name.startswith("sweep") and number:
         dynamodb_local.create_tables(endpoint)
     email = f"user-{number}@example.com"
     with pytest.MonkeyPatch.context() as patch:
-        if "PIN" not in name:  # who is not to be measured need not be made with a quarter of a second of scrypt
+        if "PIN" not in name:  # a full scrypt takes a quarter of a second; only the PIN calls measure it
             patch.setitem(auth_model._SCRYPT, "n", 2**4)
         world = make_world(make_user(Gateway(app), email), Pump(app), Clock(), email)
         with world.ends:
             yield world
 
 
-def _gateway(world: World) -> Gateway:
+def _gateway_of(world: World) -> Gateway:
     gateway = world.user.transport
     assert isinstance(gateway, Gateway)
     return gateway
 
 
 def main() -> None:
-    found: dict[str, Figures] = {}
-    with platform() as endpoint:
+    measured: dict[str, Figures] = {}
+    with start_platform() as endpoint:
         for name in CALLS:
-            found[name] = measured(name, endpoint)
-    figures.save(found)
-    header = ["call", "requests", "read", "write", "log", "answer", "CPU", "which"]
+            measured[name] = measure_call(name, endpoint)
+    figures.save(measured)
+    header = ["call", "requests", "read", "write", "log", "response", "CPU", "operations"]
     rows = []
-    for name, each in found.items():
-        which = costs.Cost(tuple(each.requests), 0, 0, wire.Sent()).operations
-        rows.append([name, len(each.requests), each.read, each.write, each.log, each.answer, each.cpu, which])
-    print("Every call: requests to AWS, units, bytes, milliseconds of CPU\n")
+    for name, call in measured.items():
+        operations = costs.Cost(tuple(call.requests), 0, 0, wire.Sent()).operations
+        rows.append([name, len(call.requests), call.read, call.write, call.log, call.answer, call.cpu, operations])
+    print("Every call: requests to AWS, read and write units, bytes of log and response, milliseconds of CPU\n")
     print(costs.table(header, rows))

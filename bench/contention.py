@@ -1,7 +1,7 @@
-"""50 agents that poll for the same few tasks of their user's, on DynamoDB Local: how many claims are asked for in vain.
+"""50 agents of one user poll for the same few tasks on DynamoDB Local. The benchmark counts the claims that fail.
 
-A poll that finds nothing is two requests. One that sees a task which another agent takes before it can is a transaction
-more, for each time that it is beaten: that is what competing costs, and what is counted here.
+A poll that finds no task makes two requests. A poll that finds a task which another agent claims first makes one more
+request, a transaction, each time this happens. That is the cost of contention.
 """
 
 import random
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from bench import capacity
-from bench.fleet import patiently
+from bench.fleet import retry_503
 from infra.local.gateway import Gateway
 from infra.local.pump import Pump
 from tests.conftest import Clock
@@ -26,96 +26,98 @@ AGENTS = 50
 
 
 @dataclass(frozen=True)
-class Contest:
+class ContentionCase:
     tasks: int
-    within: float
+    spread: float
     """Seconds over which the polls are spread."""
-    times: int
+    repetitions: int
 
     @property
     def name(self) -> str:
-        return f"within {self.within:g} s" if self.within else "at the same instant"
+        return f"within {self.spread:g} s" if self.spread else "at the same instant"
 
 
-CONTESTS = (
-    Contest(1, 0, times=20),
-    Contest(1, 1, times=20),
-    Contest(1, 5, times=10),  # as they poll while there is work
-    Contest(10, 0, times=10),
-    Contest(50, 0, times=10),
+CASES = (
+    ContentionCase(1, 0, repetitions=20),
+    ContentionCase(1, 1, repetitions=20),
+    ContentionCase(1, 5, repetitions=10),  # the interval of polls while there is work
+    ContentionCase(10, 0, repetitions=10),
+    ContentionCase(50, 0, repetitions=10),
 )
 
 
 @dataclass
-class Seen:
-    """Of each time that a contest was held."""
+class ContentionCounts:
+    """Counts of one case, one number for each repetition."""
 
-    in_vain: list[int] = field(default_factory=list)
-    """Claims that were refused, because another agent was quicker."""
+    failed_claims: list[int] = field(default_factory=list)
+    """Claims that failed because another agent was faster."""
     requests: list[int] = field(default_factory=list)
-    """To DynamoDB, in all."""
+    """All requests to DynamoDB."""
     claimed: list[int] = field(default_factory=list)
 
 
 @contextmanager
-def world() -> Iterator[World]:
-    with capacity.platform():
-        from app import app  # noqa: PLC0415  # its clients must not be built before moto stands in
+def open_world() -> Iterator[World]:
+    with capacity.start_platform():
+        from app import app  # noqa: PLC0415  # the app builds its AWS clients on import; moto must be active by then
 
         yield make_world(make_user(Gateway(app)), Pump(app), Clock())
 
 
-def held(made: World, agents: list[Agent], contest: Contest, pool: ThreadPoolExecutor) -> Seen:
-    seen = Seen()
-    for _ in range(contest.times):
-        made.queued(contest.tasks)
+def run_case(world: World, agents: list[Agent], case: ContentionCase, pool: ThreadPoolExecutor) -> ContentionCounts:
+    counts = ContentionCounts()
+    for _ in range(case.repetitions):
+        world.queued(case.tasks)
         start = threading.Barrier(len(agents))
 
         def poll(agent: Agent, start: threading.Barrier = start) -> list[str]:
             start.wait()
-            time.sleep(random.uniform(0, contest.within))  # noqa: S311  # a fleet is not in step
+            time.sleep(random.uniform(0, case.spread))  # noqa: S311  # not for security
             return _poll(agent)
 
         with wire.recorded() as sent:
             claims = list(zip(agents, pool.map(poll, agents), strict=True))
-        refused = [request for request in sent if "Error" in request.answer]
-        seen.in_vain.append(sum(request.operation == "TransactWriteItems" for request in refused))
-        seen.requests.append(len(sent))
-        seen.claimed.append(sum(len(tasks) for _, tasks in claims))
-        _end(claims, contest.tasks)
-    return seen
+        failed = [request for request in sent if "Error" in request.answer]
+        counts.failed_claims.append(sum(request.operation == "TransactWriteItems" for request in failed))
+        counts.requests.append(len(sent))
+        counts.claimed.append(sum(len(task_ids) for _, task_ids in claims))
+        _complete_all(claims, case.tasks)
+    return counts
 
 
 def _poll(agent: Agent) -> list[str]:
-    return [command["task_id"] for command in patiently(lambda: agent.poll(1)).json()["commands"]]
+    """The ids of the claimed tasks."""
+    return [command["task_id"] for command in retry_503(lambda: agent.poll(1)).json()["commands"]]
 
 
-def _end(claims: list[tuple[Agent, list[str]]], tasks: int) -> None:
-    """All of the tasks, those that nobody has claimed yet included. AssertionError where one was claimed twice."""
-    held = {task: agent for agent, claimed in claims for task in claimed}
-    assert len(held) == sum(len(claimed) for _, claimed in claims)
-    while len(held) < tasks:
-        held |= {task: agent for agent, claimed in claims if not claimed for task in _poll(agent)}
-    for task, agent in held.items():
-        patiently(lambda task=task, agent=agent: agent.complete(task))  # type: ignore[misc]
+def _complete_all(claims: list[tuple[Agent, list[str]]], tasks: int) -> None:
+    """Claim the tasks that are left, and complete all. Raises AssertionError if a task was claimed twice."""
+    agent_of = {task_id: agent for agent, claimed in claims for task_id in claimed}
+    assert len(agent_of) == sum(len(claimed) for _, claimed in claims)
+    while len(agent_of) < tasks:
+        agent_of |= {task_id: agent for agent, claimed in claims if not claimed for task_id in _poll(agent)}
+    for task_id, agent in agent_of.items():
+        retry_503(lambda task_id=task_id, agent=agent: agent.complete(task_id))  # type: ignore[misc]
 
 
 def main() -> None:
     rows = []
-    with world() as made, ThreadPoolExecutor(AGENTS) as pool:
-        agents = [made.agent(name=f"agent-{number:02d}") for number in range(AGENTS)]
-        held(made, agents, Contest(1, 0, times=3), pool)  # to warm up
-        for contest in CONTESTS:
-            seen = held(made, agents, contest, pool)
+    with open_world() as world, ThreadPoolExecutor(AGENTS) as pool:
+        agents = [world.agent(name=f"agent-{number:02d}") for number in range(AGENTS)]
+        run_case(world, agents, ContentionCase(1, 0, repetitions=3), pool)  # to warm up
+        for case in CASES:
+            counts = run_case(world, agents, case, pool)
+            failed = counts.failed_claims
             rows.append(
                 [
-                    contest.tasks,
-                    contest.name,
-                    contest.times,
-                    f"{statistics.median(seen.claimed):g}",
-                    f"{statistics.median(seen.in_vain):g} ({min(seen.in_vain)} to {max(seen.in_vain)})",
-                    f"{statistics.median(seen.requests):g}",
+                    case.tasks,
+                    case.name,
+                    case.repetitions,
+                    f"{statistics.median(counts.claimed):g}",
+                    f"{statistics.median(failed):g} ({min(failed)} to {max(failed)})",
+                    f"{statistics.median(counts.requests):g}",
                 ]
             )
-    print(f"{AGENTS} agents poll once each, for tasks of one user's; medians\n")
-    print(costs.table(["tasks", "polls come", "times", "claimed", "claims in vain", "requests to DynamoDB"], rows))
+    print(f"{AGENTS} agents poll once each for tasks of one user; medians\n")
+    print(costs.table(["tasks", "polls", "repetitions", "claimed", "failed claims", "requests to DynamoDB"], rows))

@@ -1,6 +1,7 @@
-"""What every call asks of AWS and leaves behind, as `make bench ARGS=capacity` last measured it: bench/figures.json.
+"""What every call requests from AWS and what it costs, as `make bench ARGS=capacity` last measured it. Stored in
+bench/figures.json.
 
-docs/cost.md is computed from it. tests/http/test_figures.py holds it against the app, so that it stays true.
+docs/cost.md is computed from these figures. tests/http/test_figures.py compares them with the app.
 """
 
 import json
@@ -12,30 +13,31 @@ FILE = Path(__file__).with_suffix(".json")
 
 @dataclass(frozen=True)
 class Figures:
-    """One call, or one run of a handler."""
+    """Figures of one call, or of one run of a handler."""
 
     reached: str
-    """The route (`GET /api/tasks`) or handler (`sweep`)."""
+    """The route (`GET /api/tasks`) or the handler (`sweep`)."""
     requests: list[str]
-    """To AWS, in order."""
+    """The requests to AWS, in order, as `UpdateItem agents`."""
     read: float
-    """Units that DynamoDB bills."""
+    """Read units that DynamoDB bills."""
     write: float
+    """Write units that DynamoDB bills."""
     log: int
-    """Bytes of its lines in the log, without those that Lambda writes itself."""
+    """Bytes of the function's own log lines. The lines that Lambda adds are not included."""
     answer: int
-    """Bytes that go out, with headers; 0 for a handler."""
+    """Bytes of the response with its headers. 0 for a handler."""
     cpu: float
-    """Milliseconds of a processor of the machine that it was measured on, with connections kept."""
+    """Milliseconds of CPU time on the machine that measured it, with connections already open."""
 
 
 def load(path: Path = FILE) -> dict[str, Figures]:
-    """By the names of tests/http/budget_calls.py."""
+    """The figures by the names of calls in tests/http/budget_calls.py."""
     stored = json.loads(path.read_text(encoding="utf-8"))
     return {name: Figures(**each) for name, each in stored.items()}
 
 
 def save(measured: dict[str, Figures], path: Path = FILE) -> None:
-    """A line a call, so that what has changed shows in a diff."""
+    """Write one line for each call, so that a diff shows which calls have changed."""
     lines = [f"{json.dumps(name)}: {json.dumps(asdict(each))}" for name, each in measured.items()]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")

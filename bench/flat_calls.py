@@ -1,16 +1,16 @@
-"""The hot calls at each size: an agent beats, polls, claims and reports, and a person submits and looks.
+"""The most frequent calls at each size. An agent sends heartbeats, polls, claims a task and reports on it. A user
+submits a task and looks at tasks.
 
-A round leaves everything as it was: a task is claimed, done and taken away, and another one takes its place.
+Each round restores the initial state: a task is claimed, completed and deleted, and another one replaces it.
 """
-
-from __future__ import annotations
 
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.samples import Samples
+from bench.scaled_platform import ScaledPlatform
 from chalicelib.auth import tokens
 from chalicelib.core.settings import MINUTE, SECOND
 from tests.http.budget_world import WORK, Agent, register
@@ -18,102 +18,101 @@ from tests.long.scale import ONE, SIZES, START
 from tests.support import moto_aws
 from tests.support.client import Client
 
-if TYPE_CHECKING:
-    from bench.flat import Ground
-
 QUEUES = ("workflow", "events")
-APART = 12 * SECOND
-"""A round comes so much later than the one before: of five heartbeats one is the first of its minute."""
+ROUND_INTERVAL = 12 * SECOND
+"""Time between two rounds by the platform's clock: one of five heartbeats is the first of its minute."""
 
-TELL_EVERY = 25
+REPORT_EVERY = 25
+"""Rounds between two progress reports."""
 PAGE = 5
-"""Rows of a page of tasks; a user of the smallest size has more."""
+"""Rows of a page of tasks. A user of the smallest size has more tasks than this."""
 
 
 @dataclass
-class Place:
+class CallSite:
     """One user at one size, and the agents that call."""
 
     size: int
     users: str
+    """`one` or `many`: see tests/long/scale.py."""
     user: Client
     owner: str
     agent: Agent
-    idler: Agent
+    idle_agent: Agent
     cursor: str = ""
-    task: str = ""
-    """The one of this round."""
+    task_id: str = ""
+    """The task of this round."""
     submitted: int = 0
 
     def claim(self) -> None:
-        (self.task,) = [command["task_id"] for command in self.agent.poll(1).json()["commands"]]
+        (self.task_id,) = [command["task_id"] for command in self.agent.poll(1).json()["commands"]]
 
     def submit(self) -> Any:
         self.submitted += 1
-        task = f"submitted-{self.submitted}"
-        return self.user.post("/api/workflows/execute", WORK | {"taskId": task, "intent": "feature"})
+        task_id = f"submitted-{self.submitted}"
+        return self.user.post("/api/workflows/execute", WORK | {"taskId": task_id, "intent": "feature"})
 
 
-CALLS: dict[str, Callable[[Place], Any]] = {
-    "heartbeat": lambda place: place.agent.beat(),
-    "poll, idle": lambda place: place.idler.poll(),
-    "poll that claims": Place.claim,
-    "progress, first": lambda place: place.agent.progress(place.task),
-    "progress, same step": lambda place: place.agent.progress(place.task, progress=0.7),
-    "one task": lambda place: place.user.get(f"/api/tasks/{place.task}"),
-    "complete": lambda place: place.agent.complete(place.task),
-    "submit": Place.submit,
-    "page of tasks": lambda place: place.user.get("/api/tasks", {"limit": PAGE}),
-    "page of tasks, by cursor": lambda place: place.user.get("/api/tasks", {"limit": PAGE, "cursor": place.cursor}),
+CALLS: dict[str, Callable[[CallSite], Any]] = {
+    "heartbeat": lambda site: site.agent.beat(),
+    "poll, idle": lambda site: site.idle_agent.poll(),
+    "poll that claims": CallSite.claim,
+    "progress, first": lambda site: site.agent.progress(site.task_id),
+    "progress, same step": lambda site: site.agent.progress(site.task_id, progress=0.7),
+    "one task": lambda site: site.user.get(f"/api/tasks/{site.task_id}"),
+    "complete": lambda site: site.agent.complete(site.task_id),
+    "submit": CallSite.submit,
+    "page of tasks": lambda site: site.user.get("/api/tasks", {"limit": PAGE}),
+    "page of tasks, by cursor": lambda site: site.user.get("/api/tasks", {"limit": PAGE, "cursor": site.cursor}),
 }
 BOUNDED = {"poll that claims", "page of tasks"}
-"""What may grow up to the second size, where one user has everything: see tests/long/test_flatness.py."""
+"""Calls that may grow up to the second size when one user owns everything: see tests/long/test_flatness.py."""
 
 
 @dataclass
-class Calls:
-    ground: Ground
-    places: list[Place]
+class CallBenchmark:
+    platform: ScaledPlatform
+    sites: list[CallSite]
     samples: Samples = field(default_factory=Samples)
 
-    def round(self, *, counts: bool) -> None:
-        """Every call once at every place."""
+    def run_round(self, *, recorded: bool) -> None:
+        """Make every call once at every site. `recorded`: whether the samples keep the times."""
         for name, call in CALLS.items():
-            for place in random.sample(self.places, len(self.places)):
-                with self.ground.at(place.size):
-                    self._measure(name, call, place, counts=counts)
+            for site in random.sample(self.sites, len(self.sites)):
+                with self.platform.use_size(site.size):
+                    self._measure(name, call, site, recorded=recorded)
                     if any(map(moto_aws.messages, QUEUES)):
-                        self.ground.pump.drain()
+                        self.platform.pump.drain()
         moto_aws.empty_queues()
-        for place in self.places:
-            with self.ground.at(place.size):
-                self.ground.remove_tasks(place.owner, [place.task])
+        for site in self.sites:
+            with self.platform.use_size(site.size):
+                self.platform.remove_tasks(site.owner, [site.task_id])
 
-    def _measure(self, name: str, call: Callable[[Place], Any], place: Place, *, counts: bool) -> None:
-        seen = self.ground.seen
+    def _measure(self, name: str, call: Callable[[CallSite], Any], site: CallSite, *, recorded: bool) -> None:
+        seen = self.platform.seen
         seen.forget()
-        answer = call(place)
-        assert getattr(answer, "status", 200) < 300, answer
-        (cpu,), (took,) = seen.cpu, seen.took
-        if counts:
-            self.samples.add((name, place.users), place.size, cpu, took)
+        response = call(site)
+        assert getattr(response, "status", 200) < 300, response
+        (cpu,), (latency,) = seen.cpu, seen.took
+        if recorded:
+            self.samples.add((name, site.users), site.size, cpu, latency)
 
 
-def measured(ground: Ground, users: dict[int, dict[str, Client]], rounds: int) -> Samples:
-    places = [_place(ground, size, name, user) for size in SIZES for name, user in users[size].items()]
-    calls = Calls(ground, places)
-    calls.samples.since = {(name, ONE): SIZES[1] for name in BOUNDED}
-    for number in range(-rounds // 5, rounds):  # the first ones warm up
-        ground.to(START + 2 * MINUTE + (number + rounds) * APART)
-        calls.round(counts=number >= 0)
-        if number % TELL_EVERY == 0:
-            ground.say(f"calls: round {number + 1} of {rounds}" if number >= 0 else "calls: warming up")
-    return calls.samples
+def measure(platform: ScaledPlatform, users: dict[int, dict[str, Client]], rounds: int) -> Samples:
+    sites = [_open_site(platform, size, name, user) for size in SIZES for name, user in users[size].items()]
+    benchmark = CallBenchmark(platform, sites)
+    benchmark.samples.flat_from = {(name, ONE): SIZES[1] for name in BOUNDED}
+    for number in range(-rounds // 5, rounds):  # rounds below zero are warm-up
+        platform.advance_to(START + 2 * MINUTE + (number + rounds) * ROUND_INTERVAL)
+        benchmark.run_round(recorded=number >= 0)
+        if number % REPORT_EVERY == 0:
+            platform.report_progress(f"calls: round {number + 1} of {rounds}" if number >= 0 else "calls: warming up")
+    return benchmark.samples
 
 
-def _place(ground: Ground, size: int, users: str, user: Client) -> Place:
-    with ground.at(size):
-        agent, idler = register(user, "measured", "feature"), register(user, "idler", "review-pr")
+def _open_site(platform: ScaledPlatform, size: int, users: str, user: Client) -> CallSite:
+    with platform.use_size(size):
+        agent, idle_agent = register(user, "measured", "feature"), register(user, "idler", "review-pr")
         cursor = user.get("/api/tasks", {"limit": PAGE}).json()["nextCursor"]
-    owner = tokens.verify(user.token or "", ground.clock.now).owner
-    return Place(size, users, user, owner, agent, idler, cursor)
+    owner = tokens.verify(user.token or "", platform.clock.now).owner
+    return CallSite(size, users, user, owner, agent, idle_agent, cursor)

@@ -1,5 +1,5 @@
-"""Agents that poll when the platform tells them to, by real time, and do nothing for a task but report its first
-progress and its end. They share a few threads; what they notice are instants of a clock that only grows.
+"""Agents that poll in real time, at the interval that the platform asks for. For each task they report its first
+progress and its completion, and nothing else. They share a few threads. All instants are those of a monotonic clock.
 """
 
 import heapq
@@ -19,48 +19,48 @@ from tests.support.client import Client
 
 THREADS = 8
 INTENT = "fix-bug"
-PATIENCE = 900
-"""Seconds after which a run that does not end is given up."""
+RUN_TIMEOUT = 900
+"""Seconds after which `wait` fails if a run has not ended."""
 
 
 @dataclass
-class Run:
-    """What happened to some tasks, in seconds."""
+class TaskRun:
+    """What happened to a set of tasks: instants in seconds, by task id."""
 
     submitted: dict[str, float] = field(default_factory=dict)
     claimed: dict[str, float] = field(default_factory=dict)
-    by: Counter[str] = field(default_factory=Counter)
+    claims_by_agent: Counter[str] = field(default_factory=Counter)
     completed: dict[str, float] = field(default_factory=dict)
-    put_off: int = 0
-    """Answers that asked to send the same again."""
+    retries: int = 0
+    """Responses with status 503, after which the request was sent again."""
 
     @property
     def waits(self) -> list[float]:
-        """From before a task was submitted until an agent had it in hand."""
-        return [at - self.submitted[task] for task, at in self.claimed.items()]
+        """Seconds from just before a task was submitted until an agent received it."""
+        return [instant - self.submitted[task_id] for task_id, instant in self.claimed.items()]
 
     @property
-    def a_second(self) -> float:
-        """Tasks, from the first that was submitted to the last that was completed."""
+    def tasks_per_second(self) -> float:
+        """From the first submission to the last completion."""
         return len(self.completed) / (max(self.completed.values()) - min(self.submitted.values()))
 
     def spread(self, agents: list[str]) -> tuple[int, int, float]:
-        """The least and the most tasks that one of these agents had, and the standard deviation over the mean."""
-        many = [self.by[agent] for agent in agents]
-        return min(many), max(many), statistics.pstdev(many) / statistics.mean(many)
+        """The smallest and largest number of tasks of one agent, and the standard deviation divided by the mean."""
+        counts = [self.claims_by_agent[agent] for agent in agents]
+        return min(counts), max(counts), statistics.pstdev(counts) / statistics.mean(counts)
 
 
 class Fleet:
-    """Agents at work from `working` on; `run` may be exchanged whenever they have nothing to do."""
+    """Agents that work within `start`. `run` may be replaced while no task is left to do."""
 
     def __init__(self, agents: list[Agent]) -> None:
         self.agents = agents
-        self.run = Run()
+        self.run = TaskRun()
         now = time.monotonic()
-        self._due = [(now + random.uniform(0, 5), number) for number in range(len(agents))]  # noqa: S311  # a fleet is not in step
+        self._due = [(now + random.uniform(0, 5), number) for number in range(len(agents))]  # noqa: S311  # not for security
         heapq.heapify(self._due)
         self._changed = threading.Condition()
-        self._ending = threading.Event()
+        self._stopping = threading.Event()
         self._threads: list[Future[None]] = []
 
     @property
@@ -68,24 +68,26 @@ class Fleet:
         return [agent.name for agent in self.agents]
 
     @contextmanager
-    def working(self) -> Iterator[None]:
+    def start(self) -> Iterator[None]:
+        """Run the agents within the block. Raises what an agent's thread raised."""
         with ThreadPoolExecutor(THREADS) as pool:
             self._threads = [pool.submit(self._work) for _ in range(THREADS)]
             try:
                 yield
             finally:
-                self._ending.set()
+                self._stopping.set()
         for thread in self._threads:
             thread.result()
 
-    def submit(self, user: Client, task: str) -> None:
-        body = WORK | {"taskId": task, "intent": INTENT}
-        self.run.submitted[task] = time.monotonic()
-        assert self._patiently(lambda: user.post("/api/workflows/execute", body)).status == 202
+    def submit(self, user: Client, task_id: str) -> None:
+        body = WORK | {"taskId": task_id, "intent": INTENT}
+        self.run.submitted[task_id] = time.monotonic()
+        assert self._retry_503(lambda: user.post("/api/workflows/execute", body)).status == 202
 
-    def wait(self) -> Run:
-        """Until all that was submitted is completed. Raises what an agent's thread raised."""
-        end = time.monotonic() + PATIENCE
+    def wait(self) -> TaskRun:
+        """Wait until all submitted tasks are completed. Raises what an agent's thread raised, and AssertionError after
+        RUN_TIMEOUT."""
+        end = time.monotonic() + RUN_TIMEOUT
         while len(self.run.completed) < len(self.run.submitted):
             for thread in self._threads:
                 if thread.done():
@@ -95,7 +97,7 @@ class Fleet:
         return self.run
 
     def _work(self) -> None:
-        while not self._ending.is_set():
+        while not self._stopping.is_set():
             with self._changed:
                 due, number = self._due[0] if self._due else (time.monotonic() + 0.1, None)
                 wait = due - time.monotonic()
@@ -108,35 +110,35 @@ class Fleet:
                 heapq.heappush(self._due, (time.monotonic() + pause, number))
 
     def _poll(self, agent: Agent) -> float:
-        """Seconds until its next poll; after a task it comes back at once."""
-        answer = self._patiently(lambda: agent.poll(1)).json()
+        """Poll, and complete a task that was claimed. Returns the seconds until the next poll: 0 after a task."""
+        response = self._retry_503(lambda: agent.poll(1)).json()
         now = time.monotonic()
-        for command in answer["commands"]:
-            task = command["task_id"]
-            assert task not in self.run.claimed, f"{task} was claimed twice"
-            self.run.claimed[task] = now
-            self.run.by[agent.name] += 1
+        for command in response["commands"]:
+            task_id = command["task_id"]
+            assert task_id not in self.run.claimed, f"{task_id} was claimed twice"
+            self.run.claimed[task_id] = now
+            self.run.claims_by_agent[agent.name] += 1
             for report in (agent.progress, agent.complete):
-                self._patiently(lambda report=report, task=task: report(task))  # type: ignore[misc]
-            self.run.completed[task] = time.monotonic()
-        return 0 if answer["commands"] else answer["nextPollInterval"] / 1_000 * random.uniform(0.9, 1)  # noqa: S311  # likewise
+                self._retry_503(lambda report=report, task_id=task_id: report(task_id))  # type: ignore[misc]
+            self.run.completed[task_id] = time.monotonic()
+        return 0 if response["commands"] else response["nextPollInterval"] / 1_000 * random.uniform(0.9, 1)  # noqa: S311  # likewise
 
-    def _patiently(self, call: Callable[[], Response]) -> Response:
-        return patiently(call, self._put_off)
+    def _retry_503(self, call: Callable[[], Response]) -> Response:
+        return retry_503(call, self._count_retry)
 
-    def _put_off(self) -> None:
-        self.run.put_off += 1
+    def _count_retry(self) -> None:
+        self.run.retries += 1
 
 
-def patiently(call: Callable[[], Response], put_off: Callable[[], None] = lambda: None) -> Response:
-    """As the protocol has it: a 503 is no last word."""
-    while (answer := call()).status == 503:
-        put_off()
+def retry_503(call: Callable[[], Response], on_retry: Callable[[], None] = lambda: None) -> Response:
+    """Repeat a call while it responds with 503, as the protocol requires. Raises AssertionError on any other error."""
+    while (response := call()).status == 503:
+        on_retry()
         time.sleep(0.2)
-    assert answer.status < 300, answer
-    return answer
+    assert response.status < 300, response
+    return response
 
 
-def registered(user: Client, many: int) -> list[Agent]:
-    """New agents of a user's."""
-    return [register(user, f"agent-{number:03d}", INTENT) for number in range(many)]
+def register_agents(user: Client, number: int) -> list[Agent]:
+    """Register this number of new agents for a user."""
+    return [register(user, f"agent-{index:03d}", INTENT) for index in range(number)]

@@ -1,4 +1,4 @@
-"""What was measured at several sizes, round by round, and whether it is flat."""
+"""Measurements at several sizes, round by round, and the decision whether they are flat."""
 
 import statistics
 from dataclasses import dataclass, field
@@ -7,60 +7,62 @@ from tests.long.scale import FACTOR, SIZES
 from tests.support import costs
 
 Key = tuple[str, str]
-"""A call and a kind of it, for example whose it was."""
+"""A call and its variant, for example `heartbeat` of `one` user."""
 
-FIGURES = ("CPU", "latency")
+MEASURES = ("CPU", "latency")
 
 
 @dataclass
 class Samples:
-    """Milliseconds of CPU, and milliseconds until the answer: a pair a round, the same number of them at each size."""
+    """Milliseconds of CPU time and milliseconds of latency: one pair for each round, and as many pairs at each size."""
 
-    found: dict[Key, dict[int, list[tuple[float, float]]]] = field(default_factory=dict)
-    since: dict[Key, int] = field(default_factory=dict)
-    """The size from which on a call is to be flat, where that is not the smallest."""
+    pairs: dict[Key, dict[int, list[tuple[float, float]]]] = field(default_factory=dict)
+    flat_from: dict[Key, int] = field(default_factory=dict)
+    """The smallest size from which a call must be flat, if that is not the smallest of all."""
 
-    def add(self, key: Key, size: int, cpu: float, took: float) -> None:
-        self.found.setdefault(key, {}).setdefault(size, []).append((cpu, took))
+    def add(self, key: Key, size: int, cpu: float, latency: float) -> None:
+        self.pairs.setdefault(key, {}).setdefault(size, []).append((cpu, latency))
 
-    def medians(self, key: Key, figure: int) -> list[float]:
-        """By size."""
-        return [statistics.median(pair[figure] for pair in self.found[key][size]) for size in SIZES]
+    def medians(self, key: Key, measure: int) -> list[float]:
+        """The medians at each size. `measure`: an index of MEASURES."""
+        return [statistics.median(pair[measure] for pair in self.pairs[key][size]) for size in SIZES]
 
-    def ratios(self, key: Key, figure: int, size: int) -> list[float]:
-        """Times what the same round has at the size from which on the call is to be flat."""
-        pairs = zip(self.found[key][size], self.found[key][self._since(key)], strict=True)
-        return [one[figure] / other[figure] for one, other in pairs]
+    def ratios(self, key: Key, measure: int, size: int) -> list[float]:
+        """The ratios of each round to the size from which the call must be flat."""
+        pairs = zip(self.pairs[key][size], self.pairs[key][self._reference_size(key)], strict=True)
+        return [one[measure] / other[measure] for one, other in pairs]
 
-    def table(self, kind: str) -> str:
-        header = ["call", kind, "flat from", *[text for name in FIGURES for text in (name, "times")]]
+    def table(self, variant: str) -> str:
+        header = ["call", variant, "flat from", *[text for name in MEASURES for text in (name, "ratio")]]
         rows = []
-        for key in self.found:
-            row = [*key, f"{self._since(key):,}"]
-            for figure in range(len(FIGURES)):
+        for key in self.pairs:
+            row = [*key, f"{self._reference_size(key):,}"]
+            for measure in range(len(MEASURES)):
                 row += [
-                    " / ".join(f"{each:.2f}" for each in self.medians(key, figure)),
-                    spread(self.ratios(key, figure, SIZES[-1])),
+                    " / ".join(f"{median:.2f}" for median in self.medians(key, measure)),
+                    format_spread(self.ratios(key, measure, SIZES[-1])),
                 ]
             rows.append(row)
         return costs.table(header, rows)
 
-    def missed(self) -> list[str]:
-        """What grows by more than the factor."""
-        told = []
-        for key in self.found:
-            for figure, name in enumerate(FIGURES):
+    def missed_targets(self) -> list[str]:
+        """A description of each call that grows by more than FACTOR."""
+        missed = []
+        for key in self.pairs:
+            for measure, name in enumerate(MEASURES):
                 for size in SIZES:
-                    times = statistics.median(self.ratios(key, figure, size)) if size > self._since(key) else 1
-                    if times > FACTOR:
-                        told.append(f"{name} of {', '.join(key)}: {times:.2f} times as much at {size:,}")
-        return told
+                    ratio = (
+                        statistics.median(self.ratios(key, measure, size)) if size > self._reference_size(key) else 1
+                    )
+                    if ratio > FACTOR:
+                        missed.append(f"{name} of {', '.join(key)}: {ratio:.2f} times as much at {size:,}")
+        return missed
 
-    def _since(self, key: Key) -> int:
-        return self.since.get(key, SIZES[0])
+    def _reference_size(self, key: Key) -> int:
+        return self.flat_from.get(key, SIZES[0])
 
 
-def spread(ratios: list[float]) -> str:
-    """The median; and a tenth and nine tenths, or of fewer than ten the least and the most."""
-    tenths = statistics.quantiles(ratios, n=10) if len(ratios) >= 10 else sorted(ratios)
-    return f"{statistics.median(ratios):.2f} ({tenths[0]:.2f} to {tenths[-1]:.2f})"
+def format_spread(ratios: list[float]) -> str:
+    """The median, and in brackets the first and ninth decile, or the least and the most of fewer than ten ratios."""
+    deciles = statistics.quantiles(ratios, n=10) if len(ratios) >= 10 else sorted(ratios)
+    return f"{statistics.median(ratios):.2f} ({deciles[0]:.2f} to {deciles[-1]:.2f})"
