@@ -1,5 +1,7 @@
-"""Records the calls to be measured: what DevFlow is asked, what it asks of AWS, what it answers, and the rows before
-and after, over moto in this process. What a contender of `bench/cpu.py` then meets is the same for all of them.
+"""Records the calls that `bench/cpu.py` measures, by calling DevFlow on moto in this process. Every implementation then
+runs on the same recording.
+
+A recording has the event, the requests to AWS and their responses, DevFlow's response, and the rows before and after.
 """
 
 import json
@@ -28,22 +30,22 @@ Rows = dict[str, list[dict[str, Any]]]
 
 @dataclass
 class Exchange:
-    """One request to AWS and its answer."""
+    """One request to AWS and its response."""
 
     operation: str
     tables: list[str]
-    answer: dict[str, Any]
+    response: dict[str, Any]
 
 
 @dataclass
 class Scenario:
-    """One call. A `probe` is one that must be refused, and is not measured."""
+    """One call. A rejected call must end in an error, and is not measured."""
 
     name: str
     now: int
     event: dict[str, Any]
     before: Rows = field(repr=False)
-    probe: bool = False
+    is_rejected: bool = False
     exchanges: list[Exchange] = field(default_factory=list)
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
@@ -51,8 +53,8 @@ class Scenario:
     after: Rows = field(default_factory=dict, repr=False)
 
 
-class Tap:
-    """Stands before the app and keeps the event that the gateway made."""
+class EventRecorder:
+    """Wraps the app and keeps the last event that the gateway created."""
 
     def __init__(self, app: Any) -> None:
         self.app, self.routes = app, app.routes
@@ -63,17 +65,17 @@ class Tap:
         return self.app(event, context)
 
 
-def _claims(many: int) -> Callable[[World], Call]:
+def _claim_tasks(number: int) -> Callable[[World], Call]:
     def prepare(world: World) -> Call:
-        world.queued(many)
+        world.queued(number)
         return world.agent().poll
 
     return prepare
 
 
-def _finds(many: int) -> Callable[[World], Call]:
+def _renew_claims(number: int) -> Callable[[World], Call]:
     def prepare(world: World) -> Call:
-        world.queued(many)
+        world.queued(number)
         agent = world.agent()
         agent.poll()
         return agent.poll
@@ -81,7 +83,7 @@ def _finds(many: int) -> Callable[[World], Call]:
     return prepare
 
 
-def _page(world: World) -> Call:
+def _list_tasks(world: World) -> Call:
     load.load(None, load.task_rows(world.owner, 150, world.clock.now))
     return lambda: world.user.get("/api/tasks", {"limit": 100})
 
@@ -89,24 +91,25 @@ def _page(world: World) -> Call:
 MEASURED: dict[str, Callable[[World], Call]] = {
     "heartbeat": CALLS["heartbeat"],
     "idle poll": CALLS["idle poll, empty queue"],
-    "poll, claims 10": _claims(10),
-    "poll, finds 10": _finds(10),
+    "poll, claims 10": _claim_tasks(10),
+    "poll, finds 10": _renew_claims(10),
     "progress": CALLS["progress, the same step"],
-    "page of 100 tasks": _page,
+    "page of 100 tasks": _list_tasks,
 }
-"""The calls that are compared. An agent holds at most 20 tasks, so a page of 100 is one of tasks, not of commands."""
+"""The calls that are measured. The page of 100 lists tasks, because a poll returns at most 20 commands."""
 
-PROBES: dict[str, Callable[[World], Call]] = {}
+REJECTED: dict[str, Callable[[World], Call]] = {}
+"""The calls that every implementation must reject as DevFlow does."""
 
 
-def probe(name: str) -> Callable[[Callable[[World], Call]], None]:
+def rejected(name: str) -> Callable[[Callable[[World], Call]], None]:
     def register(prepare: Callable[[World], Call]) -> None:
-        PROBES[name] = prepare
+        REJECTED[name] = prepare
 
     return register
 
 
-@probe("a token with another's signature")
+@rejected("a token with the signature of another token")
 def _forged(world: World) -> Call:
     agent = world.agent()
     head, payload, _ = (agent.client.token or "").split(".")
@@ -115,32 +118,32 @@ def _forged(world: World) -> Call:
     return lambda: forged.post("/api/agents/agent-1/heartbeat", {})
 
 
-@probe("a revoked token")
+@rejected("a revoked token")
 def _revoked(world: World) -> Call:
     agent = world.agent()
     world.user.post("/api/agents/agent-1/token")
     return agent.beat
 
 
-@probe("a session that was logged out")
+@rejected("a session after logout")
 def _logged_out(world: World) -> Call:
     world.user.post("/api/auth/logout")
     return lambda: world.user.get("/api/tasks")
 
 
-@probe("another's agent")
+@rejected("the id of another agent")
 def _foreign(world: World) -> Call:
     agent = world.agent()
     return lambda: agent.client.get("/api/agents/agent-2/commands")
 
 
-@probe("an agent's token for a user's list")
+@rejected("an agent's token for the list of tasks")
 def _not_a_user(world: World) -> Call:
     agent = world.agent()
     return lambda: agent.client.get("/api/tasks")
 
 
-@probe("a heartbeat too many")
+@rejected("a heartbeat above the rate limit")
 def _too_often(world: World) -> Call:
     agent = world.agent()
     for _ in range(10):
@@ -148,98 +151,98 @@ def _too_often(world: World) -> Call:
     return agent.beat
 
 
-@probe("a negative figure")
+@rejected("a negative uptime")
 def _negative(world: World) -> Call:
     agent = world.agent()
     return lambda: agent.beat(uptime=-1)
 
 
-@probe("a limit of nothing")
+@rejected("a limit of 0")
 def _no_limit(world: World) -> Call:
     agent = world.agent()
     return lambda: agent.poll(limit=0)
 
 
-@probe("no progress")
+@rejected("a report without progress")
 def _no_progress(world: World) -> Call:
     agent = world.agent()
     return lambda: agent.client.post("/api/tasks/task-1/progress", {"step": "x"})
 
 
-@probe("more progress than there is")
+@rejected("a progress above 1")
 def _too_far(world: World) -> Call:
     agent = world.agent()
     return lambda: agent.progress("task-1", progress=1.5)
 
 
 @contextmanager
-def at(instant: int) -> Iterator[None]:
-    """The server's clock stands still."""
+def freeze_clock(instant: int) -> Iterator[None]:
+    """Stop DevFlow's clock at an instant (epoch milliseconds)."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clock, "now", lambda: instant)
         yield
 
 
 def record() -> list[Scenario]:
-    """Every scenario, by the product itself. AWS in this process must be deployed already."""
-    from app import app  # noqa: PLC0415  # its clients must not be built before moto stands in
+    """Record every scenario. The caller must have deployed AWS in this process (`moto_aws.deployed`)."""
+    from app import app  # noqa: PLC0415  # the app builds its AWS clients on import; moto must be active by then
 
-    tap = Tap(app)
-    gateway, pump, moved = Gateway(tap), Pump(tap.app), Clock()
-    found = []
-    for name, prepare in (MEASURED | PROBES).items():
+    recorder = EventRecorder(app)
+    gateway, pump, server_clock = Gateway(recorder), Pump(recorder.app), Clock()
+    scenarios = []
+    for name, prepare in (MEASURED | REJECTED).items():
         moto_aws.empty()
-        world = make_world(make_user(gateway), pump, moved)
+        world = make_world(make_user(gateway), pump, server_clock)
         call = prepare(world)
         instant = clock.now()
-        before = rows()
-        with at(instant), wire.recorded() as sent:
-            answer = call()
-        found.append(
+        before = read_rows()
+        with freeze_clock(instant), wire.recorded() as sent:
+            response = call()
+        scenarios.append(
             Scenario(
                 name=name,
                 now=instant,
-                event=tap.event,
+                event=recorder.event,
                 before=before,
-                probe=name in PROBES,
+                is_rejected=name in REJECTED,
                 exchanges=[
-                    Exchange(request.operation, request.tables, _plain_answer(request.answer)) for request in sent
+                    Exchange(request.operation, request.tables, _strip_metadata(request.answer)) for request in sent
                 ],
-                status=answer.status,
-                headers=dict(answer.headers),
-                body=answer.json(),
-                after=rows(),
+                status=response.status,
+                headers=dict(response.headers),
+                body=response.json(),
+                after=read_rows(),
             )
         )
-        assert (answer.status < 300) is not found[-1].probe, answer
-    return found
+        assert (response.status < 300) is not scenarios[-1].is_rejected, response
+    return scenarios
 
 
-def _plain_answer(answer: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in answer.items() if name not in ("ResponseMetadata", "ConsumedCapacity")}
+def _strip_metadata(response: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in response.items() if name not in ("ResponseMetadata", "ConsumedCapacity")}
 
 
-def rows() -> Rows:
+def read_rows() -> Rows:
     return {table: moto_aws.rows(table) for table in TABLES}
 
 
-def put(stored: Rows) -> None:
-    """Nothing but these rows."""
+def replace_rows(stored: Rows) -> None:
+    """Replace all stored rows by these."""
     moto_aws.empty()
-    names = [(f"devflow-{STAGE}-{table}", row) for table, each in stored.items() for row in each]
-    load.load(None, names)
+    named_rows = [(f"devflow-{STAGE}-{table}", row) for table, rows in stored.items() for row in rows]
+    load.load(None, named_rows)
 
 
 def save(scenarios: list[Scenario], path: Path) -> None:
     path.write_text(json.dumps([asdict(scenario) for scenario in scenarios]), encoding="utf-8")
 
 
-def restore(path: Path) -> list[Scenario]:
+def read(path: Path) -> list[Scenario]:
     stored = json.loads(path.read_text(encoding="utf-8"))
     return [
         Scenario(**each | {"exchanges": [Exchange(**exchange) for exchange in each["exchanges"]]}) for each in stored
     ]
 
 
-def context() -> Context:
+def make_context() -> Context:
     return Context("devflow-local")

@@ -1,6 +1,6 @@
-"""The hot calls once more, as one would write them without DevFlow's own code: what `bench/cpu.py` compares with.
+"""The hot calls implemented without DevFlow's code. `bench/cpu.py` compares DevFlow with them.
 
-Every peer does the same work (`work.py`: the same requests to DynamoDB through a boto3 client, the same checks, the
-same rows) and differs in what stands around it: nothing (`bare.py`, the floor), the resolver of aws-lambda-powertools,
-FastAPI with Mangum, or Flask with apig-wsgi.
+All peers do the same work (`common.py`, `heartbeats.py`, `polling.py`, `tasks.py`): the same requests to DynamoDB
+through a boto3 client, the same checks and the same rows. They differ in the framework around it: none (`bare.py`, the
+floor), the resolver of aws-lambda-powertools, FastAPI with Mangum, or Flask with apig-wsgi.
 """

@@ -1,4 +1,4 @@
-"""The floor: json, hmac and a boto3 client, and not a line more than the contract asks for."""
+"""The floor: json, hmac and a boto3 client, and only the code that the API's contract requires."""
 
 import base64
 import hmac
@@ -9,173 +9,174 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from bench.peers import polling, tasks, work
-from bench.peers.answers import HEADERS, failure, log
-from bench.peers.work import Caller, Quota, Refused
+from bench.peers import common, heartbeats, polling, tasks
+from bench.peers.common import ApiError, Caller, Result
+from bench.peers.http_common import HEADERS, log_request, make_error_body
 
-_NAME = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-Result = tuple[dict[str, Any], Quota]
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     del context
     started = time.perf_counter()
-    request_id, who = uuid.uuid4().hex, ""
-    asked = event["requestContext"]
+    request_id, subject = uuid.uuid4().hex, ""
+    request = event["requestContext"]
     headers = {**HEADERS, "X-Request-Id": request_id}
     try:
-        at = work.now()
-        caller = _verified({name.lower(): value for name, value in event["headers"].items()}, event["path"], at)
-        who = caller.subject
-        act = ROUTES.get((asked["httpMethod"], asked["resourcePath"]))
-        if act is None:
-            raise Refused(404, "Not found")  # noqa: TRY301
-        body, quota = act(caller, event, at)
+        at = common.now()
+        caller = _verify_token({name.lower(): value for name, value in event["headers"].items()}, event["path"], at)
+        subject = caller.subject
+        call_route = ROUTES.get((request["httpMethod"], request["resourcePath"]))
+        if call_route is None:
+            raise ApiError(404, "Not found")  # noqa: TRY301
+        body, rate_limit = call_route(caller, event, at)
         status = 200
-        headers |= quota.headers
-    except Refused as refused:
-        status, body = refused.status, failure(refused, work.now())
-    log(request_id, asked["httpMethod"], asked["resourcePath"], status, started, who)
+        headers |= rate_limit.headers
+    except ApiError as error:
+        status, body = error.status, make_error_body(error, common.now())
+    log_request(request_id, request["httpMethod"], request["resourcePath"], status, started, subject)
     return {"statusCode": status, "headers": headers, "multiValueHeaders": {}, "body": json.dumps(body)}
 
 
-def _verified(headers: dict[str, str], path: str, at: int) -> Caller:
-    """The holder of an HS256 token."""
+def _verify_token(headers: dict[str, str], path: str, at: int) -> Caller:
+    """The caller that an HS256 token identifies. Raises ApiError if the token is invalid."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     try:
         head, payload, signature = token.split(".")
-        header, claims = json.loads(_decoded(head)), json.loads(_decoded(payload))
-        right = hmac.digest(work.KEYS[header["kid"]], f"{head}.{payload}".encode(), "sha256")
-        good = (
+        header, claims = json.loads(_decode(head)), json.loads(_decode(payload))
+        expected = hmac.digest(common.KEYS[header["kid"]], f"{head}.{payload}".encode(), "sha256")
+        is_valid = (
             scheme.lower() == "bearer"
             and header["alg"] == "HS256"
-            and hmac.compare_digest(right, _decoded(signature))
+            and hmac.compare_digest(expected, _decode(signature))
             and claims["iss"] == "devflow"
             and claims["aud"] == "devflow-local"
         )
-        caller = work.caller_of(claims, at)
+        caller = common.make_caller(claims, at)
     except (ValueError, KeyError):
-        raise work.denied(path) from None
-    if not good:
-        raise work.denied(path)
+        raise common.make_token_error(path) from None
+    if not is_valid:
+        raise common.make_token_error(path)
     return caller
 
 
-def _decoded(text: str) -> bytes:
+def _decode(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def _body(event: dict[str, Any]) -> dict[str, Any]:
+def _parse_body(event: dict[str, Any]) -> dict[str, Any]:
     try:
         body = json.loads(event["body"] or "{}")
     except ValueError:
-        raise Refused(400, "Invalid JSON") from None
+        raise ApiError(400, "Invalid JSON") from None
     if not isinstance(body, dict):
         raise _invalid("body")
     return body
 
 
-def _invalid(name: str) -> Refused:
-    return Refused(400, "Invalid request", f"{name} is not valid")
+def _invalid(name: str) -> ApiError:
+    return ApiError(400, "Invalid request", f"{name} is not valid")
 
 
-def _text(body: dict[str, Any], name: str, most: int) -> None:
+def _check_text(body: dict[str, Any], name: str, maximum: int) -> None:
     value = body.get(name)
-    if value is not None and (not isinstance(value, str) or len(value) > most):
+    if value is not None and (not isinstance(value, str) or len(value) > maximum):
         raise _invalid(name)
 
 
-def _number(body: dict[str, Any], name: str, least: float, most: float, kinds: Any = (int, float)) -> None:
-    value = body.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most):
-        raise _invalid(name)
-
-
-def _ids(body: dict[str, Any], name: str, most: int) -> None:
+def _check_number(body: dict[str, Any], name: str, minimum: float, maximum: float, kinds: Any = (int, float)) -> None:
     value = body.get(name)
     if value is not None and (
-        not isinstance(value, list)
-        or len(value) > most
-        or not all(isinstance(each, str) and _NAME.fullmatch(each) for each in value)
+        isinstance(value, bool) or not isinstance(value, kinds) or not minimum <= value <= maximum
     ):
         raise _invalid(name)
 
 
-def _limit(event: dict[str, Any], usual: int) -> int:
-    text = (event["queryStringParameters"] or {}).get("limit", str(usual))
+def _check_ids(body: dict[str, Any], name: str, maximum: int) -> None:
+    value = body.get(name)
+    if value is not None and (
+        not isinstance(value, list)
+        or len(value) > maximum
+        or not all(isinstance(each, str) and _ID.fullmatch(each) for each in value)
+    ):
+        raise _invalid(name)
+
+
+def _parse_limit(event: dict[str, Any], default: int) -> int:
+    text = (event["queryStringParameters"] or {}).get("limit", str(default))
     if not text.isdecimal() or not 1 <= int(text) <= 100:
         raise _invalid("limit")
     return int(text)
 
 
-def _agent(caller: Caller, event: dict[str, Any]) -> str:
-    agent: str = event["pathParameters"]["agent_id"]
-    if caller.kind != "agent" or caller.subject != agent:
-        raise Refused(404, "Agent not found")
-    return agent
+def _require_own_agent(caller: Caller, event: dict[str, Any]) -> str:
+    agent_id: str = event["pathParameters"]["agent_id"]
+    if caller.kind != "agent" or caller.subject != agent_id:
+        raise ApiError(404, "Agent not found")
+    return agent_id
 
 
-def _read(caller: Caller, letter: str, at: int, read: Callable[[], Any]) -> Any:
-    """What was sent; a bad request of an agent is counted, and a sign of life, as well."""
+def _parse(caller: Caller, kind: str, at: int, parse: Callable[[], Any]) -> Any:
+    """What `parse` returns. An agent's invalid request also counts against its rate limit, and is a check-in."""
     try:
-        return read()
-    except Refused:
-        work.sign(caller, caller.subject, letter, at)
+        return parse()
+    except ApiError:
+        common.record_check_in(caller, caller.subject, kind, at)
         raise
 
 
-def _heartbeat(caller: Caller, event: dict[str, Any], at: int) -> Result:
-    agent = _agent(caller, event)
-    return work.heartbeat(caller, agent, _read(caller, "h", at, lambda: _said(event)), at)
+def _post_heartbeat(caller: Caller, event: dict[str, Any], at: int) -> Result:
+    agent_id = _require_own_agent(caller, event)
+    return heartbeats.record_heartbeat(caller, agent_id, _parse(caller, "h", at, lambda: _parse_heartbeat(event)), at)
 
 
-def _said(event: dict[str, Any]) -> dict[str, Any]:
-    body = _body(event)
-    _text(body, "status", 32)
-    _text(body, "version", 64)
+def _parse_heartbeat(event: dict[str, Any]) -> dict[str, Any]:
+    body = _parse_body(event)
+    _check_text(body, "status", 32)
+    _check_text(body, "version", 64)
     for name in ("uptime", "taskCount", "memoryUsage", "cpuUsage"):
-        _number(body, name, 0, 1e15)
-    _number(body, "concurrency", 1, 20, int)
-    _ids(body, "capabilities", 32)
-    _ids(body, "taskIds", 100)
-    _text(body, "instanceId", 128)
+        _check_number(body, name, 0, 1e15)
+    _check_number(body, "concurrency", 1, 20, int)
+    _check_ids(body, "capabilities", 32)
+    _check_ids(body, "taskIds", 100)
+    _check_text(body, "instanceId", 128)
     return body
 
 
 def _poll(caller: Caller, event: dict[str, Any], at: int) -> Result:
-    agent = _agent(caller, event)
-    return polling.poll(caller, agent, _read(caller, "c", at, lambda: _limit(event, 10)), at)
+    agent_id = _require_own_agent(caller, event)
+    return polling.poll(caller, agent_id, _parse(caller, "c", at, lambda: _parse_limit(event, 10)), at)
 
 
-def _progress(caller: Caller, event: dict[str, Any], at: int) -> Result:
-    report = _read(caller, "t", at, lambda: _report(event))
-    return tasks.progress(caller, event["pathParameters"]["task_id"], report, at)
+def _post_progress(caller: Caller, event: dict[str, Any], at: int) -> Result:
+    report = _parse(caller, "t", at, lambda: _parse_report(event))
+    return tasks.report_progress(caller, event["pathParameters"]["task_id"], report, at)
 
 
-def _report(event: dict[str, Any]) -> dict[str, Any]:
-    body = _body(event)
+def _parse_report(event: dict[str, Any]) -> dict[str, Any]:
+    body = _parse_body(event)
     value = body.get("progress")
     if value is None:
-        raise Refused(400, "Missing required fields")
+        raise ApiError(400, "Missing required fields")
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise Refused(400, "Progress must be between 0 and 1")
+        raise ApiError(400, "Progress must be between 0 and 1")
     if body.get("status", "in_progress") != "in_progress":
         raise _invalid("status")
-    _text(body, "step", 1 << 18)
-    _text(body, "details", 1 << 18)
-    _number(body, "attempt", 1, 1_000, int)
+    _check_text(body, "step", 1 << 18)
+    _check_text(body, "details", 1 << 18)
+    _check_number(body, "attempt", 1, 1_000, int)
     return body
 
 
-def _tasks(caller: Caller, event: dict[str, Any], at: int) -> Result:
+def _list_tasks(caller: Caller, event: dict[str, Any], at: int) -> Result:
     if caller.kind != "user":
-        raise Refused(403, "Insufficient permissions")
-    return tasks.list_tasks(caller, _limit(event, 20), at)
+        raise ApiError(403, "Insufficient permissions")
+    return tasks.list_tasks(caller, _parse_limit(event, 20), at)
 
 
 ROUTES: dict[tuple[str, str], Callable[[Caller, dict[str, Any], int], Result]] = {
-    ("POST", "/api/agents/{agent_id}/heartbeat"): _heartbeat,
+    ("POST", "/api/agents/{agent_id}/heartbeat"): _post_heartbeat,
     ("GET", "/api/agents/{agent_id}/commands"): _poll,
-    ("POST", "/api/tasks/{task_id}/progress"): _progress,
-    ("GET", "/api/tasks"): _tasks,
+    ("POST", "/api/tasks/{task_id}/progress"): _post_progress,
+    ("GET", "/api/tasks"): _list_tasks,
 }

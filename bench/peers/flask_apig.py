@@ -9,83 +9,84 @@ from apig_wsgi import make_lambda_handler
 from flask import Flask, Response, g, jsonify, request
 from pydantic import BaseModel, ValidationError
 
-from bench.peers import answers, polling, shapes, tasks, work
-from bench.peers.shapes import Heartbeat, Page, Poll, Progress
-from bench.peers.work import Caller, Refused
+from bench.peers import common, heartbeats, http_common, polling, request_models, tasks
+from bench.peers.common import ApiError, Caller, RateLimitState
+from bench.peers.request_models import HeartbeatBody, PollQuery, ProgressBody, TaskListQuery
 
 app = Flask("devflow")
 M = TypeVar("M", bound=BaseModel)
 
 
 @app.before_request
-def _begin() -> None:
-    g.started, g.request_id, g.who = time.perf_counter(), uuid.uuid4().hex, ""
-    g.at = work.now()
+def _start_request() -> None:
+    g.started, g.request_id, g.subject = time.perf_counter(), uuid.uuid4().hex, ""
+    g.at = common.now()
 
 
 @app.after_request
-def _end(response: Response) -> Response:
-    response.headers.update(answers.SECURITY_HEADERS)
+def _end_request(response: Response) -> Response:
+    response.headers.update(http_common.SECURITY_HEADERS)
     response.headers["X-Request-Id"] = g.request_id
     rule = str(request.url_rule)
-    answers.log(g.request_id, request.method, rule, response.status_code, g.started, g.who)
+    http_common.log_request(g.request_id, request.method, rule, response.status_code, g.started, g.subject)
     return response
 
 
-@app.errorhandler(Refused)
-def _refused(refused: Refused) -> tuple[Response, int]:
-    return jsonify(answers.failure(refused, work.now())), refused.status
+@app.errorhandler(ApiError)
+def _respond_with_error(error: ApiError) -> tuple[Response, int]:
+    return jsonify(http_common.make_error_body(error, common.now())), error.status
 
 
-def _caller() -> Caller:
-    caller = shapes.verified(request.headers.get("Authorization", ""), request.path, g.at)
-    g.who = caller.subject
+def _verify_caller() -> Caller:
+    caller = request_models.verify_token(request.headers.get("Authorization", ""), request.path, g.at)
+    g.subject = caller.subject
     return caller
 
 
-def _read(caller: Caller, letter: str, read: Callable[[], M]) -> M:
+def _parse(caller: Caller, kind: str, parse: Callable[[], M]) -> M:
+    """What `parse` returns. An invalid request also counts against the rate limit, and is a check-in."""
     try:
-        return read()
+        return parse()
     except ValidationError as error:
-        work.sign(caller, caller.subject, letter, g.at)
-        raise shapes.refusal(error) from None
+        common.record_check_in(caller, caller.subject, kind, g.at)
+        raise request_models.convert_validation_error(error) from None
 
 
-def _answer(body: dict[str, Any], quota: work.Quota) -> Response:
+def _respond(body: dict[str, Any], rate_limit: RateLimitState) -> Response:
     response = jsonify(body)
-    response.headers.update(quota.headers)
+    response.headers.update(rate_limit.headers)
     return response
 
 
 @app.post("/api/agents/<agent_id>/heartbeat")
-def heartbeat(agent_id: str) -> Response:
-    caller = _caller()
-    shapes.own_agent(caller, agent_id)
-    said = _read(caller, "h", lambda: Heartbeat.model_validate_json(request.get_data() or b"{}"))
-    return _answer(*work.heartbeat(caller, agent_id, said.model_dump(exclude_unset=True), g.at))
+def post_heartbeat(agent_id: str) -> Response:
+    caller = _verify_caller()
+    request_models.require_own_agent(caller, agent_id)
+    body = _parse(caller, "h", lambda: HeartbeatBody.model_validate_json(request.get_data() or b"{}"))
+    return _respond(*heartbeats.record_heartbeat(caller, agent_id, body.model_dump(exclude_unset=True), g.at))
 
 
 @app.get("/api/agents/<agent_id>/commands")
-def commands(agent_id: str) -> Response:
-    caller = _caller()
-    shapes.own_agent(caller, agent_id)
-    query = _read(caller, "c", lambda: Poll.model_validate(request.args.to_dict()))
-    return _answer(*polling.poll(caller, agent_id, query.limit, g.at))
+def poll(agent_id: str) -> Response:
+    caller = _verify_caller()
+    request_models.require_own_agent(caller, agent_id)
+    query = _parse(caller, "c", lambda: PollQuery.model_validate(request.args.to_dict()))
+    return _respond(*polling.poll(caller, agent_id, query.limit, g.at))
 
 
 @app.post("/api/tasks/<task_id>/progress")
-def progress(task_id: str) -> Response:
-    caller = _caller()
-    report = _read(caller, "t", lambda: Progress.model_validate_json(request.get_data() or b"{}"))
-    return _answer(*tasks.progress(caller, task_id, report.model_dump(exclude_unset=True), g.at))
+def post_progress(task_id: str) -> Response:
+    caller = _verify_caller()
+    report = _parse(caller, "t", lambda: ProgressBody.model_validate_json(request.get_data() or b"{}"))
+    return _respond(*tasks.report_progress(caller, task_id, report.model_dump(exclude_unset=True), g.at))
 
 
 @app.get("/api/tasks")
-def page_of_tasks() -> Response:
-    caller = _caller()
-    shapes.user(caller)
-    query = _read(caller, "t", lambda: Page.model_validate(request.args.to_dict()))
-    return _answer(*tasks.list_tasks(caller, query.limit, g.at))
+def list_tasks() -> Response:
+    caller = _verify_caller()
+    request_models.require_user(caller)
+    query = _parse(caller, "t", lambda: TaskListQuery.model_validate(request.args.to_dict()))
+    return _respond(*tasks.list_tasks(caller, query.limit, g.at))
 
 
 handler = make_lambda_handler(app.wsgi_app, binary_support=False)

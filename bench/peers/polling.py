@@ -1,114 +1,116 @@
-"""A poll: renew the claims that an agent has, and claim what else it may."""
+"""A poll: renew the claims of an agent, and claim further tasks as far as its concurrency permits."""
 
 import json
 import uuid
 from typing import Any
 
-from bench.peers.work import (
+from bench.peers.common import (
     AGENTS,
     MINUTE,
     TASKS,
     Caller,
     Item,
-    Quota,
-    batch,
+    Result,
+    batch_get,
     client,
-    interval,
-    iso,
-    mark,
-    plain,
-    shard,
-    sign,
+    compute_poll_interval,
+    compute_shard,
+    format_time,
+    hash_text,
+    record_check_in,
+    unmarshal,
 )
 
-LEASE = MINUTE
-LONGEST_CLAIM = 10 * MINUTE
+CLAIM_LEASE = MINUTE
+MAX_CLAIM_AGE = 10 * MINUTE
 RETENTION = 90 * 24 * 60 * MINUTE
-MOST_HELD = 20
+MAX_CONCURRENCY = 20
 QUEUE_PAGE = 50
 
 
-def poll(caller: Caller, agent_id: str, limit: int, at: int) -> tuple[dict[str, Any], Quota]:
-    agent, quota = sign(caller, agent_id, "c", at)
-    held = {task: hold for task, hold in agent["held"].items() if "startedAt" not in hold}
-    room = min(limit - len(held), agent.get("concurrency", MOST_HELD) - len(agent["held"]))
+def poll(caller: Caller, agent_id: str, limit: int, at: int) -> Result:
+    agent, rate_limit = record_check_in(caller, agent_id, "c", at)
+    claims = {task_id: claim for task_id, claim in agent["held"].items() if "startedAt" not in claim}
+    room = min(limit - len(claims), agent.get("concurrency", MAX_CONCURRENCY) - len(agent["held"]))
     if agent.get("paused") or agent.get("reported") == "draining":
         room = 0
-    chosen = _queued(caller.owner, sorted(agent["capabilities"]))[:room] if room > 0 else []
-    claimed = _claim(caller.owner, agent_id, held, chosen, agent.get("concurrency", MOST_HELD), at)
-    commands = _commands(caller.owner, agent_id, claimed, limit)
+    queued = _read_queue(caller.owner, sorted(agent["capabilities"]))[:room] if room > 0 else []
+    claimed = _claim(caller.owner, agent_id, claims, queued, agent.get("concurrency", MAX_CONCURRENCY), at)
+    commands = _read_commands(caller.owner, agent_id, claimed, limit)
     return {
         "commands": commands,
-        "nextPollInterval": interval(agent | {"workedAt": at} if commands else agent, at),
-    }, quota
+        "nextPollInterval": compute_poll_interval(agent | {"workedAt": at} if commands else agent, at),
+    }, rate_limit
 
 
-def _queued(owner: str, able: list[str]) -> list[dict[str, Any]]:
-    """The head of the user's queue; none of these scenarios has one longer than a page."""
-    found = client.query(
+def _read_queue(owner: str, capabilities: list[str]) -> list[dict[str, Any]]:
+    """The first tasks of the user's queue, highest priority first. No scenario has a queue longer than a page."""
+    items = client.query(
         TableName=TASKS,
         IndexName="queue",
         KeyConditionExpression="queue = :queue AND queueOrder BETWEEN :first AND :last",
         ExpressionAttributeValues={
             ":queue": {"S": owner},
-            ":first": {"S": f"{able[0]}#"},
-            ":last": {"S": f"{able[-1]}#~"},
+            ":first": {"S": f"{capabilities[0]}#"},
+            ":last": {"S": f"{capabilities[-1]}#~"},
         },
         Limit=QUEUE_PAGE,
     )["Items"]
     waiting = []
-    for item in found:
+    for item in items:
         intent, priority, created = item["queueOrder"]["S"].split("#")
-        if intent in able:
-            waiting.append((priority, created, plain(item)))
+        if intent in capabilities:
+            waiting.append((priority, created, unmarshal(item)))
     waiting.sort(key=lambda each: each[:2])
     return [item for _, _, item in waiting]
 
 
-def _claim(owner: str, agent: str, held: dict[str, Any], chosen: list[dict[str, Any]], most: int, at: int) -> list[str]:
-    """Renew the claims that the agent has and take the chosen tasks, in one transaction."""
-    if not held and not chosen:
+def _claim(
+    owner: str, agent_id: str, claims: dict[str, Any], queued: list[dict[str, Any]], concurrency: int, at: int
+) -> list[str]:
+    """Renew the agent's claims and claim the queued tasks, in one transaction. Returns the ids of all claimed tasks."""
+    if not claims and not queued:
         return []
-    parts: list[dict[str, Any]] = []
-    taken = [item["pk"].partition("#")[2] for item in chosen]
-    if chosen:
-        holds = {f":hold{number}": _hold(item, at) for number, item in enumerate(chosen)}
-        parts.append(
+    transact_items: list[dict[str, Any]] = []
+    new_ids = [item["pk"].partition("#")[2] for item in queued]
+    if queued:
+        new_claims = {f":claim{number}": _marshal_claim(item, at) for number, item in enumerate(queued)}
+        transact_items.append(
             {
                 "Update": {
                     "TableName": AGENTS,
-                    "Key": {"owner": {"S": owner}, "agent": {"S": agent}},
+                    "Key": {"owner": {"S": owner}, "agent": {"S": agent_id}},
                     "UpdateExpression": "SET workedAt = :now, "
-                    + ", ".join(f"held.#task{number} = :hold{number}" for number in range(len(chosen))),
-                    "ConditionExpression": "#state IN (:active, :inactive, :error) AND size(held) <= :most",
+                    + ", ".join(f"held.#task{number} = :claim{number}" for number in range(len(queued))),
+                    "ConditionExpression": "#state IN (:active, :inactive, :error) AND size(held) <= :room",
                     "ExpressionAttributeNames": {
                         "#state": "state",
-                        **{f"#task{number}": task for number, task in enumerate(taken)},
+                        **{f"#task{number}": task_id for number, task_id in enumerate(new_ids)},
                     },
                     "ExpressionAttributeValues": {
                         ":active": {"S": "active"},
                         ":inactive": {"S": "inactive"},
                         ":error": {"S": "error"},
-                        ":most": {"N": str(most - len(chosen))},
+                        ":room": {"N": str(concurrency - len(queued))},
                         ":now": {"N": str(at)},
-                        **holds,
+                        **new_claims,
                     },
                     "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
                 }
             }
         )
-    for task, hold in held.items():
-        parts.append(_renewal(owner, agent, task, hold, at))
-    for item in chosen:
-        parts += _claiming(owner, agent, item, at)
+    for task_id, claim in claims.items():
+        transact_items.append(_renew(owner, agent_id, task_id, claim, at))
+    for item in queued:
+        transact_items += _claim_task(owner, agent_id, item, at)
     try:
-        client.transact_write_items(TransactItems=parts, ClientRequestToken=uuid.uuid4().hex)
+        client.transact_write_items(TransactItems=transact_items, ClientRequestToken=uuid.uuid4().hex)
     except client.exceptions.TransactionCanceledException:
-        return list(held)  # another was quicker; what is left comes with the next poll
-    return [*held, *taken]
+        return list(claims)  # another agent was faster; the next poll claims what is left
+    return [*claims, *new_ids]
 
 
-def _hold(item: dict[str, Any], at: int) -> Item:
+def _marshal_claim(item: dict[str, Any], at: int) -> Item:
     return {
         "M": {
             "attempt": {"N": str(item["attempt"])},
@@ -118,8 +120,8 @@ def _hold(item: dict[str, Any], at: int) -> Item:
     }
 
 
-def _renewal(owner: str, agent: str, task: str, hold: dict[str, Any], at: int) -> dict[str, Any]:
-    pk = f"{owner}#{task}"
+def _renew(owner: str, agent_id: str, task_id: str, claim: dict[str, Any], at: int) -> dict[str, Any]:
+    pk = f"{owner}#{task_id}"
     return {
         "Update": {
             "TableName": TASKS,
@@ -129,18 +131,18 @@ def _renewal(owner: str, agent: str, task: str, hold: dict[str, Any], at: int) -
             " AND attribute_not_exists(cancelAt)",
             "ExpressionAttributeNames": {"#status": "status", "#agent": "agent"},
             "ExpressionAttributeValues": {
-                ":shard": {"N": str(shard(pk))},
-                ":due": {"N": str(min(at + LEASE, hold["claimedAt"] + LONGEST_CLAIM))},
+                ":shard": {"N": str(compute_shard(pk))},
+                ":due": {"N": str(min(at + CLAIM_LEASE, claim["claimedAt"] + MAX_CLAIM_AGE))},
                 ":assigned": {"S": "assigned"},
-                ":agent": {"S": agent},
-                ":attempt": {"N": str(hold["attempt"])},
+                ":agent": {"S": agent_id},
+                ":attempt": {"N": str(claim["attempt"])},
             },
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
     }
 
 
-def _claiming(owner: str, agent: str, item: dict[str, Any], at: int) -> list[dict[str, Any]]:
+def _claim_task(owner: str, agent_id: str, item: dict[str, Any], at: int) -> list[dict[str, Any]]:
     pk, attempt = item["pk"], item["attempt"]
     updated = max(at, item["updatedAt"] + 1)
     update = {
@@ -153,54 +155,54 @@ def _claiming(owner: str, agent: str, item: dict[str, Any], at: int) -> list[dic
         " AND attribute_not_exists(cancelAt)",
         "ExpressionAttributeNames": {"#status": "status", "#agent": "agent", "#queue": "queue"},
         "ExpressionAttributeValues": {
-            ":agent": {"S": agent},
+            ":agent": {"S": agent_id},
             ":now": {"N": str(at)},
             ":assigned": {"S": "assigned"},
             ":queued": {"S": "queued"},
             ":updated": {"N": str(updated)},
             ":ownerStatus": {"S": f"{owner}#assigned"},
-            ":ownerAgent": {"S": f"{owner}#{agent}"},
-            ":shard": {"N": str(shard(pk))},
-            ":due": {"N": str(at + LEASE)},
+            ":ownerAgent": {"S": f"{owner}#{agent_id}"},
+            ":shard": {"N": str(compute_shard(pk))},
+            ":due": {"N": str(at + CLAIM_LEASE)},
             ":attempt": {"N": str(attempt)},
         },
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
     event = {
         "pk": {"S": pk},
-        "sk": {"S": f"E#{updated:013d}#2#{attempt:03d}#assigned#{mark(None)[:6]}"},
+        "sk": {"S": f"E#{updated:013d}#2#{attempt:03d}#assigned#{hash_text(None)[:6]}"},
         "type": {"S": "task.assigned"},
         "at": {"N": str(updated)},
         "status": {"S": "assigned"},
         "attempt": {"N": str(attempt)},
-        "agent": {"S": agent},
+        "agent": {"S": agent_id},
         "expiresAt": {"N": str((updated + RETENTION) // 1_000)},
     }
     return [{"Update": update}, {"Put": {"TableName": TASKS, "Item": event}}]
 
 
-def _commands(owner: str, agent: str, claimed: list[str], limit: int) -> list[dict[str, Any]]:
+def _read_commands(owner: str, agent_id: str, claimed: list[str], limit: int) -> list[dict[str, Any]]:
     if not claimed:
         return []
-    keys = [{"pk": {"S": f"{owner}#{task}"}, "sk": {"S": part}} for task in claimed for part in ("H", "B")]
-    rows = {(row["pk"], row["sk"]): row for row in batch(keys, consistent=True)}
-    found = []
-    for task in claimed:
-        pk = f"{owner}#{task}"
+    keys = [{"pk": {"S": f"{owner}#{task_id}"}, "sk": {"S": sk}} for task_id in claimed for sk in ("H", "B")]
+    rows = {(row["pk"], row["sk"]): row for row in batch_get(keys, consistent=True)}
+    commands = []
+    for task_id in claimed:
+        pk = f"{owner}#{task_id}"
         head, body = rows.get((pk, "H")), rows.get((pk, "B"), {"description": ""})
-        if head is None or head.get("agent") != agent or head["status"] != "assigned":
+        if head is None or head.get("agent") != agent_id or head["status"] != "assigned":
             continue
         command = {
-            "task_id": task,
+            "task_id": task_id,
             "intent": head["intent"],
             "repo": head["repo"],
             "branch": head.get("branch"),
             "description": body["description"],
             "context": json.loads(body["context"]) if "context" in body else {},
-            "created_at": iso(head["createdAt"]),
+            "created_at": format_time(head["createdAt"]),
             "attempt": head["attempt"],
             "timeoutSeconds": head["timeout"] // 1_000,
         }
-        found.append((-head["priority"], head["createdAt"], command))
-    found.sort(key=lambda each: each[:2])
-    return [command for _, _, command in found[:limit]]
+        commands.append((-head["priority"], head["createdAt"], command))
+    commands.sort(key=lambda each: each[:2])
+    return [command for _, _, command in commands[:limit]]

@@ -10,100 +10,103 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from pydantic import BaseModel, ValidationError
 
-from bench.peers import answers, polling, shapes, tasks, work
-from bench.peers.shapes import Heartbeat, Page, Poll, Progress
-from bench.peers.work import Caller, Refused
+from bench.peers import common, heartbeats, http_common, polling, request_models, tasks
+from bench.peers.common import ApiError, Caller, RateLimitState
+from bench.peers.request_models import HeartbeatBody, PollQuery, ProgressBody, TaskListQuery
 
 logger = Logger(service="devflow", location=None, utc=True)
 app = APIGatewayRestResolver()
 M = TypeVar("M", bound=BaseModel)
-who: ContextVar[str] = ContextVar("who", default="")
+caller_subject: ContextVar[str] = ContextVar("caller_subject", default="")
 
 
-@app.exception_handler(Refused)
-def _refused(refused: Refused) -> Response[Any]:
-    return Response(refused.status, "application/json", body=answers.failure(refused, work.now()))
+@app.exception_handler(ApiError)
+def _respond_with_error(error: ApiError) -> Response[Any]:
+    return Response(error.status, "application/json", body=http_common.make_error_body(error, common.now()))
 
 
-def _caller() -> Caller:
-    at = work.now()
-    caller = shapes.verified(app.current_event.headers.get("Authorization", ""), app.current_event.path, at)
+def _verify_caller() -> Caller:
+    at = common.now()
+    caller = request_models.verify_token(app.current_event.headers.get("Authorization", ""), app.current_event.path, at)
     app.append_context(at=at)
-    who.set(caller.subject)
+    caller_subject.set(caller.subject)
     return caller
 
 
-def _at() -> int:
+def _request_time() -> int:
     at: int = app.context["at"]
     return at
 
 
-def _read(caller: Caller, letter: str, read: Callable[[], M]) -> M:
+def _parse(caller: Caller, kind: str, parse: Callable[[], M]) -> M:
+    """What `parse` returns. An invalid request also counts against the rate limit, and is a check-in."""
     try:
-        return read()
+        return parse()
     except ValidationError as error:
-        work.sign(caller, caller.subject, letter, _at())
-        raise shapes.refusal(error) from None
+        common.record_check_in(caller, caller.subject, kind, _request_time())
+        raise request_models.convert_validation_error(error) from None
 
 
-def _body() -> str:
+def _read_body() -> str:
     return app.current_event.body or "{}"
 
 
-def _query() -> dict[str, str]:
+def _read_query() -> dict[str, str]:
     return dict(app.current_event.query_string_parameters or {})
 
 
-def _answer(body: dict[str, Any], quota: work.Quota) -> Response[Any]:
-    headers: dict[str, str | list[str]] = {**quota.headers}
+def _respond(body: dict[str, Any], rate_limit: RateLimitState) -> Response[Any]:
+    headers: dict[str, str | list[str]] = {**rate_limit.headers}
     return Response(200, "application/json", body=body, headers=headers)
 
 
 @app.post("/api/agents/<agent_id>/heartbeat")
-def heartbeat(agent_id: str) -> Response[Any]:
-    caller = _caller()
-    shapes.own_agent(caller, agent_id)
-    said = _read(caller, "h", lambda: Heartbeat.model_validate_json(_body()))
-    return _answer(*work.heartbeat(caller, agent_id, said.model_dump(exclude_unset=True), _at()))
+def post_heartbeat(agent_id: str) -> Response[Any]:
+    caller = _verify_caller()
+    request_models.require_own_agent(caller, agent_id)
+    body = _parse(caller, "h", lambda: HeartbeatBody.model_validate_json(_read_body()))
+    return _respond(
+        *heartbeats.record_heartbeat(caller, agent_id, body.model_dump(exclude_unset=True), _request_time())
+    )
 
 
 @app.get("/api/agents/<agent_id>/commands")
-def commands(agent_id: str) -> Response[Any]:
-    caller = _caller()
-    shapes.own_agent(caller, agent_id)
-    query = _read(caller, "c", lambda: Poll.model_validate(_query()))
-    return _answer(*polling.poll(caller, agent_id, query.limit, _at()))
+def poll(agent_id: str) -> Response[Any]:
+    caller = _verify_caller()
+    request_models.require_own_agent(caller, agent_id)
+    query = _parse(caller, "c", lambda: PollQuery.model_validate(_read_query()))
+    return _respond(*polling.poll(caller, agent_id, query.limit, _request_time()))
 
 
 @app.post("/api/tasks/<task_id>/progress")
-def progress(task_id: str) -> Response[Any]:
-    caller = _caller()
-    report = _read(caller, "t", lambda: Progress.model_validate_json(_body()))
-    return _answer(*tasks.progress(caller, task_id, report.model_dump(exclude_unset=True), _at()))
+def post_progress(task_id: str) -> Response[Any]:
+    caller = _verify_caller()
+    report = _parse(caller, "t", lambda: ProgressBody.model_validate_json(_read_body()))
+    return _respond(*tasks.report_progress(caller, task_id, report.model_dump(exclude_unset=True), _request_time()))
 
 
 @app.get("/api/tasks")
-def page_of_tasks() -> Response[Any]:
-    caller = _caller()
-    shapes.user(caller)
-    query = _read(caller, "t", lambda: Page.model_validate(_query()))
-    return _answer(*tasks.list_tasks(caller, query.limit, _at()))
+def list_tasks() -> Response[Any]:
+    caller = _verify_caller()
+    request_models.require_user(caller)
+    query = _parse(caller, "t", lambda: TaskListQuery.model_validate(_read_query()))
+    return _respond(*tasks.list_tasks(caller, query.limit, _request_time()))
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     started, request_id = time.perf_counter(), uuid.uuid4().hex
-    who.set("")
-    answer: dict[str, Any] = app.resolve(event, context)
-    for name, value in (answers.SECURITY_HEADERS | {"X-Request-Id": request_id}).items():
-        answer["multiValueHeaders"][name] = [value]
-    asked = event["requestContext"]
+    caller_subject.set("")
+    response: dict[str, Any] = app.resolve(event, context)
+    for name, value in (http_common.SECURITY_HEADERS | {"X-Request-Id": request_id}).items():
+        response["multiValueHeaders"][name] = [value]
+    request = event["requestContext"]
     logger.info(
         "request",
-        method=asked["httpMethod"],
-        route=asked["resourcePath"],
-        status=answer["statusCode"],
+        method=request["httpMethod"],
+        route=request["resourcePath"],
+        status=response["statusCode"],
         ms=round((time.perf_counter() - started) * 1_000, 1),
-        who=who.get(),
+        who=caller_subject.get(),
         requestId=request_id,
     )
-    return answer
+    return response

@@ -1,4 +1,4 @@
-"""Progress of a task, and a page of a user's tasks."""
+"""A progress report on a task, and the list of a user's tasks."""
 
 import base64
 import hashlib
@@ -6,35 +6,51 @@ import hmac
 import json
 from typing import Any
 
-from bench.peers.work import KEYS, TASKS, Caller, Item, Quota, Refused, admit, batch, client, iso, mark, sign
+from bench.peers.common import (
+    KEYS,
+    TASKS,
+    ApiError,
+    Caller,
+    Item,
+    Result,
+    authorize_user,
+    batch_get,
+    client,
+    format_time,
+    hash_text,
+    record_check_in,
+)
 
 CURSOR_KEY = hashlib.sha256(b"devflow cursor" + next(iter(KEYS.values()))).digest()
 
 
-def progress(caller: Caller, task: str, report: dict[str, Any], at: int) -> tuple[dict[str, Any], Quota]:
-    """A report on a task that runs, with a step that its agent's row knows; what is new would be a transaction."""
-    agent, quota = sign(caller, caller.subject, "t", at)
-    hold = agent["held"].get(task)
-    if hold is None or "startedAt" not in hold or report.get("attempt") not in (None, hold["attempt"]):
-        raise Refused(409, "Conflict")
+def report_progress(caller: Caller, task_id: str, report: dict[str, Any], at: int) -> Result:
+    """Record a report on a running task, whose step is that of the report before.
+
+    A new step needs a transaction, which is not measured.
+    """
+    agent, rate_limit = record_check_in(caller, caller.subject, "t", at)
+    claim = agent["held"].get(task_id)
+    if claim is None or "startedAt" not in claim or report.get("attempt") not in (None, claim["attempt"]):
+        raise ApiError(409, "Conflict")
     step = report.get("step")
-    if step is not None and mark(step)[:8] != hold.get("step"):
-        raise Refused(501, "Not measured")
+    if step is not None and hash_text(step)[:8] != claim.get("step"):
+        raise ApiError(501, "Not measured")
     sets = ["progress = :progress", "updatedAt = :now"]
     values: Item = {
         ":progress": {"N": repr(round(report["progress"], 4))},
         ":now": {"N": str(at)},
         ":running": {"S": "in_progress"},
         ":agent": {"S": caller.subject},
-        ":attempt": {"N": str(hold["attempt"])},
+        ":attempt": {"N": str(claim["attempt"])},
     }
     if report.get("details") is not None:
         sets.append("details = :details")
         values[":details"] = {"S": report["details"]}
     try:
-        answer = client.update_item(
+        response = client.update_item(
             TableName=TASKS,
-            Key={"pk": {"S": f"{caller.owner}#{task}"}, "sk": {"S": "H"}},
+            Key={"pk": {"S": f"{caller.owner}#{task_id}"}, "sk": {"S": "H"}},
             UpdateExpression=f"SET {', '.join(sets)}",
             ConditionExpression="#status = :running AND #agent = :agent AND attempt = :attempt"
             " AND attribute_not_exists(cancelAt)",
@@ -44,15 +60,15 @@ def progress(caller: Caller, task: str, report: dict[str, Any], at: int) -> tupl
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
     except client.exceptions.ConditionalCheckFailedException:
-        raise Refused(409, "Conflict") from None
-    cancel = "cancelAt" in answer["Attributes"]
-    return {"success": True, "taskId": task, "message": "Progress updated", "cancelRequested": cancel}, quota
+        raise ApiError(409, "Conflict") from None
+    cancel = "cancelAt" in response["Attributes"]
+    return {"success": True, "taskId": task_id, "message": "Progress updated", "cancelRequested": cancel}, rate_limit
 
 
-def list_tasks(caller: Caller, limit: int, at: int) -> tuple[dict[str, Any], Quota]:
+def list_tasks(caller: Caller, limit: int, at: int) -> Result:
     """The first page of a user's tasks, newest first."""
-    quota = admit(caller, at)
-    found = client.query(
+    rate_limit = authorize_user(caller, at)
+    response = client.query(
         TableName=TASKS,
         IndexName="recent",
         KeyConditionExpression="#owner = :owner",
@@ -61,31 +77,31 @@ def list_tasks(caller: Caller, limit: int, at: int) -> tuple[dict[str, Any], Quo
         Limit=max(1_000, limit) + 1,
         ScanIndexForward=False,
     )
-    items = found["Items"]
-    shown = items[:limit]
+    items = response["Items"]
+    page = items[:limit]
     heads = {
-        row["pk"]: row for row in batch([{"pk": each["pk"], "sk": each["sk"]} for each in shown], consistent=False)
+        row["pk"]: row for row in batch_get([{"pk": item["pk"], "sk": item["sk"]} for item in page], consistent=False)
     }
-    rows = [heads[each["pk"]["S"]] for each in shown if each["pk"]["S"] in heads]
+    rows = [heads[item["pk"]["S"]] for item in page if item["pk"]["S"] in heads]
     rows = [row for row in rows if row.get("expiresAt", at) * 1_000 > at]
-    counted = 1_001 if "LastEvaluatedKey" in found else len(items)
+    counted = 1_001 if "LastEvaluatedKey" in response else len(items)
     start = None
     if len(items) > limit:
-        start = {name: shown[-1][name] for name in ("pk", "sk", "owner", "createdAt")}
-    answer: dict[str, Any] = {
-        "data": [_shown(row) for row in rows],
+        start = {name: page[-1][name] for name in ("pk", "sk", "owner", "createdAt")}
+    body: dict[str, Any] = {
+        "data": [_to_response(row) for row in rows],
         "total": min(counted, 1_000),
         "limit": limit,
         "offset": 0,
         "hasMore": start is not None,
-        "nextCursor": None if start is None else _cursor(f"tasks|{caller.owner}|{{}}", start, counted, len(shown)),
+        "nextCursor": None if start is None else _seal_cursor(f"tasks|{caller.owner}|{{}}", start, counted, len(page)),
     }
     if counted > 1_000:
-        answer["totalCapped"] = True
-    return answer, quota
+        body["totalCapped"] = True
+    return body, rate_limit
 
 
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
+def _to_response(row: dict[str, Any]) -> dict[str, Any]:
     started, completed = row.get("startedAt"), row.get("completedAt")
     return {
         "id": row["task"],
@@ -98,9 +114,9 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
         "status": row["status"],
         "progress": row["progress"],
         "currentStep": row.get("step"),
-        "createdAt": iso(row["createdAt"]),
-        "startedAt": None if started is None else iso(started),
-        "completedAt": None if completed is None else iso(completed),
+        "createdAt": format_time(row["createdAt"]),
+        "startedAt": None if started is None else format_time(started),
+        "completedAt": None if completed is None else format_time(completed),
         "error": row.get("error"),
         "details": row.get("details"),
         "priority": row["priority"],
@@ -109,11 +125,11 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
         "maxAttempts": row["maxAttempts"],
         "cancelRequested": "cancelAt" in row,
         "retryOf": row.get("retryOf"),
-        "updatedAt": iso(row["updatedAt"]),
+        "updatedAt": format_time(row["updatedAt"]),
     }
 
 
-def _cursor(scope: str, start: Item, total: int, offset: int) -> str:
+def _seal_cursor(scope: str, start: Item, total: int, offset: int) -> str:
     text = json.dumps([start, total, offset], separators=(",", ":")).encode()
-    seal = hmac.digest(CURSOR_KEY, scope.encode() + b"\0" + text, "sha256")[:16]
-    return base64.urlsafe_b64encode(seal + text).decode().rstrip("=")
+    signature = hmac.digest(CURSOR_KEY, scope.encode() + b"\0" + text, "sha256")[:16]
+    return base64.urlsafe_b64encode(signature + text).decode().rstrip("=")

@@ -1,11 +1,11 @@
-"""What every peer answers and logs besides its body."""
+"""The security headers, the error body and the log line of every peer."""
 
 import json
 import time
 from typing import Any
 
-from bench.peers import work
-from bench.peers.work import Refused
+from bench.peers import common
+from bench.peers.common import ApiError
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -18,17 +18,17 @@ SECURITY_HEADERS = {
 HEADERS = {"Content-Type": "application/json", **SECURITY_HEADERS}
 
 
-def failure(refused: Refused, at: int) -> dict[str, Any]:
+def make_error_body(error: ApiError, at: int) -> dict[str, Any]:
     return {
-        "error": refused.title,
-        "message": refused.message,
-        "statusCode": refused.status,
-        "timestamp": work.iso(at),
+        "error": error.title,
+        "message": error.message,
+        "statusCode": error.status,
+        "timestamp": common.format_time(at),
     }
 
 
-def log(request_id: str, method: str, route: str, status: int, started: float, who: str) -> None:
-    """One line a request, on standard output."""
+def log_request(request_id: str, method: str, route: str, status: int, started: float, subject: str) -> None:
+    """Write one line for a request to standard output."""
     line = {
         "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "level": "INFO",
@@ -38,7 +38,7 @@ def log(request_id: str, method: str, route: str, status: int, started: float, w
         "route": route,
         "status": status,
         "ms": round((time.perf_counter() - started) * 1_000, 1),
-        "who": who,
+        "who": subject,
         "requestId": request_id,
     }
     print(json.dumps(line), flush=True)

@@ -1,4 +1,4 @@
-"""Requests as pydantic models, for the peers that parse with it."""
+"""The pydantic models of requests and the checks of callers, for the peers that use pydantic and PyJWT."""
 
 from typing import Annotated, Any, Literal
 
@@ -6,18 +6,18 @@ import jwt
 from jwt.types import Options
 from pydantic import BaseModel, Field, StrictFloat, StrictInt, StrictStr, StringConstraints, ValidationError
 
-from bench.peers import work
-from bench.peers.work import Caller, Refused
+from bench.peers import common
+from bench.peers.common import ApiError, Caller
 
 Id = Annotated[StrictStr, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 Capability = Annotated[StrictStr, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 Figure = Annotated[StrictFloat, Field(ge=0, le=1e15)]
 
 
-class Heartbeat(BaseModel):
+class HeartbeatBody(BaseModel):
     status: Annotated[StrictStr, StringConstraints(max_length=32)] | None = None
     uptime: Figure | None = None
-    taskCount: Figure | None = None  # noqa: N815  # the spec's names
+    taskCount: Figure | None = None  # noqa: N815  # names of the API
     memoryUsage: Figure | None = None  # noqa: N815
     cpuUsage: Figure | None = None  # noqa: N815
     version: Annotated[StrictStr, StringConstraints(min_length=1, max_length=64)] | None = None
@@ -27,7 +27,7 @@ class Heartbeat(BaseModel):
     instanceId: Id | None = None  # noqa: N815
 
 
-class Progress(BaseModel):
+class ProgressBody(BaseModel):
     progress: Annotated[StrictFloat, Field(ge=0, le=1)]
     status: Literal["in_progress"] = "in_progress"
     step: StrictStr | None = None
@@ -35,55 +35,55 @@ class Progress(BaseModel):
     attempt: Annotated[StrictInt, Field(ge=1, le=1_000)] | None = None
 
 
-UNTIMED: Options = {"verify_exp": False, "verify_iat": False}
-"""Time is an argument here, so PyJWT is not to look at the clock."""
+WITHOUT_TIME_CHECKS: Options = {"verify_exp": False, "verify_iat": False}
+"""PyJWT would compare with the real time; `common.make_caller` checks the expiry against the frozen clock."""
 
 Limit = Annotated[int, Field(ge=1, le=100)]
 
 
-class Poll(BaseModel):
+class PollQuery(BaseModel):
     limit: Limit = 10
 
 
-class Page(BaseModel):
+class TaskListQuery(BaseModel):
     limit: Limit = 20
 
 
-def verified(authorization: str, path: str, at: int) -> Caller:
-    """The holder of a token, by PyJWT."""
+def verify_token(authorization: str, path: str, at: int) -> Caller:
+    """The caller that a token identifies. Raises ApiError if the token is invalid."""
     scheme, _, token = authorization.partition(" ")
     try:
-        key = work.KEYS[jwt.get_unverified_header(token)["kid"]]
+        key = common.KEYS[jwt.get_unverified_header(token)["kid"]]
         claims: dict[str, Any] = jwt.decode(
-            token, key, algorithms=["HS256"], issuer="devflow", audience="devflow-local", options=UNTIMED
+            token, key, algorithms=["HS256"], issuer="devflow", audience="devflow-local", options=WITHOUT_TIME_CHECKS
         )
-        caller = work.caller_of(claims, at)
+        caller = common.make_caller(claims, at)
     except (ValueError, KeyError, jwt.PyJWTError):
-        raise work.denied(path) from None
+        raise common.make_token_error(path) from None
     if scheme.lower() != "bearer":
-        raise work.denied(path)
+        raise common.make_token_error(path)
     return caller
 
 
-def own_agent(caller: Caller, agent: str) -> None:
-    if caller.kind != "agent" or caller.subject != agent:
-        raise Refused(404, "Agent not found")
+def require_own_agent(caller: Caller, agent_id: str) -> None:
+    if caller.kind != "agent" or caller.subject != agent_id:
+        raise ApiError(404, "Agent not found")
 
 
-def user(caller: Caller) -> None:
+def require_user(caller: Caller) -> None:
     if caller.kind != "user":
-        raise Refused(403, "Insufficient permissions")
+        raise ApiError(403, "Insufficient permissions")
 
 
-def invalid(problems: list[Any]) -> Refused:
-    """What pydantic found wrong, under the spec's titles."""
+def to_api_error(problems: list[Any]) -> ApiError:
+    """The error response for what pydantic rejected, with the titles of the specification."""
     about_progress = [problem for problem in problems if "progress" in problem["loc"]]
     if any(problem["type"] == "missing" for problem in about_progress):
-        return Refused(400, "Missing required fields")
+        return ApiError(400, "Missing required fields")
     if about_progress:
-        return Refused(400, "Progress must be between 0 and 1")
-    return Refused(400, "Invalid request", problems[0]["msg"])
+        return ApiError(400, "Progress must be between 0 and 1")
+    return ApiError(400, "Invalid request", problems[0]["msg"])
 
 
-def refusal(error: ValidationError) -> Refused:
-    return invalid(error.errors())
+def convert_validation_error(error: ValidationError) -> ApiError:
+    return to_api_error(error.errors())

@@ -1,4 +1,5 @@
-"""Answers botocore's HTTP send in process: everything before and after it is botocore's own."""
+"""Recorded responses of AWS, returned in process in place of botocore's HTTP exchange. All other code of botocore runs
+as usual."""
 
 import json
 import zlib
@@ -13,37 +14,38 @@ from botocore.httpsession import URLLib3Session
 from bench.recording import Exchange
 
 
-class Canned:
-    """The answers to one call's requests, in their order; `begin` before each call."""
+class CannedResponses:
+    """The responses to one call's requests, in order. `rewind` before each call."""
 
     def __init__(self, exchanges: list[Exchange]) -> None:
-        self._answers = [_Answer(exchange) for exchange in exchanges]
+        self._responses = [_RawResponse(exchange) for exchange in exchanges]
         self._next = 0
 
-    def begin(self) -> None:
+    def rewind(self) -> None:
         self._next = 0
 
     @property
-    def done(self) -> bool:
-        return self._next == len(self._answers)
+    def is_used_up(self) -> bool:
+        return self._next == len(self._responses)
 
     def send(self, request: AWSPreparedRequest) -> AWSResponse:
-        answer = self._answers[self._next]
+        response = self._responses[self._next]
         self._next += 1
-        return AWSResponse(request.url, 200, answer.headers, answer)
+        return AWSResponse(request.url, 200, response.headers, response)
 
     @contextmanager
-    def answering(self) -> Iterator[None]:
+    def install(self) -> Iterator[None]:
+        """Have botocore receive these responses within the block."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(URLLib3Session, "send", self.send)
             yield
 
 
-class _Answer:
-    """As DynamoDB sends it, its checksum included, and what botocore reads it from."""
+class _RawResponse:
+    """A response as DynamoDB sends it, with its checksum, and with the method by which botocore reads the body."""
 
     def __init__(self, exchange: Exchange) -> None:
-        self._body = json.dumps(exchange.answer, separators=(",", ":")).encode()
+        self._body = json.dumps(exchange.response, separators=(",", ":")).encode()
         self.headers: Any = {
             "Server": "Server",
             "Date": "Thu, 01 Jan 2026 00:00:00 GMT",
