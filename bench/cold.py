@@ -1,15 +1,17 @@
-"""Cold starts, from the start of a process to its first answer, under AWS's own runtime client (`make bench-cold`).
+"""Cold starts: the time from the start of a process to its first response, under AWS's own runtime client. Run it with
+`make bench-cold`.
 
-`make bench-cold ARGS=work` counts instructions in the place of time (see cold_work.py).
+`make bench-cold ARGS=work` counts instructions instead of time (see cold_instructions.py).
+`make bench-cold ARGS=parts` shows where the milliseconds go (see cold_breakdown.py).
 
-DevFlow answers an agent's heartbeat as it does on a deployed stage: it reads the stage's secret, checks the token,
-validates the body, and writes to DynamoDB. Beside it the least that a function can be: bare boto3 with one write to
-DynamoDB; aws-lambda-powertools with no more than that; and powertools with PyJWT and pydantic for the same work. Each
-is measured as pip lays it down, compiled, and compiled and trimmed; all in turn, round by round and in another order
-each time, so that whatever else the machine does meets all of them alike. DevFlow's last line is the very package that
-`make deploy` uploads, for this machine's processor; its other functions, which AWS calls without HTTP, come after it.
+DevFlow handles an agent's heartbeat as on a deployed stage: it reads the stage's secret, verifies the token, validates
+the body and writes to DynamoDB. Three small functions are measured beside it (bench/cold_peers): bare boto3 with one
+write to DynamoDB, aws-lambda-powertools with the same single write, and powertools with PyJWT and pydantic, which does
+the same work as DevFlow. Each is measured as pip installs it, compiled, and compiled and trimmed.
 
-`make bench-cold ARGS=parts` says where the milliseconds go (see cold_parts.py).
+All functions are measured in turn, round by round and in a random order each round, so that other load on the machine
+affects all of them equally. DevFlow's last line for heartbeats is the package that `make deploy` uploads, built for the
+processor of this machine. The functions that AWS invokes without HTTP come after it.
 """
 
 import random
@@ -26,213 +28,220 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench import cold_parts, cold_work
-from bench.cold_stage import EVENTS, stage
+from bench import cold_breakdown, cold_instructions
+from bench.cold_events import EVENTS, serve_stage
 from infra.deploy import dependencies, package, trim
 from infra.deploy.stage import PROJECT
 from tests.support import costs
 from tests.support.lambda_runtime import Function, environment_of, machine, runtime_client
 
 ROUNDS = 25
-"""Ten would do where nothing else runs: one start may take half as long again as the next."""
+"""Ten rounds are enough on an idle machine. On a busy one, a start can take half as long again as the next."""
 WARM_CALLS = 300
 PEERS = Path(__file__).parent / "cold_peers"
-AIMS = {
-    ("bare", "as pip lays it down"): 0.55,
-    ("bare", "compiled"): 1.1,
-    ("powertools alike", "compiled and trimmed"): 1.0,
-}
-"""How many times as long as each of these DevFlow may take at the most."""
 
-OWN = "devflow"
+AS_INSTALLED = "as pip installs it"
+COMPILED = "compiled"
+TRIMMED = "compiled and trimmed"
+BARE, POWERTOOLS, SAME_WORK = "bare", "powertools", "powertools, same work"
+TARGETS = {
+    (BARE, AS_INSTALLED): 0.55,
+    (BARE, COMPILED): 1.1,
+    (SAME_WORK, TRIMMED): 1.0,
+}
+"""By function and build: the largest permitted ratio of DevFlow's time to the time of that function."""
+
+DEVFLOW = "devflow"
 DEPLOYED = "make package"
 
-MOST_BYTES = 7_000_000
+MAX_ZIP_BYTES = 7_000_000
 
 
 @dataclass(eq=False)
-class Contender:
-    """One way to build one function, and what was measured of it, in milliseconds."""
+class FunctionBuild:
+    """One function, built in one way, and its measurements in milliseconds."""
 
     name: str
-    built: str
+    build: str
     directory: Path
     handler: str
-    zipped: int
+    zip_bytes: int
     event: Any = None
-    """None: an agent's heartbeat."""
+    """None for an agent's heartbeat."""
     cold: list[float] = field(default_factory=list, init=False)
     cpu: list[float] = field(default_factory=list, init=False)
     warm: list[float] = field(default_factory=list, init=False)
 
-    def start(self, event: Any, environment: dict[str, str]) -> None:
+    def measure_start(self, heartbeat: Any, environment: dict[str, str]) -> None:
+        """Start the function once, and record its times. Raises AssertionError if it does not respond as expected."""
         with Function(self.directory, self.handler, environment) as function:
-            answer = function.invoke(self.event or event)
+            response = function.invoke(self.event or heartbeat)
             self.cold.append((time.perf_counter() - function.spawned) * 1_000)
             self.cpu.append(function.cpu * 1_000)
-            assert self.is_right(answer), (answer, function.log)
+            assert self.is_expected(response), (response, function.log)
             for _ in range(WARM_CALLS // ROUNDS if self.event is None else 0):
                 began = time.perf_counter()
-                function.invoke(event)
+                function.invoke(heartbeat)
                 self.warm.append((time.perf_counter() - began) * 1_000)
 
     def environment(self, stage: dict[str, str]) -> dict[str, str]:
-        """What its process has where AWS's runtime client does not start it."""
+        """The variables of its process when AWS's runtime client does not start it."""
         return environment_of(self.directory, stage, self.handler, "function", 0)
 
-    def is_right(self, answer: Any) -> bool:
+    def is_expected(self, response: Any) -> bool:
         if self.event is None:
-            return bool(answer["statusCode"] == 200)
-        return answer in ({"batchItemFailures": []}, None)
+            return bool(response["statusCode"] == 200)
+        return response in ({"batchItemFailures": []}, None)
 
     @property
     def row(self) -> list[Any]:
-        hundredths = statistics.quantiles(self.warm, n=100) if self.warm else []
-        warm = (f"{hundredths[49]:.1f}", f"{hundredths[98]:.1f}") if hundredths else ("-", "-")
+        percentiles = statistics.quantiles(self.warm, n=100) if self.warm else []
+        warm = (f"{percentiles[49]:.1f}", f"{percentiles[98]:.1f}") if percentiles else ("-", "-")
         cold = (statistics.median(self.cold), min(self.cold), max(self.cold), statistics.median(self.cpu))
-        return [self.name, self.built, *(f"{each:.0f}" for each in cold), *warm, f"{self.zipped / 1e6:.1f}"]
+        return [self.name, self.build, *(f"{figure:.0f}" for figure in cold), *warm, f"{self.zip_bytes / 1e6:.1f}"]
 
 
-def build(into: Path) -> list[Contender]:
-    """Every contender, unpacked as Lambda would unpack it."""
+def build_all(into: Path) -> list[FunctionBuild]:
+    """Every function in every build, unpacked as Lambda unpacks it."""
     powertools = re.search(r"aws-lambda-powertools==\S+", (PROJECT / "bench" / "requirements.txt").read_text("utf-8"))
     assert powertools
     pinned = {each.partition("==")[0].lower(): each for each in dependencies.required(PROJECT)}
-    own = _own(DEPLOYED, lambda target: shutil.copy(package.build(PROJECT, machine()), target), into)
-    contenders = [
-        *_peer("bare", [pinned["boto3"]], into),
-        *_peer("powertools", [pinned["boto3"], powertools[0]], into),
-        *_peer("powertools alike", [*(pinned[each] for each in ("boto3", "pyjwt", "pydantic")), powertools[0]], into),
-        _own("as Chalice packs it", _as_chalice_packs_it, into),
+    same_work = [*(pinned[each] for each in ("boto3", "pyjwt", "pydantic")), powertools[0]]
+    own = _build_devflow(DEPLOYED, lambda target: shutil.copy(package.build(PROJECT, machine()), target), into)
+    builds = [
+        *_build_peer(BARE, "bare_function.py", [pinned["boto3"]], into),
+        *_build_peer(POWERTOOLS, "powertools_function.py", [pinned["boto3"], powertools[0]], into),
+        *_build_peer(SAME_WORK, "powertools_same_work.py", same_work, into),
+        _build_devflow("as Chalice packs it", _pack_as_chalice, into),
         own,
         *(replace(own, name=name, handler=f"app.{name}", event=event) for name, event in EVENTS.items()),
     ]
-    runtime_client()  # fetched now, and not while the first one starts
-    return contenders
+    runtime_client()  # download the runtime client now, not during the first measured start
+    return builds
 
 
-def deployed(contenders: list[Contender]) -> Contender:
-    """The function that answers HTTP, in the package that is uploaded."""
-    return next(each for each in contenders if (each.name, each.built) == (OWN, DEPLOYED))
+def find_deployed(builds: list[FunctionBuild]) -> FunctionBuild:
+    """The function that serves HTTP, in the package that `make deploy` uploads."""
+    return next(each for each in builds if (each.name, each.build) == (DEVFLOW, DEPLOYED))
 
 
-def _peer(name: str, wanted: list[str], into: Path) -> list[Contender]:
-    laid_down = dependencies.installed(PROJECT, wanted, machine())
+def _build_peer(name: str, source: str, requirements: list[str], into: Path) -> list[FunctionBuild]:
+    installed = dependencies.installed(PROJECT, requirements, machine())
 
-    def made(built: str, steps: list[Callable[[Path], None]]) -> Contender:
-        root = into / f"{name} {built}"
-        shutil.copytree(laid_down, root)
-        shutil.copy(PEERS / f"{name.replace(' ', '_')}.py", root / "function.py")
+    def make(build: str, steps: list[Callable[[Path], None]]) -> FunctionBuild:
+        root = into / f"{name} {build}"
+        shutil.copytree(installed, root)
+        shutil.copy(PEERS / source, root / "function.py")
         for step in steps:
             step(root)
-        zipped = root.with_suffix(".zip")
-        package.write_zip([root], zipped)
-        return Contender(name, built, root, "function.handler", zipped.stat().st_size)
+        zip_file = root.with_suffix(".zip")
+        package.write_zip([root], zip_file)
+        return FunctionBuild(name, build, root, "function.handler", zip_file.stat().st_size)
 
-    def trimmed(root: Path) -> None:
+    def compile_and_trim(root: Path) -> None:
         trim.trim(root, {"dynamodb", "secretsmanager"})
         package.compile_all(root, sources=False)
 
     return [
-        made("as pip lays it down", []),
-        made("compiled", [package.compile_all]),
-        made("compiled and trimmed", [trimmed]),
+        make(AS_INSTALLED, []),
+        make(COMPILED, [package.compile_all]),
+        make(TRIMMED, [compile_and_trim]),
     ]
 
 
-def _own(built: str, pack: Callable[[Path], Any], into: Path) -> Contender:
-    zipped = into / f"devflow {built}.zip"
-    pack(zipped)
-    root = zipped.with_suffix("")
-    with zipfile.ZipFile(zipped) as opened:
+def _build_devflow(build: str, pack: Callable[[Path], Any], into: Path) -> FunctionBuild:
+    zip_file = into / f"devflow {build}.zip"
+    pack(zip_file)
+    root = zip_file.with_suffix("")
+    with zipfile.ZipFile(zip_file) as opened:
         opened.extractall(root)
-    return Contender(OWN, built, root, "app.app", zipped.stat().st_size)
+    return FunctionBuild(DEVFLOW, build, root, "app.app", zip_file.stat().st_size)
 
 
-def _as_chalice_packs_it(zipped: Path) -> None:
-    laid_down = dependencies.installed(PROJECT, dependencies.required(PROJECT), machine())
+def _pack_as_chalice(zip_file: Path) -> None:
+    installed = dependencies.installed(PROJECT, dependencies.required(PROJECT), machine())
     with TemporaryDirectory() as directory:
         package.add_application(PROJECT, Path(directory))
-        package.write_zip([laid_down, Path(directory)], zipped)
+        package.write_zip([installed, Path(directory)], zip_file)
 
 
-def measure(contenders: list[Contender], rounds: int = ROUNDS) -> None:
-    with stage() as (event, environment):
-        for contender in contenders:  # what has to be read from the disk at first is in memory then, for all alike
-            contender.start(event, environment)
-            contender.cold.clear()
-            contender.cpu.clear()
-            contender.warm.clear()
+def measure(builds: list[FunctionBuild], rounds: int = ROUNDS) -> None:
+    with serve_stage() as (heartbeat, environment):
+        for (
+            build
+        ) in builds:  # an uncounted first start reads the files from disk, so that later starts find them cached
+            build.measure_start(heartbeat, environment)
+            build.cold.clear()
+            build.cpu.clear()
+            build.warm.clear()
         for _ in range(rounds):
-            for contender in random.sample(contenders, len(contenders)):
-                contender.start(event, environment)
+            for build in random.sample(builds, len(builds)):
+                build.measure_start(heartbeat, environment)
 
 
-def missed(contenders: list[Contender]) -> list[str]:
-    """What is not as it should be."""
-    own = deployed(contenders)
-    told = []
-    for other in contenders:
-        aim = AIMS.get((other.name, other.built))
-        if aim is None:
+def find_missed_targets(builds: list[FunctionBuild]) -> list[str]:
+    """Print DevFlow's ratio to each function that has a target. Returns a description of each target that is missed."""
+    own = find_deployed(builds)
+    missed = []
+    for other in builds:
+        target = TARGETS.get((other.name, other.build))
+        if target is None:
             continue
-        ratio = statistics.median(map(truediv, own.cold, other.cold))  # of the starts of a round
+        ratio = statistics.median(map(truediv, own.cold, other.cold))  # of the two starts of one round
         cpu = statistics.median(map(truediv, own.cpu, other.cpu))
-        least = min(own.cold) / min(other.cold)
-        times = f"{ratio:.2f} times {other.name}, {other.built}"
-        print(f"{times} (aim: {aim}); the least of each {least:.2f} times; {cpu:.2f} times its CPU")
-        if ratio > aim:
-            told.append(times)
-    if own.zipped > MOST_BYTES:
-        told.append(f"{own.zipped} bytes")
-    return told
+        fastest = min(own.cold) / min(other.cold)
+        text = f"{ratio:.2f} times {other.name}, {other.build}"
+        print(f"{text} (target: {target}); fastest starts: {fastest:.2f} times; CPU: {cpu:.2f} times")
+        if ratio > target:
+            missed.append(text)
+    if own.zip_bytes > MAX_ZIP_BYTES:
+        missed.append(f"{own.zip_bytes} bytes, more than {MAX_ZIP_BYTES}")
+    return missed
 
 
-def count(contenders: list[Contender]) -> None:
-    """Print what each does until its first answer, and how many times as much DevFlow does."""
-    with stage() as (event, own):
-        found = {
-            each: cold_work.counted(each.directory, each.handler, event, each.environment(own))
-            for each in contenders
+def print_instructions(builds: list[FunctionBuild]) -> None:
+    """Print how many instructions each function runs until its first response, and DevFlow's ratio to it."""
+    with serve_stage() as (heartbeat, stage):
+        instructions = {
+            each: cold_instructions.count(each.directory, each.handler, heartbeat, each.environment(stage))
+            for each in builds
             if each.event is None
         }
-    rows = []
-    for each, instructions in found.items():
-        ratio = found[deployed(contenders)] / instructions
-        rows.append([each.name, each.built, f"{instructions / 1e6:.0f}", f"{ratio:.2f}"])
-    print(
-        "Millions of instructions from the start of Python to the first answer; times as many as that DevFlow needs\n"
-    )
-    print(costs.table(["function", "built", "instructions", "DevFlow"], rows))
+    own = instructions[find_deployed(builds)]
+    rows = [
+        [each.name, each.build, f"{number / 1e6:.0f}", f"{own / number:.2f}"] for each, number in instructions.items()
+    ]
+    print("Millions of instructions from the start of Python to the first response, and DevFlow's ratio to each\n")
+    print(costs.table(["function", "build", "instructions", "DevFlow"], rows))
 
 
-def part(contenders: list[Contender]) -> None:
-    own = deployed(contenders)
-    with stage() as (event, environment):
-        cold_parts.printed(own.directory, own.handler, event, own.environment(environment))
+def print_breakdown(builds: list[FunctionBuild]) -> None:
+    own = find_deployed(builds)
+    with serve_stage() as (heartbeat, stage):
+        cold_breakdown.print_table(own.directory, own.handler, heartbeat, own.environment(stage))
 
 
-INSTEAD: dict[str, Callable[[list[Contender]], None]] = {"work": count, "parts": part}
+REPORTS: dict[str, Callable[[list[FunctionBuild]], None]] = {"work": print_instructions, "parts": print_breakdown}
 
 
 def main() -> None:
-    wanted = sys.argv[1:]
-    if unknown := set(wanted) - INSTEAD.keys():
-        sys.exit(f"There is no {', '.join(sorted(unknown))} to measure; there are: {', '.join(INSTEAD)}.")
-    if "work" in wanted and not cold_work.can_be_counted():
-        sys.exit("Instructions are counted by valgrind, which is not there.")
+    names = sys.argv[1:]
+    if unknown := set(names) - REPORTS.keys():
+        sys.exit(f"Unknown report: {', '.join(sorted(unknown))}. Choose from: {', '.join(REPORTS)}.")
+    if "work" in names and not cold_instructions.is_valgrind_installed():
+        sys.exit("Counting instructions needs valgrind, which is not installed. Install it and try again.")
     with TemporaryDirectory() as directory:
-        contenders = build(Path(directory))
-        for each in wanted:
-            INSTEAD[each](contenders)
-        if wanted:
+        builds = build_all(Path(directory))
+        for name in names:
+            REPORTS[name](builds)
+        if names:
             return
-        measure(contenders)
-    header = ["function", "built", "cold, median", "least", "most", "its CPU", "warm, p50", "p99", "zip"]
-    print(f"From the start of a process to its first answer: {ROUNDS} cold starts each; ms, MB\n")
-    print(costs.table(header, [contender.row for contender in contenders]), "\n")
-    found = missed(contenders)
-    print("\n".join(["", *(f"Missed: {each}" for each in found)]) if found else "\nAll as it should be.")
+        measure(builds)
+    header = ["function", "build", "cold, median", "min", "max", "CPU", "warm, p50", "p99", "zip"]
+    print(f"From the start of a process to its first response: {ROUNDS} cold starts each; ms, MB\n")
+    print(costs.table(header, [build.row for build in builds]), "\n")
+    missed = find_missed_targets(builds)
+    print("\n".join(["", *(f"Missed: {each}" for each in missed)]) if missed else "\nAll targets are met.")
 
 
 if __name__ == "__main__":

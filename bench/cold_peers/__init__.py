@@ -1,1 +1,1 @@
-"""The least that a function can be, to compare cold starts with: one request to DynamoDB, and an answer in JSON."""
+"""Small functions to compare cold starts with. Each makes one write to DynamoDB and responds in JSON."""

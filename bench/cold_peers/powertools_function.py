@@ -1,4 +1,4 @@
-"""The same with aws-lambda-powertools: its REST resolver and its logger, and neither validation nor tokens."""
+"""A handler with aws-lambda-powertools: its REST resolver and its logger, without validation or tokens."""
 
 import time
 from typing import Any
@@ -13,8 +13,8 @@ app = APIGatewayRestResolver()
 
 
 @app.post("/api/agents/<agent_id>/heartbeat")
-def heartbeat(agent_id: str) -> dict[str, Any]:
-    answer = client.update_item(
+def post_heartbeat(agent_id: str) -> dict[str, Any]:
+    response = client.update_item(
         TableName="devflow-dev-agents",
         Key={"owner": {"S": "user-1"}, "agent": {"S": agent_id}},
         UpdateExpression="SET seenAt = :now",
@@ -22,9 +22,9 @@ def heartbeat(agent_id: str) -> dict[str, Any]:
         ReturnValues="ALL_NEW",
     )
     logger.info("request")
-    return {"success": True, "status": answer["Attributes"]["state"]["S"]}
+    return {"success": True, "status": response["Attributes"]["state"]["S"]}
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    answer: dict[str, Any] = app.resolve(event, context)
-    return answer
+    response: dict[str, Any] = app.resolve(event, context)
+    return response

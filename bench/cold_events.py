@@ -1,4 +1,5 @@
-"""What a cold start is asked for: an agent's heartbeat, or what a queue or the schedule sends; and what AWS answers."""
+"""The event that a cold start handles, and AWS's responses to the requests that follow from it. The event is an agent's
+heartbeat, a queue's message or the schedule."""
 
 import json
 import time
@@ -8,7 +9,7 @@ from typing import Any
 
 import jwt
 
-from bench import cold_aws
+from bench import cold_fake_aws
 from infra.deploy.stage import PROJECT
 from infra.local.gateway import Gateway
 
@@ -16,8 +17,8 @@ PATH = "/api/agents/{agent_id}/heartbeat"
 KEY = "0123456789abcdef0123456789abcdef"
 
 
-def heartbeat() -> tuple[dict[str, Any], dict[str, Any]]:
-    """An agent's heartbeat as API Gateway hands it over, and what AWS answers to the requests that it leads to."""
+def make_heartbeat() -> tuple[dict[str, Any], dict[str, Any]]:
+    """An agent's heartbeat as API Gateway passes it on, and AWS's response to each operation that it causes."""
     rows = json.loads((PROJECT / "tests" / "fixtures" / "rows" / "v1" / "agents.json").read_text(encoding="utf-8"))
     row = next(row for row in rows if row["agent"]["S"] == "idle")
     claims = {
@@ -27,28 +28,28 @@ def heartbeat() -> tuple[dict[str, Any], dict[str, Any]]:
     token = jwt.encode(claims, KEY, "HS256", {"kid": "key-1"})
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     body = json.dumps({"status": "ready", "uptime": 3600, "taskCount": 0, "memoryUsage": 256.5, "cpuUsage": 12.5})
-    routed: Any = type("Routed", (), {"routes": {PATH: {"POST": None}}})
-    gateway = Gateway(routed, stage="api")
-    target = PATH.replace("{agent_id}", "idle")
-    event = gateway.event("POST", target, headers.items(), body.encode(), source_ip="192.0.2.1")
+    app: Any = type("App", (), {"routes": {PATH: {"POST": None}}})
+    gateway = Gateway(app, stage="api")
+    path = PATH.replace("{agent_id}", "idle")
+    event = gateway.event("POST", path, headers.items(), body.encode(), source_ip="192.0.2.1")
     secret = json.dumps({"current": "key-1", "key-1": KEY, "slackClientId": "", "slackClientSecret": ""})
-    return event, {"UpdateItem": {"Attributes": row}, "GetSecretValue": {"SecretString": secret}, **_ELSE}
+    return event, {"UpdateItem": {"Attributes": row}, "GetSecretValue": {"SecretString": secret}, **_OTHER_RESPONSES}
 
 
-def _batch(**message: str) -> dict[str, Any]:
-    """An event of SQS, with one message."""
+def _sqs_event(**message: str) -> dict[str, Any]:
+    """An SQS event with one message."""
     return {"Records": [{"messageId": "message-1", "body": json.dumps({"owner": "user-1", **message})}]}
 
 
 EVENTS: dict[str, Any] = {
-    "run_workflows": _batch(task="task-1"),
-    "announce_events": _batch(task="task-1", event="E#1"),
-    "deliver_webhooks": _batch(webhook="webhook-1", delivery="delivery-1"),
+    "run_workflows": _sqs_event(task="task-1"),
+    "announce_events": _sqs_event(task="task-1", event="E#1"),
+    "deliver_webhooks": _sqs_event(webhook="webhook-1", delivery="delivery-1"),
     "sweep": json.loads((PROJECT / "tests" / "fixtures" / "events" / "schedule.json").read_text(encoding="utf-8")),
 }
-"""What the other functions are called with; there is nothing to do, so each makes its first request and ends."""
+"""The events of the other functions. They find no work, so each function makes its first request and ends."""
 
-_ELSE: dict[str, Any] = {
+_OTHER_RESPONSES: dict[str, Any] = {
     "GetItem": {},
     "BatchGetItem": {"Responses": {}, "UnprocessedKeys": {}},
     "Query": {"Items": [], "Count": 0, "ScannedCount": 0},
@@ -57,16 +58,16 @@ _ELSE: dict[str, Any] = {
 }
 
 
-def stage_environment() -> dict[str, str]:
-    """What a function has on the stage dev."""
+def load_environment() -> dict[str, str]:
+    """The environment variables of a function on the stage `dev`."""
     config = json.loads((PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))
     variables: dict[str, str] = config["stages"]["dev"]["environment_variables"]
     return variables
 
 
 @contextmanager
-def stage() -> Iterator[tuple[Any, dict[str, str]]]:
-    """An event, and the environment of a function of a stage where it can be answered."""
-    event, answers = heartbeat()
-    with cold_aws.answering(answers) as endpoint:
-        yield event, {"AWS_ENDPOINT_URL": endpoint, **stage_environment()}
+def serve_stage() -> Iterator[tuple[Any, dict[str, str]]]:
+    """Run the stand-in for AWS. Yields a heartbeat, and the environment of a function that sends its requests there."""
+    heartbeat, responses = make_heartbeat()
+    with cold_fake_aws.serve(responses) as endpoint:
+        yield heartbeat, {"AWS_ENDPOINT_URL": endpoint, **load_environment()}

@@ -1,5 +1,5 @@
-"""DynamoDB and Secrets Manager with one answer to each request, on loopback and at once: what a cold start is measured
-against."""
+"""A stand-in for DynamoDB and Secrets Manager that cold starts are measured against. It listens on loopback, gives a
+fixed response to each operation, and responds without delay."""
 
 import json
 import threading
@@ -14,12 +14,12 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = 65_536
-    answers: dict[str, bytes]
+    bodies: dict[str, bytes]
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         operation = self.headers["X-Amz-Target"].rpartition(".")[2]
-        body = self.answers.get(f"{operation} {asked.get('TableName')}") or self.answers[operation]
+        body = self.bodies.get(f"{operation} {request.get('TableName')}") or self.bodies[operation]
         self.send_response(400 if b"__type" in body else 200)
         self.send_header("Content-Type", "application/x-amz-json-1.0")
         self.send_header("Content-Length", str(len(body)))
@@ -28,22 +28,27 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Silent."""
+        """Log nothing."""
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A function that was stopped breaks its connection off."""
+        """Ignore the error: a function that is stopped closes its connection without notice."""
 
 
 @contextmanager
-def answering(answers: dict[str, Any]) -> Iterator[str]:
-    """The endpoint of an AWS that answers an operation, or one on a certain table (`UpdateItem devflow-dev-tasks`),
-    with this; with an error where it has a `__type`."""
+def serve(responses: dict[str, Any]) -> Iterator[str]:
+    """Serve these responses. Yields the endpoint.
+
+    `responses`: the body by operation, or by operation and table (`UpdateItem devflow-dev-tasks`). A body with a
+    `__type` is sent as an error.
+    """
     handler = type(
-        "_Answering", (_Handler,), {"answers": {name: json.dumps(each).encode() for name, each in answers.items()}}
+        "_FixedResponses",
+        (_Handler,),
+        {"bodies": {name: json.dumps(each).encode() for name, each in responses.items()}},
     )
     server = _Server(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
