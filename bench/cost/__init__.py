@@ -1,4 +1,4 @@
-"""What a stage costs: docs/cost.md, computed from what was measured and AWS's list prices."""
+"""The cost of a stage: docs/cost.md, computed from measured calls and AWS's list prices."""
 
 from pathlib import Path
 

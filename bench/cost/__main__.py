@@ -4,7 +4,7 @@ from tests.support import environment
 
 environment.prepare()
 
-from bench.cost import PAGE, page  # noqa: E402  # what reads the environment comes after it
+from bench.cost import PAGE, page  # noqa: E402  # this module reads the environment
 
-PAGE.write_text(page.written(), encoding="utf-8")
-print(f"{PAGE.name} written; an idle agent that polls every five seconds costs {page.idle_ratio():.1f} times as much")
+PAGE.write_text(page.render(), encoding="utf-8")
+print(f"Wrote {PAGE.name}. An idle agent that polls every five seconds costs {page.idle_ratio():.1f} times as much.")

@@ -1,11 +1,11 @@
-"""docs/cost.md: it is what its script writes, and what it rests on is so."""
+"""docs/cost.md: the page is what its script writes, and its assumptions about the app are correct."""
 
 import re
 from typing import Any
 
 import pytest
 
-from bench.cost import PAGE, page, use
+from bench.cost import PAGE, page, usage
 from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http.budget_calls import make_world
@@ -13,36 +13,36 @@ from tests.support import moto_aws, template
 from tests.support.client import Client
 
 
-def test_the_page_is_what_its_script_writes() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page.written(), "`make cost` writes it anew"
+def test_cost_page_is_up_to_date() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page.render(), "run `make cost`"
 
 
-def test_an_idle_agent_costs_a_fifth_of_one_that_polls_every_five_seconds_or_less() -> None:
+def test_idle_agent_costs_at_most_a_fifth_of_polling_every_five_seconds() -> None:
     assert page.idle_ratio() >= 5
     assert page.idle_ratio(beats=False) >= 5
 
 
-def test_the_dashboard_asks_as_often_as_its_costs_say() -> None:
-    overview = use.LIVE.with_name("overview.js").read_text(encoding="utf-8")
+def test_dashboard_refreshes_at_the_assumed_intervals() -> None:
+    overview = usage.LIVE.with_name("overview.js").read_text(encoding="utf-8")
     every = re.search(r"FIGURES_EVERY = ([\d_]+);", overview)
     assert every
-    assert int(every[1]) == use.FIGURES_EVERY * 1_000
-    assert set(use.pauses()) == {"busy", "calm", "idle", "hidden", "worst"}
+    assert int(every[1]) == usage.FIGURES_EVERY * 1_000
+    assert set(usage.read_pauses()) == {"busy", "calm", "idle", "hidden", "worst"}
 
 
-def test_a_finished_task_takes_about_as_much_room_as_its_costs_say(user: Client, pump: Pump, clock: Clock) -> None:
+def test_finished_task_needs_about_the_assumed_storage(user: Client, pump: Pump, clock: Clock) -> None:
     world = make_world(user, pump, clock)
     agent = world.agent()
-    task = world.running(agent)
-    for number in range(use.TASK // use.STEP - 1):
-        assert agent.progress(task, f"Step {number} of many, each of which is an event").status == 200
-    agent.complete(task)
+    task_id = world.running(agent)
+    for number in range(usage.TASK // usage.STEP - 1):
+        assert agent.progress(task_id, f"Step {number} of many, each of which is an event").status == 200
+    agent.complete(task_id)
     pump.drain()
-    assert sum(map(_room, moto_aws.rows("tasks"))) == pytest.approx(use.KEPT, rel=0.25)
+    assert sum(map(_stored_bytes, moto_aws.rows("tasks"))) == pytest.approx(usage.TASK_BYTES, rel=0.25)
 
 
-def _room(row: dict[str, Any]) -> int:
-    """Bytes of an item and of its entries in indexes, with the hundred that each costs besides."""
+def _stored_bytes(row: dict[str, Any]) -> int:
+    """Bytes of an item and of its index entries. DynamoDB bills 100 bytes more for each of them."""
     (table,) = [each for each in template.create_table_requests("local") if each["TableName"].endswith("-tasks")]
     stored = _size(row, set(row)) + 100
     for index in table["GlobalSecondaryIndexes"]:

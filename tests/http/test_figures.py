@@ -1,7 +1,7 @@
-"""The figures of every call that docs/cost.md is computed from: none is missing, and all are still true.
+"""The figures of calls from which docs/cost.md is computed are complete and correct.
 
-bench/figures.json is what `make bench ARGS=capacity` wrote last. Requests, the way of a call and its bytes are counted
-anew here; units are looked at again on Amazon's own DynamoDB by `make test-long`.
+`make bench ARGS=capacity` writes them to bench/figures.json. These tests count requests, routes and bytes again.
+`make test-long` counts units again, on Amazon's DynamoDB Local.
 """
 
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ from tests.support.client import Client
 from tests.support.iam import AsDeployed
 
 FIGURES = figures.load()
-AGAIN = "`make bench ARGS=capacity` measures anew"
-ABOUT = 0.15
-"""Bytes are about the same: a number of milliseconds has a figure more or less."""
+OUTDATED = "run `make bench ARGS=capacity` and `make cost`"
+TOLERANCE = 0.15
+"""Bytes may differ a little: the number of digits of a duration in milliseconds varies."""
 
 
 @pytest.fixture
@@ -31,33 +31,35 @@ def world(user: Client, pump: Pump, clock: Clock) -> Iterator[World]:
         yield world
 
 
-def test_every_call_that_is_measured_has_its_figures() -> None:
-    assert list(CALLS) == list(FIGURES), AGAIN
+def test_every_measured_call_has_figures() -> None:
+    assert list(CALLS) == list(FIGURES), OUTDATED
 
 
-def test_every_route_and_every_handler_is_measured(deployed: AsDeployed, routes: Routes) -> None:
-    there = {f"{method} {path}" for method, path in routes.declared} | set(deployed.handler_map)
-    assert {each.reached for each in FIGURES.values()} == there, f"tests/http/budget_calls.py; {AGAIN}"
+def test_every_route_and_handler_is_measured(deployed: AsDeployed, routes: Routes) -> None:
+    existing = {f"{method} {path}" for method, path in routes.declared} | set(deployed.handler_map)
+    assert {each.reached for each in FIGURES.values()} == existing, (
+        f"add it to tests/http/budget_calls.py, then {OUTDATED}"
+    )
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_call_asks_for_what_its_figures_say(world: World, gateway: Gateway, name: str) -> None:
-    call, known = CALLS[name](world), FIGURES[name]
+def test_requests_and_bytes_match_the_figures(world: World, gateway: Gateway, name: str) -> None:
+    call, expected = CALLS[name](world), FIGURES[name]
     with watch.watching(gateway, world.pump) as seen:
         cost = costs.measured(call)
-    assert seen.reached == [known.reached], AGAIN
-    assert sorted(cost.requests) == sorted(known.requests), AGAIN
-    assert seen.log_bytes == pytest.approx(known.log, rel=ABOUT), AGAIN
-    if " /api/" in known.reached:  # a page of the dashboard may become longer without being dearer to speak of
-        assert seen.answers == pytest.approx(known.answer, rel=ABOUT), AGAIN
+    assert seen.reached == [expected.reached], OUTDATED
+    assert sorted(cost.requests) == sorted(expected.requests), OUTDATED
+    assert seen.log_bytes == pytest.approx(expected.log, rel=TOLERANCE), OUTDATED
+    if " /api/" in expected.reached:  # a longer page of the dashboard hardly costs more
+        assert seen.answers == pytest.approx(expected.answer, rel=TOLERANCE), OUTDATED
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", CALLS)
-def test_a_call_consumes_the_units_that_its_figures_say(
+def test_consumed_units_match_the_figures(
     true_dynamodb: str, user: Client, pump: Pump, clock: Clock, name: str
 ) -> None:
     world = make_world(user, pump, clock)
     with world.ends:
         _, read, write = units.billed(true_dynamodb, CALLS[name](world))
-    assert (read, write) == (FIGURES[name].read, FIGURES[name].write), AGAIN
+    assert (read, write) == (FIGURES[name].read, FIGURES[name].write), OUTDATED
