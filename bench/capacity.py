@@ -13,7 +13,7 @@ import pytest
 
 from bench import figures, quiet
 from bench.figures import Figures
-from chalicelib.auth import model as auth_model
+from chalicelib.auth import rules as auth_model
 from infra.local.gateway import Gateway
 from infra.local.pump import Pump
 from tests.conftest import Clock

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from bench.samples import MEASURES, Key, Samples, format_spread
 from bench.scaled_platform import ScaledPlatform
-from chalicelib import metrics
-from chalicelib.settings import SECOND
-from chalicelib.workflows.sweep import sweep
+from chalicelib.core import metrics
+from chalicelib.core.settings import SECOND
+from chalicelib.orchestration.sweep import run_sweep
 from tests.long import load, scale
 from tests.long.scale import DUE, FACTOR, USERS_SHARE
 from tests.support import costs, moto_aws

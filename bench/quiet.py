@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from chalicelib import log
+from chalicelib.core import log
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 
 from bench import capacity
-from chalicelib import aws
+from chalicelib.aws import session
 from infra.local.gateway import Gateway
 from infra.local.pump import Pump
 from tests.conftest import Clock
@@ -30,7 +30,7 @@ class ScaledPlatform:
     def __init__(self, endpoint: str, gateway: Gateway, pump: Pump, seen: Seen) -> None:
         self.endpoint, self.gateway, self.pump, self.seen = endpoint, gateway, pump, seen
         self.clock = Clock()
-        self._client = boto3.Session(botocore_session=aws.session()).client("dynamodb", endpoint_url=endpoint)
+        self._client = boto3.Session(botocore_session=session.session()).client("dynamodb", endpoint_url=endpoint)
 
     @contextmanager
     def use_size(self, size: int) -> Iterator[None]:

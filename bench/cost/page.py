@@ -8,8 +8,8 @@ from bench.cost import bill, prices, usage
 from bench.cost.bill import Bill
 from bench.cost.prices import MILLION, Price
 from bench.cost.usage import SimulatedAgent
-from chalicelib.agents.agent import BUSY_FOR, FASTEST_POLL, SLOWEST_POLL
-from chalicelib.settings import MINUTE, SECOND, settings
+from chalicelib.agents.entities import FAST_POLLING_TIME, MAX_POLL_INTERVAL, MIN_POLL_INTERVAL
+from chalicelib.core.settings import MINUTE, SECOND, settings
 
 TEXT = Path(__file__).with_suffix(".md")
 AGENT_COUNTS = (0, 1, 10, 100, 10_000)
@@ -146,9 +146,9 @@ def render() -> str:
         "monitoring": format_dollars(unused_stage[bill.MONITORING]),
         "queue_polling": format_dollars(unused_stage[bill.SQS]),
         "api_gateway_share": f"{100 * idle_agent[bill.API] / total(idle_agent):.0f}",
-        "fastest": f"{FASTEST_POLL // SECOND}",
-        "slowest": f"{SLOWEST_POLL // SECOND}",
-        "busy_for": f"{BUSY_FOR // MINUTE}",
+        "fastest": f"{MIN_POLL_INTERVAL // SECOND}",
+        "slowest": f"{MAX_POLL_INTERVAL // SECOND}",
+        "busy_for": f"{FAST_POLLING_TIME // MINUTE}",
         "task": f"{usage.TASK // 60}",
         "task_every": f"{usage.TASK_EVERY // 60}",
         "log": f"{usage.LOG}",

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from chalicelib.agents.agent import FASTEST_POLL, Agent, Held
-from chalicelib.settings import SECOND
-from devflow.pace import Pace
-from devflow.pulse import Act, Pulse
+from chalicelib.agents.entities import MIN_POLL_INTERVAL, Agent, Claim
+from chalicelib.core.settings import SECOND
+from devflow.intervals import Intervals
+from devflow.poll_schedule import Action, PollSchedule
 
 HOUR, DAY = 3_600, 86_400
 MONTH = 730 * HOUR
@@ -37,7 +37,7 @@ _AGENT = Agent(
     owner="", id="", name="", version="", platform=None, capabilities=[], concurrency=None, state="active", ver="",
     created_at=0, updated_at=0, seen_at=0, worked_at=0,
 )  # fmt: skip
-PACE = Pace()
+INTERVALS = Intervals()
 Calls = Counter[str]
 IntervalRule = Callable[[Agent, int], int]
 """Milliseconds until an agent's next poll, from its row and the current instant in milliseconds."""
@@ -50,7 +50,7 @@ def platform_interval(agent: Agent, now: int) -> int:
 def fixed_interval(agent: Agent, now: int) -> int:
     """Every five seconds."""
     del agent, now
-    return FASTEST_POLL
+    return MIN_POLL_INTERVAL
 
 
 @dataclass(unsafe_hash=True)
@@ -74,21 +74,21 @@ class SimulatedAgent:
         self._minute = -1
         self._worked_at = -DAY
         self._queue = sorted(submitted_at)
-        pulse = Pulse(PACE, 0.0)
-        pulse.beaten, pulse.owed = 0.0, 0
+        schedule = PollSchedule(INTERVALS, 0.0)
+        schedule.last_heartbeat_at, schedule.heartbeats_owed = 0.0, 0
         now, task_ends = 0.0, None
         while now < seconds:
             if task_ends is not None and now >= task_ends:
                 self._end_task(task_ends)
                 task_ends = None
-                pulse.hurry(now)
+                schedule.poll_now(now)
             free = int(task_ends is None or self.polls_at_work)
             running = int(task_ends is not None or self.beats_when_idle)
-            act, wait = pulse.next(now, running=running, free=free)
-            if act is Act.BEAT:
+            action, wait = schedule.next_action(now, running=running, free=free)
+            if action is Action.HEARTBEAT:
                 self._count("heartbeat", now)
-                pulse.beat(now)
-            elif act is Act.POLL:
+                schedule.record_heartbeat(now)
+            elif action is Action.POLL:
                 if task_ends is None and self._queue and self._queue[0] <= now:
                     self._queue.pop(0)
                     self.calls["poll that claims 1"] += 1
@@ -96,7 +96,7 @@ class SimulatedAgent:
                     self._worked_at = int(now)
                 else:
                     self._count("idle poll, empty queue", now)
-                pulse.poll(now, self._poll_interval(now, at_work=task_ends is not None), self.jitter)
+                schedule.record_poll(now, self._poll_interval(now, at_work=task_ends is not None), self.jitter)
             else:
                 now = min(now + wait, *([task_ends] if task_ends is not None else []), seconds)
         return self.calls
@@ -112,7 +112,7 @@ class SimulatedAgent:
         self.calls[name] += 1
 
     def _poll_interval(self, now: float, *, at_work: bool) -> float:
-        claim = Held(attempt=1, timeout=0, claimed_at=0)
+        claim = Claim(attempt=1, timeout=0, claimed_at=0)
         agent = _AGENT.model_copy(
             update={"held": {"task": claim} if at_work else {}, "worked_at": self._worked_at * SECOND}
         )
@@ -133,7 +133,7 @@ def calls_of_task() -> Calls:
             "event of a task, nobody listens": 3,  # queued, started, completed
             "progress, the first": 1,
             "progress, a new step": TASK // STEP - 1,
-            "progress, the same step": int(TASK / PACE.progress) - TASK // STEP,
+            "progress, the same step": int(TASK / INTERVALS.progress) - TASK // STEP,
             "1 KB more of a log": TASK // LOG,
             "complete": 1,
             "show a task": 2,

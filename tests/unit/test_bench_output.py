@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from bench import quiet
-from chalicelib import log
+from chalicelib.core import log
 
 
 def test_log_lines_are_kept_out_of_benchmark_output(capsys: pytest.CaptureFixture[str]) -> None:
