@@ -104,12 +104,15 @@ def start(handler: str | None) -> None:
 
 start(settings.handler)
 if settings.deploying:
-    from infra.deploy import plain
+    # One of Chalice's commands loads this file, on an operator's machine. Chalice has no hooks, so this file runs one.
+    # It needs no connection to AWS.
+    from pathlib import Path
+    from runpy import run_path
 
-    plain.prepare()
+    run_path(str(Path(__file__).with_name(".chalice") / "load_hook.py"))
 else:
-    # At the start of a container, and not at its first request. What is there now stays for good: the garbage
-    # collector need not look through it again, least of all in the midst of a long answer.
-    dynamodb.connect()
+    # Connect while the container starts, and not during its first request. All objects that exist now stay until the
+    # process ends. `freeze` takes them out of the garbage collector's work, so no request pays for scanning them.
+    db.connect()
     gc.freeze()
 gc.enable()

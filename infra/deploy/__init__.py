@@ -8,7 +8,7 @@
     settings.py   what Chalice cannot say: gateway responses, partial batches, retries of the schedule
     answers.py    at last: whether the stage answers
     destroy.py    all of it away again, but for what must stay
-    plain.py      what `chalice deploy` by itself gets of this
+    chalice_hook.py  what `chalice deploy` does when it is run directly
     stage.py, account.py, problems.py    what these share
 
 Every step leaves what is right as it is, so all of it may be cut short anywhere and run again.

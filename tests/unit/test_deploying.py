@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 import pytest
 
-from infra.deploy import adopt, answers, checks, destroy, plain, stack
+from infra.deploy import adopt, answers, chalice_hook, checks, destroy, stack
 from infra.deploy.__main__ import main
 from infra.deploy.account import Account
 from infra.deploy.destroy import KEPT_KINDS
@@ -114,9 +114,9 @@ def test_a_secret_that_is_being_deleted_is_told_with_the_way_to_get_it_back(aws:
 
 
 def test_what_is_missing_is_named_and_so_is_the_way_to_get_it() -> None:
-    plain.refuse_without([], "dev")
+    chalice_hook.raise_if_missing([], "dev")
     with pytest.raises(Problem) as raised:
-        plain.refuse_without(["table devflow-dev-users", "queue devflow-dev-events"], "dev")
+        chalice_hook.raise_if_missing(["table devflow-dev-users", "queue devflow-dev-events"], "dev")
     assert "It has no table devflow-dev-users, queue devflow-dev-events." in str(raised.value)
     assert "make deploy STAGE=dev" in str(raised.value)
 
