@@ -1,4 +1,4 @@
-"""What moto ignores of infra/template.yaml, asserted on the template itself."""
+"""The parts of infra/template.yaml that moto ignores, checked in the template itself."""
 
 import json
 from pathlib import Path
@@ -11,14 +11,18 @@ from tests.support import template
 TABLES = template.resources("AWS::DynamoDB::Table")
 QUEUES = template.resources("AWS::SQS::Queue")
 CONFIG = json.loads((Path(__file__).parents[2] / ".chalice" / "config.json").read_text(encoding="utf-8"))
-FED = {"EventsQueue": "announce_events", "WebhooksQueue": "deliver_webhooks", "WorkflowQueue": "run_workflows"}
+FUNCTION_OF_QUEUE = {
+    "EventsQueue": "announce_events",
+    "WebhooksQueue": "deliver_webhooks",
+    "WorkflowQueue": "run_workflows",
+}
 
 every_table = pytest.mark.parametrize("name", TABLES)
 every_queue = pytest.mark.parametrize("name", QUEUES)
-every_fed_queue = pytest.mark.parametrize("name", FED)
+every_invoking_queue = pytest.mark.parametrize("name", FUNCTION_OF_QUEUE)
 
 
-def test_there_are_five_tables_and_three_queues_with_their_dead_letter_queues() -> None:
+def test_template_has_five_tables_and_three_queues_with_dead_letter_queues() -> None:
     assert sorted(template.named(table["Properties"]["TableName"], "dev") for table in TABLES.values()) == [
         "devflow-dev-agents",
         "devflow-dev-logins",
@@ -37,26 +41,26 @@ def test_there_are_five_tables_and_three_queues_with_their_dead_letter_queues() 
 
 
 @every_table
-def test_a_table_costs_nothing_while_idle(name: str) -> None:
+def test_idle_table_costs_nothing(name: str) -> None:
     assert TABLES[name]["Properties"]["BillingMode"] == "PAY_PER_REQUEST"
 
 
 @every_table
-def test_a_table_is_encrypted_and_can_be_restored_to_any_second_of_the_last_weeks(name: str) -> None:
+def test_table_is_encrypted_and_has_point_in_time_recovery(name: str) -> None:
     properties = TABLES[name]["Properties"]
     assert properties["SSESpecification"] == {"SSEEnabled": True}
     assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
 
 
 @every_table
-def test_a_table_outlives_its_stack_and_on_prod_cannot_be_deleted_at_all(name: str) -> None:
+def test_table_outlives_its_stack_and_is_protected_on_prod(name: str) -> None:
     assert TABLES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
     assert TABLES[name]["UpdateReplacePolicy"] == "Retain"
     assert TABLES[name]["Properties"]["DeletionProtectionEnabled"] == {"Fn::If": ["IsProd", True, False]}
     assert template.load()["Conditions"]["IsProd"] == {"Fn::Equals": [{"Ref": "Stage"}, "prod"]}
 
 
-def test_rows_expire_in_the_three_tables_that_have_rows_to_expire() -> None:
+def test_rows_expire_in_three_tables() -> None:
     expiring = {
         template.named(table["Properties"]["TableName"], "dev"): table["Properties"]["TimeToLiveSpecification"]
         for table in TABLES.values()
@@ -70,7 +74,7 @@ def test_rows_expire_in_the_three_tables_that_have_rows_to_expire() -> None:
 
 
 @every_table
-def test_a_table_declares_exactly_the_attributes_that_its_keys_use(name: str) -> None:
+def test_table_declares_exactly_the_attributes_of_its_keys(name: str) -> None:
     properties = TABLES[name]["Properties"]
     schemas = [properties["KeySchema"]] + [index["KeySchema"] for index in properties.get("GlobalSecondaryIndexes", [])]
     declared = [attribute["AttributeName"] for attribute in properties["AttributeDefinitions"]]
@@ -78,18 +82,20 @@ def test_a_table_declares_exactly_the_attributes_that_its_keys_use(name: str) ->
 
 
 @every_queue
-def test_a_queue_is_encrypted(name: str) -> None:
+def test_queue_is_encrypted(name: str) -> None:
     assert QUEUES[name]["Properties"]["SqsManagedSseEnabled"] is True
 
 
-@every_fed_queue
-def test_a_message_stays_invisible_for_six_times_as_long_as_the_function_may_take(name: str) -> None:
-    timeouts = {stage["lambda_functions"][FED[name]]["lambda_timeout"] for stage in CONFIG["stages"].values()}
+@every_invoking_queue
+def test_visibility_timeout_is_six_times_the_function_timeout(name: str) -> None:
+    timeouts = {
+        stage["lambda_functions"][FUNCTION_OF_QUEUE[name]]["lambda_timeout"] for stage in CONFIG["stages"].values()
+    }
     assert QUEUES[name]["Properties"]["VisibilityTimeout"] >= 6 * max(timeouts)
 
 
-@every_fed_queue
-def test_a_message_that_failed_five_times_is_kept_for_a_fortnight(name: str) -> None:
+@every_invoking_queue
+def test_message_that_failed_five_times_is_kept_for_two_weeks(name: str) -> None:
     redrive = QUEUES[name]["Properties"]["RedrivePolicy"]
     dead_letter = name.replace("Queue", "DeadLetterQueue")
     assert redrive["maxReceiveCount"] == 5
@@ -97,8 +103,8 @@ def test_a_message_that_failed_five_times_is_kept_for_a_fortnight(name: str) -> 
     assert QUEUES[dead_letter]["Properties"]["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
-def test_the_one_secret_is_generated_once_and_kept() -> None:
-    """Word for word: were anything of it to change, CloudFormation would generate the keys anew."""
+def test_secret_is_generated_once_and_retained() -> None:
+    """Exactly these properties: after any change of them, CloudFormation would generate a new key."""
     (secret,) = template.resources("AWS::SecretsManager::Secret").values()
     assert secret["Properties"]["GenerateSecretString"] == {
         "SecretStringTemplate": '{"current": "key-1", "slackClientId": "", "slackClientSecret": ""}',
@@ -110,23 +116,23 @@ def test_the_one_secret_is_generated_once_and_kept() -> None:
     assert template.named(secret["Properties"]["Name"], "dev") == "devflow-dev-secret"
 
 
-def test_what_cloudformation_generates_is_what_the_product_reads() -> None:
+def test_generated_secret_is_a_valid_keyring() -> None:
     (secret,) = template.resources("AWS::SecretsManager::Secret").values()
-    how = secret["Properties"]["GenerateSecretString"]
-    # As AWS documents it: the object of the template, with the random text under the key.
-    generated = json.loads(how["SecretStringTemplate"]) | {how["GenerateStringKey"]: "x" * how["PasswordLength"]}
-    ring = parse_keyring(json.dumps(generated), 0)
+    rules = secret["Properties"]["GenerateSecretString"]
+    # AWS adds a random text to the object of the template, under this key.
+    generated = json.loads(rules["SecretStringTemplate"]) | {rules["GenerateStringKey"]: "x" * rules["PasswordLength"]}
+    ring = keyring_of(json.dumps(generated), 0)
     assert (ring.current, len(ring.signing_key), ring.slack) == ("key-1", 64, None)
 
 
-def test_no_name_is_the_same_on_two_stages() -> None:
+def test_names_differ_between_stages() -> None:
     names = [table["Properties"]["TableName"] for table in TABLES.values()]
     names += [queue["Properties"]["QueueName"] for queue in QUEUES.values()]
     assert all("${Stage}" in name["Fn::Sub"] for name in names)
 
 
-def test_what_checkov_is_not_to_ask_has_its_reason_beside_it() -> None:
-    """One rule a kind of resource; `make check-infra` asks all others."""
+def test_every_skipped_checkov_rule_has_a_reason() -> None:
+    """One rule is skipped for each of five resource types. `make check-infra` checks all others."""
     skipped = {
         (resource["Type"], skip["id"]): skip["comment"]
         for resource in template.load()["Resources"].values()

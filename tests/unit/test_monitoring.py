@@ -1,8 +1,7 @@
-"""Alarms, the dashboard and logs, asserted on the template itself: that there is one for each thing there is, and that
-what they look at exists.
+"""The template's alarms, dashboard and log groups: each function and queue has them, and they use existing metrics.
 
-What a function, a queue or a metric is called is read from .chalice/config.json, from the template and from the code,
-so that one that is added without its alarm or its log fails here.
+The names of functions, queues and metrics are read from .chalice/config.json, the template and the code. So a new
+function without alarms and a log group fails here.
 """
 
 import json
@@ -26,7 +25,7 @@ QUEUES = {
     template.named(queue["Properties"]["QueueName"], STAGE): "RedrivePolicy" in queue["Properties"]
     for queue in template.resources("AWS::SQS::Queue").values()
 }
-"""Whether each queue is fed to a function; the others take what it could not handle."""
+"""Whether each queue invokes a function. The others are dead-letter queues."""
 ALARMS = {
     template.named(alarm["Properties"]["AlarmName"], STAGE): alarm["Properties"]
     for alarm in template.resources("AWS::CloudWatch::Alarm").values()
@@ -52,7 +51,7 @@ PUBLISHED = {
     },
     metrics.NAMESPACE: {"by": {"Stage"}, "metrics": set(metrics.UNITS)},
 }  # fmt: skip
-"""What AWS publishes by itself, and what our own code emits.
+"""The metrics that AWS publishes and those that our code emits, by namespace, and the dimension of each namespace.
 
 https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-metrics-and-dimensions.html
 https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
@@ -65,7 +64,7 @@ NAMES = {
     "AWS/SQS": set(QUEUES),
     metrics.NAMESPACE: {STAGE},
 }
-"""What each kind of metric can be about."""
+"""The values that the dimension of each namespace can have."""
 
 
 def dimension(alarm: dict[str, Any]) -> tuple[str, str]:
@@ -73,8 +72,8 @@ def dimension(alarm: dict[str, Any]) -> tuple[str, str]:
     return one["Name"], template.named(one["Value"], STAGE)
 
 
-def watched(metric: str) -> set[str]:
-    """What has an alarm on this metric."""
+def monitored(metric: str) -> set[str]:
+    """The functions, queues or APIs that have an alarm for this metric."""
     return {dimension(alarm)[1] for alarm in ALARMS.values() if alarm["MetricName"] == metric}
 
 
@@ -82,30 +81,32 @@ every_alarm = pytest.mark.parametrize("name", ALARMS)
 
 
 @every_alarm
-def test_what_an_alarm_looks_at_exists(name: str) -> None:
+def test_alarm_uses_an_existing_metric(name: str) -> None:
     alarm = ALARMS[name]
-    by, about = dimension(alarm)
+    name_of_dimension, value = dimension(alarm)
     published = PUBLISHED[alarm["Namespace"]]
     assert alarm["MetricName"] in published["metrics"]
-    assert {by} == published["by"]
-    assert about in NAMES[alarm["Namespace"]]
+    assert {name_of_dimension} == published["by"]
+    assert value in NAMES[alarm["Namespace"]]
 
 
 @every_alarm
-def test_an_alarm_says_where_it_stands_what_to_do(name: str) -> None:
+def test_alarm_description_names_its_instructions(name: str) -> None:
     text = ALARMS[name]["AlarmDescription"]
-    _, named, heading = text.partition("; docs/operations.md, ")
-    assert named
+    explanation, reference, heading = text.partition("; docs/operations.md, ")
+    assert reference
+    assert len(explanation.split()) > 10, "what happened, why, and what to do next"
+    assert len(text) <= 1_024, "CloudWatch's limit"
     assert re.search(rf"^#+ {re.escape(heading)}$", DOCUMENT, re.MULTILINE | re.IGNORECASE), heading
 
 
 @every_alarm
-def test_an_alarm_tells_the_one_topic_when_it_begins_and_when_it_ends(name: str) -> None:
+def test_alarm_notifies_the_topic_when_it_starts_and_ends(name: str) -> None:
     assert ALARMS[name]["AlarmActions"] == ALARMS[name]["OKActions"] == [{"Ref": "AlarmTopic"}]
 
 
-def test_every_function_has_alarms_for_errors_and_throttles_and_a_log_that_ends() -> None:
-    assert watched("Errors") == watched("Throttles") == set(FUNCTIONS.values())
+def test_functions_have_error_and_throttle_alarms_and_expiring_logs() -> None:
+    assert monitored("Errors") == monitored("Throttles") == set(FUNCTIONS.values())
     groups = template.resources("AWS::Logs::LogGroup").values()
     assert {template.named(group["Properties"]["LogGroupName"], STAGE) for group in groups} == {
         f"/aws/lambda/{name}" for name in FUNCTIONS.values()
@@ -113,46 +114,50 @@ def test_every_function_has_alarms_for_errors_and_throttles_and_a_log_that_ends(
     assert all(group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"} for group in groups)
 
 
-def test_every_queue_has_an_alarm_for_what_waits_too_long_or_could_not_be_handled() -> None:
-    assert watched("ApproximateAgeOfOldestMessage") == {queue for queue, is_fed in QUEUES.items() if is_fed}
-    assert watched("ApproximateNumberOfMessagesVisible") == {queue for queue, is_fed in QUEUES.items() if not is_fed}
+def test_every_queue_has_an_alarm_for_old_or_dead_messages() -> None:
+    assert monitored("ApproximateAgeOfOldestMessage") == {queue for queue, invokes in QUEUES.items() if invokes}
+    assert monitored("ApproximateNumberOfMessagesVisible") == {
+        queue for queue, invokes in QUEUES.items() if not invokes
+    }
 
 
-def test_the_api_has_an_alarm_for_5xx_and_the_sweep_one_for_standing_still() -> None:
-    assert watched("5XXError") == {f"devflow-{STAGE}"}
+def test_there_are_alarms_for_server_errors_and_a_stopped_sweep() -> None:
+    assert monitored("5XXError") == {f"devflow-{STAGE}"}
     (stopped,) = [alarm for alarm in ALARMS.values() if alarm["MetricName"] == "Invocations"]
     assert dimension(stopped)[1] == FUNCTIONS["sweep"]
     assert (stopped["ComparisonOperator"], stopped["Threshold"]) == ("LessThanThreshold", 1)
-    assert stopped["TreatMissingData"] == "breaching", "no call at all is no data at all"
+    assert stopped["TreatMissingData"] == "breaching", "a function that is not invoked emits no data"
 
 
-def test_alarms_and_the_dashboard_can_be_had_or_not() -> None:
+def test_alarms_and_dashboard_are_optional() -> None:
     for alarm in (*template.resources("AWS::CloudWatch::Alarm").values(), template.load()["Resources"]["AlarmTopic"]):
         assert alarm["Condition"] == "HasAlarms"
     assert template.load()["Resources"]["Dashboard"]["Condition"] == "HasDashboard"
 
 
-def drawn() -> Iterator[tuple[str, str, str, str]]:
-    """Each metric of the dashboard: namespace, name, dimension and what it is about."""
+def dashboard_metrics() -> Iterator[tuple[str, str, str, str]]:
+    """Each metric of the dashboard: namespace, name, dimension and its value."""
     text = template.named(template.load()["Resources"]["Dashboard"]["Properties"]["DashboardBody"], STAGE)
     for widget in json.loads(text.replace("${AWS::Region}", "us-east-1"))["widgets"]:
         for metric in widget["properties"]["metrics"]:
             yield metric[0], metric[1], metric[2], metric[3]
 
 
-def test_what_the_dashboard_draws_exists_and_it_draws_every_metric_of_ours() -> None:
-    for namespace, name, by, about in drawn():
+def test_dashboard_metrics_exist_and_include_all_of_ours() -> None:
+    for namespace, name, dimension_name, value in dashboard_metrics():
         assert name in PUBLISHED[namespace]["metrics"], name
-        assert {by} == PUBLISHED[namespace]["by"]
-        assert about in NAMES[namespace]
-    assert {name for namespace, name, _, _ in drawn() if namespace == metrics.NAMESPACE} == set(metrics.UNITS)
+        assert {dimension_name} == PUBLISHED[namespace]["by"]
+        assert value in NAMES[namespace]
+    assert {name for namespace, name, _, _ in dashboard_metrics() if namespace == metrics.NAMESPACE} == set(
+        metrics.UNITS
+    )
 
 
-def test_the_dashboard_shows_every_function_and_every_fed_queue() -> None:
-    shown = {about for _, _, _, about in drawn()}
-    assert shown >= set(FUNCTIONS.values()) | {queue for queue, is_fed in QUEUES.items() if is_fed}
+def test_dashboard_has_every_function_and_every_invoking_queue() -> None:
+    names = {value for _, _, _, value in dashboard_metrics()}
+    assert names >= set(FUNCTIONS.values()) | {queue for queue, invokes in QUEUES.items() if invokes}
 
 
-def test_the_template_is_small_enough_to_be_sent_as_it_is() -> None:
-    """CloudFormation takes 51,200 bytes; more would have to be put into a bucket first."""
+def test_template_fits_into_a_request() -> None:
+    """CloudFormation accepts 51,200 bytes in a request. A larger template must be uploaded to S3."""
     assert len((PROJECT / "infra" / "template.yaml").read_bytes()) < 51_200
