@@ -1,1 +1,1 @@
-"""Where DevFlow runs: what must outlive the code (template.yaml) and the local stage (local/)."""
+"""Where DevFlow runs: a stage's resources (template.yaml), its deployment (deploy/), and the local stage (local/)."""

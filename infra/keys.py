@@ -1,13 +1,13 @@
-"""Changes the secret of a deployed stage: renews its signing keys, and makes it known to Slack. See docs/keys.md.
+"""Changes the secret of a deployed stage: rotates its signing keys and sets its Slack credentials. See docs/keys.md.
 
-    python -m infra.keys STAGE show          the keys there are, and which one signs (never a key itself)
-    python -m infra.keys STAGE add           a new key, which only verifies as yet
-    python -m infra.keys STAGE use           the new key signs from now on
-    python -m infra.keys STAGE drop          the old key verifies no more
-    python -m infra.keys STAGE leaked        all three at once: every token there is ends
-    python -m infra.keys STAGE slack         asks for the client id and secret of the Slack app
+    python -m infra.keys STAGE show          list the ids of the keys, and which one signs (never a key itself)
+    python -m infra.keys STAGE add           add a new key, which only verifies at first
+    python -m infra.keys STAGE use           sign with the new key from now on
+    python -m infra.keys STAGE drop          remove the old key
+    python -m infra.keys STAGE leaked        replace all keys at once: every existing token becomes invalid
+    python -m infra.keys STAGE slack         ask for the client id and client secret of the Slack app
 
-Each step refuses what would lock anybody out, and says when it may be taken. A step can be repeated.
+A step that would lock users or agents out is rejected, with the time from which it is allowed. Steps can be repeated.
 """
 
 import argparse
@@ -23,135 +23,137 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.auth.keys import KEY_PREFIX, REFRESH_AFTER
 from chalicelib.auth.tokens import LEEWAY, LIFETIME
-from chalicelib.core import clock
-from infra.deploy.account import Account, code
-from infra.deploy.problems import Problem
+from infra.deploy.aws_account import AwsAccount, error_code
+from infra.deploy.deploy_error import DeployError
 
-Content = dict[str, str]
-"""The secret: `current`, a text for each `key-...`, and Slack's."""
+SecretContent = dict[str, str]
+"""The secret: `current` (the id of the key that signs), a key under each `key-...`, and Slack's credentials."""
 
-_NAMED = f"{KEY_PREFIX}%Y%m%dT%H%M%SZ"
-"""A key is named after the second in which it was made, so that its age is known."""
+_KEY_ID_FORMAT = f"{PREFIX}%Y%m%dT%H%M%SZ"
+"""A key's id contains the second in which the key was created, so its age is known."""
 
-KNOWN_AFTER = timedelta(milliseconds=2 * REFRESH_AFTER)
-"""When every container has read a new key; twice what it takes, for clocks differ."""
+PROPAGATION_TIME = timedelta(milliseconds=2 * REFRESH)
+"""The time until every container has read a new key. It is twice the refresh interval, because clocks differ."""
 
-FORGOTTEN_AFTER = timedelta(milliseconds=LIFETIME + LEEWAY) + KNOWN_AFTER
-"""When the last token of the old key has expired."""
-
-
-class RefusedError(Problem):
-    """The step cannot be taken (now); the message says why, and when it can."""
+EXPIRY_TIME = timedelta(milliseconds=LIFETIME + LEEWAY) + PROPAGATION_TIME
+"""The time after which the last token that an old key has signed is expired."""
 
 
-def kids(content: Content) -> list[str]:
+class StepRejectedError(DeployError):
+    """The step is not allowed, or not yet. The message says why, and when it is allowed."""
+
+
+def key_ids(content: SecretContent) -> list[str]:
     """The ids of the keys, the current one first."""
-    found = sorted(kid for kid in content if kid.startswith(KEY_PREFIX))
-    return sorted(found, key=lambda kid: kid != content["current"])
+    found = sorted(name for name in content if name.startswith(PREFIX))
+    return sorted(found, key=lambda key_id: key_id != content["current"])
 
 
-def add(content: Content, now: datetime) -> Content:
-    """A second key."""
-    if len(kids(content)) > 1:
-        raise RefusedError("There are two keys already: `use` the new one, or `drop` the old one.")
-    return content | {now.strftime(_NAMED): secrets.token_urlsafe(48)}
+def add(content: SecretContent, now: datetime) -> SecretContent:
+    """Add a second key."""
+    if len(key_ids(content)) > 1:
+        raise StepRejectedError("There are two keys already. `use` the new one, or `drop` the old one.")
+    return content | {now.strftime(_KEY_ID_FORMAT): secrets.token_urlsafe(48)}
 
 
-def use(content: Content, now: datetime) -> Content:
-    """Sign with the newer of two keys, once every container knows it."""
-    newest = max(kids(content), key=_made)
+def use(content: SecretContent, now: datetime) -> SecretContent:
+    """Sign with the newer of two keys, once every container has read it."""
+    newest = max(key_ids(content), key=_created_at)
     if newest == content["current"]:
-        raise RefusedError(f"The newest key, {newest}, signs already; `add` another one first.")
-    _wait_until(_made(newest) + KNOWN_AFTER, now, "by then every container has read the new key")
-    return content | {"current": newest, "currentSince": now.strftime(_NAMED)}
+        raise StepRejectedError(f"The newest key, {newest}, signs already. `add` another one first.")
+    _reject_before(_created_at(newest) + PROPAGATION_TIME, now, "by then every container has read the new key")
+    return content | {"current": newest, "currentSince": now.strftime(_KEY_ID_FORMAT)}
 
 
-def drop(content: Content, now: datetime) -> Content:
-    """Forget every key but the current one, once no token of theirs is left."""
-    old = [kid for kid in kids(content) if kid != content["current"]]
+def drop(content: SecretContent, now: datetime) -> SecretContent:
+    """Remove every key but the current one, once all tokens that they have signed are expired."""
+    old = [key_id for key_id in key_ids(content) if key_id != content["current"]]
     if not old:
-        raise RefusedError("There is one key alone.")
-    if any(_made(kid) > _made(content["current"]) for kid in old):
-        raise RefusedError("The other key is newer than the one that signs: `use` it first.")
-    since = _made(content.get("currentSince", content["current"]))
-    _wait_until(since + FORGOTTEN_AFTER, now, "by then the last token of the old key has expired")
-    return {name: text for name, text in content.items() if name not in old}
+        raise StepRejectedError("There is only one key, and it cannot be removed.")
+    if any(_created_at(key_id) > _created_at(content["current"]) for key_id in old):
+        raise StepRejectedError("The other key is newer than the one that signs. `use` it first.")
+    since = _created_at(content.get("currentSince", content["current"]))
+    _reject_before(since + EXPIRY_TIME, now, "by then the last token of the old key has expired")
+    return {name: value for name, value in content.items() if name not in old}
 
 
-def leaked(content: Content, now: datetime) -> Content:
-    """A new key and no other: every token that was signed before ends, agents' too."""
-    others = {name: text for name, text in content.items() if not name.startswith(KEY_PREFIX)}
-    name = now.strftime(_NAMED)
-    return others | {name: secrets.token_urlsafe(48), "current": name, "currentSince": name}
+def leaked(content: SecretContent, now: datetime) -> SecretContent:
+    """Replace all keys by a new one: every token that exists becomes invalid, those of agents too."""
+    others = {name: value for name, value in content.items() if not name.startswith(PREFIX)}
+    key_id = now.strftime(_KEY_ID_FORMAT)
+    return others | {key_id: secrets.token_urlsafe(48), "current": key_id, "currentSince": key_id}
 
 
-def slack(content: Content, client_id: str, client_secret: str) -> Content:
-    """Known to Slack under this id from now on; not at all where both are empty."""
+def slack(content: SecretContent, client_id: str, client_secret: str) -> SecretContent:
+    """Set the credentials of the Slack app, or remove them if both are empty."""
     if bool(client_id) != bool(client_secret):
-        raise RefusedError("Slack's client id and secret belong together: give both, or neither.")
+        raise StepRejectedError("Slack's client id and client secret belong together. Enter both, or neither.")
     return content | {"slackClientId": client_id, "slackClientSecret": client_secret}
 
 
-STEPS: Mapping[str, Callable[[Content, datetime], Content]] = {"add": add, "use": use, "drop": drop, "leaked": leaked}
+STEPS: Mapping[str, Callable[[SecretContent, datetime], SecretContent]] = {
+    "add": add, "use": use, "drop": drop, "leaked": leaked,
+}  # fmt: skip
 
 
-def _made(kid: str) -> datetime:
+def _created_at(key_id: str) -> datetime:
     try:
-        return datetime.strptime(kid, _NAMED).replace(tzinfo=UTC)
+        return datetime.strptime(key_id, _KEY_ID_FORMAT).replace(tzinfo=UTC)
     except ValueError:
-        return datetime.fromtimestamp(0, UTC)  # the first key, which came with the stack
+        return datetime.fromtimestamp(0, UTC)  # the first key, which CloudFormation generated
 
 
-def _wait_until(instant: datetime, now: datetime, why: str) -> None:
+def _reject_before(instant: datetime, now: datetime, reason: str) -> None:
     if now < instant:
-        raise RefusedError(f"Not before {instant:%Y-%m-%d %H:%M} UTC: {why}.")
+        raise StepRejectedError(f"Not before {instant:%Y-%m-%d %H:%M} UTC: {reason}.")
 
 
-def shown(content: Content) -> str:
-    """The keys by their ids."""
-    lines = [f"{kid}  {'signs' if kid == content['current'] else 'verifies'}" for kid in kids(content)]
-    known = content.get("slackClientId")
-    return "\n".join([*lines, f"Slack  {known}" if known else "Slack  not set up"])
+def summary(content: SecretContent) -> str:
+    """The ids of the keys, what each is used for, and Slack's client id."""
+    lines = [f"{key_id}  {'signs' if key_id == content['current'] else 'verifies'}" for key_id in key_ids(content)]
+    client_id = content.get("slackClientId")
+    return "\n".join([*lines, f"Slack  {client_id}" if client_id else "Slack  not set up"])
 
 
 def main(arguments: list[str], ask: Callable[[str], str] = getpass.getpass) -> int:
-    """The exit status: 0, or 1 with a line on standard error where the step could not be taken."""
+    """The exit status: 0, or 1 if the step was rejected or failed, with one line on standard error."""
     parser = argparse.ArgumentParser(
         prog="make keys", usage="make keys STAGE=dev STEP=show", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("stage", metavar="STAGE", type=_stage)
+    parser.add_argument("stage", metavar="STAGE", type=_stage_name)
     parser.add_argument(
         "step", metavar="STEP", choices=["show", *STEPS, "slack"], help="show, add, use, drop, leaked or slack"
     )
-    wanted = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        print(shown(_taken(wanted.stage, wanted.step, ask)))
-    except Problem as problem:
-        print(problem, file=sys.stderr)
+        print(summary(_run(options.stage, options.step, ask)))
+    except DeployError as error:
+        print(error, file=sys.stderr)
     except (BotoCoreError, ClientError) as error:
-        print(f"AWS refused: {error}", file=sys.stderr)
+        print(f"The request to AWS failed: {error}", file=sys.stderr)
     else:
         return 0
     return 1
 
 
-def _stage(name: str) -> str:
+def _stage_name(name: str) -> str:
     if not name:
-        raise argparse.ArgumentTypeError("say which: STAGE=dev, say")
+        raise argparse.ArgumentTypeError("name the stage, for example STAGE=dev")
     return name
 
 
-def _taken(stage: str, step: str, ask: Callable[[str], str]) -> Content:
-    """The secret after a step. Raises Problem, and what AWS refuses."""
-    account, name = Account(), f"devflow-{stage}-secret"
+def _run(stage: str, step: str, ask: Callable[[str], str]) -> SecretContent:
+    """Run a step and return the new content of the secret. Raises DeployError, and boto3's errors."""
+    account, name = AwsAccount(), f"devflow-{stage}-secret"
     client: Any = account.client("secretsmanager")
     try:
-        content: Content = json.loads(client.get_secret_value(SecretId=name)["SecretString"])
+        content: SecretContent = json.loads(client.get_secret_value(SecretId=name)["SecretString"])
     except ClientError as error:
-        if code(error) != "ResourceNotFoundException":
+        if error_code(error) != "ResourceNotFoundException":
             raise
-        raise Problem(
-            f"There is no secret {name} in {account.region}: deploy the stage first, or mend its name."
+        raise DeployError(
+            f"There is no secret {name} in {account.region}. Check the stage's name and the region, or deploy the "
+            "stage first."
         ) from None
     changed = content
     if step == "slack":

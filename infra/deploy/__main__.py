@@ -6,14 +6,24 @@ from io import TextIOWrapper
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra.deploy import answers, checks, destroy, functions, package, record, settings, stack, tables
-from infra.deploy.account import Account
-from infra.deploy.problems import Problem
+from infra.deploy import (
+    chalice_cli,
+    checks,
+    deployed_resources,
+    destroy,
+    health_check,
+    package,
+    resource_settings,
+    stack,
+    table_settings,
+)
+from infra.deploy.aws_account import AwsAccount
+from infra.deploy.deploy_error import DeployError
 from infra.deploy.stage import Stage
 
 
-def deploy(stage: Stage, account: Account) -> None:
-    """The whole way; each step leaves what is right as it is."""
+def deploy_stage(stage: Stage, account: AwsAccount) -> None:
+    """Run all steps of a deployment. Each one changes only what differs from the required state."""
     print("Checks")
     checks.check(stage, account)
     print("Package")
@@ -21,53 +31,53 @@ def deploy(stage: Stage, account: Account) -> None:
     print(f"  {built.name}, {built.stat().st_size / 1e6:.1f} MB")
     print(f"Stack {stage.stack}")
     stack.deploy(stage, account)
-    tables.settle(stage, account)
+    table_settings.apply(stage, account)
     print("Functions and API")
-    record.write(stage, account)
-    functions.deploy(stage, account)
+    deployed_resources.write(stage, account)
+    chalice_cli.deploy(stage, account)
     print("Settings")
-    deployed = record.recorded(stage)
-    settings.settle(stage, account, deployed.values())
-    print("Answers?")
-    address = answers.public_address(stage, deployed["rest_api"]["rest_api_url"])
-    answers.wait(answers.asked_at(address))
-    print(f"\nDevFlow {stage.name} runs at {address}")
+    deployed = deployed_resources.read(stage)
+    resource_settings.apply(stage, account, deployed.values())
+    print("Health check")
+    url = health_check.public_url(stage, deployed["rest_api"]["rest_api_url"])
+    health_check.wait_until_healthy(health_check.url_to_check(url))
+    print(f"\nDevFlow {stage.name} runs at {url}")
 
 
-def take_down(stage: Stage, account: Account) -> None:
+def destroy_stage(stage: Stage, account: AwsAccount) -> None:
     checks.check_name(stage.name)
     destroy.confirm(stage)
     print(f"Account {account.id}, region {account.region}")
     destroy.destroy(stage, account)
-    print(f"\nThe stage {stage.name} is gone.")
+    print(f"\nThe stage {stage.name} is removed.")
 
 
-def build(stage: Stage, account: Account) -> None:
-    del account  # nothing in AWS is needed for it
+def build_package(stage: Stage, account: AwsAccount) -> None:
+    del account  # the package is built without AWS
     built = package.build(stage.project, stage.architecture)
     print(f"{built}, {built.stat().st_size / 1e6:.1f} MB")
 
 
-COMMANDS = {"deploy": deploy, "destroy": take_down, "package": build}
+COMMANDS = {"deploy": deploy_stage, "destroy": destroy_stage, "package": build_package}
 
 
 def main(arguments: list[str]) -> int:
-    """The exit status: 1 with a few words where it could not be done, 2 where it was not clear what to do."""
+    """The exit status: 0 for success, 1 for a failure, 2 for wrong arguments. Errors go to standard error."""
     if len(arguments) != 2 or arguments[0] not in COMMANDS or not arguments[1]:  # noqa: PLR2004  # a command, a stage
-        print("Say which stage, for example: make deploy STAGE=dev", file=sys.stderr)
+        print("Name the stage, for example: make deploy STAGE=dev", file=sys.stderr)
         return 2
     command, name = arguments
-    os.environ["AWS_CHALICE_CLI_MODE"] = "true"  # as Chalice's own command tells app.py that it is not in Lambda
+    os.environ["AWS_CHALICE_CLI_MODE"] = "true"  # Chalice's own command sets this too; app.py then does not connect
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # our lines among Chalice's, in order, also in a file
+        sys.stdout.reconfigure(line_buffering=True)  # keeps our lines and Chalice's in order, also in a file
     try:
-        COMMANDS[command](Stage(name), Account())
-    except Problem as problem:
-        print(f"\n{problem}", file=sys.stderr)
+        COMMANDS[command](Stage(name), AwsAccount())
+    except DeployError as error:
+        print(f"\n{error}", file=sys.stderr)
     except (BotoCoreError, ClientError) as error:
-        print(f"\nAWS refused: {error}", file=sys.stderr)
+        print(f"\nThe request to AWS failed: {error}", file=sys.stderr)
     except KeyboardInterrupt:
-        print(f"\nCut short. `make {command} STAGE={name}` goes on from here.", file=sys.stderr)
+        print(f"\nInterrupted. Run `make {command} STAGE={name}` to continue.", file=sys.stderr)
     else:
         return 0
     return 1

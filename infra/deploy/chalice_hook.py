@@ -13,8 +13,8 @@ import click
 from botocore.exceptions import ClientError
 
 from infra.deploy import package
-from infra.deploy.account import Account, code
-from infra.deploy.problems import Problem
+from infra.deploy.aws_account import AwsAccount, error_code
+from infra.deploy.deploy_error import DeployError
 from infra.deploy.stage import Stage
 
 
@@ -28,13 +28,13 @@ def before_deploy() -> None:
         return
     stage = Stage(context.params["stage"])
     try:
-        raise_if_missing(missing_resources(stage, Account(context.params["profile"])), stage.name)
+        raise_if_missing(missing_resources(stage, AwsAccount(context.params["profile"])), stage.name)
         package.build(stage.project, stage.architecture)
-    except Problem as problem:
+    except DeployError as problem:
         sys.exit(f"\n{problem}")
 
 
-def missing_resources(stage: Stage, account: Account) -> list[str]:
+def missing_resources(stage: Stage, account: AwsAccount) -> list[str]:
     """The tables and queues that the template defines and the account does not have, such as `table devflow-dev-users`.
 
     Raises ClientError if AWS refuses to describe them.
@@ -43,9 +43,9 @@ def missing_resources(stage: Stage, account: Account) -> list[str]:
 
 
 def raise_if_missing(names: list[str], stage_name: str) -> None:
-    """Raise Problem if anything is missing."""
+    """Raise DeployError if anything is missing."""
     if names:
-        raise Problem(
+        raise DeployError(
             f"The stage {stage_name} is not complete. It has no {', '.join(names)}.\n"
             "`chalice deploy` deploys functions and the API. It does not create the tables and queues of\n"
             f"infra/template.yaml. Run this command, which does both:\n\n"
@@ -53,13 +53,13 @@ def raise_if_missing(names: list[str], stage_name: str) -> None:
         )
 
 
-def _missing_tables(stage: Stage, account: Account) -> Iterator[str]:
+def _missing_tables(stage: Stage, account: AwsAccount) -> Iterator[str]:
     for table in stage.tables:
         if not _exists(account.client("dynamodb").describe_table, "ResourceNotFoundException", TableName=table):
             yield f"table {table}"
 
 
-def _missing_queues(stage: Stage, account: Account) -> Iterator[str]:
+def _missing_queues(stage: Stage, account: AwsAccount) -> Iterator[str]:
     for queue in stage.queues:
         if not _exists(account.client("sqs").get_queue_url, "AWS.SimpleQueueService.NonExistentQueue", QueueName=queue):
             yield f"queue {queue}"
@@ -69,7 +69,7 @@ def _exists(describe: Any, not_found_code: str, **arguments: str) -> bool:
     try:
         describe(**arguments)
     except ClientError as error:
-        if code(error) not in (not_found_code, "QueueDoesNotExist"):
+        if error_code(error) not in (not_found_code, "QueueDoesNotExist"):
             raise
         return False
     return True

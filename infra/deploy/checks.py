@@ -1,4 +1,4 @@
-"""What can be wrong with a deployment before anything is changed."""
+"""Finds errors in the configuration of a stage before a deployment changes anything."""
 
 import json
 import sys
@@ -6,16 +6,16 @@ import sys
 from botocore.exceptions import ClientError
 from chalice.deploy import models
 
-from infra.deploy.account import Account
-from infra.deploy.problems import Problem
-from infra.deploy.stage import NAME, Stage
+from infra.deploy.aws_account import AwsAccount
+from infra.deploy.deploy_error import DeployError
+from infra.deploy.stage import STAGE_NAME, Stage
 
-PYTHONS = ((3, 11), (3, 14))
-"""The oldest and the newest Python that Lambda has and DevFlow runs on."""
+PYTHON_VERSIONS = ((3, 11), (3, 14))
+"""The oldest and the newest Python that Lambda offers and DevFlow supports."""
 
 
-def check(stage: Stage, account: Account) -> None:
-    """Raise Problem for whatever would stop the deployment half way."""
+def check(stage: Stage, account: AwsAccount) -> None:
+    """Raise DeployError for an error that would stop the deployment half way."""
     check_name(stage.name)
     check_python(sys.version_info[:2])
     print(f"  account {account.id}, region {account.region}")
@@ -24,37 +24,48 @@ def check(stage: Stage, account: Account) -> None:
 
 
 def check_name(name: str) -> None:
-    if not NAME.fullmatch(name):
-        raise Problem(f"A stage has a name of lower case letters and digits, at most 16, not {name!r}.")
+    if not STAGE_NAME.fullmatch(name):
+        raise DeployError(
+            f"{name!r} is not a name of a stage. A name has 1 to 16 lower case letters and digits, and begins with a "
+            "letter."
+        )
 
 
 def check_python(version: tuple[int, ...]) -> None:
-    """Functions run the Python that deploys them: its bytecode and its wheels are what they get."""
-    oldest, newest = PYTHONS
+    """The functions run the Python version that deploys them, because the package has its bytecode and its wheels."""
+    oldest, newest = PYTHON_VERSIONS
     if not oldest <= version <= newest:
-        raise Problem(
-            f"Lambda has no Python {version[0]}.{version[1]}; make .venv with 3.{oldest[1]} to 3.{newest[1]}."
+        raise DeployError(
+            f"Lambda has no Python {version[0]}.{version[1]}. Create .venv with Python 3.{oldest[1]} to "
+            f"3.{newest[1]}: run `make clean`, then for example `make PYTHON=python3.{oldest[1]} .venv/installed`."
         )
 
 
 def check_functions(stage: Stage) -> None:
-    """Each function has its entry in the stage's configuration, and a policy of its own that is there."""
-    configured = stage.configured["lambda_functions"]
-    functions = {function.resource_name: function for function in stage.of_kind(models.LambdaFunction)}
+    """Every function has an entry in the stage's configuration, and a policy file of its own that can be read."""
+    configured = stage.settings["lambda_functions"]
+    functions = {function.resource_name: function for function in stage.resources_of_type(models.LambdaFunction)}
     for name in sorted(functions.keys() ^ configured.keys()):
         where = "app.py" if name in functions else ".chalice/config.json"
-        raise Problem(f"The function {name} is in {where} only; app.py and the stage {stage.name} must have the same.")
+        raise DeployError(
+            f"The function {name} is only in {where}. app.py and the stage {stage.name} in .chalice/config.json must "
+            "have the same functions."
+        )
     for name in functions:
         policy = stage.project / ".chalice" / configured[name].get("iam_policy_file", "")
         try:
             json.loads(policy.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise Problem(f"The function {name} has no good policy on the stage {stage.name}: {error}.") from None
+            raise DeployError(
+                f"The policy of the function {name} on the stage {stage.name} cannot be read: {error}.\n"
+                "`iam_policy_file` in .chalice/config.json names the file."
+            ) from None
 
 
-def check_template(stage: Stage, account: Account) -> None:
-    """CloudFormation takes the template. (cfn-lint knows more; `make check` runs it.)"""
+def check_template(stage: Stage, account: AwsAccount) -> None:
+    """CloudFormation accepts the template. (`make check` runs cfn-lint, which checks more.)"""
     try:
         account.client("cloudformation").validate_template(TemplateBody=stage.template)
     except ClientError as error:
-        raise Problem(f"CloudFormation refuses infra/template.yaml: {error.response['Error'].get('Message')}") from None
+        message = error.response["Error"].get("Message")
+        raise DeployError(f"CloudFormation rejects infra/template.yaml: {message}") from None

@@ -1,4 +1,4 @@
-"""The CloudFormation stack of a stage: what must outlive the code. Shows its progress as CloudFormation tells it."""
+"""The CloudFormation stack of a stage: the resources that outlive the code. Prints CloudFormation's progress."""
 
 import time
 import uuid
@@ -7,121 +7,129 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from infra.deploy import adopt
-from infra.deploy.account import Account
-from infra.deploy.problems import Problem
+from infra.deploy import resource_import
+from infra.deploy.aws_account import AwsAccount
+from infra.deploy.deploy_error import DeployError
 from infra.deploy.stage import Stage
 
-PAUSE = 2.0
-"""Seconds between two looks at what CloudFormation does."""
+POLL_INTERVAL = 2.0
+"""Seconds between two requests for the state of a stack or a change set."""
 
-_NOTHING_NEW = ("didn't contain changes", "No updates are to be performed")
-_NEVER_BEGUN = {"", "REVIEW_IN_PROGRESS"}
-_NEVER_MADE = {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"}
-"""Ends of a first creation (or of a removal) from which CloudFormation goes on by removing the stack alone."""
+_NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
+_NOT_CREATED = {"", "REVIEW_IN_PROGRESS"}
+_MUST_BE_REMOVED = {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"}
+"""States after a failed creation or removal. CloudFormation accepts only the removal of such a stack."""
 
 
-def deploy(stage: Stage, account: Account) -> None:
-    """Make the stack as the template says. Raises Problem where that fails, or would replace a table."""
-    seen = _Progress(stage, account)
-    status = seen.settled()
-    if status in _NEVER_MADE:
-        print(f"  the stack {stage.stack} was never made whole ({status}); it is made anew")
-        _remove(stage, account, seen)
+def deploy(stage: Stage, account: AwsAccount) -> None:
+    """Create or update the stack from the template. Raises DeployError if that fails or would replace a table."""
+    progress = _Progress(stage, account)
+    status = progress.wait_until_idle()
+    if status in _MUST_BE_REMOVED:
+        print(f"  the stack {stage.stack} is incomplete ({status}); it is removed and created again")
+        _remove(stage, account, progress)
         status = ""
-    left = adopt.left(stage, account) if status in _NEVER_BEGUN else []
-    if left:
-        print("  an earlier stack has left tables or the secret; they are taken in as they are")
-        taken_in = _change_set(stage, account, "IMPORT", adopt.template_of(stage, left), ResourcesToImport=left)
-        status = _execute(stage, account, seen, taken_in)
-    change_set = _change_set(stage, account, "CREATE" if status in _NEVER_BEGUN else "UPDATE", stage.template)
-    _execute(stage, account, seen, change_set)
+    retained = resource_import.find_retained(stage, account) if status in _NOT_CREATED else []
+    if retained:
+        print("  an earlier stack has retained tables or the secret; they are imported unchanged")
+        template = resource_import.import_template(stage, retained)
+        change_set = _create_change_set(stage, account, "IMPORT", template, ResourcesToImport=retained)
+        status = _execute(stage, account, progress, change_set)
+    kind = "CREATE" if status in _NOT_CREATED else "UPDATE"
+    _execute(stage, account, progress, _create_change_set(stage, account, kind, stage.template))
 
 
-def _execute(stage: Stage, account: Account, seen: "_Progress", change_set: dict[str, Any] | None) -> str:
-    """Make the changes of a change set; the state of the stack. Raises Problem where that fails."""
+def _execute(stage: Stage, account: AwsAccount, progress: "_Progress", change_set: dict[str, Any] | None) -> str:
+    """Execute a change set and return the stack's final state. Raises DeployError if it fails."""
     if change_set is None:
         print("  nothing to change")
         return ""
     for change in change_set["Changes"]:
-        print(f"  {described(change['ResourceChange'])}")
-    refuse_replacing_tables(change["ResourceChange"] for change in change_set["Changes"])
+        print(f"  {format_change(change['ResourceChange'])}")
+    reject_table_replacement(change["ResourceChange"] for change in change_set["Changes"])
     account.client("cloudformation").execute_change_set(ChangeSetName=change_set["ChangeSetId"])
-    ended = seen.settled(begun=True)
-    if ended not in ("CREATE_COMPLETE", "IMPORT_COMPLETE", "UPDATE_COMPLETE"):
-        raise Problem(
-            f"CloudFormation could not do it; the stack {stage.stack} is {ended}. The first line above that says "
-            "FAILED says why."
+    status = progress.wait_until_idle(started=True)
+    if status not in ("CREATE_COMPLETE", "IMPORT_COMPLETE", "UPDATE_COMPLETE"):
+        raise DeployError(
+            f"CloudFormation failed; the stack {stage.stack} is in the state {status}. The first line above that "
+            "contains FAILED has the reason. Fix it and deploy again."
         )
-    return ended
+    return status
 
 
-def remove(stage: Stage, account: Account) -> None:
-    """Remove the stack, if it is there. What its template retains stays."""
-    seen = _Progress(stage, account)
-    if seen.settled():
-        _remove(stage, account, seen)
+def remove(stage: Stage, account: AwsAccount) -> None:
+    """Remove the stack if it exists. The resources that its template retains stay."""
+    progress = _Progress(stage, account)
+    if progress.wait_until_idle():
+        _remove(stage, account, progress)
 
 
-def _remove(stage: Stage, account: Account, seen: "_Progress") -> None:
+def _remove(stage: Stage, account: AwsAccount, progress: "_Progress") -> None:
     client = account.client("cloudformation")
-    stubborn: list[str] = []
-    for _ in range(2):  # what cannot be removed (a protected table) is left out of it the second time
-        arguments = {"RetainResources": stubborn} if stubborn else {}
-        stack = seen.stack_id()
-        client.delete_stack(StackName=stack, **arguments)
-        ended = seen.settled(stack)
-        if ended in ("", "DELETE_COMPLETE"):
+    undeletable: list[str] = []
+    for _ in range(2):  # the second time without the resources that cannot be deleted, such as a protected table
+        arguments = {"RetainResources": undeletable} if undeletable else {}
+        stack_id = progress.stack_id()
+        client.delete_stack(StackName=stack_id, **arguments)
+        status = progress.wait_until_idle(stack_id)
+        if status in ("", "DELETE_COMPLETE"):
             return
-        resources = account.pages("cloudformation", "list_stack_resources", "StackResourceSummaries", StackName=stack)
-        stubborn = [each["LogicalResourceId"] for each in resources if each["ResourceStatus"] == "DELETE_FAILED"]
-    raise Problem(f"CloudFormation cannot remove the stack {stage.stack}: it is {ended}.")
+        resources = account.paginate(
+            "cloudformation", "list_stack_resources", "StackResourceSummaries", StackName=stack_id
+        )
+        undeletable = [each["LogicalResourceId"] for each in resources if each["ResourceStatus"] == "DELETE_FAILED"]
+    raise DeployError(
+        f"CloudFormation cannot remove the stack {stage.stack}; its state is {status}. The lines above that contain "
+        "FAILED have the reason."
+    )
 
 
-def _change_set(stage: Stage, account: Account, kind: str, template: str, **more: Any) -> dict[str, Any] | None:
-    """The changes that a template makes, computed by CloudFormation; None where it makes none."""
+def _create_change_set(
+    stage: Stage, account: AwsAccount, kind: str, template: str, **arguments: Any
+) -> dict[str, Any] | None:
+    """Create a change set and wait until CloudFormation has computed its changes. None if there are no changes."""
     client = account.client("cloudformation")
     try:
-        made = client.create_change_set(
+        change_set_id = client.create_change_set(
             StackName=stage.stack,
             ChangeSetName=f"deploy-{uuid.uuid4().hex}",
             ChangeSetType=kind,
             TemplateBody=template,
             Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in stage.parameters.items()],
             Tags=[{"Key": "application", "Value": "devflow"}, {"Key": "stage", "Value": stage.name}],
-            **more,
+            **arguments,
         )["Id"]
     except ClientError as error:
-        refuse_unless_nothing_new(str(error))
+        raise_unless_no_changes(str(error))
         return None
     while True:
-        change_set: dict[str, Any] = client.describe_change_set(ChangeSetName=made)
+        change_set: dict[str, Any] = client.describe_change_set(ChangeSetName=change_set_id)
         if change_set["Status"] == "CREATE_COMPLETE":
-            pages = account.pages("cloudformation", "describe_change_set", "Changes", ChangeSetName=made)
-            return change_set | {"Changes": list(pages)}
+            changes = account.paginate("cloudformation", "describe_change_set", "Changes", ChangeSetName=change_set_id)
+            return change_set | {"Changes": list(changes)}
         if change_set["Status"] == "FAILED":
-            client.delete_change_set(ChangeSetName=made)
-            refuse_unless_nothing_new(str(change_set.get("StatusReason")))
+            client.delete_change_set(ChangeSetName=change_set_id)
+            raise_unless_no_changes(str(change_set.get("StatusReason")))
             return None
-        time.sleep(PAUSE)
+        time.sleep(POLL_INTERVAL)
 
 
-def refuse_unless_nothing_new(reason: str) -> None:
-    """Raise Problem for a change set that failed, unless it did so for want of changes."""
-    if not any(text in reason for text in _NOTHING_NEW):
-        raise Problem(f"CloudFormation refuses the change: {reason}")
+def raise_unless_no_changes(reason: str) -> None:
+    """Raise DeployError for a failed change set, unless it failed because there is nothing to change."""
+    if not any(text in reason for text in _NO_CHANGES):
+        raise DeployError(f"CloudFormation rejects the change of the stack: {reason}")
 
 
-def described(change: Mapping[str, Any]) -> str:
-    """A change of a change set, in a line."""
+def format_change(change: Mapping[str, Any]) -> str:
+    """A change of a change set, as one line."""
     replaced = ", REPLACED" if change.get("Replacement") in ("True", "Conditional") else ""
     return f"{change['Action'].lower():8}{change['ResourceType']:32}{change['LogicalResourceId']}{replaced}"
 
 
-def refuse_replacing_tables(changes: Iterable[Mapping[str, Any]]) -> None:
-    """Raise Problem if a change would put a new, empty table in the place of one with data.
+def reject_table_replacement(changes: Iterable[Mapping[str, Any]]) -> None:
+    """Raise DeployError if a change would replace a table by a new, empty one.
 
-    `Replacement` is True, False or Conditional (CloudFormation will know only when it does it), see
+    `Replacement` is True, False or Conditional. Conditional means that CloudFormation decides during the update:
     https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ResourceChange.html.
     """
     replaced = [
@@ -130,44 +138,44 @@ def refuse_replacing_tables(changes: Iterable[Mapping[str, Any]]) -> None:
         if change["ResourceType"] == "AWS::DynamoDB::Table" and change.get("Replacement") in ("True", "Conditional")
     ]
     if replaced:
-        raise Problem(
-            f"This would replace the tables {', '.join(replaced)} by empty ones, so nothing was changed. Move the data "
-            "to tables of other names first, or undo the change of their keys or names in infra/template.yaml."
+        raise DeployError(
+            f"This would replace the tables {', '.join(replaced)} by empty ones, so nothing was changed. Undo the "
+            "change of their keys or names in infra/template.yaml, or copy the data to tables with other names first."
         )
 
 
 class _Progress:
-    """What a stack does: prints each of its events once."""
+    """Watches a stack and prints each of its events once."""
 
-    def __init__(self, stage: Stage, account: Account) -> None:
+    def __init__(self, stage: Stage, account: AwsAccount) -> None:
         self._name = stage.stack
         self._account = account
-        self._told: set[str] = {event["EventId"] for event in self._events(stage.stack)}
+        self._seen: set[str] = {event["EventId"] for event in self._events(stage.stack)}
 
     def stack_id(self) -> str:
-        """Its whole name, by which it is known even when it is gone."""
-        return str((self._described(self._name) or {})["StackId"])
+        """The stack's ARN, which identifies it even after it was removed."""
+        return str((self._describe(self._name) or {})["StackId"])
 
-    def settled(self, stack: str | None = None, *, begun: bool = False) -> str:
-        """Wait until it does nothing, and say in what state that is ("" where there is no stack).
+    def wait_until_idle(self, stack: str | None = None, *, started: bool = False) -> str:
+        """Wait until no operation is in progress and return the stack's state ("" if there is no stack).
 
-        `begun`: it was asked to do something, so that one that waits for a first review is about to go on.
+        `started` means that an operation was requested, so a stack that is still waiting for its first review will
+        leave that state.
         """
         while True:
-            status = str((self._described(stack or self._name) or {}).get("StackStatus", ""))
+            status = str((self._describe(stack or self._name) or {}).get("StackStatus", ""))
             for event in reversed(list(self._events(stack or self._name))):
-                if event["EventId"] not in self._told:
-                    self._told.add(event["EventId"])
-                    print(f"  {told(event)}")
-            if not status.endswith("_IN_PROGRESS") or (status == "REVIEW_IN_PROGRESS" and not begun):
+                if event["EventId"] not in self._seen:
+                    self._seen.add(event["EventId"])
+                    print(f"  {format_event(event)}")
+            if not status.endswith("_IN_PROGRESS") or (status == "REVIEW_IN_PROGRESS" and not started):
                 return status
-            time.sleep(PAUSE)
+            time.sleep(POLL_INTERVAL)
 
-    def _described(self, stack: str) -> dict[str, Any] | None:
+    def _describe(self, stack: str) -> dict[str, Any] | None:
+        client = self._account.client("cloudformation")
         try:
-            found: list[dict[str, Any]] = self._account.client("cloudformation").describe_stacks(StackName=stack)[
-                "Stacks"
-            ]
+            found: list[dict[str, Any]] = client.describe_stacks(StackName=stack)["Stacks"]
         except ClientError as error:
             if "does not exist" in str(error):
                 return None
@@ -176,14 +184,16 @@ class _Progress:
 
     def _events(self, stack: str) -> Iterable[dict[str, Any]]:
         try:
-            return list(self._account.pages("cloudformation", "describe_stack_events", "StackEvents", StackName=stack))
+            return list(
+                self._account.paginate("cloudformation", "describe_stack_events", "StackEvents", StackName=stack)
+            )
         except ClientError as error:
             if "does not exist" in str(error):
                 return []
             raise
 
 
-def told(event: Mapping[str, Any]) -> str:
-    """An event of a stack, in a line."""
+def format_event(event: Mapping[str, Any]) -> str:
+    """An event of a stack, as one line."""
     reason = f"  ({event['ResourceStatusReason']})" if event.get("ResourceStatusReason") else ""
     return f"{event['ResourceStatus']:28}{event['ResourceType']:32}{event['LogicalResourceId']}{reason}"

@@ -15,15 +15,15 @@ from chalice.config import Config
 from chalice.deploy import models
 from chalice.deploy.appgraph import ApplicationGraphBuilder, DependencyBuilder
 
-from infra.deploy.problems import Problem
+from infra.deploy.deploy_error import DeployError
 
 PROJECT = Path(__file__).parents[2]
 TEMPLATE = Path("infra") / "template.yaml"
-KEPT = "prod"
-"""The stage whose data nothing here ever deletes."""
+PROTECTED_STAGE = "prod"
+"""The stage whose data no command deletes."""
 
-NAME = re.compile(r"[a-z][a-z0-9]{0,15}")
-"""As the parameter `Stage` of the template has it."""
+STAGE_NAME = re.compile(r"[a-z][a-z0-9]{0,15}")
+"""The same pattern as the template's parameter `Stage`."""
 
 M = TypeVar("M", bound=models.Model)
 
@@ -37,21 +37,21 @@ class Stage:
 
     @property
     def stack(self) -> str:
-        """The name of its CloudFormation stack, and of its API, and what the names of all its functions begin with."""
+        """The name of the CloudFormation stack. The API has the same name, and all function names begin with it."""
         return f"devflow-{self.name}"
 
     @cached_property
-    def configured(self) -> Mapping[str, Any]:
-        """What .chalice/config.json says of it. Raises Problem where that does not know the stage."""
+    def settings(self) -> Mapping[str, Any]:
+        """The stage's entry in .chalice/config.json. Raises DeployError if it has none."""
         content = json.loads((self.project / ".chalice" / "config.json").read_text(encoding="utf-8"))
         stages: dict[str, Any] = content["stages"]
         if self.name not in stages:
-            raise Problem(
+            raise DeployError(
                 f".chalice/config.json has no stage {self.name!r}; it has {', '.join(sorted(stages))}.\n"
-                "A new stage is an entry there, and a policy a function beside it."
+                "To create a stage, add an entry there and a policy file for each function beside it."
             )
-        configured: dict[str, Any] = stages[self.name]
-        return configured
+        settings: dict[str, Any] = stages[self.name]
+        return settings
 
     @cached_property
     def template(self) -> str:
@@ -59,46 +59,47 @@ class Stage:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The template's parameters."""
-        own: dict[str, str] = self.configured.get("template_parameters", {})
+        """The values of the template's parameters."""
+        own: dict[str, str] = self.settings.get("template_parameters", {})
         return {"Stage": self.name} | own
 
-    def resources_named(self, kind: str, property_name: str) -> dict[str, str]:
-        """The names that the template gives to its resources of a kind on this stage, by what they are called in it."""
+    def names_by_logical_id(self, kind: str, name_property: str) -> dict[str, str]:
+        """The names of the template's resources of a type (`AWS::SQS::Queue`) on this stage, by logical id."""
         resources = yaml.safe_load(self.template)["Resources"]
         return {
-            logical: resource["Properties"][property_name]["Fn::Sub"].replace("${Stage}", self.name)
-            for logical, resource in resources.items()
+            logical_id: resource["Properties"][name_property]["Fn::Sub"].replace("${Stage}", self.name)
+            for logical_id, resource in resources.items()
             if resource["Type"] == kind
         }
 
-    def named(self, kind: str, property_name: str) -> list[str]:
-        """These names alone."""
-        return list(self.resources_named(kind, property_name).values())
+    def resource_names(self, kind: str, name_property: str) -> list[str]:
+        """These names without the logical ids."""
+        return list(self.names_by_logical_id(kind, name_property).values())
 
     @property
     def tables(self) -> list[str]:
-        return self.named("AWS::DynamoDB::Table", "TableName")
+        return self.resource_names("AWS::DynamoDB::Table", "TableName")
 
     @property
     def queues(self) -> list[str]:
-        return self.named("AWS::SQS::Queue", "QueueName")
+        return self.resource_names("AWS::SQS::Queue", "QueueName")
 
     @cached_property
-    def config(self) -> Config:
-        """Chalice's own view of it. Importing app.py, which it does when asked for it, sets the stage's environment."""
+    def chalice_config(self) -> Config:
+        """Chalice's configuration of the stage. Chalice sets the stage's environment variables, then imports app.py."""
         return CLIFactory(str(self.project), environ=os.environ).create_config_obj(self.name)
 
     @cached_property
     def resources(self) -> list[models.Model]:
-        """All that Chalice is to deploy, under the names that it will have."""
-        application = ApplicationGraphBuilder().build(self.config, self.name)
+        """All resources that Chalice deploys, with the names that they will have."""
+        application = ApplicationGraphBuilder().build(self.chalice_config, self.name)
         resources: list[models.Model] = DependencyBuilder().build_dependencies(application)
         return resources
 
-    def of_kind(self, kind: type[M]) -> Iterator[M]:
+    def resources_of_type(self, kind: type[M]) -> Iterator[M]:
         return (resource for resource in self.resources if isinstance(resource, kind))
 
     @property
     def architecture(self) -> str:
-        return self.config.lambda_architecture
+        """The functions' processor: `arm64` or `x86_64`."""
+        return self.chalice_config.lambda_architecture

@@ -1,14 +1,16 @@
-"""The local stage: all of DevFlow on loopback, with nothing else needed (`make run`, `python -m infra.local`).
+"""The local stage: all of DevFlow on loopback, without any other service (`make run`, `python -m infra.local`).
 
-    gateway.py      stands in for API Gateway: an HTTP request becomes a Lambda proxy event, and back
-    pump.py         stands in for SQS's and EventBridge's side of Lambda: feeds the event handlers
-    moto_server.py  stands in for DynamoDB and SQS themselves, as a child process
-    aws.py          starts that child, points this process at it, and deploys infra/template.yaml into it
-    postbox.py      stands in for SES: prints what is mailed, and keeps it for /local/mail
-    clock.py        /local/clock: moves the stage's clock, so that nobody has to wait
-    server.py       HTTP on loopback in front of the gateway
-    banner.py       what to try next
-    __main__.py     puts them together
+    gateway.py         replaces API Gateway: turns an HTTP request into a Lambda proxy event, and the result back
+    event_poller.py    replaces Lambda's event sources (SQS and EventBridge): invokes the event handlers
+    moto_server.py     replaces DynamoDB and SQS, in a child process
+    moto_tuning.py     makes moto thread-safe and faster
+    local_aws.py       starts that process, points the AWS clients of this one at it, and deploys infra/template.yaml
+    mail_catcher.py    replaces SES: prints each mail and keeps it for /local/mail
+    lambda_context.py  the context object that Lambda passes to a handler
+    local_stage.py     the endpoints /local/clock and /local/mail
+    http_server.py     the HTTP server in front of the gateway
+    banner.py          the text that `make run` prints
+    __main__.py        starts and stops all of them
 
-The gateway, the pump and the deployment serve the tests in process as well.
+Tests use the gateway, the event poller and the deployment in their own process.
 """

@@ -1,4 +1,4 @@
-"""Runs the local stage until Ctrl-C or SIGTERM. `PORT` says where (3000; 0 for any free port)."""
+"""Runs the local stage until Ctrl-C or SIGTERM. The environment variable `PORT` sets the port (3000; 0 for any)."""
 
 import errno
 import json
@@ -9,45 +9,48 @@ import sys
 import threading
 from contextlib import ExitStack, suppress
 
-from infra.local import aws
+from infra.local import local_aws
 from infra.local.banner import EMAIL, NAME, PIN, banner
-from infra.local.postbox import Postbox
-from infra.local.server import Server
+from infra.local.http_server import HttpServer
+from infra.local.mail_catcher import MailCatcher
 
 STAGE = "local"
-PORT = "3000"
+DEFAULT_PORT = "3000"
 
 
 class CannotRunError(Exception):
-    """The stage cannot run; the message is for whoever started it."""
+    """The stage cannot run. The message, for the user, says why."""
 
 
-def listen(port: str) -> list[Server]:
-    """On 127.0.0.1 and, where the machine has it, on ::1 as well: `localhost` may mean either."""
+def listen(port: str) -> list[HttpServer]:
+    """Listen on 127.0.0.1 and, if the machine has it, on ::1 as well, because `localhost` can mean both.
+
+    Raises CannotRunError if the port is not valid or not free.
+    """
     if not (port.isascii() and port.isdigit()) or int(port) > 65_535:  # noqa: PLR2004
-        raise CannotRunError(f"PORT must be a whole number from 0 to 65535, not {port!r}")
+        raise CannotRunError(f"PORT must be a whole number from 0 to 65535, not {port!r}.")
     try:
-        servers = [Server(int(port))]
+        servers = [HttpServer(int(port))]
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise CannotRunError(f"port {port} is in use; choose another one, for example PORT=3100") from None
-        raise CannotRunError(f"cannot listen on port {port}: {error.strerror}") from None
+            raise CannotRunError(f"port {port} is in use. Choose another one, for example PORT=3100.") from None
+        raise CannotRunError(f"it cannot listen on port {port}: {error.strerror}.") from None
     with suppress(OSError):
-        servers.append(Server(servers[0].port, "::1"))
+        servers.append(HttpServer(servers[0].port, "::1"))
     return servers
 
 
 def prepare_environment(endpoint: str, url: str) -> None:
-    """What the app reads while it is imported: the stage, its address, fresh signing keys, and AWS on loopback."""
-    aws.point_at(endpoint)
+    """Set what the app reads when it is imported: the stage, its URL, new signing keys, and AWS on loopback."""
+    local_aws.set_aws_environment(endpoint)
     os.environ["DEVFLOW_STAGE"] = STAGE
     os.environ["DEVFLOW_MAIL_FROM"] = "DevFlow <devflow@localhost>"
-    os.environ.setdefault("DEVFLOW_URL", url)  # what leads here from outside, a tunnel for example, is said by hand
+    os.environ.setdefault("DEVFLOW_URL", url)  # the user sets it for another URL of this stage, such as a tunnel's
     os.environ["DEVFLOW_LOCAL_SECRET"] = json.dumps(
         {
             "current": "key-local",
             "key-local": secrets.token_urlsafe(48),
-            # To try Slack from here: an app of your own, whose redirect URL leads to this stage.
+            # For trying Slack sign-in: a Slack app of your own, whose redirect URL leads to this stage.
             "slackClientId": os.environ.get("DEVFLOW_SLACK_CLIENT_ID", ""),
             "slackClientSecret": os.environ.get("DEVFLOW_SLACK_CLIENT_SECRET", ""),
         }
@@ -55,57 +58,59 @@ def prepare_environment(endpoint: str, url: str) -> None:
 
 
 def run(port: str, stopping: threading.Event) -> None:
-    """Build everything, say so, wait until `stopping` is set, and end everything in reverse order."""
-    with ExitStack() as ending:
+    """Start everything, print the banner, wait until `stopping` is set, and stop everything in reverse order.
+
+    Raises CannotRunError if the port is not usable or the moto process ends early.
+    """
+    with ExitStack() as cleanup:
         servers = listen(port)
-        moto = aws.MotoChild()
-        ending.callback(moto.stop)
+        moto = local_aws.MotoProcess()
+        cleanup.callback(moto.stop)
         url = f"http://localhost:{servers[0].port}"
         prepare_environment(moto.endpoint(), url)
-        postbox, ses = Postbox(), Server(0)
-        ending.callback(ses.stop)
-        ses.start(postbox)
+        mail_catcher, ses = MailCatcher(), HttpServer(0)
+        cleanup.callback(ses.stop)
+        ses.start(mail_catcher)
         os.environ["AWS_ENDPOINT_URL_SESV2"] = f"http://127.0.0.1:{ses.port}"
-        aws.deploy_template(STAGE)
+        local_aws.deploy_template(STAGE)
 
-        # Only now: these read the environment, and the app's clients connect to where it points.
+        # These modules read the environment when they are imported, and the app's clients connect to its endpoint.
         from app import app  # noqa: PLC0415
         from chalicelib.auth.service import ensure_user  # noqa: PLC0415
-        from chalicelib.core import clock  # noqa: PLC0415
-        from infra.local.clock import LocalStage  # noqa: PLC0415
+        from infra.local.event_poller import EventPoller  # noqa: PLC0415
         from infra.local.gateway import Gateway  # noqa: PLC0415
-        from infra.local.pump import Pump  # noqa: PLC0415
+        from infra.local.local_stage import LocalStage  # noqa: PLC0415
 
         ensure_user(EMAIL, NAME, PIN, clock.now())
-        pump = Pump(app)
-        pump.start()
-        ending.callback(pump.stop)
+        poller = EventPoller(app)
+        poller.start()
+        cleanup.callback(poller.stop)
         for server in servers:
-            server.start(LocalStage(Gateway(app), pump, postbox))
-            ending.callback(server.stop)
+            server.start(LocalStage(Gateway(app), poller, mail_catcher))
+            cleanup.callback(server.stop)
         print(banner(url), flush=True)
 
         moto_ended = threading.Event()
-        threading.Thread(target=_watch, args=(moto, moto_ended, stopping), daemon=True).start()
-        while not stopping.wait(0.5):  # a signal may be taken by another thread; this one must wake up to handle it
+        threading.Thread(target=_set_when_ended, args=(moto, moto_ended, stopping), daemon=True).start()
+        while not stopping.wait(0.5):  # this thread must run regularly to handle a signal that another one received
             pass
         if moto_ended.is_set():
-            raise CannotRunError("the moto server ended by itself, and all data with it")
+            raise CannotRunError("the moto server ended unexpectedly, and all data is lost. Start the stage again.")
 
 
-def _watch(moto: aws.MotoChild, *ended: threading.Event) -> None:
+def _set_when_ended(moto: local_aws.MotoProcess, *events: threading.Event) -> None:
     moto.wait()
-    for event in ended:
+    for event in events:
         event.set()
 
 
 def main() -> int:
-    """The exit status: 0 after Ctrl-C or SIGTERM, 1 with a line on standard error when it cannot run."""
+    """The exit status: 0 after Ctrl-C or SIGTERM, or 1 with a line on standard error if the stage cannot run."""
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stopping.set())
     try:
-        run(os.environ.get("PORT") or PORT, stopping)
+        run(os.environ.get("PORT") or DEFAULT_PORT, stopping)
     except CannotRunError as error:
         print(f"DevFlow cannot run: {error}", file=sys.stderr)
         return 1

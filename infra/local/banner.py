@@ -1,4 +1,4 @@
-"""What `make run` prints when all is ready: the address, a login, and lines to paste."""
+"""The text that `make run` prints when the stage is ready: its URL, a login, and commands to try."""
 
 EMAIL = "user@example.com"
 PIN = "123456"
@@ -6,23 +6,24 @@ NAME = "John Doe"
 
 
 def banner(url: str) -> str:
-    """`url` without a trailing slash. The lines work in bash, pasted in order, as often as one likes."""
+    """The text for the stage at `url`, which has no trailing slash. Its commands run in bash, in order, repeatedly."""
     return f"""
 DevFlow runs at {url}
 
-  Open    {url}/dashboard, or {url}/docs for the API
-  Login   {EMAIL}, PIN {PIN} ({NAME})
-  Data    lives in memory only and is gone when this ends
-  End     with Ctrl-C
+  Dashboard  {url}/dashboard
+  API docs   {url}/docs
+  Login      {EMAIL}, PIN {PIN} ({NAME})
+  Data       is kept in memory and is lost when the stage stops
+  Stop       with Ctrl-C
 
-Try it: paste these into another terminal, in order.
+Try it: paste these commands into another terminal, in order.
 
   # Log in.
   URL={url} JSON='Content-Type: application/json' ID=$RANDOM
   TOKEN=$(curl -s $URL/api/auth/pin/login -H "$JSON" \\
     -d '{{"email": "{EMAIL}", "pin": "{PIN}"}}' | sed 's/.*"token": *"\\([^"]*\\)".*/\\1/')
 
-  # Register an agent; it has a token of its own.
+  # Register an agent. It gets a token of its own.
   AGENT=$(curl -s $URL/api/agents -H "$JSON" -H "Authorization: Bearer $TOKEN" \\
     -d "{{\\"agentId\\": \\"agent-$ID\\", \\"name\\": \\"my agent\\", \\"version\\": \\"0.2.0\\", \\
       \\"platform\\": \\"linux\\", \\"capabilities\\": [\\"fix-bug\\"]}}" | sed 's/.*"token": *"\\([^"]*\\)".*/\\1/')
@@ -32,7 +33,7 @@ Try it: paste these into another terminal, in order.
     -d "{{\\"taskId\\": \\"task-$ID\\", \\"intent\\": \\"fix-bug\\", \\"repo\\": \\"https://github.com/user/repo\\", \\
       \\"branch\\": \\"main\\", \\"naturalLanguage\\": \\"Fix the null pointer exception in login flow\\"}}"; echo
 
-  # As the agent: poll, report progress, complete.
+  # As the agent: poll, report progress, complete the task.
   sleep 1; curl -s $URL/api/agents/agent-$ID/commands -H "Authorization: Bearer $AGENT"; echo
   curl -s $URL/api/tasks/task-$ID/progress -H "$JSON" -H "Authorization: Bearer $AGENT" \\
     -d '{{"status": "in_progress", "step": "Running tests", "progress": 0.5}}'; echo
@@ -42,7 +43,7 @@ Try it: paste these into another terminal, in order.
   # Read the task.
   curl -s $URL/api/tasks/task-$ID -H "Authorization: Bearer $TOKEN"; echo
 
-  # Move the stage's clock ten minutes ahead: the agent, silent since, becomes inactive.
+  # Move the stage's clock ten minutes forward. The agent is silent for that time, so it becomes inactive.
   curl -s $URL/local/clock -d '{{"advanceSeconds": 600}}'; echo
   curl -s $URL/api/agents -H "Authorization: Bearer $TOKEN"; echo
 """

@@ -1,8 +1,9 @@
-"""Stands in for an API Gateway REST API with Lambda proxy integration.
+"""Replaces an API Gateway REST API with Lambda proxy integration.
 
-Request to event and answer to response as
-https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html says. A path or a
-method that no route has reaches the app too (in AWS it is a gateway response in the same shape).
+Events and responses have the formats of
+https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html. There is one
+difference. A request for an unknown path or method also reaches the app. In AWS, API Gateway itself responds, in the
+same shape.
 """
 
 import base64
@@ -17,14 +18,14 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from chalicelib.core import clock
-from chalicelib.core.timestamps import iso
-from infra.local.lambdas import ACCOUNT, Context
+from chalicelib import clock
+from chalicelib.times import iso
+from infra.local.lambda_context import ACCOUNT, Context
 
 BODY_LIMIT = 10 * 1024 * 1024
-"""API Gateway's own limit, in bytes; not adjustable."""
+"""API Gateway's limit in bytes. It cannot be changed."""
 
-COMPRESSED_FROM = 1024
+MINIMUM_COMPRESSION_SIZE = 1024
 """Bytes; `minimum_compression_size` in .chalice/config.json
 (https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-gzip-compression-decompression.html)."""
 
@@ -33,23 +34,23 @@ Headers = Iterable[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Response:
-    """What goes back to the client."""
+    """The response to the client."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
 
     def header(self, name: str) -> str | None:
-        """The first header of this name, whatever its case."""
+        """The value of the first header with this name, in any case, or None."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
     def json(self) -> Any:
         return json.loads(self.body)
 
 
-def failure(status: int, title: str, message: str) -> Response:
-    """An answer of the gateway's own, in the shape that every error has (spec, "All errors follow this format")."""
-    from chalicelib.http.responses import SECURITY_HEADERS  # noqa: PLC0415  # what it imports reads the environment
+def error_response(status: int, title: str, message: str) -> Response:
+    """An error of the gateway itself, in the shape of all errors (spec, "All errors follow this format")."""
+    from chalicelib.http.answers import SECURITY_HEADERS  # noqa: PLC0415  # its imports read the environment
 
     body = {"error": title, "message": message, "statusCode": status, "timestamp": iso(clock.now())}
     headers = {"Content-Type": "application/json", "X-Request-Id": str(uuid.uuid4()), "Cache-Control": "no-store"}
@@ -57,43 +58,43 @@ def failure(status: int, title: str, message: str) -> Response:
 
 
 @dataclass(frozen=True)
-class Match:
-    """The resource that a path belongs to, and what it captured."""
+class RouteMatch:
+    """The resource (route) of a path, and the values of its path parameters."""
 
     resource: str
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 class Gateway:
-    """`call` answers one HTTP request; it may be called from many threads, and it never raises."""
+    """Turns HTTP requests into calls of the app. `call` is safe to use from many threads and never raises."""
 
     def __init__(self, app: Any, *, stage: str = "local") -> None:
         self._app = app
         self._stage = stage
-        # A literal segment goes before a capture in the same place, as in API Gateway.
-        self._resources = sorted(app.routes, key=lambda path: [_is_capture(part) for part in path.split("/")])
+        # As in API Gateway, a literal segment takes precedence over a parameter in the same place.
+        self._resources = sorted(app.routes, key=lambda path: [_is_parameter(part) for part in path.split("/")])
 
     def call(
         self, method: str, target: str, headers: Headers = (), body: bytes = b"", *, source_ip: str = "127.0.0.1"
     ) -> Response:
-        """Answer a request. `target` is the request line's: a path with an optional query string, not decoded."""
+        """Handle a request. `target` is the path with an optional query string, not decoded, as in the request line."""
         if len(body) > BODY_LIMIT:
-            return failure(413, "Request too large", f"A request may have at most {BODY_LIMIT} bytes.")
+            return error_response(413, "Request too large", f"The limit of a request is {BODY_LIMIT} bytes.")
         event = self.event(method, target, headers, body, source_ip=source_ip)
         try:
             return _compressed(_response(self._app(event, Context("devflow-local"))), headers)
-        except Exception:  # noqa: BLE001  # whatever a function raises, API Gateway answers 502
+        except Exception:  # noqa: BLE001  # API Gateway responds with 502 to every exception of a function
             traceback.print_exc()
-            return failure(502, "Internal error", "The function did not answer.")
+            return error_response(502, "Internal error", "The function failed. Its log has the reason.")
 
-    def match(self, method: str, path: str) -> Match:
-        """The resource for a path; among several the one that has the method. A path that no route has is its own."""
+    def match(self, method: str, path: str) -> RouteMatch:
+        """The resource of a path. Of several, the first with the method. An unknown path is its own resource."""
         parts = path.split("/")
-        if len(parts) > 2 and not parts[-1]:  # noqa: PLR2004  # "/x/" is "/x", but "/" stays
+        if len(parts) > 2 and not parts[-1]:  # noqa: PLR2004  # "/x/" equals "/x", but "/" is itself
             parts.pop()
         matches = [match for resource in self._resources if (match := _match(resource, parts))]
         usable = [match for match in matches if method in self._app.routes[match.resource]]
-        return next(iter(usable or matches), Match(path))
+        return next(iter(usable or matches), RouteMatch(path))
 
     def event(self, method: str, target: str, headers: Headers, body: bytes, *, source_ip: str) -> dict[str, Any]:
         """The Lambda proxy event, version 1.0."""
@@ -141,26 +142,26 @@ class Gateway:
         }
 
 
-def _is_capture(part: str) -> bool:
+def _is_parameter(part: str) -> bool:
     return part.startswith("{") and part.endswith("}")
 
 
-def _match(resource: str, parts: list[str]) -> Match | None:
-    """Segment by segment; a capture takes exactly one, not empty, and is decoded only after it was matched."""
+def _match(resource: str, parts: list[str]) -> RouteMatch | None:
+    """Compare segment by segment. A parameter matches one segment that is not empty; it is decoded after the match."""
     names = resource.split("/")
     if len(names) != len(parts):
         return None
-    captured = {}
+    values = {}
     for name, part in zip(names, parts, strict=True):
-        if _is_capture(name) and part:
-            captured[name[1:-1]] = unquote(part)
+        if _is_parameter(name) and part:
+            values[name[1:-1]] = unquote(part)
         elif name != unquote(part):
             return None
-    return Match(resource, captured)
+    return RouteMatch(resource, values)
 
 
 def _event_body(body: bytes) -> tuple[str | None, bool]:
-    """The event's `body` and `isBase64Encoded`: text as it is, anything else in base64, nothing as None."""
+    """The event's `body` and `isBase64Encoded`: UTF-8 text unchanged, other bytes in base64, an empty body as None."""
     if not body:
         return None, False
     try:
@@ -169,20 +170,20 @@ def _event_body(body: bytes) -> tuple[str | None, bool]:
         return base64.b64encode(body).decode("ascii"), True
 
 
-def _response(answer: Mapping[str, Any]) -> Response:
-    headers = [(str(name), str(value)) for name, value in (answer.get("headers") or {}).items()]
-    for name, values in (answer.get("multiValueHeaders") or {}).items():
+def _response(result: Mapping[str, Any]) -> Response:
+    headers = [(str(name), str(value)) for name, value in (result.get("headers") or {}).items()]
+    for name, values in (result.get("multiValueHeaders") or {}).items():
         headers = [pair for pair in headers if pair[0].lower() != name.lower()]
         headers += [(str(name), str(value)) for value in values]
-    body = answer.get("body") or ""
-    content = base64.b64decode(body) if answer.get("isBase64Encoded") else body.encode("utf-8")
-    return Response(int(answer["statusCode"]), tuple(headers), content)
+    body = result.get("body") or ""
+    content = base64.b64decode(body) if result.get("isBase64Encoded") else body.encode("utf-8")
+    return Response(int(result["statusCode"]), tuple(headers), content)
 
 
-def _compressed(response: Response, asked: Headers) -> Response:
-    """The response as it goes over the wire to a client that takes gzip."""
-    accepted = ",".join(value for name, value in asked if name.lower() == "accept-encoding").lower()
-    if "gzip" not in accepted or len(response.body) < COMPRESSED_FROM:
+def _compressed(response: Response, request_headers: Headers) -> Response:
+    """The response, compressed if it is long enough and the client accepts gzip."""
+    accepted = ",".join(value for name, value in request_headers if name.lower() == "accept-encoding").lower()
+    if "gzip" not in accepted or len(response.body) < MINIMUM_COMPRESSION_SIZE:
         return response
     return Response(
         response.status, (*response.headers, ("Content-Encoding", "gzip")), gzip.compress(response.body, mtime=0)

@@ -1,7 +1,7 @@
-"""Stands in for AWS: a moto server on loopback. Run by aws.py as a child process (`python -m infra.local.moto_server`).
+"""Replaces AWS: a moto server on loopback. local_aws.py runs it as `python -m infra.local.moto_server`.
 
-Prints its port once it listens. Lives only as long as its standard input is open: the pipe closes when the parent
-ends, however it ends, so no server is ever left behind.
+Prints its port once it listens. It ends when its standard input is closed. That happens whenever the parent process
+ends, so no server is left running.
 """
 
 import logging
@@ -19,14 +19,14 @@ from infra.local.moto_tuning import tune
 
 
 class _Handler(MotoRequestHandler):
-    """Keeps connections open, and does not let small writes wait for each other's acknowledgement."""
+    """Keeps connections open, and sends small writes at once (no Nagle's algorithm)."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = 65_536
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """A line for every request to a table would drown the stage's own log."""
+        """Log nothing: a line for each request to a table would hide the stage's own log."""
 
 
 def _end_with_parent() -> None:
@@ -36,13 +36,13 @@ def _end_with_parent() -> None:
 
 
 def serve(app: Any) -> None:
-    """Serve until standard input ends. Signals reach the whole process group: the parent's decision alone counts."""
+    """Serve until standard input is closed. Ignores signals, which a terminal sends to the whole process group."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     for name in ("moto", "werkzeug"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", "Tried to parse AWS::SecretsManager::Secret")  # the local stage makes its own
+    warnings.filterwarnings("ignore", "Tried to parse AWS::SecretsManager::Secret")  # the local stage has its own keys
     tune()
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Handler)
     server.daemon_threads = True  # type: ignore[attr-defined]  # it is a ThreadingMixIn when threaded

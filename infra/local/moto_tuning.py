@@ -1,7 +1,8 @@
-"""Makes moto safe under threads, and quick enough for a few thousand items. Changes no answer.
+"""Makes moto thread-safe, and fast enough for a few thousand items. Its responses stay the same.
 
-What AWS does in parallel partitions moto does in one list: a query sorts and measures every row of its table, each
-comparison by way of several Python calls. The functions here do the same for less. Patched once, by `tune`.
+DynamoDB works in parallel partitions, but moto keeps a table in one list. A moto query sorts and measures every row of
+the table, with several Python calls for each comparison. The functions here do the same work faster. `tune` patches
+them into moto.
 """
 
 import copy
@@ -34,12 +35,12 @@ _PLAIN = frozenset({"S", "N", "BOOL", "NULL", "SS", "NS"})
 
 
 def tune() -> None:
-    """Patch moto in this process; again is harmless."""
+    """Patch moto in this process. A second call has no effect."""
     handler, backend, table, value = map(_any, (DynamoHandler, DynamoDBBackend, Table, DynamoType))
     item, serializer, queues, traverser = map(_any, (Item, ResponseSerializer, sqs.SQSBackend, DepthFirstTraverser))
     handler.call_action = call_action
     backend.transact_write_items = transact_write_items
-    table.__deepcopy__ = lambda self, _: self  # copied for a rollback alone, and `transact_write_items` sees to that
+    table.__deepcopy__ = lambda self, _: self  # moto copies tables only for a rollback; see `transact_write_items`
     table.all_items = all_items
     table.sorted_items = sorted_items
     value.cast_value = property(cast_value)
@@ -49,14 +50,14 @@ def tune() -> None:
     serializer._serialize_type_structure = structure  # noqa: SLF001
     traverser.traverse = traverse
     parser = _any(UpdateExpressionParser)
-    _any(sqs).unix_time_millis = lambda: time.time() * 1_000  # asked for each message in a queue at each that is sent
+    _any(sqs).unix_time_millis = lambda: time.time() * 1_000  # called for each queued message whenever one is sent
     _any(responses).method_names_from_class = cache(_any(responses).method_names_from_class)
-    _any(backends)._import_backend = cache(_any(backends)._import_backend)  # noqa: SLF001  # of each request's service
-    parser.make = cache(parser.make)  # what it makes is copied before it is changed
-    _any(UpdateExpression).__deepcopy__ = lambda self, _: twin(self)
-    _any(ConditionExpressionParser)._lex_condition_expression = lexed  # noqa: SLF001
+    _any(backends)._import_backend = cache(_any(backends)._import_backend)  # noqa: SLF001  # called for each request
+    parser.make = cache(parser.make)  # moto copies the result before it changes it
+    _any(UpdateExpression).__deepcopy__ = lambda self, _: copy_expression(self)
+    _any(ConditionExpressionParser)._lex_condition_expression = lex_condition_expression  # noqa: SLF001
     _any(sqs.Queue).pending_message_groups = property(pending_message_groups)
-    queues.is_message_valid_based_on_retention_period = lambda *_: True  # nothing here gets days old
+    queues.is_message_valid_based_on_retention_period = lambda *_: True  # no message here gets days old
 
 
 def _any(patched: Any) -> Any:
@@ -64,19 +65,19 @@ def _any(patched: Any) -> Any:
 
 
 def pending_message_groups(self: Any) -> set[str]:
-    """Of a copy: another thread may receive meanwhile, and a set that changes cannot be gone through."""
+    """Iterates over a copy, because another thread may change the set by receiving messages."""
     return {each.group_id for each in list(self._pending_messages) if each.group_id is not None}
 
 
 def call_action(self: DynamoHandler) -> Any:
-    """One request at a time: moto checks a condition and writes in two steps, so two writers could both win."""
+    """One request at a time. moto checks a condition and writes in two steps, so two writers could both succeed."""
     with _lock:
         return _call_action(self)
 
 
 def transact_write_items(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
-    """For a rollback moto copies every table that a transaction names; here, the items that it names."""
-    before = [_standing(self.tables[part["TableName"]], part) for item in transact_items for part in item.values()]
+    """A transaction whose rollback restores copies of the items. moto itself copies the whole tables."""
+    before = [_copy_of_item(self.tables[part["TableName"]], part) for item in transact_items for part in item.values()]
     try:
         _transact_write_items(self, transact_items)
     except Exception:
@@ -90,8 +91,8 @@ def transact_write_items(self: DynamoDBBackend, transact_items: list[dict[str, A
         raise
 
 
-def _standing(table: Any, part: dict[str, Any]) -> tuple[Any, DynamoType, DynamoType | None, Item | None]:
-    """Where an item of a transaction stands, and a copy of it as it is before (None: it is not there)."""
+def _copy_of_item(table: Any, part: dict[str, Any]) -> tuple[Any, DynamoType, DynamoType | None, Item | None]:
+    """The table and key of an item in a transaction, and a copy of the stored item (None if there is none)."""
     values = part.get("Key") or part["Item"]
     hash_key = DynamoType(values[table.hash_key_attr])
     range_key = DynamoType(values[table.range_key_attr]) if table.has_range_key else None
@@ -99,7 +100,7 @@ def _standing(table: Any, part: dict[str, Any]) -> tuple[Any, DynamoType, Dynamo
 
 
 def all_items(self: Any) -> list[Item]:
-    """Every row in the order of its key."""
+    """All rows, sorted by key."""
     if not self.has_range_key:
         return sorted(self.items.values(), key=lambda item: item.hash_key.cast_value)
     rows = [item for partition in self.items.values() for item in partition.values()]
@@ -107,7 +108,7 @@ def all_items(self: Any) -> list[Item]:
 
 
 def sorted_items(self: Any, hash_keys: list[str], range_keys: list[str | None], items: list[Item]) -> list[Item]:
-    """The rows of an index in its order, and among equals in that of the table's key."""
+    """The rows of an index, sorted by the index's key. Equal rows stay in the order of the table's key."""
     names = self._generate_attr_to_sort_by(hash_keys, range_keys)
     items.sort(key=lambda item: [item.attrs[name].cast_value for name in names])
     return items
@@ -124,7 +125,7 @@ def equal(self: DynamoType, other: object) -> bool:
 
 
 def item_size(self: Item) -> int:
-    """In bytes, as DynamoDB counts."""
+    """The size in bytes, as DynamoDB computes it."""
     return sum(
         len(name) + (len(value.value.encode()) if value.type == "S" else value.size())
         for name, value in self.attrs.items()
@@ -132,7 +133,7 @@ def item_size(self: Item) -> int:
 
 
 def project(self: Item, paths: list[list[str]]) -> Item:
-    """A copy with some of the attributes."""
+    """A copy that has only these attributes."""
     if any(len(path) > 1 for path in paths):
         return _slow_project(self, paths)
     kept = {path[0] for path in paths}
@@ -140,7 +141,7 @@ def project(self: Item, paths: list[list[str]]) -> Item:
 
 
 def structure(self: Any, serialized: Any, value: Any, shape: Any, key: str) -> None:
-    """A part of an answer. An attribute value is as it shall be already; moto would try out aliases for each tag."""
+    """Serialize a part of a response. Attribute values need no conversion; moto would look up aliases for each one."""
     if shape.name == "AttributeValue" and type(value) is dict and len(value) == 1 and not _PLAIN.isdisjoint(value):
         self._default_serialize(serialized, value, shape, key)
     else:
@@ -148,9 +149,9 @@ def structure(self: Any, serialized: Any, value: Any, shape: Any, key: str) -> N
 
 
 def traverse(self: DepthFirstTraverser, node: Any) -> Any:
-    """One pass over an update expression, bottom up. moto finds out anew for each node which classes are concerned."""
+    """Traverse an update expression once, bottom up. moto computes the classes to process again for each node."""
     kinds = self.nodes_to_be_processed()
-    if UpdateExpression in kinds:  # a check of all that it says, which moto repeats for each of its parts
+    if UpdateExpression in kinds:  # a check of the whole expression, which moto repeats for each part
         return self.process(node)
     return _walk(self, node, -1, kinds)
 
@@ -176,24 +177,23 @@ def _is_a(kind: Any, *kinds: Any) -> bool:
     return issubclass(kind, kinds)
 
 
-def twin(node: Any) -> Any:
-    """A copy of an update expression as it was parsed, from here down. Nodes have nothing of their own but each other,
-    and texts."""
+def copy_expression(node: Any) -> Any:
+    """A copy of a parsed update expression. A node contains only other nodes and strings."""
     copied: Any = object.__new__(type(node))
     vars(copied).update(vars(node))
     if node.children:
-        copied.children = [twin(child) if isinstance(child, Node) else child for child in node.children]
+        copied.children = [copy_expression(child) if isinstance(child, Node) else child for child in node.children]
         for child in copied.children:
             if isinstance(child, Node):
                 child.parent = copied
     return copied
 
 
-def lexed(self: ConditionExpressionParser) -> deque[Any]:
-    """The words of a condition, which are the same whenever it says the same."""
-    return deque(_lexed(self.condition_expression))
+def lex_condition_expression(self: ConditionExpressionParser) -> deque[Any]:
+    """The tokens of a condition expression. Equal expressions have equal tokens, so they are cached."""
+    return deque(_lex(self.condition_expression))
 
 
 @cache
-def _lexed(expression: str | None) -> tuple[Any, ...]:
+def _lex(expression: str | None) -> tuple[Any, ...]:
     return tuple(_slow_lex(ConditionExpressionParser(expression, None, None)))

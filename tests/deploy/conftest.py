@@ -1,4 +1,4 @@
-"""Fixtures of the tests of what is deployed: an account to deploy into, and a copy of the project to deploy from."""
+"""Fixtures of the deployment tests: an AWS account on loopback, and a copy of the project."""
 
 import json
 import os
@@ -13,18 +13,18 @@ import boto3
 import pytest
 
 from infra.deploy.stage import PROJECT
-from infra.local.aws import MotoChild
-from infra.local.lambdas import REGION
+from infra.local.lambda_context import REGION
+from infra.local.local_aws import MotoProcess
 from tests.support import cloud as cloud_support
 from tests.support.client import Http
 from tests.support.lambda_runtime import machine
 
-PATIENCE = 300
-"""Seconds that a deployment may take, where many things share two processors."""
+DEPLOY_TIMEOUT = 300
+"""Seconds. Long, because other processes may use the machine as well."""
 
 
 class Cloud:
-    """An account on loopback; see tests/support/cloud.py."""
+    """An AWS account on loopback; see tests/support/cloud.py."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
@@ -34,36 +34,36 @@ class Cloud:
         self._control.close_all()
 
     def client(self, service: str) -> Any:
-        """A client of one of its services, for looking at what is there."""
+        """A client of one of its services, for inspecting the account."""
         client: Callable[..., Any] = boto3.Session("test", "test", region_name=REGION).client
         return client(service, endpoint_url=self.endpoint)
 
     def trouble(self, method: str, path: str, how: str) -> None:
-        """The next such request is refused for good ("refuse") or never answered ("hang")."""
+        """The next matching request fails with an error that is not retried ("refuse") or gets no response ("hang")."""
         body = json.dumps({"method": method, "path": path, "how": how}).encode()
         assert self._control.call("POST", "/cloud/trouble", (), body).status == 200
 
     @property
     def requests(self) -> list[dict[str, Any]]:
-        """All that was asked of it so far, in order."""
-        asked: list[dict[str, Any]] = self._control.call("GET", "/cloud/requests").json()
-        return asked
+        """All requests so far, in order."""
+        received: list[dict[str, Any]] = self._control.call("GET", "/cloud/requests").json()
+        return received
 
 
 class Project:
-    """A copy of the project, as somebody would have it who deploys into the account."""
+    """A copy of the project, as an operator has it."""
 
     def __init__(self, directory: Path, cloud: Cloud) -> None:
         self.directory = directory
         self._cloud = cloud
         self.copy(directory)
-        # Functions run here, on this machine's processor; that the real ones are arm64 has a test of its own.
+        # The functions run on this machine's processor. Another test checks that real ones are arm64.
         config = directory / ".chalice" / "config.json"
         config.write_text(json.dumps(self.config | {"lambda_architecture": machine()}), encoding="utf-8")
 
     @staticmethod
     def copy(directory: Path) -> None:
-        """What a deployment reads of the project; with the caches of this one."""
+        """Copy the files that a deployment reads. The copy shares the caches of this project."""
         for name in ("app.py", "Makefile", "requirements.txt", "requirements-dev.txt"):
             shutil.copy2(PROJECT / name, directory / name)
         skipped = shutil.ignore_patterns("__pycache__", "deployments", "deployed")
@@ -78,11 +78,11 @@ class Project:
         content: dict[str, Any] = json.loads((self.directory / ".chalice" / "config.json").read_text(encoding="utf-8"))
         return content
 
-    def make(self, target: str, stage: str, *, typed: str = "") -> subprocess.CompletedProcess[str]:
-        """`make TARGET STAGE=...`, with somebody's typing on its standard input."""
+    def make(self, target: str, stage: str, *, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run `make TARGET STAGE=...` with this text on its standard input."""
         return subprocess.run(
-            self.command(target, stage), cwd=self.directory, env=self.environment(stage), input=typed,
-            capture_output=True, text=True, timeout=PATIENCE, check=False,
+            self.command(target, stage), cwd=self.directory, env=self.environment(stage), input=stdin,
+            capture_output=True, text=True, timeout=DEPLOY_TIMEOUT, check=False,
         )  # fmt: skip
 
     @staticmethod
@@ -90,9 +90,9 @@ class Project:
         return ["make", "--no-print-directory", "-o", ".venv/installed", target, f"STAGE={stage}"]
 
     def environment(self, stage: str) -> Mapping[str, str]:
-        """Nothing of this process's settings for the app; credentials of somebody who may deploy."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DEVFLOW_", "AWS_"))}
-        return kept | {
+        """The environment of an operator with credentials, without this process's settings of the app."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("DEVFLOW_", "AWS_"))}
+        return inherited | {
             "AWS_ACCESS_KEY_ID": "deployer",
             "AWS_SECRET_ACCESS_KEY": "local",
             "AWS_REGION": REGION,
@@ -105,8 +105,8 @@ class Project:
 
 @pytest.fixture
 def cloud() -> Iterator[Cloud]:
-    """An account with nothing in it."""
-    child = MotoChild(cloud_support.MODULE)
+    """An empty account."""
+    child = MotoProcess(cloud_support.MODULE)
     try:
         cloud = Cloud(child.endpoint())
         yield cloud

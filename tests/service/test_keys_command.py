@@ -1,4 +1,4 @@
-"""infra/keys.py: renewing a stage's keys while containers are warm, and the steps that would lock somebody out."""
+"""infra/keys.py: rotating a stage's keys while containers are warm, and rejecting steps that would lock users out."""
 
 import json
 from collections.abc import Iterator
@@ -21,18 +21,18 @@ NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)
 
 
 class Stage:
-    """A deployed stage with a container that is warm."""
+    """A deployed stage with a warm container."""
 
     def __init__(self, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
         self._clock, self._capsys = clock, capsys
-        self.said = ""
+        self.output = ""
 
-    def step(self, name: str, *answers: str) -> int:
-        """One step of the command; its exit status."""
-        left = iter(answers)
-        status = command.main(["dev", name], lambda _: next(left))
+    def step(self, name: str, *inputs: str) -> int:
+        """Run one step of the command and return its exit status."""
+        remaining = iter(inputs)
+        status = command.main(["dev", name], lambda _: next(remaining))
         printed = self._capsys.readouterr()
-        self.said = printed.out + printed.err
+        self.output = printed.out + printed.err
         return status
 
     def wait(self, **span: float) -> None:
@@ -41,7 +41,7 @@ class Stage:
     def token(self) -> str:
         return tokens.issue("user", "user-1", "user-1", "v", self._clock.now)
 
-    def knows(self, token: str) -> bool:
+    def accepts(self, token: str) -> bool:
         try:
             return tokens.verify(token, self._clock.now).owner == "user-1"
         except Unauthenticated:
@@ -68,26 +68,26 @@ def stage(
     client.delete_secret(SecretId=SECRET, ForceDeleteWithoutRecovery=True)
 
 
-def test_a_key_is_renewed_without_logging_anybody_out_and_the_old_one_ends(stage: Stage) -> None:
+def test_rotation_logs_nobody_out_and_removes_the_old_key(stage: Stage) -> None:
     before = stage.token()
     assert stage.step("add") == 0
-    assert stage.knows(before)
+    assert stage.accepts(before)
     stage.wait(minutes=10)
     assert stage.step("use") == 0
     stage.wait(minutes=5)
     after = stage.token()
-    assert stage.knows(before)
-    assert stage.knows(after)
+    assert stage.accepts(before)
+    assert stage.accepts(after)
     stage.wait(days=30, minutes=11)
     late = stage.token()
     assert stage.step("drop") == 0
     stage.wait(minutes=5)
-    assert stage.knows(late)
+    assert stage.accepts(late)
     assert [name for name in stage.stored if name.startswith("key-")] == [stage.stored["current"]]
 
 
-def test_while_the_new_key_comes_into_use_no_container_refuses_what_another_has_signed(stage: Stage) -> None:
-    """This container is one that has not read the secret since the new key was added."""
+def test_container_knows_a_new_key_before_it_signs(stage: Stage) -> None:
+    """The container has not read the secret since the new key started to sign."""
     stage.step("add")
     stage.wait(minutes=10)
     stage.token()
@@ -96,28 +96,28 @@ def test_while_the_new_key_comes_into_use_no_container_refuses_what_another_has_
     stage.step("use")
     new = stage.stored["current"]
     assert ring.current == "key-1"
-    assert new in ring.keys, "known before it signs"
+    assert new in ring.keys, "read before it signs"
 
 
 def test_a_leaked_key_ends_every_token_within_five_minutes(stage: Stage) -> None:
     before = stage.token()
     assert stage.step("leaked") == 0
     stage.wait(minutes=5)
-    assert not stage.knows(before)
-    assert stage.knows(stage.token())
+    assert not stage.accepts(before)
+    assert stage.accepts(stage.token())
     assert "key-1" not in stage.stored
 
 
-def test_no_key_is_ever_printed(stage: Stage) -> None:
+def test_no_key_is_printed(stage: Stage) -> None:
     for step in ("show", "add", "use", "leaked", "show"):
         stage.step(step)
-        assert not [text for name, text in stage.stored.items() if name.startswith("key-") and text in stage.said]
-    assert stage.stored["current"] in stage.said
+        assert not [text for name, text in stage.stored.items() if name.startswith("key-") and text in stage.output]
+    assert stage.stored["current"] in stage.output
 
 
-def test_slack_is_made_known_and_taken_away_again(stage: Stage) -> None:
+def test_slack_credentials_are_set_and_removed(stage: Stage) -> None:
     assert stage.step("slack", " 1.2 ", "hush\n") == 0
-    assert "hush" not in stage.said
+    assert "hush" not in stage.output
     slack = keys.keyring(0).slack
     assert slack is not None
     assert (slack.id, slack.secret) == ("1.2", "hush")
@@ -127,79 +127,79 @@ def test_slack_is_made_known_and_taken_away_again(stage: Stage) -> None:
     assert stage.stored["key-1"] == FIRST["key-1"]
 
 
-def test_a_stage_that_is_not_there_is_said_to_be_none(stage: Stage) -> None:
-    """Named in the one line that an operator in a hurry reads."""
+def test_unknown_stage_is_reported(stage: Stage) -> None:
+    """The first line names the secret and the region."""
     boto3.client("secretsmanager").update_secret(SecretId=SECRET, SecretString=json.dumps(FIRST))
     status = command.main(["nosuch", "leaked"], lambda _: "")
-    said = stage._capsys.readouterr()
-    assert (status, said.out) == (1, "")
-    assert said.err.startswith("There is no secret devflow-nosuch-secret in ")
+    printed = stage._capsys.readouterr()
+    assert (status, printed.out) == (1, "")
+    assert printed.err.startswith("There is no secret devflow-nosuch-secret in ")
     assert stage.stored == FIRST
 
 
 @pytest.mark.parametrize("arguments", [["", ""], ["dev"], ["dev", "nosuch"], []])
-def test_a_step_that_is_none_says_how_to_name_one(stage: Stage, arguments: list[str]) -> None:
+def test_invalid_arguments_print_the_usage(stage: Stage, arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         command.main(arguments, lambda _: "")
     assert ended.value.code == 2
     assert "make keys STAGE=dev STEP=show" in stage._capsys.readouterr().err
 
 
-def test_without_a_region_or_credentials_it_says_what_to_set(
+def test_missing_region_and_credentials_are_reported(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     assert stage.step("leaked") == 1
-    assert stage.said.startswith("No region is set. Set AWS_REGION")
+    assert stage.output.startswith("No region is set. Set AWS_REGION")
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     assert stage.step("leaked") == 1
-    assert stage.said.startswith("AWS refused: Unable to locate credentials")
+    assert stage.output.startswith("The request to AWS failed: Unable to locate credentials")
 
 
-def test_a_step_that_is_refused_changes_nothing_and_says_when(stage: Stage) -> None:
+def test_rejected_step_changes_nothing_and_names_the_time(stage: Stage) -> None:
     stage.step("add")
     before = stage.stored
     assert stage.step("use") == 1
-    assert "Not before" in stage.said
+    assert "Not before" in stage.output
     assert stage.step("add") == 1
     assert stage.step("drop") == 1
     assert stage.stored == before
 
 
-def test_every_step_waits_until_it_harms_nobody() -> None:
+def test_step_is_rejected_until_it_locks_nobody_out() -> None:
     added = command.add(FIRST, NOW)
-    with pytest.raises(command.RefusedError, match="2026-01-05 09:10"):
+    with pytest.raises(command.StepRejectedError, match="2026-01-05 09:10"):
         command.use(added, NOW + timedelta(minutes=9))
     used = command.use(added, NOW + timedelta(minutes=10))
     assert (used["current"], used["key-1"]) == ("key-20260105T090000Z", FIRST["key-1"])
-    with pytest.raises(command.RefusedError, match="2026-02-04"):
+    with pytest.raises(command.StepRejectedError, match="2026-02-04"):
         command.drop(used, NOW + timedelta(days=30))
     assert "key-1" not in command.drop(used, NOW + timedelta(days=30, minutes=21))
 
 
-def test_steps_out_of_order_are_refused() -> None:
+def test_steps_out_of_order_are_rejected() -> None:
     added = command.add(FIRST, NOW)
-    for step, content, why in (
+    for step, content, reason in (
         (command.use, FIRST, "signs already"),
-        (command.drop, FIRST, "one key alone"),
+        (command.drop, FIRST, "only one key"),
         (command.drop, added, "`use` it first"),
         (command.add, added, "two keys already"),
     ):
-        with pytest.raises(command.RefusedError, match=why):
+        with pytest.raises(command.StepRejectedError, match=reason):
             step(content, NOW + timedelta(days=100))
 
 
-def test_a_second_renewal_waits_for_its_own_thirty_days() -> None:
+def test_second_rotation_waits_for_its_own_thirty_days() -> None:
     once = command.use(command.add(FIRST, NOW), NOW + timedelta(days=1))
     clean = command.drop(once, NOW + timedelta(days=32))
     twice = command.use(command.add(clean, NOW + timedelta(days=40)), NOW + timedelta(days=41))
-    assert command.kids(twice) == ["key-20260214T090000Z", "key-20260105T090000Z"]
-    with pytest.raises(command.RefusedError):
+    assert command.key_ids(twice) == ["key-20260214T090000Z", "key-20260105T090000Z"]
+    with pytest.raises(command.StepRejectedError):
         command.drop(twice, NOW + timedelta(days=71))
-    assert command.kids(command.drop(twice, NOW + timedelta(days=72))) == ["key-20260214T090000Z"]
+    assert command.key_ids(command.drop(twice, NOW + timedelta(days=72))) == ["key-20260214T090000Z"]

@@ -1,4 +1,4 @@
-"""AWS's stand-in keeps the promises that the platform builds on: one winner, all or nothing."""
+"""moto, with our changes, gives the guarantees that the platform depends on: one winner, and all or nothing."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ def put(table: str, item: dict[str, Any], condition: str | None = None) -> dict[
     return {"Put": {"TableName": table, "Item": item} | ({"ConditionExpression": condition} if condition else {})}
 
 
-def test_of_many_conditional_writes_at_once_exactly_one_wins(aws: None) -> None:
+def test_exactly_one_of_many_concurrent_conditional_writes_succeeds(aws: None) -> None:
     client = boto3.client("dynamodb")
 
     def try_to(number: int) -> bool:
@@ -41,7 +41,7 @@ def test_of_many_conditional_writes_at_once_exactly_one_wins(aws: None) -> None:
 
 
 def changes() -> list[dict[str, Any]]:
-    """One of each kind of write, each of which would show."""
+    """One write of each kind, each with a visible effect."""
     key = {"pk": {"S": "p"}, "sk": {"S": "1"}}
     return [
         put(USERS, owner("new")),
@@ -64,7 +64,7 @@ def stored() -> Any:
     return rows("users"), rows("tasks")
 
 
-def test_a_transaction_that_fails_leaves_everything_as_it_was(aws: None) -> None:
+def test_failed_transaction_changes_nothing(aws: None) -> None:
     client = boto3.client("dynamodb")
     client.put_item(TableName=USERS, Item=owner("old") | {"x": {"N": "1"}})
     client.put_item(TableName=USERS, Item=owner("gone"))
@@ -84,7 +84,7 @@ def test_a_transaction_that_fails_leaves_everything_as_it_was(aws: None) -> None
     assert tasks[0]["n"] == {"N": "9"}
 
 
-def test_an_index_shows_its_rows_in_order_with_its_own_attributes_alone(aws: None) -> None:
+def test_index_returns_sorted_rows_with_projected_attributes_only(aws: None) -> None:
     client = boto3.client("dynamodb")
     for number in (3, 1, 12, 2):
         key = {

@@ -1,4 +1,4 @@
-"""chalicelib/auth/keys.py: the keyring, when it is read again, and what it refuses to sign with."""
+"""chalicelib/auth/keys.py: reading the keyring, reading it again, and rejecting keys that cannot be used."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -18,30 +18,30 @@ SECRET = "devflow-dev-secret"
 
 
 def content(current: str, *kids: str, size: int = 32) -> str:
-    """A secret as it is stored; a key is made of its id."""
-    made = {f"key-{kid}": (kid * size)[:size] for kid in kids or (current,)}
-    return json.dumps({"current": f"key-{current}", "slackClientId": "", "slackClientSecret": ""} | made)
+    """A secret as it is stored. Each key consists of its id, repeated."""
+    generated = {f"key-{kid}": (kid * size)[:size] for kid in kids or (current,)}
+    return json.dumps({"current": f"key-{current}", "slackClientId": "", "slackClientSecret": ""} | generated)
 
 
 @pytest.fixture(autouse=True)
 def _no_ring(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container that has read nothing yet; what the session has read is put back."""
-    monkeypatch.setattr(keys, "_cached", None)
+    """A container that has not read the keys yet. Afterwards the session's keys are restored."""
+    monkeypatch.setattr(keys, "_held", None)
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Give this container's environment other keys."""
+def set_local_keys(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """A function that sets the keys in this container's environment."""
 
-    def say(text: str) -> None:
+    def set_keys(text: str) -> None:
         monkeypatch.setattr(keys, "settings", replace(settings, local_secret=text))
 
-    return say
+    return set_keys
 
 
 @pytest.fixture
-def stored(monkeypatch: pytest.MonkeyPatch, aws: None) -> Iterator[Callable[[str], None]]:
-    """Keep the keys where a deployed stage does: in Secrets Manager."""
+def store_keys(monkeypatch: pytest.MonkeyPatch, aws: None) -> Iterator[Callable[[str], None]]:
+    """A function that stores the keys in Secrets Manager, as on a deployed stage."""
     monkeypatch.setattr(keys, "settings", replace(settings, stage="dev", local_secret=None))
     client = boto3.client("secretsmanager")
     client.create_secret(Name=SECRET, SecretString="{}")
@@ -53,58 +53,58 @@ def stored(monkeypatch: pytest.MonkeyPatch, aws: None) -> Iterator[Callable[[str
     client.delete_secret(SecretId=SECRET, ForceDeleteWithoutRecovery=True)
 
 
-def test_the_current_key_signs_and_every_key_is_there_to_verify(said: Callable[[str], None]) -> None:
-    said(content("new", "old", "new"))
+def test_current_key_signs_and_all_keys_verify(set_local_keys: Callable[[str], None]) -> None:
+    set_local_keys(content("new", "old", "new"))
     ring = keys.keyring(NOW)
     assert ring.signing_key == (b"new" * 32)[:32]
     assert set(ring.keys) == {"key-old", "key-new"}
 
 
-def test_a_deployed_stage_reads_its_secret_once_and_then_from_memory(stored: Callable[[str], None]) -> None:
-    stored(content("one"))
+def test_secret_is_read_once_and_cached(store_keys: Callable[[str], None]) -> None:
+    store_keys(content("one"))
     with wire.recorded() as sent:
         for later in range(0, 5 * MINUTE, MINUTE):
             assert keys.keyring(NOW + later).current == "key-one"
     assert sent.operations == ["GetSecretValue"]
 
 
-def test_every_five_minutes_the_keys_are_read_again(stored: Callable[[str], None]) -> None:
-    stored(content("one"))
+def test_keys_are_read_again_every_five_minutes(store_keys: Callable[[str], None]) -> None:
+    store_keys(content("one"))
     keys.keyring(NOW)
-    stored(content("two"))
+    store_keys(content("two"))
     assert keys.keyring(NOW + 5 * MINUTE - 1).current == "key-one"
     assert keys.keyring(NOW + 5 * MINUTE).current == "key-two"
 
 
-def test_a_warm_container_with_yesterdays_keys_reads_them_when_it_meets_a_new_one(
-    stored: Callable[[str], None],
+def test_unknown_key_id_makes_a_warm_container_read_the_keys_again(
+    store_keys: Callable[[str], None],
 ) -> None:
-    stored(content("old"))
+    store_keys(content("old"))
     keys.keyring(NOW)
-    stored(content("new", "old", "new"))
-    assert "key-new" in keys.keyring(NOW + 10 * SECOND, key_id="key-new").keys
+    store_keys(content("new", "old", "new"))
+    assert "key-new" in keys.keyring(NOW + 10 * SECOND, wanted="key-new").keys
 
 
-def test_key_ids_made_up_do_not_cost_a_read_each(stored: Callable[[str], None]) -> None:
-    stored(content("one"))
+def test_invented_key_ids_do_not_cause_a_read_each(store_keys: Callable[[str], None]) -> None:
+    store_keys(content("one"))
     with wire.recorded() as sent:
         for attempt in range(100):
             keys.keyring(NOW + attempt, key_id=f"made-up-{attempt}")
     assert len(sent) == 1
 
 
-def test_a_known_key_id_costs_nothing(stored: Callable[[str], None]) -> None:
-    stored(content("one"))
+def test_known_key_id_causes_no_read(store_keys: Callable[[str], None]) -> None:
+    store_keys(content("one"))
     keys.keyring(NOW)
     with wire.recorded() as sent:
         keys.keyring(NOW + MINUTE, key_id="key-one")
     assert sent == []
 
 
-def test_a_clock_that_was_set_back_makes_it_read_again(stored: Callable[[str], None]) -> None:
-    stored(content("one"))
+def test_clock_that_was_set_back_causes_a_read(store_keys: Callable[[str], None]) -> None:
+    store_keys(content("one"))
     keys.keyring(NOW)
-    stored(content("two"))
+    store_keys(content("two"))
     assert keys.keyring(NOW - 1).current == "key-two"
 
 
@@ -129,21 +129,21 @@ def test_a_clock_that_was_set_back_makes_it_read_again(stored: Callable[[str], N
         json.dumps({"current": "key-1", "key-1": "A" * 44, "key-short": "AAAA"}),
     ],
 )
-def test_keys_that_cannot_be_used_are_unavailable_and_are_not_shown(said: Callable[[str], None], text: str) -> None:
-    said(text)
-    with pytest.raises(Unavailable) as refused:
+def test_unusable_keys_are_unavailable_and_not_disclosed(set_local_keys: Callable[[str], None], text: str) -> None:
+    set_local_keys(text)
+    with pytest.raises(Unavailable) as raised:
         keys.keyring(NOW)
-    assert "AAAA" not in refused.value.message
+    assert "AAAA" not in raised.value.message
 
 
-def test_without_any_keys_it_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_keys_are_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "settings", replace(settings, local_secret=None))
     with pytest.raises(Unavailable):
         keys.keyring(NOW)
 
 
-def test_while_secrets_manager_is_out_of_reach_a_first_call_is_unavailable(stored: Callable[[str], None]) -> None:
-    stored(content("one"))
+def test_first_read_is_unavailable_if_secrets_manager_fails(store_keys: Callable[[str], None]) -> None:
+    store_keys(content("one"))
     with (
         faults.refused("GetSecretValue", "InternalServiceError", status=500, times=10),
         pytest.raises(Unavailable),
@@ -151,25 +151,27 @@ def test_while_secrets_manager_is_out_of_reach_a_first_call_is_unavailable(store
         keys.keyring(NOW)
 
 
-def test_while_secrets_manager_is_out_of_reach_the_keys_at_hand_go_on_serving(stored: Callable[[str], None]) -> None:
-    stored(content("one"))
+def test_cached_keys_stay_in_use_if_secrets_manager_fails(store_keys: Callable[[str], None]) -> None:
+    store_keys(content("one"))
     keys.keyring(NOW)
     with faults.refused("GetSecretValue", "InternalServiceError", status=500, times=10):
         assert keys.keyring(NOW + 5 * MINUTE).current == "key-one"
 
 
-def test_what_this_stage_is_to_slack_comes_along_where_it_is_known(said: Callable[[str], None]) -> None:
-    said(content("one"))
+def test_slack_credentials_are_read_if_they_are_complete(set_local_keys: Callable[[str], None]) -> None:
+    set_local_keys(content("one"))
     assert keys.keyring(NOW).slack is None
-    for given, known in (
-        ({"slackClientId": "1.2", "slackClientSecret": "hush"}, keys.SlackCredentials("1.2", "hush")),
+    for stored, expected in (
+        ({"slackClientId": "1.2", "slackClientSecret": "hush"}, keys.SlackClient("1.2", "hush")),
         ({"slackClientId": "1.2"}, None),
         ({"slackClientSecret": "hush"}, None),
     ):
-        said(json.dumps(json.loads(content("one")) | given))
-        assert keys.load(NOW).slack == known
+        set_local_keys(json.dumps(json.loads(content("one")) | stored))
+        assert keys.read(NOW).slack == expected
 
 
-def test_nothing_secret_shows_when_a_keyring_is_printed(said: Callable[[str], None]) -> None:
-    said(json.dumps({"current": "key-1", "key-1": "hush" * 8, "slackClientId": "1.2", "slackClientSecret": "hush"}))
+def test_printed_keyring_contains_no_secret(set_local_keys: Callable[[str], None]) -> None:
+    set_local_keys(
+        json.dumps({"current": "key-1", "key-1": "hush" * 8, "slackClientId": "1.2", "slackClientSecret": "hush"})
+    )
     assert "hush" not in repr(keys.keyring(NOW))

@@ -1,11 +1,11 @@
-"""The policies in .chalice/ as such, and what tests/support/ledger.py makes of them at the end of a whole run."""
+"""The policies in .chalice/, and how tests/support/ledger.py compares them with the calls of a whole test run."""
 
 import json
 from collections import Counter
 
 import pytest
 
-from infra.local.lambdas import ACCOUNT, REGION
+from infra.local.lambda_context import ACCOUNT, REGION
 from tests.support import ledger
 from tests.support.environment import STAGE
 from tests.support.iam import API, CHALICE, Call, Need, statements
@@ -16,27 +16,27 @@ every_policy = pytest.mark.parametrize(
 )
 
 
-def seen_here(need: Need) -> Need:
-    """What a policy of dev allows, as it is seen here."""
+def local_need(need: Need) -> Need:
+    """A permission of a dev policy, with the account, region and stage of the tests."""
     action, resource = need
-    for there, here in (
+    for in_policy, in_tests in (
         (":*:*:", f":{REGION}:{ACCOUNT}:"),
         ("devflow-dev", f"devflow-{STAGE}"),
         ("-??????", "-AbCdEf"),
     ):
-        resource = resource.replace(there, here)
+        resource = resource.replace(in_policy, in_tests)
     return action, resource.replace("identity/*", "identity/devflow@example.com")
 
 
-def all_of(function: str) -> set[Call]:
-    """A run that saw a function need just what its policy allows."""
+def all_allowed_calls(function: str) -> set[Call]:
+    """The calls of a run in which a function needed exactly what its policy allows."""
     own = allowed("dev", function) - needed_by_aws("dev", function)
-    return {(function, seen_here(need), True) for need in own}
+    return {(function, local_need(need), True) for need in own}
 
 
 @every_policy
-def test_a_policy_names_what_it_allows_once_and_whole(stage: str, function: str) -> None:
-    """No action with a wildcard, no table but this stage's, nothing twice, and nothing denied or under a condition."""
+def test_policy_names_each_permission_once_and_without_wildcards(stage: str, function: str) -> None:
+    """No wildcard in an action, no resource of another stage, no duplicate, no Deny and no Condition."""
     named = [
         (action, resource)
         for statement in statements(stage, function)
@@ -52,34 +52,34 @@ def test_a_policy_names_what_it_allows_once_and_whole(stage: str, function: str)
     assert {statement["Effect"] for statement in statements(stage, function)} == {"Allow"}
 
 
-def test_every_function_of_every_stage_has_a_policy_and_there_is_no_other() -> None:
+def test_every_function_of_every_stage_has_exactly_one_policy() -> None:
     expected = {f"policy-{stage}-{function}.json" for stage in STAGES for function in FUNCTIONS}
     assert {file.name for file in CHALICE.glob("policy-*.json")} == expected
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_the_stages_allow_the_same_each_on_its_own(function: str) -> None:
+def test_policies_of_the_stages_differ_only_in_names(function: str) -> None:
     dev, prod = (json.dumps(statements(stage, function)) for stage in ("dev", "prod"))
     assert prod == dev.replace("devflow-dev", "devflow-prod")
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_policy_that_allows_what_was_seen_is_right(function: str) -> None:
-    assert list(differences([function], all_of(function))) == []
+def test_policy_that_allows_the_observed_calls_is_accepted(function: str) -> None:
+    assert list(differences([function], all_allowed_calls(function))) == []
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_whatever_of_a_policy_was_not_seen_is_too_much_on_both_stages(function: str) -> None:
-    for call in all_of(function):
-        lines = list(differences([function], all_of(function) - {call}))
+def test_permission_that_was_not_needed_is_reported_for_both_stages(function: str) -> None:
+    for call in all_allowed_calls(function):
+        lines = list(differences([function], all_allowed_calls(function) - {call}))
         if call[1][0] != "sqs:GetQueueUrl":
             assert [line.partition(" allows what nothing needs: ")[2].split(" on ")[0] for line in lines] == [
                 call[1][0]
             ] * len(STAGES)
 
 
-def test_an_index_is_another_resource_than_its_table_and_a_queue_than_another() -> None:
-    seen = all_of(API)
+def test_permission_for_another_index_or_queue_is_not_enough() -> None:
+    seen = all_allowed_calls(API)
     (index,) = [need for _, need, _ in seen if need[1].endswith("/index/queue")]
     (queue,) = [need for _, need, _ in seen if need == ("sqs:SendMessage", need[1]) and need[1].endswith("-webhooks")]
     for need, other in ((index, "-tasks/index/due"), (queue, "-webhooks-dead")):
@@ -89,13 +89,14 @@ def test_an_index_is_another_resource_than_its_table_and_a_queue_than_another() 
         assert f"allows what nothing needs: {need[0]} on {ledger.worded(need, 'prod')[1]}" in wrong
 
 
-def test_what_only_routes_need_that_prod_does_not_have_prod_does_not_allow() -> None:
+def test_need_of_a_route_without_prod_is_not_required_on_prod() -> None:
     extra = ("dynamodb:DeleteItem", f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/devflow-{STAGE}-users")
-    seen = all_of(API) | {(API, extra, False)}
+    seen = all_allowed_calls(API) | {(API, extra, False)}
     assert [line.split(" ")[0] for line in differences([API], seen)] == [".chalice/policy-dev-api_handler.json"]
 
 
-def test_a_function_that_sends_to_a_queue_asks_for_its_address_whoever_was_the_first_to_ask() -> None:
+def test_function_that_sends_to_a_queue_needs_its_url() -> None:
+    """Even if another function requested the URL first, because the tests run all functions in one process."""
     queue = f"arn:aws:sqs:{REGION}:{ACCOUNT}:devflow-{STAGE}-events"
     seen: set[Call] = {("sweep", ("sqs:SendMessage", queue), True), (API, ("sqs:GetQueueUrl", queue), True)}
     asks = ("sqs:GetQueueUrl", "arn:aws:sqs:*:*:devflow-dev-events")

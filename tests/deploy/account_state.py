@@ -1,4 +1,4 @@
-"""What an account has, as far as a deployment makes it."""
+"""The resources in an account that a deployment creates."""
 
 import json
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 from tests.deploy.conftest import Cloud
 
 
-class Standing:
-    """Each kind as a plain value, to be compared with what should be and with what was at another time."""
+class AccountState:
+    """Reads each kind of resource as plain values, which can be compared with the expected or an earlier state."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
 
-    def everything(self) -> dict[str, Any]:
-        """All of it, to be compared with what is there at another time."""
+    def all_resources(self) -> dict[str, Any]:
+        """All resources, for a comparison with another time."""
         return {
             "functions": self.functions(),
             "roles": self.roles(),
@@ -45,7 +45,7 @@ class Standing:
         client = self._cloud.client("iam")
         return {
             role["RoleName"]: {
-                "assumed by": role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"],
+                "trusted": role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"],
                 "policies": {
                     name: client.get_role_policy(RoleName=role["RoleName"], PolicyName=name)["PolicyDocument"]
                     for name in client.list_role_policies(RoleName=role["RoleName"])["PolicyNames"]
@@ -55,9 +55,9 @@ class Standing:
         }
 
     def triggers(self) -> list[Any]:
-        kept = ("UUID", "EventSourceArn", "FunctionArn", "BatchSize", "FunctionResponseTypes", "State")
+        names = ("UUID", "EventSourceArn", "FunctionArn", "BatchSize", "FunctionResponseTypes", "State")
         found = self._cloud.client("lambda").list_event_source_mappings()["EventSourceMappings"]
-        return sorted(({name: each.get(name) for name in kept} for each in found), key=lambda each: each["UUID"])
+        return sorted(({name: each.get(name) for name in names} for each in found), key=lambda each: each["UUID"])
 
     def rules(self) -> dict[str, Any]:
         client = self._cloud.client("events")
@@ -87,21 +87,21 @@ class Standing:
         ]
 
     def tables(self) -> dict[str, Any]:
-        """What CloudFormation would not set again: when rows expire, and what keeps the data."""
+        """The settings that CloudFormation does not restore: expiry of rows, recovery and deletion protection."""
         client = self._cloud.client("dynamodb")
-        return {name: _kept(client, name) for name in client.list_tables()["TableNames"]}
+        return {name: _table_settings(client, name) for name in client.list_tables()["TableNames"]}
 
     def queues(self) -> dict[str, Any]:
         client = self._cloud.client("sqs")
-        kept = ("VisibilityTimeout", "MessageRetentionPeriod", "RedrivePolicy")
+        names = ("VisibilityTimeout", "MessageRetentionPeriod", "RedrivePolicy")
         described = {}
         for url in client.list_queues().get("QueueUrls", []):
             attributes = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-            described[url.rpartition("/")[2]] = {name: attributes.get(name) for name in kept}
+            described[url.rpartition("/")[2]] = {name: attributes.get(name) for name in names}
         return described
 
     def alarms(self) -> dict[str, tuple[str, str]]:
-        """What each looks at: a metric, and of what."""
+        """The metric of each alarm, and the value of its dimension."""
         found = self._cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]
         return {alarm["AlarmName"]: (alarm["MetricName"], alarm["Dimensions"][0]["Value"]) for alarm in found}
 
@@ -114,7 +114,7 @@ class Standing:
         return [each["TopicArn"] for each in self._cloud.client("sns").list_topics()["Topics"]]
 
     def logs(self) -> dict[str, int]:
-        """For how many days each group keeps its lines."""
+        """The number of days for which each log group keeps its lines."""
         groups = self._cloud.client("logs").describe_log_groups()["logGroups"]
         return {group["logGroupName"]: group["retentionInDays"] for group in groups}
 
@@ -128,7 +128,7 @@ _SETTINGS = ("Runtime", "Handler", "MemorySize", "Timeout", "Architectures", "Ro
 
 
 def _allowed(client: Any, function: str) -> list[tuple[str, str]]:
-    """Which services may call a function, and for whom."""
+    """The services that may invoke a function, and the source that each may do it for."""
     try:
         policy = json.loads(client.get_policy(FunctionName=function)["Policy"])
     except client.exceptions.ResourceNotFoundException:
@@ -140,7 +140,7 @@ def _allowed(client: Any, function: str) -> list[tuple[str, str]]:
 
 
 def _asynchronous(client: Any, function: str) -> tuple[int, int] | None:
-    """Tries after the first, and the age in seconds after which a call is given up."""
+    """The number of retries, and the age in seconds after which an event is dropped."""
     try:
         found = client.get_function_event_invoke_config(FunctionName=function)
     except client.exceptions.ResourceNotFoundException:
@@ -148,7 +148,7 @@ def _asynchronous(client: Any, function: str) -> tuple[int, int] | None:
     return found["MaximumRetryAttempts"], found["MaximumEventAgeInSeconds"]
 
 
-def _kept(client: Any, table: str) -> dict[str, Any]:
+def _table_settings(client: Any, table: str) -> dict[str, Any]:
     backups = client.describe_continuous_backups(TableName=table)["ContinuousBackupsDescription"]
     return {
         "expiry": client.describe_time_to_live(TableName=table)["TimeToLiveDescription"].get("AttributeName"),
@@ -158,7 +158,7 @@ def _kept(client: Any, table: str) -> dict[str, Any]:
 
 
 def _routes(client: Any, api: str) -> dict[tuple[str, str], str]:
-    """Each method of each path, and the function that it goes to ("" for a preflight, which goes nowhere)."""
+    """The function of each method of each path; "" for a preflight, which has none."""
     routes = {}
     for resource in client.get_resources(restApiId=api, embed=["methods"], limit=500)["items"]:
         for method in resource.get("resourceMethods", {}):

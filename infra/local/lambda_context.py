@@ -1,4 +1,4 @@
-"""What AWS Lambda hands to a function besides its event."""
+"""The context object that AWS Lambda passes to a handler, beside the event."""
 
 import time
 import uuid
@@ -8,7 +8,7 @@ REGION = "us-east-1"
 ACCOUNT = "123456789012"
 
 TIMEOUT_MS = 30_000
-"""What .chalice/config.json gives a function."""
+"""The time limit of a function, as in .chalice/config.json."""
 
 
 def _new_id() -> str:
@@ -17,7 +17,7 @@ def _new_id() -> str:
 
 @dataclass
 class Context:
-    """The context object, https://docs.aws.amazon.com/lambda/latest/dg/python-context.html."""
+    """See https://docs.aws.amazon.com/lambda/latest/dg/python-context.html."""
 
     function_name: str
     function_version: str = "$LATEST"

@@ -1,0 +1,87 @@
+"""The endpoints of the local stage itself. They are not part of the app, and no deployed stage has them.
+
+`/local/clock` returns the stage's clock (GET) and moves it forward (POST). `/local/mail` returns the mails that the
+stage has sent.
+
+The clock moves in steps of at most one minute. After each step the scheduled handlers run and the queues are emptied.
+So when the response arrives, everything that is due in that time has happened, in order.
+"""
+
+import json
+from typing import Any
+
+from chalicelib import clock
+from chalicelib.times import iso
+from infra.local.event_poller import EventPoller
+from infra.local.gateway import Gateway, Headers, Response, error_response
+from infra.local.mail_catcher import PATH as MAIL_PATH
+from infra.local.mail_catcher import MailCatcher
+
+CLOCK_PATH = "/local/clock"
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+STEP_SECONDS = 60
+MAX_SECONDS = 7 * 24 * 3600
+"""A week, which is ten thousand scheduled runs. On a small machine a day of them takes one or two minutes, and a week a
+quarter of an hour."""
+
+
+class LocalStage:
+    """The gateway, with the stage's own endpoints in front of it. Wakes the poller after a request that can send
+    messages."""
+
+    def __init__(self, gateway: Gateway, poller: EventPoller, mail_catcher: MailCatcher) -> None:
+        self._gateway = gateway
+        self._poller = poller
+        self._mail_catcher = mail_catcher
+
+    def call(
+        self, method: str, target: str, headers: Headers = (), body: bytes = b"", *, source_ip: str = "127.0.0.1"
+    ) -> Response:
+        path = target.partition("?")[0]
+        if path == MAIL_PATH:
+            if method in _SAFE_METHODS:
+                return self._mail_catcher.list_mails()
+            return error_response(405, "Method not allowed", "This path allows only GET.")
+        if path != CLOCK_PATH:
+            response = self._gateway.call(method, target, headers, body, source_ip=source_ip)
+            if method not in _SAFE_METHODS:
+                self._poller.wake()
+            return response
+        if method == "POST":
+            return self._advance(body)
+        if method in _SAFE_METHODS:
+            return _clock_response()
+        return error_response(405, "Method not allowed", "This path allows only GET and POST.")
+
+    def _advance(self, body: bytes) -> Response:
+        seconds = _requested_seconds(body)
+        if seconds is None:
+            return error_response(
+                400,
+                "Invalid request",
+                f'The clock only moves forward. Send {{"advanceSeconds": n}} with n above 0 and at most {MAX_SECONDS}.',
+            )
+        with self._poller.paused():
+            while seconds > 0:
+                step = min(seconds, STEP_SECONDS)
+                clock.shift(step)
+                seconds -= step
+                self._poller.sweep()
+                self._poller.drain()
+        return _clock_response()
+
+
+def _requested_seconds(body: bytes) -> float | None:
+    """The number of seconds in a request, or None if the request is not valid."""
+    try:
+        seconds: Any = json.loads(body)["advanceSeconds"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= MAX_SECONDS:
+        return None
+    return seconds
+
+
+def _clock_response() -> Response:
+    body = {"shiftedSeconds": clock.shifted(), "now": iso(clock.now())}
+    return Response(200, (("Content-Type", "application/json"),), json.dumps(body).encode())
