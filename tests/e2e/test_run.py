@@ -1,4 +1,4 @@
-"""`python -m infra.local` as `make run` starts it: its port, its readiness, what it prints, and its end."""
+"""`python -m infra.local`, which `make run` starts: its port, its readiness, its output and its end."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def listening(port: int) -> bool:
 
 
 def tree(root: int) -> set[int]:
-    """A process and all that it started."""
+    """A process and all its descendants."""
     parents = {}
     for stat in PROC.glob("[0-9]*/stat"):
         try:
             state, parent = stat.read_text(encoding="utf-8").rpartition(")")[2].split()[:2]
-        except OSError:  # it has ended meanwhile
+        except OSError:  # the process has ended
             continue
         if state != "Z":
             parents[int(stat.parent.name)] = int(parent)
@@ -64,7 +64,7 @@ def ports(processes: set[int]) -> set[int]:
     sockets = set()
     for process in processes:
         for entry in (PROC / str(process) / "fd").iterdir():
-            with suppress(OSError):  # it was closed meanwhile
+            with suppress(OSError):  # the file was closed
                 sockets.add(entry.readlink().name)
     found = set()
     for table in ("tcp", "tcp6"):
@@ -75,15 +75,15 @@ def ports(processes: set[int]) -> set[int]:
     return found
 
 
-def lines_to_paste(output: str) -> str:
-    """What the banner tells one to paste: the indented lines after "Try it"."""
+def commands_of_banner(output: str) -> str:
+    """The commands in the banner: the indented lines after "Try it"."""
     _, _, after = output.partition("Try it")
-    pasted = []
+    commands = []
     for line in after.splitlines()[1:]:
         if line and not line.startswith("  "):
             break
-        pasted.append(line)
-    return textwrap.dedent("\n".join(pasted))
+        commands.append(line)
+    return textwrap.dedent("\n".join(commands))
 
 
 def runner(port: str, **options: Any) -> subprocess.Popen[str]:
@@ -95,7 +95,7 @@ def runner(port: str, **options: Any) -> subprocess.Popen[str]:
 
 
 def ask(port: int, method: str, path: str, body: Any = None) -> Response | None:
-    """One request on a connection of its own; None where nobody takes it."""
+    """Send one request on a new connection. None if the connection fails."""
     http = Http(f"http://127.0.0.1:{port}")
     try:
         return Client(http).send(method, path, body)
@@ -107,7 +107,7 @@ def ask(port: int, method: str, path: str, body: Any = None) -> Response | None:
 
 @pytest.mark.skipif(not (PROC / "self" / "stat").exists(), reason="looks into Linux's /proc")
 @pytest.mark.parametrize("ending", ["SIGTERM", "Ctrl-C"])
-def test_it_takes_its_port_is_ready_when_health_answers_and_ends_as_a_whole(ending: str) -> None:
+def test_stage_is_ready_when_it_is_healthy_and_ends_with_all_processes(ending: str) -> None:
     port = free_port()
     started = runner(str(port), start_new_session=True)
     try:
@@ -118,12 +118,12 @@ def test_it_takes_its_port_is_ready_when_health_answers_and_ends_as_a_whole(endi
             time.sleep(0.02)
         login = ask(port, "POST", "/api/auth/pin/login", {"email": "user@example.com", "pin": "123456"})
         assert login is not None
-        assert login.status == 200, "what it prints works as soon as it says that it is ready"
+        assert login.status == 200, "the login works as soon as the stage is healthy"
 
         processes = tree(started.pid)
         opened = ports(processes)
         assert port in opened
-        assert len(opened) > 1, "the API's, and that of what stands in for AWS"
+        assert len(opened) > 1, "the API's port, and moto's"
         assert all(listening(port) for port in opened)
         if ending == "SIGTERM":
             started.terminate()
@@ -143,27 +143,27 @@ def test_it_takes_its_port_is_ready_when_health_answers_and_ends_as_a_whole(endi
     assert not [port for port in opened if listening(port)]
 
 
-def test_the_lines_that_it_prints_work_pasted_into_bash(fresh_platform: Callable[..., Platform]) -> None:
+def test_commands_of_the_banner_work_in_bash(fresh_platform: Callable[..., Platform]) -> None:
     for program in ("bash", "curl"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     platform = fresh_platform(DEVFLOW_RATE_LIMITS="1")
-    script = lines_to_paste(platform.output)
+    script = commands_of_banner(platform.output)
     assert script.count("curl") >= 6
 
     done = subprocess.run(["bash"], input=script, capture_output=True, text=True, timeout=SECONDS, check=False)
 
     assert (done.returncode, done.stderr) == (0, "")
-    answers = [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
-    assert not [answer for answer in answers if "statusCode" in answer]
-    (task,) = (answer for answer in answers if "currentStep" in answer)
+    responses = [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
+    assert not [response for response in responses if "statusCode" in response]
+    (task,) = (response for response in responses if "currentStep" in response)
     assert (task["status"], task["summary"]) == ("completed", "Fixed")
     user = platform.client.login()
     assert user.get(f"/api/tasks/{task['id']}").json() == task
     assert user.get(f"/api/agents/{task['agentId']}").json()["status"] == "inactive"
 
 
-def test_a_second_one_on_the_same_port_says_what_is_wrong_and_leaves_the_first_alone(platform: Platform) -> None:
+def test_second_stage_on_the_same_port_reports_the_conflict(platform: Platform) -> None:
     port = platform.url.rpartition(":")[2]
 
     second = runner(port)
@@ -176,11 +176,11 @@ def test_a_second_one_on_the_same_port_says_what_is_wrong_and_leaves_the_first_a
 
 
 @pytest.mark.parametrize("port", ["eighty", "65536"])
-def test_a_port_that_is_none_is_refused(port: str) -> None:
-    refused = runner(port)
-    printed, logged = refused.communicate(timeout=SECONDS)
+def test_invalid_port_is_rejected(port: str) -> None:
+    rejected = runner(port)
+    printed, logged = rejected.communicate(timeout=SECONDS)
 
-    assert (refused.returncode, printed) == (1, "")
+    assert (rejected.returncode, printed) == (1, "")
     assert "PORT" in logged
     assert port in logged
     assert "Traceback" not in logged
