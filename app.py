@@ -113,6 +113,6 @@ if settings.deploying:
 else:
     # Connect while the container starts, and not during its first request. All objects that exist now stay until the
     # process ends. `freeze` takes them out of the garbage collector's work, so no request pays for scanning them.
-    db.connect()
+    dynamodb.connect()
     gc.freeze()
 gc.enable()

@@ -23,16 +23,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.auth.keys import KEY_PREFIX, REFRESH_AFTER
 from chalicelib.auth.tokens import LEEWAY, LIFETIME
+from chalicelib.core import clock
 from infra.deploy.aws_account import AwsAccount, error_code
 from infra.deploy.deploy_error import DeployError
 
 SecretContent = dict[str, str]
 """The secret: `current` (the id of the key that signs), a key under each `key-...`, and Slack's credentials."""
 
-_KEY_ID_FORMAT = f"{PREFIX}%Y%m%dT%H%M%SZ"
+_KEY_ID_FORMAT = f"{KEY_PREFIX}%Y%m%dT%H%M%SZ"
 """A key's id contains the second in which the key was created, so its age is known."""
 
-PROPAGATION_TIME = timedelta(milliseconds=2 * REFRESH)
+PROPAGATION_TIME = timedelta(milliseconds=2 * REFRESH_AFTER)
 """The time until every container has read a new key. It is twice the refresh interval, because clocks differ."""
 
 EXPIRY_TIME = timedelta(milliseconds=LIFETIME + LEEWAY) + PROPAGATION_TIME
@@ -45,7 +46,7 @@ class StepRejectedError(DeployError):
 
 def key_ids(content: SecretContent) -> list[str]:
     """The ids of the keys, the current one first."""
-    found = sorted(name for name in content if name.startswith(PREFIX))
+    found = sorted(name for name in content if name.startswith(KEY_PREFIX))
     return sorted(found, key=lambda key_id: key_id != content["current"])
 
 
@@ -79,7 +80,7 @@ def drop(content: SecretContent, now: datetime) -> SecretContent:
 
 def leaked(content: SecretContent, now: datetime) -> SecretContent:
     """Replace all keys by a new one: every token that exists becomes invalid, those of agents too."""
-    others = {name: value for name, value in content.items() if not name.startswith(PREFIX)}
+    others = {name: value for name, value in content.items() if not name.startswith(KEY_PREFIX)}
     key_id = now.strftime(_KEY_ID_FORMAT)
     return others | {key_id: secrets.token_urlsafe(48), "current": key_id, "currentSince": key_id}
 

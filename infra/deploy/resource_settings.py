@@ -64,7 +64,7 @@ def gateway_responses() -> dict[str, dict[str, Any]]:
     The two defaults apply to all types that are not listed here. Each has one fixed status, because the body contains
     the status and API Gateway has no variable for it.
     """
-    from chalicelib import errors  # noqa: PLC0415  # reads the environment, which Chalice sets for a stage
+    from chalicelib.core import errors  # noqa: PLC0415  # reads the environment, which Chalice sets for a stage
 
     limited = errors.RateLimited("There were too many requests at once. Retry after one second.", retry_after=1)
     kinds: dict[str, errors.DevFlowError] = {
@@ -99,10 +99,10 @@ def _gateway_response(error: Any) -> Iterator[tuple[str, Any]]:
     A header's value is a constant in single quotes. The Content-Security-Policy contains single quotes, so it cannot be
     set.
     """
-    from chalicelib.http import failure  # noqa: PLC0415  # likewise
-    from chalicelib.http.answers import SECURITY_HEADERS  # noqa: PLC0415
+    from chalicelib.http import error_response  # noqa: PLC0415  # likewise
+    from chalicelib.http.responses import SECURITY_HEADERS  # noqa: PLC0415
 
-    response = failure(error, 0)
+    response = error_response(error, 0)
     headers = {**response.headers, **SECURITY_HEADERS, "Cache-Control": "no-store"}
     parameters = {f"gatewayresponse.header.{name}": f"'{value}'" for name, value in headers.items() if "'" not in value}
     yield "statusCode", str(response.status)

@@ -77,6 +77,7 @@ def run(port: str, stopping: threading.Event) -> None:
         # These modules read the environment when they are imported, and the app's clients connect to its endpoint.
         from app import app  # noqa: PLC0415
         from chalicelib.auth.service import ensure_user  # noqa: PLC0415
+        from chalicelib.core import clock  # noqa: PLC0415
         from infra.local.event_poller import EventPoller  # noqa: PLC0415
         from infra.local.gateway import Gateway  # noqa: PLC0415
         from infra.local.local_stage import LocalStage  # noqa: PLC0415

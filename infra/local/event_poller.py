@@ -23,8 +23,8 @@ from typing import Any
 import boto3
 from chalice.app import ScheduledEventConfig, SQSEventConfig
 
-from chalicelib import clock
-from chalicelib.times import iso
+from chalicelib.core import clock
+from chalicelib.core.timestamps import iso
 from infra.local.lambda_context import ACCOUNT, REGION, Context
 
 POLL_INTERVAL = 1.0

@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from chalicelib import clock
-from chalicelib.times import iso
+from chalicelib.core import clock
+from chalicelib.core.timestamps import iso
 from infra.local.lambda_context import ACCOUNT, Context
 
 BODY_LIMIT = 10 * 1024 * 1024
@@ -50,7 +50,7 @@ class Response:
 
 def error_response(status: int, title: str, message: str) -> Response:
     """An error of the gateway itself, in the shape of all errors (spec, "All errors follow this format")."""
-    from chalicelib.http.answers import SECURITY_HEADERS  # noqa: PLC0415  # its imports read the environment
+    from chalicelib.http.responses import SECURITY_HEADERS  # noqa: PLC0415  # its imports read the environment
 
     body = {"error": title, "message": message, "statusCode": status, "timestamp": iso(clock.now())}
     headers = {"Content-Type": "application/json", "X-Request-Id": str(uuid.uuid4()), "Cache-Control": "no-store"}

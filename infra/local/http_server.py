@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from chalicelib import clock
+from chalicelib.core import clock
 from infra.local.gateway import BODY_LIMIT, Headers, Response, error_response
 
 IDLE_SECONDS = 75

@@ -10,8 +10,8 @@ So when the response arrives, everything that is due in that time has happened, 
 import json
 from typing import Any
 
-from chalicelib import clock
-from chalicelib.times import iso
+from chalicelib.core import clock
+from chalicelib.core.timestamps import iso
 from infra.local.event_poller import EventPoller
 from infra.local.gateway import Gateway, Headers, Response, error_response
 from infra.local.mail_catcher import PATH as MAIL_PATH
@@ -83,5 +83,5 @@ def _requested_seconds(body: bytes) -> float | None:
 
 
 def _clock_response() -> Response:
-    body = {"shiftedSeconds": clock.shifted(), "now": iso(clock.now())}
+    body = {"shiftedSeconds": clock.offset_seconds(), "now": iso(clock.now())}
     return Response(200, (("Content-Type", "application/json"),), json.dumps(body).encode())

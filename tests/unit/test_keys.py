@@ -26,7 +26,7 @@ def content(current: str, *kids: str, size: int = 32) -> str:
 @pytest.fixture(autouse=True)
 def _no_ring(monkeypatch: pytest.MonkeyPatch) -> None:
     """A container that has not read the keys yet. Afterwards the session's keys are restored."""
-    monkeypatch.setattr(keys, "_held", None)
+    monkeypatch.setattr(keys, "_cached", None)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_unknown_key_id_makes_a_warm_container_read_the_keys_again(
     store_keys(content("old"))
     keys.keyring(NOW)
     store_keys(content("new", "old", "new"))
-    assert "key-new" in keys.keyring(NOW + 10 * SECOND, wanted="key-new").keys
+    assert "key-new" in keys.keyring(NOW + 10 * SECOND, key_id="key-new").keys
 
 
 def test_invented_key_ids_do_not_cause_a_read_each(store_keys: Callable[[str], None]) -> None:
@@ -162,12 +162,12 @@ def test_slack_credentials_are_read_if_they_are_complete(set_local_keys: Callabl
     set_local_keys(content("one"))
     assert keys.keyring(NOW).slack is None
     for stored, expected in (
-        ({"slackClientId": "1.2", "slackClientSecret": "hush"}, keys.SlackClient("1.2", "hush")),
+        ({"slackClientId": "1.2", "slackClientSecret": "hush"}, keys.SlackCredentials("1.2", "hush")),
         ({"slackClientId": "1.2"}, None),
         ({"slackClientSecret": "hush"}, None),
     ):
         set_local_keys(json.dumps(json.loads(content("one")) | stored))
-        assert keys.read(NOW).slack == expected
+        assert keys.load(NOW).slack == expected
 
 
 def test_printed_keyring_contains_no_secret(set_local_keys: Callable[[str], None]) -> None:

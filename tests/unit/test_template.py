@@ -121,7 +121,7 @@ def test_generated_secret_is_a_valid_keyring() -> None:
     rules = secret["Properties"]["GenerateSecretString"]
     # AWS adds a random text to the object of the template, under this key.
     generated = json.loads(rules["SecretStringTemplate"]) | {rules["GenerateStringKey"]: "x" * rules["PasswordLength"]}
-    ring = keyring_of(json.dumps(generated), 0)
+    ring = parse_keyring(json.dumps(generated), 0)
     assert (ring.current, len(ring.signing_key), ring.slack) == ("key-1", 64, None)
 
 
