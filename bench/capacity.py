@@ -14,8 +14,8 @@ import pytest
 from bench import figures, quiet
 from bench.figures import Figures
 from chalicelib.auth import rules as auth_model
+from infra.local.event_poller import EventPoller
 from infra.local.gateway import Gateway
-from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http.budget_calls import CALLS, World, make_world
 from tests.support import costs, dynamodb_local, moto_aws, units, watch, wire
@@ -51,7 +51,7 @@ def measure_call(name: str, endpoint: str, rounds: int = ROUNDS) -> Figures:
     dynamodb_local.create_tables(endpoint)
     with _open_world(name, endpoint, 0) as world:
         call = CALLS[name](world)
-        with watch.watching(_gateway_of(world), world.pump) as seen:
+        with watch.watching(_gateway_of(world), world.poller) as seen:
             cost, read, write = units.billed(endpoint, call)
     (reached,) = seen.reached
     cpu_ms = [_measure_cpu(name, endpoint, number) for number in range(1, rounds + 1)]
@@ -70,7 +70,7 @@ def _measure_cpu(name: str, endpoint: str, number: int) -> float:
     """Milliseconds of CPU time of one call."""
     with _open_world(name, endpoint, number) as world:
         call = CALLS[name](world)
-        with watch.watching(_gateway_of(world), world.pump) as seen:
+        with watch.watching(_gateway_of(world), world.poller) as seen:
             call()
     return sum(seen.cpu)
 
@@ -87,7 +87,7 @@ def _open_world(name: str, endpoint: str, number: int) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
         if "PIN" not in name:  # a full scrypt takes a quarter of a second; only the PIN calls measure it
             patch.setitem(auth_model._SCRYPT, "n", 2**4)
-        world = make_world(make_user(Gateway(app), email), Pump(app), Clock(), email)
+        world = make_world(make_user(Gateway(app), email), EventPoller(app), Clock(), email)
         with world.ends:
             yield world
 

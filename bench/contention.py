@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from bench import capacity
 from bench.fleet import retry_503
+from infra.local.event_poller import EventPoller
 from infra.local.gateway import Gateway
-from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http.budget_calls import Agent, World, make_world
 from tests.support import costs, wire
@@ -62,7 +62,7 @@ def open_world() -> Iterator[World]:
     with capacity.start_platform():
         from app import app  # noqa: PLC0415  # the app builds its AWS clients on import; moto must be active by then
 
-        yield make_world(make_user(Gateway(app)), Pump(app), Clock())
+        yield make_world(make_user(Gateway(app)), EventPoller(app), Clock())
 
 
 def run_case(world: World, agents: list[Agent], case: ContentionCase, pool: ThreadPoolExecutor) -> ContentionCounts:

@@ -82,7 +82,7 @@ class CallBenchmark:
                 with self.platform.use_size(site.size):
                     self._measure(name, call, site, recorded=recorded)
                     if any(map(moto_aws.messages, QUEUES)):
-                        self.platform.pump.drain()
+                        self.platform.poller.drain()
         moto_aws.empty_queues()
         for site in self.sites:
             with self.platform.use_size(site.size):

@@ -6,7 +6,7 @@ Runs in a separate process (`python -m bench.local_platform`), as tests/e2e/conf
 import sys
 from typing import ClassVar
 
-from infra.local import aws
+from infra.local import local_aws
 from infra.local.__main__ import main
 from tests.e2e.conftest import Platform
 from tests.support import dynamodb_local, wire
@@ -22,7 +22,9 @@ def run() -> int:
     if reason := dynamodb_local.unavailable():
         print(reason, file=sys.stderr)
         return 1
-    aws.point_at(None)  # for the creation of the tables; the platform then points all clients at its own moto
+    local_aws.set_aws_environment(
+        None
+    )  # for the creation of the tables; the platform then points all clients at its own moto
     with dynamodb_local.running() as endpoint, wire.redirected("dynamodb", endpoint):
         return main()
 

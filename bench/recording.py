@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from chalicelib.core import clock
+from infra.local.event_poller import EventPoller
 from infra.local.gateway import Gateway
-from infra.local.lambdas import Context
-from infra.local.pump import Pump
+from infra.local.lambda_context import Context
 from tests.conftest import Clock
 from tests.http.budget_calls import CALLS, Call, World, make_world
 from tests.long import load
@@ -188,11 +188,11 @@ def record() -> list[Scenario]:
     from app import app  # noqa: PLC0415  # the app builds its AWS clients on import; moto must be active by then
 
     recorder = EventRecorder(app)
-    gateway, pump, server_clock = Gateway(recorder), Pump(recorder.app), Clock()
+    gateway, poller, server_clock = Gateway(recorder), EventPoller(recorder.app), Clock()
     scenarios = []
     for name, prepare in (MEASURED | REJECTED).items():
         moto_aws.empty()
-        world = make_world(make_user(gateway), pump, server_clock)
+        world = make_world(make_user(gateway), poller, server_clock)
         call = prepare(world)
         instant = clock.now()
         before = read_rows()

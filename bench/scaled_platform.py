@@ -11,8 +11,8 @@ import boto3
 
 from bench import capacity
 from chalicelib.aws import session
+from infra.local.event_poller import EventPoller
 from infra.local.gateway import Gateway
-from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http.budget_world import find_queues
 from tests.long import load, scale
@@ -27,8 +27,8 @@ from tests.support.watch import Seen, watching
 class ScaledPlatform:
     """The app, its databases on one DynamoDB Local, and the measurements of what runs on them."""
 
-    def __init__(self, endpoint: str, gateway: Gateway, pump: Pump, seen: Seen) -> None:
-        self.endpoint, self.gateway, self.pump, self.seen = endpoint, gateway, pump, seen
+    def __init__(self, endpoint: str, gateway: Gateway, poller: EventPoller, seen: Seen) -> None:
+        self.endpoint, self.gateway, self.poller, self.seen = endpoint, gateway, poller, seen
         self.clock = Clock()
         self._client = boto3.Session(botocore_session=session.session()).client("dynamodb", endpoint_url=endpoint)
 
@@ -90,10 +90,10 @@ def open_scaled_platform() -> Iterator[ScaledPlatform]:
     with capacity.start_platform(shared=False) as endpoint:
         from app import app  # noqa: PLC0415  # the app builds its AWS clients on import; moto must be active by then
 
-        gateway, pump = Gateway(app), Pump(app, log=_fail)
+        gateway, poller = Gateway(app), EventPoller(app, log=_fail)
         find_queues()
-        with watching(gateway, pump) as seen:
-            yield ScaledPlatform(endpoint, gateway, pump, seen)
+        with watching(gateway, poller) as seen:
+            yield ScaledPlatform(endpoint, gateway, poller, seen)
 
 
 def _fail(line: str) -> None:

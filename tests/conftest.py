@@ -17,8 +17,8 @@ import moto.core  # noqa: E402, F401  # before chalicelib: a botocore session ma
 from chalicelib.auth import rules as auth_model  # noqa: E402
 from chalicelib.core import clock as server_clock  # noqa: E402  # what reads the environment comes after it
 from chalicelib.http import rate_limits  # noqa: E402
+from infra.local.event_poller import EventPoller  # noqa: E402
 from infra.local.gateway import Gateway  # noqa: E402
-from infra.local.pump import Pump  # noqa: E402
 from tests.support import dynamodb_local as dynamodb_local_support  # noqa: E402
 from tests.support import ledger, moto_aws, users, wire  # noqa: E402
 from tests.support.client import Client  # noqa: E402
@@ -141,9 +141,9 @@ def gateway(deployed: AsDeployed) -> Iterator[Gateway]:
 
 
 @pytest.fixture
-def pump(deployed: AsDeployed) -> Pump:
-    """Feeds the app's event handlers on demand: `pump.drain()`, `pump.sweep()`. Errors are raised, not logged away."""
-    return Pump(deployed, log=_fail)
+def poller(deployed: AsDeployed) -> EventPoller:
+    """Invokes the app's event handlers on demand: `poller.drain()`, `poller.sweep()`. Errors are raised, not logged."""
+    return EventPoller(deployed, log=_fail)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-from infra.deploy.problems import Problem
+from infra.deploy.deploy_error import DeployError
 
 CACHE = Path(".cache") / "package"
 PLATFORMS = {
@@ -68,4 +68,4 @@ def _install(wanted: list[str], pins: list[str], architecture: str, target: Path
         command += ["--platform", platform]
     done = subprocess.run([*command, *wanted], capture_output=True, text=True, check=False)  # noqa: S603  # our own pip
     if done.returncode:
-        raise Problem(f"The dependencies cannot be installed for {architecture}:\n{done.stderr.strip()}")
+        raise DeployError(f"The dependencies cannot be installed for {architecture}:\n{done.stderr.strip()}")

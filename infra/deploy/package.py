@@ -28,13 +28,13 @@ from chalice.deploy.packager import DependencyBuilder, LambdaDeploymentPackager
 from chalice.utils import UI, OSUtils
 
 from infra.deploy import dependencies, trim
-from infra.deploy.problems import Problem
+from infra.deploy.deploy_error import DeployError
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def build(project: Path, architecture: str) -> Path:
-    """The package of the code in `project`, built unless it is there. Raises Problem where dependencies are missing."""
+    """The package of the code in `project`, built unless it exists. Raises DeployError if dependencies are missing."""
     _forget_bytecode(project)
     package = _expected_by_chalice(project, architecture)
     recipe = f"devflow {_recipe(project, architecture)}".encode()
@@ -115,7 +115,7 @@ def add_application(project: Path, root: Path) -> None:
 
 
 def compile_all(root: Path, *, sources: bool = True) -> None:
-    """Compile every module; tracebacks will name the files as they lie in a function. Raises Problem for bad code.
+    """Compile every module; tracebacks will name the files as they lie in a function. Raises DeployError for bad code.
 
     Without `sources` the bytecode stands in their place: a quarter less to unpack, and a look less for each import. Of
     a library's line a traceback then tells the number alone; our own lines it shows.
@@ -131,7 +131,7 @@ def compile_all(root: Path, *, sources: bool = True) -> None:
             legacy=not sources,
         )
     if not fine:
-        raise Problem(f"The code cannot be compiled:\n{complaints.getvalue()}")
+        raise DeployError(f"The code cannot be compiled:\n{complaints.getvalue()}")
     for source in [] if sources else list(root.rglob("*.py")):
         source.unlink()
 

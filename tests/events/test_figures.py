@@ -12,7 +12,7 @@ from chalicelib.core import log as log_module
 from chalicelib.core import metrics
 from chalicelib.core.settings import settings
 from chalicelib.orchestration import gauges
-from infra.local.pump import Pump
+from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.http import hooks
 from tests.http.hooks import Queue
@@ -87,9 +87,9 @@ def test_a_claim_tells_for_how_long_its_task_has_waited(scene: Scene, figures: F
 
 
 def test_the_sweep_tells_what_waits_and_who_is_there(
-    scene: Scene, figures: Figures, clock: Clock, pump: Pump, passing: Passing
+    scene: Scene, figures: Figures, clock: Clock, poller: EventPoller, passing: Passing
 ) -> None:
-    pump.sweep()
+    poller.sweep()
     assert figures() == {}, "an idle stage has nothing to pay for"
     for name in ("agent-1", "agent-2", "agent-3"):
         scene.agent(name)
@@ -98,7 +98,7 @@ def test_the_sweep_tells_what_waits_and_who_is_there(
     clock.advance(60)
     scene.queued("task-2")
     figures()
-    pump.sweep()
+    poller.sweep()
     told = figures()
     assert told["QueueDepth"] == [2]
     assert 60 <= told["OldestQueued"][0] < 600
@@ -107,7 +107,7 @@ def test_the_sweep_tells_what_waits_and_who_is_there(
 
 
 def test_however_much_there_is_the_sweep_looks_at_a_page_of_each_shard(
-    scene: Scene, figures: Figures, clock: Clock, pump: Pump, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, figures: Figures, clock: Clock, poller: EventPoller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gauges, "MAX_ROWS_PER_SHARD", 1)
     for number in range(settings.shards + 2):
@@ -116,7 +116,7 @@ def test_however_much_there_is_the_sweep_looks_at_a_page_of_each_shard(
     clock.advance(60)
     scene.queued(*[f"task-{number}" for number in range(settings.shards + 2)])
     figures()
-    pump.sweep()
+    poller.sweep()
     told = figures()
     assert 1 <= told["QueueDepth"][0] <= settings.shards
     assert 1 <= told["AgentsActive"][0] <= settings.shards
@@ -124,7 +124,7 @@ def test_however_much_there_is_the_sweep_looks_at_a_page_of_each_shard(
 
 
 def test_tasks_that_run_hide_none_that_wait(
-    scene: Scene, figures: Figures, pump: Pump, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, figures: Figures, poller: EventPoller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gauges, "MAX_ROWS_PER_SHARD", 1)
     agent = scene.agent()
@@ -132,27 +132,27 @@ def test_tasks_that_run_hide_none_that_wait(
         scene.running(agent, f"task-{number}")
     scene.queued("waits")
     figures()
-    pump.sweep()
+    poller.sweep()
     assert figures()["QueueDepth"] == [1]
 
 
 def test_an_agent_that_fell_silent_over_its_work_is_inactive_until_that_is_taken_back(
-    scene: Scene, figures: Figures, pump: Pump, passing: Passing
+    scene: Scene, figures: Figures, poller: EventPoller, passing: Passing
 ) -> None:
     scene.running(scene.agent("agent-1"))
     scene.agent("agent-2")  # holds nothing: silent, it is nobody's concern
     passing(5)
     figures()
-    pump.sweep()
+    poller.sweep()
     told = figures()
     assert told["AgentsInactive"] == [1]
     assert "AgentsActive" not in told
 
 
 def test_webhooks_are_told_apart_by_what_came_of_each_attempt(
-    scene: Scene, figures: Figures, clock: Clock, pump: Pump
+    scene: Scene, figures: Figures, clock: Clock, poller: EventPoller
 ) -> None:
-    queue = Queue(pump, clock)
+    queue = Queue(poller, clock)
     with Receiver() as receiver:
         hook = hooks.make(scene.user, receiver.url)
         for answer, metric in ((500, "WebhooksRetried"), (204, "WebhooksDelivered"), (410, "WebhooksFailed")):

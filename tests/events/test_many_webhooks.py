@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.core.settings import settings
-from infra.local.pump import Pump
+from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.http import hooks
 from tests.http.hooks import Queue
@@ -33,19 +33,19 @@ def receivers() -> Iterator[list[Receiver]]:
 def test_every_event_of_every_task_arrives_though_three_in_ten_deliveries_die_at_it(
     many: int,
     make_user: MakeUser,
-    pump: Pump,
+    poller: EventPoller,
     clock: Clock,
     receivers: list[Receiver],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("chalicelib.http.rate_limits.settings", replace(settings, rate_limits=False))
-    scenes = [Scene(make_user(f"{name}@example.com"), pump) for name in ("john", "jane")]
+    scenes = [Scene(make_user(f"{name}@example.com"), poller) for name in ("john", "jane")]
     made = [hooks.make(scene.user, receiver.url, *EVENTS) for scene, receiver in zip(scenes, receivers, strict=True)]
     tasks = [{f"task-{owner}-{number}" for number in range(many // 2)} for owner in range(2)]
     for scene, names in zip(scenes, tasks, strict=True):
         finish(scene, sorted(names))
         hooks.announced(scene)
-    died = deliver_all(Queue(pump, clock), Handlers(pump._app), clock)
+    died = deliver_all(Queue(poller, clock), Handlers(poller._app), clock)
     assert died > many / 10
     invariants.hold()
     for receiver, hook, names in zip(receivers, made, tasks, strict=True):

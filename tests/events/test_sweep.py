@@ -11,7 +11,7 @@ import pytest
 from chalicelib.core import log as log_module
 from chalicelib.core.settings import settings
 from chalicelib.orchestration import sweep
-from infra.local.pump import Pump
+from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene, ok
 from tests.service import faults, invariants
@@ -127,26 +127,26 @@ def at_once(acts: list[Callable[[], object]]) -> None:
 
 
 def test_a_sweep_that_finds_a_task_changed_meanwhile_leaves_it_alone(
-    scene: Scene, agent: Agent, clock: Clock, pump: Pump
+    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
     """The agent starts the task between the sweep's look and its write."""
     scene.claimed(agent)
     clock.advance(61)
     with faults.meanwhile("TransactWriteItems", lambda: ok(agent.progress("task-1"))):
-        pump.sweep()
+        poller.sweep()
     assert scene.events() == ["created", "queued", "assigned", "started"]
     assert scene.state() == "in_progress"
 
 
 def test_an_agent_heard_of_while_the_sweep_looks_at_it_stays_active(
-    scene: Scene, agent: Agent, clock: Clock, pump: Pump
+    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
-    pump.sweep()
+    poller.sweep()
     clock.advance(140)
-    pump.sweep()
+    poller.sweep()
     clock.advance(80)
     with faults.meanwhile("UpdateItem", lambda: ok(agent.beat()), when=faults.about("inactive")) as fault:
-        pump.sweep()
+        poller.sweep()
     assert fault.struck
     assert scene.shown()["status"] == "active"
 
@@ -296,7 +296,9 @@ def test_what_was_written_with_another_number_of_shards_is_still_found(
 # Agents that are removed.
 
 
-def test_a_removal_that_was_cut_short_is_ended(scene: Scene, agent: Agent, pump: Pump, passing: Passing) -> None:
+def test_a_removal_that_was_cut_short_is_ended(
+    scene: Scene, agent: Agent, poller: EventPoller, passing: Passing
+) -> None:
     """The row stays as a tombstone in the sweep's index until it holds nothing."""
     scene.running(agent, "running")
     scene.claimed(agent, "claimed")
@@ -313,12 +315,12 @@ def test_a_removal_that_was_cut_short_is_ended(scene: Scene, agent: Agent, pump:
 
 
 def test_an_agent_removed_while_the_sweep_looks_at_it_stays_removed(
-    scene: Scene, agent: Agent, pump: Pump, clock: Clock, passing: Passing
+    scene: Scene, agent: Agent, poller: EventPoller, clock: Clock, passing: Passing
 ) -> None:
     """A task was pinned to it a moment ago, so its row has to stay for a while."""
-    pump.sweep()
+    poller.sweep()
     clock.advance(140)
-    pump.sweep()
+    poller.sweep()
     clock.advance(70)
     scene.queued("pinned", agentId="agent-1")
     clock.advance(10)
@@ -326,7 +328,7 @@ def test_an_agent_removed_while_the_sweep_looks_at_it_stays_removed(
         "UpdateItem", lambda: ok(scene.user.delete("/api/agents/agent-1")), when=faults.about("inactive")
     )
     with removing as fault:
-        pump.sweep()
+        poller.sweep()
     assert fault.struck
     assert scene.user.get("/api/agents/agent-1").status == 404
     passing(3)
@@ -336,103 +338,103 @@ def test_an_agent_removed_while_the_sweep_looks_at_it_stays_removed(
 # Outages of our own.
 
 
-def outage(clock: Clock, pump: Pump, minutes: float) -> None:
+def outage(clock: Clock, poller: EventPoller, minutes: float) -> None:
     """The platform stands still for so long: nobody can reach it and no sweep runs."""
     clock.advance(60 * minutes)
-    pump.sweep()
+    poller.sweep()
 
 
 @pytest.fixture
-def humming(clock: Clock, pump: Pump) -> Callable[[], None]:
+def humming(clock: Clock, poller: EventPoller) -> Callable[[], None]:
     """The sweep ran just now, and the agents were heard of half a minute before: as ever, in operation."""
 
     def hum() -> None:
         clock.advance(30)
-        pump.sweep()
+        poller.sweep()
 
     return hum
 
 
 @pytest.mark.parametrize("minutes", [3.5, 30, 60 * 30])
 def test_nobody_is_declared_lost_or_silent_for_an_outage_of_our_own(
-    scene: Scene, agent: Agent, clock: Clock, pump: Pump, humming: Callable[[], None], minutes: float
+    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, humming: Callable[[], None], minutes: float
 ) -> None:
     scene.running(agent, "running")
     scene.claimed(agent, "claimed")
     humming()
-    outage(clock, pump, minutes)
+    outage(clock, poller, minutes)
     assert scene.shown()["status"] == "active"
     assert [scene.state(task) for task in ("running", "claimed")] == ["in_progress", "assigned"]
     clock.advance(20)
-    pump.sweep()
+    poller.sweep()
     assert scene.shown()["status"] == "active"
     assert agent.claims() == ["claimed"]
     ok(agent.progress("running"))
 
 
 def test_after_an_outage_every_deadline_has_moved_by_its_length_and_no_more(
-    scene: Scene, agent: Agent, clock: Clock, pump: Pump, humming: Callable[[], None]
+    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, humming: Callable[[], None]
 ) -> None:
     scene.running(agent, "running")
     humming()
-    outage(clock, pump, 60)
+    outage(clock, poller, 60)
     for _ in range(3):
         clock.advance(60)
-        pump.sweep()
+        poller.sweep()
     assert scene.shown()["status"] == "inactive"
     assert scene.state("running") == "in_progress"
     for _ in range(8):
         clock.advance(60)
-        pump.sweep()
+        poller.sweep()
     assert scene.state("running") == "queued"
 
 
 def test_an_agent_that_was_silent_before_an_outage_is_not_given_a_new_start(
-    scene: Scene, agent: Agent, clock: Clock, pump: Pump
+    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
     """Nine of its ten minutes were over: it has one left."""
     scene.running(agent, "running")
     for _ in range(9):
-        pump.sweep()
+        poller.sweep()
         clock.advance(60)
-    pump.sweep()
-    outage(clock, pump, 60)
+    poller.sweep()
+    outage(clock, poller, 60)
     assert scene.state("running") == "in_progress"
     for _ in range(3):
         clock.advance(60)
-        pump.sweep()
+        poller.sweep()
     assert scene.state("running") == "queued"
 
 
 def test_an_outage_is_remembered_though_the_sweep_that_notices_it_dies(
-    scene: Scene, agent: Agent, clock: Clock, pump: Pump, humming: Callable[[], None]
+    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, humming: Callable[[], None]
 ) -> None:
     scene.running(agent, "running")
     humming()
     clock.advance(60 * 60)
     with faults.died(1), pytest.raises(faults.Died):
-        pump.sweep()
-    pump.sweep()
+        poller.sweep()
+    poller.sweep()
     assert (scene.shown()["status"], scene.state("running")) == ("active", "in_progress")
 
 
 def test_of_two_sweeps_at_once_after_an_outage_neither_declares_anybody_lost(
-    scene: Scene, agent: Agent, clock: Clock, pump: Pump, humming: Callable[[], None]
+    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, humming: Callable[[], None]
 ) -> None:
     scene.running(agent, "running")
     humming()
     clock.advance(60 * 60)
-    with faults.meanwhile("Query", pump.sweep):
-        pump.sweep()
+    with faults.meanwhile("Query", poller.sweep):
+        poller.sweep()
     assert (scene.shown()["status"], scene.state("running")) == ("active", "in_progress")
 
 
 def test_a_task_nobody_could_take_because_of_an_outage_has_its_whole_day(
-    scene: Scene, clock: Clock, pump: Pump, passing: Passing
+    scene: Scene, clock: Clock, poller: EventPoller, passing: Passing
 ) -> None:
     scene.queued()
     passing(60 * 23)
-    outage(clock, pump, 60 * 5)
+    outage(clock, poller, 60 * 5)
     assert scene.state() == "queued"
     passing(30)
     assert scene.state() == "queued"
@@ -440,9 +442,11 @@ def test_a_task_nobody_could_take_because_of_an_outage_has_its_whole_day(
     assert scene.state() == "failed"
 
 
-def test_the_very_first_sweep_takes_nothing_for_an_outage(scene: Scene, agent: Agent, clock: Clock, pump: Pump) -> None:
+def test_the_very_first_sweep_takes_nothing_for_an_outage(
+    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
+) -> None:
     scene.running(agent)
     clock.advance(60 * 60)
-    pump.sweep()
+    poller.sweep()
     assert scene.shown()["status"] == "inactive"
     assert scene.state() == "queued"

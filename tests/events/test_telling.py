@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from chalicelib.orchestration import event_publisher
-from infra.local.pump import Pump
+from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.events.conftest import bodies, delete
 from tests.http import hooks
@@ -128,7 +128,7 @@ def test_the_sequence_of_two_webhooks_about_one_task_says_which_is_the_later(
     ok(agent.complete("task-1"))
     messages = bodies("events")
     for message in reversed(messages):  # announced in the wrong order
-        Handlers(scene.pump._app).batch("announce_events", message)
+        Handlers(scene.poller._app).batch("announce_events", message)
     of_the_task = [event for event in told(hook) if event.startswith("task.")]
     assert of_the_task == ["task.created", "task.started", "task.completed"]
 
@@ -153,9 +153,9 @@ def test_two_who_tell_the_same_at_the_same_moment_tell_it_once(scene: Scene, hoo
 
 
 def test_each_webhook_is_told_what_it_wants_and_nobody_elses(
-    scene: Scene, hook: Hook, agent: Agent, make_user: Any, pump: Pump
+    scene: Scene, hook: Hook, agent: Agent, make_user: Any, poller: EventPoller
 ) -> None:
-    other = Scene(make_user("other@example.com"), pump)
+    other = Scene(make_user("other@example.com"), poller)
     theirs = hooks.make(other.user, URL)
     failures = hooks.make(scene.user, URL, "task.failed")
     twice = hooks.make(scene.user, URL, "task.created", "task.failed")
@@ -202,7 +202,7 @@ def news() -> list[str]:
 
 
 def test_an_agent_that_registers_falls_silent_and_comes_back_is_told_of(
-    scene: Scene, hook: Hook, agent: Agent, passing: Passing, pump: Pump
+    scene: Scene, hook: Hook, agent: Agent, passing: Passing, poller: EventPoller
 ) -> None:
     hooks.announced(scene)
     assert told(hook) == ["agent.active"]
@@ -251,16 +251,16 @@ def test_an_agent_registered_anew_is_told_of_where_it_had_gone(scene: Scene, hoo
 
 
 def test_news_whose_message_is_lost_are_told_by_way_of_the_sweep(
-    scene: Scene, hook: Hook, clock: Clock, pump: Pump
+    scene: Scene, hook: Hook, clock: Clock, poller: EventPoller
 ) -> None:
     with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=99):
         agent = scene.agent()
     assert (bodies("events"), news()) == ([], ["active"])
     clock.advance(61)
     ok(agent.beat())  # which moves when the sweep looks after the agent, but not this
-    pump.sweep()
+    poller.sweep()
     assert len(bodies("events")) == 1
-    pump.sweep()
+    poller.sweep()
     assert len(bodies("events")) == 1
     hooks.announced(scene)
     assert (told(hook), news()) == (["agent.active"], [])
@@ -305,13 +305,13 @@ def test_an_agent_removed_before_its_news_were_told_takes_none_along(scene: Scen
 
 
 def test_an_agent_whose_removal_was_cut_short_goes_once_its_news_are_told(
-    scene: Scene, hook: Hook, agent: Agent, clock: Clock, pump: Pump
+    scene: Scene, hook: Hook, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
     with faults.died(2), pytest.raises(faults.Died):
         scene.user.delete("/api/agents/agent-1")
     assert news() == ["active"]
     clock.advance(61)
-    pump.sweep()
+    poller.sweep()
     assert invariants.rows("agents") == []
     assert told(hook) == ["agent.active"]
 

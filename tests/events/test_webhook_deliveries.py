@@ -9,7 +9,7 @@ import pytest
 from chalicelib.core.settings import settings
 from chalicelib.webhooks import rules
 from chalicelib.webhooks.concurrency import SLOTS
-from infra.local.pump import Pump
+from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.http import hooks
 from tests.http.hooks import Hook, Queue
@@ -199,11 +199,11 @@ def test_an_endpoint_that_its_user_changed_while_the_old_one_answered_410_is_not
 
 
 def test_a_message_that_comes_twice_early_or_late_delivers_once(
-    receiver: Receiver, hook: Hook, queue: Queue, pump: Pump
+    receiver: Receiver, hook: Hook, queue: Queue, poller: EventPoller
 ) -> None:
     hook.test()
     (message,) = queue.take()
-    handlers = Handlers(pump._app)
+    handlers = Handlers(poller._app)
     assert handlers.batch("deliver_webhooks", message, message, message) == []
     assert handlers.batch("deliver_webhooks", message) == []
     assert len(receiver.got) == 1
@@ -215,20 +215,20 @@ def test_a_message_that_comes_twice_early_or_late_delivers_once(
     assert len(receiver.got) == 2, "the time of the second attempt has not come"
 
 
-def test_a_message_for_what_is_gone_or_is_not_ours_is_acknowledged(pump: Pump) -> None:
-    handlers = Handlers(pump._app)
+def test_a_message_for_what_is_gone_or_is_not_ours_is_acknowledged(poller: EventPoller) -> None:
+    handlers = Handlers(poller._app)
     gone = {"owner": "user-1", "webhook": "webhook-1", "delivery": "msg_1"}
     assert handlers.batch("deliver_webhooks", gone, {"owner": "user-1"}, "hello", {}) == []
 
 
 def test_one_that_cannot_be_handled_is_named_and_the_rest_delivered(
-    receiver: Receiver, hook: Hook, queue: Queue, pump: Pump, clock: Clock, no_pauses: None
+    receiver: Receiver, hook: Hook, queue: Queue, poller: EventPoller, clock: Clock, no_pauses: None
 ) -> None:
     bad, *_ = [hook.test() for _ in range(3)]
     messages = sorted(queue.take(), key=lambda message: message["delivery"] != bad)
     broken = faults.refused("UpdateItem", "InternalServerError", status=500, times=99, when=faults.about(bad))
     with broken:
-        assert Handlers(pump._app).batch("deliver_webhooks", *messages) == ["message-0"]
+        assert Handlers(poller._app).batch("deliver_webhooks", *messages) == ["message-0"]
     assert len(receiver.got) == 2
     queue.pass_to(clock.now + 2 * MINUTE)
     assert sorted(got.id for got in receiver.got) == sorted(message["delivery"] for message in messages)
@@ -282,14 +282,14 @@ def test_a_delivery_costs_four_requests(receiver: Receiver, hook: Hook, queue: Q
 
 
 def test_only_so_many_requests_to_one_endpoint_are_under_way_and_the_rest_comes_back(
-    receiver: Receiver, hook: Hook, queue: Queue, pump: Pump
+    receiver: Receiver, hook: Hook, queue: Queue, poller: EventPoller
 ) -> None:
     """Two batches at the same time, into an endpoint that does not answer: its lanes, and not one request more."""
     receiver.usual = receivers.hangs
     for _ in range(20):
         hook.test()
     messages = queue.take()
-    handlers = Handlers(pump._app)
+    handlers = Handlers(poller._app)
     with receivers.meanwhile(lambda: handlers.batch("deliver_webhooks", *messages[:10])) as first:
         receiver.wait(SLOTS)
         hooks.wait_for(lambda: deferred() == 10 - SLOTS)
@@ -314,7 +314,7 @@ def deferred() -> int:
 
 
 def test_an_endpoint_that_fails_gets_one_request_at_a_time(
-    receiver: Receiver, hook: Hook, queue: Queue, pump: Pump
+    receiver: Receiver, hook: Hook, queue: Queue, poller: EventPoller
 ) -> None:
     receiver.then(status(500))
     hook.test()
@@ -324,7 +324,7 @@ def test_an_endpoint_that_fails_gets_one_request_at_a_time(
     for _ in range(10):
         hook.test()
     messages = queue.take()
-    with receivers.meanwhile(lambda: Handlers(pump._app).batch("deliver_webhooks", *messages)):
+    with receivers.meanwhile(lambda: Handlers(poller._app).batch("deliver_webhooks", *messages)):
         receiver.wait(2)
         hooks.wait_for(lambda: deferred() == 9)
         assert len(receiver.got) == 2
@@ -332,7 +332,7 @@ def test_an_endpoint_that_fails_gets_one_request_at_a_time(
 
 
 def test_one_endpoint_that_does_not_answer_delays_no_other(
-    scene: Scene, receiver: Receiver, hook: Hook, queue: Queue, pump: Pump
+    scene: Scene, receiver: Receiver, hook: Hook, queue: Queue, poller: EventPoller
 ) -> None:
     """In one batch, and in those after it, while the first is still waiting for its answer."""
     receiver.usual = receivers.hangs
@@ -347,7 +347,7 @@ def test_one_endpoint_that_does_not_answer_delays_no_other(
             for _ in range(3):
                 each.test()
         second = queue.take()
-        handlers = Handlers(pump._app)
+        handlers = Handlers(poller._app)
         with receivers.meanwhile(lambda: handlers.batch("deliver_webhooks", *first)):
             prompt.wait(9)
             for message in second:

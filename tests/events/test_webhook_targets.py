@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.core.settings import settings
 from chalicelib.webhooks import http_client
-from infra.local.pump import Pump
+from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.http import hooks
 from tests.http.hooks import Hook, Queue
@@ -40,8 +40,8 @@ def names() -> Iterator[Names]:
 
 
 @pytest.fixture
-def queue(pump: Pump, clock: Clock) -> Queue:
-    return Queue(pump, clock)
+def queue(poller: EventPoller, clock: Clock) -> Queue:
+    return Queue(poller, clock)
 
 
 def leads_to(url: str) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from infra.local.pump import Pump
+from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.events.conftest import bodies, delete
 from tests.http.scene import Agent, Scene, ok
@@ -113,25 +113,29 @@ def test_a_task_pinned_to_an_agent_that_was_removed_meanwhile_fails_and_says_why
     assert (scene.state(), scene.task()["error"]) == ("failed", "Agent removed")
 
 
-def test_a_message_that_the_queue_would_not_take_is_sent_by_the_sweep(scene: Scene, clock: Clock, pump: Pump) -> None:
+def test_a_message_that_the_queue_would_not_take_is_sent_by_the_sweep(
+    scene: Scene, clock: Clock, poller: EventPoller
+) -> None:
     with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=9):
         scene.submit()
     assert moto_aws.messages("workflow") == []
     clock.advance(59)
-    pump.sweep()
+    poller.sweep()
     assert moto_aws.messages("workflow") == []
     clock.advance(2)
-    pump.sweep()
-    pump.drain()
+    poller.sweep()
+    poller.drain()
     assert scene.events() == ["created", "queued"]
 
 
-def test_a_message_lost_time_and_again_ends_in_a_failure_that_says_so(scene: Scene, clock: Clock, pump: Pump) -> None:
+def test_a_message_lost_time_and_again_ends_in_a_failure_that_says_so(
+    scene: Scene, clock: Clock, poller: EventPoller
+) -> None:
     with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=99):
         scene.submit()
         for _ in range(5):
             clock.advance(61)
-            pump.sweep()
+            poller.sweep()
     assert scene.state() == "failed"
     assert "lost 5 times" in scene.task()["error"]
 
@@ -156,7 +160,7 @@ def unsent() -> list[str]:
 
 
 def test_what_happened_is_announced_once_however_often_its_message_comes(
-    scene: Scene, handlers: Handlers, pump: Pump
+    scene: Scene, handlers: Handlers, poller: EventPoller
 ) -> None:
     scene.submit()
     assert handlers.batch("run_workflows", *bodies("workflow")) == []
@@ -168,10 +172,10 @@ def test_what_happened_is_announced_once_however_often_its_message_comes(
     assert (open_tasks(), unsent()) == (1, [])
 
 
-def test_announcing_the_end_counts_the_task_as_no_longer_open(scene: Scene, agent: Agent, pump: Pump) -> None:
+def test_announcing_the_end_counts_the_task_as_no_longer_open(scene: Scene, agent: Agent, poller: EventPoller) -> None:
     scene.running(agent)
     ok(agent.complete("task-1"))
-    pump.drain()
+    poller.drain()
     assert (open_tasks(), unsent()) == (0, [])
 
 
@@ -185,28 +189,28 @@ def test_two_announcements_at_the_same_moment_count_once(scene: Scene, handlers:
 
 
 def test_an_event_that_nobody_sent_is_announced_by_way_of_the_sweep(
-    scene: Scene, handlers: Handlers, clock: Clock, pump: Pump
+    scene: Scene, handlers: Handlers, clock: Clock, poller: EventPoller
 ) -> None:
     with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=99, when=faults.about("event")):
         scene.queued()
     assert (bodies("events"), unsent()) == ([], ["task.created"])
     clock.advance(121)
-    pump.sweep()
-    pump.drain()
+    poller.sweep()
+    poller.drain()
     assert (open_tasks(), unsent()) == (1, [])
 
 
 def test_an_event_whose_message_is_lost_is_sent_again_every_minute(
-    scene: Scene, handlers: Handlers, clock: Clock, pump: Pump
+    scene: Scene, handlers: Handlers, clock: Clock, poller: EventPoller
 ) -> None:
     scene.submit()
     handlers.batch("run_workflows", *bodies("workflow"))
     before = len(bodies("events"))
     clock.advance(121)
     for more in (1, 2, 3):
-        pump.sweep()
+        poller.sweep()
         assert len(bodies("events")) == before + more
-        pump.sweep()
+        poller.sweep()
         assert len(bodies("events")) == before + more
         clock.advance(61)
 

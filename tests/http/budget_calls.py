@@ -199,20 +199,20 @@ def _page_of_events(world: World) -> Call:
 def _idle_sweep(world: World) -> Call:
     world.running(world.agent())
     world.queued()
-    world.pump.sweep()
-    return world.pump.sweep
+    world.poller.sweep()
+    return world.poller.sweep
 
 
 @call("sweep, 4 agents silent")
 def _sweep_of_agents(world: World) -> Call:
     for number in range(4):
         world.agent(name=f"agent-{number}")
-    world.pump.sweep()
+    world.poller.sweep()
     world.next_minute()
     world.clock.advance(90)
-    world.pump.sweep()
+    world.poller.sweep()
     world.clock.advance(INACTIVE_AFTER / SECOND - 90)
-    return world.pump.sweep
+    return world.poller.sweep
 
 
 @call("sweep, 4 claims ran out")
@@ -220,17 +220,17 @@ def _sweep_of_claims(world: World) -> Call:
     agents = [world.agent(name=f"agent-{number}") for number in range(4)]
     for agent in agents:
         world.claimed(agent)
-    world.pump.sweep()
+    world.poller.sweep()
     world.clock.advance(61)
     for agent in agents:
         agent.beat()
-    return world.pump.sweep
+    return world.poller.sweep
 
 
 @call("sweep, 4 messages lost")
 def _sweep_of_lost_messages(world: World) -> Call:
     for _ in range(4):
         world.submit()
-    world.pump.sweep()
+    world.poller.sweep()
     world.clock.advance(61)
-    return world.pump.sweep
+    return world.poller.sweep

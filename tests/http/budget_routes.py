@@ -32,14 +32,14 @@ def _rename(world: World) -> Call:
 @call("remove an agent")
 def _remove(world: World) -> Call:
     world.agent()
-    world.pump.drain()
+    world.poller.drain()
     return lambda: world.user.delete("/api/agents/agent-1")
 
 
 @call("remove an agent that runs a task")
 def _remove_a_busy_agent(world: World) -> Call:
     world.running(world.agent())
-    world.pump.drain()
+    world.poller.drain()
     return lambda: world.user.delete("/api/agents/agent-1")
 
 

@@ -13,9 +13,9 @@ from chalicelib.auth import tokens
 from chalicelib.aws import sqs
 from chalicelib.core.settings import MINUTE, SECOND
 from chalicelib.tasks import polling
+from infra.local.event_poller import EventPoller
 from infra.local.gateway import Response
-from infra.local.lambdas import ACCOUNT, REGION
-from infra.local.pump import Pump
+from infra.local.lambda_context import ACCOUNT, REGION
 from tests.conftest import Clock
 from tests.long import load
 from tests.support import moto_aws
@@ -71,7 +71,7 @@ class World:
 
     user: Client
     owner: str
-    pump: Pump
+    poller: EventPoller
     clock: Clock
     email: str = "user@example.com"
     submitted: int = 0
@@ -97,7 +97,7 @@ class World:
         """Submit so many tasks and make them claimable; the last one's id."""
         for _ in range(many):
             self.submit(intent, **more)
-        self.pump.drain()
+        self.poller.drain()
         return f"task-{self.submitted}"
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
@@ -111,7 +111,7 @@ class World:
 
         def handle() -> None:
             assert messages
-            assert Handlers(self.pump._app).batch(handler, *messages) == []
+            assert Handlers(self.poller._app).batch(handler, *messages) == []
 
         return handle
 
@@ -154,11 +154,11 @@ def find_queues() -> None:
         sqs._queue_url(name)
 
 
-def make_world(user: Client, pump: Pump, clock: Clock, email: str = "user@example.com") -> World:
+def make_world(user: Client, poller: EventPoller, clock: Clock, email: str = "user@example.com") -> World:
     """The world of a user who was made just now."""
     find_queues()
     owner = tokens.verify(user.token, clock.now).owner
-    return World(user, owner, pump, clock, email)
+    return World(user, owner, poller, clock, email)
 
 
 Call = Callable[[], Any]

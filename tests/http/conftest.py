@@ -12,17 +12,17 @@ import pytest
 from chalicelib.core import clock as server_clock
 from chalicelib.core import log as log_module
 from chalicelib.http import route_specs
+from infra.local.event_poller import EventPoller
 from infra.local.gateway import Gateway
-from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene
 from tests.support.client import Client
 
 
 @pytest.fixture
-def scene(user: Client, pump: Pump) -> Scene:
+def scene(user: Client, poller: EventPoller) -> Scene:
     """user@example.com, with nothing yet."""
-    return Scene(user, pump)
+    return Scene(user, poller)
 
 
 @pytest.fixture
@@ -32,9 +32,9 @@ def agent(scene: Scene) -> Agent:
 
 
 @pytest.fixture
-def other(make_user: Callable[..., Client], pump: Pump) -> Scene:
+def other(make_user: Callable[..., Client], poller: EventPoller) -> Scene:
     """Another user, who must never see or change anything of the first."""
-    return Scene(make_user("other@example.com", "Jane Roe"), pump)
+    return Scene(make_user("other@example.com", "Jane Roe"), poller)
 
 
 class Log:

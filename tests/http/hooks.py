@@ -12,8 +12,8 @@ from moto.sqs.models import sqs_backends
 from standardwebhooks import Webhook
 
 from chalicelib.dynamodb import marshalling
-from infra.local.lambdas import ACCOUNT, REGION
-from infra.local.pump import Pump
+from infra.local.event_poller import EventPoller
+from infra.local.lambda_context import ACCOUNT, REGION
 from tests.conftest import Clock
 from tests.http.scene import Scene, ok
 from tests.support import moto_aws
@@ -79,8 +79,8 @@ def signed_with(got: Got, secret: str) -> bool:
 class Queue:
     """The queue of webhooks, and the function that it feeds, step by step and by the tests' clock."""
 
-    def __init__(self, pump: Pump, clock: Clock) -> None:
-        self._handlers, self._clock = Handlers(pump._app), clock
+    def __init__(self, poller: EventPoller, clock: Clock) -> None:
+        self._handlers, self._clock = Handlers(poller._app), clock
 
     def take(self) -> list[dict[str, Any]]:
         """Every message there is, also those that SQS would hold back for a while; they are gone then."""
@@ -140,8 +140,8 @@ def wait_for(so: Callable[[], bool]) -> None:
 
 def announced(scene: Scene) -> None:
     """Every event that has happened is on its way to whoever wants it."""
-    for queue in scene.pump._queues:
+    for queue in scene.poller._queues:
         if queue.handler == "announce_events":
-            while messages := scene.pump._receive(queue):
+            while messages := scene.poller._receive(queue):
                 queue.begin()
-                scene.pump._feed(queue, messages)
+                scene.poller._feed(queue, messages)

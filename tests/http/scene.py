@@ -17,8 +17,8 @@ import pytest
 from chalicelib.auth import store as auth_store
 from chalicelib.auth import tokens
 from chalicelib.core import clock
+from infra.local.event_poller import EventPoller
 from infra.local.gateway import Response
-from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.support import moto_aws, template
 from tests.support.client import Client
@@ -65,10 +65,10 @@ class Agent:
 class Scene:
     """One user, whose agents and tasks are made and looked at in a line each."""
 
-    def __init__(self, user: Client, pump: Pump) -> None:
-        self.user, self.pump = user, pump
-        self._workflow = copy(pump)
-        self._workflow._queues = [queue for queue in pump._queues if queue.handler == "run_workflows"]
+    def __init__(self, user: Client, poller: EventPoller) -> None:
+        self.user, self.poller = user, poller
+        self._workflow = copy(poller)
+        self._workflow._queues = [queue for queue in poller._queues if queue.handler == "run_workflows"]
 
     def agent(self, agent: str = "agent-1", **registration: Any) -> Agent:
         """Register an agent, which acts with its own token from then on."""
@@ -161,7 +161,7 @@ class Scene:
             seconds -= step
             for agent in alive:
                 ok(agent.beat())
-            self.pump.sweep()
+            self.poller.sweep()
             self.run_workflows()
 
     def events(self, task: str = "task-1") -> list[str]:

@@ -189,10 +189,10 @@ def test_an_agent_is_inactive_150_to_270_seconds_after_its_last_sign_of_life(
     scene: Scene, agent: Agent, clock: Clock
 ) -> None:
     clock.advance(145)
-    scene.pump.sweep()
+    scene.poller.sweep()
     assert scene.shown()["status"] == "active"
     clock.advance(125)
-    scene.pump.sweep()
+    scene.poller.sweep()
     assert scene.shown()["status"] == "inactive"
     assert ok(scene.user.get("/api/agents?status=inactive"))["total"] == 1
     assert ok(scene.user.get("/api/agents?status=active"))["total"] == 0
@@ -233,13 +233,13 @@ def test_an_agent_that_shows_signs_of_life_stays_active(scene: Scene, agent: Age
     for what in ("heartbeat", "poll", "read", "same progress"):
         clock.advance(140)
         ok(SIGNS[what](agent))
-        scene.pump.sweep()
+        scene.poller.sweep()
         assert scene.shown()["status"] == "active", what
 
 
 def test_a_call_that_is_refused_for_its_token_is_no_sign_of_life(scene: Scene, agent: Agent, clock: Clock) -> None:
     clock.advance(280)
-    scene.pump.sweep()
+    scene.poller.sweep()
     refused(Agent(agent.id, scene.user.acting_as("garbage")).beat(), 401)
     assert scene.shown()["status"] == "inactive"
 
@@ -247,7 +247,7 @@ def test_a_call_that_is_refused_for_its_token_is_no_sign_of_life(scene: Scene, a
 def test_an_agent_in_error_that_falls_silent_is_inactive(scene: Scene, agent: Agent, clock: Clock) -> None:
     ok(agent.beat(status="error"))
     clock.advance(280)
-    scene.pump.sweep()
+    scene.poller.sweep()
     assert scene.shown()["status"] == "inactive"
 
 
@@ -304,9 +304,9 @@ def test_a_task_whose_last_attempt_is_lost_fails_and_says_so(scene: Scene, agent
 
 def test_an_outage_of_our_own_costs_no_agent_its_run(scene: Scene, agent: Agent, clock: Clock) -> None:
     task = scene.running(agent)
-    scene.pump.sweep()
+    scene.poller.sweep()
     clock.advance(3 * 3_600)
-    scene.pump.sweep()
+    scene.poller.sweep()
     assert scene.state(task) == "in_progress"
     assert scene.shown()["status"] == "active"
     scene.later(clock, 60)

@@ -249,7 +249,7 @@ def test_a_submission_may_fill_its_256_kb(scene: Scene, agent: Agent, letter: st
     work = WORK | {"taskId": "task-1", "naturalLanguage": text, "context": {"a": text}}
     body = json.dumps(work, ensure_ascii=False).encode()
     ok(scene.user.post("/api/workflows/execute", body), 202)
-    scene.pump.drain()
+    scene.poller.drain()
     (command,) = agent.commands()
     assert (command["description"], command["context"]) == (text, {"a": text})
     assert len(ok(scene.user.get("/api/tasks"))["data"][0]["description"]) <= 1_000

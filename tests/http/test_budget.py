@@ -13,7 +13,7 @@ import pytest
 
 from chalicelib.core.settings import KB, MINUTE, settings
 from chalicelib.orchestration.sweep import PAGE_SIZE
-from infra.local.pump import Pump
+from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.http.budget_calls import CALLS, World, make_world
 from tests.long import load
@@ -42,8 +42,8 @@ MakeUser = Callable[..., Client]
 
 
 @pytest.fixture
-def world(user: Client, pump: Pump, clock: Clock) -> World:
-    return make_world(user, pump, clock)
+def world(user: Client, poller: EventPoller, clock: Clock) -> World:
+    return make_world(user, poller, clock)
 
 
 def requests(world: World, name: str) -> list[str]:
@@ -195,5 +195,5 @@ def test_a_sweep_turns_a_page_for_each_hundred_that_are_due_in_a_shard(world: Wo
     silent = load.agent_rows(world.owner, 600, world.clock.now - 5 * MINUTE)
     of_one_shard = [row for row in silent if row[1]["checkShard"] == {"N": "0"}]
     load.load(None, of_one_shard[: PAGE_SIZE + 1])
-    queries = Counter(costs.measured(world.pump.sweep).requests) & IDLE_SWEEP + Counter({"Query agents": 9})
+    queries = Counter(costs.measured(world.poller.sweep).requests) & IDLE_SWEEP + Counter({"Query agents": 9})
     assert queries == IDLE_SWEEP + Counter({"Query agents": 1})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.local.pump import Pump
+from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene, ok, refused
 
@@ -19,7 +19,7 @@ def test_before_the_start_cancelling_is_at_once(scene: Scene, agent: Agent) -> N
     ok(scene.user.post("/api/tasks/queued/cancel"))
     scene.claimed(agent, "assigned")
     ok(scene.user.post("/api/tasks/assigned/cancel"))
-    scene.pump.drain()
+    scene.poller.drain()
     assert [scene.state(task) for task in ("pending", "queued", "assigned")] == ["cancelled"] * 3
     assert agent.claims() == []
     refused(agent.progress("assigned"), 409, "Conflict")
@@ -53,13 +53,13 @@ def test_within_the_grace_a_fail_becomes_cancelled(scene: Scene, agent: Agent) -
 
 @pytest.mark.parametrize("report", ["complete", "fail", "progress"])
 def test_after_the_grace_the_agent_is_fenced_even_before_the_sweep_comes(
-    scene: Scene, agent: Agent, clock: Clock, pump: Pump, report: str
+    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, report: str
 ) -> None:
     task = scene.running(agent)
     ok(scene.user.post(f"/api/tasks/{task}/cancel"))
     clock.advance(60)
     refused(getattr(agent, report)(task), 409)
-    pump.sweep()
+    poller.sweep()
     assert scene.state() == "cancelled"
     assert scene.shown()["holding"] == []
     refused(getattr(agent, report)(task), 409)
@@ -82,7 +82,7 @@ def test_what_has_ended_otherwise_cannot_be_cancelled(scene: Scene, agent: Agent
 
 
 def test_a_task_to_be_cancelled_is_not_tried_again_when_its_agent_is_lost(
-    scene: Scene, agent: Agent, clock: Clock, pump: Pump
+    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
     task = scene.running(agent)
     ok(scene.user.post(f"/api/tasks/{task}/cancel"))
@@ -108,7 +108,7 @@ def test_a_retry_is_the_same_work_as_a_new_task_and_sent_twice_it_is_one(scene: 
     ok(agent.fail(task))
     again = ok(scene.user.post(f"/api/tasks/{task}/retry"), 202)["taskId"]
     assert ok(scene.user.post(f"/api/tasks/{task}/retry"), 202)["taskId"] == again
-    scene.pump.drain()
+    scene.poller.drain()
     old, new = scene.task(task), scene.task(again)
     assert new["retryOf"] == task
     assert new["status"] == "queued"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from infra.local.pump import Pump
+from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.http.budget_calls import Agent, World, make_world
 from tests.http.test_budget import BODIES, CHANGE, LOOK, SHOW
@@ -17,8 +17,8 @@ AGENTS = 50
 
 
 @pytest.fixture
-def world(user: Client, pump: Pump, clock: Clock) -> World:
-    return make_world(user, pump, clock)
+def world(user: Client, poller: EventPoller, clock: Clock) -> World:
+    return make_world(user, poller, clock)
 
 
 @pytest.fixture

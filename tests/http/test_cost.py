@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bench.cost import PAGE, page, usage
-from infra.local.pump import Pump
+from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.http.budget_calls import make_world
 from tests.support import moto_aws, template
@@ -30,14 +30,14 @@ def test_dashboard_refreshes_at_the_assumed_intervals() -> None:
     assert set(usage.read_pauses()) == {"busy", "calm", "idle", "hidden", "worst"}
 
 
-def test_finished_task_needs_about_the_assumed_storage(user: Client, pump: Pump, clock: Clock) -> None:
-    world = make_world(user, pump, clock)
+def test_finished_task_needs_about_the_assumed_storage(user: Client, poller: EventPoller, clock: Clock) -> None:
+    world = make_world(user, poller, clock)
     agent = world.agent()
     task_id = world.running(agent)
     for number in range(usage.TASK // usage.STEP - 1):
         assert agent.progress(task_id, f"Step {number} of many, each of which is an event").status == 200
     agent.complete(task_id)
-    pump.drain()
+    poller.drain()
     assert sum(map(_stored_bytes, moto_aws.rows("tasks"))) == pytest.approx(usage.TASK_BYTES, rel=0.25)
 
 

@@ -1,28 +1,28 @@
 """e, f: agents come anew, pause, drain, go and are lost; what they held is taken up again, and they are fenced."""
 
-from infra.local.pump import Pump
+from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene, ok, refused
 
 ANEW = {"agentId": "agent-1", "name": "anew", "version": "2", "replace": True}
 
 
-def silent_for(seconds: int, clock: Clock, pump: Pump) -> None:
+def silent_for(seconds: int, clock: Clock, poller: EventPoller) -> None:
     """Let time pass a minute at a time, the sweep running as it does."""
     for _ in range(seconds // 60):
         clock.advance(60)
-        pump.sweep()
+        poller.sweep()
     clock.advance(seconds % 60)
-    pump.sweep()
+    poller.sweep()
 
 
 def test_an_agent_silent_for_ten_minutes_loses_what_it_ran(
-    scene: Scene, agent: Agent, clock: Clock, pump: Pump
+    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
     task = scene.running(agent)
-    silent_for(9 * 60, clock, pump)
+    silent_for(9 * 60, clock, poller)
     assert scene.state(task) == "in_progress"
-    silent_for(4 * 60, clock, pump)
+    silent_for(4 * 60, clock, poller)
     found = scene.task(task)
     assert (found["status"], found["attempt"], found["agentId"]) == ("queued", 2, None)
     zombie = agent
@@ -38,9 +38,9 @@ def test_an_agent_silent_for_ten_minutes_loses_what_it_ran(
     assert (scene.task(task)["summary"], scene.task(task)["agentId"]) == ("second", "agent-2")
 
 
-def test_the_same_agent_is_fenced_by_the_attempt(scene: Scene, agent: Agent, clock: Clock, pump: Pump) -> None:
+def test_the_same_agent_is_fenced_by_the_attempt(scene: Scene, agent: Agent, clock: Clock, poller: EventPoller) -> None:
     task = scene.running(agent)
-    silent_for(13 * 60, clock, pump)
+    silent_for(13 * 60, clock, poller)
     assert agent.commands()[0]["attempt"] == 2
     refused(agent.progress(task, attempt=1), 409)
     refused(agent.complete(task, attempt=1), 409)
@@ -48,9 +48,11 @@ def test_the_same_agent_is_fenced_by_the_attempt(scene: Scene, agent: Agent, clo
     assert ok(agent.complete(task, attempt=2))["status"] == "completed"
 
 
-def test_the_last_attempt_lost_is_a_failure_that_says_so(scene: Scene, agent: Agent, clock: Clock, pump: Pump) -> None:
+def test_the_last_attempt_lost_is_a_failure_that_says_so(
+    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
+) -> None:
     task = scene.running(agent, maxAttempts=1)
-    silent_for(13 * 60, clock, pump)
+    silent_for(13 * 60, clock, poller)
     found = scene.task(task)
     assert (found["status"], found["error"]) == ("failed", "Agent lost")
 
@@ -82,13 +84,15 @@ def test_a_removed_agent_is_gone_with_its_token_and_its_tasks_go_on(scene: Scene
     assert scene.agent("agent-1").claims() != []
 
 
-def test_what_only_the_removed_agent_might_have_fails_and_says_why(scene: Scene, agent: Agent, pump: Pump) -> None:
+def test_what_only_the_removed_agent_might_have_fails_and_says_why(
+    scene: Scene, agent: Agent, poller: EventPoller
+) -> None:
     scene.running(agent, "running", agentId="agent-1")
     scene.claimed(agent, "claimed", agentId="agent-1")
     scene.queued("waiting", agentId="agent-1")
     scene.submit("pending", agentId="agent-1")
     ok(scene.user.delete("/api/agents/agent-1"))
-    pump.drain()
+    poller.drain()
     for task in ("running", "claimed", "waiting", "pending"):
         assert (scene.state(task), scene.task(task)["error"]) == ("failed", "Agent removed"), task
     assert scene.agent("agent-1").claims() == []  # the same id may come back at once

@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from infra.local.gateway import Gateway
 from infra.local.gateway import _response as as_response
-from infra.local.lambdas import Context
+from infra.local.lambda_context import Context
 from tests.conftest import Clock
 from tests.http.conftest import Routes
 from tests.http.scene import Agent, Scene, failing, ok, refused, snapshot

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from bench import figures
+from infra.local.event_poller import EventPoller
 from infra.local.gateway import Gateway
-from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http.budget_calls import CALLS, World, make_world
 from tests.http.conftest import Routes
@@ -25,8 +25,8 @@ TOLERANCE = 0.15
 
 
 @pytest.fixture
-def world(user: Client, pump: Pump, clock: Clock) -> Iterator[World]:
-    world = make_world(user, pump, clock)
+def world(user: Client, poller: EventPoller, clock: Clock) -> Iterator[World]:
+    world = make_world(user, poller, clock)
     with world.ends:
         yield world
 
@@ -45,7 +45,7 @@ def test_every_route_and_handler_is_measured(deployed: AsDeployed, routes: Route
 @pytest.mark.parametrize("name", CALLS)
 def test_requests_and_bytes_match_the_figures(world: World, gateway: Gateway, name: str) -> None:
     call, expected = CALLS[name](world), FIGURES[name]
-    with watch.watching(gateway, world.pump) as seen:
+    with watch.watching(gateway, world.poller) as seen:
         cost = costs.measured(call)
     assert seen.reached == [expected.reached], OUTDATED
     assert sorted(cost.requests) == sorted(expected.requests), OUTDATED
@@ -57,9 +57,9 @@ def test_requests_and_bytes_match_the_figures(world: World, gateway: Gateway, na
 @pytest.mark.long
 @pytest.mark.parametrize("name", CALLS)
 def test_consumed_units_match_the_figures(
-    true_dynamodb: str, user: Client, pump: Pump, clock: Clock, name: str
+    true_dynamodb: str, user: Client, poller: EventPoller, clock: Clock, name: str
 ) -> None:
-    world = make_world(user, pump, clock)
+    world = make_world(user, poller, clock)
     with world.ends:
         _, read, write = units.billed(true_dynamodb, CALLS[name](world))
     assert (read, write) == (FIGURES[name].read, FIGURES[name].write), OUTDATED

@@ -175,8 +175,8 @@ def test_no_secret_is_ever_logged(scene: Scene, anonymous: Client, log: Log, clo
             for call in calls:
                 call()
         clock.advance(60)
-    scene.pump.drain()
-    scene.pump.sweep()
+    scene.poller.drain()
+    scene.poller.sweep()
     assert len(log.requests) > 40
     assert '"status":500' in log.text
     assert secret not in log.text

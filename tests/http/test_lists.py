@@ -78,7 +78,7 @@ def fleet(scene: Scene, other: Scene, clock: Clock) -> Scene:
     other.agent("agent-0", capabilities=["fix-bug"])
     agents = {agent: scene.agent(agent, capabilities=able) for agent, (_, able) in reversed(FLEET.items())}
     clock.advance(300)
-    scene.pump.sweep()
+    scene.poller.sweep()
     for agent, (status, _) in FLEET.items():
         if status != "inactive":
             ok(agents[agent].beat(status="error" if status == "error" else "ready"))

@@ -2,8 +2,8 @@
 
 import pytest
 
+from infra.local.event_poller import EventPoller
 from infra.local.gateway import Response
-from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene, ok, refused
 
@@ -153,7 +153,9 @@ def test_another_user_or_agent_reads_nothing(scene: Scene, other: Scene, agent: 
     assert ok(agent.client.get("/api/tasks/task-1/logs"))["data"] == "secret"
 
 
-def test_figures_tell_what_waits_and_who_is_there(scene: Scene, agent: Agent, clock: Clock, pump: Pump) -> None:
+def test_figures_tell_what_waits_and_who_is_there(
+    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
+) -> None:
     scene.running(agent)
     scene.queued("task-2", "task-3")
     clock.advance(90)

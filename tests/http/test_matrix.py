@@ -69,7 +69,7 @@ def stage(scene: Scene, other: Scene, routes: Routes, fresh_minute: Clock) -> St
     janes = other.agent("janes")
     hook = hooks.make(scene.user, "http://localhost:9/")
     delivery = hook.test()
-    scene.pump.drain()
+    scene.poller.drain()
     fresh_minute.advance(60)  # what came before counts on no limit
     return Stage(scene, other, agent, sibling, janes, personal, hook, delivery, routes)
 

@@ -211,12 +211,12 @@ def test_a_claim_that_is_not_started_within_a_minute_is_anothers(scene: Scene, a
     another = scene.agent("another")
     scene.claimed(agent)
     clock.advance(55)
-    scene.pump.sweep()
+    scene.poller.sweep()
     assert scene.state() == "assigned"
     assert another.claims() == []
     clock.advance(10)
     ok(agent.beat())
-    scene.pump.sweep()
+    scene.poller.sweep()
     shown = scene.task()
     assert (shown["status"], shown["agentId"], shown["attempt"]) == ("queued", None, 1)
     assert another.commands()[0]["attempt"] == 1
@@ -233,7 +233,7 @@ def test_a_claim_that_ran_out_may_still_be_started_until_it_is_given_back(
     scene.claimed(agent)
     clock.advance(70)
     ok(agent.progress("task-1"))
-    scene.pump.sweep()
+    scene.poller.sweep()
     assert scene.state() == "in_progress"
 
 
@@ -241,12 +241,12 @@ def test_each_poll_renews_a_claim_up_to_ten_minutes(scene: Scene, agent: Agent, 
     scene.claimed(agent)
     for _ in range(10):
         clock.advance(57)
-        scene.pump.sweep()
+        scene.poller.sweep()
         assert agent.claims() == ["task-1"]
     assert scene.events().count("assigned") == 1
     for _ in range(2):
         clock.advance(50)
-        scene.pump.sweep()
+        scene.poller.sweep()
         agent.poll()
     assert scene.events() == ["created", "queued", "assigned", "requeued", "assigned"]
     assert scene.task()["attempt"] == 1

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from chalicelib.aws import sqs
-from infra.local.lambdas import Context
+from infra.local.lambda_context import Context
 from tests.conftest import Clock
 from tests.http import hooks
 from tests.http.scene import Agent, Scene, failing, ok, snapshot
@@ -45,7 +45,7 @@ def handle(scene: Scene, *bodies: str) -> list[int]:
         }
         for place, body in enumerate(bodies)
     ]
-    answer: Any = scene.pump._app.handler_map["run_workflows"]({"Records": records}, Context("run_workflows"))
+    answer: Any = scene.poller._app.handler_map["run_workflows"]({"Records": records}, Context("run_workflows"))
     assert set(answer) == {"batchItemFailures"}
     return [int(failure["itemIdentifier"]) for failure in answer["batchItemFailures"]]
 
@@ -66,10 +66,10 @@ def test_a_message_carries_ids_and_nothing_else(scene: Scene) -> None:
 def test_a_lost_message_is_sent_again_by_the_scheduled_function(scene: Scene, clock: Clock) -> None:
     scene.submit()
     assert lose_messages() == 1
-    scene.pump.sweep()
+    scene.poller.sweep()
     assert moto_aws.messages("workflow") == [], "not before its time"
     clock.advance(65)
-    scene.pump.sweep()
+    scene.poller.sweep()
     assert len(moto_aws.messages("workflow")) == 1
     scene.run_workflows()
     assert scene.state() == "queued"
@@ -82,7 +82,7 @@ def test_a_message_lost_five_times_fails_the_task_and_says_so(scene: Scene, cloc
     for _ in range(10):
         sent += lose_messages()
         clock.advance(65)
-        scene.pump.sweep()
+        scene.poller.sweep()
     shown = scene.task()
     assert (shown["status"], "message" in shown["error"]) == ("failed", True)
     assert 5 <= sent <= 6, "at most five times again"
@@ -93,10 +93,10 @@ def test_a_task_is_accepted_while_the_queue_is_out_of_reach(scene: Scene, clock:
     with failing("SendMessage", OUT_OF_REACH):
         scene.submit()
         clock.advance(65)
-        scene.pump.sweep()
+        scene.poller.sweep()
     assert scene.state() == "pending"
     clock.advance(65)
-    scene.pump.sweep()
+    scene.poller.sweep()
     scene.run_workflows()
     assert scene.state() == "queued"
 
@@ -166,10 +166,10 @@ def test_a_sweep_goes_on_after_an_item_that_fails(scene: Scene, clock: Clock) ->
     lose_messages()
     clock.advance(65)
     with failing("GetItem", OUT_OF_REACH, about="task-1"):
-        scene.pump.sweep()
+        scene.poller.sweep()
     scene.run_workflows()
     assert [scene.state(f"task-{number}") for number in range(3)] == ["queued", "pending", "queued"]
-    scene.pump.sweep()
+    scene.poller.sweep()
     scene.run_workflows()
     assert scene.state("task-1") == "queued"
 

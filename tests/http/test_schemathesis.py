@@ -20,7 +20,7 @@ from schemathesis.hooks import unregister_all
 from chalicelib.core.settings import settings
 from chalicelib.http import rate_limits
 from infra.local.gateway import Gateway
-from infra.local.server import Server
+from infra.local.http_server import HttpServer
 from tests.http.scene import Scene
 from tests.support.client import Client
 
@@ -98,7 +98,7 @@ def hooks(user: Client, make_user: Callable[..., Client]) -> Iterator[None]:
 def url(gateway: Gateway, hooks: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The app over real HTTP, without limits on the number of calls."""
     monkeypatch.setattr(rate_limits, "settings", replace(settings, rate_limits=False))
-    server = Server(0)
+    server = HttpServer(0)
     server.start(gateway)
     yield f"http://127.0.0.1:{server.port}"
     server.stop()

@@ -357,10 +357,10 @@ def test_a_task_that_runs_longer_than_it_may_fails_and_says_so(scene: Scene, age
 def test_a_task_that_is_queued_for_longer_than_a_day_fails_and_says_so(scene: Scene, clock: Clock) -> None:
     scene.queued()
     clock.advance(DAY - 60)
-    scene.pump.sweep()
+    scene.poller.sweep()
     assert scene.state() == "queued"
     clock.advance(90)
-    scene.pump.sweep()
+    scene.poller.sweep()
     shown = scene.task()
     assert shown["status"] == "failed"
     assert shown["error"]

@@ -28,7 +28,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def queue(scene: Scene, clock: Clock) -> Queue:
-    return Queue(scene.pump, clock)
+    return Queue(scene.poller, clock)
 
 
 def test_a_webhook_is_made_with_a_secret_that_is_shown_once(scene: Scene) -> None:

@@ -25,8 +25,8 @@ import pytest
 
 from chalicelib.core.settings import MINUTE, SECOND
 from chalicelib.http.pagination import EXACT_TOTAL_LIMIT
+from infra.local.event_poller import EventPoller
 from infra.local.gateway import Response
-from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http.budget_world import WORK, find_queues, register
 from tests.long import load, scale
@@ -98,7 +98,7 @@ class Platform:
     """What there is at one size, and how it is measured."""
 
     endpoint: str
-    pump: Pump
+    poller: EventPoller
     clock: Clock
     size: int
     measured: Measured
@@ -181,10 +181,10 @@ def measure_work(platform: Platform, users: str, user: Client) -> None:
     take("progress, same step", users, lambda: agent.progress(task, progress=0.7))
     take("progress, new step", users, lambda: agent.progress(task, "Opening the pull request"))
     take("complete", users, lambda: agent.complete(task))
-    platform.pump.drain()
+    platform.poller.drain()
     work = WORK | {"taskId": "submitted", "intent": "feature"}
     take("submit", users, lambda: user.post("/api/workflows/execute", work))
-    take("its message", users, platform.pump.drain)
+    take("its message", users, platform.poller.drain)
     platform.at(START + MINUTE)
     take("heartbeat, first of a minute", users, agent.beat)
 
@@ -192,17 +192,17 @@ def measure_work(platform: Platform, users: str, user: Client) -> None:
 def measure_sweeps(platform: Platform) -> None:
     """The last, while none of all the others is due yet."""
     platform.at(DUE - 5 * SECOND)
-    platform.pump.sweep()
-    platform.take("sweep, idle", ALL, platform.pump.sweep, bounded=True)
+    platform.poller.sweep()
+    platform.take("sweep, idle", ALL, platform.poller.sweep, bounded=True)
     load.load(platform.endpoint, scale.stale("user-11111111-1111-4111-8111-111111111111", STALE))
     platform.at(DUE + 15 * SECOND)
-    platform.take(f"sweep, {STALE} agents and {STALE} tasks due", ALL, platform.pump.sweep, bounded=True)
+    platform.take(f"sweep, {STALE} agents and {STALE} tasks due", ALL, platform.poller.sweep, bounded=True)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1_800)
 def test_what_a_call_costs_does_not_grow_with_what_there_is(
-    true_dynamodb: str, make_user: MakeUser, pump: Pump, clock: Clock
+    true_dynamodb: str, make_user: MakeUser, poller: EventPoller, clock: Clock
 ) -> None:
     find_queues()
     measured = Measured()
@@ -211,7 +211,7 @@ def test_what_a_call_costs_does_not_grow_with_what_there_is(
         dynamodb_local.create_tables(true_dynamodb)
         moto_aws.empty()
         clock.advance((START - clock.now) / SECOND)
-        platform = Platform(true_dynamodb, pump, clock, size, measured)
+        platform = Platform(true_dynamodb, poller, clock, size, measured)
         measurable = scale.populate(true_dynamodb, make_user, size)
         print(f"\n{size:,} agents and tasks loaded in {time.monotonic() - began:.0f} s", file=sys.stderr)
         for users, user in measurable.items():

@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.core import clock as server_clock
 from chalicelib.core.settings import settings
-from infra.local.pump import Pump
+from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.http import hooks
 from tests.http.hooks import Hook, Queue
@@ -21,9 +21,9 @@ from tests.support.receivers import Receiver
 
 
 @pytest.fixture
-def scene(user: Client, pump: Pump) -> Iterator[Scene]:
+def scene(user: Client, poller: EventPoller) -> Iterator[Scene]:
     """user@example.com, with nothing yet. What must hold of the stored rows is looked at in the end."""
-    yield Scene(user, pump)
+    yield Scene(user, poller)
     invariants.hold()
 
 
@@ -34,9 +34,9 @@ def agent(scene: Scene) -> Agent:
 
 
 @pytest.fixture
-def other(make_user: Callable[..., Client], pump: Pump) -> Scene:
+def other(make_user: Callable[..., Client], poller: EventPoller) -> Scene:
     """Another user."""
-    return Scene(make_user("other@example.com", "Jane Roe"), pump)
+    return Scene(make_user("other@example.com", "Jane Roe"), poller)
 
 
 @pytest.fixture
@@ -53,9 +53,9 @@ def hook(scene: Scene, receiver: Receiver) -> Hook:
 
 
 @pytest.fixture
-def queue(pump: Pump, clock: Clock) -> Queue:
+def queue(poller: EventPoller, clock: Clock) -> Queue:
     """The queue of webhooks, brought by hand."""
-    return Queue(pump, clock)
+    return Queue(poller, clock)
 
 
 @pytest.fixture
@@ -81,17 +81,17 @@ def sharded() -> Iterator[Sharded]:
 
 
 @pytest.fixture
-def setting(anonymous: Client, pump: Pump, clock: Clock, sharded: Sharded) -> Setting:
+def setting(anonymous: Client, poller: EventPoller, clock: Clock, sharded: Sharded) -> Setting:
     """Sets the stage for deeds; with one shard, so that a sweep is two queries."""
     sharded(1)
-    return Setting(anonymous, pump)
+    return Setting(anonymous, poller)
 
 
 Passing = Callable[[float], None]
 
 
 @pytest.fixture
-def passing(clock: Clock, pump: Pump) -> Passing:
+def passing(clock: Clock, poller: EventPoller) -> Passing:
     """Let so many minutes pass, during which the sweep ran every minute and found nothing, and then run it."""
 
     def let_pass(minutes: float) -> None:
@@ -102,8 +102,8 @@ def passing(clock: Clock, pump: Pump) -> Passing:
             UpdateExpression="SET lastAt = :minute_ago",
             ExpressionAttributeValues={":minute_ago": {"N": str(clock.now - 60_000)}},
         )
-        pump.sweep()
-        pump.drain()
+        poller.sweep()
+        poller.drain()
 
     return let_pass
 

@@ -15,9 +15,9 @@ from chalicelib.auth.service import ensure_user
 from chalicelib.aws import sqs
 from chalicelib.core import clock as server_clock
 from chalicelib.core.errors import Unavailable
+from infra.local.event_poller import EventPoller
 from infra.local.gateway import Response
-from infra.local.lambdas import ACCOUNT, REGION
-from infra.local.pump import Pump
+from infra.local.lambda_context import ACCOUNT, REGION
 from tests.http.scene import Agent, Scene
 from tests.service import faults, invariants
 from tests.support import moto_aws, wire
@@ -47,7 +47,7 @@ class Deed:
 
     def check(self, stage: Stage) -> None:
         """It has its whole effect, once."""
-        stage.scene.pump.drain()
+        stage.scene.poller.drain()
         invariants.hold()
         assert self.outcome() == self.expected
 
@@ -202,13 +202,13 @@ DEEDS = {
 def delivered(stage: Stage, handler: str, about: str = "") -> Response:
     """The first message of a queue (with this in it) is handled; 503 where it comes again."""
     (body, *_) = [json.loads(text) for text in moto_aws.messages(QUEUES[handler]) if about in text]
-    return Response(503 if Handlers(stage.scene.pump._app).batch(handler, body) else 200)
+    return Response(503 if Handlers(stage.scene.poller._app).batch(handler, body) else 200)
 
 
 def swept(stage: Stage) -> Response:
     """A scheduled run; 503 where it raises, so that AWS counts it as failed."""
     try:
-        Handlers(stage.scene.pump._app).sweep()
+        Handlers(stage.scene.poller._app).sweep()
     except Unavailable:
         return Response(503)
     return Response(200)
@@ -327,8 +327,8 @@ _prepared: dict[int, Prepared] = {}
 class Setting:
     """Sets the stage for a deed, as often as one is asked for."""
 
-    def __init__(self, user: Client, pump: Pump) -> None:
-        self._user, self._pump = user, pump
+    def __init__(self, user: Client, poller: EventPoller) -> None:
+        self._user, self._poller = user, poller
 
     def calls(self, deed: Deed) -> list[str]:
         """The requests that a deed makes of AWS, in their order."""
@@ -347,7 +347,7 @@ class Setting:
             for body in bodies:
                 sqs.send(name, json.loads(body))
         server_clock._shifted_ms = prepared.at - int(time.time() * 1_000)
-        scene = Scene(self._user.acting_as(prepared.user), self._pump)
+        scene = Scene(self._user.acting_as(prepared.user), self._poller)
         return Stage(scene, Agent("agent-1", scene.user.acting_as(prepared.agent)))
 
     def _prepared(self, deed: Deed) -> Prepared:
@@ -360,9 +360,9 @@ class Setting:
         now = server_clock.now()
         owner = ensure_user("user@example.com", "John Doe", "123456", now)
         version = str(next(row["ver"] for row in invariants.rows("users")))
-        scene = Scene(self._user.acting_as(tokens.issue("user", owner, owner, version, now)), self._pump)
+        scene = Scene(self._user.acting_as(tokens.issue("user", owner, owner, version, now)), self._poller)
         agent = scene.agent()
-        scene.pump.drain()  # nothing of that is left to be told
+        scene.poller.drain()  # nothing of that is left to be told
         deed.prepare(Stage(scene, agent))
         tables = {name: deepcopy(table.items) for name, table in _tables().items()}
         messages = {name: moto_aws.messages(name) for name in QUEUES.values()}

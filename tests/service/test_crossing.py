@@ -11,7 +11,7 @@ from chalicelib.auth import tokens
 from chalicelib.core import clock as server_clock
 from chalicelib.tasks import reports
 from chalicelib.tasks.requests import ProgressReport
-from infra.local.pump import Pump
+from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene, ok, refused
 from tests.service import faults, invariants
@@ -351,21 +351,21 @@ def test_an_agent_whose_row_is_contested_for_ever_hears_that_it_may_try_again(sc
 
 
 def test_a_message_and_a_removal_that_cross_leave_no_task_waiting_for_nobody(
-    scene: Scene, agent: Agent, pump: Pump
+    scene: Scene, agent: Agent, poller: EventPoller
 ) -> None:
     scene.submit(agentId="agent-1")
     with faults.meanwhile("TransactWriteItems", removed(scene)):
-        pump.drain()
+        poller.drain()
     assert (scene.state(), scene.task()["error"]) == ("failed", "Agent removed")
 
 
 def test_a_lease_that_runs_out_while_its_pinned_agent_is_removed_leaves_no_task_waiting_for_nobody(
-    scene: Scene, agent: Agent, clock: Clock, pump: Pump, passing: Passing
+    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, passing: Passing
 ) -> None:
     scene.claimed(agent, agentId="agent-1")
     clock.advance(61)
     with faults.meanwhile("TransactWriteItems", removed(scene)):
-        pump.sweep()
+        poller.sweep()
     passing(3)
     assert scene.state() == "failed"
     assert invariants.rows("agents") == []

@@ -30,7 +30,7 @@ def act(deed: Deed, setting: Setting, number: int, kind: str) -> None:
     invariants.hold()
     answer = deed.act(stage)
     assert answer.status < 300 or answer.status in deed.also, answer
-    stage.scene.pump.sweep()
+    stage.scene.poller.sweep()
     deed.check(stage)
 
 

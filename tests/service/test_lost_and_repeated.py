@@ -71,7 +71,7 @@ def test_wherever_the_process_dies_the_same_request_finishes_the_work(setting: S
         invariants.hold()
         answer = deed.act(stage)
         assert answer.status < 300 or answer.status in deed.also, (after, operation, answer)
-        stage.scene.pump.sweep()
+        stage.scene.poller.sweep()
         deed.check(stage)
 
 

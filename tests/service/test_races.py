@@ -17,8 +17,8 @@ import boto3
 import pytest
 
 from chalicelib.core.settings import settings
+from infra.local.event_poller import EventPoller
 from infra.local.gateway import Response
-from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.http.scene import Scene
 from tests.service import invariants
@@ -62,16 +62,16 @@ class Contest:
     outcomes: set[tuple[int | None, int | None, str]]
 
 
-Prepare = Callable[[Scene, Clock, Pump], Contest]
+Prepare = Callable[[Scene, Clock, EventPoller], Contest]
 
 
-def two_agents_claiming(scene: Scene, clock: Clock, pump: Pump) -> Contest:
+def two_agents_claiming(scene: Scene, clock: Clock, poller: EventPoller) -> Contest:
     one, two = scene.agent("agent-1"), scene.agent("agent-2")
     scene.queued()
     return Contest(one.poll, two.poll, {(200, 200, "assigned")})
 
 
-def complete_against_cancel(scene: Scene, clock: Clock, pump: Pump) -> Contest:
+def complete_against_cancel(scene: Scene, clock: Clock, poller: EventPoller) -> Contest:
     agent = scene.agent()
     task = scene.running(agent)
     return Contest(
@@ -81,21 +81,21 @@ def complete_against_cancel(scene: Scene, clock: Clock, pump: Pump) -> Contest:
     )
 
 
-def complete_against_timeout(scene: Scene, clock: Clock, pump: Pump) -> Contest:
+def complete_against_timeout(scene: Scene, clock: Clock, poller: EventPoller) -> Contest:
     agent = scene.agent()
     task = scene.running(agent, timeoutSeconds=60)
     clock.advance(61)
-    return Contest(lambda: agent.complete(task), pump.sweep, {(200, None, "completed"), (409, None, "failed")})
+    return Contest(lambda: agent.complete(task), poller.sweep, {(200, None, "completed"), (409, None, "failed")})
 
 
-def progress_against_requeue(scene: Scene, clock: Clock, pump: Pump) -> Contest:
+def progress_against_requeue(scene: Scene, clock: Clock, poller: EventPoller) -> Contest:
     agent = scene.agent()
     task = scene.claimed(agent)
     clock.advance(61)
-    return Contest(lambda: agent.progress(task), pump.sweep, {(200, None, "in_progress"), (409, None, "queued")})
+    return Contest(lambda: agent.progress(task), poller.sweep, {(200, None, "in_progress"), (409, None, "queued")})
 
 
-def rotate_against_report(scene: Scene, clock: Clock, pump: Pump) -> Contest:
+def rotate_against_report(scene: Scene, clock: Clock, poller: EventPoller) -> Contest:
     agent = scene.agent()
     task = scene.running(agent)
     return Contest(
@@ -114,12 +114,14 @@ KINDS: list[Prepare] = [
 ]
 
 
-def contend(times: int, prepare: Prepare, scene: Scene, clock: Clock, pump: Pump) -> dict[tuple[Any, ...], int]:
+def contend(
+    times: int, prepare: Prepare, scene: Scene, clock: Clock, poller: EventPoller
+) -> dict[tuple[Any, ...], int]:
     """Let two writes meet so many times, which are twice as many contested writes: how often each outcome came.
 
     AssertionError for one that may not be.
     """
-    contest = prepare(scene, clock, pump)
+    contest = prepare(scene, clock, poller)
     rows = StoredRows() if wire.is_redirected("dynamodb") else moto_aws.Kept()
     seen: dict[tuple[Any, ...], int] = {}
     start = threading.Barrier(2)
@@ -152,17 +154,17 @@ def without_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("prepare", KINDS, ids=lambda kind: str(kind.__name__))
 def test_a_thousand_contested_writes_have_no_double_winner(
-    prepare: Prepare, user_scene: Scene, clock: Clock, pump: Pump, without_limits: None, still: None
+    prepare: Prepare, user_scene: Scene, clock: Clock, poller: EventPoller, without_limits: None, still: None
 ) -> None:
-    print(prepare.__name__, contend(500, prepare, user_scene, clock, pump))
+    print(prepare.__name__, contend(500, prepare, user_scene, clock, poller))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("prepare", KINDS, ids=lambda kind: str(kind.__name__))
 def test_ten_thousand_contested_writes_have_no_double_winner(
-    prepare: Prepare, user_scene: Scene, clock: Clock, pump: Pump, without_limits: None, still: None
+    prepare: Prepare, user_scene: Scene, clock: Clock, poller: EventPoller, without_limits: None, still: None
 ) -> None:
-    print(prepare.__name__, contend(5_000, prepare, user_scene, clock, pump))
+    print(prepare.__name__, contend(5_000, prepare, user_scene, clock, poller))
 
 
 @pytest.mark.long
@@ -172,17 +174,17 @@ def test_on_amazons_own_dynamodb_ten_thousand_contested_writes_have_no_double_wi
     true_dynamodb: str,
     user_scene: Scene,
     clock: Clock,
-    pump: Pump,
+    poller: EventPoller,
     without_limits: None,
     still: None,
 ) -> None:
-    print(prepare.__name__, contend(5_000, prepare, user_scene, clock, pump))
+    print(prepare.__name__, contend(5_000, prepare, user_scene, clock, poller))
 
 
 @pytest.fixture
-def user_scene(user: Any, pump: Pump, sharded: Sharded) -> Scene:
+def user_scene(user: Any, poller: EventPoller, sharded: Sharded) -> Scene:
     sharded(1)
-    return Scene(user, pump)
+    return Scene(user, poller)
 
 
 def test_of_many_agents_polling_at_once_each_task_has_one(

@@ -16,8 +16,8 @@ import pytest
 from chalicelib.auth import rules as auth_model
 from chalicelib.auth import tokens
 from chalicelib.core.settings import MINUTE, SECOND, settings
+from infra.local.event_poller import EventPoller
 from infra.local.gateway import Gateway
-from infra.local.pump import Pump
 from tests.conftest import Clock
 from tests.fixtures.rows.record import AGENTS, DONE, EMAIL, FAILED, HERE, PIN, STATUSES, TABLES, WORK
 from tests.support import moto_aws
@@ -34,10 +34,10 @@ UNSTABLE = {"nextCursor", "oldestQueuedSeconds"}
 class Then:
     """The platform as a version left it, with this version's code."""
 
-    def __init__(self, directory: Path, gateway: Gateway, pump: Pump, clock: Clock) -> None:
+    def __init__(self, directory: Path, gateway: Gateway, poller: EventPoller, clock: Clock) -> None:
         self.recorded: dict[str, Any] = json.loads((directory / "recorded.json").read_text(encoding="utf-8"))
         self.rows = {name: _rows_of(directory / f"{name}.json") for name in TABLES}
-        self.pump, self._clock, self._gateway = pump, clock, gateway
+        self.poller, self._clock, self._gateway = poller, clock, gateway
         for table, rows in self.rows.items():
             _write(table, rows)
         clock.advance((self.recorded["at"] + SECOND - clock.now) / SECOND)
@@ -49,8 +49,8 @@ class Then:
         while milliseconds > 0:
             self._clock.advance(min(milliseconds, 2 * MINUTE) / SECOND)
             milliseconds -= 2 * MINUTE
-            self.pump.sweep()
-            self.pump.drain()
+            self.poller.sweep()
+            self.poller.drain()
 
     def agent(self, name: str, ver: str = "ver") -> Client:
         """A client with a token that this agent had then."""
@@ -99,8 +99,8 @@ def _write(table: str, rows: list[dict[str, Any]]) -> None:
 
 
 @pytest.fixture(params=VERSIONS)
-def then(request: pytest.FixtureRequest, gateway: Gateway, pump: Pump, clock: Clock) -> Then:
-    return Then(HERE / request.param, gateway, pump, clock)
+def then(request: pytest.FixtureRequest, gateway: Gateway, poller: EventPoller, clock: Clock) -> Then:
+    return Then(HERE / request.param, gateway, poller, clock)
 
 
 def differences(recorded: Any, answer: Any, where: str = "") -> Iterator[str]:
@@ -192,7 +192,7 @@ def test_what_waited_and_what_is_submitted_now_are_one_queue(then: Then) -> None
     for task, priority in (("sooner", 90), ("as-soon", 50), ("last", -90)):
         work = {"taskId": task, "intent": "for-idle", "priority": priority, **WORK}
         assert then.user.post("/api/workflows/execute", work).status == 202
-    then.pump.drain()
+    then.poller.drain()
     claimed = then.agent("idle").get("/api/agents/idle/commands", {"limit": 4}).json()["commands"]
     assert [command["task_id"] for command in claimed] == ["sooner", "queued-first", "as-soon", "queued"]
 

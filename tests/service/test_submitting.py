@@ -7,7 +7,7 @@ import boto3
 import pytest
 
 from chalicelib.core.settings import settings
-from infra.local.pump import Pump
+from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene, ok, refused
 from tests.service import faults, invariants
@@ -35,7 +35,7 @@ def test_a_user_has_only_so_many_open_tasks_whoever_submits_them(
 ) -> None:
     at_most(open_tasks_per_user=2)
     scene.queued("task-1", "task-2")
-    scene.pump.drain()
+    scene.poller.drain()
     client = scene.user if who == "user" else agent.client
     answer = client.post("/api/workflows/execute", WORK | {"taskId": "task-3"})
     assert refused(answer, 429)["error"] == "Too many open tasks"
@@ -46,7 +46,7 @@ def test_a_user_has_only_so_many_open_tasks_whoever_submits_them(
         ok(client.post("/api/workflows/execute", {"taskId": "task-1", "intent": "fix-bug"} | repo), 202)
     assert agent.claims(limit=1) == ["task-1"]
     ok(agent.complete("task-1"))
-    scene.pump.drain()
+    scene.poller.drain()
     ok(client.post("/api/workflows/execute", WORK | {"taskId": "task-3"}), 202)
 
 
@@ -114,7 +114,7 @@ def test_a_claim_of_an_agent_whose_row_is_gone_is_taken_back_all_the_same(
     assert scene.state() == ends
 
 
-def test_a_task_whose_agents_row_is_gone_can_be_cancelled(scene: Scene, agent: Agent, pump: Pump) -> None:
+def test_a_task_whose_agents_row_is_gone_can_be_cancelled(scene: Scene, agent: Agent, poller: EventPoller) -> None:
     scene.running(agent)
     lost_row("agent-1")
     ok(scene.user.post("/api/tasks/task-1/cancel"))
@@ -122,7 +122,7 @@ def test_a_task_whose_agents_row_is_gone_can_be_cancelled(scene: Scene, agent: A
 
 
 def test_a_claim_of_an_agent_whose_row_is_gone_that_changes_meanwhile_is_looked_at_again(
-    scene: Scene, agent: Agent, clock: Clock, pump: Pump
+    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
     scene.claimed(agent)
     lost_row("agent-1")
@@ -136,7 +136,7 @@ def test_a_claim_of_an_agent_whose_row_is_gone_that_changes_meanwhile_is_looked_
         ok(scene.user.post("/api/tasks/task-1/cancel"))
 
     with faults.meanwhile("TransactWriteItems", cancel, when=second):
-        pump.sweep()
+        poller.sweep()
     assert scene.events() == ["created", "queued", "assigned", "cancelled"]
 
 

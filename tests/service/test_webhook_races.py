@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from infra.local.pump import Pump
+from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.http import hooks
 from tests.http.hooks import Hook, Queue
@@ -52,11 +52,13 @@ def test_two_who_remove_a_webhook_at_once_both_succeed_and_it_is_counted_once(ho
     invariants.hold()
 
 
-def test_what_is_under_way_is_not_sent_again_by_hand(receiver: Receiver, hook: Hook, queue: Queue, pump: Pump) -> None:
+def test_what_is_under_way_is_not_sent_again_by_hand(
+    receiver: Receiver, hook: Hook, queue: Queue, poller: EventPoller
+) -> None:
     receiver.usual = receivers.hangs
     delivery = hook.test()
     (message,) = queue.take()
-    with receivers.meanwhile(lambda: Handlers(pump._app).batch("deliver_webhooks", message)):
+    with receivers.meanwhile(lambda: Handlers(poller._app).batch("deliver_webhooks", message)):
         receiver.wait(1)
         hook.redeliver(delivery)
         assert queue.take() == []
@@ -113,13 +115,13 @@ def test_what_the_sweeps_index_still_shows_though_it_was_looked_after_is_passed_
 
 
 def test_a_delivery_whose_webhook_went_in_the_same_moment_is_left_to_whoever_took_it(
-    hook: Hook, queue: Queue, pump: Pump
+    hook: Hook, queue: Queue, poller: EventPoller
 ) -> None:
     """Its lease ran out, another took it, and both find the endpoint gone."""
     hook.test()
     (message,) = queue.take()
     ok(hook.user.delete(hook.path))
-    handlers = Handlers(pump._app)
+    handlers = Handlers(poller._app)
     with faults.refused("TransactWriteItems", "InternalServerError", status=500, times=99):
         assert handlers.batch("deliver_webhooks", message) == ["message-0"]
     assert handlers.batch("deliver_webhooks", message) == []

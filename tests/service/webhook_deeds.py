@@ -52,7 +52,7 @@ def _tested_in_vain(stage: Stage) -> None:
 
 def _delivered(stage: Stage) -> None:
     _tested(stage)
-    stage.scene.pump.drain()
+    stage.scene.poller.drain()
 
 
 def _webhook() -> str:

@@ -36,7 +36,7 @@ from moto.secretsmanager.models import secretsmanager_backends
 from moto.sqs.models import sqs_backends
 from werkzeug.wrappers import Request, Response
 
-from infra.local.lambdas import ACCOUNT, REGION
+from infra.local.lambda_context import ACCOUNT, REGION
 from infra.local.moto_server import serve
 from tests.support import cloud_models
 from tests.support.execute_api import ExecuteApi

@@ -3,7 +3,7 @@
 import json
 import os
 
-from infra.local import aws
+from infra.local import local_aws
 
 STAGE = "local"
 MAIL_FROM = "devflow@example.com"
@@ -17,7 +17,7 @@ def outside() -> dict[str, str]:
 
 def prepare() -> None:
     """Nothing of the machine's own set-up reaches the tests: no settings, no AWS account, no proxy."""
-    aws.point_at(None)
+    local_aws.set_aws_environment(None)
     for name in [name for name in os.environ if name.startswith("DEVFLOW_")]:
         del os.environ[name]
     os.environ["DEVFLOW_STAGE"] = STAGE

@@ -22,7 +22,7 @@ from moto.awslambda.utils import get_backend
 from werkzeug.wrappers import Request, Response
 
 from infra.local.gateway import Gateway
-from infra.local.lambdas import ACCOUNT, REGION, Context
+from infra.local.lambda_context import ACCOUNT, REGION, Context
 from tests.support.lambda_runtime import Function
 
 _DEPLOYMENT = re.compile(r"^/restapis/([^/]+)/deployments$")

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from infra.local.lambdas import ACCOUNT, REGION, Context
+from infra.local.lambda_context import ACCOUNT, REGION, Context
 
 
 @dataclass

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from infra.local.lambdas import ACCOUNT, REGION
+from infra.local.lambda_context import ACCOUNT, REGION
 from tests.support import wire
 from tests.support.environment import STAGE
 

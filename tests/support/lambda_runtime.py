@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from infra.deploy.dependencies import installed
-from infra.local.lambdas import ACCOUNT, REGION
+from infra.local.lambda_context import ACCOUNT, REGION
 
 ROOT = Path(__file__).parents[2]
 VERSION = "/2018-06-01/runtime"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from infra.local.lambdas import ACCOUNT, REGION
+from infra.local.lambda_context import ACCOUNT, REGION
 from tests.support.environment import STAGE
 from tests.support.iam import API, CHALICE, Call, Need, calls, statements
 

@@ -15,8 +15,8 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.ses.models import Message, ses_backends
 from moto.sqs.models import sqs_backends
 
-from infra.local import aws
-from infra.local.lambdas import ACCOUNT, REGION
+from infra.local import local_aws
+from infra.local.lambda_context import ACCOUNT, REGION
 from infra.local.moto_tuning import tune
 from tests.support import wire
 from tests.support.environment import MAIL_FROM, STAGE
@@ -30,7 +30,7 @@ def deployed() -> Iterator[None]:
         with warnings.catch_warnings():
             # The secret, for one; what moto ignores is asserted on the template itself.
             warnings.filterwarnings("ignore", "Tried to parse .* not supported by moto", UserWarning)
-            aws.deploy_template(STAGE)
+            local_aws.deploy_template(STAGE)
         boto3.client("sesv2").create_email_identity(EmailIdentity=MAIL_FROM)
         yield
 

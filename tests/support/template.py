@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from infra.local.aws import TEMPLATE
+from infra.local.local_aws import TEMPLATE
 
 
 def load() -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a call reaches of the app, and what it leaves: for measuring, beside what it asks of AWS.
 
-with watch.watching(gateway, pump) as seen:
+with watch.watching(gateway, poller) as seen:
     gateway.call(...)
 assert seen.reached == ["GET /api/tasks"]
 """
@@ -17,8 +17,8 @@ import pytest
 from moto.core.botocore_stubber import BotocoreStubber
 
 from chalicelib.core import log
+from infra.local.event_poller import EventPoller
 from infra.local.gateway import Gateway
-from infra.local.pump import Pump
 
 Handler = Callable[[Any, Any], Any]
 
@@ -86,7 +86,7 @@ def _clocks() -> tuple[float, float]:
 
 
 @contextmanager
-def watching(gateway: Gateway, pump: Pump) -> Iterator[Seen]:
+def watching(gateway: Gateway, poller: EventPoller) -> Iterator[Seen]:
     seen = Seen()
     stubber: Any = BotocoreStubber
     answered = stubber.__call__
@@ -94,8 +94,8 @@ def watching(gateway: Gateway, pump: Pump) -> Iterator[Seen]:
         patch.setattr(log.handler, "stream", seen.log)
         patch.setattr(stubber, "__call__", lambda self, *given, **named: seen._aside(answered, self, *given, **named))
         patch.setattr(gateway, "_app", _Watched(gateway._app, seen))
-        for name in [source.name for source in pump._app.event_sources]:
-            handlers = pump._app.handler_map
+        for name in [source.name for source in poller._app.event_sources]:
+            handlers = poller._app.handler_map
             patch.setitem(handlers, name, partial(seen._through, handlers[name], name))
         yield seen
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.tests.e2e.conftest import SECONDS, Scenario, wait_until
-from infra.local.aws import MotoChild
+from infra.local.local_aws import MotoProcess
 from tests.e2e.conftest import Platform
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ATTACHED = """
 import os, secrets, sys
-from infra.local import __main__ as stage, aws
+from infra.local import __main__ as stage, local_aws
 
 class Attached:
     \"\"\"An AWS that other processes started.\"\"\"
@@ -25,10 +25,10 @@ class Attached:
     stop = lambda self: None
     wait = lambda self: __import__("threading").Event().wait()
 
-aws.MotoChild = Attached
+local_aws.MotoProcess = Attached
 secrets.token_urlsafe = lambda length: "k" * length
 if os.environ.get("TEST_AGAIN"):
-    aws.deploy_template = lambda stage: None
+    local_aws.deploy_template = lambda stage: None
 sys.exit(stage.main())
 """
 """Runs the local stage with an AWS that survives the stage, and with constant signing keys."""
@@ -40,7 +40,7 @@ class Restartable(Platform):
 
 @pytest.fixture
 def endpoint() -> Iterator[str]:
-    moto = MotoChild()
+    moto = MotoProcess()
     try:
         yield moto.endpoint()
     finally:
