@@ -23,8 +23,9 @@ from chalicelib.webhooks.concurrency import BATCH_SIZE, MAX_BATCHES
 
 FEATURES = {
     "chalicelib.health": ("/health",),
-    "chalicelib.dashboard.routes": ("/dashboard", "/docs"),
-    "chalicelib.auth.routes": ("/api/auth", "/login"),
+    "chalicelib.dashboard.routes": ("/dashboard", "/docs", "/login"),
+    "chalicelib.auth.routes": ("/api/auth",),
+    "chalicelib.agents.routes": ("/api/agents",),
     "chalicelib.tasks.routes": ("/api/tasks", "/api/workflows"),
     "chalicelib.orchestration.agent_routes": ("/api/agents",),
     "chalicelib.orchestration.stats_routes": ("/api/stats",),

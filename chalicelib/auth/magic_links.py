@@ -16,7 +16,10 @@ from chalicelib.http.rate_limits import LINKS, LOGIN
 
 LINK_LIFETIME = 10 * MINUTE
 
-MAIL_TEXT = """\
+PAGE = "/login/link"
+"""The page that a link leads to, a page of the dashboard. The link's secret follows it, behind a `#`."""
+
+TEXT = """\
 Somebody, most likely you, wants to log in to DevFlow with this address. Open this link and confirm:
 
 {link}

@@ -2,25 +2,24 @@
 
 from chalice.app import Blueprint
 
-from chalicelib.auth import confirm, guard, magic_links, personal_tokens, service, sessions, slack_login
-from chalicelib.auth import pin_login as pins
-from chalicelib.auth.magic_links import LinkExpired
-from chalicelib.auth.personal_tokens import TokenNotFound, TooManyTokens
-from chalicelib.auth.pin_login import WrongPin
-from chalicelib.auth.rules import IdempotencyKeyReused
-from chalicelib.auth.schemas import (
-    CreateTokenRequest,
-    CreateTokenResponse,
-    LoginResponse,
-    LogoutRequest,
-    MagicLinkRequest,
-    MeResponse,
-    PersonalTokenList,
-    PinLoginRequest,
-    SetPinRequest,
-    SlackCallbackQuery,
-    SuccessResponse,
-    VerifyMagicLinkRequest,
+from chalicelib.auth import guard, links, personal, pins, service, sessions, slack
+from chalicelib.auth.links import LinkExpired
+from chalicelib.auth.model import OtherToken
+from chalicelib.auth.personal import TokenNotFound, TooManyTokens
+from chalicelib.auth.pins import WrongPin
+from chalicelib.auth.shapes import (
+    Done,
+    LinkRequest,
+    LinkUse,
+    LoggedIn,
+    Logout,
+    MadeToken,
+    Me,
+    NewPin,
+    NewToken,
+    PinLogin,
+    SlackAnswer,
+    TokenListing,
 )
 from chalicelib.auth.slack_login import SignInFailed
 from chalicelib.core.models import OutputModel
@@ -34,9 +33,6 @@ blueprint = Blueprint(__name__)
 CALLBACK_PATH = "/api/auth/slack/callback"
 STATE_COOKIE = "devflow-slack"
 """The cookie of somebody who has set out for Slack."""
-
-CONFIRM_PATH = "/login/link"
-"""Where a link from a mail leads, in front of its #."""
 
 if settings.pin_login:  # on prod these addresses do not exist
 
@@ -59,9 +55,16 @@ if settings.pin_login:  # on prod these addresses do not exist
     @route(blueprint, "POST", "/api/auth/pin", "session", ACCOUNT, body=SetPinRequest, response=SuccessResponse)
     def set_pin(request: Request) -> Response:
         """Set the PIN to log in with."""
-        user = service.admit(guard.session_caller(request), request.rate_limit, request.now)
-        pins.set_pin(user, request.body(SetPinRequest))
-        return Response(SuccessResponse())
+        user = service.admit(guard.session(call), call.meter, call.now)
+        pins.set_pin(user, call.body(NewPin))
+        return Answer(Done())
+
+
+@route(blueprint, "POST", "/api/auth/magic-link", "nobody", LINKS, body=LinkRequest, answer=Done, status=202)
+def request_link(call: Call) -> Answer:
+    """Ask for a link by mail, which logs in whoever reads that address."""
+    links.request(call.body(LinkRequest), call.address, browser.site(call) + links.PAGE, call.now)
+    return Answer(Done())
 
 
 @route(
@@ -93,17 +96,8 @@ def use_link(request: Request) -> Response:
     )
 
 
-@route(blueprint, "GET", CONFIRM_PATH, "public", media_type="text/html")
-def confirm_link(request: Request) -> Response:
-    """Show the page that a link from a mail leads to. Nothing is used up by that."""
-    return confirm.page(
-        browser.absolute_path(request, "/api/auth/magic-link/verify"),
-        browser.absolute_path(request, settings.dashboard),
-    )
-
-
-@route(blueprint, "GET", "/api/auth/slack", "public", LOGIN, status=302)
-def start_slack(request: Request) -> Response:
+@route(blueprint, "GET", "/api/auth/slack", "nobody", LOGIN, status=302)
+def start_slack(call: Call) -> Answer:
     """Send a browser to Slack, to sign in there."""
     try:
         started = slack_login.start_sign_in(browser.base_url(request) + CALLBACK_PATH, request.source_ip, request.now)

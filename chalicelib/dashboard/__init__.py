@@ -1,1 +1,1 @@
-"""The dashboard and the readable API documentation: static pages that call the API from the browser."""
+"""The dashboard and the API reference: static pages that call the API from the browser."""

@@ -1,14 +1,18 @@
-"""/dashboard and /docs: pages, and what they load. Nothing here knows who asks; the API that the pages call does."""
+"""/dashboard, /docs and /login: pages and the files that they load.
+
+These routes are public: pages contain no data, and the API that they call authenticates the user.
+"""
 
 from chalice.app import Blueprint
 
 from chalicelib.auth import slack_login
 from chalicelib.auth.guard import COOKIE
-from chalicelib.core.errors import RouteNotFound
-from chalicelib.core.settings import settings
+from chalicelib.auth.links import PAGE as LINK_PAGE
 from chalicelib.dashboard import pages
-from chalicelib.dashboard.pages import OF_ONE, File
-from chalicelib.http import RawBody, Request, Response, browser, route
+from chalicelib.dashboard.pages import ITEM_PAGES, File
+from chalicelib.errors import RouteNotFound
+from chalicelib.http import Answer, Call, Text, browser, route
+from chalicelib.settings import settings
 
 blueprint = Blueprint(__name__)
 
@@ -22,10 +26,10 @@ PAGE_HEADERS = {
     "Cache-Control": "private, no-cache",
     "Vary": "Cookie",
 }
-"""A page loads from its own platform alone, runs no script but its files, and the browser itself refuses to make HTML
-of a text. It is kept, but asked for again each time, which costs a 304."""
+"""A page loads files of its own platform only, and runs no inline script. The browser refuses to make HTML of a string
+(Trusted Types). It stores the page, but asks each time whether it has changed, which costs a 304."""
 
-FOR_GOOD = "public, max-age=31536000, immutable"
+IMMUTABLE = "public, max-age=31536000, immutable"
 
 
 @route(blueprint, "GET", "/dashboard", "public", media_type="text/html")
@@ -37,55 +41,61 @@ def overview_page(request: Request) -> Response:
 @route(blueprint, "GET", "/dashboard/{page}", "public", media_type="text/html", raises=(RouteNotFound,))
 def dashboard_page(request: Request, page: str) -> Response:
     """Show a page of the dashboard."""
-    one_of = (*OF_ONE, "account", "login", "new")
-    return _page(request, page if page in one_of else "missing")
+    names = (*ITEM_PAGES, "account", "login", "new")
+    return _page(call, page if page in names else "missing")
 
 
 @route(blueprint, "GET", "/dashboard/{page}/{item}", "public", media_type="text/html", raises=(RouteNotFound,))
 def dashboard_item(request: Request, page: str, item: str) -> Response:
     """Show the dashboard's page of one task, agent or webhook."""
-    del item  # the page asks the API for it
-    return _page(request, OF_ONE.get(page, "missing"))
+    del item  # the page reads it from the API
+    return _page(call, ITEM_PAGES.get(page, "missing"))
 
 
-@route(blueprint, "GET", "/dashboard/static/{version}/{file}", "public", media_type="*/*", raises=(RouteNotFound,))
-def dashboard_file(request: Request, version: str, file: str) -> Response:
-    """Load a script, style or picture of the dashboard."""
-    found = pages.asset(file)
-    if found is None:
+@route(blueprint, "GET", "/dashboard/static/{version}/{file}", "nobody", media="*/*", raises=(RouteNotFound,))
+def dashboard_file(call: Call, version: str, file: str) -> Answer:
+    """Load a script, stylesheet or picture of the dashboard."""
+    asset = pages.asset(file)
+    if asset is None:
         raise RouteNotFound
-    return _unless_known(request, found, {"Cache-Control": FOR_GOOD if version == pages.version() else "no-cache"})
+    return _unless_stored(call, asset, {"Cache-Control": IMMUTABLE if version == pages.version() else "no-cache"})
 
 
-@route(blueprint, "GET", "/docs", "public", media_type="text/html")
-def docs_page(request: Request) -> Response:
-    """Show the API's documentation."""
-    return _page(request, "docs")
+@route(blueprint, "GET", "/docs", "nobody", media="text/html")
+def docs_page(call: Call) -> Answer:
+    """Show the API reference."""
+    return _page(call, "docs")
 
 
-def _page(request: Request, name: str) -> Response:
-    """A page; for what is none, a page that says so to a browser, and the usual error to anybody else."""
-    if name == "missing" and "text/html" not in request.headers.get("accept", ""):
+@route(blueprint, "GET", LINK_PAGE, "nobody", media="text/html")
+def confirm_link(call: Call) -> Answer:
+    """Show the page that a magic link leads to. This does not use the link up."""
+    return _page(call, "link")
+
+
+def _page(call: Call, name: str) -> Answer:
+    """The page. For "missing", a 404: a page for browsers, the API's error for other clients."""
+    if name == "missing" and "text/html" not in call.headers.get("accept", ""):
         raise RouteNotFound
     path = str(request.event.get("path"))
     resource = str(request.event["requestContext"]["resourcePath"])
     session = browser.cookie_value(request, COOKIE) is not None
     up = resource.count("/") - 1 + path.endswith("/")
-    shown = pages.page(name, up, session=session, logins=_logins(name, request.now))
+    file = pages.page(name, up, session=session, logins=_login_methods(name, call.now))
     if name == "missing":
-        return Response(RawBody(shown.text), 404, {"Content-Type": shown.type, **PAGE_HEADERS})
-    return _unless_known(request, shown, PAGE_HEADERS)
+        return Answer(Text(file.text), 404, {"Content-Type": file.type, **PAGE_HEADERS})
+    return _unless_stored(call, file, PAGE_HEADERS)
 
 
-def _logins(name: str, now: int) -> str:
-    """The ways to log in that this stage has. Only the login page is to know of Slack, which the stage's keys tell."""
-    offers_slack = name == "login" and slack_login.is_configured(now)
-    ways = {"slack": offers_slack, "mail": settings.mail_from is not None, "pin": settings.pin_login}
-    return " ".join(way for way, there in ways.items() if there)
+def _login_methods(name: str, now: int) -> str:
+    """The login methods of this stage. Only the login page names Slack, for which the stage's keys have to be read."""
+    offers_slack = name == "login" and slack.offered(now)
+    methods = {"slack": offers_slack, "mail": settings.mail_from is not None, "pin": settings.pin_login}
+    return " ".join(method for method, is_offered in methods.items() if is_offered)
 
 
-def _unless_known(request: Request, file: File, headers: dict[str, str]) -> Response:
-    """The file, or 304 where the browser has it already (RFC 9110, section 13.1.2)."""
+def _unless_stored(call: Call, file: File, headers: dict[str, str]) -> Answer:
+    """The file, or 304 if the browser has stored it (RFC 9110, section 13.1.2)."""
     headers = {"Content-Type": file.type, "ETag": file.etag, **headers}
-    known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
-    return Response(RawBody(""), 304, headers) if file.etag in known else Response(RawBody(file.text), 200, headers)
+    stored = {tag.strip().removeprefix("W/") for tag in call.headers.get("if-none-match", "").split(",")}
+    return Answer(Text(""), 304, headers) if file.etag in stored else Answer(Text(file.text), 200, headers)

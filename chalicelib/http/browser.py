@@ -1,11 +1,9 @@
-"""What only browsers send and keep: cookies, where a request came from, pages and redirects.
+"""What only browsers send and keep: cookies, where a request came from, and redirects.
 
 A cookie here is always a `__Host-` one (RFC 6265bis, section 4.1.3.2): of this host alone, over HTTPS alone (browsers
 take http://localhost for as good), for no script to read, and not sent along with what other sites' pages request.
 """
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -68,20 +66,7 @@ def _own_origins(request: Request) -> set[str]:
     return {f"{own.scheme}://{own.netloc}", f"{own.scheme}://{host}"}
 
 
-def page(html: str, *inline: str, status: int | None = None) -> Response:
-    """A page that may run and show nothing but its own `inline` scripts and styles, and ask nobody but us."""
-    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in inline]
-    own = " ".join(f"'sha256-{each}'" for each in hashes) or "'none'"
-    policy = f"default-src 'none'; script-src {own}; style-src {own}; connect-src 'self'; form-action 'self'"
-    headers = {
-        "Content-Type": "text/html; charset=utf-8",
-        "Content-Security-Policy": f"{policy}; base-uri 'none'; frame-ancestors 'none'",
-        "Cache-Control": "no-store",
-    }
-    return Response(RawBody(html), status, headers)
-
-
-def redirect(location: str, cookies: Sequence[str] = ()) -> Response:
+def redirect(location: str, cookies: Sequence[str] = ()) -> Answer:
     """Go there (RFC 9110, section 15.4.3), and keep these cookies."""
     headers: dict[str, str | list[str]] = {
         "Location": location,

@@ -1,4 +1,4 @@
-"""The dashboard's pages, and what they load: static, small, and nothing but our own."""
+"""The dashboard's pages and the files that they load: static, small, and from the platform only."""
 
 import gzip
 import json
@@ -39,8 +39,10 @@ PAGES = {
     "/dashboard/webhooks/w-1": "webhook",
     "/docs": "docs",
     "/docs/": "docs",
+    "/login/link": "link",
+    "/login/link/": "link",
 }
-NOWHERE = ("/dashboard/nothing", "/dashboard/overview", "/dashboard/new/1", "/dashboard/static", "/dashboard/a/b")
+UNKNOWN_PAGES = ("/dashboard/nothing", "/dashboard/overview", "/dashboard/new/1", "/dashboard/static", "/dashboard/a/b")
 
 every_page = pytest.mark.parametrize("path", PAGES)
 
@@ -49,7 +51,7 @@ _REFERENCE = re.compile(r'\b(?:href|src|action)="([^"]*)"')
 
 
 def loaded(gateway: Gateway, path: str) -> dict[str, Response]:
-    """A page and everything that a browser loads for it, by address; all of it is there."""
+    """A page and every file that a browser loads for it, by address. Asserts that all of them exist."""
     client = Client(gateway)
     found = {path: client.get(path)}
     html = found[path].body.decode()
@@ -66,7 +68,7 @@ def loaded(gateway: Gateway, path: str) -> dict[str, Response]:
 
 
 @every_page
-def test_a_page_is_there_for_everybody_and_holds_no_data(gateway: Gateway, user: Client, path: str) -> None:
+def test_page_is_public_and_contains_no_data(gateway: Gateway, user: Client, path: str) -> None:
     answer = Client(gateway).get(path)
     assert answer.status == 200
     assert answer.header("Content-Type") == "text/html; charset=utf-8"
@@ -75,7 +77,7 @@ def test_a_page_is_there_for_everybody_and_holds_no_data(gateway: Gateway, user:
 
 
 @every_page
-def test_a_page_may_run_and_load_nothing_but_our_own_files(anonymous: Client, path: str) -> None:
+def test_policy_allows_the_platforms_own_files_only(anonymous: Client, path: str) -> None:
     policy = dict(
         part.strip().partition(" ")[::2]
         for part in (anonymous.get(path).header("Content-Security-Policy") or "").split(";")
@@ -89,7 +91,7 @@ def test_a_page_may_run_and_load_nothing_but_our_own_files(anonymous: Client, pa
 
 @every_page
 @pytest.mark.parametrize("stage", ["", "/dev"])
-def test_every_address_in_a_page_is_right_behind_a_stages_name_too(
+def test_addresses_in_a_page_work_behind_a_stage_name(
     gateway: Gateway, anonymous: Client, path: str, stage: str
 ) -> None:
     found = _REFERENCE.findall(anonymous.get(path).body.decode())
@@ -106,12 +108,12 @@ def test_every_address_in_a_page_is_right_behind_a_stages_name_too(
 
 
 @every_page
-def test_all_that_a_page_loads_weighs_less_than_60_kb_over_the_wire(gateway: Gateway, path: str) -> None:
+def test_first_load_of_a_page_is_less_than_60_kb_compressed(gateway: Gateway, path: str) -> None:
     weights = {address: len(gzip.compress(answer.body)) for address, answer in loaded(gateway, path).items()}
     assert sum(weights.values()) < 60_000, weights
 
 
-def test_a_page_that_the_browser_has_is_not_sent_again(anonymous: Client) -> None:
+def test_stored_page_is_answered_with_304(anonymous: Client) -> None:
     first = anonymous.get("/dashboard/tasks")
     etag = first.header("ETag") or ""
     assert re.fullmatch(r'"[0-9a-f]{20}"', etag)
@@ -124,7 +126,7 @@ def test_a_page_that_the_browser_has_is_not_sent_again(anonymous: Client) -> Non
     assert anonymous.get("/dashboard/agents", If_None_Match=etag).status == 200
 
 
-def test_a_page_knows_whether_the_browser_has_a_session_and_no_more(anonymous: Client) -> None:
+def test_page_states_whether_a_session_cookie_was_sent(anonymous: Client) -> None:
     without = anonymous.get("/dashboard")
     token = anonymous.get("/dashboard", Cookie=browser.cookie_header("devflow-session", "x.y.z", 9).partition(";")[0])
     assert b'data-session="none"' in without.body
@@ -133,7 +135,7 @@ def test_a_page_knows_whether_the_browser_has_a_session_and_no_more(anonymous: C
     assert token.header("ETag") != without.header("ETag")
 
 
-def test_what_pages_load_is_kept_for_good_under_an_address_that_changes_with_it(anonymous: Client) -> None:
+def test_files_are_immutable_under_their_versioned_address(anonymous: Client) -> None:
     version = pages.version()
     current = anonymous.get(f"/dashboard/static/{version}/style.css")
     old = anonymous.get("/dashboard/static/0123456789/style.css")
@@ -151,7 +153,7 @@ def test_what_pages_load_is_kept_for_good_under_an_address_that_changes_with_it(
         ("icon.svg", "image/svg+xml"),
     ],
 )
-def test_a_file_says_what_it_is(anonymous: Client, name: str, kind: str) -> None:
+def test_file_has_its_content_type(anonymous: Client, name: str, kind: str) -> None:
     assert anonymous.get(f"/dashboard/static/x/{name}").header("Content-Type") == kind
 
 
@@ -160,29 +162,29 @@ def test_a_file_says_what_it_is(anonymous: Client, name: str, kind: str) -> None
     ["nothing.js", "layout.html", "pages", "..", ".", "..%2Fpages.py", "pages%2Flogin.html", "..%2F..%2F..%2Fapp.py",
      "%2Fetc%2Fpasswd", "style.css%00", "STYLE.CSS"],
 )  # fmt: skip
-def test_nothing_but_what_pages_load_is_handed_out(anonymous: Client, name: str) -> None:
+def test_other_files_are_not_served(anonymous: Client, name: str) -> None:
     answer = anonymous.get(f"/dashboard/static/x/{name}")
     assert (answer.status, answer.json()["error"]) == (404, "Not found")
 
 
-@pytest.mark.parametrize("path", NOWHERE)
-def test_a_page_that_is_none_says_so_in_the_askers_language(anonymous: Client, path: str) -> None:
+@pytest.mark.parametrize("path", UNKNOWN_PAGES)
+def test_unknown_page_is_a_404_in_html_or_json(anonymous: Client, path: str) -> None:
     program, person = anonymous.get(path), anonymous.get(path, Accept="text/html,application/xhtml+xml")
     assert (program.status, program.json()["error"]) == (404, "Not found")
     assert (person.status, person.header("Content-Type")) == (404, "text/html; charset=utf-8")
-    assert "There is nothing at this address" in person.body.decode()
+    assert "This page does not exist" in person.body.decode()
     assert person.header("Content-Security-Policy") == anonymous.get("/dashboard").header("Content-Security-Policy")
 
 
-def test_the_login_page_offers_the_ways_that_the_stage_has(anonymous: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_login_page_offers_the_stages_login_methods(anonymous: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def offered() -> str:
         found = re.search(r'data-logins="([^"]*)"', anonymous.get("/dashboard/login").body.decode())
         assert found
         return found[1]
 
     assert offered() == "mail pin"
-    known = replace(settings, mail_from=None, pin_login=False)
-    monkeypatch.setattr(routes, "settings", known)
+    without = replace(settings, mail_from=None, pin_login=False)
+    monkeypatch.setattr(routes, "settings", without)
     assert offered() == ""
     ring = keys.keyring(clock.now())._replace(slack=keys.SlackCredentials("id", "secret"))
     monkeypatch.setattr(keys, "_cached", ring)
@@ -192,13 +194,13 @@ def test_the_login_page_offers_the_ways_that_the_stage_has(anonymous: Client, mo
 @pytest.mark.parametrize(
     "html", [STATIC / "layout.html", *sorted(STATIC.glob("pages/*.html"))], ids=lambda path: path.name
 )
-def test_no_page_holds_a_script_or_a_style_of_its_own(html: Path) -> None:
+def test_no_page_has_inline_scripts_or_styles(html: Path) -> None:
     text = html.read_text(encoding="utf-8")
     assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:|<script(?![^>]*\bsrc=)", text, re.IGNORECASE)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_no_script_makes_html_of_a_text_or_loads_from_elsewhere(script: Path) -> None:
+def test_no_script_makes_html_of_a_string_or_loads_other_hosts(script: Path) -> None:
     text = script.read_text(encoding="utf-8")
     for forbidden in (
         "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "createContextualFragment", "DOMParser",
@@ -207,18 +209,18 @@ def test_no_script_makes_html_of_a_text_or_loads_from_elsewhere(script: Path) ->
         assert forbidden not in text
     assert all(re.fullmatch(r"\./[\w-]+\.js", name) for name in _IMPORT.findall(text))
     addresses = set(re.findall(r"https?://[\w.-]+", text))
-    assert addresses <= {"https://github.com", "https://example.com"}, "examples, shown and never asked"
+    assert addresses <= {"https://github.com", "https://example.com"}, "examples, which are never requested"
 
 
-def test_every_page_has_its_script_and_every_script_is_used() -> None:
+def test_every_page_has_a_script_and_every_script_is_used() -> None:
     names = {script.stem for script in SCRIPTS}
     assert set(pages.TITLES) <= names
     assert set(pages.TITLES) == {html.stem for html in STATIC.glob("pages/*.html")}
     imported = {Path(name).stem for script in SCRIPTS for name in _IMPORT.findall(script.read_text(encoding="utf-8"))}
-    assert names - set(pages.TITLES) == imported, "a module that nothing imports, or an import of none"
+    assert names - set(pages.TITLES) == imported, "a module that nothing imports, or an import that does not exist"
 
 
-LOADED = """
+AFTER_A_HEARTBEAT = """
 import json, os, sys
 opened = []
 sys.addaudithook(lambda name, given: opened.append(str(given[0])) if name == "open" else None)
@@ -239,21 +241,34 @@ print(json.dumps({{"modules": sorted(sys.modules), "opened": opened}}))
 
 def _after_a_heartbeat(*, without: bool) -> dict[str, list[str]]:
     done = subprocess.run(
-        [sys.executable, "-c", LOADED.format(without=without)], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", AFTER_A_HEARTBEAT.format(without=without)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    told: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    loaded: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
+    return loaded
 
 
-def test_an_agents_call_loads_nothing_for_the_dashboards_sake_but_its_table_of_routes() -> None:
+def test_agent_request_loads_only_the_dashboards_routes() -> None:
     usual, without = _after_a_heartbeat(without=False), _after_a_heartbeat(without=True)
     more = set(usual["modules"]) - set(without["modules"])
     assert more == {"chalicelib.dashboard", "chalicelib.dashboard.pages"}
     assert not [path for path in usual["opened"] if "static" in path]
 
 
-def test_a_form_that_is_sent_before_its_script_is_there_puts_nothing_into_the_address() -> None:
-    """`method="dialog"` does nothing where there is no dialog (HTML, "form submission algorithm")."""
+@every_page
+def test_page_preloads_exactly_the_modules_that_it_imports(gateway: Gateway, path: str) -> None:
+    files = loaded(gateway, path)
+    html = files[path].body.decode()
+    preloaded = [urljoin(path, href) for href in re.findall('<link rel="modulepreload" href="([^"]*)"', html)]
+    (script,) = [urljoin(path, source) for source in re.findall('<script[^>]* src="([^"]*)"', html)]
+    assert sorted([*preloaded, script]) == sorted(address for address in files if address.endswith(".js"))
+
+
+def test_form_submitted_before_its_script_loads_does_nothing() -> None:
+    """`method="dialog"` does nothing outside of a dialog (HTML, "form submission algorithm")."""
     forms = [form for page in (STATIC / "pages").glob("*.html") for form in re.findall("<form[^>]*>", page.read_text())]
     assert forms
     assert [form for form in forms if 'method="dialog"' not in form] == []

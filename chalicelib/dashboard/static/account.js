@@ -1,72 +1,94 @@
-/** Who is logged in; personal tokens; the PIN; logging out. */
+/** The account page: the user, personal tokens, the PIN, logging out. */
 
+import { withBusy } from "./actions.js";
 import { post, remove } from "./api.js";
-import { at, el, plain, said, show } from "./dom.js";
-import { howToLogIn } from "./empty.js";
-import { sending } from "./forms.js";
-import { keepListing } from "./listing.js";
-import { facts } from "./parts.js";
-import { ask, doing, logOut, say, showOnce, whoAmI } from "./shell.js";
-import { precisely, when } from "./time.js";
+import { definitionList } from "./components.js";
+import { openDialog, openSecretDialog } from "./dialogs.js";
+import { byId, el, isolate, plainText, render } from "./dom.js";
+import { howToLogIn } from "./empty-states.js";
+import { field, handleSubmit } from "./forms.js";
+import { pollList } from "./list.js";
+import { toast } from "./messages.js";
+import { logOut, requireUser } from "./session.js";
+import { fullTime, timeAgo } from "./time.js";
 
-const me = await whoAmI();
-show(at("about"), facts(
-  ["Name", said(me.user.name)],
-  ["Email", said(me.user.email)],
+const me = await requireUser();
+render(byId("about"), definitionList(
+  ["Name", isolate(me.user.name)],
+  ["Email", isolate(me.user.email)],
   ["Id", el("code", {}, me.user.id)],
-  ["Logged in until", ...[precisely(me.expiresAt)].flat()]));
+  ["Logged in until", ...fullTime(me.expiresAt)]));
 
-at("logout").onclick = (event) => doing(event.currentTarget, () => logOut());
-at("logout-all").onclick = async (event) => {
-  const button = event.currentTarget;
-  const sure = await ask({
+const logOutButton = byId("logout", HTMLButtonElement);
+logOutButton.onclick = () => withBusy(logOutButton, () => logOut({ everywhere: false }));
+const logOutEverywhereButton = byId("logout-all", HTMLButtonElement);
+logOutEverywhereButton.onclick = async () => {
+  const isConfirmed = await openDialog({
     title: "Log out everywhere?",
-    text: "Every session of yours ends, and every personal token is revoked at once. Agents go on: their tokens are their own.",
-    yes: "Log out everywhere",
+    text: "This ends all of your sessions and revokes all of your personal tokens at once. Agents continue, because they have their own tokens.",
+    confirm: "Log out everywhere",
   });
-  if (sure) await doing(button, () => logOut(true));
+  if (isConfirmed) await withBusy(logOutEverywhereButton, () => logOut({ everywhere: true }));
 };
 
-const row = (token) =>
+/** @param {Api.PersonalToken} token */
+const tokenRow = (token) =>
   el("li", { class: "item", "data-key": token.id },
-    el("div", { class: "line" }, el("strong", { class: "title" }, said(token.name)),
-      el("button", { type: "button", class: "small danger", "aria-label": `Revoke ${plain(token.name)}`, onclick: (event) => revoke(event.currentTarget, token) }, "Revoke")),
+    el("div", { class: "line" }, el("strong", { class: "title" }, isolate(token.name)),
+      el("button", { type: "button", class: "small danger", "aria-label": `Revoke ${plainText(token.name)}`, onclick: (event) => revokeToken(event.currentTarget, token) }, "Revoke")),
     el("p", { class: "facts" },
-      el("span", {}, "made ", when(token.createdAt)),
-      el("span", {}, "good until ", when(token.expiresAt)),
-      el("span", {}, token.lastUsedAt ? ["used ", when(token.lastUsedAt)] : "never used")));
+      el("span", {}, "created ", timeAgo(token.createdAt)),
+      el("span", {}, "expires ", timeAgo(token.expiresAt)),
+      el("span", {}, token.lastUsedAt ? ["last used ", timeAgo(token.lastUsedAt)] : "never used")));
 
-async function revoke(button, token) {
-  const sure = await ask({ title: `Revoke “${plain(token.name)}”?`, text: "Whatever uses it stops working at once.", yes: "Revoke the token", no: "Keep it" });
-  if (!sure) return;
-  await doing(button, async () => {
-    await remove(`/api/auth/tokens/${encodeURIComponent(token.id)}`);
-    say("Revoked.");
+/** @type {(button: HTMLElement, token: Api.PersonalToken) => Promise<void>} */
+async function revokeToken(button, token) {
+  const isConfirmed = await openDialog({
+    title: `Revoke “${plainText(token.name)}”?`,
+    text: "Programs that use this token stop working at once.",
+    confirm: "Revoke the token",
+    cancel: "Keep it",
   });
-  await anew();
+  if (!isConfirmed) return;
+  await withBusy(button, async () => {
+    await remove(`/api/auth/tokens/${encodeURIComponent(token.id)}`);
+    toast("Token revoked.");
+  });
+  await reload();
 }
 
-const anew = keepListing("/api/auth/tokens", {
-  more: at("more"),
-  draw(rows) {
-    show(at("tokens"), rows.length ? rows.map(row) : el("li", { class: "empty" }, el("p", {}, el("strong", {}, "There are none yet."), " Make one below, and give it to a program as DEVFLOW_TOKEN."), howToLogIn()));
+const reload = pollList("/api/auth/tokens", {
+  more: byId("more"),
+  /** @param {Api.PersonalToken[]} rows */
+  renderRows(rows) {
+    render(byId("tokens"), rows.length ? rows.map(tokenRow)
+      : el("li", { class: "empty" },
+        el("p", {}, el("strong", {}, "There are no personal tokens yet."), " Create one below, and pass it to a program as DEVFLOW_TOKEN."),
+        howToLogIn()));
     return false;
   },
 });
 
-const make = at("make");
-sending(make, async (headers) => {
-  const { name, days } = make.elements;
-  const made = await post("/api/auth/tokens", { name: name.value.trim(), expiresInDays: Number(days.value) }, { headers });
-  make.reset();
-  await showOnce("Your new token", "It is shown this once. It may do what you may, but for logins and tokens: keep it like a password.", made.token, "The new token");
-  await anew();
+const tokenForm = byId("make", HTMLFormElement);
+handleSubmit(tokenForm, async (headers) => {
+  const body = { name: field(tokenForm, "name").value.trim(), expiresInDays: Number(field(tokenForm, "days").value) };
+  /** @type {Api.NewPersonalToken} */
+  const { token } = await post("/api/auth/tokens", body, { headers });
+  tokenForm.reset();
+  await openSecretDialog({
+    title: "Your new token",
+    text: "Copy the token now: it is displayed only once. Keep it like a password. It can do everything that you can, except log in and manage tokens.",
+    secret: token,
+    label: "The new token",
+  });
+  await reload();
 });
 
-const pin = at("pin");
-pin.elements.email.value = me.user.email; // for whatever keeps passwords
-sending(pin, async () => {
-  await post("/api/auth/pin", { pin: pin.elements.pin.value });
-  pin.elements.pin.value = "";
-  say("The PIN is set.");
+const pinForm = byId("pin", HTMLFormElement);
+field(pinForm, "email").value = me.user.email; // for password managers
+handleSubmit(pinForm, async () => {
+  const pin = field(pinForm, "pin");
+  await post("/api/auth/pin", { pin: pin.value });
+  pin.value = "";
+  toast("PIN changed.");
 });

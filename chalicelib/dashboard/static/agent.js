@@ -1,114 +1,150 @@
-/** One agent: what it does; pausing, renaming, a new token, removing. */
+/** One agent: its state and tasks; pausing, renaming, a new token, removing it. */
 
-import { get, page, patch, post, remove } from "./api.js";
-import { at, el, plain, said, show } from "./dom.js";
-import { howToRenew, howToStart, noTasksOf } from "./empty.js";
-import { keepLooking } from "./live.js";
-import { agentBadge, agentState, facts, taskRow } from "./parts.js";
-import { ask, doing, entitle, say, showOnce, shown, whoAmI } from "./shell.js";
-import { lasting, precisely, when } from "./time.js";
+import { withBusy } from "./actions.js";
+import { get, pageUrl, patch, post, remove } from "./api.js";
+import { agentBadge, agentState, definitionList, taskRow } from "./components.js";
+import { openDialog, openSecretDialog } from "./dialogs.js";
+import { byId, el, isolate, plainText, render } from "./dom.js";
+import { howToRestart, howToRotateToken, noTasksOfAgent } from "./empty-states.js";
+import { toast } from "./messages.js";
+import { startPolling } from "./polling.js";
+import { pageResource, setTitle } from "./resource.js";
+import { requireUser } from "./session.js";
+import { duration, fullTime, timeAgo } from "./time.js";
 
-const { id, path, load } = shown("agent");
-let state = null;
+const { id, path, load } = pageResource("agent");
+let lastState = "";
 
-async function look() {
+async function refresh() {
+  /** @type {Api.Agent} */
   const agent = await load();
+  /** @type {Api.Page<Api.Task>} */
   const tasks = await get("/api/tasks", { agentId: id, limit: 10 });
-  if (state && state !== agentState(agent)) show(at("spoken"), `The agent is now: ${agentState(agent)}.`);
-  state = agentState(agent);
-  draw(agent, tasks.data);
+  const state = agentState(agent);
+  if (lastState && lastState !== state) render(byId("spoken"), `Agent state: ${state}.`);
+  lastState = state;
+  renderAgent(agent, tasks.data);
   return agent.holding.length > 0;
 }
 
-function draw(agent, tasks) {
-  entitle(agent.name);
-  show(at("title"), said(agent.name));
-  show(at("actions"), agent.paused
-    ? el("button", { type: "button", class: "primary", onclick: (event) => resume(event.currentTarget, agent) }, "Resume")
+/** @type {(agent: Api.Agent, tasks: Api.Task[]) => void} */
+function renderAgent(agent, tasks) {
+  setTitle(agent.name);
+  render(byId("title"), isolate(agent.name));
+  render(byId("actions"), agent.paused
+    ? el("button", { type: "button", class: "primary", onclick: (event) => resume(event.currentTarget) }, "Resume")
     : el("button", { type: "button", onclick: (event) => pause(event.currentTarget, agent) }, "Pause"));
-  show(at("now"),
+  render(byId("now"),
     el("div", { class: "line" }, agentBadge(agent), el("span", { class: "facts" },
-      el("span", {}, "seen ", when(agent.lastHeartbeat)),
-      agent.reportedStatus ? el("span", {}, "says “", said(agent.reportedStatus), "”") : null,
-      el("span", {}, agent.holding.length ? `holds ${agent.holding.length}${agent.concurrency ? ` of at most ${agent.concurrency}` : ""}` : "holds no task"))),
-    agent.paused ? el("p", { class: "step" }, "It finishes what it runs, and takes nothing new.", agent.note ? [" Note: ", said(agent.note)] : null) : null,
-    agent.status === "inactive" ? howToStart(agent) : null);
-  show(at("tasks"), tasks.length
+      el("span", {}, "last seen ", timeAgo(agent.lastHeartbeat)),
+      agent.reportedStatus ? el("span", {}, "reports “", isolate(agent.reportedStatus), "”") : null,
+      el("span", {}, taskCount(agent)))),
+    agent.paused ? el("p", { class: "step" }, "The agent finishes its running tasks and claims no new ones.", agent.note ? [" Note: ", isolate(agent.note)] : null) : null,
+    agent.status === "inactive" ? howToRestart(agent) : null);
+  render(byId("tasks"), tasks.length
     ? tasks.map((task) => taskRow(task, null))
-    : el("li", { class: "empty" }, noTasksOf(agent)));
-  at("all-tasks").href = `${page("tasks")}?${new URLSearchParams({ agentId: id })}`;
-  show(at("about"), facts(
+    : el("li", { class: "empty" }, noTasksOfAgent(agent)));
+  byId("all-tasks", HTMLAnchorElement).href = `${pageUrl("tasks")}?${new URLSearchParams({ agentId: id })}`;
+  render(byId("about"), definitionList(
     ["Id", el("code", {}, agent.id)],
-    ["Can do", el("span", { class: "tags" }, agent.capabilities.map((one) => el("span", { class: "tag" }, said(one))))],
-    ["Version", said(agent.version)],
-    agent.platform && ["Platform", said(agent.platform)],
-    agent.concurrency && ["Tasks at a time", String(agent.concurrency)],
-    ...machine(agent.machine),
-    ["Last seen", ...[precisely(agent.lastHeartbeat)].flat()],
-    ["Registered", ...[precisely(agent.createdAt)].flat()]));
-  show(at("care"),
+    ["Capabilities", el("span", { class: "tags" }, agent.capabilities.map((name) => el("span", { class: "tag" }, isolate(name))))],
+    ["Version", isolate(agent.version)],
+    agent.platform && ["Platform", isolate(agent.platform)],
+    agent.concurrency && ["Concurrency", String(agent.concurrency)],
+    ...machineFigures(agent.machine),
+    ["Last seen", ...fullTime(agent.lastHeartbeat)],
+    ["Registered", ...fullTime(agent.createdAt)]));
+  render(byId("care"),
     el("button", { type: "button", onclick: (event) => rename(event.currentTarget, agent) }, "Rename"),
-    el("button", { type: "button", onclick: (event) => rotate(event.currentTarget, agent) }, "Replace its token"),
-    el("button", { type: "button", class: "danger", onclick: (event) => away(event.currentTarget, agent) }, "Remove"));
+    el("button", { type: "button", onclick: (event) => rotateToken(event.currentTarget, agent) }, "Rotate token"),
+    el("button", { type: "button", class: "danger", onclick: (event) => removeAgent(event.currentTarget, agent) }, "Remove"));
 }
 
-const machine = (figures) => [
-  figures.uptime !== undefined && ["Up for", lasting(figures.uptime)],
-  figures.cpuUsage !== undefined && ["Processor", `${figures.cpuUsage} %`],
-  figures.memoryUsage !== undefined && ["Memory", `${figures.memoryUsage.toLocaleString()} MB`],
-  figures.taskCount !== undefined && ["Tasks, as it says", String(figures.taskCount)],
+/**
+ * How many tasks the agent has claimed or is running.
+ * @param {Api.Agent} agent
+ */
+function taskCount({ holding, concurrency }) {
+  if (!holding.length) return "has no tasks";
+  const tasks = holding.length === 1 && !concurrency ? "task" : "tasks";
+  return `has ${holding.length}${concurrency ? ` of at most ${concurrency}` : ""} ${tasks}`;
+}
+
+/**
+ * @param {Api.Agent["machine"]} machine
+ * @returns {([string, string] | false)[]}
+ */
+const machineFigures = ({ uptime, cpuUsage, memoryUsage, taskCount: reported }) => [
+  typeof uptime === "number" && ["Uptime", duration(uptime)],
+  typeof cpuUsage === "number" && ["Processor", `${cpuUsage} %`],
+  typeof memoryUsage === "number" && ["Memory", `${memoryUsage.toLocaleString()} MB`],
+  typeof reported === "number" && ["Reported tasks", String(reported)],
 ];
 
-async function change(button, what, told) {
-  await doing(button, async () => {
-    await patch(path, what);
-    say(told);
+/** @type {(button: HTMLElement, fields: object, message: string) => Promise<void>} */
+async function change(button, fields, message) {
+  await withBusy(button, async () => {
+    await patch(path, fields);
+    toast(message);
   });
-  await again();
+  await refreshNow();
 }
 
+/** @type {(button: HTMLElement, agent: Api.Agent) => Promise<void>} */
 async function pause(button, agent) {
   const note = el("input", { id: "note", maxlength: "500", autocomplete: "off" });
-  const sure = await ask({
-    title: `Pause ${plain(agent.name)}?`,
-    text: "It finishes what it runs, and takes nothing new until you resume it.",
-    yes: "Pause",
+  const isConfirmed = await openDialog({
+    title: `Pause ${plainText(agent.name)}?`,
+    text: "The agent finishes its running tasks and claims no new ones until you resume it.",
+    confirm: "Pause",
     danger: false,
-    fields: [el("label", { for: "note" }, "Note ", el("span", { class: "hint" }, "why, for your colleagues; optional")), note],
+    fields: [el("label", { for: "note" }, "Note ", el("span", { class: "hint" }, "the reason, for your colleagues (optional)")), note],
   });
-  if (sure) await change(button, { paused: true, note: note.value.trim() }, "Paused.");
+  if (isConfirmed) await change(button, { paused: true, note: note.value.trim() }, "Agent paused.");
 }
 
-const resume = (button) => change(button, { paused: false, note: "" }, "Resumed.");
+/** @param {HTMLElement} button */
+const resume = (button) => change(button, { paused: false, note: "" }, "Agent resumed.");
 
+/** @type {(button: HTMLElement, agent: Api.Agent) => Promise<void>} */
 async function rename(button, agent) {
   const name = el("input", { id: "name", required: true, maxlength: "100", autocomplete: "off", value: agent.name });
-  const sure = await ask({ title: "Rename the agent", yes: "Rename", danger: false, fields: [el("label", { for: "name" }, "Name"), name] });
-  if (sure) await change(button, { name: name.value.trim() }, "Renamed.");
+  const isConfirmed = await openDialog({ title: "Rename agent", confirm: "Rename", danger: false, fields: [el("label", { for: "name" }, "Name"), name] });
+  if (isConfirmed) await change(button, { name: name.value.trim() }, "Agent renamed.");
 }
 
-async function rotate(button, agent) {
-  const sure = await ask({
-    title: "Replace its token?",
-    text: `The token that ${plain(agent.name)} has now stops working at once. It needs the new one to go on.`,
-    yes: "Replace the token",
+/** @type {(button: HTMLElement, agent: Api.Agent) => Promise<void>} */
+async function rotateToken(button, agent) {
+  const isConfirmed = await openDialog({
+    title: "Rotate the agent's token?",
+    text: `The current token of ${plainText(agent.name)} stops working at once. The agent needs the new token to continue.`,
+    confirm: "Rotate the token",
   });
-  if (!sure) return;
-  const made = await doing(button, () => post(`${path}/token`));
-  if (made) await showOnce("The new token", "It is shown this once. Give it to the agent as DEVFLOW_TOKEN.", made.token, "The agent's new token", howToRenew(agent));
-}
-
-async function away(button, agent) {
-  const sure = await ask({
-    title: `Remove ${plain(agent.name)}?`,
-    text: "Its token stops working. What it has claimed goes back into the queue; what it runs is tried again by another agent, or fails.",
-    yes: "Remove the agent",
-    no: "Keep it",
+  if (!isConfirmed) return;
+  /** @type {Api.AgentWithToken | undefined} */
+  const rotated = await withBusy(button, () => post(`${path}/token`));
+  if (!rotated) return;
+  await openSecretDialog({
+    title: "New token",
+    text: "Copy the token now: it is displayed only once. Pass it to the agent as DEVFLOW_TOKEN.",
+    secret: rotated.token,
+    label: "The agent's new token",
+    more: howToRotateToken(agent),
   });
-  if (!sure) return;
-  const gone = await doing(button, () => remove(path));
-  if (gone) location.assign(page("agents"));
 }
 
-await whoAmI();
-const again = keepLooking(look);
+/** @type {(button: HTMLElement, agent: Api.Agent) => Promise<void>} */
+async function removeAgent(button, agent) {
+  const isConfirmed = await openDialog({
+    title: `Remove ${plainText(agent.name)}?`,
+    text: "Its token stops working. Tasks that it has claimed but not started return to the queue. Tasks that it is running get another attempt, or fail if none is left.",
+    confirm: "Remove the agent",
+    cancel: "Keep it",
+  });
+  if (!isConfirmed) return;
+  const removed = await withBusy(button, () => remove(path));
+  if (removed) location.assign(pageUrl("agents"));
+}
+
+await requireUser();
+const refreshNow = startPolling(refresh);

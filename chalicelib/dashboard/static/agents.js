@@ -1,33 +1,36 @@
-/** All agents. */
+/** The list of agents. */
 
 import { get } from "./api.js";
-import { at, el, show } from "./dom.js";
-import { howToAdd, noAgents } from "./empty.js";
-import { chosen, filtering } from "./forms.js";
-import { keepListing } from "./listing.js";
-import { agentRow, total } from "./parts.js";
-import { whoAmI } from "./shell.js";
+import { agentRow, totalLabel } from "./components.js";
+import { byId, el, render } from "./dom.js";
+import { howToAddAgent, noAgents } from "./empty-states.js";
+import { bindFilters, formValues, selectField } from "./forms.js";
+import { pollList } from "./list.js";
+import { requireUser } from "./session.js";
 
-const form = at("filters");
-form.status.value = new URLSearchParams(location.search).get("status") ?? "";
+const form = byId("filters", HTMLFormElement);
+const statusFilter = selectField(form, "status");
+statusFilter.value = new URLSearchParams(location.search).get("status") ?? "";
 
-await whoAmI();
-show(at("command"), howToAdd());
+await requireUser();
+render(byId("command"), howToAddAgent());
 
-const anew = keepListing("/api/agents", {
-  query: () => chosen(form),
-  more: at("more"),
-  async draw(rows, listing) {
-    const busy = rows.some((agent) => agent.holding.length);
-    const tasks = busy ? (await get("/api/tasks", { status: "in_progress", limit: 50 })).data : [];
-    const byId = new Map(tasks.map((task) => [task.id, task]));
-    show(at("count"), total(listing));
-    at("how").hidden = rows.length === 0;
-    show(at("agents"), rows.length
-      ? rows.map((agent) => agentRow(agent, byId))
-      : el("li", { class: "empty" }, form.status.value ? el("p", {}, "No agent is in this state. ", el("a", { href: "?" }, "Show all"), ".") : noAgents()));
-    return busy;
+const reload = pollList("/api/agents", {
+  query: () => formValues(form),
+  more: byId("more"),
+  /** @type {(rows: Api.Agent[], page: Api.Page<Api.Agent>) => Promise<boolean>} */
+  async renderRows(rows, page) {
+    const isBusy = rows.some((agent) => agent.holding.length);
+    /** @type {Api.Task[]} */
+    const tasks = isBusy ? (await get("/api/tasks", { status: "in_progress", limit: 50 })).data : [];
+    const tasksById = new Map(tasks.map((task) => [task.id, task]));
+    render(byId("count"), totalLabel(page));
+    byId("how").hidden = rows.length === 0;
+    render(byId("agents"), rows.length
+      ? rows.map((agent) => agentRow(agent, tasksById))
+      : el("li", { class: "empty" }, statusFilter.value ? el("p", {}, "No agents match this filter. ", el("a", { href: "?" }, "Show all"), ".") : noAgents()));
+    return isBusy;
   },
 });
 
-filtering(form, anew);
+bindFilters(form, reload);

@@ -1,91 +1,114 @@
-/** The platform's API, called as the user who is logged in: the browser sends the session's cookie along. */
+/** The client of the platform's API. The browser sends the session cookie with every request. */
 
-/** The root of the platform: behind a stage's name or not, this file is at `<root>/dashboard/static/<version>/`. */
+/** The root URL of the platform. This file is served at `<root>/dashboard/static/<version>/`, with or without a stage in `<root>`. */
 export const root = new URL("../../../", import.meta.url);
 
-/** The address of a page: `page("tasks", id)`. */
-export const page = (...path) => new URL(["dashboard", ...path.map(encodeURIComponent)].join("/"), root).href;
+/**
+ * The URL of a page: `pageUrl("tasks", id)`.
+ * @param {...string} path
+ */
+export const pageUrl = (...path) => new URL(["dashboard", ...path.map(encodeURIComponent)].join("/"), root).href;
 
-const TIMEOUT = 30_000;
+const TIMEOUT_MS = 30_000;
 
-/** The platform said no. `status`, `title`, `details` as in the contract; `retryAfter` in seconds, if it said so. */
-export class Refused extends Error {
-  constructor(status, told, retryAfter) {
-    super(told.message || told.error || `The platform answered ${status}.`);
+/** The API returned an error: `title` and `details` are its fields `error` and `details`. */
+export class ApiError extends Error {
+  /**
+   * @param {number} status
+   * @param {Partial<Api.ErrorBody>} body
+   * @param {number} retryAfter Seconds from the header Retry-After; 0 without one.
+   */
+  constructor(status, body, retryAfter) {
+    super(body.message || body.error || `The platform returned status ${status}.`);
     this.status = status;
-    this.title = told.error ?? "";
-    this.details = told.details ?? [];
+    this.title = body.error ?? "";
+    this.details = body.details ?? [];
     this.retryAfter = retryAfter;
   }
 }
 
-/** There was no answer: no network, or the platform does not respond. Whether it was heard is not known. */
-export class Unreachable extends Error {
+/** No response arrived. The request may or may not have had an effect. */
+export class NetworkError extends Error {
   constructor() {
-    super("DevFlow cannot be reached right now.");
+    super("DevFlow is unreachable. Check your network connection.");
   }
 }
-
-/** Whether an error is a flaw of these scripts, and not what somebody was told: the console is to have it, too. */
-export const isFlaw = (error) => !(error instanceof Error) || error instanceof TypeError || error instanceof ReferenceError;
-
-const clock = { ahead: 0 };
-
-/** What time it is for the platform, in epoch milliseconds: a clock that is set wrong here does not matter. */
-export const now = () => Date.now() + clock.ahead;
 
 /**
- * One call; what it answers, parsed. Raises Refused or Unreachable. A session that has ended leads to the login, unless
- * `anonymous`.
+ * Whether an error is a bug of these scripts. Bugs also go to the console; errors that the user has read do not.
+ * @param {unknown} error
  */
-export async function call(method, path, { body, query, headers = {}, signal, anonymous = false } = {}) {
-  const answer = await send(method, path, { body, query, headers, signal });
-  const told = await answer.json().catch(() => ({}));
-  if (answer.ok) return told;
-  if (answer.status === 401 && !anonymous) {
-    leave(sessionStorage.getItem("me") ? "expired" : "");
-    await new Promise(() => {}); // the page is going away; nothing after this call is to happen
+export const isBug = (error) => !(error instanceof Error) || error instanceof TypeError || error instanceof ReferenceError;
+
+let clockOffset = 0;
+
+/** The platform's time in epoch milliseconds, also where this computer's clock is wrong. */
+export const now = () => Date.now() + clockOffset;
+
+/**
+ * Send a request and return the parsed body of its response. Throws ApiError or NetworkError. A 401 redirects to the login
+ * page and never resolves, unless `anonymous`.
+ * @param {string} method
+ * @param {string} path
+ * @param {RequestOptions} [options]
+ * @returns {Promise<any>}
+ */
+export async function request(method, path, { anonymous = false, ...options } = {}) {
+  const response = await send(method, path, options);
+  const body = await response.json().catch(() => ({}));
+  if (response.ok) return body;
+  if (response.status === 401 && !anonymous) {
+    redirectToLogin(sessionStorage.getItem("me") ? "expired" : "");
+    await new Promise(() => {}); // the browser leaves this page, so nothing after this call may run
   }
-  throw new Refused(answer.status, told, Number(answer.headers.get("Retry-After")) || 0);
+  throw new ApiError(response.status, body, Number(response.headers.get("Retry-After")) || 0);
 }
 
-/** The same, but the answer as it came, whatever its status. Raises Unreachable. */
-export async function send(method, path, { body, query = {}, headers = {}, signal } = {}) {
+/**
+ * Send a request and return its response, whatever its status. Throws NetworkError.
+ * @param {string} method
+ * @param {string} path
+ * @param {Omit<RequestOptions, "anonymous">} [options]
+ */
+export async function send(method, path, { body, query = {}, headers = {} } = {}) {
   const url = new URL(path.replace(/^\//, ""), root);
   for (const [name, value] of Object.entries(query)) {
-    if (value !== null && value !== undefined && value !== "") url.searchParams.set(name, value);
+    if (value !== null && value !== undefined && value !== "") url.searchParams.set(name, String(value));
   }
-  const content = body === undefined ? {} : { "Content-Type": "application/json" };
-  const limit = AbortSignal.timeout(TIMEOUT);
   try {
-    const answer = await fetch(url, {
+    const response = await fetch(url, {
       method,
-      headers: { ...content, ...headers },
-      body: body === undefined ? undefined : typeof body === "string" ? body : JSON.stringify(body),
+      headers: { ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
+      body: body === undefined || typeof body === "string" ? body : JSON.stringify(body),
       credentials: "same-origin",
       cache: "no-store",
       redirect: "manual",
-      signal: signal ? AbortSignal.any([signal, limit]) : limit,
+      signal: AbortSignal.timeout(TIMEOUT_MS),
     });
-    const date = Date.parse(answer.headers.get("Date") ?? "");
-    if (!Number.isNaN(date) && Math.abs(date - Date.now()) > 5_000) clock.ahead = date - Date.now();
-    else if (!Number.isNaN(date)) clock.ahead = 0;
-    return answer;
-  } catch (error) {
-    if (signal?.aborted) throw error;
-    throw new Unreachable();
+    const date = Date.parse(response.headers.get("Date") ?? "");
+    if (!Number.isNaN(date)) clockOffset = Math.abs(date - Date.now()) > 5_000 ? date - Date.now() : 0;
+    return response;
+  } catch {
+    throw new NetworkError();
   }
 }
 
-export const get = (path, query, options) => call("GET", path, { query, ...options });
-export const post = (path, body, options) => call("POST", path, { body: body ?? {}, ...options });
-export const patch = (path, body) => call("PATCH", path, { body });
-export const remove = (path) => call("DELETE", path);
+/** @type {(path: string, query?: Query, options?: RequestOptions) => Promise<any>} */
+export const get = (path, query, options) => request("GET", path, { query, ...options });
+/** @type {(path: string, body?: object, options?: RequestOptions) => Promise<any>} */
+export const post = (path, body, options) => request("POST", path, { body: body ?? {}, ...options });
+/** @type {(path: string, body: object) => Promise<any>} */
+export const patch = (path, body) => request("PATCH", path, { body });
+/** @type {(path: string) => Promise<any>} */
+export const remove = (path) => request("DELETE", path);
 
-/** To the login, and after it back here. */
-export function leave(reason) {
+/**
+ * Open the login page, which leads back here after the login. `reason` is one of the login page's reasons, or "".
+ * @param {string} reason
+ */
+export function redirectToLogin(reason) {
   sessionStorage.removeItem("me");
-  const login = new URL(page("login"));
+  const login = new URL(pageUrl("login"));
   if (reason) login.searchParams.set("reason", reason);
   login.searchParams.set("next", location.href.slice(root.href.length));
   location.replace(login);

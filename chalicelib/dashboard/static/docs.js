@@ -1,115 +1,129 @@
-/** The API's documentation, made of its own OpenAPI document, with a form to try each call. */
+/** The API reference, generated from the OpenAPI document, with a form to try each operation. */
 
 import { get } from "./api.js";
-import { at, el, show } from "./dom.js";
-import { exampleOf, prose, reader, schemaOf } from "./schema.js";
-import { whoAmI } from "./shell.js";
-import { tryIt } from "./try.js";
+import { byId, el, render } from "./dom.js";
+import { exampleOf, prose, refResolver, schemaView } from "./json-schema.js";
+import { loadUser } from "./session.js";
+import { tryIt } from "./try-it.js";
 
-const METHODS = ["get", "post", "put", "patch", "delete"];
-const NAMES = { auth: "Logging in", health: "Health", openapi: "This document", "openapi.json": "This document", stats: "Figures" };
-const WHO = {
-  userToken: "a user's token", sessionToken: "a user's token from a login", agentToken: "an agent's token", browser: "the session of this browser",
+/** @typedef {OpenApi.Operation} Operation */
+
+const METHODS = /** @type {const} */ (["get", "post", "put", "patch", "delete"]);
+const TAG_ORDER = ["tasks", "workflows", "agents", "webhooks", "stats", "auth"];
+/** @type {Record<string, string>} */
+const TAG_TITLES = { auth: "Authentication", openapi: "OpenAPI document", "openapi.json": "OpenAPI document", stats: "Statistics" };
+/** @type {Record<string, string>} */
+const CREDENTIALS = {
+  userToken: "a user's token", sessionToken: "a user's token from a login", agentToken: "an agent's token", browser: "this browser's session",
 };
 
-const me = await whoAmI({ anonymous: true });
-const documentOf = await get("/api/openapi.json", {}, { anonymous: true });
-const { resolve } = reader(documentOf);
-const operations = Object.entries(documentOf.paths)
-  .filter(([path]) => path.startsWith("/api/") || path === "/health") // the others are pages
-  .flatMap(([path, item]) => METHODS.filter((method) => item[method]).map((method) => ({
-    ...item[method], path, method: method.toUpperCase(), parameters: [...(item.parameters ?? []), ...(item[method].parameters ?? [])].map(resolve),
-  })));
+const me = await loadUser({ anonymous: true });
+/** @type {OpenApi.Document} */
+const openapi = await get("/api/openapi.json", {}, { anonymous: true });
+const { resolve } = refResolver(openapi);
+const isApi = (/** @type {string} */ path) => path.startsWith("/api/") || path === "/health"; // the other paths are pages
 
-show(at("version"), documentOf.info.version);
-show(at("about"), prose(documentOf.info.description), me ? null
-  : el("p", { class: "notice" }, "Log in, and the calls below can be tried as you."));
+/** @type {Operation[]} */
+const operations = Object.entries(openapi.paths).filter(([path]) => isApi(path)).flatMap(([path, item]) => METHODS.flatMap((method) => {
+  const operation = item[method];
+  if (!operation) return [];
+  const parameters = [...(item.parameters ?? []), ...(operation.parameters ?? [])].map((parameter) => resolve(parameter));
+  return [{ ...operation, path, method: method.toUpperCase(), parameters }];
+}));
 
-const groups = Map.groupBy ? Map.groupBy(operations, group) : grouped();
-function group(operation) {
-  return operation.tags?.[0] ?? "";
+/** @type {Map<string, Operation[]>} */
+const byTag = new Map();
+for (const operation of operations) {
+  const tag = operation.tags?.[0] ?? "";
+  byTag.set(tag, [...(byTag.get(tag) ?? []), operation]);
 }
-function grouped() {
-  const found = new Map();
-  for (const one of operations) found.set(group(one), [...(found.get(group(one)) ?? []), one]);
-  return found;
-}
+const rank = (/** @type {string} */ tag) => (TAG_ORDER.includes(tag) ? TAG_ORDER.indexOf(tag) : TAG_ORDER.length);
+const groups = [...byTag].sort(([one], [other]) => rank(one) - rank(other));
+const titleOf = (/** @type {string} */ tag) => TAG_TITLES[tag] ?? tag.charAt(0).toUpperCase() + tag.slice(1);
 
-const title = (tag) => NAMES[tag] ?? tag.charAt(0).toUpperCase() + tag.slice(1);
-const order = ["tasks", "workflows", "agents", "webhooks", "stats", "auth"];
-const rank = (tag) => (order.includes(tag) ? order.indexOf(tag) : order.length);
-const sorted = [...groups].sort(([one], [other]) => rank(one) - rank(other));
+render(byId("version"), openapi.info.version);
+render(byId("about"), prose(openapi.info.description), me ? null
+  : el("p", { class: "notice" }, "Log in to send the requests below with your session."));
+render(byId("contents"), groups.map(([tag, its]) => el("div", { class: "group" }, el("h2", {}, titleOf(tag)),
+  el("ul", {}, its.map(({ operationId, summary }) => el("li", { "data-id": operationId },
+    el("a", { href: `#${operationId}`, onclick: () => expand(operationId) }, summary)))))));
+render(byId("operations"), groups.map(([tag, its]) => el("section", { "aria-labelledby": `group-${tag}` },
+  el("h2", { id: `group-${tag}` }, titleOf(tag)), its.map(operationBox))));
 
-show(at("contents"), sorted.map(([tag, those]) => el("div", { class: "group" }, el("h2", {}, title(tag)),
-  el("ul", {}, those.map((one) => el("li", { "data-id": one.operationId },
-    el("a", { href: `#${one.operationId}`, onclick: () => open(one.operationId) }, one.summary)))))));
-show(at("operations"), sorted.map(([tag, those]) => el("section", { "aria-labelledby": `group-${tag}` },
-  el("h2", { id: `group-${tag}` }, title(tag)), those.map(shown))));
-
-/** One operation; what is in it is made when it is opened. */
-function shown(operation) {
+/**
+ * One operation. Its content is created when it is expanded.
+ * @param {Operation} operation
+ */
+function operationBox(operation) {
   const box = el("details", { class: "operation card", id: operation.operationId, "data-id": operation.operationId },
     el("summary", {}, el("span", { class: `method ${operation.method.toLowerCase()}` }, operation.method),
       el("code", {}, operation.path), el("span", { class: "summary" }, operation.summary)));
   box.ontoggle = () => {
-    if (!box.open || box.childElementCount > 1) return;
-    box.append(...inside(operation));
+    if (box.open && box.childElementCount === 1) box.append(operationContent(operation));
   };
   return box;
 }
 
-function inside(operation) {
+/** @param {Operation} operation */
+function operationContent(operation) {
   const body = operation.requestBody?.content?.["application/json"]?.schema;
-  const who = (operation.security ?? []).flatMap((one) => Object.keys(one)).map((name) => WHO[name] ?? name);
-  const whole = el("div", { class: "stack" },
+  const schemes = (operation.security ?? []).flatMap((scheme) => Object.keys(scheme));
+  const credentials = [...new Set(schemes.map((name) => CREDENTIALS[name] ?? name))];
+  return el("div", { class: "stack" },
     prose(operation.description ?? ""),
-    el("p", { class: "hint" }, who.length ? `Needs ${[...new Set(who)].join(" or ")}.` : "Needs no token."),
-    operation.parameters.length ? [el("h3", {}, "Parameters"), parameters(operation.parameters)] : null,
-    body ? [el("h3", {}, "Body"), operation.requestBody.description ? el("p", { class: "hint" }, operation.requestBody.description) : null, schemaOf(body, resolve)] : null,
-    el("h3", {}, "Answers"), answers(operation.responses),
+    el("p", { class: "hint" }, credentials.length ? `Requires ${credentials.join(" or ")}.` : "Requires no token."),
+    operation.parameters.length ? [el("h3", {}, "Parameters"), parameterList(operation.parameters)] : null,
+    body ? [el("h3", {}, "Body"), operation.requestBody?.description ? el("p", { class: "hint" }, operation.requestBody.description) : null, schemaView(body, resolve)] : null,
+    el("h3", {}, "Responses"), responseList(operation.responses),
     el("h3", {}, "Try it"), tryIt(operation, body && exampleOf(body, resolve), Boolean(me)));
-  return [whole];
 }
 
-const parameters = (those) => el("dl", { class: "fields" }, those.map((one) => el("div", {},
-  el("dt", {}, el("code", {}, one.name), el("span", { class: "hint" }, ` ${one.in}${one.required ? ", required" : ""}`)),
-  el("dd", {}, prose(one.description ?? ""), schemaOf(one.schema, resolve)))));
+/** @param {OpenApi.Parameter[]} parameters */
+const parameterList = (parameters) => el("dl", { class: "fields" }, parameters.map((parameter) => el("div", {},
+  el("dt", {}, el("code", {}, parameter.name), el("span", { class: "hint" }, ` ${parameter.in}${parameter.required ? ", required" : ""}`)),
+  el("dd", {}, prose(parameter.description ?? ""), schemaView(parameter.schema, resolve)))));
 
-function answers(responses) {
-  return el("div", { class: "stack tight" }, Object.entries(responses).map(([code, given]) => {
-    const answer = resolve(given);
-    const schema = answer.content?.["application/json"]?.schema;
-    return el("details", { class: "answer" },
-      el("summary", {}, el("span", { class: `code ${code < "400" ? "fine" : "wrong"}` }, code), " ",
-        code < "400" ? "Success" : titles(schema).join(", ") || answer.description),
-      code < "400" ? null : prose(answer.description), schema ? schemaOf(schema, resolve) : null);
+/** @param {Record<string, OpenApi.Response>} responses */
+function responseList(responses) {
+  return el("div", { class: "stack tight" }, Object.entries(responses).map(([status, given]) => {
+    const response = resolve(given);
+    const schema = response.content?.["application/json"]?.schema;
+    const isSuccess = status < "400";
+    return el("details", { class: "response" },
+      el("summary", {}, el("span", { class: `code ${isSuccess ? "fine" : "wrong"}` }, status), " ",
+        isSuccess ? "Success" : errorTitles(schema).join(", ") || response.description),
+      isSuccess ? null : prose(response.description), schema ? schemaView(schema, resolve) : null);
   }));
 }
 
-const titles = (schema) => schema?.properties?.error?.enum ?? [];
+/** @param {OpenApi.Schema | undefined} schema */
+const errorTitles = (schema) => schema?.properties?.error?.enum ?? [];
 
-/** Only what has these words, in its name, address, kind or answers. */
-at("find").oninput = () => {
-  const words = at("find").value.toLowerCase().split(/\s+/).filter(Boolean);
+/** Search summaries, paths, methods and statuses. */
+const searchField = byId("find", HTMLInputElement);
+searchField.oninput = () => {
+  const words = searchField.value.toLowerCase().split(/\s+/).filter(Boolean);
   for (const operation of operations) {
     const text = JSON.stringify([operation.summary, operation.path, operation.method, Object.keys(operation.responses)]).toLowerCase();
     for (const node of document.querySelectorAll(`[data-id="${CSS.escape(operation.operationId)}"]`)) {
-      node.hidden = !words.every((word) => text.includes(word));
+      node.toggleAttribute("hidden", !words.every((word) => text.includes(word)));
     }
   }
   for (const section of document.querySelectorAll("#operations > section, #contents > .group")) {
-    section.hidden = !section.querySelector("[data-id]:not([hidden])");
+    section.toggleAttribute("hidden", !section.querySelector("[data-id]:not([hidden])"));
   }
 };
 
-function open(id) {
-  const box = at(id);
-  if (!box?.classList.contains("operation")) return;
+/**
+ * Expand an operation, and return it. Undefined if there is none with this id.
+ * @param {string} id
+ */
+function expand(id) {
+  const box = document.getElementById(id);
+  if (!(box instanceof HTMLDetailsElement) || !box.classList.contains("operation")) return undefined;
   box.open = true;
+  return box;
 }
 
-const asked = decodeURIComponent(location.hash.slice(1));
-if (asked && at(asked)) {
-  open(asked);
-  at(asked).scrollIntoView();
-}
+const target = decodeURIComponent(location.hash.slice(1));
+if (target) expand(target)?.scrollIntoView();

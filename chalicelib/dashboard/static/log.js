@@ -1,87 +1,104 @@
-/** The log of a task's attempt, as it is written. */
+/** The log of an attempt, followed while the agent writes it. */
 
 import { get } from "./api.js";
-import { at, el, marked } from "./dom.js";
+import { byId, el, render, textNodes } from "./dom.js";
 
-const PIECE = 128 * 1024;
-/** So much of a log stays on the page; the browser has better things to do than to lay out megabytes. */
-const KEPT = 400_000;
+const CHUNK_BYTES = 128 * 1024;
+/** The page keeps this much of a log, so that the browser need not lay out megabytes. */
+const KEPT_CHARACTERS = 400_000;
 
-// What terminals take for colours and movements of the cursor (ECMA-48), and windows' titles.
-const COMMANDS = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)|[@-Z\\-_])/g;
-const BEGUN = /\u001b(?:\[[0-?]*[ -/]*|\][^\u0007\u001b]*)?$/;
+// Terminal control sequences (ECMA-48), and those that set a window's title.
+const CONTROL_SEQUENCE = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)|[@-Z\\-_])/g;
+const INCOMPLETE_SEQUENCE = /\u001b(?:\[[0-?]*[ -/]*|\][^\u0007\u001b]*)?$/;
 
-/** A piece of a log as text: without a terminal's commands. `rest` is the beginning of one that goes on in the next. */
-export function readable(piece) {
-  const rest = BEGUN.exec(piece)?.[0] ?? "";
-  const whole = rest ? piece.slice(0, -rest.length) : piece;
-  return { text: whole.replace(COMMANDS, "").replace(/\r\n?/g, "\n"), rest };
+/**
+ * A chunk of a log without terminal control sequences. `rest` is an incomplete sequence at its end, which belongs in front of
+ * the next chunk.
+ * @param {string} chunk
+ */
+export function stripControlSequences(chunk) {
+  const rest = INCOMPLETE_SEQUENCE.exec(chunk)?.[0] ?? "";
+  const complete = rest ? chunk.slice(0, -rest.length) : chunk;
+  return { text: complete.replace(CONTROL_SEQUENCE, "").replace(/\r\n?/g, "\n"), rest };
 }
 
-/** `look(task)` reads what is new, of the attempt that is chosen: the latest, if none is. */
+/**
+ * Connect the page's log to a task at this API path. `update(task)` reads what is new of the chosen attempt, by default the
+ * latest. `isComplete()`: nothing more will come.
+ * @param {string} path
+ */
 export function followLog(path) {
-  const box = at("log");
-  const choice = at("attempt");
-  const follow = at("follow");
-  let chosen = null;
-  let read = { attempt: 0, offset: 0, complete: false, rest: "" };
-  let last = null;
+  const box = byId("log");
+  const attemptSelect = byId("attempt", HTMLSelectElement);
+  const follow = byId("follow", HTMLInputElement);
+  /** @type {number | null} */
+  let chosenAttempt = null;
+  let position = { attempt: 0, offset: 0, complete: false, rest: "" };
+  /** @type {Api.Task | null} */
+  let lastTask = null;
 
-  choice.onchange = () => {
-    chosen = Number(choice.value);
-    look(last);
+  attemptSelect.onchange = () => {
+    chosenAttempt = Number(attemptSelect.value);
+    if (lastTask) update(lastTask);
   };
   follow.onchange = () => follow.checked && box.scrollTo(0, box.scrollHeight);
   box.addEventListener("scroll", () => {
-    const low = box.scrollHeight - box.scrollTop - box.clientHeight;
-    if (low > 40) follow.checked = false;
-    else if (low < 4) follow.checked = true;
+    const distance = box.scrollHeight - box.scrollTop - box.clientHeight;
+    if (distance > 40) follow.checked = false;
+    else if (distance < 4) follow.checked = true;
   });
 
-  function offer(task) {
-    at("attempt-label").hidden = task.attempt < 2;
-    while (choice.options.length < task.attempt) {
-      const number = choice.options.length + 1;
-      choice.append(el("option", { value: number }, String(number)));
+  /** @param {Api.Task} task */
+  function renderAttempts(task) {
+    byId("attempt-label").hidden = task.attempt < 2;
+    while (attemptSelect.options.length < task.attempt) {
+      const number = attemptSelect.options.length + 1;
+      attemptSelect.append(el("option", { value: number }, String(number)));
     }
-    choice.value = String(chosen ?? task.attempt);
+    attemptSelect.value = String(chosenAttempt ?? task.attempt);
   }
 
-  let looking = Promise.resolve();
-  /** One reader at a time, so that no piece is shown twice. */
-  function look(task) {
-    last = task;
-    looking = looking.then(() => once(task));
-    return looking;
+  let updating = Promise.resolve();
+  /**
+   * One update at a time, so that no chunk is appended twice.
+   * @param {Api.Task} task
+   */
+  function update(task) {
+    lastTask = task;
+    updating = updating.then(() => readNew(task));
+    return updating;
   }
 
-  async function once(task) {
-    offer(task);
-    const attempt = chosen ?? task.attempt;
-    if (read.attempt !== attempt) {
-      read = { attempt, offset: 0, complete: false, rest: "" };
-      box.replaceChildren();
+  /** @param {Api.Task} task */
+  async function readNew(task) {
+    renderAttempts(task);
+    const attempt = chosenAttempt ?? task.attempt;
+    if (position.attempt !== attempt) {
+      position = { attempt, offset: 0, complete: false, rest: "" };
+      render(box);
     }
-    while (!read.complete) {
-      const got = await get(`${path}/logs`, { attempt, offset: read.offset, limit: PIECE });
-      const { text, rest } = readable(read.rest + got.data);
-      read = { attempt, offset: got.nextOffset, complete: got.complete, rest };
+    while (!position.complete) {
+      /** @type {Api.LogChunk} */
+      const chunk = await get(`${path}/logs`, { attempt, offset: position.offset, limit: CHUNK_BYTES });
+      const { text, rest } = stripControlSequences(position.rest + chunk.data);
+      position = { attempt, offset: chunk.nextOffset, complete: chunk.complete, rest };
       if (text) append(text);
-      if (got.data === "") break;
+      if (chunk.data === "") break;
     }
-    box.dataset.empty = read.offset ? "" : read.complete ? "Nothing was logged." : "Nothing yet; new lines show here by themselves.";
+    box.dataset.empty = position.offset ? "" : position.complete ? "The log is empty." : "No output yet. New lines appear here automatically.";
   }
 
+  /** @param {string} text */
   function append(text) {
-    box.append(el("span", {}, marked(text)));
+    box.append(el("span", {}, textNodes(text)));
     let length = box.textContent.length;
-    while (length > KEPT && box.childElementCount > 1) {
+    while (length > KEPT_CHARACTERS && box.childElementCount > 1 && box.firstElementChild) {
       length -= box.firstElementChild.textContent.length;
       box.firstElementChild.remove();
-      box.dataset.cut = "Only the end of the log is shown.";
+      box.dataset.cut = "Only the end of the log is displayed.";
     }
     if (follow.checked) box.scrollTo(0, box.scrollHeight);
   }
 
-  return { look, isWhole: () => read.complete };
+  return { update, isComplete: () => position.complete };
 }

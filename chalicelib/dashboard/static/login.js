@@ -1,71 +1,77 @@
-/** Logging in. Whatever the way, it ends in the session's cookie, and where one wanted to go. */
+/** The login page: every method ends with a session cookie, and at the page that the user wanted. */
 
-import { Refused, call, page, root } from "./api.js";
-import { at, show } from "./dom.js";
-import { sending } from "./forms.js";
+import { ApiError, pageUrl, request, root } from "./api.js";
+import { byId, render } from "./dom.js";
+import { field, formValues, handleSubmit } from "./forms.js";
 
-const asked = new URLSearchParams(location.search);
+const search = new URLSearchParams(location.search);
 
+/**
+ * Why the user is here: `expired` and `out` come from the dashboard, the others from a Slack sign-in that failed.
+ * @type {Record<string, string>}
+ */
 const REASONS = {
-  expired: "Your session has ended. Log in again to go on.",
+  expired: "Your session has ended. Log in again to continue.",
   out: "You are logged out.",
-  "slack-denied": "You did not allow it at Slack. Nobody was logged in.",
-  "slack-expired": "That login took too long, or was begun in another window. Try again.",
-  "slack-email": "Slack knows no verified address of yours, or it may not log in here.",
-  "slack-team": "Log in with the workspace of your team: another one may not log in here.",
-  "slack-refused": "What Slack answered is not to be believed. Try again.",
-  "slack-unavailable": "Slack did not answer. Try again in a moment.",
-  "slack-busy": "Too many logins in this minute. Try again in the next one.",
-  "slack-off": "This platform does not know Slack. Log in another way.",
-  sent: "If this address may log in, a link is on its way. It works for ten minutes.",
+  "slack-denied": "Slack sign-in was declined, so you are not logged in. Try again and allow access.",
+  "slack-expired": "This Slack sign-in took more than ten minutes, was already used, or started in another browser. Try again.",
+  "slack-email": "Your Slack account has no verified email address, or this stage does not allow its domain. Verify the address at Slack, or ask the operator of this stage.",
+  "slack-team": "Members of this Slack workspace cannot log in here. Try again with your team's workspace.",
+  "slack-refused": "Slack sign-in could not be verified. Try again.",
+  "slack-unavailable": "Slack sign-in is temporarily unavailable. Try again in a moment.",
+  "slack-busy": "There were too many logins from your network. Try again in a minute.",
+  "slack-off": "Slack sign-in is not configured on this stage. Use another login method.",
 };
+const LINK_REQUESTED = "If this address is allowed to log in, you will receive an email with a link. The link works once, for ten minutes.";
 
-/** Where to go after the login: a page of this platform, whatever the address says. */
-function next() {
-  const dashboard = page();
-  try {
-    const wanted = new URL(asked.get("next") ?? "", root).href;
-    const allowed = [dashboard, new URL("docs", root).href];
-    if (allowed.some((start) => wanted === start || wanted.startsWith(`${start}/`) || wanted.startsWith(`${start}?`))) {
-      return wanted;
-    }
-  } catch {
-    // no address
-  }
-  return dashboard;
+/** The page to open after the login: the one that `next` names if it is a page of this platform, else the overview. */
+function pageAfterLogin() {
+  const dashboard = pageUrl();
+  const next = search.get("next") ?? "";
+  if (!URL.canParse(next, root.href)) return dashboard;
+  const wanted = new URL(next, root).href;
+  const isOwn = [dashboard, new URL("docs", root).href].some((start) =>
+    wanted === start || wanted.startsWith(`${start}/`) || wanted.startsWith(`${start}?`));
+  return isOwn ? wanted : dashboard;
 }
 
-function tellReason(text, kind) {
-  const notice = at("reason");
-  show(notice, text);
+/** @type {(text: string, kind: "" | "good" | "bad") => void} */
+function renderNotice(text, kind) {
+  const notice = byId("reason");
+  render(notice, text);
   notice.className = `notice ${kind}`;
   notice.hidden = false;
 }
 
-const reason = asked.get("reason");
+const reason = search.get("reason");
 if (reason) {
-  const known = Object.hasOwn(REASONS, reason);
-  tellReason(known ? REASONS[reason] : "That login did not work. Please try again.", known && !reason.startsWith("slack-") ? "" : "bad");
+  const isKnown = Object.hasOwn(REASONS, reason);
+  renderNotice(isKnown ? REASONS[reason] : "Login failed. Try again.", isKnown && !reason.startsWith("slack-") ? "" : "bad");
 }
 
-const form = at("login");
-const ways = document.documentElement.dataset.logins.split(" ");
-for (const part of form.querySelectorAll("[data-way]")) if (!ways.includes(part.dataset.way)) part.remove();
+const form = byId("login", HTMLFormElement);
+const offered = document.documentElement.dataset.logins?.split(" ") ?? [];
+for (const part of form.querySelectorAll("[data-method]")) {
+  const methods = part.getAttribute("data-method")?.split(" ") ?? [];
+  if (methods.length === 1 && !offered.includes(methods[0])) part.remove();
+}
 
-const WAYS = {
+/** @type {Record<string, (fields: Record<string, string>) => Promise<void>>} */
+const METHODS = {
   async pin({ email, pin }) {
-    await call("POST", "/api/auth/pin/login", { body: { email, pin }, anonymous: true }).catch((error) => {
-      throw error instanceof Refused && error.status === 401 ? new Error("Email and PIN do not belong together.") : error;
+    await request("POST", "/api/auth/pin/login", { body: { email, pin }, anonymous: true }).catch((error) => {
+      const isRejected = error instanceof ApiError && error.status === 401;
+      throw isRejected ? new Error("The email address or the PIN is incorrect. Check both and try again.") : error;
     });
     sessionStorage.removeItem("me");
-    location.replace(next());
+    location.replace(pageAfterLogin());
   },
   async mail({ email }) {
-    await call("POST", "/api/auth/magic-link", { body: { email }, anonymous: true });
-    tellReason(REASONS.sent, "good");
+    await request("POST", "/api/auth/magic-link", { body: { email }, anonymous: true });
+    renderNotice(LINK_REQUESTED, "good");
   },
 };
 
-sending(form, async (_, way) => {
-  if (form.elements.email.reportValidity()) await WAYS[way](Object.fromEntries(new FormData(form)));
+handleSubmit(form, async (_, method) => {
+  if (field(form, "email").reportValidity()) await METHODS[method](formValues(form));
 });

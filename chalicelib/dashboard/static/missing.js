@@ -1,1 +1,1 @@
-import "./shell.js";
+import "./header.js";

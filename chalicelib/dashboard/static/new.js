@@ -1,102 +1,110 @@
-/** Submitting a task. */
+/** The form that submits a task. */
 
-import { get, page, post } from "./api.js";
-import { at, el, plain, show } from "./dom.js";
-import { sending } from "./forms.js";
-import { whoAmI } from "./shell.js";
+import { get, pageUrl, post } from "./api.js";
+import { byId, el, plainText, render } from "./dom.js";
+import { field, formValues, handleSubmit, selectField } from "./forms.js";
+import { requireUser } from "./session.js";
 
-const form = at("new");
+const form = byId("new", HTMLFormElement);
+const intentSelect = selectField(form, "intent");
+const otherIntent = field(form, "otherIntent");
 const OTHER = "…";
 const DRAFT = "draft";
+const DEFAULT_INTENTS = ["fix-bug", "feature", "explain", "review-pr"];
 
-const drafted = () => JSON.parse(sessionStorage.getItem(DRAFT) ?? "{}");
+/** @type {() => Record<string, string>} */
+const readDraft = () => JSON.parse(sessionStorage.getItem(DRAFT) ?? "{}");
+/** @type {Api.Agent[] | null} */
 let agents = null;
 
-// Before anything is waited for: who types at once loses nothing, either.
+// Before the first request, so that text typed meanwhile is in the draft.
 form.oninput = ({ target }) => {
-  sessionStorage.setItem(DRAFT, JSON.stringify({ ...drafted(), [target.name]: target.value }));
-  hint();
+  if (target instanceof HTMLInputElement || target instanceof HTMLSelectElement || target instanceof HTMLTextAreaElement) {
+    sessionStorage.setItem(DRAFT, JSON.stringify({ ...readDraft(), [target.name]: target.value }));
+  }
+  renderIntentHint();
 };
 
-sending(form, async (headers) => {
-  const { taskId } = await post("/api/tasks", work(), { headers });
+handleSubmit(form, async (headers) => {
+  /** @type {Api.SubmittedTask} */
+  const { taskId } = await post("/api/tasks", taskFields(), { headers });
   sessionStorage.removeItem(DRAFT);
-  location.assign(page("tasks", taskId));
+  location.assign(pageUrl("tasks", taskId));
 });
 
-await whoAmI();
-let recent;
-[agents, recent] = await Promise.all([
+await requireUser();
+/** @type {[Api.Page<Api.Agent>, Api.Page<Api.Task>]} */
+const [agentPage, taskPage] = await Promise.all([
   get("/api/agents", { limit: 100 }).catch(() => ({ data: [] })),
   get("/api/tasks", { limit: 50 }).catch(() => ({ data: [] })),
 ]);
-offerIntents();
-for (const agent of agents.data) form.agentId.append(el("option", { value: agent.id }, plain(agent.name)));
-for (const repo of new Set(recent.data.map((task) => task.repo))) at("repos").append(el("option", { value: repo }));
-restore();
-hint();
+agents = agentPage.data;
+fillIntents(agents);
+for (const agent of agents) selectField(form, "agentId").append(el("option", { value: agent.id }, plainText(agent.name)));
+for (const repo of new Set(taskPage.data.map((task) => task.repo))) byId("repos").append(el("option", { value: repo }));
+restoreDraft();
+renderIntentHint();
 
-/** Those that some agent can do, with how many can. */
-function offerIntents() {
-  const count = new Map();
-  for (const agent of agents.data) for (const one of agent.capabilities) count.set(one, (count.get(one) ?? 0) + 1);
-  const known = [...count.keys()].sort();
-  for (const one of known.length ? known : ["fix-bug", "feature", "explain", "review-pr"]) {
-    form.intent.append(el("option", { value: one }, plain(one)));
+/**
+ * Offer the intents that an agent supports, or a few common ones if there is none.
+ * @param {Api.Agent[]} all
+ */
+function fillIntents(all) {
+  const supported = [...new Set(all.flatMap((agent) => agent.capabilities))].sort();
+  for (const intent of supported.length ? supported : DEFAULT_INTENTS) {
+    intentSelect.append(el("option", { value: intent }, plainText(intent)));
   }
-  form.intent.append(el("option", { value: OTHER }, "Another…"));
+  intentSelect.append(el("option", { value: OTHER }, "Other…"));
 }
 
-function intent() {
-  return form.intent.value === OTHER ? form.otherIntent.value.trim() : form.intent.value;
+function chosenIntent() {
+  return intentSelect.value === OTHER ? otherIntent.value.trim() : intentSelect.value;
 }
 
-/** Whether anybody is there to do it, said beforehand. */
-function hint() {
+/** How many agents support the chosen intent, and how many of them are online. */
+function renderIntentHint() {
   if (!agents) return;
-  const other = form.intent.value === OTHER;
-  at("other").hidden = !other;
-  form.otherIntent.required = other;
-  const able = agents.data.filter((agent) => agent.capabilities.includes(intent()));
-  const online = able.filter((agent) => agent.status === "active" && !agent.paused);
-  const text = !able.length
-    ? "No agent of yours can do this yet. The task waits for one, at most a day."
-    : `${online.length} of ${able.length} ${able.length === 1 ? "agent" : "agents"} that can do this ${online.length === 1 ? "is" : "are"} online.`;
-  show(at("intent-hint"), other && !form.otherIntent.value ? "" : text);
+  const isOther = intentSelect.value === OTHER;
+  byId("other").hidden = !isOther;
+  otherIntent.required = isOther;
+  const capable = agents.filter((agent) => agent.capabilities.includes(chosenIntent()));
+  const online = capable.filter((agent) => agent.status === "active" && !agent.paused);
+  const text = capable.length
+    ? `${online.length} of ${capable.length} ${capable.length === 1 ? "agent" : "agents"} with this capability ${online.length === 1 ? "is" : "are"} online.`
+    : "None of your agents supports this intent yet. The task waits up to 24 hours for one.";
+  render(byId("intent-hint"), isOther && !otherIntent.value ? "" : text);
 }
 
-/** A session that ends, or a slip of the finger, costs no words. */
-function restore() {
-  for (const [name, value] of Object.entries(drafted())) if (form.elements[name]) form.elements[name].value = value;
-  if (form.intent.selectedIndex < 0) form.intent.selectedIndex = 0;
+/** Fill in the draft, which survives the end of a session and a reload. */
+function restoreDraft() {
+  for (const [name, value] of Object.entries(readDraft())) if (form.elements.namedItem(name)) field(form, name).value = value;
+  if (intentSelect.selectedIndex < 0) intentSelect.selectedIndex = 0;
 }
 
-function fields() {
-  return Object.fromEntries(new FormData(form));
-}
-
-function work() {
-  const given = fields();
-  const body = {
-    intent: intent(),
-    repo: given.repo.trim(),
-    naturalLanguage: given.naturalLanguage,
-    priority: Number(given.priority),
-    timeoutSeconds: Number(given.timeoutMinutes) * 60,
-    maxAttempts: Number(given.maxAttempts),
+/** The request body. Throws if the context is not a JSON object. */
+function taskFields() {
+  const values = formValues(form);
+  const branch = values.branch?.trim();
+  return {
+    intent: chosenIntent(),
+    repo: values.repo.trim(),
+    naturalLanguage: values.naturalLanguage,
+    priority: Number(values.priority),
+    timeoutSeconds: Number(values.timeoutMinutes) * 60,
+    maxAttempts: Number(values.maxAttempts),
+    ...(branch ? { branch } : {}),
+    ...(values.agentId ? { agentId: values.agentId } : {}),
+    ...(values.context?.trim() ? { context: parseContext(values.context) } : {}),
   };
-  if (given.branch.trim()) body.branch = given.branch.trim();
-  if (given.agentId) body.agentId = given.agentId;
-  if (given.context.trim()) body.context = parsed(given.context);
-  return body;
 }
 
-function parsed(text) {
+/** @param {string} text */
+function parseContext(text) {
   try {
     const value = JSON.parse(text);
     if (value && typeof value === "object" && !Array.isArray(value)) return value;
   } catch {
-    // said below
+    // the error below
   }
-  throw new Error("The context is not a JSON object.");
+  throw new Error('The context is not a JSON object. Enter one such as {"issueId": "123"}, or leave the field empty.');
 }

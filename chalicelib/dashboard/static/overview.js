@@ -1,76 +1,92 @@
-/** The overview: what runs, what waits, what has ended, and who is there to do it. */
+/** The overview: running, waiting and finished tasks, and the agents. */
 
-import { get, page } from "./api.js";
-import { at, el, show } from "./dom.js";
-import { noAgents, noTasks } from "./empty.js";
-import { keepLooking } from "./live.js";
-import { OPEN, agentRow, isOpen, moves, taskRow } from "./parts.js";
-import { whoAmI } from "./shell.js";
-import { lasting } from "./time.js";
+import { get, pageUrl } from "./api.js";
+import { OPEN_STATUSES, agentRow, isChanging, isOpen, taskRow } from "./components.js";
+import { byId, el, render } from "./dom.js";
+import { noAgents, noTasks } from "./empty-states.js";
+import { startPolling } from "./polling.js";
+import { requireUser } from "./session.js";
+import { duration } from "./time.js";
 
-const SHOWN = 30;
-const FINISHED = 8;
-const FIGURES_EVERY = 15_000;
-/** Figures count over everything there is, so they are asked for less often than what moves. */
+const MAX_OPEN = 30;
+const MAX_FINISHED = 8;
+const MAX_AGENTS = 12;
+/** Figures and agents change less than tasks, and figures cost more to read, so they are read less often. */
+const STATS_INTERVAL_MS = 15_000;
 
-const known = { agents: null, stats: null, at: 0 };
+/** @typedef {{ stats: Api.Stats, agents: Api.Page<Api.Agent>, readAt: number }} Summary */
 
-async function look() {
-  const recent = await get("/api/tasks", { limit: SHOWN });
-  if (Date.now() - known.at >= FIGURES_EVERY || !known.stats) {
-    [known.stats, known.agents] = await Promise.all([get("/api/stats"), get("/api/agents", { limit: 100 })]);
-    known.at = Date.now();
+/** @type {Summary | null} */
+let summary = null;
+
+async function refresh() {
+  /** @type {Api.Page<Api.Task>} */
+  const recent = await get("/api/tasks", { limit: MAX_OPEN });
+  if (!summary || Date.now() - summary.readAt >= STATS_INTERVAL_MS) {
+    const [stats, agents] = await Promise.all([get("/api/stats"), get("/api/agents", { limit: 100 })]);
+    summary = { stats, agents, readAt: Date.now() };
   }
-  const open = await stillOpen(recent.data);
-  draw(recent.data, open);
-  return open.some(moves);
+  const open = await openTasks(recent.data, summary.stats);
+  renderOverview(recent.data, open, summary);
+  return open.some(isChanging);
 }
 
-/** Every open task worth showing: those among the newest, and where there are more, those that have run the longest. */
-async function stillOpen(recent) {
+/**
+ * The open tasks to list: those among the newest, plus those that are older but not queued. Running ones come first.
+ * @param {Api.Task[]} recent
+ * @param {Api.Stats} stats
+ */
+async function openTasks(recent, stats) {
   const open = new Map(recent.filter(isOpen).map((task) => [task.id, task]));
-  const missing = OPEN.filter((status) => {
-    const seen = recent.filter((task) => task.status === status).length;
-    return status !== "queued" && known.stats.tasks[status] > seen && recent.length === SHOWN;
+  const incomplete = OPEN_STATUSES.filter((status) => {
+    const listed = recent.filter((task) => task.status === status).length;
+    return status !== "queued" && stats.tasks[status] > listed && recent.length === MAX_OPEN;
   });
-  for (const status of missing) {
-    for (const task of (await get("/api/tasks", { status, limit: SHOWN })).data) open.set(task.id, task);
+  for (const status of incomplete) {
+    /** @type {Api.Page<Api.Task>} */
+    const page = await get("/api/tasks", { status, limit: MAX_OPEN });
+    for (const task of page.data) open.set(task.id, task);
   }
   const order = ["in_progress", "assigned", "queued", "pending"];
   return [...open.values()].sort((one, other) =>
     order.indexOf(one.status) - order.indexOf(other.status) || one.createdAt.localeCompare(other.createdAt));
 }
 
-function draw(recent, open) {
-  const { stats, agents } = known;
+/** @type {(recent: Api.Task[], open: Api.Task[], summary: Summary) => void} */
+function renderOverview(recent, open, { stats, agents }) {
   const names = new Map(agents.data.map((agent) => [agent.id, agent.name]));
-  const ended = recent.filter((task) => !isOpen(task)).slice(0, FINISHED);
-  const byId = new Map(open.map((task) => [task.id, task]));
-  const there = stats.agents.active ?? 0;
-  const all = Object.values(stats.agents).reduce((sum, count) => sum + count, 0);
-  const waiting = stats.queueDepth + stats.tasks.pending;
+  const finished = recent.filter((task) => !isOpen(task)).slice(0, MAX_FINISHED);
+  const openById = new Map(open.map((task) => [task.id, task]));
+  const registered = Object.values(stats.agents).reduce((sum, count) => sum + count, 0);
 
-  show(at("tiles"),
+  render(byId("tiles"),
     tile("Running", open.filter((task) => task.status === "in_progress").length),
-    tile("Waiting", waiting, stats.oldestQueuedSeconds === null ? "nothing in the queue" : `oldest for ${lasting(stats.oldestQueuedSeconds)}`),
-    tile("Agents online", there, all === 0 ? "none registered" : `of ${all}`),
+    tile("Waiting", stats.queueDepth + stats.tasks.pending,
+      stats.oldestQueuedSeconds === null ? "the queue is empty" : `oldest for ${duration(stats.oldestQueuedSeconds)}`),
+    tile("Agents online", stats.agents.active ?? 0, registered === 0 ? "none registered" : `of ${registered}`),
     tile("Completed", stats.tasks.completed, `${stats.tasks.failed.toLocaleString()} failed`));
 
-  show(at("open"), open.length
-    ? open.slice(0, SHOWN).map((task) => taskRow(task, names))
-    : el("li", { class: "empty" }, recent.length ? el("p", {}, "Nothing runs and nothing waits. ", el("a", { href: page("new") }, "Submit a task"), ".") : noTasks()));
-  show(at("ended"), ended.length
-    ? ended.map((task) => taskRow(task, names))
-    : el("li", { class: "empty" }, el("p", {}, "Nothing has finished yet.")));
-  const order = (agent) => (agent.holding.length ? 0 : agent.status === "inactive" ? 2 : 1);
-  show(at("agents"), agents.data.length
-    ? [...agents.data].sort((one, other) => order(one) - order(other)).slice(0, 12).map((agent) => agentRow(agent, byId))
+  render(byId("open"), open.length
+    ? open.slice(0, MAX_OPEN).map((task) => taskRow(task, names))
+    : el("li", { class: "empty" }, recent.length ? el("p", {}, "No tasks are running or waiting. ", el("a", { href: pageUrl("new") }, "Submit a task"), ".") : noTasks()));
+  render(byId("ended"), finished.length
+    ? finished.map((task) => taskRow(task, names))
+    : el("li", { class: "empty" }, el("p", {}, "No tasks have finished yet.")));
+  render(byId("agents"), agents.data.length
+    ? [...agents.data].sort((one, other) => rank(one) - rank(other)).slice(0, MAX_AGENTS).map((agent) => agentRow(agent, openById))
     : el("li", { class: "empty" }, noAgents()));
 }
 
+/**
+ * Working agents come first, offline ones last.
+ * @param {Api.Agent} agent
+ */
+const rank = (agent) => (agent.holding.length ? 0 : agent.status === "inactive" ? 2 : 1);
+
+/** @type {(name: string, figure: number, note?: string) => HTMLElement} */
 const tile = (name, figure, note) =>
   el("div", { class: "tile", "data-key": name }, el("dt", {}, name),
     el("dd", {}, el("strong", {}, figure >= 1_000 ? "1,000+" : String(figure)), note ? el("span", {}, note) : null));
 
-await whoAmI();
-keepLooking(look);
+await requireUser();
+startPolling(refresh);

@@ -1,136 +1,164 @@
-/** One task: where it stands, its timeline and attempts, its log as it is written, its result. */
+/** One task: its status, timeline, log and result; cancelling and retrying it. */
 
-import { get, now, page, post } from "./api.js";
-import { at, el, marked, outward, plain, said, show } from "./dom.js";
-import { OVER, keepLooking } from "./live.js";
+import { withBusy } from "./actions.js";
+import { get, now, pageUrl, post } from "./api.js";
+import { agentLink, definitionList, isChanging, isOpen, percent, progressBar, shortRepo, statusBadge, statusLabel, taskLink } from "./components.js";
+import { openDialog } from "./dialogs.js";
+import { byId, el, externalLink, isolate, plainText, render, textNodes } from "./dom.js";
 import { followLog } from "./log.js";
-import { agentLink, bar, facts, isOpen, moves, percent, repository, status, statusName, taskLink } from "./parts.js";
-import { ask, doing, entitle, shown, whoAmI } from "./shell.js";
-import { lasting, between, precisely } from "./time.js";
+import { DONE, startPolling } from "./polling.js";
+import { pageResource, setTitle } from "./resource.js";
+import { requireUser } from "./session.js";
+import { duration, durationBetween, fullTime } from "./time.js";
 import { timeline } from "./timeline.js";
 
-const { path, load } = shown("task");
-/** So long after the end an agent may still send what it has of the log (docs/protocol.md), in milliseconds. */
-const FLUSH = 600_000;
-const seen = { task: null, events: [], changed: "" };
+const { path, load } = pageResource("task");
+/** After the end of a task its agent may still send the rest of the log for this long (docs/protocol.md). */
+const LATE_LOG_MS = 600_000;
+const MAX_TITLE = 140;
+const MAX_EVENTS = 1_000;
 const log = followLog(path);
 
-async function look() {
+/** @type {Api.TaskDetail | null} */
+let lastTask = null;
+let lastVersion = "";
+/** @type {Api.TaskEvent[]} */
+let events = [];
+
+async function refresh() {
+  /** @type {Api.TaskDetail} */
   const task = await load();
-  const changed = [task.updatedAt, task.status, task.attempt, task.currentStep, task.cancelRequested].join();
-  if (changed !== seen.changed) seen.events = await allEvents();
-  if (seen.task && seen.task.status !== task.status) show(at("spoken"), `The task is now: ${statusName(task.status)}.`);
-  seen.task = task;
-  seen.changed = changed;
-  draw(task);
-  await log.look(task);
-  const isOver = !isOpen(task) && log.isWhole() && now() - Date.parse(task.completedAt) > FLUSH;
-  return isOver ? OVER : moves(task);
+  const version = [task.updatedAt, task.status, task.attempt, task.currentStep, task.cancelRequested].join();
+  if (version !== lastVersion) events = await readEvents();
+  if (lastTask && lastTask.status !== task.status) render(byId("spoken"), `Task status: ${statusLabel(task.status)}.`);
+  lastTask = task;
+  lastVersion = version;
+  renderTask(task);
+  await log.update(task);
+  const isFinal = task.completedAt && log.isComplete() && now() - Date.parse(task.completedAt) > LATE_LOG_MS;
+  return isFinal && !isOpen(task) ? DONE : isChanging(task);
 }
 
-async function allEvents() {
-  let cursor;
-  const events = [];
+async function readEvents() {
+  /** @type {string | null} */
+  let cursor = null;
+  /** @type {Api.TaskEvent[]} */
+  const all = [];
   do {
-    const listing = await get(`${path}/events`, { limit: 100, cursor });
-    events.push(...listing.data);
-    cursor = listing.nextCursor;
-  } while (cursor && events.length < 1_000);
-  return events;
+    /** @type {Api.Page<Api.TaskEvent>} */
+    const page = await get(`${path}/events`, { limit: 100, cursor });
+    all.push(...page.data);
+    cursor = page.nextCursor;
+  } while (cursor && all.length < MAX_EVENTS);
+  return all;
 }
 
-function draw(task) {
-  entitle(task.description.slice(0, 60));
+/** @param {Api.TaskDetail} task */
+function renderTask(task) {
+  setTitle(task.description.slice(0, 60));
   const heading = task.description.split("\n")[0];
-  show(at("title"), said(heading.length > 140 ? `${heading.slice(0, 140)}…` : heading));
-  show(at("actions"), actions(task));
-  show(at("now"), standing(task));
-  show(at("text"), marked(task.description));
-  show(at("timeline"), timeline(seen.events));
-  show(at("about"), about(task));
-  at("result-section").hidden = isOpen(task);
-  show(at("result"), result(task));
+  render(byId("title"), isolate(heading.length > MAX_TITLE ? `${heading.slice(0, MAX_TITLE)}…` : heading));
+  render(byId("actions"), actionButton(task));
+  render(byId("now"), statusSummary(task));
+  render(byId("text"), textNodes(task.description));
+  render(byId("timeline"), timeline(events));
+  render(byId("about"), details(task));
+  byId("result-section").hidden = isOpen(task);
+  render(byId("result"), isOpen(task) ? null : result(task));
 }
 
-function standing(task) {
-  const running = task.status === "in_progress";
+/**
+ * @param {Api.TaskDetail} task
+ * @returns {Child[]}
+ */
+function statusSummary(task) {
+  const isRunning = task.status === "in_progress";
+  const open = isOpen(task);
   return [
-    el("div", { class: "line" }, status(task), el("span", { class: "facts" },
-      running ? el("span", {}, `for ${between(task.startedAt)}`) : null,
-      task.completedAt && task.startedAt ? el("span", {}, `took ${between(task.startedAt, task.completedAt)}`) : null,
+    el("div", { class: "line" }, statusBadge(task), el("span", { class: "facts" },
+      isRunning && task.startedAt ? el("span", {}, `for ${durationBetween(task.startedAt)}`) : null,
+      task.completedAt && task.startedAt ? el("span", {}, `took ${durationBetween(task.startedAt, task.completedAt)}`) : null,
       el("span", {}, `attempt ${task.attempt} of at most ${task.maxAttempts}`),
       task.agentId ? el("span", {}, "by ", agentLink(task.agentId)) : null)),
-    isOpen(task) && (running || task.progress > 0) ? el("div", { class: "line progress" }, bar(task), el("span", {}, percent(task))) : null,
-    task.currentStep && isOpen(task) ? el("p", { class: "step" }, said(task.currentStep)) : null,
-    task.details && isOpen(task) ? el("p", { class: "step" }, said(task.details)) : null,
+    open && (isRunning || task.progress > 0) ? el("div", { class: "line progress" }, progressBar(task), el("span", {}, percent(task))) : null,
+    open && task.currentStep ? el("p", { class: "step" }, isolate(task.currentStep)) : null,
+    open && task.details ? el("p", { class: "step" }, isolate(task.details)) : null,
     task.status === "queued" ? el("p", { class: "step" }, task.agentId
-      ? ["It waits for its agent, ", agentLink(task.agentId), "."]
-      : [`It waits for an agent that can do “${plain(task.intent)}”. `, el("a", { href: page("agents") }, "Your agents"), "."]) : null,
-    task.cancelRequested && isOpen(task) ? el("p", { class: "step" }, "The agent was told to stop, and has a minute to do so.") : null,
+      ? ["Waiting for its agent, ", agentLink(task.agentId), "."]
+      : [`Waiting for an agent that supports the intent “${plainText(task.intent)}”. `, el("a", { href: pageUrl("agents") }, "View agents"), "."]) : null,
+    open && task.cancelRequested ? el("p", { class: "step" }, "Cancellation was requested. The agent has one minute to stop.") : null,
   ];
 }
 
-function actions(task) {
-  if (isOpen(task)) {
-    return task.cancelRequested ? null
-      : el("button", { type: "button", class: "danger", onclick: (event) => cancel(event.currentTarget) }, "Cancel task");
-  }
-  return el("button", { type: "button", class: "primary", onclick: (event) => retry(event.currentTarget) }, "Retry");
+/** @param {Api.TaskDetail} task */
+function actionButton(task) {
+  if (!isOpen(task)) return el("button", { type: "button", class: "primary", onclick: (event) => retry(event.currentTarget) }, "Retry");
+  if (task.cancelRequested) return null;
+  return el("button", { type: "button", class: "danger", onclick: (event) => cancel(event.currentTarget) }, "Cancel task");
 }
 
+/** @param {HTMLElement} button */
 async function cancel(button) {
-  const sure = await ask({
+  const isConfirmed = await openDialog({
     title: "Cancel this task?",
-    text: seen.task.status === "in_progress"
-      ? "Its agent is told to stop, and has a minute to do so."
-      : "No agent will start it.",
-    yes: "Cancel the task",
-    no: "Keep it",
+    text: lastTask?.status === "in_progress"
+      ? "The agent that runs this task is asked to stop, and has one minute to do so."
+      : "No agent will start this task.",
+    confirm: "Cancel the task",
+    cancel: "Keep it",
   });
-  if (sure) await doing(button, () => post(`${path}/cancel`));
-  await again();
+  if (isConfirmed) await withBusy(button, () => post(`${path}/cancel`));
+  await refreshNow();
 }
 
-const retry = (button) => doing(button, async () => {
+/** @param {HTMLElement} button */
+const retry = (button) => withBusy(button, async () => {
+  /** @type {Api.SubmittedTask} */
   const { taskId } = await post(`${path}/retry`);
-  location.assign(page("tasks", taskId));
+  location.assign(pageUrl("tasks", taskId));
 });
 
+/**
+ * @param {Api.TaskDetail} task
+ * @returns {Child[]}
+ */
 function result(task) {
-  if (isOpen(task)) return [];
-  const files = task.resultFiles;
+  const { prUrl, error, summary, output, resultFiles } = task;
   return [
-    task.prUrl ? el("p", {}, outward(task.prUrl, el("strong", {}, pullRequest(task.prUrl)))) : null,
-    task.error ? el("p", { class: "bad" }, said(task.error)) : null,
-    task.details ? el("p", {}, said(task.details)) : null,
-    task.summary ? el("p", {}, said(task.summary)) : null,
-    task.output ? [el("h3", {}, "Output"), el("pre", { class: "log short", tabindex: "0", "aria-label": "Output" }, marked(task.output))] : null,
-    files ? [el("h3", {}, "Files"), el("pre", { class: "log short", tabindex: "0", "aria-label": "Files" }, marked(JSON.stringify(files, null, 2)))] : null,
-    task.prUrl || task.error || task.summary || task.output || files ? null : el("p", {}, `${statusName(task.status)}, and nothing was told.`),
+    prUrl ? el("p", {}, externalLink(prUrl, el("strong", {}, pullRequestLabel(prUrl)))) : null,
+    error ? el("p", { class: "bad" }, isolate(error)) : null,
+    task.details ? el("p", {}, isolate(task.details)) : null,
+    summary ? el("p", {}, isolate(summary)) : null,
+    output ? [el("h3", {}, "Output"), el("pre", { class: "log short", tabindex: "0", "aria-label": "Output" }, textNodes(output))] : null,
+    resultFiles ? [el("h3", {}, "Files"), el("pre", { class: "log short", tabindex: "0", "aria-label": "Files" }, textNodes(JSON.stringify(resultFiles, null, 2)))] : null,
+    prUrl || error || summary || output || resultFiles ? null : el("p", {}, `${statusLabel(task.status)}. No result was reported.`),
   ];
 }
 
-/** "Pull request #456", where the address looks like that. */
-function pullRequest(address) {
+/**
+ * "Pull request #456", if the address looks like that of a pull request.
+ * @param {string} address
+ */
+function pullRequestLabel(address) {
   const number = /\/(?:pull|pulls|merge_requests|pull-requests)\/(\d+)/.exec(address);
-  return number ? `Pull request #${number[1]}` : said(address);
+  return number ? `Pull request #${number[1]}` : isolate(address);
 }
 
-function about(task) {
-  return facts(
+/** @param {Api.TaskDetail} task */
+function details(task) {
+  return definitionList(
     ["Id", el("code", {}, task.id)],
-    ["Intent", said(task.intent)],
-    ["Repository", outward(task.repo, said(repository(task.repo)))],
-    task.branch && ["Branch", said(task.branch)],
-    ["Submitted", ...[precisely(task.createdAt)].flat()],
-    task.startedAt && ["Started", ...[precisely(task.startedAt)].flat()],
-    task.completedAt && ["Ended", ...[precisely(task.completedAt)].flat()],
-    task.retryOf && ["Again for", taskLink(task.retryOf)],
+    ["Intent", isolate(task.intent)],
+    ["Repository", externalLink(task.repo, isolate(shortRepo(task.repo)))],
+    task.branch && ["Branch", isolate(task.branch)],
+    ["Submitted", ...fullTime(task.createdAt)],
+    task.startedAt && ["Started", ...fullTime(task.startedAt)],
+    task.completedAt && ["Ended", ...fullTime(task.completedAt)],
+    task.retryOf && ["Retry of", taskLink(task.retryOf)],
     task.priority !== 0 && ["Priority", String(task.priority)],
-    ["May run for", lasting(task.timeoutSeconds)],
-    task.context && Object.keys(task.context).length > 0 && ["Context", el("code", {}, marked(JSON.stringify(task.context)))],
-  );
+    ["Time limit", duration(task.timeoutSeconds)],
+    task.context && Object.keys(task.context).length > 0 && ["Context", el("code", {}, textNodes(JSON.stringify(task.context)))]);
 }
 
-await whoAmI();
-const again = keepLooking(look);
+await requireUser();
+const refreshNow = startPolling(refresh);

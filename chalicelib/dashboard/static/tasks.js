@@ -1,45 +1,53 @@
-/** All tasks, newest first, filtered by what the address says. */
+/** The list of tasks, newest first. The filters are part of the page's address. */
 
 import { get } from "./api.js";
-import { at, el, plain, show } from "./dom.js";
-import { noTasks } from "./empty.js";
-import { chosen, filtering } from "./forms.js";
-import { keepListing } from "./listing.js";
-import { moves, taskRow, total } from "./parts.js";
-import { whoAmI } from "./shell.js";
+import { isChanging, taskRow, totalLabel } from "./components.js";
+import { byId, el, plainText, render } from "./dom.js";
+import { noTasks } from "./empty-states.js";
+import { bindFilters, formValues, selectField } from "./forms.js";
+import { pollList } from "./list.js";
+import { requireUser } from "./session.js";
 
-const form = at("filters");
-const asked = new URLSearchParams(location.search);
+const form = byId("filters", HTMLFormElement);
+const search = new URLSearchParams(location.search);
 
-await whoAmI();
+await requireUser();
+/** @type {Api.Page<Api.Agent>} */
 const agents = await get("/api/agents", { limit: 100 }).catch(() => ({ data: [] }));
 const names = new Map(agents.data.map((agent) => [agent.id, agent.name]));
+const intents = [...new Set(agents.data.flatMap((agent) => agent.capabilities))].sort();
 
-offer(form.agentId, agents.data.map((agent) => [agent.id, agent.name]));
-offer(form.intent, [...new Set(agents.data.flatMap((agent) => agent.capabilities))].sort().map((one) => [one, one]));
-form.status.value = asked.get("status") ?? "";
+fillFilter("agentId", agents.data.map((agent) => [agent.id, agent.name]));
+fillFilter("intent", intents.map((intent) => [intent, intent]));
+selectField(form, "status").value = search.get("status") ?? "";
 
-/** Options of a filter; what the address asks for is one of them, even if it is not known (any more). */
-function offer(select, options) {
-  const wanted = asked.get(select.name) ?? "";
-  const known = options.some(([value]) => value === wanted);
-  for (const [value, name] of known || !wanted ? options : [...options, [wanted, wanted]]) {
-    select.append(el("option", { value }, plain(name)));
+/**
+ * Fill a filter with options of value and label. The value in the page's address becomes an option even if it is unknown.
+ * @param {string} name
+ * @param {[string, string][]} options
+ */
+function fillFilter(name, options) {
+  const select = selectField(form, name);
+  const wanted = search.get(name) ?? "";
+  const isKnown = options.some(([value]) => value === wanted);
+  for (const [value, label] of isKnown || !wanted ? options : [...options, [wanted, wanted]]) {
+    select.append(el("option", { value }, plainText(label)));
   }
   select.value = wanted;
 }
 
-const anew = keepListing("/api/tasks", {
-  query: () => chosen(form),
-  more: at("more"),
-  draw(rows, listing) {
-    show(at("count"), total(listing));
-    const filtered = Object.keys(chosen(form)).length > 0;
-    show(at("tasks"), rows.length
+const reload = pollList("/api/tasks", {
+  query: () => formValues(form),
+  more: byId("more"),
+  /** @type {(rows: Api.Task[], page: Api.Page<Api.Task>) => boolean} */
+  renderRows(rows, page) {
+    render(byId("count"), totalLabel(page));
+    const isFiltered = Object.keys(formValues(form)).length > 0;
+    render(byId("tasks"), rows.length
       ? rows.map((task) => taskRow(task, names))
-      : el("li", { class: "empty" }, filtered ? el("p", {}, "No task is like that. ", el("a", { href: "?" }, "Show all"), ".") : noTasks()));
-    return rows.some(moves);
+      : el("li", { class: "empty" }, isFiltered ? el("p", {}, "No tasks match these filters. ", el("a", { href: "?" }, "Show all"), ".") : noTasks()));
+    return rows.some(isChanging);
   },
 });
 
-filtering(form, anew);
+bindFilters(form, reload);

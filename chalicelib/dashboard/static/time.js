@@ -1,9 +1,13 @@
-/** Times: relative where one glances, local and exact where one looks. All of them from the platform's clock. */
+/** Times: relative ones to read at a glance, exact ones in the reader's time zone. All use the platform's clock. */
 
 import { now } from "./api.js";
 import { el } from "./dom.js";
 
-const STEPS = [
+/**
+ * Unit, its length in seconds, and the most of it before the next unit is used.
+ * @type {[Intl.RelativeTimeFormatUnit, number, number][]}
+ */
+const UNITS = [
   ["second", 1, 60],
   ["minute", 60, 60],
   ["hour", 3_600, 24],
@@ -15,30 +19,44 @@ const relative = new Intl.RelativeTimeFormat("en", { numeric: "always", style: "
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const zoned = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 
-/** How long ago, in words; `at` and `today` in epoch milliseconds. */
-function ago(at, today) {
-  const seconds = Math.round((at - today) / 1_000);
+/**
+ * "3 min. ago". Both times are in epoch milliseconds.
+ * @param {number} time
+ * @param {number} reference
+ */
+function relativeTime(time, reference) {
+  const seconds = Math.round((time - reference) / 1_000);
   const size = Math.abs(seconds);
   if (size < 5) return "just now";
-  const [unit, length] = STEPS.find(([, length, most]) => size < length * most);
+  const [unit, length] = UNITS.find(([, length, most]) => size < length * most) ?? UNITS[0];
   return relative.format(Math.round(seconds / length), unit);
 }
 
-/** A time as "3 min. ago", which keeps itself up to date; hovering shows it in full. */
-export function when(iso) {
+/**
+ * A time as "3 min. ago". The text updates itself, and its tooltip has the exact time.
+ * @param {string | null} [iso]
+ */
+export function timeAgo(iso) {
   if (!iso) return "–";
-  const at = Date.parse(iso);
-  return el("time", { datetime: iso, title: zoned.format(at), "data-ago": true }, ago(at, now()));
+  const time = Date.parse(iso);
+  return el("time", { datetime: iso, title: zoned.format(time), "data-ago": true }, relativeTime(time, now()));
 }
 
-/** A time as "26 Nov 2026, 09:14:46 (3 min. ago)". */
-export function precisely(iso) {
-  if (!iso) return "–";
-  return [el("span", { class: "exact" }, exact.format(Date.parse(iso))), " (", when(iso), ")"];
+/**
+ * A time as "26 Nov 2026, 09:14:46 (3 min. ago)".
+ * @param {string | null} [iso]
+ * @returns {Child[]}
+ */
+export function fullTime(iso) {
+  if (!iso) return ["–"];
+  return [el("span", { class: "exact" }, exact.format(Date.parse(iso))), " (", timeAgo(iso), ")"];
 }
 
-/** "1 h 5 min", from seconds. */
-export function lasting(seconds) {
+/**
+ * "1 h 5 min", from seconds.
+ * @param {number} seconds
+ */
+export function duration(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
   if (whole < 60) return `${whole} s`;
   if (whole < 3_600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
@@ -46,14 +64,19 @@ export function lasting(seconds) {
   return `${Math.floor(whole / 86_400)} d ${Math.floor((whole % 86_400) / 3_600)} h`;
 }
 
-/** Between two times, or since one. */
-export const between = (from, to) => lasting(((to ? Date.parse(to) : now()) - Date.parse(from)) / 1_000);
+/**
+ * The duration between two times, or from a time until now.
+ * @param {string} from
+ * @param {string | null} [to]
+ */
+export const durationBetween = (from, to) => duration(((to ? Date.parse(to) : now()) - Date.parse(from)) / 1_000);
 
-function refresh() {
-  for (const time of document.querySelectorAll("time[data-ago]")) {
-    const text = ago(Date.parse(time.dateTime), now());
+function updateRelativeTimes() {
+  for (const time of document.querySelectorAll("time")) {
+    if (time.dataset.ago === undefined) continue;
+    const text = relativeTime(Date.parse(time.dateTime), now());
     if (time.textContent !== text) time.textContent = text;
   }
 }
 
-setInterval(() => document.hidden || refresh(), 5_000);
+setInterval(() => document.hidden || updateRelativeTimes(), 5_000);

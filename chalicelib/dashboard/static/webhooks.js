@@ -1,42 +1,50 @@
-/** All webhooks, and adding one. */
+/** The list of webhooks, and the form that adds one. */
 
-import { page, post } from "./api.js";
-import { at, el, said, show } from "./dom.js";
-import { noWebhooks } from "./empty.js";
-import { offerEvents } from "./events.js";
-import { sending } from "./forms.js";
-import { keepListing } from "./listing.js";
-import { told, total, webhookBadge } from "./parts.js";
-import { showOnce, whoAmI } from "./shell.js";
-import { when } from "./time.js";
+import { pageUrl, post } from "./api.js";
+import { eventSummary, totalLabel, webhookBadge } from "./components.js";
+import { openSecretDialog } from "./dialogs.js";
+import { byId, el, isolate, render } from "./dom.js";
+import { noWebhooks } from "./empty-states.js";
+import { eventPicker } from "./event-picker.js";
+import { field, handleSubmit } from "./forms.js";
+import { pollList } from "./list.js";
+import { requireUser } from "./session.js";
+import { timeAgo } from "./time.js";
 
-const form = at("add");
-const events = offerEvents(at("all"), at("events"));
+const form = byId("add", HTMLFormElement);
+const chosenEvents = eventPicker(byId("all", HTMLInputElement), byId("events"));
 
-const row = (webhook) =>
+/** @param {Api.Webhook} webhook */
+const webhookRow = (webhook) =>
   el("li", { class: "item", "data-key": webhook.id },
-    el("div", { class: "line" }, el("a", { class: "title", href: page("webhooks", webhook.id) }, said(webhook.url)), webhookBadge(webhook)),
-    webhook.description ? el("p", { class: "step" }, said(webhook.description)) : null,
-    webhook.disabledReason ? el("p", { class: "step bad" }, said(webhook.disabledReason)) : null,
+    el("div", { class: "line" }, el("a", { class: "title", href: pageUrl("webhooks", webhook.id) }, isolate(webhook.url)), webhookBadge(webhook)),
+    webhook.description ? el("p", { class: "step" }, isolate(webhook.description)) : null,
+    webhook.disabledReason ? el("p", { class: "step bad" }, isolate(webhook.disabledReason)) : null,
     el("p", { class: "facts" },
-      el("span", {}, told(webhook)),
-      el("span", {}, "added ", when(webhook.createdAt))));
+      el("span", {}, eventSummary(webhook)),
+      el("span", {}, "added ", timeAgo(webhook.createdAt))));
 
-sending(form, async (headers) => {
-  const body = { url: form.url.value.trim(), events: events() };
-  if (form.description.value.trim()) body.description = form.description.value.trim();
-  const made = await post("/api/webhooks", body, { headers });
-  await showOnce("The signing secret", "It is shown this once. Your program checks the signature with it; the way is that of Standard Webhooks.", made.secret, "The webhook's signing secret");
-  location.assign(page("webhooks", made.webhook.id));
+handleSubmit(form, async (headers) => {
+  const description = field(form, "description").value.trim();
+  const body = { url: field(form, "url").value.trim(), events: chosenEvents(), ...(description ? { description } : {}) };
+  /** @type {Api.WebhookWithSecret} */
+  const { webhook, secret } = await post("/api/webhooks", body, { headers });
+  await openSecretDialog({
+    title: "Signing secret",
+    text: "Copy the secret now: it is displayed only once. Your program verifies signatures with it, as Standard Webhooks describes.",
+    secret,
+    label: "The webhook's signing secret",
+  });
+  location.assign(pageUrl("webhooks", webhook.id));
 });
 
-await whoAmI();
-keepListing("/api/webhooks", {
-  more: at("more"),
-  draw(rows, listing) {
-    show(at("count"), total(listing));
-    show(at("webhooks"), rows.length ? rows.map(row)
-      : el("li", { class: "empty" }, noWebhooks()));
+await requireUser();
+pollList("/api/webhooks", {
+  more: byId("more"),
+  /** @type {(rows: Api.Webhook[], page: Api.Page<Api.Webhook>) => boolean} */
+  renderRows(rows, page) {
+    render(byId("count"), totalLabel(page));
+    render(byId("webhooks"), rows.length ? rows.map(webhookRow) : el("li", { class: "empty" }, noWebhooks()));
     return false;
   },
 });
