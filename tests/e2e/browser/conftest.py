@@ -1,7 +1,7 @@
 """Real Chromium, driven by Playwright, against a real local stage over HTTP.
 
-Whatever a page does under these fixtures, it may not log an error, break its content security policy, or ask anybody
-but its own platform; a test that opens a page finds out at its end.
+A test fails at its end if one of its pages logged an error, violated its content security policy, or sent a request to
+another host than its platform.
 """
 
 import os
@@ -21,17 +21,17 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Response, expect, sync_playwright
 
-from tests.e2e.browser.furniture import Furnished, alive, furnish, receives
+from tests.e2e.browser.sample_data import SampleData, create_sample_data, heartbeats, respond
 from tests.e2e.conftest import Platform
 from tests.support.client import Client
 from tests.support.receivers import Receiver
 
 SECONDS = 60
-"""How long anything may take that a test waits for: the machine may be busy."""
+"""The longest that a test waits for anything: the machine may be busy."""
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
-"""No sandbox: containers mostly run as root, where Chromium has none; what it opens here is ours. The others keep it
-from asking anybody else."""
+"""No sandbox: containers mostly run as root, where Chromium has none, and the pages here are our own. The other flags
+keep Chromium from sending requests of its own."""
 
 WIDE, NARROW = (1200, 860), (390, 844)
 
@@ -40,7 +40,9 @@ SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--pictures", type=Path, metavar="DIRECTORY", help="where to keep the pictures for the documents")
+    parser.addoption(
+        "--pictures", type=Path, metavar="DIRECTORY", help="where to save the screenshots for the documents"
+    )
 
 
 def chromium_path() -> str | None:
@@ -60,43 +62,44 @@ def chromium() -> Iterator[Browser]:
 
 
 @dataclass
-class Watched:
-    """What a page must not do, as far as it did; and what it asked for."""
+class PageMonitor:
+    """Records the problems and the requests of a profile's pages."""
 
     url: str
-    complaints: list[str] = field(default_factory=list)
-    asked: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    requests: list[tuple[str, str]] = field(default_factory=list)
     """Method and path of every request."""
     expected: re.Pattern[str] | None = None
-    """Of the errors that Chromium logs by itself, those that a test brings about on purpose."""
-    elsewhere: str | None = None
-    """Where a link that the test follows leads to."""
+    """The errors that a test causes on purpose, which Chromium logs."""
+    allowed_host: str | None = None
+    """Another host that the test's pages may open."""
 
     def expect(self, pattern: str) -> None:
+        """Allow log messages that match."""
         self.expected = re.compile(pattern)
 
-    def leads_to(self, url: str) -> None:
-        self.elsewhere = url
+    def allow_host(self, url: str) -> None:
+        self.allowed_host = url
 
     def watch(self, page: Page) -> None:
-        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
-        page.on("console", lambda message: self._logged(message.type, message.text))
-        page.on("response", self._answered)
-        page.on("request", lambda request: self._requested(request.method, request.url))
+        page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
+        page.on("console", lambda message: self._on_log(message.type, message.text))
+        page.on("response", self._on_response)
+        page.on("request", lambda request: self._on_request(request.method, request.url))
 
-    def _logged(self, kind: str, text: str) -> None:
+    def _on_log(self, kind: str, text: str) -> None:
         if kind in ("error", "warning") and not (self.expected and self.expected.search(text)):
-            self.complaints.append(f"{kind}: {text}")
+            self.problems.append(f"{kind}: {text}")
 
-    def _requested(self, method: str, url: str) -> None:
+    def _on_request(self, method: str, url: str) -> None:
         if url.startswith(f"{self.url}/"):
-            self.asked.append((method, url.removeprefix(self.url)))
-        elif not url.startswith(("data:", "blob:", *filter(None, [self.elsewhere]))):
-            self.complaints.append(f"asked {url}")
+            self.requests.append((method, url.removeprefix(self.url)))
+        elif not url.startswith(("data:", "blob:", *filter(None, [self.allowed_host]))):
+            self.problems.append(f"request to {url}")
 
-    def _answered(self, response: Response) -> None:
+    def _on_response(self, response: Response) -> None:
         if response.status >= 500:
-            self.complaints.append(f"{response.status} from {response.url}")
+            self.problems.append(f"{response.status} from {response.url}")
 
 
 VIOLATIONS = """
@@ -106,46 +109,42 @@ addEventListener("securitypolicyviolation", (event) =>
 
 
 class Visitor:
-    """A browser profile of its own: cookies, size, light or dark."""
+    """A browser profile with its own cookies, window size and colour scheme."""
 
-    def __init__(self, context: BrowserContext, watched: Watched) -> None:
+    def __init__(self, context: BrowserContext, monitor: PageMonitor) -> None:
         self.context = context
-        self.watched = watched
+        self.monitor = monitor
         context.set_default_timeout(SECONDS * 1_000)
         context.add_init_script(VIOLATIONS)
-        context.on("page", watched.watch)
+        context.on("page", monitor.watch)
         self.page = context.new_page()
 
     def open(self, path: str) -> Page:
-        """Go to a page of the platform, and wait until it shows what it is about."""
-        self.page.goto(f"{self.watched.url}{path}")
-        self.settled()
+        """Open a page of the platform, and wait until its data is displayed."""
+        self.page.goto(f"{self.monitor.url}{path}")
+        self.wait_until_loaded()
         return self.page
 
-    def settled(self) -> None:
-        """Wait until the page has got what it shows at first."""
+    def wait_until_loaded(self) -> None:
+        """Wait for the page's first refresh."""
         name = self.page.locator("html").get_attribute("data-page")
         if name in POLLING:
-            expect(self.page.locator("#live")).to_have_attribute("data-looks", ANY)
+            expect(self.page.locator("#live")).to_have_attribute("data-refreshes", ANY)
         elif name == "docs":
             expect(self.page.locator(".operation")).not_to_have_count(0)
 
-    def looks(self) -> int:
-        """How often the page has looked at the API so far."""
-        return int(self.page.locator("#live").get_attribute("data-looks") or 0)
-
-    def asked(self) -> list[str]:
-        """What was asked of the API so far: "GET /api/tasks/{id}"."""
+    def requests(self) -> list[str]:
+        """The requests to the API so far: "GET /api/tasks/{id}"."""
         return [
             f"{method} {re.sub(r'(task|agent)-[^/?]+', '{id}', path.partition('?')[0])}"
-            for method, path in self.watched.asked
+            for method, path in self.monitor.requests
             if path.startswith("/api/")
         ]
 
     def log_in(self, email: str = "user@example.com", pin: str = "123456") -> None:
-        """By the form of the login page."""
+        """Log in with the form of the login page."""
         self.page.get_by_label("Email").fill(email)
-        self.page.get_by_label("PIN, six digits").fill(pin)
+        self.page.get_by_label("PIN (six digits)").fill(pin)
         self.page.get_by_role("button", name="Log in", exact=True).click()
 
 
@@ -155,7 +154,7 @@ POLLING = ("account", "agent", "agents", "overview", "task", "tasks", "webhook",
 
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """The local stage that the browser visits. Its clock is the true one: what runs on it goes on running."""
+    """The local stage that the browser visits. Its clock runs normally, so tasks and agents go on between tests."""
     started = Platform(tmp_path_factory.mktemp("stage") / "log")
     yield started
     started.stop()
@@ -163,11 +162,11 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 @pytest.fixture
 def visitor(chromium: Browser, stage: Platform) -> Iterator[Callable[..., Visitor]]:
-    """Makes browser profiles: `visitor(token="...")` is logged in; held to good behaviour at the end."""
-    with ExitStack() as ending:
+    """Creates browser profiles: `visitor(token="...")` is logged in. Asserts at the end that no page had a problem."""
+    with ExitStack() as cleanup:
         visitors: list[Visitor] = []
 
-        def make(
+        def create(
             *,
             token: str | None = None,
             scheme: Scheme = "light",
@@ -178,19 +177,19 @@ def visitor(chromium: Browser, stage: Platform) -> Iterator[Callable[..., Visito
             context = chromium.new_context(
                 viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, locale="en-US", **options
             )
-            ending.callback(context.close)
+            cleanup.callback(context.close)
             if token is not None:
-                context.add_cookies([session(url, token)])
-            visitors.append(Visitor(context, Watched(url)))
+                context.add_cookies([session_cookie(url, token)])
+            visitors.append(Visitor(context, PageMonitor(url)))
             return visitors[-1]
 
-        yield make
-        complaints = [complaint for each in visitors for complaint in each.watched.complaints]
-    assert not complaints
+        yield create
+        problems = [problem for each in visitors for problem in each.monitor.problems]
+    assert not problems
 
 
-def session(url: str, token: str) -> Any:
-    """The cookie that a login leaves behind."""
+def session_cookie(url: str, token: str) -> Any:
+    """The session cookie that a login sets."""
     return {
         "name": "__Host-devflow-session",
         "value": token,
@@ -208,54 +207,54 @@ def user(stage: Platform) -> Client:
 
 
 @pytest.fixture(scope="session")
-def by_mail(stage: Platform) -> Callable[[str], Client]:
-    """Makes users: `by_mail("somebody@example.com")` has logged in by a link from a mail; once, for an address is sent
-    so many of them and no more."""
+def user_by_mail(stage: Platform) -> Callable[[str], Client]:
+    """Creates users: `user_by_mail("somebody@example.com")` has logged in with a magic link. Each address logs in once,
+    because the number of mails to an address is limited."""
 
     @cache
-    def make(email: str) -> Client:
+    def create(email: str) -> Client:
         assert stage.client.post("/api/auth/magic-link", {"email": email}).status == 202
         secret = re.search(r"#(\S+)", mails(stage, email)[-1])
         assert secret
         used = stage.client.post("/api/auth/magic-link/verify", {"token": secret[1]})
         return stage.client.acting_as(used.json()["token"])
 
-    return make
+    return create
 
 
 @pytest.fixture
 def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Where pictures of pages go: nowhere that lasts, unless `make screenshots` says so."""
-    kept: Path = request.config.getoption("--pictures", default=None) or tmp_path
-    return kept
+    """Where screenshots are saved: a temporary directory, unless `make screenshots` names another."""
+    directory: Path = request.config.getoption("--pictures", default=None) or tmp_path
+    return directory
 
 
 def mails(stage: Platform, to: str) -> list[str]:
-    """The texts of what was mailed to an address."""
-    kept = stage.client.get("/local/mail").json()["mail"]
-    return [mail["text"] for mail in kept if mail["to"] == [to]]
+    """The texts of the mails to an address."""
+    sent = stage.client.get("/local/mail").json()["mail"]
+    return [mail["text"] for mail in sent if mail["to"] == [to]]
 
 
 @pytest.fixture(scope="session")
-def furnished(by_mail: Callable[[str], Client]) -> Iterator[Furnished]:
-    """A user with something of everything, which no test changes."""
+def sample_data(user_by_mail: Callable[[str], Client]) -> Iterator[SampleData]:
+    """A user with one of everything. No test changes it."""
     with Receiver() as receiver:
-        receiver.chooses = receives
-        made = furnish(by_mail("jane.doe@example.com"), receiver)
-        with alive(made):
-            yield made
+        receiver.chooses = respond
+        data = create_sample_data(user_by_mail("jane.doe@example.com"), receiver)
+        with heartbeats(data):
+            yield data
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """Where a test's webhooks go, over real HTTP."""
+    """The receiver of a test's webhooks, over real HTTP."""
     with Receiver() as receiver:
         yield receiver
 
 
 @dataclass
 class Agent:
-    """A real agent: a process of its own, which works off tasks step by step as the test lets it."""
+    """A real agent: a separate process, which runs tasks step by step as the test opens its gates."""
 
     id: str
     name: str
@@ -263,18 +262,18 @@ class Agent:
     gates: Path
     log: Path
 
-    def let(self, gate: str) -> None:
-        """Let it go on to the next step: `started`, `half`, `done`."""
+    def open_gate(self, gate: str) -> None:
+        """Let it continue to the next step: `started`, `half`, `done`."""
         (self.gates / gate).touch()
 
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
 
 @pytest.fixture
 def start_agent(stage: Platform, tmp_path: Path) -> Iterator[Callable[..., Agent]]:
-    """Starts agents: `start_agent(user, "build-mac", "fix-bug")`; all of them end with the test."""
-    with ExitStack() as ending:
+    """Starts agents: `start_agent(user, "build-mac", "fix-bug")`. All of them stop with the test."""
+    with ExitStack() as cleanup:
 
         def start(user: Client, agent_id: str, *capabilities: str) -> Agent:
             gates = tmp_path / agent_id
@@ -288,13 +287,13 @@ def start_agent(stage: Platform, tmp_path: Path) -> Iterator[Callable[..., Agent
                     env=os.environ | {"DEVFLOW_TOKEN": str(user.token), "GATES": str(gates)},
                     stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                 )  # fmt: skip
-            ending.callback(process.wait)
-            ending.callback(process.send_signal, signal.SIGKILL)
+            cleanup.callback(process.wait)
+            cleanup.callback(process.send_signal, signal.SIGKILL)
             agent = Agent(agent_id, agent_id, process, gates, log)
             end = time.monotonic() + SECONDS
-            while "polling" not in agent.said():
-                assert process.poll() is None, agent.said()
-                assert time.monotonic() < end, agent.said()
+            while "polling" not in agent.output():
+                assert process.poll() is None, agent.output()
+                assert time.monotonic() < end, agent.output()
                 time.sleep(0.05)
             return agent
 

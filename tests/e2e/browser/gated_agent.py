@@ -1,7 +1,6 @@
-"""The reference agent, whose work stops at gates: files that a test makes when it has seen enough.
+"""The reference agent, whose task waits at gates: files that a test creates when the agent may continue.
 
-A process of its own that speaks to the platform as examples/agent.py does; only what it does between two reports is
-replaced.
+It is a separate process that calls the platform as examples/agent.py does. Only its work between reports is replaced.
 """
 
 import os
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
-from examples import agent  # found only now
+from examples import agent  # found by the line above
 
 GATES = Path(os.environ["GATES"])
 POLL = 0.1
@@ -44,5 +43,5 @@ class Gated(agent.Agent):
         return "complete", result
 
 
-agent.Agent = Gated  # type: ignore[misc]  # what its main() makes
+agent.Agent = Gated  # type: ignore[misc]  # its main() creates this class
 sys.exit(agent.main())

@@ -1,4 +1,4 @@
-"""What a person does with the dashboard, from the login on, with a real agent at the other end."""
+"""What a user does with the dashboard, from the login on, with a real agent."""
 
 import re
 import uuid
@@ -8,39 +8,39 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.browser.conftest import Agent, Visitor
-from tests.e2e.browser.furniture import claim, register, report, work
-from tests.e2e.browser.furniture import submit as post
+from tests.e2e.browser.sample_data import claim, register, report, work
+from tests.e2e.browser.sample_data import submit as post
 from tests.e2e.conftest import Platform
 from tests.support.client import Client
 
 
 @pytest.fixture
 def intent() -> str:
-    """What only this test's agent can do."""
+    """An intent that only this test's agent supports."""
     return f"fix-{uuid.uuid4().hex[:8]}"
 
 
 def submit(page: Page, intent: str, text: str) -> None:
     page.get_by_role("link", name="New task").click()
-    page.get_by_label("What is to be done?").fill(text)
+    page.get_by_label("What should the agent do?").fill(text)
     page.get_by_label("Intent").select_option(intent)
     page.get_by_label("Repository").fill("https://github.com/user/repo")
     page.get_by_role("button", name="Submit").click()
     page.wait_for_url("**/dashboard/tasks/task-*")
 
 
-def test_somebody_logs_in_submits_a_task_and_watches_an_agent_complete_it(
+def test_user_logs_in_submits_a_task_and_watches_it_complete(
     visitor: Callable[..., Visitor], user: Client, start_agent: Callable[..., Agent], intent: str, stage: Platform
 ) -> None:
     agent = start_agent(user, f"agent-{intent}", intent)
     me = visitor()
     page = me.page
-    page.goto(f"{stage.url}/dashboard/agents/{agent.id}")  # without a session: first the login, then back here
+    page.goto(f"{stage.url}/dashboard/agents/{agent.id}")  # without a session: to the login page, then back here
 
     expect(page).to_have_title("Log in · DevFlow")
-    me.watched.expect("401")
+    me.monitor.expect("401")
     me.log_in(pin="654321")
-    expect(page.get_by_text("Email and PIN do not belong together.")).to_be_visible()
+    expect(page.get_by_text("The email address or the PIN is incorrect.")).to_be_visible()
     me.log_in()
     page.wait_for_url(f"**/dashboard/agents/{agent.id}")
     expect(page.get_by_role("heading", name=agent.id)).to_be_visible()
@@ -54,25 +54,25 @@ def test_somebody_logs_in_submits_a_task_and_watches_an_agent_complete_it(
     log = page.get_by_role("log")
     expect(log).to_have_text("Reading the code <b>now</b>\n")
 
-    agent.let("started")
+    agent.open_gate("started")
     expect(bar).to_have_attribute("value", "65")
     expect(page.locator("#now")).to_contain_text("Running tests")
     expect(log).to_have_text("Reading the code <b>now</b>\nRunning tests <b>now</b>\n")
 
-    agent.let("half")
-    agent.let("done")
+    agent.open_gate("half")
+    agent.open_gate("done")
     expect(status).to_have_text("Completed")
     expect(page.get_by_text("Fixed the null pointer", exact=True)).to_be_visible()
     link = page.get_by_role("link", name="Pull request #456")
     expect(link).to_have_attribute("href", "https://github.com/user/repo/pull/456")
     expect(link).to_have_attribute("rel", "noopener noreferrer")
-    told = [line.strip() for line in page.locator("#timeline strong").all_inner_texts()]
-    assert told == ["Submitted", "Waits for an agent", "Claimed", "Started", "Completed"]
-    expect(page.locator("#spoken")).to_have_text("The task is now: Completed.")
-    assert len([path for method, path in me.watched.asked if "/dashboard/tasks/" in path]) == 1, "without a reload"
+    events = [line.strip() for line in page.locator("#timeline strong").all_inner_texts()]
+    assert events == ["Submitted", "Queued", "Claimed", "Started", "Completed"]
+    expect(page.locator("#spoken")).to_have_text("Task status: Completed.")
+    assert len([path for method, path in me.monitor.requests if "/dashboard/tasks/" in path]) == 1, "without a reload"
 
 
-def test_a_running_task_is_cancelled_and_done_again(
+def test_running_task_is_cancelled_and_retried(
     visitor: Callable[..., Visitor], user: Client, start_agent: Callable[..., Agent], intent: str
 ) -> None:
     start_agent(user, f"agent-{intent}", intent)
@@ -100,10 +100,10 @@ def test_a_running_task_is_cancelled_and_done_again(
     expect(status).to_have_text("Running")
 
 
-def test_each_attempt_keeps_its_log_and_its_part_of_the_timeline(
-    visitor: Callable[..., Visitor], by_mail: Callable[[str], Client], intent: str
+def test_each_attempt_has_its_own_log_and_timeline(
+    visitor: Callable[..., Visitor], user_by_mail: Callable[[str], Client], intent: str
 ) -> None:
-    user = by_mail(f"{intent}@example.com")
+    user = user_by_mail(f"{intent}@example.com")
     first = register(user, intent, "Build Mac", "darwin", intent)
     task = work(user, first, intent, intent, "Survive a crash")
     report(first, task, "progress", progress=0.3, step="Reading the code")
@@ -113,7 +113,7 @@ def test_each_attempt_keeps_its_log_and_its_part_of_the_timeline(
     expect(log).to_have_text("written before the crash\n")
     expect(choice).to_be_hidden()
 
-    second = register(user, intent, "Build Mac", "darwin", intent, replace=True)  # what ran counts as lost
+    second = register(user, intent, "Build Mac", "darwin", intent, replace=True)  # its running tasks count as lost
     claim(second, intent, task)
     report(second, task, "progress", progress=0.1, step="Once more", attempt=2)
     report(second, task, "logs", offset=0, data="written after it\n", attempt=2)
@@ -125,10 +125,10 @@ def test_each_attempt_keeps_its_log_and_its_part_of_the_timeline(
     expect(log).to_have_text("written before the crash\n")
 
 
-def test_a_list_shows_more_when_asked_and_keeps_it(
-    visitor: Callable[..., Visitor], by_mail: Callable[[str], Client], intent: str
+def test_show_more_extends_a_list_across_refreshes(
+    visitor: Callable[..., Visitor], user_by_mail: Callable[[str], Client], intent: str
 ) -> None:
-    user = by_mail(f"{intent}@example.com")
+    user = user_by_mail(f"{intent}@example.com")
     for number in range(23):
         post(user, intent, f"Task number {number}")
     me = visitor(token=user.token)
@@ -145,7 +145,7 @@ def test_a_list_shows_more_when_asked_and_keeps_it(
     expect(rows).to_have_count(24)
 
 
-def test_an_agent_that_is_paused_takes_nothing_until_it_is_resumed(
+def test_paused_agent_claims_nothing_until_it_is_resumed(
     visitor: Callable[..., Visitor], user: Client, start_agent: Callable[..., Agent], intent: str
 ) -> None:
     agent = start_agent(user, f"agent-{intent}", intent)
@@ -162,7 +162,7 @@ def test_an_agent_that_is_paused_takes_nothing_until_it_is_resumed(
 
     submit(page, intent, "Wait for it")
     expect(page.locator("#now .status")).to_have_text("Queued")
-    page.get_by_role("link", name="Your agents").click()
+    page.get_by_role("link", name="View agents").click()
     page.get_by_role("link", name=agent.id, exact=True).click()
     page.get_by_role("button", name="Resume").click()
     expect(state).to_have_text("Working")
@@ -170,7 +170,7 @@ def test_an_agent_that_is_paused_takes_nothing_until_it_is_resumed(
     expect(page.locator("#now .status")).to_have_text("Running")
 
 
-def test_an_agent_is_renamed_gets_a_token_that_is_shown_once_and_is_removed(
+def test_agent_is_renamed_gets_a_new_token_and_is_removed(
     visitor: Callable[..., Visitor], user: Client, intent: str
 ) -> None:
     made = user.post(
@@ -185,13 +185,13 @@ def test_an_agent_is_renamed_gets_a_token_that_is_shown_once_and_is_removed(
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("Build server")
 
-    page.get_by_role("button", name="Replace its token").click()
-    page.get_by_role("button", name="Replace the token").click()
-    shown = page.get_by_role("dialog", name="The new token")
-    token = shown.get_by_role("group", name="The agent's new token").inner_text()
+    page.get_by_role("button", name="Rotate token").click()
+    page.get_by_role("button", name="Rotate the token").click()
+    dialog = page.get_by_role("dialog", name="New token")
+    token = dialog.get_by_role("group", name="The agent's new token").inner_text()
     assert old.get(f"/api/agents/{intent}/commands").status == 401
     assert user.acting_as(token).get(f"/api/agents/{intent}/commands").status == 200
-    shown.get_by_role("button", name="I have it").click()
+    dialog.get_by_role("button", name="I have copied it").click()
     expect(page.get_by_text(token)).to_have_count(0)
 
     page.get_by_role("button", name="Remove").click()
@@ -200,16 +200,14 @@ def test_an_agent_is_renamed_gets_a_token_that_is_shown_once_and_is_removed(
     assert user.get(f"/api/agents/{intent}").status == 404
 
 
-def test_a_personal_token_is_made_shown_once_and_revoked(
-    visitor: Callable[..., Visitor], user: Client, intent: str
-) -> None:
+def test_personal_token_is_created_used_and_revoked(visitor: Callable[..., Visitor], user: Client, intent: str) -> None:
     me = visitor(token=user.token)
     page = me.open("/dashboard/account")
-    page.get_by_label("What is it for?").fill(f"shell {intent}")
-    page.get_by_role("button", name="Make a token").click()
+    page.get_by_label("Purpose of the token").fill(f"shell {intent}")
+    page.get_by_role("button", name="Create token").click()
     token = page.get_by_role("dialog").get_by_role("group", name="The new token").inner_text()
     assert user.acting_as(token).get("/api/tasks").status == 200
-    page.get_by_role("button", name="I have it").click()
+    page.get_by_role("button", name="I have copied it").click()
 
     page.get_by_role("button", name=f"Revoke shell {intent}").click()
     page.get_by_role("button", name="Revoke the token").click()
@@ -217,7 +215,7 @@ def test_a_personal_token_is_made_shown_once_and_revoked(
     assert user.acting_as(token).get("/api/tasks").status == 401
 
 
-def test_logging_out_ends_the_session_for_good(visitor: Callable[..., Visitor], stage: Platform) -> None:
+def test_logout_ends_the_session(visitor: Callable[..., Visitor], stage: Platform) -> None:
     me = visitor()
     page = me.page
     page.goto(f"{stage.url}/dashboard/account")
@@ -238,7 +236,7 @@ def test_logging_out_ends_the_session_for_good(visitor: Callable[..., Visitor], 
     "next_page",
     ["https://evil.example/dashboard", "//evil.example", "javascript:alert(1)", "/api/tasks", "dashboard/../api/tasks"],
 )
-def test_after_the_login_one_goes_to_pages_of_ours_alone(
+def test_login_leads_to_pages_of_this_platform_only(
     visitor: Callable[..., Visitor], stage: Platform, next_page: str
 ) -> None:
     me = visitor()

@@ -1,4 +1,4 @@
-"""Pages that everybody can use: by keyboard, with a screen reader, small or dark, cut off, with a wrong clock."""
+"""Pages work by keyboard, offline for a while, with a wrong clock, with long logs, and load little."""
 
 import re
 import shlex
@@ -12,14 +12,14 @@ from playwright.sync_api import Locator, Page, Route, expect
 from devflow.cli.invocation import Invocation
 from devflow.cli.main import root as devflow
 from tests.e2e.browser.conftest import Visitor
-from tests.e2e.browser.furniture import Furnished, register, report, tell, work
+from tests.e2e.browser.sample_data import SampleData, add_webhook, register, report, work
 from tests.e2e.conftest import Platform
 from tests.support.client import Client
 from tests.support.receivers import Receiver
 
 
-def understood(line: str) -> None:
-    """Nothing, if the `devflow` command line takes this line as it stands. Raises click's UsageError, or KeyError."""
+def assert_valid_command(line: str) -> None:
+    """Raises click's UsageError, or KeyError, unless the `devflow` command line accepts this line."""
     program, *rest = shlex.split(line)
     assert program == "devflow"
     command: click.Command = devflow
@@ -28,15 +28,15 @@ def understood(line: str) -> None:
     command.make_context(program, rest, obj=Invocation())
 
 
-def test_what_is_empty_says_what_to_do_with_the_very_command(
-    visitor: Callable[..., Visitor], by_mail: Callable[[str], Client], stage: Platform, receiver: Receiver
+def test_empty_pages_name_valid_commands(
+    visitor: Callable[..., Visitor], user_by_mail: Callable[[str], Client], stage: Platform, receiver: Receiver
 ) -> None:
-    newcomer = by_mail("newcomer@example.com")
+    newcomer = user_by_mail("newcomer@example.com")
     about = {"agentId": "new-agent", "name": "New agent", "version": "1", "capabilities": ["fix-bug"]}
-    owner = by_mail("owner@example.com")
+    owner = user_by_mail("owner@example.com")
     assert owner.post("/api/agents", about).status == 201
-    hook = tell(owner, receiver.url, "", "task.failed")
-    told: dict[str, list[str]] = {}
+    hook = add_webhook(owner, receiver.url, "", "task.failed")
+    commands: dict[str, list[str]] = {}
     for user, path in (
         (newcomer, "/dashboard"),
         (newcomer, "/dashboard/tasks"),
@@ -47,15 +47,15 @@ def test_what_is_empty_says_what_to_do_with_the_very_command(
         (owner, f"/dashboard/webhooks/{hook}"),
     ):
         page = visitor(token=user.token).open(path)
-        told[path] = [
+        commands[path] = [
             line for text in page.locator(".copyable pre:visible").all_inner_texts() for line in text.splitlines()
         ]
-        for line in told[path]:
-            understood(line)
+        for line in commands[path]:
+            assert_valid_command(line)
     login = f"devflow login --url {stage.url}"
     run = "devflow run 'Fix the null pointer in the login flow' --repo . --intent fix-bug"
     start = ["devflow agent register", "devflow agent start --command 'claude -p'"]
-    assert list(told.values()) == [
+    assert list(commands.values()) == [
         [login, run, login, *start],
         [login, run],
         [login, *start],
@@ -66,19 +66,19 @@ def test_what_is_empty_says_what_to_do_with_the_very_command(
     ]
 
 
-def test_a_command_is_copied_by_its_button(visitor: Callable[..., Visitor], by_mail: Callable[[str], Client]) -> None:
-    me = visitor(token=by_mail("newcomer@example.com").token, permissions=["clipboard-read", "clipboard-write"])
+def test_copy_button_copies_the_command(visitor: Callable[..., Visitor], user_by_mail: Callable[[str], Client]) -> None:
+    me = visitor(token=user_by_mail("newcomer@example.com").token, permissions=["clipboard-read", "clipboard-write"])
     page = me.open("/dashboard/tasks")
     page.get_by_role("button", name="Copy: Submit a task").click()
     expect(page.get_by_role("status").filter(has_text="Copied")).to_be_attached()
     assert "devflow run 'Fix the null pointer" in page.evaluate("navigator.clipboard.readText()")
 
 
-def test_what_a_page_must_not_do_is_noticed(visitor: Callable[..., Visitor]) -> None:
-    """The watch that every test of these pages stands under."""
+def test_monitor_notices_every_kind_of_problem(visitor: Callable[..., Visitor]) -> None:
+    """The monitor that every test of these pages uses."""
     me = visitor()
     page = me.open("/dashboard/login")
-    assert me.watched.complaints == []
+    assert me.monitor.problems == []
     for wrong in (
         "document.body.append(Object.assign(document.createElement('style'), { textContent: 'b { color: red }' }))",
         "document.body.setAttribute('style', 'color: red')",
@@ -89,11 +89,11 @@ def test_what_a_page_must_not_do_is_noticed(visitor: Callable[..., Visitor]) -> 
     ):
         with page.expect_event("console" if "throw" not in wrong else "pageerror"):
             page.evaluate(f"() => {{ {wrong} }}")
-        assert me.watched.complaints, wrong
-        me.watched.complaints.clear()
+        assert me.monitor.problems, wrong
+        me.monitor.problems.clear()
 
 
-def test_a_login_a_task_and_its_cancelling_need_no_mouse(visitor: Callable[..., Visitor], stage: Platform) -> None:
+def test_login_submitting_and_cancelling_work_by_keyboard(visitor: Callable[..., Visitor], stage: Platform) -> None:
     page = visitor().page
     page.goto(f"{stage.url}/dashboard/new")
     expect(page.get_by_label("Email")).to_be_visible()
@@ -110,11 +110,11 @@ def test_a_login_a_task_and_its_cancelling_need_no_mouse(visitor: Callable[..., 
     page.keyboard.press("Enter")
     expect(page.locator("#main")).to_be_focused()
     page.keyboard.press("Tab")
-    expect(page.get_by_label("What is to be done?")).to_be_focused()
+    expect(page.get_by_label("What should the agent do?")).to_be_focused()
     page.keyboard.type("Written without a mouse")
     page.keyboard.press("Tab")
-    page.keyboard.type("Another")
-    expect(page.get_by_label("Which?")).to_be_visible()
+    page.keyboard.type("Other")
+    expect(page.get_by_label("Custom name")).to_be_visible()
     page.keyboard.press("Tab")
     page.keyboard.type("by-keyboard")
     page.keyboard.press("Tab")
@@ -122,8 +122,8 @@ def test_a_login_a_task_and_its_cancelling_need_no_mouse(visitor: Callable[..., 
     page.keyboard.press("Enter")
     page.wait_for_url("**/dashboard/tasks/task-*")
     expect(page.get_by_role("heading", level=1)).to_have_text("Written without a mouse")
-    told = stage.client.login().get(f"/api/tasks/{page.url.rpartition('/')[2]}").json()
-    assert (told["intent"], told["repo"]) == ("by-keyboard", "https://github.com/user/repo")
+    task = stage.client.login().get(f"/api/tasks/{page.url.rpartition('/')[2]}").json()
+    assert (task["intent"], task["repo"]) == ("by-keyboard", "https://github.com/user/repo")
 
     cancel = page.get_by_role("button", name="Cancel task")
     press(page, "Tab", until=cancel)
@@ -138,7 +138,7 @@ def test_a_login_a_task_and_its_cancelling_need_no_mouse(visitor: Callable[..., 
 
 
 def press(page: Page, key: str, *, until: Locator) -> None:
-    """Press a key until this has the focus: within as many times as a page has things that can have it."""
+    """Press a key until this has the focus; at most as often as a page has focusable elements."""
     expect(until).to_be_visible()
     for _ in range(30):
         page.keyboard.press(key)
@@ -147,17 +147,15 @@ def press(page: Page, key: str, *, until: Locator) -> None:
     raise AssertionError(f"{key} does not lead to {until}")
 
 
-def test_a_page_says_that_it_loads_for_as_long_as_it_does(
-    visitor: Callable[..., Visitor], furnished: Furnished
-) -> None:
-    me = visitor(token=furnished.user.token)
+def test_list_displays_loading_until_its_data_arrives(visitor: Callable[..., Visitor], sample_data: SampleData) -> None:
+    me = visitor(token=sample_data.user.token)
     held: list[Route] = []
 
     def hold(route: Route) -> None:
         held.append(route)
 
     me.page.route("**/api/tasks?**", hold)
-    me.page.goto(f"{me.watched.url}/dashboard/tasks")
+    me.page.goto(f"{me.monitor.url}/dashboard/tasks")
     rows = me.page.locator("#tasks")
     expect(rows).to_be_empty()
     assert rows.evaluate("(list) => getComputedStyle(list, '::before').content") == '"Loading …"'
@@ -168,43 +166,39 @@ def test_a_page_says_that_it_loads_for_as_long_as_it_does(
     assert rows.evaluate("(list) => getComputedStyle(list, '::before').content") == "none"
 
 
-def test_a_refresh_leaves_focus_selection_and_what_is_opened_alone(
-    visitor: Callable[..., Visitor], furnished: Furnished
-) -> None:
-    me = visitor(token=furnished.user.token)
+def test_refresh_keeps_focus_and_selection(visitor: Callable[..., Visitor], sample_data: SampleData) -> None:
+    me = visitor(token=sample_data.user.token)
     page = me.open("/dashboard")
     link = page.locator("#open").get_by_role("link", name="Let customers download")
     link.focus()
     page.evaluate("getSelection().selectAllChildren(document.querySelector('#open .step'))")
-    before = len(me.watched.asked)
-    with page.expect_response(lambda answer: "/api/tasks" in answer.url and len(me.watched.asked) > before):
+    before = len(me.monitor.requests)
+    with page.expect_response(lambda answer: "/api/tasks" in answer.url and len(me.monitor.requests) > before):
         pass
     expect(link).to_be_focused()
     assert page.evaluate("String(getSelection())")
 
 
-def test_a_page_says_when_it_is_cut_off_and_goes_on_by_itself(
-    visitor: Callable[..., Visitor], furnished: Furnished
-) -> None:
-    me = visitor(token=furnished.user.token)
-    me.watched.expect("ERR_INTERNET_DISCONNECTED")
+def test_offline_page_says_so_and_recovers(visitor: Callable[..., Visitor], sample_data: SampleData) -> None:
+    me = visitor(token=sample_data.user.token)
+    me.monitor.expect("ERR_INTERNET_DISCONNECTED")
     page = me.open("/dashboard")
     live = page.locator("#live")
     me.context.set_offline(offline=True)
-    expect(live).to_contain_text("DevFlow cannot be reached right now. Trying again in")
+    expect(live).to_contain_text("DevFlow is unreachable. Check your network connection. Retrying in")
     me.context.set_offline(offline=False)
-    expect(live).to_have_text("Up to date; refreshes by itself")
+    expect(live).to_have_text("Up to date. Refreshes automatically.")
 
 
-def test_times_are_the_platforms_whatever_the_clock_here_says_and_shown_where_one_is(
-    visitor: Callable[..., Visitor], furnished: Furnished
+def test_times_use_the_platforms_clock_and_the_readers_time_zone(
+    visitor: Callable[..., Visitor], sample_data: SampleData
 ) -> None:
-    me = visitor(token=furnished.user.token, timezone_id="Asia/Kolkata")
+    me = visitor(token=sample_data.user.token, timezone_id="Asia/Kolkata")
     me.page.clock.install(time=datetime.now(UTC) + timedelta(hours=7))
-    page = me.open(f"/dashboard/tasks/{furnished.completed}")
+    page = me.open(f"/dashboard/tasks/{sample_data.completed}")
     submitted = page.locator("#about > dl > div", has_text="Submitted")
     expect(submitted.locator("time")).to_have_text(re.compile(r"^(just now|\d+ (sec|min)\. ago)$"))
-    at = datetime.fromisoformat(furnished.user.get(f"/api/tasks/{furnished.completed}").json()["createdAt"])
+    at = datetime.fromisoformat(sample_data.user.get(f"/api/tasks/{sample_data.completed}").json()["createdAt"])
     local = at + timedelta(hours=5, minutes=30)
     expect(submitted.locator(".exact")).to_contain_text(
         f"{local:%b} {local.day}, {local.year}, {local.hour % 12 or 12}:{local:%M:%S}"
@@ -227,33 +221,31 @@ def test_times_are_the_platforms_whatever_the_clock_here_says_and_shown_where_on
         "../docs",
     ],
 )
-def test_the_first_answer_is_small_over_the_wire(
-    visitor: Callable[..., Visitor], furnished: Furnished, path: str
-) -> None:
-    """With its headers, and with all that it loads for a browser that was never here, compressed as by API Gateway."""
-    me = visitor(token=furnished.user.token)
+def test_first_load_is_small_over_the_wire(visitor: Callable[..., Visitor], sample_data: SampleData, path: str) -> None:
+    """With headers and every file, for a browser without a cache, compressed as API Gateway does."""
+    me = visitor(token=sample_data.user.token)
     seen: dict[str, int] = {}
     addresses: dict[str, str] = {}
     network = me.context.new_cdp_session(me.page)
     network.on(
         "Network.responseReceived",
-        lambda told: addresses.update({told["requestId"]: told["response"]["url"]}),
+        lambda event: addresses.update({event["requestId"]: event["response"]["url"]}),
     )
     network.on(
         "Network.loadingFinished",
-        lambda told: seen.update({addresses[told["requestId"]]: told["encodedDataLength"]}),
+        lambda event: seen.update({addresses[event["requestId"]]: event["encodedDataLength"]}),
     )
     network.send("Network.enable")
-    page = me.open(f"/dashboard{path}".replace("/dashboard..", "").format(**vars(furnished)))
+    page = me.open(f"/dashboard{path}".replace("/dashboard..", "").format(**vars(sample_data)))
     own = {url: size for url, size in seen.items() if "/api/" not in url}
     assert own[page.url] < 6_000
     assert sum(own.values()) < 60_000, own
 
 
-def test_a_long_log_shows_its_end_and_stays_quick(
-    visitor: Callable[..., Visitor], furnished: Furnished, by_mail: Callable[[str], Client]
+def test_long_log_displays_its_end(
+    visitor: Callable[..., Visitor], sample_data: SampleData, user_by_mail: Callable[[str], Client]
 ) -> None:
-    user = by_mail("long.log@example.com")
+    user = user_by_mail("long.log@example.com")
     agent = register(user, "long-log", "Long log", "linux", "long")
     task = work(user, agent, "long-log", "long", "Talk a lot")
     report(agent, task, "progress", progress=0.1)
@@ -271,4 +263,4 @@ def test_a_long_log_shows_its_end_and_stays_quick(
     more = "the very last line\n"
     report(agent, task, "logs", offset=len(text), data=more)
     expect(log).to_contain_text(more.strip())
-    assert log.evaluate("(box) => box.scrollTop") < 1_000, "whoever reads is left where they are"
+    assert log.evaluate("(box) => box.scrollTop") < 1_000, "the reader's position is kept"

@@ -1,4 +1,4 @@
-"""A user with something of everything: what pages look like in use, for what looks at all of them."""
+"""A user with one of everything, for the tests that open every page."""
 
 import threading
 import time
@@ -11,33 +11,32 @@ from tests.support.client import Client
 from tests.support.receivers import Answer, Got, Receiver, status
 
 SECONDS = 60
-PULSE = 20
+HEARTBEAT_SECONDS = 20
 REPO = "https://github.com/acme/shop"
 
 
 @dataclass
-class Furnished:
-    """Ids of what there is."""
+class SampleData:
+    """The ids of the user's agents, tasks and webhooks."""
 
     user: Client
     agent: str
-    spare: str
-    """An agent that is paused."""
+    paused_agent: str
     completed: str
     failed: str
     running: str
     queued: str
     webhook: str
-    failing: str
-    """A webhook whose receiver says no."""
+    failing_webhook: str
+    """A webhook whose receiver returns 500."""
     agents: dict[str, Client]
-    """Those that run something, by id."""
+    """The agents that run a task, by id."""
 
 
-def furnish(user: Client, receiver: Receiver) -> Furnished:
-    """Three agents, one of them paused; a task in every state that lasts; webhooks that arrive and one that does not;
-    a token for a program."""
-    webhook = tell(user, receiver.url, "The team's chat", "task.completed", "task.failed")
+def create_sample_data(user: Client, receiver: Receiver) -> SampleData:
+    """Three agents, one of them paused; a task in every state that lasts; a webhook with deliveries and one that fails;
+    a personal token."""
+    webhook = add_webhook(user, receiver.url, "The team's chat", "task.completed", "task.failed")
     mac = register(user, "build-mac", "Build Mac", "darwin", "fix-bug", "feature", "review-pr")
     linux = register(user, "linux-box", "Linux box", "linux", "fix-bug", "explain")
     register(user, "old-laptop", "Old laptop", "win32", "explain")
@@ -79,54 +78,54 @@ def furnish(user: Client, receiver: Receiver) -> Furnished:
     cancelled = submit(user, "fix-bug", "Upgrade the linter")
     assert user.post(f"/api/tasks/{cancelled}/cancel").status == 200
     agents = {"build-mac": mac, "linux-box": linux}
-    refused = tell(user, f"{receiver.url}&refuse=1", "Where the old chat was", "agent.inactive")
-    assert user.post(f"/api/webhooks/{refused}/test").status == 202
+    failing = add_webhook(user, f"{receiver.url}&refuse=1", "Where the old chat was", "agent.inactive")
+    assert user.post(f"/api/webhooks/{failing}/test").status == 202
     assert user.post("/api/auth/tokens", {"name": "Release script"}).status == 201
-    delivered(user, webhook, 2)
-    tried(user, refused)
-    return Furnished(user, "build-mac", "old-laptop", completed, failed, running, queued, webhook, refused, agents)
+    wait_for_deliveries(user, webhook, 2)
+    wait_for_attempt(user, failing)
+    return SampleData(user, "build-mac", "old-laptop", completed, failed, running, queued, webhook, failing, agents)
 
 
 @contextmanager
-def alive(made: Furnished) -> Iterator[None]:
-    """The agents that run something go on saying so, however long the tests take."""
-    over = threading.Event()
+def heartbeats(data: SampleData) -> Iterator[None]:
+    """The agents that run a task send heartbeats, however long the tests take."""
+    stopped = threading.Event()
 
-    def beat() -> None:
-        while not over.wait(PULSE):
-            for name, agent in made.agents.items():
+    def send() -> None:
+        while not stopped.wait(HEARTBEAT_SECONDS):
+            for name, agent in data.agents.items():
                 agent.post(f"/api/agents/{name}/heartbeat")
 
-    beating = threading.Thread(target=beat, daemon=True)
-    beating.start()
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
     try:
         yield
     finally:
-        over.set()
-        beating.join(SECONDS)
+        stopped.set()
+        sender.join(SECONDS)
 
 
-def receives(got: Got) -> Answer:
-    """What the receiver of a furnished user answers."""
+def respond(got: Got) -> Answer:
+    """The response of the sample data's receiver."""
     if "refuse" in got.path:
         return status(500, b"<h1>Out of order</h1>")
     return status(200, b"ok")
 
 
-def tell(user: Client, url: str, description: str, *events: str) -> str:
-    made = user.post("/api/webhooks", {"url": url, "description": description, "events": events})
-    assert made.status == 201, made
-    webhook: str = made.json()["webhook"]["id"]
+def add_webhook(user: Client, url: str, description: str, *events: str) -> str:
+    created = user.post("/api/webhooks", {"url": url, "description": description, "events": events})
+    assert created.status == 201, created
+    webhook: str = created.json()["webhook"]["id"]
     return webhook
 
 
-def delivered(user: Client, webhook: str, many: int) -> None:
-    """Wait until so many deliveries have arrived."""
-    _wait(lambda: user.get(f"/api/webhooks/{webhook}/deliveries", {"status": "delivered"}).json()["total"] >= many)
+def wait_for_deliveries(user: Client, webhook: str, count: int) -> None:
+    """Wait until this many deliveries have arrived."""
+    _wait(lambda: user.get(f"/api/webhooks/{webhook}/deliveries", {"status": "delivered"}).json()["total"] >= count)
 
 
-def tried(user: Client, webhook: str) -> None:
-    """Wait until its latest delivery has been tried."""
+def wait_for_attempt(user: Client, webhook: str) -> None:
+    """Wait for an attempt of its latest delivery."""
     _wait(lambda: bool(user.get(f"/api/webhooks/{webhook}/deliveries").json()["data"][0]["attempts"]))
 
 
@@ -158,14 +157,14 @@ def submit(user: Client, intent: str, text: str) -> str:
 
 
 def work(user: Client, agent: Client, agent_id: str, intent: str, text: str) -> str:
-    """A task that the agent has claimed."""
+    """Submit a task, and claim it with this agent."""
     task = submit(user, intent, text)
     claim(agent, agent_id, task)
     return task
 
 
 def claim(agent: Client, agent_id: str, task: str) -> None:
-    """Poll until the agent has this task."""
+    """Poll until the agent has claimed this task."""
     claimed: list[Any] = []
 
     def poll() -> bool:
