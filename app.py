@@ -25,7 +25,6 @@ FEATURES = {
     "chalicelib.health": ("/health",),
     "chalicelib.dashboard.routes": ("/dashboard", "/docs", "/login"),
     "chalicelib.auth.routes": ("/api/auth",),
-    "chalicelib.agents.routes": ("/api/agents",),
     "chalicelib.tasks.routes": ("/api/tasks", "/api/workflows"),
     "chalicelib.orchestration.agent_routes": ("/api/agents",),
     "chalicelib.orchestration.stats_routes": ("/api/stats",),

@@ -17,9 +17,9 @@ from chalicelib.http.rate_limits import LINKS, LOGIN
 LINK_LIFETIME = 10 * MINUTE
 
 PAGE = "/login/link"
-"""The page that a link leads to, a page of the dashboard. The link's secret follows it, behind a `#`."""
+"""The dashboard's page that a link leads to. The link's token follows it, behind a `#`."""
 
-TEXT = """\
+MAIL_TEXT = """\
 Somebody, most likely you, wants to log in to DevFlow with this address. Open this link and confirm:
 
 {link}

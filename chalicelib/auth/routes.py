@@ -2,24 +2,25 @@
 
 from chalice.app import Blueprint
 
-from chalicelib.auth import guard, links, personal, pins, service, sessions, slack
-from chalicelib.auth.links import LinkExpired
-from chalicelib.auth.model import OtherToken
-from chalicelib.auth.personal import TokenNotFound, TooManyTokens
-from chalicelib.auth.pins import WrongPin
-from chalicelib.auth.shapes import (
-    Done,
-    LinkRequest,
-    LinkUse,
-    LoggedIn,
-    Logout,
-    MadeToken,
-    Me,
-    NewPin,
-    NewToken,
-    PinLogin,
-    SlackAnswer,
-    TokenListing,
+from chalicelib.auth import guard, magic_links, personal_tokens, service, sessions, slack_login
+from chalicelib.auth import pin_login as pins
+from chalicelib.auth.magic_links import LinkExpired
+from chalicelib.auth.personal_tokens import TokenNotFound, TooManyTokens
+from chalicelib.auth.pin_login import WrongPin
+from chalicelib.auth.rules import IdempotencyKeyReused
+from chalicelib.auth.schemas import (
+    CreateTokenRequest,
+    CreateTokenResponse,
+    LoginResponse,
+    LogoutRequest,
+    MagicLinkRequest,
+    MeResponse,
+    PersonalTokenList,
+    PinLoginRequest,
+    SetPinRequest,
+    SlackCallbackQuery,
+    SuccessResponse,
+    VerifyMagicLinkRequest,
 )
 from chalicelib.auth.slack_login import SignInFailed
 from chalicelib.core.models import OutputModel
@@ -55,16 +56,9 @@ if settings.pin_login:  # on prod these addresses do not exist
     @route(blueprint, "POST", "/api/auth/pin", "session", ACCOUNT, body=SetPinRequest, response=SuccessResponse)
     def set_pin(request: Request) -> Response:
         """Set the PIN to log in with."""
-        user = service.admit(guard.session(call), call.meter, call.now)
-        pins.set_pin(user, call.body(NewPin))
-        return Answer(Done())
-
-
-@route(blueprint, "POST", "/api/auth/magic-link", "nobody", LINKS, body=LinkRequest, answer=Done, status=202)
-def request_link(call: Call) -> Answer:
-    """Ask for a link by mail, which logs in whoever reads that address."""
-    links.request(call.body(LinkRequest), call.address, browser.site(call) + links.PAGE, call.now)
-    return Answer(Done())
+        user = service.admit(guard.session_caller(request), request.rate_limit, request.now)
+        pins.set_pin(user, request.body(SetPinRequest))
+        return Response(SuccessResponse())
 
 
 @route(
@@ -80,7 +74,7 @@ def request_link(call: Call) -> Answer:
 def request_link(request: Request) -> Response:
     """Ask for a link by mail, which logs in whoever reads that address."""
     magic_links.request_link(
-        request.body(MagicLinkRequest), request.source_ip, browser.base_url(request) + CONFIRM_PATH, request.now
+        request.body(MagicLinkRequest), request.source_ip, browser.base_url(request) + magic_links.PAGE, request.now
     )
     return Response(SuccessResponse())
 
@@ -96,8 +90,8 @@ def use_link(request: Request) -> Response:
     )
 
 
-@route(blueprint, "GET", "/api/auth/slack", "nobody", LOGIN, status=302)
-def start_slack(call: Call) -> Answer:
+@route(blueprint, "GET", "/api/auth/slack", "public", LOGIN, status=302)
+def start_slack(request: Request) -> Response:
     """Send a browser to Slack, to sign in there."""
     try:
         started = slack_login.start_sign_in(browser.base_url(request) + CALLBACK_PATH, request.source_ip, request.now)

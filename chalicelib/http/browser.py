@@ -66,7 +66,7 @@ def _own_origins(request: Request) -> set[str]:
     return {f"{own.scheme}://{own.netloc}", f"{own.scheme}://{host}"}
 
 
-def redirect(location: str, cookies: Sequence[str] = ()) -> Answer:
+def redirect(location: str, cookies: Sequence[str] = ()) -> Response:
     """Go there (RFC 9110, section 15.4.3), and keep these cookies."""
     headers: dict[str, str | list[str]] = {
         "Location": location,
