@@ -142,8 +142,8 @@ def test_prod_keeps_its_data_when_it_is_removed_and_deployed_again(cloud: Cloud,
     assert secret_now == secret, "all tokens stay valid"
 
 
-def restore_from_backup(cloud: Cloud, table: str) -> None:
-    """Replace a table as docs/operations.md describes. A restored table has no expiry of rows and no protection."""
+def put_back_from_a_backup(cloud: Cloud, table: str) -> None:
+    """As docs/how-to/restore-tables.md says: a table that was restored expires nothing and is protected from nothing."""
     client = cloud.client("dynamodb")
     client.update_table(TableName=table, DeletionProtectionEnabled=False)
     client.delete_table(TableName=table)

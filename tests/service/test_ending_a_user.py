@@ -1,4 +1,4 @@
-"""What docs/operations.md tells an operator to do when somebody leaves: rows changed by hand end every token."""
+"""What docs/how-to/revoke-a-user.md tells an operator to do: rows changed by hand end every token."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import boto3
 from tests.http.scene import Agent, Scene, ok
 from tests.service import invariants
 
-SAYS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+SAYS = (Path(__file__).parents[2] / "docs" / "how-to" / "revoke-a-user.md").read_text(encoding="utf-8")
 
 
 def by_hand(table: str, key: dict[str, str], expression: str) -> None:
