@@ -1,6 +1,6 @@
 """The budget: what a call costs in requests to DynamoDB and SQS, counted where botocore sends.
 
-At least one test per row of the budget's table in docs/architecture.md, each with the exact requests: a bound would
+At least one test per row of the budgets' table in docs/performance.md, each with the exact requests: a bound would
 hide a loss. Agents call with their own tokens here, since agents are whom the budget is about.
 test_budget_routes.py has all other calls, test_figures.py the units that all consume.
 """
