@@ -143,7 +143,7 @@ def test_prod_keeps_its_data_when_it_is_removed_and_deployed_again(cloud: Cloud,
 
 
 def put_back_from_a_backup(cloud: Cloud, table: str) -> None:
-    """As docs/how-to/restore-tables.md says: a table that was restored expires nothing and is protected from nothing."""
+    """docs/how-to/restore-tables.md: a restored table expires nothing and is protected from nothing."""
     client = cloud.client("dynamodb")
     client.update_table(TableName=table, DeletionProtectionEnabled=False)
     client.delete_table(TableName=table)
