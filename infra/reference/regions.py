@@ -1,0 +1,77 @@
+"""Find the generated regions of a page and fill them in.
+
+Each region names what it shows. Paths and methods are those of the OpenAPI document:
+
+    operation METHOD PATH   token, limits, parameters, body, response and errors of one operation
+    body METHOD PATH        the fields of its request body
+    response METHOD PATH    the fields of its response
+    index                   every operation of the API: method and path, token, purpose
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from infra.reference import tables
+
+Json = dict[str, Any]
+
+_REGION = re.compile(r"(<!-- generated: ([^\n]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+class PagesError(Exception):
+    """A page asks for something that the OpenAPI document does not have."""
+
+
+def render(page: str, document: Json) -> str:
+    """The page with every region as it is generated from the document. Raises PagesError."""
+    anchors = _operations(page)
+
+    def fill(region: re.Match[str]) -> str:
+        opening, what, end = region.groups()
+        return f"{opening}{_content(what, document, anchors)}\n{end}"
+
+    return _REGION.sub(fill, page)
+
+
+def regions(page: str) -> list[str]:
+    """What the generated regions of a page show, in their order."""
+    return [what for _, what, _ in _REGION.findall(page)]
+
+
+def _operations(page: str) -> dict[str, str]:
+    """For each operation that a page describes (`POST /api/tasks`), the anchor of the heading above it."""
+    found: dict[str, str] = {}
+    anchor = ""
+    for line in page.splitlines():
+        heading = _HEADING.match(line)
+        if heading:
+            anchor = to_anchor(heading[1])
+        elif line.startswith("<!-- generated: operation "):
+            found[line.removeprefix("<!-- generated: operation ").removesuffix(" -->")] = anchor
+    return found
+
+
+def to_anchor(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+    return re.sub(r"[^\w -]", "", text).strip().lower().replace(" ", "-")
+
+
+def _content(what: str, document: Json, anchors: dict[str, str]) -> str:
+    if what == "index":
+        return tables.index(document, anchors)
+    kinds: dict[str, Callable[[Json, Json], str]] = {
+        "operation": tables.operation,
+        "body": tables.body,
+        "response": tables.response,
+    }
+    kind, _, address = what.partition(" ")
+    method, _, path = address.partition(" ")
+    try:
+        operation = document["paths"][path][method.lower()]
+        show = kinds[kind]
+    except KeyError:
+        raise PagesError(f"there is no `{what}` in the OpenAPI document") from None
+    return show(document, operation)

@@ -1,0 +1,106 @@
+"""JSON schemas in words."""
+
+from typing import Any
+
+Json = dict[str, Any]
+
+PATTERNS = {
+    "^[A-Za-z0-9._:-]{1,128}$": "[id](api.md#ids-times-and-sizes)",
+    "^[A-Za-z0-9._:-]{1,64}$": "1 to 64 of `A-Z a-z 0-9 . _ : -`",
+    "^[0-9]{6}$": "string of 6 digits",
+    "^[A-Za-z0-9_-]{43}$": "string of 43 characters",
+    r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+$": "email address",
+    r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+$": "email address in ASCII",
+}
+"""What each pattern of the models means. An unknown one is an error, so that no page shows a regular expression."""
+
+NOT_BLANK = r"[^\s\x85]"
+
+SECTIONS = {
+    "AgentReply": "[agent](api.md#the-agent-object)",
+    "TaskReply": "[task](api.md#the-task-object)",
+    "WholeTaskReply": "[task](api.md#the-task-object)",
+    "WebhookReply": "[webhook](api.md#the-webhook-object)",
+}
+"""Objects that have a section of their own."""
+
+
+def named(schema: Json) -> str:
+    """What a reference leads to: a link where it has a section of its own."""
+    name = schema.get("$ref", "").rpartition("/")[2]
+    return SECTIONS.get(name, "object")
+
+
+def nullable_part(schema: Json) -> Json:
+    """A schema without the `null` that it may be."""
+    options = [each for each in schema.get("anyOf", []) if each != {"type": "null"}]
+    return options[0] if len(options) == 1 else schema
+
+
+def phrase(schema: Json) -> str:
+    """A schema in a few words: its type and its limits."""
+    if "$ref" in schema:
+        return named(schema)
+    if "anyOf" in schema:
+        words = [phrase(each) for each in schema["anyOf"] if each != {"type": "null"}]
+        return " or ".join([*dict.fromkeys(words), *(["`null`"] if {"type": "null"} in schema["anyOf"] else [])])
+    if "enum" in schema:
+        return ", ".join(f"`{each}`" for each in schema["enum"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    return {
+        "string": _string,
+        "integer": _number,
+        "number": _number,
+        "array": _array,
+        "object": _object,
+    }.get(schema.get("type", ""), lambda schema: str(schema.get("type", "any JSON value")))(schema)
+
+
+def _string(schema: Json) -> str:
+    if schema.get("format") == "date-time":
+        return "[time](api.md#ids-times-and-sizes)"
+    pattern = schema.get("pattern")
+    base = "string"
+    if pattern is not None and pattern != NOT_BLANK:
+        base = PATTERNS[pattern]
+    elif schema.get("format") == "uri":
+        base = "URL"
+    limits = []
+    if "maxLength" in schema:
+        least = schema.get("minLength", 0)
+        range_ = f"{least} to" if least else "up to"
+        limits.append(f"{range_} {schema['maxLength']} characters")
+    if pattern == NOT_BLANK:
+        limits.append("not blank")
+    return ", ".join([base, *limits])
+
+
+def _number(schema: Json) -> str:
+    least, most = schema.get("minimum"), schema.get("maximum")
+    if most is None:
+        return str(schema["type"])
+    return f"{schema['type']}, {_plain(least)} to {_plain(most)}"
+
+
+def _plain(number: float) -> str:
+    powers = {10**15: "10^15", 2**40: "2^40"}
+    return powers.get(int(number), str(int(number)))
+
+
+def _array(schema: Json) -> str:
+    items = schema.get("items") or {}
+    words = f"array of {phrase(items)}" if items else "array"
+    if "maxItems" in schema:
+        least = schema.get("minItems", 0)
+        words += f"; {least} to {schema['maxItems']} elements" if least else f"; up to {schema['maxItems']} elements"
+    return words
+
+
+def _object(schema: Json) -> str:
+    values = schema.get("additionalProperties")
+    if not isinstance(values, dict):
+        return "object"
+    keys = schema.get("propertyNames", {}).get("enum")
+    words = f"object of {values['type']} values"
+    return f"{words}, by {', '.join(f'`{each}`' for each in keys)}" if keys else words
