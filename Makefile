@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test screenshots test-long check check-infra bench bench-cold cost keys package deploy destroy clean
+.PHONY: help run demo test screenshots test-long check check-infra bench bench-cold cost keys package deploy destroy docs clean
 
 BIN := .venv/bin
 BENCH := .venv-bench/bin
@@ -53,6 +53,9 @@ bench-cold: .venv/installed ## measure: cold starts beside bare boto3 and powert
 
 cost: .venv/installed ## write docs/cost.md from what `make bench ARGS=capacity` measured and AWS's list prices
 	@$(BIN)/python -m bench.cost
+
+docs: .venv/installed ## write the generated tables of docs/api.md and docs/protocol.md from the API's OpenAPI document
+	@$(BIN)/python -m infra.reference
 
 keys: .venv/installed ## renew a stage's signing keys: STAGE=..., STEP=show, add, use, drop, leaked or slack
 	@$(BIN)/python -m infra.keys "$(STAGE)" "$(STEP)"

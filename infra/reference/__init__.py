@@ -11,9 +11,9 @@ A page in `docs/` is written by hand, with regions that this package fills in:
 
 from pathlib import Path
 
-from infra.reference.regions import PagesError, render
+from infra.reference.regions import PagesError, regions, render
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = (DOCS / "api.md", DOCS / "protocol.md", DOCS / "webhooks.md")
+PAGES = (DOCS / "api.md", DOCS / "protocol.md")
 
-__all__ = ["DOCS", "PAGES", "PagesError", "render"]
+__all__ = ["DOCS", "PAGES", "PagesError", "regions", "render"]

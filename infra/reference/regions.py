@@ -6,6 +6,7 @@ Each region names what it shows. Paths and methods are those of the OpenAPI docu
     body METHOD PATH        the fields of its request body
     response METHOD PATH    the fields of its response
     index                   every operation of the API: method and path, token, purpose
+    limits OPERATION, ...   the limits of all fields of these operations' request bodies
 """
 
 import re
@@ -62,16 +63,24 @@ def to_anchor(heading: str) -> str:
 def _content(what: str, document: Json, anchors: dict[str, str]) -> str:
     if what == "index":
         return tables.index(document, anchors)
-    kinds: dict[str, Callable[[Json, Json], str]] = {
+    kind, _, addresses = what.partition(" ")
+    operations = [_operation(document, address) for address in addresses.split(", ")]
+    if kind == "limits":
+        return tables.limits(document, operations)
+    tables_of_one: dict[str, Callable[[Json, Json], str]] = {
         "operation": tables.operation,
         "body": tables.body,
         "response": tables.response,
     }
-    kind, _, address = what.partition(" ")
+    if kind not in tables_of_one or len(operations) != 1:
+        raise PagesError(f"there is no region `{what}`")
+    return tables_of_one[kind](document, operations[0])
+
+
+def _operation(document: Json, address: str) -> Json:
     method, _, path = address.partition(" ")
     try:
-        operation = document["paths"][path][method.lower()]
-        show = kinds[kind]
+        operation: Json = document["paths"][path][method.lower()]
     except KeyError:
-        raise PagesError(f"there is no `{what}` in the OpenAPI document") from None
-    return show(document, operation)
+        raise PagesError(f"there is no `{address}` in the OpenAPI document") from None
+    return operation

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from infra.reference.types import named, nullable_part, phrase
+from infra.reference.types import limit_of, named, nullable_part, phrase
 
 Json = dict[str, Any]
 
@@ -74,10 +74,22 @@ def body(document: Json, described: Json) -> str:
     schema = _resolved(document, described["requestBody"]["content"]["application/json"]["schema"])
     required = schema.get("required", [])
     rows = [
-        (f"`{name}`", _default(name in required, field), phrase(field), field.get("description", ""))
+        (f"`{name}`", _default(field, required=name in required), phrase(field), field.get("description", ""))
         for name, field in schema["properties"].items()
     ]
     return _table(("Field", "Default", "Type", "Description"), rows)
+
+
+def limits(document: Json, described: list[Json]) -> str:
+    """The limits of the fields of several request bodies: each field once, unless its limits differ."""
+    found: dict[str, list[str]] = {}
+    for each in described:
+        schema = _resolved(document, each["requestBody"]["content"]["application/json"]["schema"])
+        for name, field in schema["properties"].items():
+            limit = limit_of(nullable_part(field))
+            if limit and f"`{name}`" not in found.setdefault(limit, []):
+                found[limit].append(f"`{name}`")
+    return _table(("Fields", "Limit"), [(", ".join(names), limit) for limit, names in found.items()])
 
 
 def response(document: Json, described: Json) -> str:
@@ -165,11 +177,11 @@ def _parameters(described: Json) -> str:
     for name, each in query.items():
         schema = each["schema"]
         text = each.get("description") or schema.get("description", "")
-        rows.append((f"`{name}`", _default(each["required"], schema), phrase(schema), text))
+        rows.append((f"`{name}`", _default(schema, required=each["required"]), phrase(schema), text))
     return _titled(title, _table(("Parameter", "Default", "Type", "Description"), rows))
 
 
-def _default(required: bool, field: Json) -> str:
+def _default(field: Json, *, required: bool) -> str:
     if required:
         return "required"
     default = field.get("default")
@@ -181,7 +193,8 @@ def _default(required: bool, field: Json) -> str:
 
 
 def _success(described: Json) -> str:
-    return min(described["responses"], key=int)
+    responses: Json = described["responses"]
+    return min(responses, key=int)
 
 
 def _errors(document: Json, described: Json) -> str:
@@ -197,11 +210,15 @@ def _errors(document: Json, described: Json) -> str:
             else:
                 rows.append((status, title, cause))
     also = f"[Common errors](api.md#errors): {', '.join(dict.fromkeys(common))}."
-    return (_titled("Errors", _table(("Status", "`error`", "Default `message`"), rows)) + "\n\n" if rows else "") + also
+    return (_titled("Errors", _table(("Status", "`error`", "Meaning"), rows)) + "\n\n" if rows else "") + also
 
 
 def _titled(title: str, content: str) -> str:
-    return f"{title}:\n\n{content}" if content else ""
+    if not content:
+        return ""
+    if content.startswith("|"):
+        return f"{title}:\n\n{content}"
+    return f"{title}: {content[0].lower()}{content[1:]}"
 
 
 def _table(head: tuple[str, ...], rows: list[Any]) -> str:

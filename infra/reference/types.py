@@ -1,12 +1,13 @@
 """JSON schemas in words."""
 
+from collections.abc import Callable
 from typing import Any
 
 Json = dict[str, Any]
 
 PATTERNS = {
     "^[A-Za-z0-9._:-]{1,128}$": "[id](api.md#ids-times-and-sizes)",
-    "^[A-Za-z0-9._:-]{1,64}$": "1 to 64 of `A-Z a-z 0-9 . _ : -`",
+    "^[A-Za-z0-9._:-]{1,64}$": "string (1 to 64 of `A-Z a-z 0-9 . _ : -`)",
     "^[0-9]{6}$": "string of 6 digits",
     "^[A-Za-z0-9_-]{43}$": "string of 43 characters",
     r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+$": "email address",
@@ -43,18 +44,29 @@ def phrase(schema: Json) -> str:
         return named(schema)
     if "anyOf" in schema:
         words = [phrase(each) for each in schema["anyOf"] if each != {"type": "null"}]
-        return " or ".join([*dict.fromkeys(words), *(["`null`"] if {"type": "null"} in schema["anyOf"] else [])])
+        words = list(dict.fromkeys(words))
+        nullable = {"type": "null"} in schema["anyOf"]
+        separate = nullable and any(sign in word for word in words for sign in ",;(")
+        return " or ".join(words) + ("; or `null`" if separate else " or `null`" if nullable else "")
     if "enum" in schema:
-        return ", ".join(f"`{each}`" for each in schema["enum"])
+        return f"one of {', '.join(f'`{each}`' for each in schema['enum'])}"
     if "const" in schema:
         return f"`{schema['const']}`"
-    return {
+    kind = schema.get("type", "any JSON value")
+    makers: dict[str, Callable[[Json], str]] = {
         "string": _string,
         "integer": _number,
         "number": _number,
         "array": _array,
         "object": _object,
-    }.get(schema.get("type", ""), lambda schema: str(schema.get("type", "any JSON value")))(schema)
+    }
+    return makers[kind](schema) if kind in makers else str(kind)
+
+
+def limit_of(schema: Json) -> str:
+    """A schema in a few words, if it limits the values of its type; else nothing."""
+    words = phrase(schema)
+    return words if any(sign in words for sign in (" to ", "[id]", "characters")) else ""
 
 
 def _string(schema: Json) -> str:
@@ -77,10 +89,9 @@ def _string(schema: Json) -> str:
 
 
 def _number(schema: Json) -> str:
-    least, most = schema.get("minimum"), schema.get("maximum")
-    if most is None:
+    if "maximum" not in schema:
         return str(schema["type"])
-    return f"{schema['type']}, {_plain(least)} to {_plain(most)}"
+    return f"{schema['type']}, {_plain(schema['minimum'])} to {_plain(schema['maximum'])}"
 
 
 def _plain(number: float) -> str:
@@ -88,9 +99,16 @@ def _plain(number: float) -> str:
     return powers.get(int(number), str(int(number)))
 
 
+_PLURALS = {
+    "object": "objects",
+    "string": "strings",
+    "[id](api.md#ids-times-and-sizes)": "[ids](api.md#ids-times-and-sizes)",
+}
+
+
 def _array(schema: Json) -> str:
     items = schema.get("items") or {}
-    words = f"array of {phrase(items)}" if items else "array"
+    words = f"array of {_PLURALS.get(phrase(items), phrase(items))}" if items else "array"
     if "maxItems" in schema:
         least = schema.get("minItems", 0)
         words += f"; {least} to {schema['maxItems']} elements" if least else f"; up to {schema['maxItems']} elements"
