@@ -102,6 +102,7 @@ def _plain(number: float) -> str:
 _PLURALS = {
     "object": "objects",
     "string": "strings",
+    "string (1 to 64 of `A-Z a-z 0-9 . _ : -`)": "strings (each 1 to 64 of `A-Z a-z 0-9 . _ : -`)",
     "[id](api.md#ids-times-and-sizes)": "[ids](api.md#ids-times-and-sizes)",
 }
 

@@ -132,6 +132,12 @@ def test_retry_of_a_running_task_gets_the_documented_message(scene: Scene, agent
     assert f'"message": "{refused.json()["message"]}"' in API
 
 
+def test_details_of_an_invalid_request_are_the_documented_ones(scene: Scene) -> None:
+    response = scene.user.post("/api/agents", {"agentId": "a b", "name": "a", "version": "1", "concurrency": 21})
+    assert response.status == 400
+    assert [each for each in response.json()["details"] if f'"{each}"' not in API] == []
+
+
 def test_heartbeat_with_one_figure_removes_the_others(scene: Scene, agent: Agent) -> None:
     agent.beat(uptime=1, cpuUsage=2)
     agent.beat(status="ready")
