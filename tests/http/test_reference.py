@@ -8,6 +8,7 @@ import pytest
 
 from infra.reference import DOCS, PAGES, regions, render
 from infra.reference.tables import operations
+from infra.reference.types import SECTIONS
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene, ok
 from tests.support.client import Client
@@ -33,6 +34,10 @@ def test_generated_regions_are_up_to_date(document: Json, page: Any) -> None:
 def test_every_operation_is_described_once(document: Json) -> None:
     described = [what.removeprefix("operation ") for what in regions(API) if what.startswith("operation ")]
     assert sorted(described) == sorted(address for address, _ in operations(document))
+
+
+def test_objects_with_a_section_of_their_own_exist(document: Json) -> None:
+    assert SECTIONS.keys() <= document["components"]["schemas"].keys()
 
 
 def test_table_of_errors_has_every_status_and_title(document: Json) -> None:
