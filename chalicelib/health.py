@@ -32,7 +32,7 @@ class Health(OutputModel):
 
 @route(blueprint, "GET", "/health", "public", response=Health)
 def health(request: Request) -> Response:
-    """Whether the platform can do its work.
+    """Check whether the platform can do its work.
 
     200 when the tables answer and the signing keys can be read; else 503, in the error contract's shape.
     """

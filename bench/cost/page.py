@@ -99,13 +99,13 @@ _PAGE_STATES = {
     "idle": "no input for ten minutes",
     "hidden": "the tab is in the background; after an hour the page stops",
 }
-"""What each name of `PAUSES` in live.js means."""
+"""What each name of `INTERVALS` in polling.js means."""
 
 
 def table_of_pauses() -> str:
     rows = []
     for name, pause in usage.read_pauses().items():
-        if name != "worst":
+        if name != "backoff":
             hour = usage.overview_hour(pause)
             cost = total(bill.bill_calls(hour))
             requests = f"{sum(hour.values()) / 60:.0f}"

@@ -166,18 +166,18 @@ def _multiply(calls: Calls, factor: float) -> Calls:
     return Counter({name: round(number * factor) for name, number in calls.items()})
 
 
-LIVE = Path(__file__).parents[2] / "chalicelib" / "dashboard" / "static" / "live.js"
+POLLING_SCRIPT = Path(__file__).parents[2] / "chalicelib" / "dashboard" / "static" / "polling.js"
 
 
 def read_pauses() -> dict[str, int]:
-    """Seconds between two refreshes of an open page of the dashboard, by its state: `PAUSES` in live.js."""
-    text = LIVE.read_text(encoding="utf-8")
-    block = text[text.index("PAUSES = {") :].partition("}")[0]
+    """Seconds between two refreshes of an open page of the dashboard, by its state: `INTERVALS` in polling.js."""
+    text = POLLING_SCRIPT.read_text(encoding="utf-8")
+    block = text[text.index("INTERVALS = {") :].partition("}")[0]
     return {name: int(seconds) for name, seconds in re.findall(r"(\w+): (\d+) \* SECOND", block)}
 
 
 FIGURES_EVERY = 15
-"""Least seconds between two refreshes of statistics and agents on the overview: `FIGURES_EVERY` in overview.js."""
+"""Least seconds between two refreshes of statistics and agents on the overview: `STATS_INTERVAL_MS` in overview.js."""
 
 
 def overview_hour(pause: int) -> Calls:

@@ -20,13 +20,19 @@ class RegisterAgentRequest(InputModel):
     """The spec's body of POST /api/agents; `userId` is ignored: the token says whose the agent is."""
 
     agent_id: Id
+    """Chosen by the client, unique among the user's agents, and the same after a restart."""
     name: AgentName
+    """Displayed to people."""
     version: Annotated[str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True)]
+    """The version of the agent's program."""
     platform: Annotated[str, StringConstraints(max_length=64)] | None = None
+    """`darwin`, `linux`, `win32` or another word. Displayed to people."""
     capabilities: Capabilities = DEFAULT_CAPABILITIES
+    """The intents that the agent accepts. An empty list: none."""
     concurrency: Concurrency | None = None
+    """How many tasks the agent holds at most, claimed and running together. 20 if absent."""
     replace: bool = False
-    """Register an agent that is there already anew: its old token dies, and what it ran counts as lost."""
+    """Register an id that exists again: its old token stops working, and the tasks that ran under it count as lost."""
 
     @field_validator("capabilities")
     @classmethod
@@ -41,18 +47,26 @@ class HeartbeatRequest(InputModel):
     """Every field is optional. The machine's figures are kept, rounded, and shown with the agent."""
 
     status: Annotated[str, StringConstraints(max_length=32)] | None = None
+    """What the agent reports about itself: `draining`, `disconnected`, `error`, or any other word."""
     uptime: MachineMetric | None = None
+    """Seconds that the agent has run. Displayed to people, like the next three; stored with three decimals."""
     task_count: MachineMetric | None = None
+    """How many tasks it runs."""
     memory_usage: MachineMetric | None = None
+    """Memory in use. The dashboard displays it in MB."""
     cpu_usage: MachineMetric | None = None
+    """Processor in use. The dashboard displays it in percent."""
     version: Annotated[str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True)] | None = None
+    """Replaces the registered version."""
     capabilities: Capabilities | None = None
+    """Replaces the registered list. An empty list: none."""
     concurrency: Concurrency | None = None
+    """Replaces the registered number."""
 
     task_ids: Annotated[list[Id], Field(max_length=100)] | None = None
-    """What it runs."""
+    """The ids of all tasks that the agent runs."""
     instance_id: Id | None = None
-    """The process: a second live one of the same agent is refused."""
+    """An id of this process. While it is live, a heartbeat with another `instanceId` gets 409."""
 
     def state(self) -> AgentState | None:
         """What its status says of it: `error`, and `disconnected` (it goes away), have a meaning of their own."""
@@ -77,13 +91,19 @@ class UpdateAgentRequest(InputModel):
     """Rename an agent, or pause and resume it, with a note that says why."""
 
     name: AgentName | None = None
+    """Displayed to people."""
     paused: bool | None = None
+    """`true`: the agent gets no new tasks and keeps those that it holds. `false`: it gets tasks again, and its note is
+    removed."""
     note: Annotated[str, StringConstraints(max_length=500)] | None = None
+    """A note for people, for example why the agent is paused."""
 
 
 class AgentQuery(ListQuery):
     status: AgentState | None = None
+    """Only agents in this status."""
     capability: Capability | None = None
+    """Only agents that accept this intent."""
 
 
 class AgentResponse(OutputModel):
@@ -91,21 +111,30 @@ class AgentResponse(OutputModel):
 
     id: str
     user_id: str
+    """The user that the agent belongs to."""
     name: str
     status: AgentState
+    """`inactive` after 150 s without a check-in, or after the agent disconnected; `error` if the agent reports it."""
     version: str
     platform: str | None
     capabilities: list[str]
     last_heartbeat: Instant
+    """The last check-in: a heartbeat or any other authenticated call of the agent."""
     created_at: Instant
     updated_at: Instant
     concurrency: int | None
+    """`null` means 20."""
     reported_status: str | None
+    """The `status` of the last heartbeat that had one; `null` if there was none, or if the agent came back after
+    `disconnected`."""
     machine: dict[str, float]
+    """`uptime`, `taskCount`, `memoryUsage` and `cpuUsage` of the last heartbeat that had at least one of them."""
     paused: bool
+    """Whether the agent is excluded from new tasks."""
     note: str | None
+    """A note for people."""
     holding: list[str]
-    """Ids of the tasks it has claimed or runs."""
+    """Ids of the tasks that the agent has claimed or runs."""
 
 
 class AgentList(ListResponse):
@@ -122,11 +151,13 @@ class RegisterAgentResponse(OutputModel):
     success: bool = True
     agent: AgentResponse
     token: str
+    """The agent's token. No other response contains it."""
 
 
 class RemoveAgentResponse(OutputModel):
     success: bool = True
     agent_id: str
+    """The id of the removed agent."""
 
 
 class HeartbeatResponse(OutputModel):
@@ -134,10 +165,11 @@ class HeartbeatResponse(OutputModel):
 
     success: bool = True
     next_poll_interval: int
-    """Milliseconds."""
+    """Milliseconds to wait before the next poll."""
     status: AgentState
+    """How the platform sees the agent."""
     cancel: list[str]
-    """Ids of tasks to stop."""
+    """Ids of tasks to stop: cancelled ones, and ids from `taskIds` that this agent does not hold."""
 
 
 def to_response(agent: Agent) -> AgentResponse:

@@ -55,7 +55,7 @@ if settings.pin_login:  # on prod these addresses do not exist
 
     @route(blueprint, "POST", "/api/auth/pin", "session", ACCOUNT, body=SetPinRequest, response=SuccessResponse)
     def set_pin(request: Request) -> Response:
-        """Set the PIN to log in with."""
+        """Set the PIN."""
         user = service.admit(guard.session_caller(request), request.rate_limit, request.now)
         pins.set_pin(user, request.body(SetPinRequest))
         return Response(SuccessResponse())
@@ -72,7 +72,7 @@ if settings.pin_login:  # on prod these addresses do not exist
     status=202,
 )
 def request_link(request: Request) -> Response:
-    """Ask for a link by mail, which logs in whoever reads that address."""
+    """Request a login link by mail."""
     magic_links.request_link(
         request.body(MagicLinkRequest), request.source_ip, browser.base_url(request) + magic_links.PAGE, request.now
     )
@@ -84,7 +84,7 @@ def request_link(request: Request) -> Response:
     body=VerifyMagicLinkRequest, response=LoginResponse, raises=(LinkExpired,),
 )  # fmt: skip
 def use_link(request: Request) -> Response:
-    """Log in with what a link from a mail has behind its #."""
+    """Log in with the token of a link."""
     return _login_response(
         request, magic_links.use_link(request.body(VerifyMagicLinkRequest), request.source_ip, request.now)
     )
@@ -92,7 +92,7 @@ def use_link(request: Request) -> Response:
 
 @route(blueprint, "GET", "/api/auth/slack", "public", LOGIN, status=302)
 def start_slack(request: Request) -> Response:
-    """Send a browser to Slack, to sign in there."""
+    """Redirect a browser to Slack to log in."""
     try:
         started = slack_login.start_sign_in(browser.base_url(request) + CALLBACK_PATH, request.source_ip, request.now)
     except SignInFailed as failed:
@@ -104,7 +104,7 @@ def start_slack(request: Request) -> Response:
 
 @route(blueprint, "GET", CALLBACK_PATH, "public", SLACK, query=SlackCallbackQuery, status=302)
 def finish_slack(request: Request) -> Response:
-    """Take a browser back from Slack, and send it to the dashboard, signed in."""
+    """Complete a login with Slack, and redirect the browser to the dashboard."""
     came, kept = request.query_params(SlackCallbackQuery), browser.cookie_value(request, STATE_COOKIE)
     try:
         token = slack_login.finish_sign_in(
@@ -132,14 +132,14 @@ def _redirect_to_login(request: Request, failed: SignInFailed) -> Response:
 
 @route(blueprint, "GET", "/api/auth/me", "user", ACCOUNT, response=MeResponse)
 def me(request: Request) -> Response:
-    """Read whose token this is."""
+    """Read the user of this token."""
     caller = guard.user_caller(request)
     return Response(sessions.to_me_response(service.admit(caller, request.rate_limit, request.now), caller))
 
 
 @route(blueprint, "POST", "/api/auth/logout", "user", ACCOUNT, body=LogoutRequest, response=SuccessResponse)
 def logout(request: Request) -> Response:
-    """Log out: end the token of this request, or every token there is."""
+    """End the token of this request, or every login and personal token."""
     caller = guard.user_caller(request)
     user = service.admit(caller, request.rate_limit, request.now)
     if request.body(LogoutRequest).everywhere:
@@ -158,7 +158,7 @@ def _logout_response(request: Request, reply: OutputModel) -> Response:
 
 @route(blueprint, "GET", "/api/auth/tokens", "session", ACCOUNT, query=ListQuery, response=PersonalTokenList)
 def list_tokens(request: Request) -> Response:
-    """List your personal tokens, the newest first."""
+    """List personal tokens, newest first."""
     user = service.admit(guard.session_caller(request), request.rate_limit, request.now)
     return Response(personal_tokens.list_tokens(user, request.query_params(ListQuery), request.now))
 
@@ -169,7 +169,7 @@ def list_tokens(request: Request) -> Response:
     raises=(IdempotencyKeyReused, TooManyTokens),
 )  # fmt: skip
 def make_token(request: Request) -> Response:
-    """Make a personal token, which is shown this once."""
+    """Create a personal token. No other response contains it."""
     user = service.admit(guard.session_caller(request), request.rate_limit, request.now)
     return Response(
         personal_tokens.create_token(user, request.body(CreateTokenRequest), request.idempotency_key, request.now)

@@ -34,34 +34,42 @@ MailAddress = Annotated[
 
 class MagicLinkRequest(InputModel):
     email: MailAddress
+    """Where the link is sent."""
 
 
 class VerifyMagicLinkRequest(InputModel):
     token: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
-    """What is behind the # of the link."""
+    """The part of the link after the `#`."""
 
 
 class SlackCallbackQuery(InputModel):
     """What Slack sends a browser back with. Nothing is required: whatever comes, somebody waits at that browser."""
 
     code: str | None = None
+    """The authorization code of a successful sign-in."""
     state: str | None = None
+    """The state that the sign-in was started with."""
     error: str | None = None
+    """The reason of a failed sign-in."""
 
 
 class PinLoginRequest(InputModel):
     email: Email
+    """Upper and lower case are the same."""
     pin: Pin
+    """The user's PIN."""
 
 
 class SetPinRequest(InputModel):
     pin: Pin
+    """The new PIN."""
 
 
 class UserResponse(OutputModel):
     id: str
     email: str
     name: str
+    """Displayed to people."""
 
 
 class LoginResponse(OutputModel):
@@ -69,6 +77,7 @@ class LoginResponse(OutputModel):
 
     success: bool = Field(default=True)
     token: str
+    """The token of the new login."""
     user: UserResponse
 
 
@@ -78,12 +87,14 @@ class SuccessResponse(OutputModel):
 
 class LogoutRequest(InputModel):
     everywhere: bool = False
-    """Every session and every personal token, and not only the one that this request came with."""
+    """End every login and every personal token of the user, not only the token of this request."""
 
 
 class CreateTokenRequest(InputModel):
     name: Annotated[NonBlankText, StringConstraints(max_length=100)]
+    """Displayed to people."""
     expires_in_days: Annotated[int, Field(ge=1, le=30)] = 30
+    """How long the token is valid."""
 
 
 class PersonalTokenResponse(OutputModel):
@@ -94,13 +105,14 @@ class PersonalTokenResponse(OutputModel):
     created_at: str
     expires_at: str
     last_used_at: str | None
-    """To the hour."""
+    """The last use, to the hour; `null` if there was none."""
 
 
 class CreateTokenResponse(PersonalTokenResponse):
     """The only answer that ever holds the token itself."""
 
     token: str
+    """The token itself. No other response contains it."""
 
 
 class PersonalTokenList(ListResponse):
@@ -114,8 +126,9 @@ class MeResponse(OutputModel):
 
     user: UserResponse
     expires_at: str
+    """When this token expires."""
     token_id: str | None
-    """The id of the personal token; null for a session."""
+    """The id of the personal token; `null` for a login."""
 
 
 def to_user_response(user: User) -> UserResponse:

@@ -30,8 +30,11 @@ class ListQuery(InputModel):
     """`?limit=` 1 to 100 with `cursor`, or with `offset` 0 to 1,000."""
 
     limit: int = Field(default=20, ge=1, le=100)
+    """How many elements a page has at most."""
     offset: int = Field(default=0, ge=0, le=1_000)
+    """How many elements to skip. Ignored with a cursor."""
     cursor: str | None = Field(default=None, max_length=4_096)
+    """The `nextCursor` of the previous page."""
 
     def filters(self) -> dict[str, str]:
         """What narrows the list: every field that a subclass adds, where given."""
@@ -46,15 +49,19 @@ class ListResponse(OutputModel):
     """The answer of every list; each says what is in its `data`. (A generic shape would take twice as long to make.)"""
 
     data: list[Any]
+    """The elements of this page."""
     total: int
-    """Exact up to 1,000."""
+    """The number of elements, exact up to 1000."""
     limit: int
+    """The limit of this request."""
     offset: int
-    """How many were passed over before `data`."""
+    """How many elements precede `data`."""
     has_more: bool
+    """Whether there is another page."""
     next_cursor: str | None
+    """The cursor of the next page; `null` on the last one."""
     total_capped: bool = Field(default=False, exclude_if=lambda capped: not capped)
-    """There when true: the total is 1,000 or more."""
+    """Present and `true` if `total` is 1000 or more."""
 
 
 class Cursors:

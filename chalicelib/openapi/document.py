@@ -121,9 +121,11 @@ def _operation(route: RouteSpec, schemas: JsonSchemas, refusals: dict[str, Json]
         "tags": [route.path.strip("/").removeprefix("api/").partition("/")[0]],
         "security": [{scheme: []} for scheme in _SECURITY_BY_ACCESS[route.access]],
     }
-    limits = [f"{rate_limit.limit} a minute of {rate_limit.name}" for rate_limit in dict.fromkeys(route.rate_limits)]
-    if limits:
-        operation["description"] = f"Counts on a limit: {'; or, by an agent, on '.join(limits)}."
+    limits = [
+        f"{rate_limit.limit} calls a minute ({rate_limit.name})" for rate_limit in dict.fromkeys(route.rate_limits)
+    ]
+    if limits:  # a user's limit, then an agent's
+        operation["description"] = "Rate limit: " + "; with an agent's token: ".join(limits) + "."
     parameters = [] if route.query is None else schemas.parameters(route.query)
     if route.idempotency_key:
         parameters.append(

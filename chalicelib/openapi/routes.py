@@ -17,7 +17,7 @@ class Document(RootModel[dict[str, Any]]):
 
 @route(blueprint, "GET", "/api/openapi.json", "public", response=Document)
 def get_openapi(request: Request) -> Response:
-    """Describe every route, status and error of this API."""
+    """Read the OpenAPI document of this API."""
     del request
     return Response(_document())
 

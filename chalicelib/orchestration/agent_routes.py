@@ -39,6 +39,7 @@ R = TypeVar("R", bound=InputModel)
 
 class PollQuery(InputModel):
     limit: Annotated[int, Field(ge=1, le=100)] = 10
+    """How many commands to return at most. Usually the number of free slots."""
 
 
 @route(
@@ -47,7 +48,7 @@ class PollQuery(InputModel):
     raises=(AgentExists, TooManyAgents, DifferentRegistration),
 )  # fmt: skip
 def register_agent(request: Request) -> Response:
-    """Register an agent; the answer has its token."""
+    """Register an agent. The response contains its token."""
     user = guard.admitted_user(request)
     return Response(
         agent_lifecycle.register_agent(user, request.body(RegisterAgentRequest), request.idempotency_key, request.now)
@@ -73,7 +74,7 @@ def get_agent(request: Request, agent_id: str) -> Response:
     body=UpdateAgentRequest, response=AgentResponse, raises=(AgentNotFound,),
 )  # fmt: skip
 def patch_agent(request: Request, agent_id: str) -> Response:
-    """Rename an agent, pause it, or resume it."""
+    """Rename, pause or resume an agent."""
     user = guard.admitted_user(request)
     return Response(agents.update_agent(user.owner, agent_id, request.body(UpdateAgentRequest), request.now))
 
@@ -88,7 +89,7 @@ def patch_agent(request: Request, agent_id: str) -> Response:
     raises=(AgentNotFound,),
 )
 def remove_agent(request: Request, agent_id: str) -> Response:
-    """Remove an agent: its token is dead, and what it holds goes back."""
+    """Remove an agent and release its tasks."""
     user = guard.admitted_user(request)
     agent_lifecycle.remove_agent(user.owner, agent_id, request.now)
     return Response(RemoveAgentResponse(agent_id=agent_id))
@@ -125,7 +126,7 @@ def poll_commands(request: Request, agent_id: str) -> Response:
     body=HeartbeatRequest, response=HeartbeatResponse, raises=(AgentTokenInvalid, AgentNotFound, OtherInstance),
 )  # fmt: skip
 def heartbeat(request: Request, agent_id: str) -> Response:
-    """Say that an agent is alive; the answer says what it is to stop."""
+    """Report that an agent is alive. The response names the tasks to stop."""
     with guard.agent_error_titles():
         caller = guard.agent_caller(request, agent_id)
         check_in = CheckIn(caller, agent_id, HEARTBEAT, request.now)

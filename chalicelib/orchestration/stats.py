@@ -11,10 +11,13 @@ class StatsResponse(OutputModel):
     """Counts are exact up to 1,000 and stop there."""
 
     queue_depth: int
+    """How many tasks are `queued`."""
     oldest_queued_seconds: int | None
-    """None where nothing waits."""
+    """How long ago the oldest queued task was submitted; `null` if no task is queued."""
     tasks: dict[TaskStatus, int]
+    """How many tasks are in each status, each exact up to 1000."""
     agents: dict[AgentState, int]
+    """How many agents are in each status."""
 
 
 def get_stats(owner: str, now: int) -> StatsResponse:

@@ -13,6 +13,6 @@ blueprint = Blueprint(__name__)
 
 @route(blueprint, "GET", "/api/stats", "user", TASKS_API, response=StatsResponse)
 def get_stats(request: Request) -> Response:
-    """Say how much waits, for how long, and who is there to do it."""
+    """Count tasks and agents by status."""
     user = guard.admitted_user(request)
     return Response(stats.get_stats(user.owner, request.now))

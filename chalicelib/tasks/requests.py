@@ -20,15 +20,24 @@ class SubmitTaskRequest(InputModel):
     """What is to be done: the body of POST /api/tasks."""
 
     intent: Intent
+    """What kind of work it is. Only agents with this intent among their `capabilities` claim the task."""
     repo: Annotated[NonBlankText, StringConstraints(max_length=512)]
+    """The repository."""
     branch: Annotated[str, StringConstraints(max_length=255)] | None = None
+    """The branch to start from."""
     natural_language: NonBlankText
+    """What is to be done. Limited only by the size of the request."""
     context: dict[str, Any] | None = None
+    """Passed to the agent unchanged."""
     agent_id: Id | None = None
-    """The only agent that may have the task."""
+    """Pins the task to one agent. The agent must be registered, and needs the intent to claim the task. If it does not
+    claim the task within 24 hours, the task fails."""
     priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
+    """Tasks with a higher number are claimed first."""
     timeout_seconds: Annotated[int, Field(ge=60, le=24 * 3_600)] = DEFAULT_TIMEOUT // SECOND
+    """How long one attempt may run."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = DEFAULT_ATTEMPTS
+    """How often the task is started at most, if agents are lost while they run it."""
 
     @field_validator("context")
     @classmethod
@@ -44,6 +53,7 @@ class SubmitTaskRequest(InputModel):
 
 class _WithTaskId(InputModel):
     task_id: Id
+    """Chosen by the client, unique among the user's tasks."""
 
 
 class ExecuteWorkflowRequest(
@@ -54,10 +64,15 @@ class ExecuteWorkflowRequest(
 
 class ProgressReport(InputModel):
     progress: Annotated[float, Field(json_schema_extra={"minimum": 0, "maximum": 1})]
+    """The share of the work that is done."""
     status: Literal["in_progress"] = "in_progress"
+    """No other value is accepted."""
     step: str | None = None
+    """What the agent does now. A new step becomes an event. Stored up to 256 bytes."""
     details: str | None = None
+    """More about the step. Stored up to 512 bytes."""
     attempt: AttemptNumber | None = None
+    """The attempt that the report is about."""
 
     @field_validator("progress", mode="before")
     @classmethod
@@ -71,32 +86,48 @@ class ProgressReport(InputModel):
 
 class CompleteReport(InputModel):
     success: bool
+    """`false`: the task failed, and `summary` is its error."""
     summary: str | None = None
+    """What was done, in a few sentences. Stored up to 16 KB."""
     output: str | None = None
+    """The result in full. Stored up to 192 KB."""
     pr_url: str | None = None
+    """The pull request. Stored up to 2 KB."""
     result_files: dict[str, Any] | list[Any] | None = None
+    """Any JSON object or array, for example `commit` and `files`. Stored up to 64 KB of JSON."""
     attempt: AttemptNumber | None = None
+    """The attempt that the report is about."""
 
 
 class FailReport(InputModel):
     error: NonBlankText
+    """Why the task failed. Stored up to 16 KB."""
     details: str | None = None
+    """More about the failure. Stored up to 64 KB."""
     logs: str | None = None
+    """Appended to the task's log."""
     attempt: AttemptNumber | None = None
+    """The attempt that the report is about."""
 
 
 class LogChunk(InputModel):
     """A piece of an attempt's log; `offset` is where it begins, in UTF-8 bytes."""
 
     offset: Annotated[int, Field(ge=0, le=1 << 40)]
+    """Where the chunk begins, in bytes of UTF-8 from the beginning of the attempt's log."""
     data: str
+    """The text."""
     attempt: AttemptNumber | None = None
+    """The attempt that the log is about."""
 
 
 class LogQuery(InputModel):
     offset: Annotated[int, Field(ge=0, le=1 << 40)] = 0
+    """In bytes of UTF-8."""
     limit: Annotated[int, Field(ge=1, le=1024 * KB)] = 256 * KB
+    """In bytes of UTF-8."""
     attempt: AttemptNumber | None = None
+    """Each attempt has a log. The latest attempt if absent."""
 
 
 class StoredResult(InputModel):
@@ -158,8 +189,11 @@ def _to_json(data: object) -> str:
 
 class TaskQuery(ListQuery):
     status: TaskStatus | None = None
+    """Only tasks in this status."""
     agent_id: Id | None = None
+    """Only tasks that this agent holds, that it held when they ended, or that wait and are pinned to it."""
     intent: Intent | None = None
+    """Only tasks of this intent."""
 
 
 class TaskBody(InputModel):

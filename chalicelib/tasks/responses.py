@@ -17,19 +17,25 @@ class AppendLogResponse(OutputModel):
     success: bool = True
     task_id: str
     next_offset: int
+    """Where the next chunk begins. Not meaningful once `truncated` is `true`."""
     truncated: bool
-    """The log is full; nothing more is kept."""
+    """Whether the log has reached 4 MB. Further chunks are accepted and not stored."""
 
 
 class LogResponse(OutputModel):
     task_id: str
     attempt: int
+    """The attempt that `data` belongs to."""
     offset: int
+    """Where `data` begins."""
     data: str
+    """The text. No character is split."""
     next_offset: int
+    """Where to read on."""
     complete: bool
-    """Nothing more will come: the attempt is over and all of it was read."""
+    """Whether the attempt is over and its whole log was read."""
     truncated: bool
+    """Whether the log has reached 4 MB, and more was not stored."""
 
 
 class TaskSummary(OutputModel):
@@ -37,25 +43,37 @@ class TaskSummary(OutputModel):
 
     id: str
     user_id: str
+    """The user that the task belongs to."""
     agent_id: str | None
+    """The agent that holds the task or held it when it ended; before that, the agent that it is pinned to."""
     intent: str
     repo: str
     branch: str | None
     description: str
+    """The submitted `naturalLanguage`. Lists contain its first 200 characters."""
     status: TaskStatus
     progress: float
+    """From 0 to 1."""
     current_step: str | None
+    """The last reported step."""
     created_at: Instant
     started_at: Instant | None
+    """When the present attempt started."""
     completed_at: Instant | None
+    """When the task ended, in whatever status."""
     error: str | None
+    """Why the task failed, or what the agent reported when it stopped. Lists contain its first 512 bytes."""
     details: str | None
+    """The details of the last report."""
     priority: int
     timeout_seconds: int
     attempt: int
+    """The number of the present attempt, from 1."""
     max_attempts: int
     cancel_requested: bool
+    """Whether a cancellation of the running task was requested."""
     retry_of: str | None
+    """The id of the task that this one repeats."""
     updated_at: Instant
 
 
@@ -67,19 +85,27 @@ class TaskDetail(TaskSummary):
     """A task as GET /api/tasks/{id} shows it: the spec's fields, the whole description, and the result."""
 
     context: dict[str, Any] | None
+    """As submitted."""
     summary: str | None
+    """As reported."""
     output: str | None
+    """As reported."""
     pr_url: str | None
+    """As reported."""
     result_files: Any
+    """As reported."""
 
 
 class TaskEventResponse(OutputModel):
     type: str
     timestamp: Instant
     status: TaskStatus
+    """The status of the task after the event."""
     attempt: int
     agent_id: str | None
+    """The agent that the event is about."""
     detail: str | None
+    """A step, an error or a reason, depending on `type`."""
 
 
 class TaskEventList(ListResponse):
@@ -89,6 +115,7 @@ class TaskEventList(ListResponse):
 class AcceptedResponse(OutputModel):
     accepted: bool = True
     task_id: str
+    """The id of the task."""
 
 
 class ProgressResponse(OutputModel):
@@ -96,40 +123,53 @@ class ProgressResponse(OutputModel):
     task_id: str
     message: str = "Progress updated"
     cancel_requested: bool
+    """`true`: stop the work and report `fail`."""
 
 
 class FinishedResponse(OutputModel):
     success: bool = True
     task_id: str
     status: TaskStatus
+    """The status in which the task ended."""
 
 
 class CancelResponse(OutputModel):
     success: bool = True
     task_id: str
     status: TaskStatus
+    """The status after the call."""
     cancel_requested: bool
-    """True while the agent that runs it has yet to stop."""
+    """`true` while the agent that runs the task has not stopped yet."""
 
 
 class Command(OutputModel):
     """A task as an agent sees it when it polls. The spec writes two of its keys with an underscore."""
 
     task_id: str = Field(serialization_alias="task_id")
+    """The id of the task. It identifies the command together with `attempt`."""
     intent: str
+    """What kind of work it is."""
     repo: str
+    """The repository."""
     branch: str | None
+    """The branch to start from."""
     description: str
+    """What is to be done: the submitted `naturalLanguage`."""
     context: dict[str, Any]
+    """As submitted; `{}` if there is none."""
     created_at: Instant = Field(serialization_alias="created_at")
+    """When the task was submitted."""
     attempt: int
+    """The number of this attempt, from 1."""
     timeout_seconds: int
+    """How long the attempt may run."""
 
 
 class PollResponse(OutputModel):
     commands: list[Command]
+    """The claims of the agent that it has not started."""
     next_poll_interval: int
-    """Milliseconds."""
+    """Milliseconds to wait before the next poll."""
 
 
 def _common_fields(task: Task) -> dict[str, Any]:

@@ -46,7 +46,7 @@ _NOT_ACCEPTED = (DifferentRequest, AgentNotFound, TooManyOpenTasks, ExecutionFai
     body=ExecuteWorkflowRequest, response=AcceptedResponse, status=202, raises=_NOT_ACCEPTED,
 )  # fmt: skip
 def execute_workflow(request: Request) -> Response:
-    """Submit a task under an id of your own."""
+    """Submit a task under your own id."""
     admitted = service.admit_submitter(guard.authenticated(request), request.now)
     return Response(
         AcceptedResponse(task_id=service.submit_with_id(admitted, request.body(ExecuteWorkflowRequest), request.now))
@@ -66,7 +66,7 @@ def submit_task(request: Request) -> Response:
 
 @route(blueprint, "GET", "/api/tasks", "user", TASKS_API, query=TaskQuery, response=TaskList)
 def list_tasks(request: Request) -> Response:
-    """List your tasks, newest first."""
+    """List tasks, newest first."""
     user = guard.admitted_user(request)
     return Response(service.list_tasks(user.owner, request.query_params(TaskQuery), request.now))
 
@@ -84,7 +84,7 @@ def get_task(request: Request, task_id: str) -> Response:
     query=ListQuery, response=TaskEventList, raises=(TaskNotFound,),
 )  # fmt: skip
 def list_events(request: Request, task_id: str) -> Response:
-    """List what happened to a task, oldest first."""
+    """List the events of a task, oldest first."""
     user = guard.admitted_user(request)
     return Response(service.list_events(user.owner, task_id, request.query_params(ListQuery), request.now))
 
@@ -94,7 +94,7 @@ def list_events(request: Request, task_id: str) -> Response:
     response=CancelResponse, raises=(TaskNotFound, WrongState),
 )  # fmt: skip
 def cancel_task(request: Request, task_id: str) -> Response:
-    """Cancel a task: at once, or with a minute's grace while it runs."""
+    """Cancel a task: at once, or after at most 60 s while it runs."""
     user = guard.admitted_user(request)
     return Response(service.cancel_task(user.owner, task_id, request.now))
 
@@ -104,7 +104,7 @@ def cancel_task(request: Request, task_id: str) -> Response:
     response=AcceptedResponse, status=202, raises=(TaskNotFound, WrongState, AgentNotFound, TooManyOpenTasks),
 )  # fmt: skip
 def retry_task(request: Request, task_id: str) -> Response:
-    """Do a task that has ended again, as a new task."""
+    """Repeat a task that has ended, as a new task."""
     admitted = service.admit_submitter(guard.user_caller(request), request.now)
     return Response(AcceptedResponse(task_id=service.retry_task(admitted, task_id, request.now)))
 
@@ -114,7 +114,7 @@ def retry_task(request: Request, task_id: str) -> Response:
     body=ProgressReport, response=ProgressResponse, raises=(ProgressOutOfRange, TaskNotFound, NotHeld, WrongState),
 )  # fmt: skip
 def report_progress(request: Request, task_id: str) -> Response:
-    """Report progress; the first report starts the task."""
+    """Report progress. The first report starts the task."""
     caller = guard.authenticated(request)
     return Response(reports.report_progress(caller, task_id, _report(request, caller, ProgressReport), request.now))
 
@@ -149,7 +149,7 @@ def fail_task(request: Request, task_id: str) -> Response:
     body=LogChunk, max_body_bytes=REPORT_LIMIT, response=AppendLogResponse, raises=(TaskNotFound, NotHeld, WrongOffset),
 )  # fmt: skip
 def append_log(request: Request, task_id: str) -> Response:
-    """Append to the log of the attempt that runs."""
+    """Append to the log of the present attempt."""
     caller = guard.authenticated(request)
     return Response(logs.append_log(caller, task_id, _report(request, caller, LogChunk), request.now))
 
@@ -159,7 +159,7 @@ def append_log(request: Request, task_id: str) -> Response:
     query=LogQuery, response=LogResponse, raises=(TaskNotFound,),
 )  # fmt: skip
 def read_log(request: Request, task_id: str) -> Response:
-    """Read the log of an attempt, from an offset on."""
+    """Read the log of an attempt from an offset."""
     caller = guard.authenticated(request)
     return Response(logs.read_log(caller, task_id, request.query_params(LogQuery), request.now))
 

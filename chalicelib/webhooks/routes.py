@@ -31,7 +31,7 @@ blueprint = Blueprint(__name__)
     raises=(BadTarget, TooManyWebhooks, DifferentWebhook),
 )  # fmt: skip
 def create_webhook(request: Request) -> Response:
-    """Make a webhook; its secret is shown here and never again."""
+    """Create a webhook. Only this response and that of a rotation contain its secret."""
     user = guard.admitted_user(request)
     return Response(
         service.create_webhook(user.owner, request.body(CreateWebhookRequest), request.idempotency_key, request.now)
@@ -40,7 +40,7 @@ def create_webhook(request: Request) -> Response:
 
 @route(blueprint, "GET", "/api/webhooks", "user", WEBHOOKS_API, query=ListQuery, response=WebhookList)
 def list_webhooks(request: Request) -> Response:
-    """List your webhooks, by id."""
+    """List webhooks, by id."""
     user = guard.admitted_user(request)
     return Response(service.list_webhooks(user.owner, request.query_params(ListQuery), request.now))
 
@@ -60,7 +60,7 @@ def get_webhook(request: Request, webhook_id: str) -> Response:
     body=UpdateWebhookRequest, response=WebhookResponse, raises=(BadTarget, WebhookNotFound),
 )  # fmt: skip
 def change_webhook(request: Request, webhook_id: str) -> Response:
-    """Change a webhook, disable it, or enable it again."""
+    """Change, disable or enable a webhook."""
     user = guard.admitted_user(request)
     return Response(service.update_webhook(user.owner, webhook_id, request.body(UpdateWebhookRequest), request.now))
 
@@ -81,7 +81,7 @@ def remove_webhook(request: Request, webhook_id: str) -> Response:
     idempotency_key=True, response=WebhookWithSecretResponse, raises=(WebhookNotFound,),
 )  # fmt: skip
 def rotate_secret(request: Request, webhook_id: str) -> Response:
-    """Replace a webhook's secret; for a day the old one signs, too."""
+    """Replace a webhook's secret. The old one signs as well for one day."""
     user = guard.admitted_user(request)
     return Response(service.rotate_secret(user.owner, webhook_id, request.idempotency_key, request.now))
 
@@ -91,7 +91,7 @@ def rotate_secret(request: Request, webhook_id: str) -> Response:
     response=DeliverySentResponse, status=202, raises=(WebhookNotFound, WebhookDisabled),
 )  # fmt: skip
 def test_webhook(request: Request, webhook_id: str) -> Response:
-    """Send a webhook that tells of nothing."""
+    """Send a test webhook."""
     user = guard.admitted_user(request)
     return Response(service.send_test(user.owner, webhook_id, request.now))
 
@@ -101,7 +101,7 @@ def test_webhook(request: Request, webhook_id: str) -> Response:
     query=DeliveryQuery, response=DeliveryList, raises=(WebhookNotFound,),
 )  # fmt: skip
 def list_deliveries(request: Request, webhook_id: str) -> Response:
-    """List what was sent to a webhook or is to be, newest first, with every attempt."""
+    """List the deliveries of a webhook with every attempt, newest first."""
     user = guard.admitted_user(request)
     return Response(service.list_deliveries(user.owner, webhook_id, request.query_params(DeliveryQuery), request.now))
 
@@ -111,6 +111,6 @@ def list_deliveries(request: Request, webhook_id: str) -> Response:
     response=DeliverySentResponse, status=202, raises=(WebhookNotFound, DeliveryNotFound, WebhookDisabled),
 )  # fmt: skip
 def redeliver(request: Request, webhook_id: str, delivery_id: str) -> Response:
-    """Send a delivery again, at once and under the same id."""
+    """Send a delivery again at once, under the same id."""
     user = guard.admitted_user(request)
     return Response(service.redeliver(user.owner, webhook_id, delivery_id, request.now))

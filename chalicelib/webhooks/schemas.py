@@ -29,8 +29,11 @@ class CreateWebhookRequest(InputModel):
     named."""
 
     url: WebhookUrl
+    """Where webhooks are sent."""
     events: EventFilter = Field(default=["*"])
+    """The events to send. `["*"]` is all of them, including those that are added later."""
     description: WebhookDescription | None = None
+    """A text for people."""
 
     _distinct = field_validator("events")(_once)
 
@@ -39,30 +42,40 @@ class UpdateWebhookRequest(InputModel):
     """The body of PATCH /api/webhooks/{id}; what is absent stays."""
 
     url: WebhookUrl | None = None
+    """Where webhooks are sent. Also forgets earlier failures."""
     events: EventFilter | None = None
+    """Replaces the list."""
     description: WebhookDescription | None = None
+    """Replaces the text."""
     enabled: bool | None = None
+    """`true` enables the webhook and forgets earlier failures; `false` disables it."""
 
     _distinct = field_validator("events")(_once)
 
 
 class DeliveryQuery(ListQuery):
     status: DeliveryStatus | None = None
+    """Only deliveries in this status."""
     event: EventType | Literal["webhook.test"] | None = None
+    """Only deliveries of this event."""
 
 
 class WebhookResponse(OutputModel):
     id: str
     url: str
     events: list[str]
+    """The events that are sent."""
     description: str | None
     enabled: bool
+    """Whether webhooks are sent."""
     disabled_at: str | None
+    """When the webhook was disabled."""
     disabled_reason: str | None
+    """Why the webhook was disabled."""
     failing_since: str | None
-    """Its first failure since its last success."""
+    """The first failure since the last success."""
     old_secrets_until: str | None
-    """After a rotation: how long the old secret signs, too."""
+    """Until when older secrets sign as well, after a rotation."""
     created_at: str
     updated_at: str
 
@@ -73,21 +86,26 @@ class WebhookWithSecretResponse(OutputModel):
     success: bool = True
     webhook: WebhookResponse
     secret: str
+    """The signing secret. Only the responses of creation and rotation contain it."""
 
 
 class RemoveWebhookResponse(OutputModel):
     success: bool = True
     webhook_id: str
+    """The id of the removed webhook."""
 
 
 class DeliveryAttemptResponse(OutputModel):
     timestamp: str
+    """When the attempt was made."""
     status: int | None
-    """The HTTP status; null where no answer came."""
+    """The HTTP status; `null` if there was no response."""
     latency_ms: int
+    """How long the attempt took, in milliseconds."""
     error: str | None
+    """Why the attempt failed; `null` if it succeeded."""
     answer: str
-    """The first KB of the answer's body."""
+    """The first KB of the response body."""
 
 
 class DeliveryResponse(OutputModel):
@@ -97,12 +115,18 @@ class DeliveryResponse(OutputModel):
     event: str
     status: DeliveryStatus
     error: str | None
+    """Why the delivery failed."""
     sequence: int
+    """The `devflow-sequence` of every attempt."""
     created_at: str
     next_attempt_at: str | None
+    """When the next attempt is due; `null` after the end."""
     ended_at: str | None
+    """When it was delivered or failed."""
     attempts: list[DeliveryAttemptResponse]
+    """The last 20 attempts."""
     payload: dict[str, Any]
+    """The body that is sent."""
 
 
 class WebhookList(ListResponse):
@@ -116,6 +140,7 @@ class DeliveryList(ListResponse):
 class DeliverySentResponse(OutputModel):
     success: bool = True
     delivery_id: str
+    """The id of the delivery."""
 
 
 def to_response(endpoint: Endpoint, now: int) -> WebhookResponse:

@@ -18,10 +18,10 @@ PATTERNS = {
 NOT_BLANK = r"[^\s\x85]"
 
 SECTIONS = {
-    "AgentReply": "[agent](api.md#the-agent-object)",
-    "TaskReply": "[task](api.md#the-task-object)",
-    "WholeTaskReply": "[task](api.md#the-task-object)",
-    "WebhookReply": "[webhook](api.md#the-webhook-object)",
+    "AgentResponse": "[agent](api.md#the-agent-object)",
+    "TaskSummary": "[task](api.md#the-task-object)",
+    "TaskDetail": "[task](api.md#the-task-object)",
+    "WebhookResponse": "[webhook](api.md#the-webhook-object)",
 }
 """Objects that have a section of their own."""
 

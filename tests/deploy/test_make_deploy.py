@@ -142,8 +142,8 @@ def test_prod_keeps_its_data_when_it_is_removed_and_deployed_again(cloud: Cloud,
     assert secret_now == secret, "all tokens stay valid"
 
 
-def put_back_from_a_backup(cloud: Cloud, table: str) -> None:
-    """docs/how-to/restore-tables.md: a restored table expires nothing and is protected from nothing."""
+def restore_from_backup(cloud: Cloud, table: str) -> None:
+    """Replace a table as docs/how-to/restore-tables.md describes. A restored table has no expiry and no protection."""
     client = cloud.client("dynamodb")
     client.update_table(TableName=table, DeletionProtectionEnabled=False)
     client.delete_table(TableName=table)

@@ -23,11 +23,11 @@ def test_idle_agent_costs_at_most_a_fifth_of_polling_every_five_seconds() -> Non
 
 
 def test_dashboard_refreshes_at_the_assumed_intervals() -> None:
-    overview = usage.LIVE.with_name("overview.js").read_text(encoding="utf-8")
-    every = re.search(r"FIGURES_EVERY = ([\d_]+);", overview)
+    overview = usage.POLLING_SCRIPT.with_name("overview.js").read_text(encoding="utf-8")
+    every = re.search(r"STATS_INTERVAL_MS = ([\d_]+);", overview)
     assert every
     assert int(every[1]) == usage.FIGURES_EVERY * 1_000
-    assert set(usage.read_pauses()) == {"busy", "calm", "idle", "hidden", "worst"}
+    assert set(usage.read_pauses()) == {"busy", "calm", "idle", "hidden", "backoff"}
 
 
 def test_finished_task_needs_about_the_assumed_storage(user: Client, poller: EventPoller, clock: Clock) -> None:

@@ -134,9 +134,10 @@ def test_an_answer_always_has_the_fields_that_the_document_says_it_has(document:
 
 
 def test_what_stands_below_a_field_in_the_code_is_its_description(document: Json) -> None:
-    heartbeat = document["components"]["schemas"]["HeartbeatRequest"]["properties"]
-    assert heartbeat["taskIds"]["description"] == "What it runs."
-    assert "description" not in heartbeat["uptime"]
+    schemas = document["components"]["schemas"]
+    heartbeat = schemas["HeartbeatRequest"]["properties"]
+    assert heartbeat["taskIds"]["description"] == "The ids of all tasks that the agent runs."
+    assert "description" not in schemas["RegisterAgentResponse"]["properties"]["success"]
 
 
 def test_the_documents_server_is_where_the_document_came_from(document: Json) -> None:

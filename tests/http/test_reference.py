@@ -122,7 +122,7 @@ def test_report_of_an_earlier_attempt_gets_the_documented_message(scene: Scene, 
     for _ in range(2):
         clock.advance(61)
         agent.beat(taskIds=[])
-    scene.pump.drain()
+    scene.poller.drain()
     assert [(each["task_id"], each["attempt"]) for each in agent.commands()] == [("task-550e8400", 2)]
     refused = agent.complete("task-550e8400", attempt=1)
     assert refused.status == 409
