@@ -1,100 +1,168 @@
-# Needs make and Python 3.11 or newer, nothing else: what is missing goes into .venv by itself.
+# Needs make and Python 3.11 or newer, nothing else: each target installs what it needs, from lock files with hashes.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test screenshots test-long check check-infra bench bench-cold cost keys package deploy destroy docs clean
+.PHONY: help run demo unit integration e2e test test-long fmt lint lint-js types types-js check check-infra \
+	screenshots docs bench bench-cold cost keys package deploy destroy lock clean
 
 BIN := .venv/bin
 BENCH := .venv-bench/bin
 INFRA := .venv-infra/bin
-# Looked up only when a .venv has to be made.
-PYTHON = $(shell for p in python3.11 python3 python3.12 python3.13; do \
+LOCK := .venv-lock/bin
+# Evaluated only when a virtual environment has to be made. `make PYTHON=python3.13 unit` chooses another one.
+PYTHON = $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
-help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+# Hashes for every package; and wheels only, because building a package would fetch build tools without hashes.
+INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all:
 
-run: .venv/installed ## run everything on loopback, port 3000 (or PORT=...)
+# The tests of the agent that need neither sockets nor processes; the others belong to `make integration`.
+AGENT_UNIT := $(patsubst %,agent/tests/test_%.py,git_url poll_schedule redaction settings task_assignment)
+UNIT := tests/unit $(AGENT_UNIT)
+INTEGRATION := tests/service tests/http tests/events tests/deploy agent/tests --ignore=agent/tests/e2e \
+	$(addprefix --ignore=,$(AGENT_UNIT))
+E2E := tests/e2e agent/tests/e2e
+PYTEST := $(BIN)/python -m pytest
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: .venv/installed ## run DevFlow on this machine, on port 3000 (PORT=... for another one)
 	@exec $(BIN)/python -m infra.local
 
-demo: .venv/installed ## a platform, an agent, a repository with a bug, and the bug fixed, in ten seconds or so
+demo: .venv/installed ## start DevFlow and an agent, and let the agent fix a bug in a small repository
 	@exec $(BIN)/python examples/demo/demo.py
 
-test: .venv/installed .cache/package/fetched ## run all tests but the long ones, and show coverage
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report= $(ARGS)
+unit: .venv/installed ## run the unit tests: no network, no processes, a few seconds
+	$(PYTEST) -p tests.support.unit_only --disable-socket $(UNIT) $(ARGS)
+
+integration: .venv/installed .cache/package/fetched ## run the tests of services, HTTP, events, deployment and agent
+	$(PYTEST) -n 2 --dist worksteal $(INTEGRATION) $(ARGS)
+
+e2e: .venv/installed .cache/package/fetched ## run the tests with real processes, and with Chromium where it is installed
+	$(PYTEST) -n 2 --dist worksteal $(E2E) $(ARGS)
+
+test: .venv/installed .cache/package/fetched ## run all tests with coverage; ARGS="-k heartbeat" runs some, without it
+ifeq ($(strip $(ARGS)),)
+	$(PYTEST) -n 2 --dist worksteal --cov --cov-report=
 	$(BIN)/coverage report
-	@echo "Rules and services, to the last branch:"
+	@echo "Rules and services must be covered completely, branches included:"
 	$(BIN)/coverage report --include='chalicelib/*/rules.py,chalicelib/*/service.py' --fail-under=100
+else
+	$(PYTEST) -n 2 --dist worksteal $(ARGS)
+endif
 
-screenshots: .venv/installed ## take the pictures in the README and docs/ anew, with Chromium
-	$(BIN)/python -m pytest tests/e2e/browser/test_pictures.py --pictures docs/images $(ARGS)
+test-long: .venv/installed ## run the long tests: costs with up to 100,000 items, and 500 generated requests per operation
+	$(PYTEST) -m long --timeout 3600 -s $(ARGS)
 
-test-long: .venv/installed ## run the long tests: costs at 10 to 100,000 items, 500 made-up requests an operation
-	$(BIN)/python -m pytest -m long --timeout 3600 -s $(ARGS)
+fmt: .venv/installed ## format the code and sort its imports
+	$(BIN)/ruff check --quiet --select I --fix
+	$(BIN)/ruff format
 
-check: .venv/installed ## check format, style, types, imports, the template, and what is known to be insecure
+lint: .venv/installed lint-js ## check format, style, imports, the template, the workflows, and for known security problems
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/cfn-lint infra/template.yaml
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive app.py chalicelib infra examples bench agent/src
-	@# zizmor looks at workflows; it calls it an error where there are none, as now.
-	@if ls .github/workflows/*.y*ml >/dev/null 2>&1; then $(BIN)/zizmor --offline --no-progress .github; else echo "zizmor: no workflows"; fi
+	$(BIN)/zizmor --offline --no-progress .github
 
-check-infra: .venv-infra/installed ## check the template for what is known to be insecure in AWS; a minute or two the first time
+types: .venv/installed types-js ## check the types of the Python code and of the dashboard's scripts
+	$(BIN)/mypy
+
+check: lint types ## run `make lint` and `make types`
+
+check-infra: .venv-infra/installed ## check the template for known security problems in AWS; slow the first time
 	$(INFRA)/checkov --skip-download --framework cloudformation --file infra/template.yaml --compact --quiet
 
-bench: .venv-bench/installed ## measure: all, or ARGS=cpu, capacity, throughput, contention, flat (see docs/performance.md)
+screenshots: .venv/installed ## take the screenshots in the README and docs/ again, with Chromium
+	$(PYTEST) tests/e2e/browser/test_pictures.py --pictures docs/images $(ARGS)
+
+bench: .venv-bench/installed ## measure everything, or one part: ARGS=cpu, capacity, throughput, contention or flat
 	@$(BENCH)/python -m bench $(ARGS)
 
-bench-cold: .venv/installed ## measure: cold starts beside bare boto3 and powertools; ARGS=work instructions, ARGS=parts where time goes
+bench-cold: .venv/installed ## measure cold starts; ARGS=work counts instructions, ARGS=parts shows where time goes
 	@$(BIN)/python -m bench.cold $(ARGS)
 
-cost: .venv/installed ## write docs/cost.md from what `make bench ARGS=capacity` measured and AWS's list prices
+cost: .venv/installed ## write docs/cost.md from the measured capacity and the list prices of AWS
 	@$(BIN)/python -m bench.cost
 
-docs: .venv/installed ## write the generated tables of docs/api.md and docs/protocol.md from the API's OpenAPI document
+docs: .venv/installed ## write the generated tables of docs/api.md and docs/protocol.md from the OpenAPI document
 	@$(BIN)/python -m infra.reference
 
-keys: .venv/installed ## renew a stage's signing keys: STAGE=..., STEP=show, add, use, drop, leaked or slack
+keys: .venv/installed ## rotate the signing keys of a stage: STAGE=..., STEP=show, add, use, drop, leaked or slack
 	@$(BIN)/python -m infra.keys "$(STAGE)" "$(STEP)"
 
-package: .venv/installed ## build the zip that the functions of a stage run: make package STAGE=dev
+package: .venv/installed ## build the deployment package of a stage: make package STAGE=dev
 	@$(BIN)/python -m infra.deploy package "$(STAGE)"
 
-deploy: .venv/installed ## put a stage into your AWS account, or bring it up to date: make deploy STAGE=dev
+deploy: .venv/installed ## deploy a stage to your AWS account, or update it: make deploy STAGE=dev
 	@$(BIN)/python -m infra.deploy deploy "$(STAGE)"
 
-destroy: .venv/installed ## take a stage out of it again; the tables of prod stay: make destroy STAGE=dev
+destroy: .venv/installed ## remove a stage from your AWS account; the tables of prod are kept: make destroy STAGE=dev
 	@$(BIN)/python -m infra.deploy destroy "$(STAGE)"
 
-clean: ## remove what the makes made
-	rm -rf .venv .venv-bench .venv-infra .cache .coverage .coverage.* .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+# Existing pins stay as they are unless the requirements exclude them, or ARGS=--upgrade (or --upgrade-package NAME) is given.
+lock: .venv-lock/installed ## write the lock files from the requirements; ARGS=--upgrade takes the newest versions
+	$(COMPILE) requirements.txt -o requirements.lock
+	$(COMPILE) agent/pyproject.toml --extra copilot -c requirements.lock -o agent/requirements.lock
+	$(COMPILE) requirements-dev.txt agent/pyproject.toml --extra copilot -c requirements.lock -c agent/requirements.lock \
+		-o requirements-dev.lock
+	$(COMPILE) bench/requirements.txt -c requirements-dev.lock -o bench/requirements.lock
+	$(COMPILE) infra/requirements-check.txt -o infra/requirements-check.lock
+	$(COMPILE) infra/requirements-lock.txt -o infra/requirements-lock.lock
+
+COMPILE = $(LOCK)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command 'make lock' $(ARGS)
+
+clean: ## remove everything that these commands have installed or written
+	rm -rf .venv .venv-bench .venv-infra .venv-lock .cache .coverage .coverage.* \
+		.import_linter_cache .mypy_cache .pytest_cache .ruff_cache $(JS)/node_modules
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
-# What functions run with, for their processor and for this one; so the tests themselves fetch nothing.
+# The type checker and the linter of the dashboard's scripts come from npm. Where it is missing, they are skipped.
+JS := tools/dashboard
+
+lint-js types-js:
+	@if ! command -v npm >/dev/null; then echo "$@: skipped, because npm is not installed"; \
+	else $(MAKE) --no-print-directory $(JS)/node_modules/installed && npm --prefix $(JS) run --silent $(@:-js=); fi
+
+$(JS)/node_modules/installed: $(JS)/package.json $(JS)/package-lock.json
+	npm --prefix $(JS) ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+# The packages that the tests run functions with, for Lambda's processor and for this one. The tests fetch nothing.
 .cache/package/fetched: .venv/installed
 	$(BIN)/python -m tests.support.fetch
 	@touch $@
 
-# Made anew when the requirements change, so that nothing stays that they no longer name.
-.venv/installed: requirements.txt requirements-dev.txt agent/pyproject.toml
-	@test -n "$(PYTHON)" || { echo "DevFlow needs Python 3.11 or newer; none was found."; exit 1; }
-	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+# Made again when the lock changes, so that no package stays that the lock no longer has. The agent is installed in
+# editable form, which hashes cannot cover; its dependencies and its build tool are in the lock.
+.venv/installed: requirements-dev.lock agent/pyproject.toml
+	$(call venv,.venv)
+	$(BIN)/python $(INSTALL) -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable ./agent
 	@touch $@
 
-# The peers that DevFlow is compared with have no place in the product's .venv.
-.venv-bench/installed: requirements.txt requirements-dev.txt bench/requirements.txt
-	@test -n "$(PYTHON)" || { echo "DevFlow needs Python 3.11 or newer; none was found."; exit 1; }
-	$(PYTHON) -m venv --clear .venv-bench
-	$(BENCH)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
+# The frameworks that DevFlow is compared with are not part of the product's environment.
+.venv-bench/installed: requirements-dev.lock bench/requirements.lock agent/pyproject.toml
+	$(call venv,.venv-bench)
+	$(BENCH)/python $(INSTALL) -r requirements-dev.lock -r bench/requirements.lock
+	$(BENCH)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable ./agent
 	@touch $@
 
-# Nor has checkov, which brings a hundred packages.
-.venv-infra/installed: infra/requirements-check.txt
-	@test -n "$(PYTHON)" || { echo "DevFlow needs Python 3.11 or newer; none was found."; exit 1; }
-	$(PYTHON) -m venv --clear .venv-infra
-	$(INFRA)/python -m pip install --quiet --disable-pip-version-check -r infra/requirements-check.txt
+# Nor is checkov, which brings about a hundred packages.
+.venv-infra/installed: infra/requirements-check.lock
+	$(call venv,.venv-infra)
+	$(INFRA)/python $(INSTALL) -r infra/requirements-check.lock
 	@touch $@
+
+.venv-lock/installed: infra/requirements-lock.lock
+	$(call venv,.venv-lock)
+	$(LOCK)/python $(INSTALL) -r infra/requirements-lock.lock
+	@touch $@
+
+define venv
+@test -n "$(PYTHON)" || { echo "DevFlow needs Python 3.11 or newer, and none was found. Install it and try again."; exit 1; }
+$(PYTHON) -m venv --clear $(1)
+endef

@@ -15,7 +15,6 @@ processor of this machine. The functions that AWS invokes without HTTP come afte
 """
 
 import random
-import re
 import shutil
 import statistics
 import sys
@@ -103,14 +102,11 @@ class FunctionBuild:
 
 def build_all(into: Path) -> list[FunctionBuild]:
     """Every function in every build, unpacked as Lambda unpacks it."""
-    powertools = re.search(r"aws-lambda-powertools==\S+", (PROJECT / "bench" / "requirements.txt").read_text("utf-8"))
-    assert powertools
-    pinned = {each.partition("==")[0].lower(): each for each in dependencies.required(PROJECT)}
-    same_work = [*(pinned[each] for each in ("boto3", "pyjwt", "pydantic")), powertools[0]]
+    same_work = ["boto3", "pyjwt", "pydantic", "aws-lambda-powertools"]
     own = _build_devflow(DEPLOYED, lambda target: shutil.copy(package.build(PROJECT, machine()), target), into)
     builds = [
-        *_build_peer(BARE, "bare_function.py", [pinned["boto3"]], into),
-        *_build_peer(POWERTOOLS, "powertools_function.py", [pinned["boto3"], powertools[0]], into),
+        *_build_peer(BARE, "bare_function.py", ["boto3"], into),
+        *_build_peer(POWERTOOLS, "powertools_function.py", ["boto3", "aws-lambda-powertools"], into),
         *_build_peer(SAME_WORK, "powertools_same_work.py", same_work, into),
         _build_devflow("as Chalice packs it", _pack_as_chalice, into),
         own,
@@ -125,8 +121,9 @@ def find_deployed(builds: list[FunctionBuild]) -> FunctionBuild:
     return next(each for each in builds if (each.name, each.build) == (DEVFLOW, DEPLOYED))
 
 
-def _build_peer(name: str, source: str, requirements: list[str], into: Path) -> list[FunctionBuild]:
-    installed = dependencies.installed(PROJECT, requirements, machine())
+def _build_peer(name: str, source: str, packages: list[str], into: Path) -> list[FunctionBuild]:
+    lock = dependencies.required(PROJECT) + (PROJECT / "bench" / "requirements.lock").read_text("utf-8")
+    installed = dependencies.installed(PROJECT, dependencies.selected(lock, *packages), machine())
 
     def make(build: str, steps: list[Callable[[Path], None]]) -> FunctionBuild:
         root = into / f"{name} {build}"

@@ -1,46 +1,58 @@
-"""What the functions need besides our code: exactly the versions that the tests ran with, for the functions' processor.
+"""The packages that the functions need besides our code: those of requirements.lock, as wheels for their processor.
 
-Installed once into a directory below .cache/package/, whose name says what is in it, and kept for the next time.
+pip compares every file with its hash in the lock. The packages are installed once, into a directory below
+.cache/package/ whose name is a hash of what it holds, and later builds use that directory.
 """
 
 import hashlib
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 from infra.deploy.deploy_error import DeployError
 
+LOCK = "requirements.lock"
 CACHE = Path(".cache") / "package"
 PLATFORMS = {
     "arm64": ("manylinux2014_aarch64", "manylinux_2_17_aarch64"),
     "x86_64": ("manylinux2014_x86_64", "manylinux_2_17_x86_64"),
 }
-"""Of which wheels run in Lambda, by what Lambda calls its processors. glibc 2.17 is the oldest that any runtime has."""
+"""The platforms whose wheels run in Lambda, by Lambda's name of the processor. No runtime has a glibc before 2.17."""
+
+_ENTRY = re.compile(r"^([A-Za-z0-9._-]+)(?:\[\S*\])?==.*?(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
+"""A package in a lock: its name and version, then its hashes and what needs it, on indented lines."""
+
+_NEEDED_BY = re.compile(r"^ +(?:# via|#  ) (\S+)$", re.MULTILINE)
 
 
-def required(project: Path) -> list[str]:
-    """What requirements.txt names, but for Chalice, of which package.py takes what runs in a function."""
-    lines = (project / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    named = [line for line in (line.partition("#")[0].strip() for line in lines) if line]
-    return [requirement for requirement in named if not requirement.startswith("chalice==")]
+def required(project: Path) -> str:
+    """The lock of the functions: every package with its version and its hashes."""
+    return (project / LOCK).read_text(encoding="utf-8")
 
 
-def versions() -> list[str]:
-    """What is installed here, as constraints for pip."""
-    return sorted(f"{found.metadata['Name']}=={found.version}" for found in metadata.distributions())
+def selected(lock: str, *names: str) -> str:
+    """The part of a lock with these packages and all that they depend on. Raises ValueError if the lock lacks one."""
+    entries = [(found[1], found[0], set(_NEEDED_BY.findall(found[0]))) for found in _ENTRY.finditer(lock)]
+    if missing := set(names) - {name for name, _, _ in entries}:
+        raise ValueError(f"The lock does not have {', '.join(sorted(missing))}.")
+    wanted: set[str] = set()
+    more = set(names)
+    while more:
+        wanted |= more
+        more = {name for name, _, needed_by in entries if needed_by & wanted} - wanted
+    return "".join(text for name, text, _ in entries if name in wanted)
 
 
-def installed(project: Path, wanted: list[str], architecture: str) -> Path:
-    """A directory with these requirements and all that they need, as their wheels have it."""
-    pins = versions()
-    return kept(project, f"{architecture} {wanted} {pins}", lambda target: _install(wanted, pins, architecture, target))
+def installed(project: Path, lock: str, architecture: str) -> Path:
+    """A directory with the packages of a lock, as their wheels have them. Raises DeployError if pip fails."""
+    return cached(project, f"{architecture} {lock}", lambda target: _install(lock, architecture, target))
 
 
-def kept(project: Path, content: str, make: Callable[[Path], None]) -> Path:
-    """A directory in the cache that is known by `content`, made if it is not there; whole, or not there at all."""
+def cached(project: Path, content: str, make: Callable[[Path], None]) -> Path:
+    """The cached directory for `content`, which `make` fills if it does not exist yet. It is complete or absent."""
     key = hashlib.sha256(f"{sys.version_info[:2]} {content}".encode()).hexdigest()[:24]
     target = project / CACHE / key
     if target.exists():
@@ -57,15 +69,15 @@ def kept(project: Path, content: str, make: Callable[[Path], None]) -> Path:
     return target
 
 
-def _install(wanted: list[str], pins: list[str], architecture: str, target: Path) -> None:
-    constraints = target.with_name("constraints.txt")
-    constraints.write_text("\n".join(pins), encoding="utf-8")
+def _install(lock: str, architecture: str, target: Path) -> None:
+    requirements = target.with_name("requirements.txt")
+    requirements.write_text(lock, encoding="utf-8")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-    command += ["--target", str(target), "--constraint", str(constraints)]
+    command += ["--target", str(target), "--require-hashes", "--requirement", str(requirements)]
     command += ["--only-binary=:all:", "--implementation", "cp"]
     command += ["--python-version", f"{sys.version_info.major}.{sys.version_info.minor}"]
     for platform in PLATFORMS[architecture]:
         command += ["--platform", platform]
-    done = subprocess.run([*command, *wanted], capture_output=True, text=True, check=False)  # noqa: S603  # our own pip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own pip
     if done.returncode:
-        raise DeployError(f"The dependencies cannot be installed for {architecture}:\n{done.stderr.strip()}")
+        raise DeployError(f"pip cannot install the packages for {architecture}:\n{done.stderr.strip()}")

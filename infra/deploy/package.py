@@ -1,13 +1,14 @@
-"""The deployment package: the one zip that every function runs, built to start fast.
+"""The deployment package: one zip, which every function runs, built for a fast start.
 
-    dependencies.py   what it needs besides our code
-    trim.py           what of that goes to Lambda
-    here              our code, and of Chalice what runs in a function (as Chalice's own packager has it); all of it
-                      compiled with unchecked hashes, since Lambda's file system is read-only, and a zip loses the times
-                      that Python's usual check compares: without this every cold start compiles everything anew
+    dependencies.py   the packages besides our code, from requirements.lock
+    trim.py           the part of those packages that goes to Lambda
+    package.py        our code and the runtime modules of Chalice (the same ones that Chalice's own packager adds)
 
-The result stands where `chalice deploy` looks for the package of this very code before it builds one, so Chalice
-uploads it as it is. The same code gives the same bytes: deploying it again changes nothing.
+All code is compiled with unchecked hashes. Lambda's file system is read-only, and a zip does not keep the times that
+Python's usual check compares. Without unchecked hashes every cold start would compile everything.
+
+The package is written to the path where `chalice deploy` looks for an existing package of this code before it builds
+one, so Chalice uploads it unchanged. The same code gives the same bytes: a second deployment changes nothing.
 """
 
 import compileall
@@ -34,14 +35,14 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def build(project: Path, architecture: str) -> Path:
-    """The package of the code in `project`, built unless it exists. Raises DeployError if dependencies are missing."""
+    """The package of the code in `project`, built unless it exists. Raises DeployError if pip fails."""
     _forget_bytecode(project)
     package = _expected_by_chalice(project, architecture)
     recipe = f"devflow {_recipe(project, architecture)}".encode()
     if package.exists() and _comment(package) == recipe:
         return package
     package.parent.mkdir(parents=True, exist_ok=True)
-    for old in package.parent.glob(f"*{package.name[32:]}"):  # those of earlier code, for the same processor
+    for old in package.parent.glob(f"*{package.name[32:]}"):  # packages of earlier code, for the same processor
         old.unlink()
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
@@ -53,42 +54,40 @@ def build(project: Path, architecture: str) -> Path:
 
 def prepared(project: Path, architecture: str) -> Path:
     """The dependencies, trimmed and compiled."""
-    laid_down = dependencies.installed(project, dependencies.required(project), architecture)
+    installed = dependencies.installed(project, dependencies.required(project), architecture)
 
     def make(target: Path) -> None:
-        shutil.copytree(laid_down, target)
+        shutil.copytree(installed, target)
         trim.trim(target, named_services(project))
         compile_all(target, sources=False)
 
-    return dependencies.kept(project, f"prepared {_recipe(project, architecture)}", make)
+    return dependencies.cached(project, f"prepared {_recipe(project, architecture)}", make)
 
 
 def named_services(project: Path) -> set[str]:
-    """The services that the code makes clients for, by botocore's names (DynamoDB's is made by PynamoDB)."""
+    """The services that the code creates clients of, by botocore's names (PynamoDB creates the client of DynamoDB)."""
     sources = [project / "app.py", *sorted((project / "chalicelib").rglob("*.py"))]
     text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     return set(re.findall(r"""client\(\s*["']([a-z0-9-]+)["']""", text)) | {"dynamodb"}
 
 
 def _recipe(project: Path, architecture: str) -> str:
-    """Of what a package is made besides our code, and how."""
+    """A hash of everything besides our code that a package depends on."""
     here = Path(__file__).parent
-    how = b"".join((here / name).read_bytes() for name in ("dependencies.py", "package.py", "trim.py"))
-    what = repr(
-        (dependencies.required(project), dependencies.versions(), sorted(named_services(project)), architecture)
-    )
-    return hashlib.sha256(how + what.encode()).hexdigest()
+    builder = b"".join((here / name).read_bytes() for name in ("dependencies.py", "package.py", "trim.py"))
+    lock, services = dependencies.required(project), sorted(named_services(project))
+    return hashlib.sha256(builder + repr((lock, chalice.__version__, services, architecture)).encode()).hexdigest()
 
 
 def _forget_bytecode(project: Path) -> None:
-    """Chalice's name for a package depends on every file in chalicelib, so on caches of bytecode as well."""
+    """Chalice derives a package's name from every file in chalicelib, so cached bytecode would change it."""
     sys.dont_write_bytecode = True
     for cache in (project / "chalicelib").rglob("__pycache__"):
         shutil.rmtree(cache, ignore_errors=True)
 
 
 def _expected_by_chalice(project: Path, architecture: str) -> Path:
-    """Where Chalice looks for a package that is built already, before it builds one."""
+    """The path where Chalice looks for an existing package before it builds one."""
     utilities = OSUtils()
     builder = DependencyBuilder(utilities, architecture=architecture)
     packager = LambdaDeploymentPackager(utilities, builder, UI(), architecture)
@@ -96,7 +95,7 @@ def _expected_by_chalice(project: Path, architecture: str) -> Path:
 
 
 def _comment(package: Path) -> bytes:
-    """What its builder noted in it; Chalice notes nothing."""
+    """The comment that its builder stored in it; Chalice stores none."""
     try:
         with zipfile.ZipFile(package) as opened:
             return opened.comment
@@ -105,7 +104,7 @@ def _comment(package: Path) -> bytes:
 
 
 def add_application(project: Path, root: Path) -> None:
-    """app.py and chalicelib, and of Chalice what runs in a function."""
+    """Add app.py, chalicelib, and the runtime modules of Chalice."""
     shutil.copy(project / "app.py", root / "app.py")
     shutil.copytree(project / "chalicelib", root / "chalicelib", ignore=shutil.ignore_patterns("__pycache__"))
     runtime = root / "chalice"
@@ -115,10 +114,10 @@ def add_application(project: Path, root: Path) -> None:
 
 
 def compile_all(root: Path, *, sources: bool = True) -> None:
-    """Compile every module; tracebacks will name the files as they lie in a function. Raises DeployError for bad code.
+    """Compile every module; tracebacks name files by their paths in a function. Raises DeployError for invalid code.
 
-    Without `sources` the bytecode stands in their place: a quarter less to unpack, and a look less for each import. Of
-    a library's line a traceback then tells the number alone; our own lines it shows.
+    Without `sources` the bytecode replaces the source files: there is a quarter less to unpack, and each import looks
+    for one file less. A traceback then has only the line number of a library's code, without the line itself.
     """
     complaints = StringIO()
     with redirect_stdout(complaints):
@@ -137,7 +136,7 @@ def compile_all(root: Path, *, sources: bool = True) -> None:
 
 
 def write_zip(roots: list[Path], package: Path, comment: bytes = b"") -> None:
-    """Write directories into one zip, whose bytes depend on nothing but the files."""
+    """Write directories into one zip, whose bytes depend only on the files."""
     unfinished = package.with_suffix(".unfinished")
     with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as opened:
         opened.comment = comment

@@ -64,7 +64,7 @@ class Project:
     @staticmethod
     def copy(directory: Path) -> None:
         """Copy the files that a deployment reads. The copy shares the caches of this project."""
-        for name in ("app.py", "Makefile", "requirements.txt", "requirements-dev.txt"):
+        for name in ("app.py", "Makefile", "requirements.txt", "requirements.lock", "requirements-dev.lock"):
             shutil.copy2(PROJECT / name, directory / name)
         skipped = shutil.ignore_patterns("__pycache__", "deployments", "deployed")
         for name in ("chalicelib", "infra", ".chalice"):

@@ -1,4 +1,7 @@
-"""Fetches what the tests run packages with, so that no test needs the network (`python -m tests.support.fetch`)."""
+"""Downloads the packages that the tests run functions with, so that no test needs the network.
+
+Run by the Makefile: `python -m tests.support.fetch`.
+"""
 
 from infra.deploy.dependencies import installed, required
 from infra.deploy.stage import PROJECT

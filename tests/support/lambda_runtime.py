@@ -21,12 +21,11 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from infra.deploy.dependencies import installed
+from infra.deploy.dependencies import installed, selected
 from infra.local.lambda_context import ACCOUNT, REGION
 
 ROOT = Path(__file__).parents[2]
@@ -196,8 +195,9 @@ def environment_of(package: Path, own: Mapping[str, str], handler: str, name: st
 
 
 def runtime_client() -> Path:
-    """A directory with AWS's runtime client, in the version that requirements-dev.txt names."""
-    return installed(ROOT, [f"awslambdaric=={metadata.version('awslambdaric')}"], machine()).resolve()
+    """A directory with AWS's runtime client, in the version of requirements-dev.lock."""
+    lock = (ROOT / "requirements-dev.lock").read_text(encoding="utf-8")
+    return installed(ROOT, selected(lock, "awslambdaric"), machine()).resolve()
 
 
 def machine() -> str:
