@@ -5,12 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from infra.deploy import chalice_hook, checks, destroy, health_check, resource_import, stack
 from infra.deploy.__main__ import main
-from infra.deploy.aws_account import AwsAccount
 from infra.deploy.deploy_error import DeployError
 from infra.deploy.destroy import RETAINED_TYPES
 from infra.deploy.resource_settings import gateway_responses
@@ -92,25 +90,6 @@ def test_import_template_has_only_the_imported_resources() -> None:
     assert reduced["Resources"] == {name: template_content["Resources"][name] for name in ("Tasks", "Secret")}
     assert all("DeletionPolicy" in resource for resource in reduced["Resources"].values())
     assert set(reduced) == set(template_content) - {"Outputs"}
-
-
-def test_secret_scheduled_for_deletion_is_reported_with_its_restore_command(aws: None) -> None:
-    client = boto3.client("secretsmanager")
-    arn = client.create_secret(Name="devflow-prod-secret", SecretString="{}")["ARN"]
-    assert resource_import.find_retained(Stage("prod"), AwsAccount()) == [
-        {
-            "ResourceType": "AWS::SecretsManager::Secret",
-            "LogicalResourceId": "Secret",
-            "ResourceIdentifier": {"Id": arn},
-        }
-    ]
-    client.delete_secret(SecretId=arn)
-    try:
-        with pytest.raises(DeployError, match="restore-secret --secret-id devflow-prod-secret"):
-            resource_import.find_retained(Stage("prod"), AwsAccount())
-    finally:
-        client.restore_secret(SecretId=arn)
-        client.delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
 
 
 def test_missing_resources_are_named_with_the_command_that_creates_them() -> None:
