@@ -49,9 +49,9 @@ if [ "$check" = types ]; then
   # Its output is the request's log line.
   "$python" - "$cache/openapi.json" >/dev/null <<'END'
 import os, pathlib, sys
-from infra.local import aws
+from infra.local.local_aws import set_aws_environment
 
-aws.point_at(None)  # the document needs no AWS account
+set_aws_environment(None)  # the document needs no AWS account
 os.environ["DEVFLOW_STAGE"] = "local"
 
 from app import app

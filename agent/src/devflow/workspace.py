@@ -129,8 +129,10 @@ class Workspace:
     def _stays_inside(self, link: Path) -> bool:
         root = self.repo.resolve()
         try:
+            target = link.resolve(strict=True)
+        except FileNotFoundError:  # the link leads to nothing, or to nothing yet
             target = link.resolve()
-        except (OSError, RuntimeError):  # a loop of links
+        except (OSError, RuntimeError):  # a loop of links; only with `strict`, Python 3.13 reports it as well
             return False
         return target.is_relative_to(root) and not target.is_relative_to(root / ".git")
 
