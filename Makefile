@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run demo unit integration e2e test test-long fmt lint lint-js types types-js check check-infra \
-	screenshots docs bench bench-cold cost keys package deploy destroy lock clean
+	screenshots docs api-diff bench bench-cold cost keys package deploy destroy lock clean
 
 BIN := .venv/bin
 BENCH := .venv-bench/bin
@@ -89,6 +89,9 @@ cost: .venv/installed ## write docs/cost.md from the measured capacity and the l
 
 docs: .venv/installed ## write the generated tables of docs/api.md and docs/protocol.md from the OpenAPI document
 	@$(BIN)/python -m infra.reference
+
+api-diff: .venv/installed ## compare the API with that of another revision: make api-diff BASE=v0.1.0
+	@$(BIN)/python -m infra.reference.compare "$(or $(BASE),HEAD)"
 
 keys: .venv/installed ## rotate the signing keys of a stage: STAGE=..., STEP=show, add, use, drop, leaked or slack
 	@$(BIN)/python -m infra.keys "$(STAGE)" "$(STEP)"

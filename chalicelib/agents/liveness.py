@@ -18,7 +18,7 @@ from chalicelib.core.errors import AgentNotFound, Conflict, Unauthenticated, Una
 from chalicelib.http import rate_limits
 from chalicelib.http.rate_limits import RateLimit
 
-TOKEN_REVOKED = "The agent's token was revoked or replaced, or its agent was removed; register it again."  # noqa: S105  # a message
+REVOKED = "The agent's token was revoked or replaced, or its agent was removed; register it again."
 
 _MAX_TRIES = 4
 
@@ -150,12 +150,12 @@ class CheckIn(NamedTuple):
         Raises Unauthenticated, AgentNotFound, RateLimited or OtherInstance where the call must be refused.
         """
         if row is None or row["state"] == REMOVED:
-            raise Unauthenticated(TOKEN_REVOKED) if self.caller.is_agent else AgentNotFound
+            raise Unauthenticated(REVOKED) if self.caller.is_agent else AgentNotFound
         promoting = False
         if self.caller.is_agent:
             promoting = row.get("nextVer") == self.caller.ver
             if row["ver"] != self.caller.ver and not promoting:
-                raise Unauthenticated(TOKEN_REVOKED)
+                raise Unauthenticated(REVOKED)
             rate_limits.raise_if_exhausted(row["calls"], self.rate_limit, self.now, self.caller.id)
         other = row.get("instance")
         if self.instance_id and other and other["id"] != self.instance_id and other["at"] >= self.now - INACTIVE_AFTER:

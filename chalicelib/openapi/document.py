@@ -2,16 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from chalicelib.auth.guard import COOKIE
 from chalicelib.core.errors import DevFlowError
 from chalicelib.core.models import ID_PATTERN
 from chalicelib.core.settings import KB, VERSION
 from chalicelib.http import Access, RouteSpec, status_for
-from chalicelib.openapi.json_schema import JsonSchemas
-
-Json = dict[str, Any]
+from chalicelib.openapi.json_schema import Json, JsonSchemas
 
 ABOUT = """\
 The control plane for coding agents that run on your own machines.

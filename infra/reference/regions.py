@@ -11,11 +11,9 @@ Each region names what it shows. Paths and methods are those of the OpenAPI docu
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 from infra.reference import tables
-
-Json = dict[str, Any]
+from infra.reference.types import Json
 
 _REGION = re.compile(r"(<!-- generated: ([^\n]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)

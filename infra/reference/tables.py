@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from infra.reference.types import limit_of, named, nullable_part, phrase
-
-Json = dict[str, Any]
+from infra.reference.types import Json, limit_of, named, nullable_part, phrase
 
 COMMON = {
     "Invalid request",
