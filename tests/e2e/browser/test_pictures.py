@@ -17,7 +17,7 @@ DESK, PHONE = (1_100, 740), NARROW
 PICTURES = {
     "overview": (DESK, "/dashboard", "Let customers download their invoices"),
     "task": (DESK, "/dashboard/tasks/{running}", "Executed 45 of 69 tests"),
-    "api": (DESK, "/docs#submit_task", "Do a task that has ended again"),
+    "api": (DESK, "/docs#submit_task", "Repeat a task that has ended"),
     "phone": (PHONE, "/dashboard", "Let customers download their invoices"),
 }
 """By name: the size, the page, and a text that must be visible."""
