@@ -4,6 +4,7 @@ Each setting is compared with the actual one and written only if it differs.
 """
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -11,10 +12,15 @@ from botocore.exceptions import ClientError
 from chalice.deploy import models
 
 from infra.deploy.aws_account import AwsAccount, error_code
+from infra.deploy.deploy_error import DeployError
 from infra.deploy.stage import Stage
 
 PARTIAL_BATCH_RESPONSES = ["ReportBatchItemFailures"]
 """Lambda returns only the failed messages of a batch to the queue, as the handler reports them, and not the batch."""
+
+MAPPING_TIMEOUT = 300
+MAPPING_PAUSE = 5
+"""Seconds. How long to wait until an event source mapping can be updated, and how long between two tries."""
 
 NO_RETRIES = {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
 """Lambda does not retry a failed run of a schedule. The next run, one minute later, does the remaining work."""
@@ -115,7 +121,27 @@ def apply_to_trigger(account: AwsAccount, mapping_id: str, queue: str) -> None:
     client = account.client("lambda")
     if client.get_event_source_mapping(UUID=mapping_id).get("FunctionResponseTypes") != PARTIAL_BATCH_RESPONSES:
         print(f"  partial batch responses of {queue}")
-        client.update_event_source_mapping(UUID=mapping_id, FunctionResponseTypes=PARTIAL_BATCH_RESPONSES)
+        _update_when_ready(client, mapping_id, queue)
+
+
+def _update_when_ready(client: Any, mapping_id: str, queue: str) -> None:
+    """Lambda refuses to update a mapping while it creates or updates it. A new one is ready after about a minute.
+
+    Raises DeployError after MAPPING_TIMEOUT.
+    """
+    for _ in range(MAPPING_TIMEOUT // MAPPING_PAUSE):
+        try:
+            client.update_event_source_mapping(UUID=mapping_id, FunctionResponseTypes=PARTIAL_BATCH_RESPONSES)
+        except ClientError as error:
+            if error_code(error) != "ResourceInUseException":
+                raise
+            time.sleep(MAPPING_PAUSE)
+        else:
+            return
+    raise DeployError(
+        f"Lambda has been changing the event source mapping of {queue} for {MAPPING_TIMEOUT} seconds. "
+        "Run the same command again in some minutes; it continues where it stopped."
+    )
 
 
 def apply_to_schedule(account: AwsAccount, function_name: str) -> None:
