@@ -33,8 +33,9 @@ def mapping(aws: None) -> Iterator[dict[str, Any]]:
         Handler="app.run_workflows",
         Code={"ZipFile": code.getvalue()},
     )
-    queue = boto3.client("sqs").get_queue_url(QueueName=QUEUE)["QueueUrl"]
-    arn = boto3.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"][
+    sqs = boto3.client("sqs")
+    queue = sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"][
         "QueueArn"
     ]
     made = functions.create_event_source_mapping(FunctionName="run_workflows", EventSourceArn=arn, Enabled=False)
