@@ -1,1 +1,1 @@
-"""Agents: processes on the users' own machines, what they can do, and whether they are alive."""
+"""Agents: programs on users' machines that do tasks. Their registration, capabilities, claims and liveness."""

@@ -14,30 +14,30 @@ from chalicelib.agents.tables import AgentRow
 
 
 def claim_item(owner: str, agent_id: str, claims: Mapping[str, Claim], maximum: int, now: int) -> dynamodb.TransactItem:
-    """An agent claims some tasks. Fails where it would have more than `maximum` claims afterwards."""
+    """An agent claims some tasks. Fails if it would have more than `maximum` claims afterwards."""
     actions = [_set_claim(task_id, _to_stored_claim(claim)) for task_id, claim in claims.items()]
     actions.append(dynamodb.set_value(AgentRow.worked_at, now))
     return dynamodb.transact_update(_row(owner, agent_id), actions, _has_room(maximum - len(claims)))
 
 
 def update_claim_item(owner: str, agent_id: str, task_id: str, claim: Claim) -> dynamodb.TransactItem:
-    """An agent's claim changes: the task has started, or has a new step. Fails in another attempt of the task."""
+    """An agent's claim changes: the task has started, or has a new step. Fails if the claim is on another attempt."""
     actions = [_set_claim(task_id, _to_stored_claim(claim))]
     return dynamodb.transact_update(_row(owner, agent_id), actions, _in_same_attempt(task_id, claim.attempt))
 
 
 def end_claim_item(check_in: CheckIn, task_id: str) -> dynamodb.TransactItem:
-    """A check-in with which the agent ends its claim on a task."""
+    """A check-in that also ends the agent's claim on a task."""
     return check_in.as_transact_item([_remove_claim(task_id), dynamodb.set_value(AgentRow.worked_at, check_in.now)])
 
 
 def release_claim_item(
     owner: str, agent_id: str, task_id: str, *, worked_at: int | None = None, claimable_at: int | None = None
 ) -> dynamodb.TransactItem:
-    """An agent no longer has a claim on a task. Fails where the agent is gone.
+    """An agent no longer has a claim on a task. Fails if the agent's row does not exist.
 
-    `worked_at`: when it ended its work on the task. `claimable_at`: when the task, pinned to this agent, became
-    claimable again.
+    `worked_at` is when the agent ended its work on the task. `claimable_at` is when the task became claimable again, if
+    it is pinned to this agent.
     """
     actions = [_remove_claim(task_id)]
     if worked_at is not None:
@@ -48,17 +48,17 @@ def release_claim_item(
 
 
 def cancel_claim_item(owner: str, agent_id: str, task_id: str) -> dynamodb.TransactItem:
-    """From now on every response to the agent asks it to stop the task. Fails where the claim is gone."""
+    """From now on every response to the agent asks it to stop the task. Fails if the agent has no claim on it."""
     return dynamodb.transact_update(_row(owner, agent_id), [_request_cancel(task_id)], _has_claim(task_id))
 
 
 def agent_exists_check(owner: str, agent_id: str) -> dynamodb.TransactItem:
-    """Cancels the transaction where there is no such agent."""
+    """Cancels the transaction if there is no such agent."""
     return dynamodb.transact_check(_row(owner, agent_id), is_registered())
 
 
 def pinned_task_item(owner: str, agent_id: str, now: int) -> dynamodb.TransactItem:
-    """A task pinned to this agent became claimable. Fails where the agent is gone."""
+    """A task that is pinned to this agent became claimable. Fails if the agent does not exist."""
     return dynamodb.transact_update(
         _row(owner, agent_id), [dynamodb.set_value(AgentRow.pinned_at, now)], is_registered()
     )

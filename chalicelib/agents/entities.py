@@ -1,4 +1,4 @@
-"""An agent as it is, and what follows from that alone. No I/O; time is an argument (epoch milliseconds)."""
+"""Entities: an agent, its claims and its status events. No I/O; time is an argument (epoch milliseconds)."""
 
 from typing import Literal
 
@@ -8,45 +8,49 @@ from chalicelib.core.models import Entity
 from chalicelib.core.settings import MINUTE, SECOND
 
 MAX_CLAIMS = 20
-"""How many tasks one agent may hold, claimed and running together."""
+"""How many tasks an agent may hold at most, claimed and running together."""
 
 MIN_POLL_INTERVAL = 5 * SECOND
 MAX_POLL_INTERVAL = 30 * SECOND
 FAST_POLLING_TIME = 10 * MINUTE
-"""So long after its last work an agent polls at full speed."""
+"""How long after its last work an agent continues to poll at the shortest interval."""
 
 MISSING_AFTER = 60 * SECOND
+"""How long after the start of a task a heartbeat must list it."""
 MIN_HEARTBEAT_GAP = 5 * SECOND
-"""Heartbeats are at least this far apart; closer ones are one, sent again."""
+"""Two heartbeats that are closer together than this are treated as the same one, sent twice."""
 
 AgentState = Literal["active", "inactive", "error"]
 REMOVED = "removed"
-"""The state of a removed agent's row, for as long as tasks that it held have to be found through it."""
+"""The state of a removed agent's row (a tombstone). The row is kept until its claims are released."""
 
 
 class Claim(Entity):
-    """An agent's hold on one task, as its own row remembers it."""
+    """An agent's claim on a task, started or not, as it is stored on the agent's row."""
 
     attempt: int
     timeout: int
-    """For how long the task may run, in milliseconds."""
+    """How long an attempt may run, in milliseconds."""
     claimed_at: int
     started_at: int | None = None
     cancel: bool = False
+    """Whether a cancellation of the running task was requested."""
     step: str | None = None
-    """The step reported last, cut: a new one is worth an event."""
+    """A fingerprint of the last reported step, to detect a new one."""
 
 
 class ReportedTasks(Entity):
-    """Which tasks an agent said it runs, and when."""
+    """The tasks that a heartbeat listed as running, and the time of the heartbeat."""
 
     at: int
     task_ids: list[str]
 
 
 class StatusEvent(Entity):
-    """An agent came or went, which is still to be told. `state` is what it is since then, `seen_at` its last sign of
-    life."""
+    """An agent became active or inactive. The event is stored on the agent's row until it is published.
+
+    `state` is the agent's state since then, and `seen_at` the time of its last check-in.
+    """
 
     event: Literal["agent.active", "agent.inactive"]
     at: int
@@ -55,6 +59,8 @@ class StatusEvent(Entity):
 
 
 class Agent(Entity):
+    """An agent. All times are epoch milliseconds."""
+
     owner: str
     id: str
     name: str
@@ -64,22 +70,26 @@ class Agent(Entity):
     concurrency: int | None
     state: AgentState | Literal["removed"]
     reported_status: str | None = None
-    """What the agent says of itself: `ready`, `busy`, `draining` ... (never mixed up with `state`)."""
+    """The status that the agent reported: `ready`, `busy`, `draining` or another word. Independent of `state`."""
     ver: str
+    """The version of the agent's token. A token with another version is revoked."""
     registration: str | None = None
-    """The Idempotency-Key of the registration, hashed."""
+    """`<digest of the Idempotency-Key>.<digest of the request>` of the registration. None if it had no key."""
     created_at: int
     updated_at: int
     seen_at: int
+    """The time of the last check-in."""
     worked_at: int
+    """When the agent last claimed or ended a task."""
     machine: dict[str, float] = Field(default_factory=dict)
-    """What the last heartbeat said of uptime, memory and so on."""
+    """The machine metrics of the last heartbeat that had any: uptime, memory and so on."""
     claims: dict[str, Claim] = Field(default_factory=dict)
     pinned_at: int | None = None
-    """When a task pinned to this agent last became claimable; None when there surely is none."""
+    """When a task that is pinned to this agent last became claimable. None if there is certainly none."""
     calls: dict[str, int] = Field(default_factory=dict)
+    """The number of calls by rate limit and minute."""
     next_ver: str | None = None
-    """The version of the token that the agent asked for itself, until it uses it."""
+    """The version of a token that the agent requested for itself and has not used yet."""
     paused: bool = False
     note: str | None = None
     """Why it is paused."""
@@ -88,32 +98,32 @@ class Agent(Entity):
     status_events: list[StatusEvent] = Field(default_factory=list)
 
     def free_slots(self, limit: int) -> int:
-        """How many more tasks this agent may claim, if it asks for `limit` in all."""
+        """How many more tasks this agent may claim in a poll for at most `limit` unstarted claims."""
         if self.paused or self.reported_status == "draining":
             return 0
-        unstarted = sum(held.started_at is None for held in self.claims.values())
+        unstarted = sum(claim.started_at is None for claim in self.claims.values())
         return max(0, min(limit - unstarted, (self.concurrency or MAX_CLAIMS) - len(self.claims)))
 
     def missing_tasks(self) -> list[str]:
-        """Tasks that it should run, but that two heartbeats in a row did not name, both a minute after the start.
+        """Running tasks that the last two heartbeats did not list, both more than a minute after the start.
 
-        A heartbeat that was composed before the first progress, and arrives after it, thus does no harm; nor does one
-        sent twice because its answer was lost.
+        The minute covers a heartbeat that was composed before the first progress report and arrives after it. The
+        minimum gap covers a heartbeat that was sent twice because its response was lost.
         """
-        now, before = self.last_reported_tasks, self.previous_reported_tasks
-        if now is None or before is None or now.at - before.at < MIN_HEARTBEAT_GAP:
+        last, previous = self.last_reported_tasks, self.previous_reported_tasks
+        if last is None or previous is None or last.at - previous.at < MIN_HEARTBEAT_GAP:
             return []
         return [
             task_id
-            for task_id, held in self.claims.items()
-            if held.started_at is not None
-            and before.at > held.started_at + MISSING_AFTER
-            and task_id not in now.task_ids
-            and task_id not in before.task_ids
+            for task_id, claim in self.claims.items()
+            if claim.started_at is not None
+            and previous.at > claim.started_at + MISSING_AFTER
+            and task_id not in last.task_ids
+            and task_id not in previous.task_ids
         ]
 
     def unknown_tasks(self) -> list[str]:
-        """Tasks that it says it runs and does not hold: it lost them, and has to stop."""
+        """Tasks that the agent reports as running and does not hold. It must stop them."""
         return (
             []
             if self.last_reported_tasks is None
@@ -121,10 +131,10 @@ class Agent(Entity):
         )
 
     def poll_interval(self, now: int) -> int:
-        """Milliseconds until the next poll: quick with work or shortly after it, then slower and slower.
+        """Milliseconds until the next poll: 5 s while the agent holds tasks, and for ten minutes after its last work.
 
-        From the tenth minute without work to the twentieth it grows from 5 s to 30 s. The reason is money: of what an
-        idle agent costs, two thirds are API Gateway's price for its polls (docs/cost.md).
+        Between the tenth and the twentieth minute without work it grows from 5 s to 30 s. This limits the cost: two
+        thirds of the cost of an idle agent are API Gateway's price for its polls (docs/cost.md).
         """
         if self.claims:
             return MIN_POLL_INTERVAL

@@ -1,6 +1,6 @@
-"""Check-ins: what every authenticated call of an agent writes on the agent's own item.
+"""Check-ins: what every authenticated call of an agent writes on the agent's item.
 
-A check-in compares the token's version, counts the call and records when the agent was last seen, all in one write.
+In one write, a check-in compares the token's version, counts the call, and records when the agent was last seen.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,21 +18,22 @@ from chalicelib.core.errors import AgentNotFound, Conflict, Unauthenticated, Una
 from chalicelib.http import rate_limits
 from chalicelib.http.rate_limits import RateLimit
 
-REVOKED = "The agent's token was revoked or replaced, or its agent was removed; register it again."
+REVOKED = "The agent's token was revoked or replaced, or the agent was removed. Register the agent again."
 
 _MAX_TRIES = 4
 
 
 class OtherInstance(Conflict):
-    """Another process of this agent is alive; stop one of the two, or register them under different agentIds."""
+    """Another process of this agent is active. Stop one of the two, or register them under different agentIds."""
 
 
 class CheckIn(NamedTuple):
-    """What an authenticated call of an agent writes on the agent's item, and on which condition.
+    """What an authenticated call of an agent writes on the agent's item, and the condition of the write.
 
-    It is written alone (`save`) or as part of a transaction (`as_transact_item`). `adapted_to` explains why its
-    condition did not hold. The version of the caller's token is compared here, so a revoked token stops working at
-    once. A call with a user's token counts against the user's limit and only requires that the agent exists.
+    It is written alone (`save`) or as part of a transaction (`as_transact_item`). If its condition fails, `adapted_to`
+    returns the check-in to write instead or raises the error. The condition compares the version of the caller's token,
+    so a revoked token stops working at once. A call with a user's token counts against the user's limit and only
+    requires that the agent exists.
     """
 
     caller: Caller
@@ -40,14 +41,14 @@ class CheckIn(NamedTuple):
     rate_limit: RateLimit
     now: int
     state: AgentState | None = None
-    """The state that the agent reports for itself; None where the call does not report one."""
+    """The state that the agent reports. None if the call reports none."""
     instance_id: str | None = None
-    """The process that calls, where it says so. A second live instance is refused."""
+    """The id of the calling process, if it sends one. A second active instance is rejected."""
     reactivating: bool = False
-    """Whether the agent was found inactive, so that this check-in makes it active again."""
+    """Whether the stored state is inactive, so that this check-in makes the agent active again."""
     promoting_token: bool = False
-    """Whether the token is one that the agent requested for itself and uses for the first time. The old one stops
-    working with this check-in."""
+    """Whether the agent requested this token for itself and uses it for the first time. This check-in revokes the old
+    token."""
 
     @property
     def row(self) -> dynamodb.Item:
@@ -55,7 +56,7 @@ class CheckIn(NamedTuple):
 
     @property
     def status_event(self) -> StatusEvent | None:
-        """The event where this call makes the agent active or inactive. It is stored in the same write."""
+        """The event if this call makes the agent active or inactive, otherwise None. It is stored in the same write."""
         after = self.state or "active"
         if self.reactivating:
             return None if after == "inactive" else became_active(after, self.now)
@@ -92,8 +93,10 @@ class CheckIn(NamedTuple):
     def save(self, actions: Iterable[dynamodb.Clause] = ()) -> Agent:
         """Write the check-in alone, with further actions, and return the agent as stored afterwards. One request.
 
-        Where DynamoDB accepts no writes and there are no further actions, a read admits the agent and the call is not
-        counted. Raises Unauthenticated, AgentNotFound, OtherInstance, RateLimited, Unavailable.
+        If DynamoDB accepts no writes and there are no further actions, a read admits the agent, and the call is not
+        counted.
+
+        Raises Unauthenticated, AgentNotFound, OtherInstance, RateLimited, Unavailable.
         """
         self.raise_if_rate_limited()
         check_in, further = self, list(actions)
@@ -122,7 +125,7 @@ class CheckIn(NamedTuple):
     def _load_uncounted(self) -> Agent:
         row = dynamodb.get_item(AgentRow, self.caller.owner, self.agent_id)
         self.adapted_to(row)
-        assert row is not None, "a missing agent was refused"
+        assert row is not None, "`adapted_to` raises an error for a missing agent"
         if self.caller.is_agent:
             self._record(row)
         return to_agent(row)
@@ -131,23 +134,24 @@ class CheckIn(NamedTuple):
         rate_limits.record(row["calls"], self.rate_limit, self.now, f"{self.caller.owner}#{self.agent_id}")
 
     def raise_if_rate_limited(self) -> None:
-        """Raise RateLimited, without a request, for an agent that this container knows to be over its limit."""
+        """Raise RateLimited, without a request to DynamoDB, if this container has rate-limited the agent already."""
         if self.caller.is_agent:
             rate_limits.raise_if_cached(self.caller.id, self.rate_limit, self.now)
 
     def as_transact_item(self, actions: Iterable[dynamodb.Clause] = ()) -> dynamodb.TransactItem:
+        """The check-in, with further actions, as an item of a transaction. Raises RateLimited."""
         self.raise_if_rate_limited()
         return dynamodb.transact_update(self.row, [*self.actions(), *actions], self.condition())
 
     def record_estimate(self) -> None:
-        """Set the quota headers of the response after a transaction, which returns no counts."""
+        """Set the quota headers of the response after a transaction, which does not return the counts."""
         if self.caller.is_agent:
             rate_limits.record_estimate(f"{self.caller.owner}#{self.agent_id}", self.rate_limit, self.now)
 
     def adapted_to(self, row: dynamodb.Row | None) -> "CheckIn":
         """The check-in to write instead, given the agent's item as it is stored.
 
-        Raises Unauthenticated, AgentNotFound, RateLimited or OtherInstance where the call must be refused.
+        Raises Unauthenticated, AgentNotFound, RateLimited or OtherInstance if the call must be rejected.
         """
         if row is None or row["state"] == REMOVED:
             raise Unauthenticated(REVOKED) if self.caller.is_agent else AgentNotFound
@@ -170,16 +174,16 @@ def _record_seen(now: int, shard: int, check_at: int) -> Any:
 
 @dynamodb.clause
 def _no_other_instance(instance_id: str, since: int) -> Any:
-    """No other process of the agent has called since then."""
-    known = AgentRow.instance
-    return known.does_not_exist() | (known["id"] == instance_id) | (known["at"] < since)
+    """A condition: no other process of the agent has called since then."""
+    stored = AgentRow.instance
+    return stored.does_not_exist() | (stored["id"] == instance_id) | (stored["at"] < since)
 
 
 def save_heartbeat(check_in: CheckIn, reported: Mapping[str, Any], running: Sequence[str] | None) -> Agent:
     """Write a heartbeat: a check-in plus what the agent reports (`reported`: attribute name to value). One request.
 
-    `running` are the ids of the tasks that the agent reports as running. This report and the one before it are kept,
-    to detect tasks that the agent has lost.
+    `running` contains the ids of the tasks that the agent reports as running. This report and the previous one are
+    stored, to detect tasks that the agent has lost.
     """
     actions = [dynamodb.set_value(getattr(AgentRow, name), value) for name, value in reported.items()]
     if running is None:

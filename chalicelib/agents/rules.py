@@ -1,4 +1,4 @@
-"""The rules of agents: when they are silent, what is told of them. No I/O; time is an argument (epoch milliseconds)."""
+"""The rules of agents: liveness, status events and registration. No I/O; time is an argument (epoch milliseconds)."""
 
 from typing import Literal
 
@@ -9,23 +9,32 @@ from chalicelib.core.settings import MINUTE, SECOND
 from chalicelib.core.timestamps import iso
 
 INACTIVE_AFTER = 150 * SECOND
+"""An agent without a check-in for this long is inactive."""
 LOST_AFTER = 10 * MINUTE
+"""An agent without a check-in for this long is lost, and so are the tasks that it runs."""
 PUBLISH_WITHIN = MINUTE
-"""So long after it was written the sweep takes up news that is still to be told; a message does so before."""
+"""The sweep sends the message of a status event that is this old and not published."""
+
+REGISTRATION_IDEMPOTENCY_WINDOW = 10 * MINUTE
+"""How long the same Idempotency-Key means the same registration."""
+
+
+class DifferentRegistration(Conflict):
+    """This Idempotency-Key was used with another registration. Use a new one."""
 
 
 def became_active(state: AgentState, now: int) -> StatusEvent:
-    """An agent is there (again)."""
+    """An agent was registered, or has checked in after it was inactive."""
     return StatusEvent(event="agent.active", at=now, state=state, seen_at=now)
 
 
 def became_inactive(seen_at: int, now: int) -> StatusEvent:
-    """An agent fell silent, or said that it goes."""
+    """An agent made no check-in for too long, or disconnected."""
     return StatusEvent(event="agent.inactive", at=now, state="inactive", seen_at=seen_at)
 
 
 def status_event_payload(agent: Agent, event: StatusEvent) -> dict[str, str]:
-    """What webhooks tell of an agent that came or went."""
+    """The data of a status event for webhooks."""
     return {
         "agentId": agent.id,
         "userId": agent.owner,
@@ -37,37 +46,33 @@ def status_event_payload(agent: Agent, event: StatusEvent) -> dict[str, str]:
 
 
 def check_at(seen_at: int) -> int:
-    """When the sweep must look at an agent that was last seen then: coarse, so that the index moves once a minute.
+    """When the sweep must check an agent whose last check-in was at `seen_at`.
 
-    Everything that is due by this is stale: the end of the minute of the last sign of life, plus 150 s.
+    It is 150 s after the end of that minute. So an agent's index entry changes at most once a minute, and an agent that
+    is due has certainly made no check-in for 150 s.
     """
     return (seen_at // MINUTE + 1) * MINUTE + INACTIVE_AFTER
 
 
 def assess_liveness(agent: Agent, now: int, outage: Outage | None = None) -> Literal["alive", "inactive", "lost"]:
-    """What an agent's silence makes of it, an outage of our own not counted."""
+    """The liveness of an agent. An outage of the platform does not count as silence of the agent."""
     if now >= deadline(agent, LOST_AFTER, outage):
         return "lost"
     return "inactive" if now >= deadline(agent, INACTIVE_AFTER, outage) else "alive"
 
 
 def deadline(agent: Agent, after: int, outage: Outage | None) -> int:
-    """When an agent has been silent for so long."""
+    """When an agent will have made no check-in for `after` milliseconds, extended by an outage of the platform."""
     due = agent.seen_at + after
     return due if outage is None else outage.extend(agent.seen_at, due)
 
 
-REGISTRATION_IDEMPOTENCY_WINDOW = 10 * MINUTE
-"""So long the same Idempotency-Key registers the same agent again."""
-
-
-class DifferentRegistration(Conflict):
-    """This Idempotency-Key was used with another registration; use a new one."""
-
-
 def check_same_registration(existing: Agent, registration: str | None, now: int) -> None:
-    """Raises AgentExists unless the agent that stands was just registered under the same key; OtherRegistration if that
-    was with another request. A registration is `<digest of the key>.<digest of the request>`."""
+    """Check that the existing agent was just registered by this same request (`Agent.registration`).
+
+    Raises AgentExists unless it was registered with the same Idempotency-Key within ten minutes. Raises
+    DifferentRegistration if the key is the same and the request is not.
+    """
     if (
         registration is None
         or existing.registration is None

@@ -1,4 +1,4 @@
-"""What clients send about agents, and what they get to see."""
+"""Requests and responses about agents."""
 
 from typing import Annotated
 
@@ -17,7 +17,7 @@ DEFAULT_CAPABILITIES = ["fix-bug", "feature", "explain", "review-pr"]
 
 
 class RegisterAgentRequest(InputModel):
-    """The spec's body of POST /api/agents; `userId` is ignored: the token says whose the agent is."""
+    """The body of POST /api/agents. The specification's `userId` is ignored: the token identifies the user."""
 
     agent_id: Id
     """Chosen by the client, unique among the user's agents, and the same after a restart."""
@@ -44,7 +44,7 @@ MachineMetric = Annotated[float, Field(ge=0, le=1e15)]
 
 
 class HeartbeatRequest(InputModel):
-    """Every field is optional. The machine's figures are kept, rounded, and shown with the agent."""
+    """The body of a heartbeat. Every field is optional. The machine metrics are stored, rounded, with the agent."""
 
     status: Annotated[str, StringConstraints(max_length=32)] | None = None
     """What the agent reports about itself: `draining`, `disconnected`, `error`, or any other word."""
@@ -69,7 +69,10 @@ class HeartbeatRequest(InputModel):
     """An id of this process. While it is live, a heartbeat with another `instanceId` gets 409."""
 
     def state(self) -> AgentState | None:
-        """What its status says of it: `error`, and `disconnected` (it goes away), have a meaning of their own."""
+        """The state that follows from the reported status. None if no status was reported.
+
+        `disconnected` means inactive and `error` means error. Any other status means active.
+        """
         if self.status is None:
             return None
         if self.status == "disconnected":
@@ -77,7 +80,7 @@ class HeartbeatRequest(InputModel):
         return "error" if self.status == "error" else "active"
 
     def machine(self) -> dict[str, float]:
-        """The figures that were sent, under the spec's names."""
+        """The machine metrics in this heartbeat, by the specification's names."""
         given = {
             "uptime": self.uptime,
             "taskCount": self.task_count,
@@ -88,7 +91,7 @@ class HeartbeatRequest(InputModel):
 
 
 class UpdateAgentRequest(InputModel):
-    """Rename an agent, or pause and resume it, with a note that says why."""
+    """A change of an agent: rename it, or pause or resume it, with a note that explains why."""
 
     name: AgentName | None = None
     """Displayed to people."""
@@ -100,6 +103,8 @@ class UpdateAgentRequest(InputModel):
 
 
 class AgentQuery(ListQuery):
+    """The query of GET /api/agents."""
+
     status: AgentState | None = None
     """Only agents in this status."""
     capability: Capability | None = None
@@ -107,7 +112,7 @@ class AgentQuery(ListQuery):
 
 
 class AgentResponse(OutputModel):
-    """An agent, as the spec shows it."""
+    """An agent. It has the specification's fields and further ones."""
 
     id: str
     user_id: str
@@ -140,14 +145,16 @@ class AgentResponse(OutputModel):
 class AgentList(ListResponse):
     data: list[AgentResponse]
 
-    @computed_field  # type: ignore[prop-decorator]  # as pydantic's documentation has it
+    @computed_field  # type: ignore[prop-decorator]  # as in pydantic's documentation
     @property
     def agents(self) -> list[AgentResponse]:
-        """The same as `data`: the spec shows both shapes."""
+        """The same as `data`. The specification has both forms."""
         return self.data
 
 
 class RegisterAgentResponse(OutputModel):
+    """An agent and its new token."""
+
     success: bool = True
     agent: AgentResponse
     token: str
@@ -155,13 +162,15 @@ class RegisterAgentResponse(OutputModel):
 
 
 class RemoveAgentResponse(OutputModel):
+    """The response of DELETE /api/agents/{id}."""
+
     success: bool = True
     agent_id: str
     """The id of the removed agent."""
 
 
 class HeartbeatResponse(OutputModel):
-    """The spec's answer to a heartbeat, plus what is to stop and how the platform sees the agent."""
+    """The response to a heartbeat: the specification's fields, the tasks to stop, and the state of the agent."""
 
     success: bool = True
     next_poll_interval: int
@@ -173,6 +182,7 @@ class HeartbeatResponse(OutputModel):
 
 
 def to_response(agent: Agent) -> AgentResponse:
+    """An agent without its secrets. A tombstone is returned as inactive."""
     return AgentResponse(
         id=agent.id,
         user_id=agent.owner,
@@ -196,8 +206,9 @@ def to_response(agent: Agent) -> AgentResponse:
 
 
 def to_heartbeat_response(agent: Agent, now: int) -> HeartbeatResponse:
+    """The response to a heartbeat, given the agent as it is stored afterwards."""
     return HeartbeatResponse(
         next_poll_interval=agent.poll_interval(now),
         status="inactive" if agent.state == "removed" else agent.state,
-        cancel=sorted({*agent.unknown_tasks(), *(task_id for task_id, held in agent.claims.items() if held.cancel)}),
+        cancel=sorted({*agent.unknown_tasks(), *(task_id for task_id, claim in agent.claims.items() if claim.cancel)}),
     )

@@ -1,4 +1,4 @@
-"""Registering agents, showing them, and keeping track of who is alive."""
+"""Operations on agents: registration, tokens, reading and listing, heartbeats, and liveness."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,14 +29,14 @@ _MAX_TRIES = 5
 
 
 class TooManyAgents(Conflict):
-    """You have as many agents as a user may have; remove some."""
+    """You have the maximum number of agents. Remove one, and register this one again."""
 
 
 def register_agent(user: User, request: RegisterAgentRequest, idempotency_key: str | None, now: int) -> Agent:
-    """A new agent and its token. Raises AgentExists, or Conflict when the user has as many agents as allowed.
+    """Register an agent. Raises AgentExists, TooManyAgents, DifferentRegistration.
 
-    The same Idempotency-Key within ten minutes is the same registration, whose answer was lost: it is answered again,
-    with a new token.
+    The same Idempotency-Key within ten minutes means the same registration, whose response was lost. It succeeds and
+    returns the agent with a new token version.
     """
     agent = _new_agent(user.owner, request, idempotency_key, now)
     try:
@@ -53,6 +53,7 @@ def register_agent(user: User, request: RegisterAgentRequest, idempotency_key: s
 
 
 def to_register_response(agent: Agent, now: int) -> RegisterAgentResponse:
+    """An agent, and a token of its present version."""
     return RegisterAgentResponse(
         agent=schemas.to_response(agent), token=tokens.issue("agent", agent.owner, agent.id, agent.ver, now)
     )
@@ -85,34 +86,36 @@ def _repeat_registration(existing: Agent, registration: str | None, now: int) ->
         rules.check_same_registration(existing, registration, now)
         try:
             return store.update_agent(existing.owner, existing.id, {"ver": tokens.new_version()}, ver=existing.ver)
-        except dynamodb.ConditionFailed as failed:  # the same registration at the same time
-            if failed.row is None:  # gone meanwhile: asked again, it is registered as a new one
+        except dynamodb.ConditionFailed as failed:  # another request repeated the registration at the same time
+            if failed.row is None:  # the agent was deleted in the meantime: a retry registers a new one
                 break
             existing = tables.to_agent(failed.row)
     raise Unavailable
 
 
 def replace_agent(existing: Agent, request: RegisterAgentRequest, idempotency_key: str | None, now: int) -> Agent:
-    """Register an agent anew over its old row: its old token is dead from here on. It still shows what it held.
+    """Register an existing agent again on its old row. The old token is revoked. The returned agent has its old claims.
 
-    Raises AgentNotFound where it is gone, or was removed, came or went meanwhile.
+    Raises AgentNotFound if the agent was deleted, or if its state or token has changed since it was read.
     """
     agent = _new_agent(existing.owner, request, idempotency_key, now)
-    kept = ("owner", "id", "calls", "claims", "pinned_at", "machine", "status_events")
-    values: dict[str, Any] = {name: value for name, value in agent if name not in kept}
+    unchanged = ("owner", "id", "calls", "claims", "pinned_at", "machine", "status_events")
+    values: dict[str, Any] = {name: value for name, value in agent if name not in unchanged}
     values |= {"paused": None, "instance": None} | store.check_schedule(agent.owner, agent.id, now)
-    back = None if existing.state == "active" else rules.became_active("active", now)
+    event = None if existing.state == "active" else rules.became_active("active", now)
     try:
-        taken = store.update_agent(agent.owner, agent.id, values, ver=existing.ver, state=existing.state, event=back)
+        replaced = store.update_agent(
+            agent.owner, agent.id, values, ver=existing.ver, state=existing.state, event=event
+        )
     except dynamodb.ConditionFailed:
         raise AgentNotFound from None
-    if back is not None:
+    if event is not None:
         status_events.send_to_queue(agent.owner, agent.id)
-    return taken
+    return replaced
 
 
 def mark_removed(owner: str, agent_id: str, now: int) -> Agent:
-    """Removing begins: the token is dead, and the row stays as a tombstone until it holds nothing.
+    """Begin to remove an agent. Its token is revoked, and its row stays as a tombstone until it has no claims.
 
     Raises AgentNotFound.
     """
@@ -121,7 +124,7 @@ def mark_removed(owner: str, agent_id: str, now: int) -> Agent:
 
 
 def delete_tombstone(agent: Agent) -> None:
-    """Removing ends: the tombstone goes. Changes nothing while it holds tasks still: the sweep comes again."""
+    """Delete the row of a removed agent. Without effect while it has claims or events: the sweep tries again."""
     try:
         dynamodb.transact_write(store.delete_item(agent.owner, agent.id), auth.agent_count_item(agent.owner, -1, 0))
     except dynamodb.TransactionCancelled:
@@ -137,7 +140,7 @@ def update_agent(owner: str, agent_id: str, request: UpdateAgentRequest, now: in
 
 
 def rotate_token(owner: str, agent_id: str, now: int) -> RegisterAgentResponse:
-    """A new token, at a user's wish: the old one is dead at once. What the agent holds, it keeps.
+    """Create a new token for a user's request. The old one is revoked at once. The agent keeps its claims.
 
     Raises AgentNotFound.
     """
@@ -147,8 +150,11 @@ def rotate_token(owner: str, agent_id: str, now: int) -> RegisterAgentResponse:
 
 
 def renew_token(check_in: CheckIn) -> RegisterAgentResponse:
-    """A new token, at the agent's own wish: the old one dies when the new one is first used, so that losing this
-    answer locks nobody out."""
+    """Create a new token for the agent's own request.
+
+    The old one is revoked when the new one is first used. So an agent that does not receive the response can continue
+    with the old one.
+    """
     agent = check_in.save()
     version = tokens.new_version()
     renewed = _update(agent.owner, agent.id, {"next_ver": version})
@@ -185,12 +191,12 @@ def list_agents(user: User, query: AgentQuery, now: int) -> AgentList:
 
 
 def record_heartbeat(check_in: CheckIn, request: HeartbeatRequest) -> Agent:
-    """A sign of life that may also change version, capabilities and concurrency. One request."""
+    """Store a heartbeat. It may also change the version, capabilities and concurrency. One request."""
     values: dict[str, Any] = {"machine": request.machine()} if request.machine() else {}
     if request.status is not None:
         values["reported_status"] = request.status
-    lasting = {"version": request.version, "capabilities": request.capabilities, "concurrency": request.concurrency}
-    changed = {name: value for name, value in lasting.items() if value is not None}
+    registered = {"version": request.version, "capabilities": request.capabilities, "concurrency": request.concurrency}
+    changed = {name: value for name, value in registered.items() if value is not None}
     if changed:
         values |= changed | {"updated_at": check_in.now}
     check_in = check_in._replace(state=request.state(), instance_id=request.instance_id)
@@ -198,35 +204,38 @@ def record_heartbeat(check_in: CheckIn, request: HeartbeatRequest) -> Agent:
 
 
 def check_liveness(agent: Agent, now: int, outage: Outage | None, release: Callable[[str], None]) -> bool:
-    """What the sweep makes of an agent that was due: whether it has fallen silent.
+    """The sweep checks an agent that is due. Returns whether the agent is inactive or lost.
 
-    `release(verdict)` lets go of what it held, before the agent is marked, so that a run cut short is taken up by the
-    next. An agent that still holds tasks is looked at again when it would be lost; one that holds none, only after its
-    next sign of life. Raises Conflict if it was heard of meanwhile.
+    `release(verdict)` releases the agent's tasks. It is called before the agent is marked inactive, so that the next
+    sweep resumes an interrupted one. The sweep checks an agent with running tasks again when it would be lost, and an
+    agent without them only after its next check-in. Raises Conflict if the agent has checked in.
     """
     verdict = rules.assess_liveness(agent, now, outage)
     if verdict == "alive":
         return False
     release(verdict)
-    running = any(hold.started_at is not None for hold in agent.claims.values())
-    again = max(rules.deadline(agent, rules.LOST_AFTER, outage), now) if running and verdict != "lost" else None
-    went = None if agent.state == "inactive" else rules.became_inactive(agent.seen_at, now)
-    store.mark_inactive(agent, again, went)
-    if went is not None:
+    is_running = any(claim.started_at is not None for claim in agent.claims.values())
+    lost_at = rules.deadline(agent, rules.LOST_AFTER, outage)
+    check_again_at = max(lost_at, now) if is_running and verdict != "lost" else None
+    event = None if agent.state == "inactive" else rules.became_inactive(agent.seen_at, now)
+    store.mark_inactive(agent, check_again_at, event)
+    if event is not None:
         status_events.send_to_queue(agent.owner, agent.id)
     return True
 
 
 def find_due(shard: int, now: int, start: dict[str, Any] | None, limit: int) -> dynamodb.Page:
+    """Keys of the agents in a shard that the sweep must check."""
     return store.find_due(shard, now, start, limit)
 
 
 def sample_states(shard: int, maximum: int) -> list[str]:
+    """The states of agents in a shard that have a check scheduled. At most `maximum` are read."""
     return store.sample_states(shard, maximum)
 
 
 def count_by_state(owner: str) -> dict[AgentState, int]:
-    """How many of a user's agents are in each state."""
+    """The number of a user's agents in each state."""
     counts: dict[AgentState, int] = {"active": 0, "inactive": 0, "error": 0}
     for page in dynamodb.paginate(lambda start: store.find_agents(owner, AgentQuery(), EXACT_TOTAL_LIMIT, start)):
         for row in page.rows:
@@ -234,9 +243,11 @@ def count_by_state(owner: str) -> dict[AgentState, int]:
     return counts
 
 
-def forget_pinned(agent: Agent) -> None:
-    store.forget_pinned(agent)
+def clear_pinned_at(agent: Agent) -> None:
+    """No pinned task was found: polls stop looking for one."""
+    store.clear_pinned_at(agent)
 
 
 def load_agent(owner: str, agent_id: str) -> Agent | None:
+    """An agent, or the tombstone of a removed one."""
     return store.load_agent(owner, agent_id)

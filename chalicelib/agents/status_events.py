@@ -1,8 +1,9 @@
-"""That an agent came or went, told at least once.
+"""Status events: an agent became active or inactive. Each is published at least once.
 
-It is left on the agent's row in the write that makes it so, which puts the row into an index of the sweep; a heartbeat
-costs no request more. Whoever wrote it also puts the agent's key on the queue of events, at best; failing that, the
-sweep does. Telling removes it in the transaction that puts it on its way.
+An event is stored on the agent's row in the same write as the change, so a heartbeat needs no further request. The
+write also puts the row into an index of the sweep. The process that made the change sends the agent's key to the queue
+of events. If that fails, the sweep sends it. Publishing removes the event in the same transaction that creates its
+deliveries.
 """
 
 from typing import Any
@@ -15,22 +16,22 @@ from chalicelib.aws import sqs
 
 
 def send_to_queue(owner: str, agent_id: str) -> bool:
-    """Put an agent with news on the queue of events; False where that would not take it, and the sweep will."""
+    """Send the key of an agent with unpublished events to the queue of events. False if that failed."""
     return sqs.send("events", {"owner": owner, "agent": agent_id})
 
 
 def find_due(shard: int, now: int, start: dict[str, Any] | None, limit: int) -> dynamodb.Page:
-    """Keys of agents whose news the sweep must take up."""
+    """Keys of the agents in a shard whose events the sweep must publish."""
     return store.find_unpublished(shard, now, start, limit)
 
 
 def resend(key: dynamodb.Row, now: int) -> bool:
-    """What the sweep does with news that are still to be told: send them, and look again later."""
+    """The sweep sends an agent's key again and moves its due time. False if that fails, or the events are published."""
     if not store.postpone_status_events(key["owner"], key["agent"], now + PUBLISH_WITHIN):
         return False
     return send_to_queue(key["owner"], key["agent"])
 
 
 def published_item(agent: Agent, count: int) -> dynamodb.TransactItem:
-    """Part of a transaction: the first so many of an agent's news were told. Fails where they were before."""
+    """Remove the first `count` events of an agent, in the transaction that publishes them. Fails if already removed."""
     return store.published_item(agent, count)

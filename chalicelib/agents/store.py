@@ -15,7 +15,7 @@ from chalicelib.http.pagination import MIN_ROWS_EXAMINED
 
 
 def create_item(agent: Agent) -> dynamodb.TransactItem:
-    """The item of a new agent, as part of a transaction. Fails where the agent exists."""
+    """The item of a new agent, as part of a transaction. Fails if the agent exists."""
     at = agent.status_events[-1].at if agent.status_events else None
     row = dynamodb.item(
         AgentRow,
@@ -39,8 +39,8 @@ def create_item(agent: Agent) -> dynamodb.TransactItem:
         check_shard=shard(agent.owner, agent.id),
         check_at=check_at(agent.seen_at),
         status_events=[to_stored_event(each) for each in agent.status_events] or None,
-        news_shard=None if at is None else shard(agent.owner, agent.id),
-        news_at=None if at is None else at + PUBLISH_WITHIN,
+        publish_shard=None if at is None else shard(agent.owner, agent.id),
+        publish_at=None if at is None else at + PUBLISH_WITHIN,
     )
     return dynamodb.transact_put(row, dynamodb.not_exists(AgentRow.owner))
 
@@ -56,7 +56,7 @@ def update_agent(
 ) -> Agent:
     """Set some attributes (None removes one) and return the agent as stored afterwards.
 
-    `event` is stored in the same write. Raises ConditionFailed where there is no such agent, or where `state` or the
+    `event` is stored in the same write. Raises ConditionFailed if there is no such agent, or if `state` or the
     token version `ver` is given and differs.
     """
     actions = dynamodb.set_or_remove(AgentRow, values)
@@ -76,13 +76,13 @@ def append_status_event(owner: str, agent_id: str, event: StatusEvent) -> dynamo
 @dynamodb.clause
 def _append_status_event(events: Any, none: Any, shard_number: int, at: int) -> Any:
     more = (AgentRow.status_events | none).append(events)
-    return [AgentRow.status_events.set(more), AgentRow.news_shard.set(shard_number), AgentRow.news_at.set(at)]
+    return [AgentRow.status_events.set(more), AgentRow.publish_shard.set(shard_number), AgentRow.publish_at.set(at)]
 
 
 def published_item(agent: Agent, count: int) -> dynamodb.TransactItem:
     """Remove the first `count` events of an agent, which are published in the same transaction.
 
-    Fails where they were published before, or the agent has other events by now.
+    Fails if they have been published, or if the agent's events have changed.
     """
     remaining = [to_stored_event(each) for each in agent.status_events[count:]]
     actions = [dynamodb.set_value(AgentRow.status_events, remaining)] if remaining else _clear_status_events()
@@ -91,14 +91,14 @@ def published_item(agent: Agent, count: int) -> dynamodb.TransactItem:
 
 
 def _clear_status_events() -> list[dynamodb.Clause]:
-    return [dynamodb.remove(each) for each in (AgentRow.status_events, AgentRow.news_shard, AgentRow.news_at)]
+    return [dynamodb.remove(each) for each in (AgentRow.status_events, AgentRow.publish_shard, AgentRow.publish_at)]
 
 
 def postpone_status_events(owner: str, agent_id: str, at: int) -> bool:
-    """Have the sweep look at unpublished events again at `at`; False where they have been published."""
+    """Have the sweep look at unpublished events again at `at`. False if they have been published."""
     try:
         dynamodb.update_item(
-            _row(owner, agent_id), [dynamodb.set_value(AgentRow.news_at, at)], dynamodb.exists(AgentRow.news_at)
+            _row(owner, agent_id), [dynamodb.set_value(AgentRow.publish_at, at)], dynamodb.exists(AgentRow.publish_at)
         )
     except dynamodb.ConditionFailed:
         return False
@@ -106,13 +106,15 @@ def postpone_status_events(owner: str, agent_id: str, at: int) -> bool:
 
 
 def check_schedule(owner: str, agent_id: str, now: int, *, at: int | None = None) -> dict[str, int]:
-    """Attributes that put an agent into the sweep's index, to be checked when it would be silent, or at `at`."""
+    """Attributes that put an agent into the sweep's index, to be checked when it may be inactive, or at `at`."""
     return {"check_shard": shard(owner, agent_id), "check_at": check_at(now) if at is None else at}
 
 
 def delete_item(owner: str, agent_id: str) -> dynamodb.TransactItem:
     """Delete a removed agent's row, as part of a transaction. Fails while it has claims or unpublished events."""
-    condition = dynamodb.equals(AgentRow.state, REMOVED) & has_at_most_claims(0) & dynamodb.not_exists(AgentRow.news_at)
+    condition = (
+        dynamodb.equals(AgentRow.state, REMOVED) & has_at_most_claims(0) & dynamodb.not_exists(AgentRow.publish_at)
+    )
     return dynamodb.transact_delete(_row(owner, agent_id), condition)
 
 
@@ -122,8 +124,8 @@ def load_agent(owner: str, agent_id: str) -> Agent | None:
     return None if row is None else to_agent(row)
 
 
-def forget_pinned(agent: Agent) -> None:
-    """No pinned task was found: stop looking for one, unless another was pinned meanwhile."""
+def clear_pinned_at(agent: Agent) -> None:
+    """No pinned task was found: polls stop looking for one, unless another became claimable in the meantime."""
     try:
         unchanged = dynamodb.equals(AgentRow.pinned_at, agent.pinned_at)
         dynamodb.update_item(_row(agent.owner, agent.id), [dynamodb.remove(AgentRow.pinned_at)], unchanged)
@@ -132,7 +134,10 @@ def forget_pinned(agent: Agent) -> None:
 
 
 def mark_inactive(agent: Agent, check_again_at: int | None, event: StatusEvent | None) -> None:
-    """The sweep marks a silent agent inactive. Raises Conflict if the agent checked in meanwhile."""
+    """The sweep marks an agent inactive. Raises Conflict if the agent has checked in.
+
+    The sweep checks the agent again at `check_again_at`. If that is None, it does so only after the next check-in.
+    """
     actions = [dynamodb.set_value(AgentRow.state, "inactive")]
     if check_again_at is None:
         actions += [dynamodb.remove(AgentRow.check_at), dynamodb.remove(AgentRow.check_shard)]
@@ -160,7 +165,7 @@ def sample_states(shard_number: int, maximum: int) -> list[str]:
 
 def find_unpublished(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -> dynamodb.Page:
     """Keys of the agents in a shard whose events the sweep must publish."""
-    due = dynamodb.at_most(AgentRow.news_at, now)
+    due = dynamodb.at_most(AgentRow.publish_at, now)
     return dynamodb.query(AgentRow, shard_number, index="news", key_condition=due, limit=limit, start=start)
 
 
@@ -189,7 +194,7 @@ def load_agents(rows: Sequence[dynamodb.Row]) -> list[Agent]:
 
 
 def is_registered() -> dynamodb.Clause:
-    """A condition: the agent exists and is no tombstone (`<>` alone would also hold where there is no item)."""
+    """A condition: the agent exists and is no tombstone (`<>` alone is also true if there is no item)."""
     return dynamodb.is_in(AgentRow.state, "active", "inactive", "error")
 
 

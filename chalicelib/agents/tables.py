@@ -1,8 +1,12 @@
-"""The table `agents`: one item an agent, with what it holds and the counts of its calls.
+"""The table `agents`: one item per agent, with its claims and the counts of its calls.
 
-Index `live` (checkShard, checkAt) holds the agents that the sweep must look at one day; `news` (newsShard, newsAt)
-those whose coming or going is still to be told; `fleet` (owner, agent) what lists filter by, so that neither a
-heartbeat nor a list touches more than it must.
+Indexes:
+
+    live    (checkShard, checkAt)   agents that the sweep must check
+    news    (newsShard, newsAt)     agents with unpublished status events
+    fleet   (owner, agent)          the fields by which lists filter
+
+With separate indexes, a heartbeat changes few index entries, and a list reads few attributes.
 """
 
 from typing import Any
@@ -25,13 +29,13 @@ class LiveIndex(GlobalSecondaryIndex["AgentRow"]):
     check_at = NumberAttribute(attr_name="checkAt", range_key=True)
 
 
-class NewsIndex(GlobalSecondaryIndex["AgentRow"]):
+class UnpublishedIndex(GlobalSecondaryIndex["AgentRow"]):
     class Meta:
         index_name = "news"
         projection = KeysOnlyProjection()
 
-    news_shard = NumberAttribute(attr_name="newsShard", hash_key=True)
-    news_at = NumberAttribute(attr_name="newsAt", range_key=True)
+    publish_shard = NumberAttribute(attr_name="newsShard", hash_key=True)
+    publish_at = NumberAttribute(attr_name="newsAt", range_key=True)
 
 
 class FleetIndex(GlobalSecondaryIndex["AgentRow"]):
@@ -76,16 +80,16 @@ class AgentRow(Model):
     check_shard = NumberAttribute(attr_name="checkShard", null=True)
     check_at = NumberAttribute(attr_name="checkAt", null=True)
     status_events: Any = ListAttribute(attr_name="news", null=True)
-    news_shard = NumberAttribute(attr_name="newsShard", null=True)
-    news_at = NumberAttribute(attr_name="newsAt", null=True)
+    publish_shard = NumberAttribute(attr_name="newsShard", null=True)
+    publish_at = NumberAttribute(attr_name="newsAt", null=True)
 
     live = LiveIndex()
-    unpublished = NewsIndex()
+    unpublished = UnpublishedIndex()
     fleet = FleetIndex()
 
 
 def shard(owner: str, agent_id: str) -> int:
-    """Where in the sweep's indexes an agent stands."""
+    """The shard of the sweep's indexes that an agent belongs to."""
     return dynamodb.shard(f"{owner}#{agent_id}")
 
 
@@ -116,15 +120,15 @@ def to_agent(row: dynamodb.Row) -> Agent:
         seen_at=row["seenAt"],
         worked_at=row["workedAt"],
         claims={
-            task: Claim.model_construct(
-                attempt=held["attempt"],
-                timeout=held["timeout"],
-                claimed_at=held["claimedAt"],
-                started_at=held.get("startedAt"),
-                cancel=held.get("cancel", False),
-                step=held.get("step"),
+            task_id: Claim.model_construct(
+                attempt=stored["attempt"],
+                timeout=stored["timeout"],
+                claimed_at=stored["claimedAt"],
+                started_at=stored.get("startedAt"),
+                cancel=stored.get("cancel", False),
+                step=stored.get("step"),
             )
-            for task, held in row["held"].items()
+            for task_id, stored in row["held"].items()
         },
         pinned_at=row.get("pinnedAt"),
         next_ver=row.get("nextVer"),

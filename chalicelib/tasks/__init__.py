@@ -1,1 +1,1 @@
-"""Tasks: pieces of work, their life from submission to result, and what has happened to them."""
+"""Tasks: their lifecycle from submission to result, their events and their logs."""

@@ -1,4 +1,4 @@
-"""A task as it is: its head, the events that tell its life, and a change from one state to the next. No I/O."""
+"""Entities: a task (its head), an event of its timeline, and a transition from one state to another. No I/O."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -9,20 +9,22 @@ from chalicelib.core.text import fingerprint
 TaskStatus = Literal["pending", "queued", "assigned", "in_progress", "completed", "failed", "cancelled"]
 OPEN_STATUSES: frozenset[TaskStatus] = frozenset({"pending", "queued", "assigned", "in_progress"})
 HELD_STATUSES: frozenset[TaskStatus] = frozenset({"assigned", "in_progress"})
+"""The statuses in which an agent holds the task."""
 
 DEFAULT_TIMEOUT = 2 * HOUR
 DEFAULT_ATTEMPTS = 2
 MAX_PRIORITY = 100
-"""Priorities go from minus this to this; the higher, the sooner."""
+"""Priorities range from `-MAX_PRIORITY` to `MAX_PRIORITY`. Tasks with a higher priority are claimed first."""
 
 TITLE_LENGTH = 200
-"""How many characters of a text stand on the task's small head row; the whole text is in its body or result."""
+"""The number of characters of the description that the head row stores. The body row stores the full description."""
 
 
 class Task(Entity):
-    """A task's head: its state, and all that lists show. Descriptions and results are rows of their own.
+    """A task's head: its state, and everything that lists contain. The description and the result are separate rows.
 
-    Fields that an expectation does not know are None.
+    In an expectation (`expected`), fields that are not known are None. All times are epoch milliseconds, and
+    `timeout` is a duration in milliseconds.
     """
 
     owner: str
@@ -34,9 +36,9 @@ class Task(Entity):
     title: str | None = None
     """The beginning of the description."""
     agent_id: str | None = None
-    """Who holds it, or held it when it ended; None while it waits."""
+    """The agent that holds the task, or held it when it ended. None while the task waits."""
     pinned_agent_id: str | None = None
-    """The only agent that may have it, if one was named."""
+    """The only agent that may claim the task. None if any agent may."""
     priority: int = 0
     attempt: int = 1
     max_attempts: int = DEFAULT_ATTEMPTS
@@ -46,28 +48,29 @@ class Task(Entity):
     details: str | None = None
     error: str | None = None
     cancel_at: int | None = None
-    """When cancelling was asked for, while it ran."""
+    """When a cancellation of the running task was requested."""
     retry_of: str | None = None
     request_digest: str | None = None
-    """Of the submission, to know the same request again."""
+    """The digest of the submission. It identifies a repeated request."""
     report_digest: str | None = None
-    """Of the report that ended it, likewise."""
+    """The digest of the report that ended the task. It identifies a repeated report."""
     sends: int = 1
+    """How often the task's message was sent to the workflow queue."""
     log_bytes: int = 0
-    """How many bytes of log this attempt has sent."""
+    """The size of this attempt's log in bytes."""
     earlier_log_bytes: int = 0
-    """How many the attempts before it had."""
+    """The total size of the logs of earlier attempts in bytes."""
     final_log_appended: bool = False
-    """Whether the log that came with the report of failure is in it."""
+    """Whether the log contains the text that came with the report of failure."""
     created_at: int | None = None
     updated_at: int | None = None
     queued_at: int | None = None
-    """When it began to wait for an agent, in this attempt; a claim that ran out does not begin it anew."""
+    """When the task was queued in this attempt. An expired claim does not change it."""
     claimed_at: int | None = None
     started_at: int | None = None
     completed_at: int | None = None
     due: int | None = None
-    """When the sweep must look at it, as long as it is open; None in an expectation: whatever it is."""
+    """When the sweep must next process the task. None if the task has ended, and in an expectation if unknown."""
 
     @property
     def is_open(self) -> bool:
@@ -75,7 +78,10 @@ class Task(Entity):
 
 
 def expected(owner: str, task_id: str, status: TaskStatus, *, agent_id: str, attempt: int, **known: Any) -> Task:
-    """A task as its holder knows it, without reading it. What is not known is None, and never taken for a value."""
+    """A task as the agent that holds it expects it to be, built without reading the task.
+
+    `known` are further fields. A field that is not known is None, and None is not treated as its value.
+    """
     values: dict[str, Any] = {
         "owner": owner,
         "id": task_id,
@@ -88,7 +94,7 @@ def expected(owner: str, task_id: str, status: TaskStatus, *, agent_id: str, att
 
 
 class TaskEvent(NamedTuple):
-    """One line of a task's timeline. `detail` says what the type does not: a step, a reason."""
+    """An entry of a task's timeline. `detail` adds a step, an error or a reason."""
 
     type: str
     at: int
@@ -99,18 +105,18 @@ class TaskEvent(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Sorts by time, and within a millisecond in the order of a life; the same whenever the same is told."""
+        """The sort key: by time, then in the order of a task's lifecycle. It is the same for the same event."""
         order = _ORDER_IN_MILLISECOND.get(self.type, 5)
         return f"{self.at:013d}#{order}#{self.attempt:03d}#{self.type[5:]}#{fingerprint(self.detail)[:6]}"
 
     @property
     def sequence(self) -> int:
-        """Grows in the order of `key`: of two events of a task, the one with the greater is the later."""
+        """A number that grows in the order of `key`. Of two events of a task, the later one has the greater number."""
         return self.at * 10 + _ORDER_IN_MILLISECOND.get(self.type, 5)
 
     @property
-    def is_published(self) -> bool:
-        """Whether somebody besides the timeline's readers wants to know."""
+    def needs_publishing(self) -> bool:
+        """Whether the event is published to webhooks. All events are in the timeline."""
         return self.type in _PUBLISHED_TYPES
 
 
@@ -119,6 +125,8 @@ _PUBLISHED_TYPES = {"task.created", "task.started", "task.completed", "task.fail
 
 
 class Transition(NamedTuple):
+    """A change of a task, and the event that describes it. None if the change has no event."""
+
     before: Task
     after: Task
     event: TaskEvent | None

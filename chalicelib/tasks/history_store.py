@@ -1,4 +1,4 @@
-"""What a task leaves behind: its timeline and its log, as rows beside its head."""
+"""A task's timeline and log: queries and writes of the rows that are stored beside its head."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,16 +9,16 @@ from chalicelib.tasks.rules import PUBLISH_WITHIN
 from chalicelib.tasks.tables import EVENT, LOG, EventRow, HeadRow, LogRow, expiry, head_item, log_expiry, partition_key
 
 _MAX_CHARACTER_BYTES = 4
-"""Bytes, in UTF-8."""
+"""The maximum size of a character in UTF-8 (RFC 3629, section 3)."""
 
 _CONTINUATION_BYTES = range(0x80, 0xC0)
-"""Bytes that are not the first one of a character, in UTF-8 (RFC 3629, section 3)."""
+"""Bytes that are not the first one of a character in UTF-8 (RFC 3629, section 3)."""
 
 _LOG_PAGE_SIZE = 50
 
 
 def event_item(task: Task, event: TaskEvent) -> dynamodb.TransactItem:
-    """The event's row; one that is to be announced is in the sweep's index until it was."""
+    """Store an event. One that needs publishing stays in the sweep's index until it is published."""
     pk = partition_key(task.owner, task.id)
     row = dynamodb.item(
         EventRow,
@@ -30,14 +30,15 @@ def event_item(task: Task, event: TaskEvent) -> dynamodb.TransactItem:
         attempt=event.attempt,
         agent_id=event.agent_id,
         detail=event.detail,
-        due_shard=dynamodb.shard(pk) if event.is_published else None,
-        due_at=event.at + PUBLISH_WITHIN if event.is_published else None,
-        expires_at=None if event.is_published else expiry(event.at),
+        due_shard=dynamodb.shard(pk) if event.needs_publishing else None,
+        due_at=event.at + PUBLISH_WITHIN if event.needs_publishing else None,
+        expires_at=None if event.needs_publishing else expiry(event.at),
     )
     return dynamodb.transact_put(row)
 
 
 def find_events(owner: str, task_id: str, limit: int, start: dict[str, Any] | None) -> dynamodb.Page:
+    """A page of a task's events, oldest first."""
     return dynamodb.query(
         EventRow,
         partition_key(owner, task_id),
@@ -49,6 +50,7 @@ def find_events(owner: str, task_id: str, limit: int, start: dict[str, Any] | No
 
 
 def cursor_key(row: dynamodb.Row) -> dict[str, Any]:
+    """The key from which a list continues after this row."""
     return {"pk": {"S": row["pk"]}, "sk": {"S": row["sk"]}}
 
 
@@ -57,19 +59,19 @@ def to_event(row: dynamodb.Row) -> TaskEvent:
 
 
 def load_unpublished(pk: str, sk: str) -> TaskEvent | None:
-    """An event that is still to be announced; None where it was, or there is none."""
+    """An unpublished event. None if it has been published or does not exist."""
     row = dynamodb.get_item(EventRow, pk, sk)
     return to_event(row) if row is not None and "dueAt" in row else None
 
 
 def published_item(pk: str, sk: str, event: TaskEvent) -> dynamodb.TransactItem:
-    """Part of a transaction: an event was announced. Fails where it was before."""
+    """Mark an event as published, as part of a transaction. Fails if it already is."""
     actions = dynamodb.set_or_remove(EventRow, {"due_shard": None, "due_at": None, "expires_at": expiry(event.at)})
     return dynamodb.transact_update(_event_row(pk, sk), actions, dynamodb.exists(EventRow.due_at))
 
 
 def postpone_event(pk: str, sk: str, at: int) -> bool:
-    """Look at an unsent event again at another time; False where it was announced meanwhile."""
+    """Move the due time of an unpublished event. False if it has been published in the meantime."""
     try:
         dynamodb.update_item(
             _event_row(pk, sk), [dynamodb.set_value(EventRow.due_at, at)], dynamodb.exists(EventRow.due_at)
@@ -80,7 +82,7 @@ def postpone_event(pk: str, sk: str, at: int) -> bool:
 
 
 def append_log_items(before: Task, after: Task, chunks: Sequence[str], now: int) -> list[dynamodb.TransactItem]:
-    """Parts of a transaction that append to the log of a task's attempt, if it ends where `before` says."""
+    """Items of a transaction that appends chunks to an attempt's log. Fails if the log has changed since `before`."""
     condition = dynamodb.equals(HeadRow.log_bytes, before.log_bytes) & dynamodb.equals(HeadRow.attempt, before.attempt)
     actions = [dynamodb.set_value(HeadRow.log_bytes, after.log_bytes)]
     if after.final_log_appended:
@@ -97,31 +99,31 @@ def append_log_items(before: Task, after: Task, chunks: Sequence[str], now: int)
 
 
 def read_log(task: Task, attempt: int, offset: int, limit: int, now: int) -> tuple[str, int]:
-    """At most `limit` bytes of an attempt's log from a byte offset on, and the offset where they end.
+    """At most `limit` bytes of an attempt's log from a byte offset, and the offset where they end.
 
-    No character is split, and the next one always comes, however small the limit; an offset within a character is taken
-    for the beginning of the next one.
+    No character is split. At least one character is returned, even if the limit is smaller. An offset within a
+    character means the beginning of the next one.
     """
     pk, limit = partition_key(task.owner, task.id), max(limit, _MAX_CHARACTER_BYTES)
-    up_to = dynamodb.between(LogRow.sk, _log_key(attempt, 0), _log_key(attempt, offset))
-    before = dynamodb.query(LogRow, pk, key_condition=up_to, limit=1, forward=False, consistent=True)
-    if not before.rows:
+    up_to_offset = dynamodb.between(LogRow.sk, _log_key(attempt, 0), _log_key(attempt, offset))
+    last_before = dynamodb.query(LogRow, pk, key_condition=up_to_offset, limit=1, forward=False, consistent=True)
+    if not last_before.rows:
         return "", offset
-    first = before.rows[0]["sk"]
-    onward = dynamodb.between(LogRow.sk, first, _log_key(attempt, offset + limit))
+    first = last_before.rows[0]["sk"]
+    requested = dynamodb.between(LogRow.sk, first, _log_key(attempt, offset + limit))
     pieces: list[bytes] = []
     for page in dynamodb.paginate(
         lambda start: dynamodb.query(
-            LogRow, pk, key_condition=onward, limit=_LOG_PAGE_SIZE, start=start, consistent=True
+            LogRow, pk, key_condition=requested, limit=_LOG_PAGE_SIZE, start=start, consistent=True
         )
     ):
         pieces += [row["text"].encode() for row in page.rows if dynamodb.not_expired(row, now)]
     begin = offset - int(first.rpartition("#")[2])
-    there = b"".join(pieces)
-    while there[begin : begin + 1] and there[begin] in _CONTINUATION_BYTES:
+    stored = b"".join(pieces)
+    while stored[begin : begin + 1] and stored[begin] in _CONTINUATION_BYTES:
         begin += 1
         offset += 1
-    text = there[begin : begin + limit].decode(errors="ignore")
+    text = stored[begin : begin + limit].decode(errors="ignore")
     return text, offset + len(text.encode())
 
 

@@ -1,4 +1,4 @@
-"""The rules of a task's log: who may append, where, and how much. No I/O."""
+"""The rules of a task's log: who may append, at which offset, and how much is stored. No I/O."""
 
 from chalicelib.core.errors import WrongOffset
 from chalicelib.core.settings import KB, MINUTE
@@ -6,18 +6,19 @@ from chalicelib.tasks.entities import Task
 from chalicelib.tasks.rules import NotHeld, Reporter, check_holder_identity
 
 LOG_LIMIT = 4 * 1024 * KB
+"""The maximum size of a task's log in bytes of UTF-8, all attempts together."""
 LOG_TRUNCATED_MARKER = "\n[the log is cut here: a task's log has at most 4 MB]\n"
 LOG_GRACE = 10 * MINUTE
-"""So long after the end the last holder may still send what it has of the log."""
+"""How long after the end of the task the last holder may still append to the log."""
 
 
-def check_may_append(task: Task, by: Reporter, now: int) -> None:
-    """Raises NotHeld unless the reporter may append to the log: the holder, and the last one for a while after."""
+def check_may_append(task: Task, reporter: Reporter, now: int) -> None:
+    """Raise NotHeld unless the reporter may append: the holder, and for ten minutes after the end the last holder."""
     if task.agent_id is None:
-        raise NotHeld(f"Task {task.id} is {task.status}: nobody holds it.")
-    check_holder_identity(task, by)
+        raise NotHeld(f"Task {task.id} is {task.status}. No agent holds it.")
+    check_holder_identity(task, reporter)
     if task.completed_at is not None and now - task.completed_at > LOG_GRACE:
-        raise NotHeld(f"Task {task.id} ended more than {LOG_GRACE // MINUTE} minutes ago; its log is closed.")
+        raise NotHeld(f"Task {task.id} ended more than {LOG_GRACE // MINUTE} minutes ago. Its log is closed.")
 
 
 def log_is_full(task: Task) -> bool:
@@ -25,22 +26,23 @@ def log_is_full(task: Task) -> bool:
 
 
 def new_part(task: Task, offset: int, data: str) -> str | None:
-    """The part of a chunk that is new, as far as the log has room, with a marker where that ends.
+    """The part of a chunk that is not stored yet. It is cut, with a marker, where the log reaches its limit.
 
-    None where all of it is there already. Raises WrongOffset where it would leave a gap.
+    Returns None if the whole chunk is already stored. Raises WrongOffset if the chunk would leave a gap, or if the
+    part to store would begin within a character.
     """
-    raw = data.encode()
-    known = task.log_bytes - offset
-    if known < 0:
+    chunk = data.encode()
+    stored = task.log_bytes - offset
+    if stored < 0:
         raise WrongOffset(task.log_bytes)
-    if len(raw) <= known:
+    if len(chunk) <= stored:
         return None
     try:
-        raw[:known].decode()
+        chunk[:stored].decode()
     except UnicodeDecodeError:
         raise WrongOffset(task.log_bytes) from None
-    fresh = raw[known:]
+    new = chunk[stored:]
     room = LOG_LIMIT - task.earlier_log_bytes - task.log_bytes
-    if len(fresh) <= room:
-        return fresh.decode()
-    return fresh[:room].decode(errors="ignore") + LOG_TRUNCATED_MARKER
+    if len(new) <= room:
+        return new.decode()
+    return new[:room].decode(errors="ignore") + LOG_TRUNCATED_MARKER

@@ -1,4 +1,7 @@
-"""A task's log: chunks appended at an offset in UTF-8 bytes, per attempt, and read from any offset while it grows."""
+"""A task's log. Each attempt has its own: agents append chunks at an offset, and readers read from any offset.
+
+Offsets are bytes of UTF-8 from the beginning of the attempt's log.
+"""
 
 from chalicelib import dynamodb
 from chalicelib.auth.tokens import Caller
@@ -11,22 +14,22 @@ from chalicelib.tasks.lifecycle import ConcurrentChanges
 from chalicelib.tasks.rules import Reporter
 
 MAX_ROW_BYTES = 256 * KB
-"""How much of a log one row carries."""
+"""How many bytes of a log one row stores at most."""
 
 _MAX_TRIES = 4
 
 
 def append_log(caller: Caller, task_id: str, request: requests.LogChunk, now: int) -> responses.AppendLogResponse:
-    """Append a chunk where the log of this attempt ends. A chunk that is there already is a success.
+    """Append a chunk to the log of the present attempt. A chunk that is already stored is a success.
 
-    Raises TaskNotFound; NotHeld for whoever does not hold the task (the last holder may still write for ten minutes
-    after the end); LogGap, with the offset wanted, for a chunk that does not fit.
+    Raises TaskNotFound; NotHeld if the caller does not hold the task (the last holder may append for ten minutes after
+    the end); WrongOffset, with the expected offset, if the chunk does not continue the log; ConcurrentChanges.
     """
     reports.admit_reporter(caller, now)
-    by = Reporter(caller.subject if caller.is_agent else None, request.attempt)
+    reporter = Reporter(caller.subject if caller.is_agent else None, request.attempt)
     for _ in range(_MAX_TRIES):
         task = reports.load_task(caller.owner, task_id, now)
-        log_rules.check_may_append(task, by, now)
+        log_rules.check_may_append(task, reporter, now)
         if log_rules.log_is_full(task):
             end = request.offset + len(request.data.encode())
             return responses.AppendLogResponse(task_id=task_id, next_offset=end, truncated=True)
@@ -42,19 +45,19 @@ def append_log(caller: Caller, task_id: str, request: requests.LogChunk, now: in
 
 
 def append_final_log(caller: Caller, task_id: str, text: str, now: int) -> None:
-    """The log that came with a report of failure: behind what was sent before, once."""
+    """Append the text that came with a report of failure. A repeated report does not append it twice."""
     for _ in range(_MAX_TRIES):
         task = reports.load_task(caller.owner, task_id, now)
         if task.final_log_appended or log_rules.log_is_full(task) or not text:
             return
-        fitting = log_rules.new_part(task, task.log_bytes, text)
-        if fitting is None or _append_text(task, fitting, now, final=True) is not None:
+        new_text = log_rules.new_part(task, task.log_bytes, text)
+        if new_text is None or _append_text(task, new_text, now, final=True) is not None:
             return
     raise ConcurrentChanges
 
 
 def _append_text(task: Task, text: str, now: int, *, final: bool = False) -> Task | None:
-    """Write text at the end of a log; None where it had grown meanwhile."""
+    """Write text at the end of a log. None if the log has grown in the meantime."""
     after = task.model_copy(update={"log_bytes": task.log_bytes + len(text.encode()), "final_log_appended": final})
     try:
         dynamodb.transact_write(*history_store.append_log_items(task, after, split_chunks(text, MAX_ROW_BYTES), now))
@@ -64,7 +67,7 @@ def _append_text(task: Task, text: str, now: int, *, final: bool = False) -> Tas
 
 
 def read_log(caller: Caller, task_id: str, query: requests.LogQuery, now: int) -> responses.LogResponse:
-    """The log of an attempt (the latest, if none is named) from an offset on. Raises TaskNotFound."""
+    """The log of an attempt from an offset. The latest attempt if none is given. Raises TaskNotFound."""
     reports.admit_reporter(caller, now)
     task = store.load_task(caller.owner, task_id, now)
     if task is None or (caller.is_agent and task.agent_id != caller.subject):

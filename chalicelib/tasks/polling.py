@@ -1,4 +1,4 @@
-"""GET /api/agents/{id}/commands: what an agent has claimed and not started, and what it may claim now."""
+"""GET /api/agents/{id}/commands: an agent's poll, which renews its claims and claims further tasks."""
 
 import random
 from collections.abc import Sequence
@@ -15,139 +15,150 @@ from chalicelib.tasks.entities import Task, Transition, expected
 from chalicelib.tasks.responses import Command, PollResponse
 
 WINDOW = 20
-"""How many of the first claimable tasks a poll chooses from once another agent has been quicker."""
+"""From how many of the first claimable tasks a poll chooses at random after it lost a race against another agent."""
 
 PAGE_SIZE = 50
-"""A user's whole queue is read in one request up to this length; beyond it, one request a capability."""
+"""A user's queue up to this length is read in one request. A longer queue takes further requests, one per intent."""
 
 RESPONSE_LIMIT = 1024 * KB
 INDEX_LAG = 60 * SECOND
+"""How long after a task became claimable the index of queued tasks may still lack it."""
 _MAX_ROUNDS = 5
 
 
 def poll(check_in: CheckIn, limit: int) -> PollResponse:
-    """The agent's claims, renewed, and new ones up to `limit` in all; oldest and highest priority first.
+    """Renew the agent's claims and claim further tasks, up to `limit` claims. Highest priority first, then oldest.
 
-    Two requests where there is nothing to claim, four where there is.
+    Two requests if there is nothing to claim, four if there is.
     """
     agent = check_in.save()
-    held = [_expected_claim(agent, task_id, hold) for task_id, hold in agent.claims.items() if hold.started_at is None]
-    room = agent.free_slots(limit)
-    queued = _find_claimable(agent, room, check_in.now) if room else []
-    claimed = _renew_and_claim(agent, held, queued, room, check_in)
+    unstarted = [
+        _expected_task(agent, task_id, claim) for task_id, claim in agent.claims.items() if claim.started_at is None
+    ]
+    free_slots = agent.free_slots(limit)
+    queued = _find_claimable(agent, free_slots, check_in.now) if free_slots else []
+    claimed = _renew_and_claim(agent, unstarted, queued, free_slots, check_in)
     commands = _to_commands(agent, claimed, limit)
     return PollResponse(commands=commands, next_poll_interval=_next_poll_interval(agent, commands, check_in.now))
 
 
-def _expected_claim(agent: Agent, task_id: str, hold: Claim) -> Task:
+def _expected_task(agent: Agent, task_id: str, claim: Claim) -> Task:
     return expected(
-        agent.owner, task_id, "assigned", agent_id=agent.id, attempt=hold.attempt, claimed_at=hold.claimed_at
+        agent.owner, task_id, "assigned", agent_id=agent.id, attempt=claim.attempt, claimed_at=claim.claimed_at
     )
 
 
-def _find_claimable(agent: Agent, room: int, now: int) -> list[Task]:
-    """What this agent could claim, best first: pinned to it or to nobody, and of an intent that it can do."""
-    able = agent.capabilities
+def _find_claimable(agent: Agent, free_slots: int, now: int) -> list[Task]:
+    """Queued tasks of the agent's intents that are pinned to it or to no agent. Highest priority first, then oldest."""
+    intents = agent.capabilities
     found: list[Task] = []
     if agent.pinned_at is not None:
         pinned, _ = store.find_claimable(f"{agent.owner}@{agent.id}", PAGE_SIZE)
         if not pinned and now - agent.pinned_at > INDEX_LAG:
-            agents.forget_pinned(agent)
-        found += [task for task in pinned if task.intent in able]
-    if able:
-        found += _find_shared(agent.owner, sorted(able), max(WINDOW, room))
+            agents.clear_pinned_at(agent)
+        found += [task for task in pinned if task.intent in intents]
+    if intents:
+        found += _find_shared(agent.owner, sorted(intents), max(WINDOW, free_slots))
     return sorted(found, key=lambda task: (-task.priority, task.created_at or 0))
 
 
 def _find_shared(owner: str, intents: list[str], minimum: int) -> list[Task]:
-    """What waits for anybody who can do one of these intents (sorted); at least the `many` best of each.
+    """Queued tasks of these intents (sorted) that are not pinned: of each intent at least the first `minimum` ones.
 
-    The queue's index is ordered by intent. One page of it, from the first intent to the last, is all there is, or all
-    there is of the intents before the one that it ends in; only from that one on is each asked for by itself.
+    The queue's index is ordered by intent. The first request reads one page, from the first intent to the last. If the
+    page is full, it contains everything of the intents before the one in which it ends. Each intent from that one on is
+    then read with a request of its own.
     """
-    queued, all_of_it = store.find_claimable(owner, PAGE_SIZE, intents[0], intents[-1])
-    if all_of_it:
+    queued, complete = store.find_claimable(owner, PAGE_SIZE, intents[0], intents[-1])
+    if complete:
         return [task for task in queued if task.intent in intents]
     last = queued[-1].intent or ""
-    apart = [intent for intent in intents if intent > last or (intent == last != intents[0])]
-    found = [task for task in queued if task.intent in intents and task.intent not in apart]
-    for intent in apart:
+    incomplete = [intent for intent in intents if intent > last or (intent == last != intents[0])]
+    found = [task for task in queued if task.intent in intents and task.intent not in incomplete]
+    for intent in incomplete:
         found += store.find_claimable(owner, minimum, intent, intent)[0]
     return found
 
 
-def _renew_and_claim(agent: Agent, held: list[Task], queued: list[Task], room: int, check_in: CheckIn) -> list[Task]:
-    """Renew the claims held and claim of the queued, in one transaction.
+def _renew_and_claim(
+    agent: Agent, unstarted: list[Task], queued: list[Task], free_slots: int, check_in: CheckIn
+) -> list[Task]:
+    """Renew the agent's claims on `unstarted` and claim some of `queued`, in one transaction.
 
-    Where others were quicker, what they took is left out and the choice among the rest is made by chance and halved:
-    fifty agents that saw the same head of a queue then spread over it.
+    If other agents claimed some of the tasks first, the next round leaves these out. It chooses at random from the
+    rest, and half as many. So fifty agents that read the same beginning of a queue spread over it.
     """
-    chosen = queued[:room]
-    for tried in range(1, _MAX_ROUNDS + 1):
-        renewals = [rules.renew_claim(task, check_in.now) for task in held]
-        claims = [rules.claim(task, agent.id, check_in.now) for task in chosen]
-        if not renewals and not claims:
+    chosen = queued[:free_slots]
+    for round_number in range(1, _MAX_ROUNDS + 1):
+        renewals = [rules.renew_claim(task, check_in.now) for task in unstarted]
+        new_claims = [rules.claim(task, agent.id, check_in.now) for task in chosen]
+        if not renewals and not new_claims:
             return []
         try:
-            _save_claims(agent, renewals, claims, check_in)
-        except _ClaimConflict as beaten:
-            if beaten.agent_busy:  # another poll of this same agent: what it claims, the next poll shows
+            _save_claims(agent, renewals, new_claims, check_in)
+        except _ClaimConflict as conflict:
+            if conflict.agent_changed:  # another poll of the same agent: the next poll returns what it claims
                 return []
-            held = [task for task in held if task.id not in beaten.tasks]
-            queued = [task for task in queued if task.id not in beaten.tasks]
-            many = max(1, room >> tried) if chosen else 0
-            window = queued[: max(WINDOW, many)]
-            chosen = random.sample(window, min(many, len(window)))  # to spread, not to hide
+            unstarted = [task for task in unstarted if task.id not in conflict.task_ids]
+            queued = [task for task in queued if task.id not in conflict.task_ids]
+            count = max(1, free_slots >> round_number) if chosen else 0
+            window = queued[: max(WINDOW, count)]
+            chosen = random.sample(window, min(count, len(window)))  # to spread, not to hide
             continue
-        for claim in claims:
+        for claim in new_claims:
             metrics.record("Claims")
             metrics.record("DispatchLatency", max(0, check_in.now - (claim.before.updated_at or check_in.now)))
-        return [transition.after for transition in (*renewals, *claims)]
+        return [transition.after for transition in (*renewals, *new_claims)]
     return []
 
 
 class _ClaimConflict(Exception):
-    """Some expectations were wrong: `tasks` changed meanwhile."""
+    """The tasks with these ids are not as expected. `agent_changed`: the agent's row is not as expected."""
 
-    def __init__(self, tasks: set[str], *, agent_busy: bool) -> None:
-        self.tasks, self.agent_busy = tasks, agent_busy
+    def __init__(self, task_ids: set[str], *, agent_changed: bool) -> None:
+        self.task_ids, self.agent_changed = task_ids, agent_changed
         super().__init__()
 
 
-def _save_claims(agent: Agent, renewals: Sequence[Transition], claims: Sequence[Transition], check_in: CheckIn) -> None:
-    parts: list[dynamodb.TransactItem] = []
-    about: list[str | None] = []
-    if claims:
-        taken = {
-            change.after.id: Claim(attempt=change.after.attempt, timeout=change.after.timeout, claimed_at=check_in.now)
-            for change in claims
+def _save_claims(
+    agent: Agent, renewals: Sequence[Transition], new_claims: Sequence[Transition], check_in: CheckIn
+) -> None:
+    """Write all renewals and claims in one transaction. Raises _ClaimConflict."""
+    items: list[dynamodb.TransactItem] = []
+    item_task_ids: list[str | None] = []  # None: the item is the agent's
+    if new_claims:
+        claims = {
+            each.after.id: Claim(attempt=each.after.attempt, timeout=each.after.timeout, claimed_at=check_in.now)
+            for each in new_claims
         }
-        most = min(agent.concurrency or MAX_CLAIMS, MAX_CLAIMS)
-        parts.append(claim_item(agent.owner, agent.id, taken, most, check_in.now))
-        about.append(None)
-    for transition in (*renewals, *claims):
-        saved = store.transition_items(transition)
-        parts += saved
-        about += [transition.after.id] * len(saved)
+        maximum = min(agent.concurrency or MAX_CLAIMS, MAX_CLAIMS)
+        items.append(claim_item(agent.owner, agent.id, claims, maximum, check_in.now))
+        item_task_ids.append(None)
+    for transition in (*renewals, *new_claims):
+        task_items = store.transition_items(transition)
+        items += task_items
+        item_task_ids += [transition.after.id] * len(task_items)
     try:
-        dynamodb.transact_write(*parts)
+        dynamodb.transact_write(*items)
     except dynamodb.TransactionCancelled as cancelled:
-        changed = {about[index] for index in cancelled.rows}
+        changed = {item_task_ids[index] for index in cancelled.rows}
         raise _ClaimConflict(
-            {task_id for task_id in changed if task_id is not None}, agent_busy=None in changed
+            {task_id for task_id in changed if task_id is not None}, agent_changed=None in changed
         ) from None
 
 
 def _to_commands(agent: Agent, claimed: Sequence[Task], limit: int) -> list[Command]:
-    """The commands for these claims, best first; no more than an answer can carry (the rest comes with the next)."""
+    """The commands for these claims, in the order of `poll`. The next poll returns those that exceed the size limit."""
     if not claimed:
         return []
     found = store.load_with_bodies(agent.owner, [task.id for task in claimed])
-    mine = [(task, body) for task, body in found.values() if task.agent_id == agent.id and task.status == "assigned"]
-    mine.sort(key=lambda pair: (-pair[0].priority, pair[0].created_at or 0))
+    unstarted = [
+        (task, body) for task, body in found.values() if task.agent_id == agent.id and task.status == "assigned"
+    ]
+    unstarted.sort(key=lambda pair: (-pair[0].priority, pair[0].created_at or 0))
     commands: list[Command] = []
     size = 0
-    for task, body in mine[:limit]:
+    for task, body in unstarted[:limit]:
         command = responses.to_command(task, body)
         size += len(command.model_dump_json().encode())
         if commands and size > RESPONSE_LIMIT:

@@ -1,4 +1,8 @@
-"""What agents report: progress, the end, and its log. Expect (or load), apply the rule, save on condition."""
+"""Reports of agents: progress and the end of a task.
+
+Each report applies a rule to the task and saves the transition on the condition that the task is unchanged. Where the
+agent's own row contains enough, the rule is first applied to an expectation, so that the task need not be read.
+"""
 
 from typing import Literal
 
@@ -18,23 +22,25 @@ from chalicelib.tasks.requests import CompleteReport, FailReport, ProgressReport
 from chalicelib.tasks.rules import ProgressUpdate, Reporter, TaskResult
 
 STEP_BYTES, DETAILS_BYTES, ERROR_BYTES = 256, 512, 512
-"""What the head row keeps of these, cut with a marker; it stays under 2 KB."""
+"""How many bytes of these texts the head row stores. They are cut with a marker, so the row stays under 2 KB."""
 
 _MAX_TRIES = 4
 
 
 def report_progress(caller: Caller, task_id: str, report: ProgressReport, now: int) -> responses.ProgressResponse:
-    """News of a task; the first starts it. Two requests, for the agent that holds it.
+    """Record progress. The first report starts the task. Two requests if the agent holds the task.
 
-    Raises TaskNotFound, or Conflict (NotHeld, WrongState) where the caller does not hold it any more.
+    Raises TaskNotFound; NotHeld or WrongState if the caller does not hold the task any more; ConcurrentChanges.
     """
-    news = ProgressUpdate(report.progress, _truncate(report.step, STEP_BYTES), _truncate(report.details, DETAILS_BYTES))
-    by = to_reporter(caller, report.attempt)
+    update = ProgressUpdate(
+        report.progress, _truncate(report.step, STEP_BYTES), _truncate(report.details, DETAILS_BYTES)
+    )
+    reporter = to_reporter(caller, report.attempt)
     agent = admit_reporter(caller, now)
-    task = None if agent is None else _expected_task(agent, task_id, news.step)
+    task = None if agent is None else _expected_task(agent, task_id, update.step)
     for _ in range(_MAX_TRIES):
         task = task or load_task(caller.owner, task_id, now)
-        transition = rules.record_progress(task, by, news, now)
+        transition = rules.record_progress(task, reporter, update, now)
         check_in_holder(caller, task, now)
         try:
             after = _save_progress(transition, now)
@@ -49,7 +55,7 @@ def _save_progress(transition: Transition, now: int) -> Task:
     if transition.event is None:
         return transition.after if transition.after == transition.before else store.save_transition(transition)
     after = transition.after
-    held = Claim(
+    claim = Claim(
         attempt=after.attempt,
         timeout=after.timeout,
         claimed_at=after.claimed_at or now,
@@ -58,61 +64,64 @@ def _save_progress(transition: Transition, now: int) -> Task:
         step=None if after.step is None else step_fingerprint(after.step),
     )
     dynamodb.transact_write(
-        *store.transition_items(transition), claims.update_claim_item(after.owner, after.agent_id or "", after.id, held)
+        *store.transition_items(transition),
+        claims.update_claim_item(after.owner, after.agent_id or "", after.id, claim),
     )
     outbox.send_event(after, transition.event)
     return after
 
 
 def _expected_task(agent: Agent, task_id: str, step: str | None) -> Task | None:
-    """A task as its holder's own row knows it: enough to go on without reading the task. None: read it."""
-    held = agent.claims.get(task_id)
-    if held is None or held.cancel:
+    """The task as the agent's row describes it, so that the task need not be read. None if the task must be read."""
+    claim = agent.claims.get(task_id)
+    if claim is None or claim.cancel:
         return None
-    known_step = step if step is not None and held.step == step_fingerprint(step) else None
+    known_step = step if step is not None and claim.step == step_fingerprint(step) else None
     return expected(
         agent.owner,
         task_id,
-        "assigned" if held.started_at is None else "in_progress",
+        "assigned" if claim.started_at is None else "in_progress",
         agent_id=agent.id,
-        attempt=held.attempt,
-        timeout=held.timeout,
-        claimed_at=held.claimed_at,
-        started_at=held.started_at,
+        attempt=claim.attempt,
+        timeout=claim.timeout,
+        claimed_at=claim.claimed_at,
+        started_at=claim.started_at,
         step=known_step,
     )
 
 
 def report_complete(caller: Caller, task_id: str, report: CompleteReport, now: int) -> responses.FinishedResponse:
-    """The agent is done; `success: false` means it failed. The same report again is a success, another a Conflict."""
+    """The agent has finished the task; with `success: false` the task failed. Raises as `report_failure` does."""
     return _report_end(caller, task_id, report, "completed" if report.success else "failed", now)
 
 
 def report_failure(caller: Caller, task_id: str, report: FailReport, now: int) -> responses.FinishedResponse:
-    """The agent could not do it. The same report again is a success, another a Conflict."""
+    """The agent could not do the task. The same report sent again is a success.
+
+    Raises TaskNotFound; NotHeld if the caller does not hold the task; WrongState if the task has already ended;
+    ConcurrentChanges.
+    """
     return _report_end(caller, task_id, report, "failed", now)
 
 
 def _report_end(
     caller: Caller, task_id: str, report: CompleteReport | FailReport, status: Literal["completed", "failed"], now: int
 ) -> responses.FinishedResponse:
-    """End a task as reported. One transaction, for the agent that runs it; whoever else asks costs a read more.
-
-    Raises TaskNotFound, or Conflict where the caller does not hold the task, or it ended otherwise.
-    """
-    kept = requests.to_stored_result(report)
+    """End a task as reported. One transaction if the agent holds the task; any other caller needs further requests."""
+    stored_result = requests.to_stored_result(report)
     result = TaskResult(
-        status, _truncate(kept.error, ERROR_BYTES), fingerprint(report.model_dump(exclude_defaults=True))
+        status, _truncate(stored_result.error, ERROR_BYTES), fingerprint(report.model_dump(exclude_defaults=True))
     )
-    by = to_reporter(caller, report.attempt)
+    reporter = to_reporter(caller, report.attempt)
     if caller.is_agent:
         check_in = CheckIn(caller, caller.subject, TASKS_API, now)
         running = expected(caller.owner, task_id, "in_progress", agent_id=caller.subject, attempt=report.attempt or 1)
         try:
-            transition = rules.finish(running, by, result, now)
-            _save_end(claims.end_claim_item(check_in, task_id), store.end_items(transition, now), transition, kept, now)
+            transition = rules.finish(running, reporter, result, now)
+            check_in_item = claims.end_claim_item(check_in, task_id)
+            _save_end(check_in_item, store.end_items(transition, now), transition, stored_result, now)
         except dynamodb.TransactionCancelled:
-            check_in.save()  # says so if the token was the reason; counts the call
+            check_in.save()  # counts the call, and raises an error if the token was the reason
         else:
             check_in.record_estimate()
             return responses.FinishedResponse(task_id=task_id, status=status)
@@ -120,13 +129,13 @@ def _report_end(
         admit_reporter(caller, now)
     for _ in range(_MAX_TRIES):
         task = load_task(caller.owner, task_id, now)
-        if rules.is_same_report(task, by, result):
+        if rules.is_same_report(task, reporter, result):
             return responses.FinishedResponse(task_id=task_id, status=task.status)
-        transition = rules.finish(task, by, result, now)
+        transition = rules.finish(task, reporter, result, now)
         check_in_holder(caller, task, now)
         try:
-            freed = claims.release_claim_item(task.owner, task.agent_id or "", task_id, worked_at=now)
-            _save_end(freed, store.transition_items(transition), transition, kept, now)
+            release = claims.release_claim_item(task.owner, task.agent_id or "", task_id, worked_at=now)
+            _save_end(release, store.transition_items(transition), transition, stored_result, now)
         except dynamodb.TransactionCancelled:
             continue
         return responses.FinishedResponse(task_id=task_id, status=transition.after.status)
@@ -134,18 +143,18 @@ def _report_end(
 
 
 def _save_end(
-    agents: dynamodb.TransactItem,
-    heads: list[dynamodb.TransactItem],
+    agent_item: dynamodb.TransactItem,
+    task_items: list[dynamodb.TransactItem],
     transition: Transition,
-    kept: StoredResult,
+    result: StoredResult,
     now: int,
 ) -> None:
-    dynamodb.transact_write(agents, *heads, store.result_item(transition.after, kept, now))
+    dynamodb.transact_write(agent_item, *task_items, store.result_item(transition.after, result, now))
     outbox.send_event(transition.after, transition.event)
 
 
 def admit_reporter(caller: Caller, now: int) -> Agent | None:
-    """Let a reporter in and count the call; the agent, if it is one."""
+    """Admit the caller and count the call. Returns the agent, or None for a user's token."""
     if caller.is_agent:
         return CheckIn(caller, caller.subject, TASKS_API, now).save()
     auth.admit(caller, TASKS_API, now)
@@ -153,12 +162,13 @@ def admit_reporter(caller: Caller, now: int) -> Agent | None:
 
 
 def check_in_holder(caller: Caller, task: Task, now: int) -> None:
-    """A report with a user's token stands for the holder, so it is a sign of life of that agent."""
+    """Record a report with a user's token as a check-in of the agent that holds the task."""
     if not caller.is_agent and task.agent_id is not None:
         CheckIn(caller, task.agent_id, TASKS_API, now).save()
 
 
 def load_task(owner: str, task_id: str, now: int) -> Task:
+    """A task's head. Raises TaskNotFound."""
     task = store.load_task(owner, task_id, now)
     if task is None:
         raise TaskNotFound
@@ -174,5 +184,5 @@ def _truncate(text: str | None, maximum: int) -> str | None:
 
 
 def step_fingerprint(step: str) -> str:
-    """A few characters that tell one step from another, small enough for the agent's row."""
+    """A short fingerprint that distinguishes steps. The agent's row stores it instead of the step."""
     return fingerprint(step)[:8]

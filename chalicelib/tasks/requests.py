@@ -1,4 +1,4 @@
-"""What clients send about tasks, and what is kept of it."""
+"""Bodies and queries of requests about tasks, and the parts of them that are stored."""
 
 import json
 from typing import Annotated, Any, Literal
@@ -17,7 +17,7 @@ Intent = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 
 
 class SubmitTaskRequest(InputModel):
-    """What is to be done: the body of POST /api/tasks."""
+    """A task to submit: the body of POST /api/tasks."""
 
     intent: Intent
     """What kind of work it is. Only agents with this intent among their `capabilities` claim the task."""
@@ -42,12 +42,12 @@ class SubmitTaskRequest(InputModel):
     @field_validator("context")
     @classmethod
     def _finite(cls, context: dict[str, Any] | None) -> dict[str, Any] | None:
-        """JSON has no infinity, but a number such as 1e400 becomes one."""
+        """Reject infinity. JSON does not have it, but Python reads a number such as 1e400 as infinity."""
         json.dumps(context, allow_nan=False)
         return context
 
     def digest(self) -> str:
-        """Equal for the same request sent twice."""
+        """A digest of the task's content. A repeated request has the same digest."""
         return fingerprint(self.model_dump(exclude={"task_id"}, exclude_defaults=True))
 
 
@@ -58,11 +58,13 @@ class _WithTaskId(InputModel):
 
 class ExecuteWorkflowRequest(
     SubmitTaskRequest, _WithTaskId
-):  # in this order, so that `taskId` comes first, as it does in the spec
-    """The spec's body of POST /api/workflows/execute: the client makes the id."""
+):  # in this order, `taskId` comes first, as in the specification
+    """The body of POST /api/workflows/execute, as in the specification: the client chooses the id."""
 
 
 class ProgressReport(InputModel):
+    """The body of POST /api/tasks/{id}/progress."""
+
     progress: Annotated[float, Field(json_schema_extra={"minimum": 0, "maximum": 1})]
     """The share of the work that is done."""
     status: Literal["in_progress"] = "in_progress"
@@ -85,6 +87,8 @@ class ProgressReport(InputModel):
 
 
 class CompleteReport(InputModel):
+    """The body of POST /api/tasks/{id}/complete."""
+
     success: bool
     """`false`: the task failed, and `summary` is its error."""
     summary: str | None = None
@@ -100,6 +104,8 @@ class CompleteReport(InputModel):
 
 
 class FailReport(InputModel):
+    """The body of POST /api/tasks/{id}/fail."""
+
     error: NonBlankText
     """Why the task failed. Stored up to 16 KB."""
     details: str | None = None
@@ -111,7 +117,7 @@ class FailReport(InputModel):
 
 
 class LogChunk(InputModel):
-    """A piece of an attempt's log; `offset` is where it begins, in UTF-8 bytes."""
+    """The body of POST /api/tasks/{id}/logs: a chunk of an attempt's log."""
 
     offset: Annotated[int, Field(ge=0, le=1 << 40)]
     """Where the chunk begins, in bytes of UTF-8 from the beginning of the attempt's log."""
@@ -122,6 +128,8 @@ class LogChunk(InputModel):
 
 
 class LogQuery(InputModel):
+    """The query of GET /api/tasks/{id}/logs."""
+
     offset: Annotated[int, Field(ge=0, le=1 << 40)] = 0
     """In bytes of UTF-8."""
     limit: Annotated[int, Field(ge=1, le=1024 * KB)] = 256 * KB
@@ -131,7 +139,7 @@ class LogQuery(InputModel):
 
 
 class StoredResult(InputModel):
-    """What is kept of a report: each text cut to what a row can carry, with a marker, so that none is unreportable."""
+    """The stored part of a report. Texts that are too long for a row are cut with a marker, not rejected."""
 
     summary: str | None = None
     output: str | None = None
@@ -143,6 +151,7 @@ class StoredResult(InputModel):
 
 
 def to_stored_result(report: CompleteReport | FailReport) -> StoredResult:
+    """The part of a report that is stored. Each text is cut to its maximum size."""
     if isinstance(report, FailReport):
         return StoredResult.model_construct(
             error=truncate(report.error, 16 * KB), details=_truncate_optional(report.details, 64 * KB)
@@ -164,23 +173,23 @@ _MAX_FILES_BYTES = 64 * KB
 
 
 def _truncate_files(files: dict[str, Any] | list[Any] | None) -> str | None:
-    """`resultFiles` as JSON; a list of files that is too long is cut, and says so under `truncated`."""
+    """`resultFiles` as JSON. If it is too large, only the commit and the first files are stored."""
     if files is None:
         return None
     text = _to_json(files)
     if len(text.encode()) <= _MAX_FILES_BYTES:
         return text
     names = files if isinstance(files, list) else files.get("files")
-    kept: list[Any] = []
+    first_names: list[Any] = []
     room = _MAX_FILES_BYTES - 4 * KB
     for name in names if isinstance(names, list) else []:
         room -= len(_to_json(name).encode()) + 1
         if room < 0:
             break
-        kept.append(name)
+        first_names.append(name)
     commit = files.get("commit") if isinstance(files, dict) else None
-    short = {"commit": truncate(commit, KB)} if isinstance(commit, str) else {}
-    return _to_json(short | {"files": kept, "truncated": True})
+    shortened = {"commit": truncate(commit, KB)} if isinstance(commit, str) else {}
+    return _to_json(shortened | {"files": first_names, "truncated": True})
 
 
 def _to_json(data: object) -> str:
@@ -188,6 +197,8 @@ def _to_json(data: object) -> str:
 
 
 class TaskQuery(ListQuery):
+    """The query of GET /api/tasks."""
+
     status: TaskStatus | None = None
     """Only tasks in this status."""
     agent_id: Id | None = None
@@ -197,7 +208,7 @@ class TaskQuery(ListQuery):
 
 
 class TaskBody(InputModel):
-    """The part of a submission that is read only when somebody needs it."""
+    """The part of a submission that lists do not contain: the full description and the context."""
 
     description: str
     context: dict[str, Any] | None

@@ -1,4 +1,4 @@
-"""What clients get to see of tasks."""
+"""Responses about tasks, and the conversion of tasks and events to them."""
 
 import json
 from typing import Any
@@ -14,6 +14,8 @@ from chalicelib.tasks.requests import StoredResult, TaskBody
 
 
 class AppendLogResponse(OutputModel):
+    """The response of POST /api/tasks/{id}/logs."""
+
     success: bool = True
     task_id: str
     next_offset: int
@@ -23,6 +25,8 @@ class AppendLogResponse(OutputModel):
 
 
 class LogResponse(OutputModel):
+    """A part of an attempt's log: the response of GET /api/tasks/{id}/logs."""
+
     task_id: str
     attempt: int
     """The attempt that `data` belongs to."""
@@ -31,15 +35,16 @@ class LogResponse(OutputModel):
     data: str
     """The text. No character is split."""
     next_offset: int
-    """Where to read on."""
+    """The offset of the next read."""
     complete: bool
-    """Whether the attempt is over and its whole log was read."""
+    """Whether the task has ended and `data` reaches the end of the log. For an earlier attempt: whether the task has
+    ended."""
     truncated: bool
-    """Whether the log has reached 4 MB, and more was not stored."""
+    """Whether the log has reached 4 MB. Further chunks were not stored."""
 
 
 class TaskSummary(OutputModel):
-    """A task as lists show it; `description` is the beginning of the text."""
+    """A task in a list. `description` is the beginning of the submitted text."""
 
     id: str
     user_id: str
@@ -82,7 +87,7 @@ class TaskList(ListResponse):
 
 
 class TaskDetail(TaskSummary):
-    """A task as GET /api/tasks/{id} shows it: the spec's fields, the whole description, and the result."""
+    """A task with its full description and its result: the response of GET /api/tasks/{id}."""
 
     context: dict[str, Any] | None
     """As submitted."""
@@ -97,6 +102,8 @@ class TaskDetail(TaskSummary):
 
 
 class TaskEventResponse(OutputModel):
+    """An event of a task's timeline."""
+
     type: str
     timestamp: Instant
     status: TaskStatus
@@ -113,12 +120,16 @@ class TaskEventList(ListResponse):
 
 
 class AcceptedResponse(OutputModel):
+    """The response to a submission. The task is stored."""
+
     accepted: bool = True
     task_id: str
     """The id of the task."""
 
 
 class ProgressResponse(OutputModel):
+    """The response to a progress report."""
+
     success: bool = True
     task_id: str
     message: str = "Progress updated"
@@ -127,6 +138,8 @@ class ProgressResponse(OutputModel):
 
 
 class FinishedResponse(OutputModel):
+    """The response to a report that ends a task."""
+
     success: bool = True
     task_id: str
     status: TaskStatus
@@ -134,6 +147,8 @@ class FinishedResponse(OutputModel):
 
 
 class CancelResponse(OutputModel):
+    """The response to a cancellation."""
+
     success: bool = True
     task_id: str
     status: TaskStatus
@@ -143,7 +158,7 @@ class CancelResponse(OutputModel):
 
 
 class Command(OutputModel):
-    """A task as an agent sees it when it polls. The spec writes two of its keys with an underscore."""
+    """A claimed task in the response to a poll. The specification has two of its keys with an underscore."""
 
     task_id: str = Field(serialization_alias="task_id")
     """The id of the task. It identifies the command together with `attempt`."""
@@ -166,6 +181,8 @@ class Command(OutputModel):
 
 
 class PollResponse(OutputModel):
+    """The response to a poll: GET /api/agents/{id}/commands."""
+
     commands: list[Command]
     """The claims of the agent that it has not started."""
     next_poll_interval: int
@@ -200,11 +217,13 @@ def _common_fields(task: Task) -> dict[str, Any]:
 
 
 def to_summary(task: Task) -> TaskSummary:
+    """A task as lists contain it."""
     return TaskSummary.model_construct(**_common_fields(task))
 
 
 def to_detail(task: Task, body: TaskBody, result: StoredResult) -> TaskDetail:
-    shown = _common_fields(task) | {
+    """A task with the full texts of its body and result. The head has only the beginning of some of them."""
+    fields = _common_fields(task) | {
         "description": body.description,
         "context": body.context,
         "summary": result.summary,
@@ -214,7 +233,7 @@ def to_detail(task: Task, body: TaskBody, result: StoredResult) -> TaskDetail:
         "error": result.error or task.error,
         "details": result.details or task.details,
     }
-    return TaskDetail.model_construct(**shown)
+    return TaskDetail.model_construct(**fields)
 
 
 def to_command(task: Task, body: TaskBody) -> Command:
@@ -243,17 +262,17 @@ def to_event_response(event: TaskEvent) -> TaskEventResponse:
 
 
 def event_payload(event: TaskEvent, task: Task, result: StoredResult) -> dict[str, Any]:
-    """What webhooks tell of an event: for `task.created` and `task.completed` the spec's fields, to the letter.
+    """The data of an event for webhooks. For `task.created` and `task.completed` it has the specification's fields.
 
-    What may change after the event (the state, who holds the task, its attempt) comes from the event, the rest from the
-    task, so the same is told whenever this is asked.
+    What can change after the event (the status, the agent, the attempt) comes from the event, and the rest from the
+    task. So the data is the same whenever it is built.
     """
     if event.type == "task.created":
         return {"taskId": task.id, "userId": task.owner, "intent": task.intent, "repo": task.repo}
-    about: dict[str, Any] = {"taskId": task.id, "status": event.status}
+    common: dict[str, Any] = {"taskId": task.id, "status": event.status}
     if event.type == "task.started":
-        return about | {"agentId": event.agent_id, "attempt": event.attempt, "startedAt": iso(event.at)}
+        return common | {"agentId": event.agent_id, "attempt": event.attempt, "startedAt": iso(event.at)}
     ended = {"completedAt": iso_or_none(task.completed_at)}
     if event.type == "task.completed":
-        return about | {"prUrl": result.pr_url} | ended
-    return about | {"error": task.error} | ended
+        return common | {"prUrl": result.pr_url} | ended
+    return common | {"error": task.error} | ended

@@ -1,4 +1,4 @@
-"""/api/tasks: submit, list, read, and the reports of agents."""
+"""/api/tasks and /api/workflows/execute: submitting, listing and reading tasks, and the reports of agents."""
 
 from typing import TypeVar
 
@@ -38,29 +38,29 @@ from chalicelib.tasks.service import DifferentRequest, ExecutionFailed, TooManyO
 
 blueprint = Blueprint(__name__)
 
-_NOT_ACCEPTED = (DifferentRequest, AgentNotFound, TooManyOpenTasks, ExecutionFailed)
+_SUBMIT_ERRORS = (DifferentRequest, AgentNotFound, TooManyOpenTasks, ExecutionFailed)
 
 
 @route(
     blueprint, "POST", "/api/workflows/execute", "authenticated", TASKS_API,
-    body=ExecuteWorkflowRequest, response=AcceptedResponse, status=202, raises=_NOT_ACCEPTED,
+    body=ExecuteWorkflowRequest, response=AcceptedResponse, status=202, raises=_SUBMIT_ERRORS,
 )  # fmt: skip
 def execute_workflow(request: Request) -> Response:
     """Submit a task under your own id."""
-    admitted = service.admit_submitter(guard.authenticated(request), request.now)
+    submitter = service.admit_submitter(guard.authenticated(request), request.now)
     return Response(
-        AcceptedResponse(task_id=service.submit_with_id(admitted, request.body(ExecuteWorkflowRequest), request.now))
+        AcceptedResponse(task_id=service.submit_with_id(submitter, request.body(ExecuteWorkflowRequest), request.now))
     )
 
 
 @route(
     blueprint, "POST", "/api/tasks", "user", TASKS_API,
-    body=SubmitTaskRequest, idempotency_key=True, response=AcceptedResponse, status=202, raises=_NOT_ACCEPTED,
+    body=SubmitTaskRequest, idempotency_key=True, response=AcceptedResponse, status=202, raises=_SUBMIT_ERRORS,
 )  # fmt: skip
 def submit_task(request: Request) -> Response:
     """Submit a task under a new id."""
-    admitted = service.admit_submitter(guard.user_caller(request), request.now)
-    task_id = service.submit_new(admitted, request.body(SubmitTaskRequest), request.idempotency_key, request.now)
+    submitter = service.admit_submitter(guard.user_caller(request), request.now)
+    task_id = service.submit_new(submitter, request.body(SubmitTaskRequest), request.idempotency_key, request.now)
     return Response(AcceptedResponse(task_id=task_id))
 
 
@@ -105,8 +105,8 @@ def cancel_task(request: Request, task_id: str) -> Response:
 )  # fmt: skip
 def retry_task(request: Request, task_id: str) -> Response:
     """Repeat a task that has ended, as a new task."""
-    admitted = service.admit_submitter(guard.user_caller(request), request.now)
-    return Response(AcceptedResponse(task_id=service.retry_task(admitted, task_id, request.now)))
+    submitter = service.admit_submitter(guard.user_caller(request), request.now)
+    return Response(AcceptedResponse(task_id=service.retry_task(submitter, task_id, request.now)))
 
 
 @route(
@@ -116,7 +116,9 @@ def retry_task(request: Request, task_id: str) -> Response:
 def report_progress(request: Request, task_id: str) -> Response:
     """Report progress. The first report starts the task."""
     caller = guard.authenticated(request)
-    return Response(reports.report_progress(caller, task_id, _report(request, caller, ProgressReport), request.now))
+    return Response(
+        reports.report_progress(caller, task_id, _parse_report(request, caller, ProgressReport), request.now)
+    )
 
 
 @route(
@@ -127,7 +129,9 @@ def report_progress(request: Request, task_id: str) -> Response:
 def complete_task(request: Request, task_id: str) -> Response:
     """Report that a task is done."""
     caller = guard.authenticated(request)
-    return Response(reports.report_complete(caller, task_id, _report(request, caller, CompleteReport), request.now))
+    return Response(
+        reports.report_complete(caller, task_id, _parse_report(request, caller, CompleteReport), request.now)
+    )
 
 
 @route(
@@ -137,9 +141,9 @@ def complete_task(request: Request, task_id: str) -> Response:
 def fail_task(request: Request, task_id: str) -> Response:
     """Report that a task failed."""
     caller = guard.authenticated(request)
-    report = _report(request, caller, FailReport)
+    report = _parse_report(request, caller, FailReport)
     finished = reports.report_failure(caller, task_id, report, request.now)
-    if report.logs:  # behind the end, so that they never stand in its way; sent again, they are kept once
+    if report.logs:  # after the end, so that a problem with the log cannot prevent it; a repeated report adds nothing
         logs.append_final_log(caller, task_id, report.logs, request.now)
     return Response(finished)
 
@@ -151,7 +155,7 @@ def fail_task(request: Request, task_id: str) -> Response:
 def append_log(request: Request, task_id: str) -> Response:
     """Append to the log of the present attempt."""
     caller = guard.authenticated(request)
-    return Response(logs.append_log(caller, task_id, _report(request, caller, LogChunk), request.now))
+    return Response(logs.append_log(caller, task_id, _parse_report(request, caller, LogChunk), request.now))
 
 
 @route(
@@ -167,9 +171,12 @@ def read_log(request: Request, task_id: str) -> Response:
 R = TypeVar("R", bound=InputModel)
 
 
-def _report(request: Request, caller: Caller, model: type[R]) -> R:
-    """A report's body. The write that takes a report also checks its token; a bad body has no such write, so whoever
-    sent it is let in (or not) and counted here."""
+def _parse_report(request: Request, caller: Caller, model: type[R]) -> R:
+    """The body of a report. Raises Invalid, or what admitting the caller raises.
+
+    The write that stores a report also checks the token and counts the call. A report with an invalid body has no such
+    write, so its caller is admitted and counted here.
+    """
     try:
         return request.body(model)
     except Invalid:

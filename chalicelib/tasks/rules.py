@@ -1,9 +1,10 @@
-"""Tasks: their shape and the rules of their life. No I/O; time is an argument (epoch milliseconds).
+"""The rules of a task's lifecycle. No I/O; time is an argument (epoch milliseconds).
 
-Every function that changes a task returns a `Change`: the task before, the task after and the event that tells it.
-The store writes a change on the condition that the task still is as it was `before`, so a rule may also be applied
-to what a task is *expected* to be (`expected`), without reading it first: where the expectation was wrong, the write
-fails, the task comes back as it stands, and the same rule is applied to that.
+Every rule that changes a task returns a `Transition`: the task before, the task after, and the event that describes
+the change. The store writes a transition on the condition that the task is still as it was `before`.
+
+So a rule can also be applied to an expectation (`entities.expected`), without reading the task first. If the
+expectation is wrong, the write fails. The caller then reads the task and applies the same rule to it.
 
 The letters are those of docs/states.md.
 """
@@ -16,28 +17,23 @@ from chalicelib.core.settings import HOUR, MINUTE, SECOND
 from chalicelib.tasks.entities import Task, TaskEvent, Transition
 
 RESEND_AFTER = MINUTE
+"""How long a task may be `pending` before the sweep sends its message again."""
 MAX_SENDS = 5
+"""How often a task's message is sent to the workflow queue at most, the first time included."""
 PUBLISH_WITHIN = 2 * MINUTE
-"""So long after it was written the sweep sends an event that is still unsent; a lost message is sent again before."""
+"""The sweep sends the message of an event that is this old and not published. A lost message is sent again earlier."""
 MAX_QUEUE_TIME = 24 * HOUR
 CLAIM_LEASE = 60 * SECOND
 MAX_CLAIM_TIME = 10 * MINUTE
+"""How long a claim can last in total. A poll does not renew it any further."""
 CANCEL_GRACE = 60 * SECOND
-
-
-def transition(task: Task, now: int, event: str | None, detail: str | None = None, **values: object) -> Transition:
-    """A change at `now`, or right after the last one: a call that came in before it may have its effect after it."""
-    at = max(now, (task.updated_at or 0) + 1)
-    after = task.model_copy(update={"updated_at": at, **values})
-    told = event and TaskEvent(event, at, after.status, after.attempt, after.agent_id or task.agent_id, detail)
-    return Transition(task, after, told or None)
-
+"""How long an agent has to stop a running task after a cancellation was requested."""
 
 AGENT_LOST = "Agent lost"
 
 
 class WrongState(Conflict):
-    """The task is not in a state in which that is possible."""
+    """This is not possible in the present status of the task."""
 
     def __init__(self, task: Task, action: str) -> None:
         self.task = task
@@ -45,23 +41,35 @@ class WrongState(Conflict):
 
 
 class NotHeld(Conflict):
-    """This agent does not hold the task, or not this attempt of it: stop working on it."""
+    """This agent does not hold the task, or not in this attempt. Stop working on it."""
+
+
+def transition(task: Task, now: int, event: str | None, detail: str | None = None, **values: object) -> Transition:
+    """A transition that sets `values` and has an event of type `event`, if one is given.
+
+    It takes place at `now`, but always after the previous transition: a request can arrive before another one and take
+    effect after it.
+    """
+    at = max(now, (task.updated_at or 0) + 1)
+    after = task.model_copy(update={"updated_at": at, **values})
+    task_event = event and TaskEvent(event, at, after.status, after.attempt, after.agent_id or task.agent_id, detail)
+    return Transition(task, after, task_event or None)
 
 
 def created_event(task: Task) -> TaskEvent:
-    """a: the event that the transaction tells which accepts a task."""
+    """a: the event that is stored in the transaction that accepts a task."""
     return TaskEvent("task.created", task.created_at or 0, "pending", 1, None)
 
 
 def enqueue(task: Task, now: int) -> Transition:
-    """b: it becomes claimable."""
+    """b: the task becomes claimable. Raises WrongState."""
     if task.status != "pending":
         raise WrongState(task, "queued")
     return transition(task, now, "task.queued", status="queued", queued_at=now, due=now + MAX_QUEUE_TIME)
 
 
 def claim(task: Task, agent_id: str, now: int) -> Transition:
-    """c: an agent takes it, on a lease."""
+    """c: an agent claims the task, with a lease. Raises WrongState."""
     if task.status != "queued":
         raise WrongState(task, "assigned")
     return transition(
@@ -70,7 +78,7 @@ def claim(task: Task, agent_id: str, now: int) -> Transition:
 
 
 def renew_claim(task: Task, now: int) -> Transition:
-    """c: the agent polled again, so its claim holds for another lease, up to ten minutes in all."""
+    """c: another poll of the agent renews the lease, up to ten minutes in total. Raises WrongState."""
     if task.status != "assigned":
         raise WrongState(task, "renewed")
     due = min(now + CLAIM_LEASE, (task.claimed_at or now) + MAX_CLAIM_TIME)
@@ -78,86 +86,101 @@ def renew_claim(task: Task, now: int) -> Transition:
 
 
 class Reporter(NamedTuple):
-    """Who reports, and on which attempt. `agent` is None for a user's token, which can stand for any holder."""
+    """The caller of a report, and the attempt that the report is about.
+
+    `agent_id` is None for a user's token, which may report for any agent. `attempt` is None if the report has none.
+    """
 
     agent_id: str | None
     attempt: int | None
 
 
-def check_holder(task: Task, by: Reporter, now: int) -> None:
-    """Raises NotHeld unless the reporter holds the task, in the attempt that it says, and may still report on it."""
-    check_holder_identity(task, by)
+def check_holder(task: Task, reporter: Reporter, now: int) -> None:
+    """Raise NotHeld unless the reporter holds the task in the given attempt and may still report on it."""
+    check_holder_identity(task, reporter)
     if task.cancel_at is not None and now >= task.cancel_at + CANCEL_GRACE:
-        raise NotHeld(f"Task {task.id} was cancelled, and the time to wind it up is over: stop working on it.")
+        raise NotHeld(f"Task {task.id} was cancelled, and the time to stop it has passed. Stop working on it.")
 
 
-def check_holder_identity(task: Task, by: Reporter) -> None:
-    """A user's token cannot be told from another holder of it: past the first attempt, it must say which it means."""
-    if by.agent_id is not None and task.agent_id != by.agent_id:
-        raise NotHeld(f"Task {task.id} is not held by agent {by.agent_id}: stop working on it.")
-    if by.attempt is not None and task.attempt != by.attempt:
-        raise NotHeld(f"Task {task.id} is in attempt {task.attempt}, not {by.attempt}: stop working on that one.")
-    if by.agent_id is None and by.attempt is None and task.attempt > 1:
-        raise NotHeld(f"Task {task.id} is in attempt {task.attempt}; a report must say which attempt it is about.")
+def check_holder_identity(task: Task, reporter: Reporter) -> None:
+    """Raise NotHeld unless the reporter is the agent that holds the task, and means the present attempt.
+
+    A user's token does not identify the agent. So after the first attempt, a report with it must name the attempt.
+    """
+    if reporter.agent_id is not None and task.agent_id != reporter.agent_id:
+        raise NotHeld(f"Agent {reporter.agent_id} does not hold task {task.id}. Stop working on it.")
+    if reporter.attempt is not None and task.attempt != reporter.attempt:
+        raise NotHeld(
+            f"Task {task.id} is in attempt {task.attempt}, not {reporter.attempt}. "
+            f"Stop working on attempt {reporter.attempt}."
+        )
+    if reporter.agent_id is None and reporter.attempt is None and task.attempt > 1:
+        raise NotHeld(f"Task {task.id} is in attempt {task.attempt}. Add the field `attempt` to the report.")
 
 
 class ProgressUpdate(NamedTuple):
-    """A progress report: how far (0 to 1), and what is being done."""
+    """A progress report: the share of the work that is done (0 to 1), the present step, and details."""
 
     progress: float
     step: str | None
     details: str | None
 
 
-def record_progress(task: Task, by: Reporter, report: ProgressUpdate, now: int) -> Transition:
-    """d, for the first report; after that, the same state with news."""
+def record_progress(task: Task, reporter: Reporter, update: ProgressUpdate, now: int) -> Transition:
+    """d: the first report starts the task. Later reports update it. Raises WrongState, NotHeld."""
     if task.status not in ("assigned", "in_progress"):
-        raise WrongState(task, "in progress") if task.is_open else NotHeld(f"Task {task.id} is {task.status} already.")
-    check_holder(task, by, now)
-    news: dict[str, object] = {"progress": report.progress}
-    if report.step is not None:
-        news["step"] = report.step
-    if report.details is not None:
-        news["details"] = report.details
+        if task.is_open:
+            raise WrongState(task, "started before an agent claims it")
+        raise NotHeld(f"Task {task.id} is already {task.status}. Stop working on it.")
+    check_holder(task, reporter, now)
+    values: dict[str, object] = {"progress": update.progress}
+    if update.step is not None:
+        values["step"] = update.step
+    if update.details is not None:
+        values["details"] = update.details
     if task.status == "assigned":
-        news |= {"status": "in_progress", "started_at": now, "due": now + task.timeout}
-        return transition(task, now, "task.started", report.step, **news)
-    new_step = report.step is not None and report.step != task.step
-    return transition(task, now, "task.step" if new_step else None, report.step, **news)
+        values |= {"status": "in_progress", "started_at": now, "due": now + task.timeout}
+        return transition(task, now, "task.started", update.step, **values)
+    new_step = update.step is not None and update.step != task.step
+    return transition(task, now, "task.step" if new_step else None, update.step, **values)
 
 
 class TaskResult(NamedTuple):
-    """How a task ended: `status`, and in `error` why, if it failed. `digest` tells one report from another."""
+    """How a task ended: its status and, if it failed, the error. `digest` identifies the report."""
 
     status: Literal["completed", "failed"]
     error: str | None
     digest: str
 
 
-def finish(task: Task, by: Reporter, result: TaskResult, now: int) -> Transition:
-    """d, and c with d for a task that was never reported on: it ends as the agent says."""
+def finish(task: Task, reporter: Reporter, result: TaskResult, now: int) -> Transition:
+    """d: the task ends as reported. A task that was not started is started and ended in one transition.
+
+    A failure that is reported after a cancellation was requested ends the task as `cancelled`. Raises WrongState,
+    NotHeld.
+    """
     if not task.is_open:
         raise WrongState(task, result.status)
     if task.status not in ("assigned", "in_progress"):
-        raise NotHeld(f"Task {task.id} is {task.status}: nobody holds it.")
-    check_holder(task, by, now)
+        raise NotHeld(f"Task {task.id} is {task.status}. No agent holds it.")
+    check_holder(task, reporter, now)
     if task.cancel_at is not None and result.status == "failed":
         return _end(task, now, result.error, status="cancelled", error=result.error, report_digest=result.digest)
-    ended: dict[str, object] = {"status": result.status, "error": result.error, "report_digest": result.digest}
+    values: dict[str, object] = {"status": result.status, "error": result.error, "report_digest": result.digest}
     if result.status == "completed":
-        ended["progress"] = 1
+        values["progress"] = 1
     if task.status == "assigned":
-        ended["started_at"] = now
-    return _end(task, now, result.error, **ended)
+        values["started_at"] = now
+    return _end(task, now, result.error, **values)
 
 
-def is_same_report(task: Task, by: Reporter, result: TaskResult) -> bool:
-    """Whether the task ended by this very report, sent again because its answer was lost."""
-    return task.report_digest == result.digest and not task.is_open and by.agent_id in (None, task.agent_id)
+def is_same_report(task: Task, reporter: Reporter, result: TaskResult) -> bool:
+    """Whether this report has already ended the task: the client sends it again because the response was lost."""
+    return task.report_digest == result.digest and not task.is_open and reporter.agent_id in (None, task.agent_id)
 
 
 def fail(task: Task, error: str, now: int) -> Transition:
-    """The platform itself ends it."""
+    """The platform fails the task."""
     return _end(task, now, error, status="failed", error=error)
 
 
@@ -166,7 +189,7 @@ def _end(task: Task, now: int, detail: str | None, **values: object) -> Transiti
 
 
 def requeue(task: Task, reason: str, now: int) -> Transition:
-    """e: a claim ends before the start. Back in the queue, no attempt used up."""
+    """e: a claim ends before the start. The task returns to the queue in the same attempt. Raises WrongState."""
     if task.status != "assigned":
         raise WrongState(task, "queued")
     due = (task.queued_at or task.created_at or now) + MAX_QUEUE_TIME
@@ -174,9 +197,10 @@ def requeue(task: Task, reason: str, now: int) -> Transition:
 
 
 def cancel(task: Task, now: int) -> Transition | None:
-    """g: at once before the start; while it runs, the agent is asked to stop and has a minute's grace.
+    """g: before the start, the task is cancelled at once. While it runs, the agent is asked to stop within a minute.
 
-    None where it is cancelled, or asked to, already. Raises WrongState where it ended otherwise.
+    Returns None if the task is already cancelled, or if that was already requested. Raises WrongState if it has ended
+    in another status.
     """
     if task.status == "cancelled" or task.cancel_at is not None:
         return None
@@ -189,7 +213,7 @@ def cancel(task: Task, now: int) -> Transition | None:
 
 
 def as_retry(task: Task, new_id: str, now: int) -> Task:
-    """The same work, as a new task. Raises WrongState while the old one is open."""
+    """A new task with the same work. Raises WrongState while the old one is open."""
     if task.is_open:
         raise WrongState(task, "retried before it has ended")
     return Task(
@@ -213,7 +237,10 @@ def as_retry(task: Task, new_id: str, now: int) -> Task:
 
 
 def lose(task: Task, reason: str, now: int) -> Transition:
-    """f: the agent is gone while it ran. The next attempt, or the end; what was to be cancelled, is."""
+    """f: the agent is lost while it runs the task. The next attempt is queued, or the task fails.
+
+    If a cancellation was requested, the task is cancelled instead. Raises WrongState.
+    """
     if task.status != "in_progress":
         raise WrongState(task, "lost")
     if task.cancel_at is not None:
@@ -241,7 +268,10 @@ def lose(task: Task, reason: str, now: int) -> Transition:
 
 
 def on_deadline(task: Task, now: int, outage: Outage | None = None) -> Transition | None:
-    """What the sweep does about a task: None if it is not due. In all but `pending`, a due time is a deadline."""
+    """The transition that the sweep makes when the task is due. None if it is not due.
+
+    In every status except `pending`, the due time is a deadline.
+    """
     if task.due is None or now < _extended_deadline(task, task.due, outage):
         return None
     if task.cancel_at is not None:
@@ -252,21 +282,21 @@ def on_deadline(task: Task, now: int, outage: Outage | None = None) -> Transitio
         case "pending":
             return fail(task, f"The task could not be queued: its message was lost {task.sends} times.", now)
         case "assigned":
-            return requeue(task, "The claim ran out before the task was started", now)
+            return requeue(task, "The claim expired before the task was started", now)
         case "queued":
-            reason = f"No agent took the task within {MAX_QUEUE_TIME // HOUR} hours."
+            reason = f"No agent claimed the task within {MAX_QUEUE_TIME // HOUR} hours."
         case _:
-            reason = f"The task ran longer than its {task.timeout // SECOND} seconds."
+            reason = f"The task ran longer than its timeout of {task.timeout // SECOND} seconds."
     return fail(task, reason, now)
 
 
 def _extended_deadline(task: Task, due: int, outage: Outage | None) -> int:
-    """A task's due time, moved by an outage of our own that fell into it."""
+    """A task's due time, extended by the platform's outage if the outage overlaps the time before it."""
     since = {
         "queued": task.queued_at,
         "assigned": due - CLAIM_LEASE,
         "in_progress": task.cancel_at or task.started_at,
     }
-    if outage is None or task.status == "pending":  # that a message is to be sent again is no deadline
+    if outage is None or task.status == "pending":  # sending a message again is not a deadline
         return due
     return outage.extend(since[task.status] or task.created_at or 0, due)

@@ -1,4 +1,4 @@
-"""What people do with tasks: submit, look, cancel, retry."""
+"""Operations on tasks for users: submitting, reading, listing, cancelling and retrying them."""
 
 import uuid
 from typing import NamedTuple, get_args
@@ -21,46 +21,52 @@ from chalicelib.tasks.tables import to_task
 
 
 class ExecutionFailed(DevFlowError):
-    """The task could not be stored; nothing was accepted. Send the same request again."""
+    """The task could not be stored and was not accepted. Send the same request again."""
 
     title = "Failed to execute workflow"
 
 
 class TooManyOpenTasks(RateLimited):
-    """A user has as many open tasks as there may be."""
+    """The user has the maximum number of open tasks. Wait until some of them end, or cancel some."""
 
     title = "Too many open tasks"
 
     def __init__(self) -> None:
-        most = settings.open_tasks_per_user
-        super().__init__(f"You have {most} open tasks, which is as many as there may be; let some end.", 60)
+        maximum = settings.open_tasks_per_user
+        super().__init__(
+            f"You have {maximum} open tasks, which is the maximum. Wait until some of them end, or cancel some.", 60
+        )
 
 
 class DifferentRequest(Conflict):
-    """This id belongs to another request."""
+    """The id or Idempotency-Key was already used for a different task. Use a new one."""
 
 
 class AdmittedSubmitter(NamedTuple):
-    """Whose a new task will be. `unless` is what must hold besides for it to be accepted: a part of the transaction."""
+    """The owner of a new task, and a further precondition of accepting it: an item of the transaction."""
 
     owner: str
     precondition: dynamodb.TransactItem | None = None
 
 
 def admit_submitter(caller: Caller, now: int) -> AdmittedSubmitter:
-    """Let somebody in who submits a task, and count the call."""
-    most = settings.open_tasks_per_user
+    """Admit a caller that submits a task, and count the call.
+
+    A user who seems to have the maximum number of open tasks, and any agent, gets a precondition that checks it.
+    """
+    maximum = settings.open_tasks_per_user
     if caller.is_agent:
         CheckIn(caller, caller.subject, TASKS_API, now).save()
-    elif auth.admit(caller, TASKS_API, now).open_tasks < most:
+    elif auth.admit(caller, TASKS_API, now).open_tasks < maximum:
         return AdmittedSubmitter(caller.owner)
-    return AdmittedSubmitter(caller.owner, auth.open_task_limit_check(caller.owner, most))
+    return AdmittedSubmitter(caller.owner, auth.open_task_limit_check(caller.owner, maximum))
 
 
 def submit_with_id(submitter: AdmittedSubmitter, request: ExecuteWorkflowRequest, now: int) -> str:
-    """Accept a task under the client's id; the same request again is the same task, whether or not there is room.
+    """Accept a task under the client's id and return the id.
 
-    Raises OtherRequest where the id is taken by something else, and TooManyOpenTasks.
+    The same request sent again returns the same task, even if the user has the maximum number of open tasks by now.
+    Raises DifferentRequest if the id belongs to another request; AgentNotFound; TooManyOpenTasks; ExecutionFailed.
     """
     try:
         existing = _accept(submitter, request.task_id, request, now)
@@ -69,14 +75,17 @@ def submit_with_id(submitter: AdmittedSubmitter, request: ExecuteWorkflowRequest
     except Exception as error:
         raise ExecutionFailed from error
     if existing is not None and existing.request_digest != request.digest():
-        raise DifferentRequest(f"Task {request.task_id} exists already, from another request.")
+        raise DifferentRequest(
+            f"Task {request.task_id} already exists, and was submitted by a different request. Use a new taskId."
+        )
     return request.task_id
 
 
 def submit_new(submitter: AdmittedSubmitter, request: SubmitTaskRequest, idempotency_key: str | None, now: int) -> str:
-    """Accept a task under an id of ours. The same Idempotency-Key within a day is the same task: the id is made of it.
+    """Accept a task under a new id and return the id.
 
-    Raises OtherRequest where the key came with another request.
+    The id is derived from the Idempotency-Key, if there is one. So the same key within a day returns the same task.
+    Raises DifferentRequest if the key was used with another request; AgentNotFound; TooManyOpenTasks.
     """
     if idempotency_key is None:
         task_id = f"task-{uuid.uuid4()}"
@@ -88,19 +97,19 @@ def submit_new(submitter: AdmittedSubmitter, request: SubmitTaskRequest, idempot
         existing = _accept(submitter, task_id, request, now)
         if existing is None or now - (existing.created_at or 0) < DAY:
             break
-        seed.append(task_id)  # the key was used, but so long ago that it is free again
+        seed.append(task_id)  # the key was last used more than a day ago: it now means another task
     if existing is not None and existing.request_digest != request.digest():
-        raise DifferentRequest("This Idempotency-Key was used with another request; use a new one.")
+        raise DifferentRequest("This Idempotency-Key was used with another request. Use a new one.")
     return task_id
 
 
 def _derived_id(*seed: str) -> str:
-    """An id of ours that is the same whenever it is made of the same."""
+    """A task id that is the same for the same seed."""
     return f"task-{uuid.uuid5(uuid.NAMESPACE_OID, chr(0).join(seed))}"
 
 
 def _accept(submitter: AdmittedSubmitter, task_id: str, request: SubmitTaskRequest, now: int) -> Task | None:
-    """Store a new task and send it on its way; the task that stands under this id, if there is one."""
+    """Store a new task and send it to the workflow queue. Returns the existing task if the id already exists."""
     task = Task(
         owner=submitter.owner,
         id=task_id,
@@ -124,25 +133,29 @@ def _accept(submitter: AdmittedSubmitter, task_id: str, request: SubmitTaskReque
 
 def _save_new(submitter: AdmittedSubmitter, task: Task, body: requests.TaskBody) -> Task | None:
     created = store.create_items(task, body, rules.created_event(task))
-    pinned_agent = [] if task.pinned_agent_id is None else [claims.agent_exists_check(task.owner, task.pinned_agent_id)]
-    room = [] if submitter.precondition is None else [submitter.precondition]
+    agent_check = [] if task.pinned_agent_id is None else [claims.agent_exists_check(task.owner, task.pinned_agent_id)]
+    limit_check = [] if submitter.precondition is None else [submitter.precondition]
     existing = None
     try:
-        dynamodb.transact_write(*created, *pinned_agent, *room)
+        dynamodb.transact_write(*created, *agent_check, *limit_check)
     except dynamodb.TransactionCancelled as cancelled:
         if 0 not in cancelled.rows:
-            if pinned_agent and len(created) in cancelled.rows:
-                raise AgentNotFound(f"You have no agent {task.pinned_agent_id} to pin this task to.") from None
+            if agent_check and len(created) in cancelled.rows:
+                raise AgentNotFound(
+                    f"The task cannot be pinned to agent {task.pinned_agent_id}: you have no agent with this id."
+                ) from None
             raise TooManyOpenTasks from None
         task = existing = to_task(cancelled.rows[0] or {})
-    if task.status == "pending":  # also for a request sent again: perhaps its message was what got lost
+    if task.status == "pending":  # also for a repeated request, whose first message may have been lost
         send_to_workflow_queue(task)
     return existing
 
 
 def get_task(caller: Caller, task_id: str, now: int) -> responses.TaskDetail:
-    """A task with its description and result. An agent sees those that it holds, or held when they
-    ended. Raises TaskNotFound."""
+    """A task with its description and result. An agent can read the tasks that it holds, or held when they ended.
+
+    Raises TaskNotFound.
+    """
     admit_caller(caller, now)
     found = store.load_detail(caller.owner, task_id, now)
     if found is None or (caller.is_agent and found[0].agent_id != caller.subject):
@@ -179,7 +192,7 @@ def list_events(owner: str, task_id: str, query: ListQuery, now: int) -> TaskEve
 
 
 def admit_caller(caller: Caller, now: int) -> None:
-    """Let a caller of the tasks API in, and count the call."""
+    """Admit a caller of the tasks API, and count the call."""
     if caller.is_agent:
         CheckIn(caller, caller.subject, TASKS_API, now).save()
     else:
@@ -187,9 +200,9 @@ def admit_caller(caller: Caller, now: int) -> None:
 
 
 def cancel_task(owner: str, task_id: str, now: int) -> responses.CancelResponse:
-    """g: end a task, at once or with a minute's grace for the agent that runs it. Sent again, it changes nothing.
+    """g: cancel a task, at once or, while an agent runs it, within a minute. A repeated request changes nothing.
 
-    Raises TaskNotFound; WrongState where it ended and was never to be cancelled.
+    Raises TaskNotFound; WrongState if the task has ended without a cancellation; ConcurrentChanges.
     """
     found: list[Task] = []
 
@@ -205,24 +218,26 @@ def cancel_task(owner: str, task_id: str, now: int) -> responses.CancelResponse:
 
 
 def retry_task(submitter: AdmittedSubmitter, task_id: str, now: int) -> str:
-    """The same work as a new task, whose id is made of the old one's and its attempt: sent twice, it is one.
+    """Create a task with the same work and return its id.
 
-    Raises TaskNotFound, WrongState while it is open, AgentNotFound where it is pinned to an agent that is gone.
+    The id is derived from the old task's id and attempt, so a repeated request creates no second task.
+    Raises TaskNotFound; WrongState while the old task is open; AgentNotFound if the task is pinned to an agent that
+    does not exist; TooManyOpenTasks.
     """
     found = store.load_detail(submitter.owner, task_id, now)
     if found is None:
         raise TaskNotFound
     task, body, _ = found
-    again = rules.as_retry(task, _derived_id(submitter.owner, task_id, str(task.attempt)), now)
-    _save_new(submitter, again, body)
-    return again.id
+    retry = rules.as_retry(task, _derived_id(submitter.owner, task_id, str(task.attempt)), now)
+    _save_new(submitter, retry, body)
+    return retry.id
 
 
 def count_by_status(owner: str) -> dict[TaskStatus, int]:
-    """How many of a user's tasks are in each status, exact up to 1,000 each."""
+    """The number of a user's tasks in each status, counted up to 1,000 each."""
     return {status: store.count_tasks(owner, status, EXACT_TOTAL_LIMIT) for status in get_args(TaskStatus)}
 
 
 def oldest_queued(owner: str) -> int | None:
-    """When the queued task that waits longest was submitted."""
+    """When the oldest queued task of a user was submitted. None if there is none."""
     return store.oldest_created_at(owner, "queued")

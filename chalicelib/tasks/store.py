@@ -24,11 +24,11 @@ from chalicelib.tasks.tables import (
 )
 
 _CONDITION_FIELDS = ("agent_id", "attempt", "cancel_at")
-"""What a change expects of a head besides its status: enough to lose every race that matters."""
+"""The fields that a transition expects to be unchanged, besides the status: enough to detect every conflict."""
 
 
 def create_items(task: Task, body: TaskBody, event: TaskEvent) -> list[dynamodb.TransactItem]:
-    """Parts of the one transaction that accepts a task; the first fails where the id is taken."""
+    """Items of the transaction that accepts a task. The first one fails if the id already exists."""
     pk = partition_key(task.owner, task.id)
     context = None if body.context is None else json.dumps(body.context, ensure_ascii=False)
     return [
@@ -45,12 +45,12 @@ def create_items(task: Task, body: TaskBody, event: TaskEvent) -> list[dynamodb.
 
 
 def transition_items(transition: Transition) -> list[dynamodb.TransactItem]:
-    """Parts of a transaction that make a change: the head's, on the condition that it is as expected, comes first."""
+    """Items of a transaction that saves a transition. The first one fails if the head is not as expected."""
     return _head_and_event_items(transition, _actions(transition), _unchanged_since(transition.before))
 
 
 def end_items(transition: Transition, now: int) -> list[dynamodb.TransactItem]:
-    """The same for the end of a task that is expected to run; one that was never started is as welcome."""
+    """Items that end a task which is expected to be running. They also succeed if it was claimed but not started."""
     actions = [*_actions(transition), _keep_or_set_started(now)]
     return _head_and_event_items(transition, actions, _unchanged_since(transition.before, *HELD_STATUSES))
 
@@ -63,14 +63,14 @@ def _keep_or_set_started(now: int) -> Any:
 def _head_and_event_items(
     transition: Transition, actions: list[dynamodb.Clause], condition: dynamodb.Clause
 ) -> list[dynamodb.TransactItem]:
-    parts = [dynamodb.transact_update(head_item(transition.after), actions, condition)]
+    items = [dynamodb.transact_update(head_item(transition.after), actions, condition)]
     if transition.event is not None:
-        parts.append(history_store.event_item(transition.after, transition.event))
-    return parts
+        items.append(history_store.event_item(transition.after, transition.event))
+    return items
 
 
 def save_transition(transition: Transition) -> Task:
-    """Make a change that has no event, in a single write. Raises db.Failed where the task is not as expected."""
+    """Save a transition without an event, in a single write. Raises ConditionFailed if the task is not as expected."""
     return to_task(
         dynamodb.update_item(head_item(transition.after), _actions(transition), _unchanged_since(transition.before))
     )
@@ -78,14 +78,14 @@ def save_transition(transition: Transition) -> Task:
 
 def _actions(transition: Transition) -> list[dynamodb.Clause]:
     before, after = head_values(transition.before), head_values(transition.after)
-    known = transition.before.due is not None or (transition.after.due is None and transition.after.is_open)
-    unknown = () if known else ("due_shard", "due_at")  # an expectation does not know when
+    due_is_known = transition.before.due is not None or (transition.after.due is None and transition.after.is_open)
+    unknown = () if due_is_known else ("due_shard", "due_at")  # an expectation may lack the due time
     changed = {name: value for name, value in after.items() if value != before[name] or name in unknown}
     return dynamodb.set_or_remove(HeadRow, changed)
 
 
 def _unchanged_since(task: Task, *statuses: str) -> dynamodb.Clause:
-    """That a head is as expected; in one of `statuses`, where any is named."""
+    """A condition: the head is as expected, with the task's status or, if any are given, one of `statuses`."""
     condition = dynamodb.is_in(HeadRow.status, *(statuses or (task.status,)))
     for name in _CONDITION_FIELDS:
         value, attribute = getattr(task, name), getattr(HeadRow, name)
@@ -96,6 +96,7 @@ def _unchanged_since(task: Task, *statuses: str) -> dynamodb.Clause:
 
 
 def result_item(task: Task, result: StoredResult, now: int) -> dynamodb.TransactItem:
+    """Store a task's result, as part of a transaction."""
     values: dict[str, Any] = {name: value or None for name, value in result.model_dump().items()}
     pk = partition_key(task.owner, task.id)
     row = dynamodb.item(ResultRow, pk=pk, sk=RESULT, expires_at=expiry(now), **values)
@@ -103,13 +104,13 @@ def result_item(task: Task, result: StoredResult, now: int) -> dynamodb.Transact
 
 
 def load_task(owner: str, task_id: str, now: int) -> Task | None:
-    """A task's head, read consistently; None if there is none, or its time is over."""
+    """A task's head, read consistently. None if there is no task or it has expired."""
     row = dynamodb.get_item(HeadRow, partition_key(owner, task_id), HEAD)
     return to_task(row) if row is not None and dynamodb.not_expired(row, now) else None
 
 
 def load_detail(owner: str, task_id: str, now: int) -> tuple[Task, TaskBody, StoredResult] | None:
-    """A task with all that belongs to it; None if there is none, or its time is over."""
+    """A task with its body and result. None if there is no task or it has expired."""
     found = _load_rows(owner, task_id, now, HEAD, BODY, RESULT)
     return (
         None if found is None else (to_task(found[HEAD]), _to_body(found.get(BODY)), _to_result(found.get(RESULT, {})))
@@ -117,31 +118,31 @@ def load_detail(owner: str, task_id: str, now: int) -> tuple[Task, TaskBody, Sto
 
 
 def load_with_result(owner: str, task_id: str, now: int) -> tuple[Task, StoredResult] | None:
-    """A task's head and its result, as far as there is one; None if there is no task, or its time is over."""
+    """A task's head and its result (empty if there is none). None if there is no task or it has expired."""
     found = _load_rows(owner, task_id, now, HEAD, RESULT)
     return None if found is None else (to_task(found[HEAD]), _to_result(found.get(RESULT, {})))
 
 
 def _load_rows(owner: str, task_id: str, now: int, *kinds: str) -> dict[str, dynamodb.Row] | None:
-    """These rows of a task, read consistently, by their kinds; None if there is no task, or its time is over."""
+    """The rows of these kinds by kind, read consistently. None if there is no task or it has expired."""
     pk = partition_key(owner, task_id)
     found = {row["sk"]: row for row in dynamodb.batch_get(HeadRow, [(pk, kind) for kind in kinds], consistent=True)}
     return found if HEAD in found and dynamodb.not_expired(found[HEAD], now) else None
 
 
-def load_with_bodies(owner: str, tasks: Sequence[str]) -> dict[str, tuple[Task, TaskBody]]:
-    """Heads and bodies of at most 50 tasks, by id; only those that are there."""
-    keys = [(partition_key(owner, task_id), kind) for task_id in tasks for kind in (HEAD, BODY)]
+def load_with_bodies(owner: str, task_ids: Sequence[str]) -> dict[str, tuple[Task, TaskBody]]:
+    """Heads and bodies of at most 50 tasks, by id. Tasks that do not exist are left out."""
+    keys = [(partition_key(owner, task_id), kind) for task_id in task_ids for kind in (HEAD, BODY)]
     rows = {(row["pk"], row["sk"]): row for row in dynamodb.batch_get(HeadRow, keys, consistent=True)}
     return {
-        task: (to_task(rows[pk, HEAD]), _to_body(rows.get((pk, BODY))))
-        for task in tasks
-        if ((pk := partition_key(owner, task)), HEAD) in rows
+        task_id: (to_task(rows[pk, HEAD]), _to_body(rows.get((pk, BODY))))
+        for task_id in task_ids
+        if ((pk := partition_key(owner, task_id)), HEAD) in rows
     }
 
 
 def find_tasks(owner: str, query: TaskQuery, limit: int, start: dict[str, Any] | None) -> dynamodb.Page:
-    """Keys of a user's tasks, newest first, from the index that fits the filters best."""
+    """Keys of a user's tasks, newest first, from the index that fits the filters of the query best."""
     matching: dynamodb.Clause | None = None
     if query.status is not None:
         index, key = "by_status", f"{owner}#{query.status}"
@@ -165,7 +166,10 @@ def find_tasks(owner: str, query: TaskQuery, limit: int, start: dict[str, Any] |
 
 
 def cursor_key(query: TaskQuery) -> Any:
-    """Where a list with these filters goes on after a row: the row's keys in the table and in the index used."""
+    """A function from a row to the key from which a list with these filters continues.
+
+    The key consists of the row's keys in the table and in the index that `find_tasks` uses.
+    """
     if query.status is not None:
         index_key = "ownerStatus"
     elif query.agent_id is not None:
@@ -193,22 +197,24 @@ def load_tasks(rows: Sequence[dynamodb.Row], now: int) -> list[Task]:
 def find_claimable(
     queue: str, limit: int, first: str | None = None, last: str | None = None
 ) -> tuple[list[Task], bool]:
-    """The first tasks of a queue (of the intents from `first` to `last`), as far as the index knows them, and whether
-    that is all of them."""
-    within = None
+    """The first tasks of a queue, as expectations with the fields that the index has, and whether these are all.
+
+    `first` and `last` limit them to a range of intents.
+    """
+    intents = None
     if first is not None and last is not None:
-        within = dynamodb.between(HeadRow.queue_order, f"{first}#", f"{last}#~")
-    page = dynamodb.query(HeadRow, queue, index="queue", key_condition=within, limit=limit)
+        intents = dynamodb.between(HeadRow.queue_order, f"{first}#", f"{last}#~")
+    page = dynamodb.query(HeadRow, queue, index="queue", key_condition=intents, limit=limit)
     return [_to_expected_task(row) for row in page.rows], page.next_key is None
 
 
 def count_tasks(owner: str, status: str, maximum: int) -> int:
-    """How many tasks are in a status; at most `most` are counted."""
+    """The number of a user's tasks in a status. Counts up to `maximum`."""
     return dynamodb.count_items(HeadRow, f"{owner}#{status}", index="by_status", maximum=maximum)
 
 
 def oldest_created_at(owner: str, status: str) -> int | None:
-    """When the oldest of a user's tasks in a status was submitted."""
+    """When the oldest of a user's tasks in a status was submitted. None if there is none."""
     page = dynamodb.query(HeadRow, f"{owner}#{status}", index="by_status", limit=1)
     return int(page.rows[0]["createdAt"]) if page.rows else None
 
@@ -219,18 +225,18 @@ def find_pinned(owner: str, agent_id: str, start: dict[str, Any] | None, limit: 
 
 
 def _to_expected_task(row: dynamodb.Row) -> Task:
-    """What the queue's index says of a task, as an expectation."""
-    owner, _, task = row["pk"].partition("#")
-    intent, priority, created = row["queueOrder"].split("#")
-    _, _, pin = row["queue"].partition("@")
+    """The task of an index row, as an expectation."""
+    owner, _, task_id = row["pk"].partition("#")
+    intent, priority, created_at = row["queueOrder"].split("#")
+    _, _, pinned_agent_id = row["queue"].partition("@")
     return Task.model_construct(
         owner=owner,
-        id=task,
+        id=task_id,
         status="queued",
         intent=intent,
-        priority=-int(priority),  # only ever compared
-        created_at=int(created),
-        pinned_agent_id=pin or None,
+        priority=-int(priority),  # not the task's own number: it is used only to compare tasks
+        created_at=int(created_at),
+        pinned_agent_id=pinned_agent_id or None,
         attempt=row["attempt"],
         timeout=row["timeout"],
         updated_at=row["updatedAt"],
@@ -238,7 +244,7 @@ def _to_expected_task(row: dynamodb.Row) -> Task:
 
 
 def find_due(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -> dynamodb.Page:
-    """Keys of open tasks that the sweep must look at."""
+    """Keys of the open tasks and unpublished events in a shard that are due."""
     return dynamodb.query(
         HeadRow,
         shard_number,
@@ -250,7 +256,7 @@ def find_due(shard_number: int, now: int, start: dict[str, Any] | None, limit: i
 
 
 def queued_due_times(shard_number: int, after: int, maximum: int) -> list[int]:
-    """The due times of queued tasks, among the `most` rows that are due first after an instant."""
+    """The due times of the queued tasks among the first `maximum` rows that are due after `after`."""
     rows = dynamodb.query(
         HeadRow, shard_number, index="due", key_condition=dynamodb.greater_than(HeadRow.due_at, after), limit=maximum
     ).rows
@@ -258,10 +264,10 @@ def queued_due_times(shard_number: int, after: int, maximum: int) -> list[int]:
 
 
 def _to_body(row: dynamodb.Row | None) -> TaskBody:
-    found = row or {"description": ""}
-    context = found.get("context")
+    body_row = row or {"description": ""}
+    context = body_row.get("context")
     return TaskBody.model_construct(
-        description=found["description"], context=None if context is None else json.loads(context)
+        description=body_row["description"], context=None if context is None else json.loads(context)
     )
 
 

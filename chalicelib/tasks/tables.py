@@ -1,16 +1,16 @@
-"""The table `tasks`: its rows and indexes, and how tasks become rows and rows tasks.
+"""The table `tasks`: its rows and indexes, and the conversion between tasks and rows.
 
-One partition a task (`owner#task`), so that its parts change and are read apart:
+Each task has one partition (`owner#task`) with several rows, so that its parts can be written and read separately:
 
-    H               the head: state and everything lists show, under 2 KB
-    B               the submission's description and context, up to 250 KB, read when an agent or a person needs it
+    H               the head: the state and everything that lists contain, under 2 KB
+    B               the body: the submitted description and context, up to 250 KB
     R               the result
-    E#time#...      the timeline
-    L#attempt#at    chunks of the log
+    E#time#...      an event of the timeline
+    L#attempt#at    a chunk of the log
 
-Heads carry the keys of the indexes: `recent`, `by_status`, `by_agent` and `by_intent` for lists, `queue` for what
-agents may claim, and `due` for what the sweep must look at. In `due` there are events, too, until they were announced,
-and until then they do not expire.
+Heads have the keys of the indexes: `recent`, `by_status`, `by_agent` and `by_intent` for lists, `queue` for the tasks
+that agents may claim, and `due` for the rows that the sweep must process. The index `due` also contains each event
+until it is published. Until then the event does not expire.
 """
 
 from operator import attrgetter
@@ -26,6 +26,7 @@ from chalicelib.tasks.entities import MAX_PRIORITY, Task
 
 TASKS_TABLE = settings.resource_name("tasks")
 LOG_DAYS = 30
+"""How many days the rows of a log are stored, unless the stage's retention is shorter."""
 HEAD, BODY, RESULT, EVENT, LOG = "H", "B", "R", "E#", "L#"
 
 
@@ -193,13 +194,13 @@ class LogRow(Model):
 
 
 STORED_NAMES = {name: attribute.attr_name for name, attribute in HeadRow.get_attributes().items()}
-"""The model's names of a head's attributes, to the stored ones."""
+"""The stored name of each attribute of a head, by the model's name."""
 
-_PLAIN = sorted(set(Task.model_fields) & set(STORED_NAMES))
-"""The fields of a task that are stored as they are."""
+_UNCONVERTED_FIELDS = sorted(set(Task.model_fields) & set(STORED_NAMES))
+"""The fields of a task that are stored as they are. The other attributes of a head are derived from them."""
 
-_plain_values = attrgetter(*_PLAIN)
-_PLAIN_STORED = tuple((name, STORED_NAMES[name]) for name in _PLAIN)
+_unconverted_values = attrgetter(*_UNCONVERTED_FIELDS)
+_UNCONVERTED_STORED = tuple((name, STORED_NAMES[name]) for name in _UNCONVERTED_FIELDS)
 
 
 def partition_key(owner: str, task_id: str) -> str:
@@ -207,40 +208,40 @@ def partition_key(owner: str, task_id: str) -> str:
 
 
 def expiry(now: int) -> int:
-    """When a row written for good now may go: DynamoDB's TTL wants epoch seconds."""
+    """When a row that is final at `now` expires, in epoch seconds as DynamoDB's TTL requires."""
     return (now + settings.retention_days * DAY) // 1_000
 
 
 def log_expiry(now: int) -> int:
-    """The same for logs, which are the bulk and go first."""
+    """The same for a row of a log. Logs expire earlier because they take the most space."""
     return (now + min(LOG_DAYS, settings.retention_days) * DAY) // 1_000
 
 
 def queue_key(task: Task) -> str:
-    """The queue that a task waits in: its user's, or that of the one agent it is pinned to."""
+    """The queue in which a task waits: its user's, or that of the agent to which it is pinned."""
     return task.owner if task.pinned_agent_id is None else f"{task.owner}@{task.pinned_agent_id}"
 
 
 def queue_order(task: Task) -> str:
-    """Within an intent, the highest priority first, then the oldest."""
+    """The sort key of the queue: by intent, then the highest priority first, then the oldest first."""
     return f"{task.intent}#{MAX_PRIORITY - task.priority:03d}#{task.created_at or 0:013d}"
 
 
 def head_values(task: Task) -> dict[str, Any]:
-    """A task as a head's attributes, the derived ones included; None: the attribute is absent.
+    """A task as the attributes of a head, including the derived ones. None means that the attribute is absent.
 
-    Intent and creation are known to every stored task; an expectation lacks them, but never changes what is derived
-    from them.
+    Every stored task has an intent and a time of creation. An expectation may lack them, but no transition of an
+    expectation changes an attribute that is derived from them.
     """
-    waits = task.status == "queued" and task.intent is not None
-    holder = task.agent_id or task.pinned_agent_id
-    return dict(zip(_PLAIN, _plain_values(task), strict=True)) | {
+    is_waiting = task.status == "queued" and task.intent is not None
+    agent_id = task.agent_id or task.pinned_agent_id
+    return dict(zip(_UNCONVERTED_FIELDS, _unconverted_values(task), strict=True)) | {
         "task_id": task.id,
         "owner_status": f"{task.owner}#{task.status}",
-        "owner_agent": None if holder is None else f"{task.owner}#{holder}",
+        "owner_agent": None if agent_id is None else f"{task.owner}#{agent_id}",
         "owner_intent": f"{task.owner}#{task.intent}",
-        "queue": queue_key(task) if waits else None,
-        "queue_order": queue_order(task) if waits else None,
+        "queue": queue_key(task) if is_waiting else None,
+        "queue_order": queue_order(task) if is_waiting else None,
         "due_shard": None if task.due is None else dynamodb.shard(partition_key(task.owner, task.id)),
         "due_at": task.due,
         "expires_at": None if task.is_open else expiry(task.completed_at or 0),
@@ -248,7 +249,7 @@ def head_values(task: Task) -> dict[str, Any]:
 
 
 def to_task(row: dynamodb.Row) -> Task:
-    values = {name: row[stored] for name, stored in _PLAIN_STORED if stored in row}
+    values = {name: row[stored] for name, stored in _UNCONVERTED_STORED if stored in row}
     return Task.model_construct(id=row["task"], due=row.get("dueAt"), **values)
 
 
