@@ -23,7 +23,7 @@ def test_every_path_and_every_test_that_is_named_is_there(document: Path) -> Non
 
 def test_every_letter_of_a_tasks_life_has_a_test_of_that_letter() -> None:
     states = (ROOT / "docs" / "states.md").read_text(encoding="utf-8")
-    rules = (ROOT / "tests" / "unit" / "test_task_model.py").read_text(encoding="utf-8")
+    rules = (ROOT / "tests" / "unit" / "test_task_rules.py").read_text(encoding="utf-8")
     for letter in "bcdefg":
         assert f"def test_letter_{letter}_" in rules
         assert f"::test_letter_{letter}_" in states

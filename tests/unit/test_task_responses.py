@@ -1,4 +1,4 @@
-"""chalicelib/tasks/responses.py: what people and agents are shown of a task."""
+"""chalicelib/tasks/responses.py: what the responses about tasks contain."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ NOW = 1_763_938_000_000
 
 
 def task(**values: Any) -> Task:
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "owner": "user-1",
         "id": "task-1",
         "status": "failed",
@@ -21,59 +21,59 @@ def task(**values: Any) -> Task:
         "agent_id": "agent-1",
         "progress": 0.45,
         "step": "Running tests",
-        "error": "cut short",
-        "details": "cut short",
+        "error": "cut",
+        "details": "cut",
         "created_at": NOW,
         "updated_at": NOW,
-        "request_digest": "hush",
-        "report_digest": "hush",
+        "request_digest": "secret",
+        "report_digest": "secret",
     }
-    return Task(**(given | values))
+    return Task(**(defaults | values))
 
 
 BODY = TaskBody.model_construct(description="Do it all", context={"issueId": "123"})
-NOTHING = StoredResult.model_construct()
+NO_RESULT = StoredResult.model_construct()
 
 
-def test_a_task_is_shown_with_the_whole_texts_of_its_body_and_result() -> None:
+def test_detail_has_the_full_texts_of_the_body_and_the_result() -> None:
     result = StoredResult.model_construct(
-        error="the whole error", details="all details", result_files='{"commit": "abc"}'
+        error="the full error", details="the full details", result_files='{"commit": "abc"}'
     )
-    said = responses.to_detail(task(), BODY, result).model_dump(by_alias=True)
-    assert said["description"] == "Do it all"
-    assert said["context"] == {"issueId": "123"}
-    assert (said["error"], said["details"], said["resultFiles"]) == (
-        "the whole error",
-        "all details",
+    response = responses.to_detail(task(), BODY, result).model_dump(by_alias=True)
+    assert response["description"] == "Do it all"
+    assert response["context"] == {"issueId": "123"}
+    assert (response["error"], response["details"], response["resultFiles"]) == (
+        "the full error",
+        "the full details",
         {"commit": "abc"},
     )
-    assert "hush" not in json.dumps(said)
+    assert "secret" not in json.dumps(response)
 
 
-def test_a_task_without_a_result_shows_what_its_head_knows() -> None:
-    said = responses.to_detail(task(), BODY, NOTHING).model_dump(by_alias=True)
-    assert (said["error"], said["details"], said["resultFiles"], said["output"]) == (
-        "cut short",
-        "cut short",
+def test_detail_without_a_result_has_the_texts_of_the_head() -> None:
+    response = responses.to_detail(task(), BODY, NO_RESULT).model_dump(by_alias=True)
+    assert (response["error"], response["details"], response["resultFiles"], response["output"]) == (
+        "cut",
+        "cut",
         None,
         None,
     )
 
 
-def test_a_task_shows_every_field_of_the_spec() -> None:
-    said = responses.to_detail(task(), BODY, NOTHING).model_dump(by_alias=True)
+def test_detail_has_every_field_of_the_specification() -> None:
+    response = responses.to_detail(task(), BODY, NO_RESULT).model_dump(by_alias=True)
     first = "id userId agentId intent repo branch description status progress"
     last = "currentStep createdAt startedAt completedAt error"
-    assert {*first.split(), *last.split()} <= set(said)
-    assert (said["createdAt"], said["startedAt"]) == ("2025-11-23T22:46:40Z", None)
+    assert {*first.split(), *last.split()} <= set(response)
+    assert (response["createdAt"], response["startedAt"]) == ("2025-11-23T22:46:40Z", None)
 
 
-def test_a_task_that_waits_for_one_agent_names_it() -> None:
+def test_summary_of_a_pinned_task_names_its_agent() -> None:
     assert responses.to_summary(task(status="queued", agent_id=None, pinned_agent_id="agent-7")).agent_id == "agent-7"
     assert responses.to_summary(task(status="queued", agent_id=None)).agent_id is None
 
 
-def test_a_command_has_the_keys_of_the_spec_two_of_them_with_an_underscore() -> None:
+def test_command_has_the_keys_of_the_specification() -> None:
     command = responses.to_command(task(branch=None, attempt=2, timeout=7_200_000), BODY)
     assert json.loads(command.model_dump_json(by_alias=True)) == {
         "task_id": "task-1",
@@ -88,13 +88,13 @@ def test_a_command_has_the_keys_of_the_spec_two_of_them_with_an_underscore() -> 
     }
 
 
-def test_a_command_always_has_a_context() -> None:
+def test_command_of_a_task_without_context_has_an_empty_context() -> None:
     assert responses.to_command(task(), TaskBody.model_construct(description="x", context=None)).context == {}
 
 
-def test_a_line_of_the_timeline() -> None:
-    told = responses.to_event_response(TaskEvent("task.step", NOW, "in_progress", 2, "agent-1", "Running tests"))
-    assert told.model_dump(by_alias=True) == {
+def test_event_response_has_the_fields_of_the_event() -> None:
+    response = responses.to_event_response(TaskEvent("task.step", NOW, "in_progress", 2, "agent-1", "Running tests"))
+    assert response.model_dump(by_alias=True) == {
         "type": "task.step",
         "timestamp": "2025-11-23T22:46:40Z",
         "status": "in_progress",
