@@ -72,7 +72,7 @@ class Agent(Entity):
     reported_status: str | None = None
     """The status that the agent reported: `ready`, `busy`, `draining` or another word. Independent of `state`."""
     ver: str
-    """The version of the agent's token. A token with another version is revoked."""
+    """The version of the agent's token. A token with another version, except `next_ver`, is revoked."""
     registration: str | None = None
     """`<digest of the Idempotency-Key>.<digest of the request>` of the registration. None if it had no key."""
     created_at: int
