@@ -30,7 +30,8 @@ class ScaledPlatform:
     def __init__(self, endpoint: str, gateway: Gateway, poller: EventPoller, seen: Seen) -> None:
         self.endpoint, self.gateway, self.poller, self.seen = endpoint, gateway, poller, seen
         self.clock = Clock()
-        self._client = boto3.Session(botocore_session=session.session()).client("dynamodb", endpoint_url=endpoint)
+        boto3_session = boto3.Session(botocore_session=session.botocore_session())
+        self._client = boto3_session.client("dynamodb", endpoint_url=endpoint)
 
     @contextmanager
     def use_size(self, size: int) -> Iterator[None]:

@@ -107,7 +107,7 @@ def _parse_secret(secret: str) -> dict[str, str]:
 
 @cache
 def _client() -> Any:
-    return session.session().create_client("secretsmanager", config=session.CONFIG)
+    return session.botocore_session().create_client("secretsmanager", config=session.CONFIG)
 
 
 def _read_secret() -> str:

@@ -1,1 +1,1 @@
-"""AWS services other than DynamoDB: one botocore session, SQS to send and receive messages, SES to send mail."""
+"""AWS services other than DynamoDB: one botocore session, SQS for messages, SES for mail."""

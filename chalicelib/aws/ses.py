@@ -1,4 +1,4 @@
-"""Mail, sent by SES: the only client of it."""
+"""Mail, sent with SES. No other module uses SES."""
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -8,16 +8,16 @@ from chalicelib.core.log import logger
 from chalicelib.core.settings import settings
 
 _ADDRESS_ERRORS = ("MessageRejected", "BadRequestException")
-"""SES will not send to this address: it is on its list of those that bounce or, in the sandbox, is not verified."""
+"""Errors for one address: it is on the suppression list of SES or, in the SES sandbox, it is not verified."""
 
 
 def send(to: str, subject: str, text: str) -> None:
-    """Send one mail of plain text. Raises Unavailable where none can be sent.
+    """Send one plain-text mail. Raises Unavailable if mail cannot be sent.
 
-    An address that SES refuses is a line in the log and no error: whoever asked for the mail must not learn of it.
+    If SES refuses the address, this is only logged. The caller must not learn whether an address receives mail.
     """
     if settings.mail_from is None:
-        raise Unavailable("This stage sends no mail: DEVFLOW_MAIL_FROM is not set.")
+        raise Unavailable("This stage sends no mail, because DEVFLOW_MAIL_FROM is not set. Use another login method.")
     content = {"Subject": {"Data": subject}, "Body": {"Text": {"Data": text, "Charset": "UTF-8"}}}
     try:
         session.client("sesv2").send_email(
@@ -26,7 +26,7 @@ def send(to: str, subject: str, text: str) -> None:
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code")
         if code not in _ADDRESS_ERRORS:
-            raise Unavailable("Mail cannot be sent right now; try again in a moment.") from error
-        logger.warning("SES does not send to this address", extra={"code": code})
+            raise Unavailable("The mail could not be sent. Send the same request again.") from error
+        logger.warning("SES refused to send to this address", extra={"code": code})
     except BotoCoreError as error:
-        raise Unavailable("Mail cannot be sent right now; try again in a moment.") from error
+        raise Unavailable("The mail could not be sent. Send the same request again.") from error

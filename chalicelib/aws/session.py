@@ -1,14 +1,15 @@
-"""What all clients of AWS's services share: one session, since what a session reads it reads once; and their timeouts.
+"""The botocore session, the timeouts and the boto3 clients of all AWS services.
 
-The session has of botocore what these services ask for. botocore hangs 127 handlers on a session, most of them S3's,
-EC2's and its documentation's, and prepares twelve ways to find credentials: together 55 of the 1,287 million
-instructions of a cold start. Left out is also what adds two headers to sign to each request, which only AWS's own
-statistics ask for.
+All clients share one session, because a session reads each file only once. The session has only those handlers of
+botocore that the services below need. By default botocore registers 127 handlers, most of them for S3, EC2 and its
+documentation, and prepares twelve ways to find credentials. Together they take 55 of the 1,287 million instructions
+of a cold start. The session also omits the handler that adds two headers to each request. They would have to be signed,
+and only AWS's own statistics use them.
 
-Timeouts are short: API Gateway gives up at 29 s, and three tries of 1 s + 3 s leave room for an answer.
+Timeouts are short. API Gateway ends a request after 29 s, and three attempts of 1 s + 3 s leave time for a response.
 
-boto3 is imported only where a client of it is about to be used. It brings its resources and the transfers of S3 along,
-for which nothing here has a use: a tenth of a cold start.
+boto3 is imported only when one of its clients is needed. It also imports its resources and S3 transfers, which the
+platform does not use. The import takes a tenth of a cold start.
 """
 
 from functools import cache
@@ -25,32 +26,32 @@ CONFIG = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts"
 
 
 SERVICES = {"dynamodb", "secrets-manager", "sesv2", "sqs"}
-"""The services that functions talk to, as botocore's events call them."""
+"""The services that the functions call, by their names in botocore's events."""
 
 
 @cache
-def session() -> Session:
-    """botocore's session, with the handlers that are for every service or for one of ours, in their order.
+def botocore_session() -> Session:
+    """A botocore session with the handlers for all services and for those in `SERVICES`, in botocore's order.
 
-    Where the environment has no credentials, which it has in every function, it is the whole session: whatever way to
-    them it knows may need any of them.
+    Without credentials in the environment the session has all handlers, because any of them may be needed to find
+    credentials. A Lambda function always has them in its environment.
     """
     if not settings.credentials_given:
-        whole: Any = Session()
-        whole.unregister("request-created", add_retry_headers)
-        return cast("Session", whole)
-    made = Session(include_builtin_handlers=False)
+        full_session: Any = Session()
+        full_session.unregister("request-created", add_retry_headers)
+        return cast("Session", full_session)
+    session = Session(include_builtin_handlers=False)
     for event, handler, *_ in BUILTIN_HANDLERS:
-        _, _, about = event.partition(".")
-        if handler is not add_retry_headers and (not about or about.split(".")[0] in SERVICES):
-            made.register(event, handler)
-    made.register_component("credential_provider", CredentialResolver([EnvProvider()]))
-    return made
+        _, _, scope = event.partition(".")
+        if handler is not add_retry_headers and (not scope or scope.split(".")[0] in SERVICES):
+            session.register(event, handler)
+    session.register_component("credential_provider", CredentialResolver([EnvProvider()]))
+    return session
 
 
 @cache
 def client(service: str) -> Any:
-    """boto3's client of a service."""
-    import boto3  # noqa: PLC0415  # see above
+    """The boto3 client of a service."""
+    import boto3  # noqa: PLC0415  # not needed by most functions, see above
 
-    return boto3.Session(botocore_session=session()).client(service, config=CONFIG)  # type: ignore[call-overload]
+    return boto3.Session(botocore_session=botocore_session()).client(service, config=CONFIG)  # type: ignore[call-overload]

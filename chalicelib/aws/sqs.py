@@ -1,4 +1,7 @@
-"""The queues: the only SQS client. Messages carry ids alone; whoever handles one reads the rest afresh."""
+"""Sends messages to the queues. No other module uses SQS.
+
+A message has only ids. Its handler reads the current data from the tables.
+"""
 
 import json
 from functools import cache
@@ -14,20 +17,20 @@ def _queue_url(queue: str) -> str:
 
 
 MAX_DELAY = 15 * MINUTE
-"""SQS's own limit on how late a message may come."""
+"""The longest delay of a message that SQS supports, in milliseconds."""
 
 
 def send(queue: str, message: dict[str, str], delay_ms: int = 0) -> bool:
-    """Send one message, to come `delay` milliseconds later; False, and a line in the log, if the queue would not take
-    it.
+    """Send one message, which SQS delivers after `delay_ms` milliseconds. Returns False, and logs it, on failure.
 
-    Not an error for the caller: what the message is about is stored with a due time, and the sweep sends it again.
+    A failure is not an error for the caller: the task or delivery is stored with a due time, and the sweep sends the
+    message again.
     """
     try:
         session.client("sqs").send_message(
             QueueUrl=_queue_url(queue), MessageBody=json.dumps(message), DelaySeconds=-(-delay_ms // SECOND)
         )
-    except Exception:  # noqa: BLE001  # whatever it was, the sweep heals it
-        logger.warning("message not sent; the sweep will", extra={"queue": queue}, exc_info=True)
+    except Exception:  # noqa: BLE001  # the sweep recovers from every failure
+        logger.warning("message not sent; the sweep will send it", extra={"queue": queue}, exc_info=True)
         return False
     return True

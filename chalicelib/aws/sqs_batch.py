@@ -1,4 +1,4 @@
-"""A batch of a queue's messages, as Lambda hands it over and wants it answered."""
+"""Handles a batch of SQS messages for a Lambda function."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,32 +16,33 @@ MessageHandler = Callable[[str, int], None]
 def handle_batch(
     handle: MessageHandler, records: list[dict[str, Any]], now: int, *, concurrency: int = 1
 ) -> dict[str, list[dict[str, str]]]:
-    """Handle a batch of SQS records, `at_once` of them at the same time; what failed is named in the answer, and only
-    that comes again.
+    """Handle a batch of SQS records, at most `concurrency` at the same time.
 
-    The answer is Lambda's partial batch response, `{"batchItemFailures": [{"itemIdentifier": messageId}]}`. What is
-    not ours is dropped, since again would not help.
+    Returns Lambda's partial batch response, `{"batchItemFailures": [{"itemIdentifier": messageId}]}`
+    (https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html). SQS delivers only these messages
+    again. A message with an unknown format is not among them, because another attempt would fail too.
     """
     metrics.begin()
     if concurrency == 1:
-        done = [_handle_one(handle, record, now) for record in records]
+        succeeded = [_handle_one(handle, record, now) for record in records]
     else:
         with ThreadPoolExecutor(concurrency) as threads:
-            handled = [threads.submit(copy_context().run, _handle_one, handle, record, now) for record in records]
-        done = [each.result() for each in handled]
-    noted = metrics.flush(now)
-    if noted:
-        logger.info("batch", extra=noted)
-    failed = [record["messageId"] for record, well in zip(records, done, strict=True) if not well]
-    return {"batchItemFailures": [{"itemIdentifier": identity} for identity in failed]}
+            futures = [threads.submit(copy_context().run, _handle_one, handle, record, now) for record in records]
+        succeeded = [future.result() for future in futures]
+    fields = metrics.flush(now)
+    if fields:
+        logger.info("batch", extra=fields)
+    failed = [record["messageId"] for record, success in zip(records, succeeded, strict=True) if not success]
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
 def _handle_one(handle: MessageHandler, record: dict[str, Any], now: int) -> bool:
+    """Whether the message is done: handled, or discarded because of its format."""
     try:
         handle(record["body"], now)
     except ValidationError:
-        logger.error("a message that is not ours; dropped", extra={"messageId": record["messageId"]})
-    except Exception:  # noqa: BLE001  # one bad record never blocks its batch
-        logger.exception("a message could not be handled; it comes again")
+        logger.error("message discarded, because its format is unknown", extra={"messageId": record["messageId"]})
+    except Exception:  # noqa: BLE001  # one failed message must not block its batch
+        logger.exception("message could not be handled; SQS will deliver it again")
         return False
     return True

@@ -1,11 +1,11 @@
-"""The one client of DynamoDB: PynamoDB's connection, with what botocore lets its users set.
+"""The only DynamoDB client: PynamoDB's connection, with its own handlers for some events of botocore.
 
-DynamoDB's protocol is JSON, and what we hand over and take back is that JSON already. So requests are written and
-answers are read in one go, at two of botocore's events, where it would look up every value in its description of the
-service: most of the time that it spends on a request, and nearly all on a page of rows. Addresses, signatures,
-connections, retries and errors remain botocore's.
+DynamoDB's protocol is JSON, and this package already has requests and responses in that form. So the handlers below
+serialize a request and parse a response as a whole. botocore would look up every value in its service model. That takes
+most of its time for a request, and nearly all of it for a page of rows. botocore still chooses the endpoint, signs,
+connects, retries and raises errors.
 
-Timeouts are short: API Gateway gives up at 29 s, and three tries of 1 s + 3 s leave room for an answer.
+Timeouts are short. API Gateway ends a request after 29 s, and three attempts of 1 s + 3 s leave time for a response.
 """
 
 from functools import cache
@@ -22,14 +22,14 @@ from chalicelib.core.settings import VERSION
 
 
 class _Connection(Connection):
-    """One of the session that all clients share."""
+    """A connection that uses the botocore session of all clients."""
 
     @property
     def session(self) -> Session:
-        return session.session()
+        return session.botocore_session()
 
     def dispatch(self, operation_name: str, operation_kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The same, without signals to which nobody listens, and an id for them."""
+        """Send a request as PynamoDB does, but without signals and their ids, because nothing listens to signals."""
         operation_kwargs.setdefault("ReturnConsumedCapacity", "TOTAL")
         return self._make_api_call(operation_name, operation_kwargs)
 
@@ -37,35 +37,38 @@ class _Connection(Connection):
 connection = _Connection(connect_timeout_seconds=1, read_timeout_seconds=3, max_retry_attempts=2)
 
 _CONFIG = Config(
-    user_agent=f"devflow/{VERSION}",  # botocore makes up a long one for every request
-    account_id_endpoint_mode="disabled",  # we sign for one account, at the region's own endpoint
-    signature_version="v4",  # or botocore looks for other ways to sign with every request
+    user_agent=f"devflow/{VERSION}",  # botocore would build a long one for every request
+    account_id_endpoint_mode="disabled",  # requests go to the endpoint of the region
+    signature_version="v4",  # otherwise botocore chooses a signature version for every request
 )
 _PARAMS_KEY = "devflow"
-"""Where in a request's context its parameters wait for their turn."""
+"""The key in the context of a request under which its parameters are stored until they are serialized."""
 
 
 def _detach_params(params: dict[str, Any], context: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """What botocore is to make a request of: the same parameters, with nothing in them."""
+    """Store the parameters in the context, and return empty ones, so that botocore has nothing to serialize."""
     context[_PARAMS_KEY] = params
     return {name: type(value)() if isinstance(value, dict | list) else value for name, value in params.items()}
 
 
 def _serialize_request(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    """Write the stored parameters into the body of the request."""
     params["body"] = to_json(context[_PARAMS_KEY])
     params["headers"]["Host"] = _host_header(params["url"])
 
 
 @cache
 def _host_header(url: str) -> str:
-    """What a request to this address says of where it goes (RFC 9110, section 7.2); botocore would find it out, for the
-    signature alone, with each of them."""
+    """The Host header for this URL (RFC 9110, section 7.2).
+
+    Without this header botocore would compute its value for the signature of every request.
+    """
     parts = urlsplit(url)
     return parts.netloc.removesuffix({"https": ":443", "http": ":80"}.get(parts.scheme, ""))
 
 
 def _parse_response(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    """Errors are left to botocore, which knows them by their type."""
+    """Parse a successful response. botocore parses errors, because it knows their types."""
     if response_dict["status_code"] == 200:  # noqa: PLR2004
         customized_response_dict.update(from_json(response_dict["body"]))
         response_dict["body"] = b""

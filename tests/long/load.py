@@ -99,7 +99,7 @@ def _rows(parts: Iterable[dynamodb.TransactItem]) -> Iterator[Row]:
 def load(endpoint: str | None, rows: Iterable[Row]) -> int:
     """Write rows to DynamoDB at this endpoint (None: where everything goes); how many there were."""
     config = Config(parameter_validation=False, max_pool_connections=THREADS, retries={"total_max_attempts": 1})
-    boto3_session = boto3.Session(botocore_session=session.session())  # the product's, which writes a request in one go
+    boto3_session = boto3.Session(botocore_session=session.botocore_session())  # it serializes requests faster
     client = boto3_session.client("dynamodb", endpoint_url=endpoint, config=config)
     written = 0
     with ThreadPoolExecutor(THREADS) as pool:
