@@ -1,10 +1,10 @@
-"""The only way to DynamoDB. Stores use this package's names as `dynamodb.…`; the modules behind them are internal.
+"""The only package that calls DynamoDB. Stores use its names as `dynamodb.…`; the modules of the package are internal.
 
 operations    reads, single writes and transactions
-expressions   what conditions and updates are made of
-marshalling   DynamoDB's item format and Python values
+expressions   conditions and updates
+marshalling   conversion between DynamoDB's item format and Python values
 client        the connection
-retries       which requests are sent again, and when
+retries       which requests are retried, and when
 """
 
 from chalicelib.dynamodb.expressions import (

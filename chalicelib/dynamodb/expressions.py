@@ -1,4 +1,4 @@
-"""Conditions and updates, rendered to DynamoDB's expression syntax once and not for every request.
+"""Conditions and updates in DynamoDB's expression syntax, rendered once and not for every request.
 
 Every store describes its conditions and updates with *clauses*. A clause keeps what does not change (attributes,
 operators) apart from the values of one request:
@@ -10,10 +10,9 @@ operators) apart from the values of one request:
 `record_seen(now, due)` is that clause with these values, ready to be part of a write. The functions below (`equals`,
 `set_value`, ...) are clauses for the common cases; `&` and `|` join conditions.
 
-PynamoDB renders the first request that is made of certain clauses, with placeholders for the values. Later requests
-made of the same clauses only fill in the placeholders. A value may also be a name on a path
-(`AgentRow.claims[task_id]`). An attribute that is passed to a clause is part of what does not change, and so is the
-number of values.
+PynamoDB renders the first request that has certain clauses, with placeholders for the values. Later requests with the
+same clauses only fill in the placeholders. A value may also be a name on a path (`AgentRow.claims[task_id]`). An
+attribute that is passed to a clause belongs to the part that does not change, and so does the number of values.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,13 +43,13 @@ class Clause(NamedTuple):
 
     def __or__(self, other: "Clause") -> "Clause":
         sides = tuple(tuple((build, len(values)) for build, values in side.parts) for side in (self, other))
-        values = tuple(value for side in (self, other) for _, given in side.parts for value in given)
+        values = tuple(value for side in (self, other) for _, part_values in side.parts for value in part_values)
         return Clause(((_AnyOf(sides), values),))
 
 
 @dataclass(frozen=True)
 class _AnyOf:
-    """Builds `left | right` from the functions of both sides, each with the number of values that it takes."""
+    """Builds `left | right` from the functions of both sides, each with its number of values."""
 
     sides: tuple[tuple[tuple[Build, int], ...], ...]
 
@@ -64,7 +63,7 @@ class _AnyOf:
 
 
 def clause(build: Callable[P, Iterable[Action] | Condition]) -> Callable[P, Clause]:
-    """A decorator for functions that make update actions, or a condition, from values (given by position)."""
+    """A decorator for functions that create update actions, or a condition, from positional values."""
 
     @wraps(build)
     def with_values(*values: P.args, **_: P.kwargs) -> Clause:
@@ -201,7 +200,7 @@ class _Placeholder(str, Value):  # type: ignore[misc]  # PynamoDB takes it as an
 
 
 class ExpressionTemplate(NamedTuple):
-    """Rendered expressions, with the places where a request puts its values, by their number."""
+    """Rendered expressions, and the numbers of the values that a request puts into their placeholders."""
 
     texts: dict[str, str]
     names: dict[str, str]
@@ -209,16 +208,16 @@ class ExpressionTemplate(NamedTuple):
     name_places: tuple[tuple[str, int], ...]
     value_places: tuple[tuple[str, int], ...]
     attributes: tuple[Any, ...] = ()
-    """The attributes that identify this template. Keeping them here keeps their `id()` from being reused."""
+    """The attributes that identify this template. It refers to them so that Python does not reuse their `id()`."""
 
-    def fill(self, given: Sequence[Any]) -> dict[str, Any]:
+    def fill(self, given_values: Sequence[Any]) -> dict[str, Any]:
         """The expression parameters of a request with these values."""
         request: dict[str, Any] = dict(self.texts)
         names, values = dict(self.names), dict(self.values)
         for place, number in self.name_places:
-            names[place] = given[number]
+            names[place] = given_values[number]
         for place, number in self.value_places:
-            values[place] = encode(given[number])
+            values[place] = encode(given_values[number])
         if names:
             request["ExpressionAttributeNames"] = names
         if values:
@@ -227,42 +226,42 @@ class ExpressionTemplate(NamedTuple):
 
 
 Expression = tuple[str, Sequence[Clause]]
-"""DynamoDB's name of an expression (`UpdateExpression`, ...) and its clauses. Without clauses it is left out."""
+"""DynamoDB's name of an expression (`UpdateExpression`, ...) and its clauses. Without clauses it is omitted."""
 
 _ATTRIBUTES = (Attribute, Path)
-"""Types whose objects are part of a template and not values of a request."""
+"""Types whose objects belong to the template and are not values of a request."""
 
 _MAX_TEMPLATES = 1_000
 _templates: dict[tuple[Any, ...], ExpressionTemplate] = {}
-"""By the clauses they are made of. Bounded, so that the memory of a container does not grow without limit."""
+"""Templates by their clauses. Their number is limited, so that a container does not use more and more memory."""
 
 
 def render(*expressions: Expression) -> dict[str, Any]:
     """The expression parameters of a request: `{"UpdateExpression": ..., "ExpressionAttributeNames": ..., ...}`."""
-    shape: list[Any] = []
-    given: list[Any] = []
+    key_parts: list[Any] = []
+    given_values: list[Any] = []
     for name, clauses in expressions:
-        shape.append(name)
+        key_parts.append(name)
         for each in clauses:
             for build, values in each.parts:
-                shape.append(build)
+                key_parts.append(build)
                 for value in values:
                     if isinstance(value, _ATTRIBUTES):
-                        shape.append(id(value))
+                        key_parts.append(id(value))
                     else:
-                        shape.append(None)
-                        given.append(value)
-    key = tuple(shape)
+                        key_parts.append(None)
+                        given_values.append(value)
+    key = tuple(key_parts)
     template = _templates.get(key)
     if template is None:
         if len(_templates) >= _MAX_TEMPLATES:
             _templates.clear()
         template = _templates[key] = _build_template(expressions)
-    return template.fill(given)
+    return template.fill(given_values)
 
 
 def _build_template(expressions: Sequence[Expression]) -> ExpressionTemplate:
-    """A template with a placeholder for each value of its clauses, in their order."""
+    """Create a template with one placeholder for each value of the clauses, in the same order."""
     placeholders: list[_Placeholder] = []
     attributes: list[Any] = []
 
@@ -275,9 +274,9 @@ def _build_template(expressions: Sequence[Expression]) -> ExpressionTemplate:
 
     rendered = _serialize(expressions, replace)
     found = {*rendered.names.values(), *map(id, rendered.values.values())}
-    lost = [each for each in placeholders if str(each) not in found and id(each.mark) not in found]
-    if lost:
-        raise TypeError(f"PynamoDB replaced the values {lost} of {expressions} by something else")
+    missing = [each for each in placeholders if str(each) not in found and id(each.mark) not in found]
+    if missing:
+        raise TypeError(f"PynamoDB replaced the placeholders {missing} of {expressions} by something else")
     by_name = {str(each): number for number, each in enumerate(placeholders)}
     by_mark = {id(each.mark): number for number, each in enumerate(placeholders)}
     return ExpressionTemplate(
@@ -296,17 +295,18 @@ def _serialize(expressions: Sequence[Expression], replace: Callable[[Any], Any])
     names: dict[str, str] = {}
     values: dict[str, Any] = {}
     for name, clauses in expressions:
-        built = [part for each in clauses for part in _build(each, replace)]
-        if built:
-            whole: Any = Update(*built) if name == "UpdateExpression" else reduce(and_, built)
-            texts[name] = whole.serialize(names, values)
+        parts = [part for each in clauses for part in _build(each, replace)]
+        if parts:
+            expression: Any = Update(*parts) if name == "UpdateExpression" else reduce(and_, parts)
+            texts[name] = expression.serialize(names, values)
     return ExpressionTemplate(texts, {place: name for name, place in names.items()}, values, (), ())
 
 
 def _build(given: Clause, replace: Callable[[Any], Any]) -> Iterator[Any]:
+    """PynamoDB's conditions or update actions of a clause."""
     for build, values in given.parts:
-        made = build(*map(replace, values))
-        if isinstance(made, Condition):
-            yield made
+        result = build(*map(replace, values))
+        if isinstance(result, Condition):
+            yield result
         else:
-            yield from made
+            yield from result

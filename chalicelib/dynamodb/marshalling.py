@@ -1,6 +1,6 @@
-"""Items as DynamoDB writes them, `{"name": {"S": "..."}}`, and as we do: plain Python values.
+"""Conversion between DynamoDB's item format, `{"name": {"S": "..."}}`, and plain Python values.
 
-Whole numbers are ints. There are texts, numbers, truth values, nothing, lists, maps, and sets of texts.
+Whole numbers are ints. The supported types are strings, numbers, booleans, null, lists, maps, and sets of strings.
 """
 
 import hashlib
@@ -16,45 +16,49 @@ Row = dict[str, Any]
 
 
 def shard(key: str) -> int:
-    """Where in an index of the sweep what has this key stands: the same on every machine and in every version."""
+    """The shard of the sweep's indexes that has this key. It is the same on every machine and in every version."""
     return int.from_bytes(hashlib.blake2s(key.encode()).digest()[:4]) % settings.shards
 
 
 def not_expired(row: Row, now: int) -> bool:
-    """Whether a row is still within its time; DynamoDB removes expired ones only within days."""
+    """Whether a row has not expired. DynamoDB may delete an expired row days later.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html
+    """
     expires = row.get("expiresAt")
     return expires is None or expires * 1_000 > now
 
 
 class Item(NamedTuple):
-    """Some attributes of an item, under the names that its model has for them; None is none.
+    """Attributes of an item, under their names in the model. An attribute with the value None is absent.
 
-    The key alone, to say which item is meant, or all, to store it. PynamoDB's own object of a model can do more, and
-    takes ten times as long.
+    The key is enough to identify an item. To store an item, all attributes are needed. PynamoDB's own model object has
+    more functions and takes ten times as long.
     """
 
     model: type[Model]
     values: Mapping[str, Any]
 
     def key(self) -> dict[str, Any]:
-        """The key, as DynamoDB writes it."""
+        """The key in DynamoDB's format."""
         return {stored: encode(self.values[name]) for name, stored in _layout(self.model).key}
 
     def to_dynamodb(self) -> dict[str, Any]:
-        """The item, as DynamoDB writes it. Raises ValueError where the model wants more."""
+        """The item in DynamoDB's format. Raises ValueError if an attribute that the model requires is missing."""
         layout = _layout(self.model)
         given = {name: value for name, value in self.values.items() if value is not None}
         if not layout.required <= given.keys():
-            raise ValueError(f"{self.model.__name__} without {sorted(layout.required - given.keys())}")
+            raise ValueError(f"{self.model.__name__} requires {sorted(layout.required - given.keys())}")
         return {layout.stored[name]: encode(value) for name, value in given.items()}
 
 
 class _Layout(NamedTuple):
-    """What a model says of its attributes, by their names."""
+    """The attributes of a model, by their names in the model."""
 
     key: tuple[tuple[str, str], ...]
-    """Name in the model and in the table; hash key first."""
+    """The key attributes, hash key first: name in the model, name in the table."""
     stored: dict[str, str]
+    """The name of each attribute in the table."""
     required: frozenset[str]
 
 
@@ -72,14 +76,14 @@ def _layout(model: type[Model]) -> _Layout:
 
 
 def key_names(model: type[Model]) -> tuple[str, ...]:
-    """The names of a model's key, hash first."""
+    """The names of the key attributes in the model, hash key first."""
     return tuple(name for name, _ in _layout(model).key)
 
 
 def decode(item: Mapping[str, Any]) -> Row:
-    """A stored item as a dict of Python values."""
+    """An item in DynamoDB's format as a dict of Python values."""
     return {
-        name: value if tag == "S" else _DECODERS[tag](value)  # most are texts
+        name: value if tag == "S" else _DECODERS[tag](value)  # most values are strings
         for name, tagged in item.items()
         for tag, value in tagged.items()
     }
@@ -112,11 +116,11 @@ _DECODERS: dict[str, Any] = {
 
 
 def encode(value: Any) -> dict[str, Any]:
-    """A Python value as DynamoDB writes it. Raises TypeError for what there is none of."""
+    """A Python value in DynamoDB's format. Raises TypeError for an unsupported type."""
     kind = type(value)
     encoder = _ENCODERS.get(kind) or next((each for base, each in _ENCODERS.items() if issubclass(kind, base)), None)
     if encoder is None:
-        raise TypeError(f"DynamoDB is not given any {kind.__name__}")
+        raise TypeError(f"a value of type {kind.__name__} cannot be stored in DynamoDB")
     return encoder(value)
 
 

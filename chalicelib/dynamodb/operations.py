@@ -1,7 +1,7 @@
 """Reads, single writes and transactions.
 
-Stores describe their rows as PynamoDB models and contribute items of transactions; this module sends them through one
-client. A row is a plain dict of Python values under their stored names (whole numbers are ints).
+Stores define their rows as PynamoDB models and create the items of transactions. This module sends them with one
+client. A row is a plain dict of Python values under their names in the table (whole numbers are ints).
 """
 
 import uuid
@@ -24,29 +24,29 @@ R = TypeVar("R", bound=type[Model])
 
 
 class ConditionFailed(Exception):
-    """A single write's condition did not hold. `row` is the item as it is stored, None where there is none."""
+    """The condition of a single write was false. `row` is the stored item, None if there is no item."""
 
     def __init__(self, row: Row | None) -> None:
         self.row = row
-        super().__init__("condition not met")
+        super().__init__("the condition was false")
 
 
 class TransactionCancelled(Exception):
-    """A transaction wrote nothing, because conditions of its items did not hold.
+    """A transaction wrote nothing, because conditions of its items were false.
 
-    `rows` maps the index of each such item, in the order given to `transact_write`, to the row as it is stored (None
-    where there is none).
+    `rows` maps the index of each such item, in the order given to `transact_write`, to the stored row (None if there is
+    no row).
     """
 
     def __init__(self, rows: dict[int, Row | None]) -> None:
         self.rows = rows
-        super().__init__(f"conditions not met: {sorted(rows)}")
+        super().__init__(f"these conditions were false: {sorted(rows)}")
 
 
 def register_table(model: R) -> R:
-    """Make a table's keys and indexes known to the client. A decorator for the model that defines them."""
-    table = model._get_connection().get_meta_table()  # noqa: SLF001  # where PynamoDB keeps it
-    if table.table_name not in connection._tables:  # noqa: SLF001  # known if a failed import is repeated
+    """Register the keys and indexes of a table with the client. A decorator for the model that defines them."""
+    table = model._get_connection().get_meta_table()  # noqa: SLF001  # PynamoDB stores it there
+    if table.table_name not in connection._tables:  # noqa: SLF001  # already registered if a failed import is repeated
         connection.add_meta_table(table)
     return model
 
@@ -59,18 +59,18 @@ class TransactItem(NamedTuple):
 
 
 def item(model: type[Model], **values: Any) -> Item:
-    """An item, or its key alone, by the names that the model has for its attributes."""
+    """An item, or only its key, with the names that the attributes have in the model."""
     return Item(model, values)
 
 
 def transact_put(row: Item, condition: Clause | None = None) -> TransactItem:
-    """Store a whole item."""
+    """Create or replace an item."""
     table = row.model.Meta.table_name
     return TransactItem("Put", _condition_request(condition) | {"TableName": table, "Item": row.to_dynamodb()})
 
 
 def transact_update(row: Item, actions: Iterable[Clause], condition: Clause | None = None) -> TransactItem:
-    """Change an item."""
+    """Update an item, or create it."""
     return TransactItem("Update", _update_request(row, actions, condition))
 
 
@@ -80,12 +80,12 @@ def transact_delete(row: Item, condition: Clause | None = None) -> TransactItem:
 
 
 def transact_check(row: Item, condition: Clause) -> TransactItem:
-    """Write nothing, but cancel the transaction where the condition does not hold."""
+    """Write nothing, but cancel the transaction if the condition is false."""
     return TransactItem("ConditionCheck", _key_request(row) | _condition_request(condition))
 
 
 def get_item(model: type[Model], *key: str) -> Row | None:
-    """The item with this key, read consistently; None where there is none."""
+    """The item with this key, read consistently. None if there is no item."""
     return _get_item(model.Meta.table_name, _to_key(model, key))
 
 
@@ -98,13 +98,13 @@ def _get_item(table: str, key: dict[str, Any]) -> Row | None:
 def batch_get(model: type[Model], keys: Sequence[Key], *, consistent: bool = False) -> list[Row]:
     """The existing items of at most 100 keys, in no particular order.
 
-    Keys that DynamoDB leaves unprocessed are requested again, after a pause if it processed none of them (it does so
-    when it throttles). Raises Unavailable when that does not end.
+    Keys that DynamoDB leaves unprocessed are requested again. If it processed none of them, which happens when it
+    throttles, there is a pause before that. Raises Unavailable after too many such responses.
     """
     if not keys:
         return []
     table = model.Meta.table_name
-    wanted: dict[str, Any] = {
+    remaining: dict[str, Any] = {
         table: {
             "Keys": [_to_key(model, key) for key in keys],
             "ConsistentRead": consistent,
@@ -112,13 +112,13 @@ def batch_get(model: type[Model], keys: Sequence[Key], *, consistent: bool = Fal
     }
     rows: list[Row] = []
     empty_responses = 0
-    while wanted:
-        request = {"RequestItems": wanted}
+    while remaining:
+        request = {"RequestItems": remaining}
         response = with_retries(lambda request=request: connection.dispatch("BatchGetItem", request))  # type: ignore[misc]
         found = response["Responses"].get(table, [])
         rows += [decode(each) for each in found]
-        wanted = response.get("UnprocessedKeys") or {}
-        if wanted and not found:
+        remaining = response.get("UnprocessedKeys") or {}
+        if remaining and not found:
             if empty_responses == MAX_TRIES:
                 raise Unavailable
             back_off(empty_responses)
@@ -127,7 +127,7 @@ def batch_get(model: type[Model], keys: Sequence[Key], *, consistent: bool = Fal
 
 
 class Page(NamedTuple):
-    """One page of a query: its rows, and the key to continue from (None at the end)."""
+    """One page of a query: its rows, and the key from which the next page starts (None at the end)."""
 
     rows: list[Row]
     next_key: dict[str, Any] | None
@@ -145,10 +145,10 @@ def query(
     forward: bool = True,
     consistent: bool = False,
 ) -> Page:
-    """Rows of one partition in key order; at most `limit` rows are examined.
+    """Rows of one partition in the order of their range keys. At most `limit` rows are examined.
 
-    `key_condition` narrows the range key. `filter_condition` filters the rows that were read, so a page may be short
-    and still have a `next_key`.
+    `key_condition` restricts the range key. `filter_condition` filters the rows after they were read. So a page may
+    have fewer rows than `limit` and still have a `next_key`.
     """
     request = _query_request(model, hash_key, index, key_condition, filter_condition) | {
         "Limit": limit,
@@ -162,7 +162,7 @@ def query(
 
 
 def count_items(model: type[Model], hash_key: str, *, index: str, maximum: int) -> int:
-    """The number of rows in a partition of an index; at most `maximum` are read."""
+    """The number of rows in a partition of an index, at most `maximum`. No more rows than that are read."""
     request = _query_request(model, hash_key, index) | {"Limit": maximum, "Select": "COUNT"}
     return int(with_retries(lambda: connection.dispatch("Query", request))["Count"])
 
@@ -195,7 +195,7 @@ def _as_list(condition: Clause | None) -> list[Clause]:
 
 
 def paginate(fetch: Callable[[dict[str, Any] | None], Page]) -> Iterator[Page]:
-    """Every page of a query, one after the other."""
+    """All pages of a query, in order. The next page is read when it is needed."""
     start: dict[str, Any] | None = None
     while True:
         page = fetch(start)
@@ -206,7 +206,7 @@ def paginate(fetch: Callable[[dict[str, Any] | None], Page]) -> Iterator[Page]:
 
 
 def update_item(row: Item, actions: Iterable[Clause], condition: Clause | None = None) -> Row:
-    """Change one item if the condition holds, and return it as stored afterwards. Raises ConditionFailed."""
+    """Update one item and return the stored result. Raises ConditionFailed if the condition is false."""
     request = _update_request(row, actions, condition) | {"ReturnValues": "ALL_NEW"}
     try:
         response = with_retries(lambda: connection.dispatch("UpdateItem", request))
@@ -219,9 +219,9 @@ def update_item(row: Item, actions: Iterable[Clause], condition: Clause | None =
 
 
 def transact_write(*items: TransactItem) -> None:
-    """Write all of the items or none, in one transaction. Raises TransactionCancelled where conditions did not hold.
+    """Write all items or none, in one transaction. Raises TransactionCancelled if conditions are false.
 
-    The transaction carries a token (ClientRequestToken), so it is not applied twice where its response was lost.
+    The transaction has a token (ClientRequestToken), so a retry after a lost response does not apply it twice.
     """
     request = {
         "ClientRequestToken": uuid.uuid4().hex,
@@ -247,7 +247,7 @@ def _condition_request(condition: Clause | None) -> dict[str, Any]:
 
 
 _RETURN_ITEM_ON_FAILURE = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
-"""Ask DynamoDB to return the stored item where a condition does not hold."""
+"""Ask DynamoDB to return the stored item if a condition is false."""
 
 
 def _key_request(row: Item) -> dict[str, Any]:
@@ -259,7 +259,7 @@ def _to_key(model: type[Model], values: Sequence[str]) -> dict[str, Any]:
 
 
 def _to_cancelled(error: VerboseClientError) -> TransactionCancelled | None:
-    """The failed conditions of a cancellation; None where it has another cause (a conflict, a limit)."""
+    """The false conditions of a cancelled transaction. None if it has another cause (a conflict, a limit)."""
     rows: dict[int, Row | None] = {}
     for index, reason in enumerate(error.cancellation_reasons):
         if reason is not None and reason.code == "ConditionalCheckFailed":
@@ -268,17 +268,17 @@ def _to_cancelled(error: VerboseClientError) -> TransactionCancelled | None:
 
 
 def connect() -> None:
-    """Build the client now and not at the first call, since it takes a tenth of a second. Needs an AWS region."""
-    connection.client  # noqa: B018  # the property builds it
+    """Create the client before the first request, because this takes a tenth of a second. Needs an AWS region."""
+    connection.client  # noqa: B018  # the property creates it
 
 
 def check_tables() -> None:
     """Raise Unavailable unless every registered table can be read."""
-    for table, meta in connection._tables.items():  # noqa: SLF001  # what `register_table` added
+    for table, meta in connection._tables.items():  # noqa: SLF001  # `register_table` added them
         key = {name: {"S": "~"} for name in (meta.hash_keyname, meta.range_keyname) if name}
         try:
             with_retries(
                 lambda table=table, key=key: connection.dispatch("GetItem", {"TableName": table, "Key": key})  # type: ignore[misc]
             )
         except VerboseClientError as error:
-            raise Unavailable(f"The table {table} cannot be read: {error_code(error)}.") from error
+            raise Unavailable(f"The table {table} cannot be read ({error_code(error)}). Retry the request.") from error

@@ -1,7 +1,8 @@
-"""What is sent to DynamoDB again, because neither botocore nor PynamoDB does it.
+"""Retries of requests to DynamoDB that neither botocore nor PynamoDB retries.
 
-`TransactionConflictException` (another write to the same item was under way), and a transaction cancelled for conflicts
-or throttling alone. Throttled single requests and lost connections botocore has tried again already.
+These are `TransactionConflictException` (another write to the same item was in progress), and transactions that were
+cancelled only because of conflicts or throttling. botocore has already retried throttled single requests and lost
+connections.
 """
 
 import random
@@ -25,12 +26,16 @@ _PERMANENT_ERRORS = {
     "AccessDeniedException",
     "ResourceNotFoundException",
 }
-"""Errors that asking again cannot mend: an answer to a condition, or a mistake in the code or the deployment."""
+"""Errors that a retry cannot fix: a false condition, or a mistake in the code or the deployment."""
 
 
 def with_retries(send: Callable[[], T]) -> T:
-    """Send, and again with jitter while other writers are in the way; Unavailable when that does not end."""
-    for tried in range(MAX_TRIES):
+    """Call `send`, and retry it with jitter while other writers conflict with it.
+
+    Raises Unavailable after MAX_TRIES attempts, and at once for other errors that may be temporary.
+    Permanent errors are raised unchanged.
+    """
+    for attempt in range(MAX_TRIES):
         try:
             return send()
         except (VerboseClientError, BotoCoreError) as error:
@@ -38,16 +43,16 @@ def with_retries(send: Callable[[], T]) -> T:
                 if error_code(error) in _PERMANENT_ERRORS:
                     raise
                 raise Unavailable from error
-            back_off(tried)
+            back_off(attempt)
     raise Unavailable
 
 
 def back_off(attempt: int) -> None:
-    time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311  # jitter, no secret
+    time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311  # jitter is not a secret
 
 
 def _is_transient(error: Exception) -> bool:
-    """Whether an error is another writer's doing, so that the same request may succeed in a moment."""
+    """Whether another writer caused the error, so that the same request may succeed soon."""
     if error_code(error) in _TRANSIENT_ERRORS:
         return True
     reasons = getattr(error, "cancellation_reasons", None) or []
@@ -56,5 +61,5 @@ def _is_transient(error: Exception) -> bool:
 
 
 def error_code(error: Exception) -> str:
-    """AWS's name for what went wrong."""
+    """The error code of AWS."""
     return str((getattr(error, "response", None) or {}).get("Error", {}).get("Code"))
