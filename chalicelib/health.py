@@ -1,4 +1,4 @@
-"""GET /health: whether the platform can do its work."""
+"""GET /health: whether the platform works."""
 
 from typing import cast
 
@@ -12,16 +12,17 @@ from chalicelib.http import App, Request, Response, route
 
 blueprint = Blueprint(__name__)
 
-FRESH = 5 * SECOND
+CACHE_TIME = 5 * SECOND
+"""How long a successful check is valid. Everyone may call this route as often as they like."""
 
 
-class _Well:
-    """When this container last found everything well."""
+class _LastSuccess:
+    """The time of the last successful check of this container."""
 
-    at = -FRESH
+    at = -CACHE_TIME
 
 
-_well = _Well()
+_last_success = _LastSuccess()
 
 
 class Health(OutputModel):
@@ -32,14 +33,14 @@ class Health(OutputModel):
 
 @route(blueprint, "GET", "/health", "public", response=Health)
 def health(request: Request) -> Response:
-    """Check whether the platform can do its work.
+    """Check whether the platform works.
 
-    200 when the tables answer and the signing keys can be read; else 503, in the error contract's shape.
+    Responds with 200 if the tables and the signing keys can be read, otherwise with the error 503.
     """
-    if not 0 <= request.now - _well.at < FRESH:  # anybody may ask, as often as they like
+    if not 0 <= request.now - _last_success.at < CACHE_TIME:
         app = cast("App", blueprint.current_app)
-        app.load_all()  # a table is known when its feature is; and a feature that cannot be loaded is seen here
+        app.load_all()  # registers the tables of all features, and fails if a feature cannot be imported
         keyring(request.now)
         dynamodb.check_tables()
-        _well.at = request.now
+        _last_success.at = request.now
     return Response(Health())

@@ -1,7 +1,7 @@
-"""The server's clock: the only one that decides (an agent's may be an hour off).
+"""The server's clock. Only this clock decides when something is due; the clock of an agent may be an hour wrong.
 
-Read at the edges alone (a request, a message, a scheduled run); from there on time is an argument.
-Instants are whole milliseconds since the Unix epoch, everywhere in the product.
+The clock is read only where a request, a message or a scheduled run arrives. All other code gets the time as an
+argument. Every time in the product is a whole number of milliseconds since the Unix epoch.
 """
 
 import time
@@ -10,16 +10,16 @@ _shifted_ms = 0
 
 
 def now() -> int:
-    """The present instant in epoch milliseconds."""
+    """The current time in epoch milliseconds."""
     return int(time.time() * 1000) + _shifted_ms
 
 
 def shift(seconds: float) -> None:
     """Move the clock of this process. Only the local stage does this, so that tests need not wait."""
-    global _shifted_ms  # noqa: PLW0603  # one clock a process, on purpose
+    global _shifted_ms  # noqa: PLW0603  # a process has one clock
     _shifted_ms += int(seconds * 1000)
 
 
 def offset_seconds() -> float:
-    """By how many seconds this process's clock has been moved."""
+    """The number of seconds by which the clock of this process has been moved."""
     return _shifted_ms / 1000

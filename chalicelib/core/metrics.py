@@ -1,11 +1,11 @@
-"""Figures for CloudWatch, in its embedded metric format: a line of the log that CloudWatch makes metrics of.
+"""Metrics for CloudWatch, in its embedded metric format: CloudWatch extracts metrics from log lines.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 
-What happens is noted where it happens, and goes out with the one line that is written of a request, a batch or a
-scheduled run anyway: a metric costs no call and no line of its own. The stage is the only dimension, since every
-combination of dimensions is a metric, at 0.30 dollars a month; and one without a value in an hour costs nothing in it,
-so nothing is noted where there is nothing.
+Code records values where something happens. They are sent with the one log line that a request, a batch or a scheduled
+run writes anyway, so a metric needs no AWS call and no line. The stage is the only dimension, because every combination
+of dimensions is a metric that costs 0.30 dollars a month. A metric costs nothing in an hour without a value. So code
+does not record a value of zero.
 """
 
 from contextvars import ContextVar
@@ -30,39 +30,42 @@ UNITS = {
     "WebhooksRetried": "Count",
     "WebhooksFailed": "Count",
 }
-"""Every metric there is. docs/operations.md says what each means."""
+"""Every metric with its unit. docs/operations.md describes each metric."""
 
 MAX_VALUES = 100
-"""CloudWatch takes so many values of one metric in a line."""
+"""The number of values that CloudWatch accepts for one metric in one line."""
 
 _recorded: ContextVar[dict[str, list[float]] | None] = ContextVar("metrics", default=None)
 
 
 def begin() -> None:
-    """A request, a batch or a run begins; what its threads note (in copies of this context) counts with it."""
+    """Start to collect the values of a request, a batch or a run.
+
+    Threads that run in copies of this context add to the same values.
+    """
     _recorded.set({})
 
 
 def record(name: str, value: float = 1) -> None:
-    """One value of a metric. Outside of what `begin` began it is lost."""
-    noted = _recorded.get()
-    if noted is not None:
+    """Record one value of a metric. Before the first `begin` and after `flush` it is discarded."""
+    recorded = _recorded.get()
+    if recorded is not None:
         assert name in UNITS
-        noted.setdefault(name, []).append(value)
+        recorded.setdefault(name, []).append(value)
 
 
 def flush(now: int) -> dict[str, Any]:
-    """What was noted since `begin`, as fields of a log line; nothing where nothing was."""
-    noted = _recorded.get() or {}
+    """The values since `begin` as fields of a log line. {} if there are none."""
+    recorded = _recorded.get() or {}
     _recorded.set(None)
-    return log_fields(noted, now) if noted else {}
+    return log_fields(recorded, now) if recorded else {}
 
 
-def log_fields(noted: dict[str, list[float]], now: int) -> dict[str, Any]:
-    """Fields of a log line that make CloudWatch take these values. Counts are added up, for fewer bytes."""
+def log_fields(recorded: dict[str, list[float]], now: int) -> dict[str, Any]:
+    """Fields of a log line from which CloudWatch extracts these values. Counts are summed, to save bytes."""
     values: dict[str, Any] = {
-        name: sum(of) if UNITS[name] == "Count" else of[:MAX_VALUES] if len(of) > 1 else of[0]
-        for name, of in noted.items()
+        name: sum(each) if UNITS[name] == "Count" else each[:MAX_VALUES] if len(each) > 1 else each[0]
+        for name, each in recorded.items()
     }
     metrics = [{"Name": name, "Unit": UNITS[name]} for name in values]
     directive = {"Namespace": NAMESPACE, "Dimensions": [["Stage"]], "Metrics": metrics}

@@ -1,4 +1,4 @@
-"""Every setting of the platform: read once from the environment, here and nowhere else."""
+"""Every setting of the platform. The environment is read once, and only in this module."""
 
 import os
 from collections.abc import Mapping
@@ -16,81 +16,86 @@ DAY = 24 * HOUR
 
 @dataclass(frozen=True)
 class Settings:
-    """What a deployment decides. The names of the variables stand in `from_environment`."""
+    """The settings of a deployment. `from_environment` has the names of the variables."""
 
     stage: str = "local"
-    """`local`, `dev`, `prod` or any other name; part of every resource's name."""
+    """`local`, `dev`, `prod` or any other name. It is part of the name of every AWS resource."""
 
     local_secret: str | None = field(default=None, repr=False)
-    """Local stage only: what `chalicelib/auth/keys.py` reads from Secrets Manager on every other one."""
+    """The secret with the signing keys, on the local stage only.
+
+    On the other stages `chalicelib/auth/keys.py` reads it from Secrets Manager.
+    """
 
     url: str | None = None
-    """Where people reach the platform, without a trailing slash; None: as API Gateway was called."""
+    """The public URL of the platform, without a trailing slash. None: the address at which API Gateway was called."""
 
     cors_origins: frozenset[str] = frozenset()
-    """Origins other than our own whose pages may call the API, with a token: `https://app.example.com`."""
+    """Other origins whose pages may call the API with a token, for example `https://app.example.com`."""
 
     dashboard: str = "/dashboard"
-    """Where somebody who has signed in is sent: a path below `url`."""
+    """The path below `url` to which a user is redirected after login."""
 
     mail_from: str | None = None
-    """Whose mails magic links are: an address that SES may send from. None: this stage sends no mail."""
+    """The sender of mails with magic links. SES must be allowed to send from it. None: this stage sends no mail."""
 
     slack_url: str = "https://slack.com"
-    """Where Slack is, and who signs its id tokens."""
+    """The URL of Slack, which is also the issuer of its id tokens."""
 
     slack_team: str | None = None
-    """The id of the one Slack workspace whose members may sign in; None: whoever Slack lets use our app there."""
+    """The id of the only Slack workspace whose members may log in. None: everyone whom Slack lets use the Slack app."""
 
     email_domains: frozenset[str] = frozenset()
-    """Whose addresses may log in by mail or Slack: `example.com`, with nothing below it. Empty: everybody's."""
+    """Domains of email addresses that may log in by mail or Slack: `example.com`, without subdomains. Empty: all."""
 
     session_hours: int = 720
-    """How long somebody who has logged in stays so: the spec's 30 days, or less."""
+    """The lifetime of a session, in hours: 30 days as in the specification, or less."""
 
     pin_login: bool = True
-    """Whether POST /api/auth/pin/login exists. Never on prod."""
+    """Whether users can log in with POST /api/auth/pin/login. Always False on prod."""
 
     shards: int = 4
-    """Over how many partitions the sweep's indexes are spread (each carries 1,000 writes a second)."""
+    """The number of partitions of the indexes that the sweep reads. Each partition accepts 1,000 writes per second."""
 
     agents_per_user: int = 1_000
     open_tasks_per_user: int = 10_000
     retention_days: int = 90
-    """How long finished tasks, their results and their events are kept."""
+    """The number of days for which finished tasks, their results and their events are stored."""
 
     webhooks_per_user: int = 20
     webhook_timeout: int = 15 * SECOND
-    """How long a receiver may take to answer, in all and in milliseconds."""
+    """The time for one request to a webhook endpoint, in milliseconds. It includes the whole response."""
 
     rate_limits: bool = True
-    """False lifts every limit on the number of calls; for load tests on the local stage only."""
+    """False disables all rate limits. This is for load tests, on the local stage only."""
 
     log_level: str = "INFO"
 
     handler: str | None = None
-    """Which of app.py's functions this one runs, `app.sweep` for instance (Lambda's own variable `_HANDLER`,
-    https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html); None: this is no Lambda."""
+    """The function of app.py that this process runs, for example `app.sweep`. None: this is not a Lambda function.
+
+    Lambda sets it as `_HANDLER` (https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html).
+    """
 
     credentials_given: bool = False
-    """Whether the environment has credentials for AWS, as Lambda gives them to every function."""
+    """Whether the environment has AWS credentials. Lambda sets them for every function."""
 
     deploying: bool = False
-    """Whether one of Chalice's own commands loads the app, on the machine of whoever deploys."""
+    """Whether a command of Chalice loads the app, on the machine that deploys."""
 
     @property
     def local(self) -> bool:
         return self.stage == "local"
 
     def resource_name(self, resource: str) -> str:
-        """The AWS name of a table, a queue or the secret of this stage, as `infra/template.yaml` gives it."""
+        """The AWS name of a table, a queue or the secret of this stage, as `infra/template.yaml` defines it."""
         return f"devflow-{self.stage}-{resource}"
 
 
 def from_environment(env: Mapping[str, str]) -> Settings:
-    """Settings from variables that start with `DEVFLOW_`; what is absent has its default.
+    """Settings from the variables that start with `DEVFLOW_`. A variable that is not set has its default.
 
-    Raises ValueError, naming the variable, for a value that cannot be meant.
+    Raises ValueError with the name of the variable if its value is not valid.
     """
     stage = env.get("DEVFLOW_STAGE", "local")
     return Settings(
@@ -120,37 +125,37 @@ def from_environment(env: Mapping[str, str]) -> Settings:
 
 
 def _url(env: Mapping[str, str], name: str, stage: str) -> str | None:
-    """An address without a trailing slash; https, but for the local stage's own machine."""
+    """A URL without a trailing slash. It must be https; the local stage also accepts http on this machine."""
     text = env.get(name, "").rstrip("/")
     if not text:
         return None
     parts = urlsplit(text)
     loopback = stage == "local" and parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
     if not (parts.hostname and (parts.scheme == "https" or loopback)) or parts.query or parts.fragment:
-        raise ValueError(f"{name} must be an https address, not {text!r}")
+        raise ValueError(f"{name} must be an https URL, not {text!r}")
     return text
 
 
 def _names(env: Mapping[str, str], name: str) -> frozenset[str]:
-    """Names with commas between them."""
+    """Names that are separated by commas."""
     return frozenset(part.strip() for part in env.get(name, "").split(",") if part.strip())
 
 
 def _origins(env: Mapping[str, str], name: str) -> frozenset[str]:
-    """Origins between commas, each as a browser sends it: https, or http on one's own machine, and no path."""
+    """Origins, separated by commas, as a browser sends them: https, or http on this machine, and no path."""
     origins = _names(env, name)
     for origin in origins:
         parts = urlsplit(origin)
         secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1"))
         if not (parts.hostname and secure) or origin != f"{parts.scheme}://{parts.netloc}".lower() or "@" in origin:
-            raise ValueError(f"{name} must be https origins such as https://app.example.com, not {origin!r}")
+            raise ValueError(f"{name} must be a list of https origins such as https://app.example.com, not {origin!r}")
     return origins
 
 
 def _path(env: Mapping[str, str], name: str, *, default: str) -> str:
     text = env.get(name) or default
     if not text.startswith("/") or text.startswith("//"):
-        raise ValueError(f"{name} must be a path that begins with one slash, not {text!r}")
+        raise ValueError(f"{name} must be a path that starts with one slash, not {text!r}")
     return text
 
 

@@ -1,19 +1,19 @@
-"""Texts and data, measured as they are stored: in UTF-8 bytes."""
+"""Helpers for text and data. Sizes are counted in bytes of UTF-8, because that is how text is stored."""
 
 import hashlib
 import json
 
 
 def sha256_hex(secret: str) -> str:
-    """The SHA-256 of a text, in hex: what a table keeps of a secret that is too long to guess.
+    """The SHA-256 of a secret, in hex. Tables store this instead of a secret that is too long to guess.
 
-    Every text has one, also one with half of a surrogate pair.
+    It accepts every string, including one with an unpaired surrogate.
     """
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def fingerprint(content: object) -> str:
-    """A short fingerprint of plain data: equal data, equal fingerprint."""
+    """A short fingerprint of JSON-like data. Equal data has an equal fingerprint."""
     return hashlib.sha256(_canonical(content).encode()).hexdigest()[:32]
 
 
@@ -21,7 +21,7 @@ _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_asci
 
 
 def truncate(text: str, max_bytes: int) -> str:
-    """`text` with at most `most` UTF-8 bytes, and a marker where something is missing."""
+    """`text` with at most `max_bytes` bytes of UTF-8. A text that was cut ends with a marker and its original size."""
     raw = text.encode()
     if len(raw) <= max_bytes:
         return text
@@ -30,10 +30,10 @@ def truncate(text: str, max_bytes: int) -> str:
 
 
 def split_chunks(text: str, max_bytes: int) -> list[str]:
-    """`text` in pieces of at most `most` UTF-8 bytes, none of which splits a character."""
-    raw, pieces, at = text.encode(), [], 0
-    while at < len(raw):
-        piece = raw[at : at + max_bytes].decode(errors="ignore")
-        pieces.append(piece)
-        at += len(piece.encode())
-    return pieces
+    """`text` in chunks of at most `max_bytes` bytes of UTF-8. No chunk ends within a character."""
+    raw, chunks, offset = text.encode(), [], 0
+    while offset < len(raw):
+        chunk = raw[offset : offset + max_bytes].decode(errors="ignore")
+        chunks.append(chunk)
+        offset += len(chunk.encode())
+    return chunks

@@ -1,10 +1,10 @@
-"""Instants as people and clients read them."""
+"""Times in the format that people and clients read."""
 
 from datetime import UTC, datetime
 
 
 def iso(instant: int) -> str:
-    """Epoch milliseconds as ISO 8601 in UTC, to the second, as the spec writes it: `2025-01-24T00:00:00Z`."""
+    """Epoch milliseconds as ISO 8601 in UTC, to the second, as in the specification: `2025-01-24T00:00:00Z`."""
     return datetime.fromtimestamp(instant // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -1,8 +1,8 @@
-"""HTTP, once for all routes: the error contract, parsing, headers, and one log line a request.
+"""HTTP for all routes: error responses, parsing, headers, and one log line per request.
 
-A route is a function from a `Call` to an `Answer`, and declares what it takes and gives (`Declared`). Whatever it
-raises becomes the contract's `{"error", "message", "statusCode", "timestamp"}` (plus `details` where there are any);
-so does everything that goes wrong before a route is reached, which is why `App` stands around Chalice's own dispatch.
+A route is a function from a `Request` to a `Response`. Its `RouteSpec` declares what it accepts and returns. Every
+error becomes a response with `{"error", "message", "statusCode", "timestamp"}`, and `details` if there are any. `App`
+wraps the dispatch of Chalice, so this also applies to errors that occur before a route is called.
 """
 
 from chalicelib.http.app import App

@@ -1,7 +1,7 @@
-"""What only browsers send and keep: cookies, where a request came from, and redirects.
+"""Cookies, same-origin checks and redirects, for requests that browsers send.
 
-A cookie here is always a `__Host-` one (RFC 6265bis, section 4.1.3.2): of this host alone, over HTTPS alone (browsers
-take http://localhost for as good), for no script to read, and not sent along with what other sites' pages request.
+Every cookie has the prefix `__Host-` (RFC 6265bis, section 4.1.3.2). A browser sends it only to this host and only over
+HTTPS (or to http://localhost). Scripts cannot read it, and requests from pages of other sites do not include it.
 """
 
 from collections.abc import Sequence
@@ -11,16 +11,17 @@ from chalicelib.core.settings import settings
 from chalicelib.http.requests import Request
 from chalicelib.http.responses import RawBody, Response
 
-_READING = ("GET", "HEAD", "OPTIONS")
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+"""Methods that change nothing (RFC 9110, section 9.2.1)."""
 
 
 def cookie_header(name: str, value: str, seconds: int) -> str:
-    """The header Set-Cookie that keeps a value for so long; 0 seconds: that forgets it."""
+    """The value of a Set-Cookie header that stores a value for this number of seconds. 0 seconds delete the cookie."""
     return f"__Host-{name}={value}; Max-Age={seconds}; Path=/; Secure; HttpOnly; SameSite=Lax"
 
 
 def cookie_value(request: Request, name: str) -> str | None:
-    """The value of a cookie of ours; None where the browser sent none."""
+    """The value of a cookie of the platform. None if the browser did not send it."""
     for pair in "; ".join(request.header_values("cookie")).split(";"):
         key, _, value = pair.strip().partition("=")
         if key == f"__Host-{name}":
@@ -29,36 +30,36 @@ def cookie_value(request: Request, name: str) -> str | None:
 
 
 def base_url(request: Request) -> str:
-    """Where the platform is reached, without a trailing slash: what DEVFLOW_URL says, else as API Gateway was called.
+    """The URL of the platform, without a trailing slash: DEVFLOW_URL, or the address at which API Gateway was called.
 
-    API Gateway answers under its own names alone, so nobody can make up the host; the stage, or what a custom domain
-    puts before it, is what the path has before the resource.
+    A caller cannot forge the host, because API Gateway responds only at its own domain names. The part of the path
+    before the resource is the stage, or the base path of a custom domain.
     """
     if settings.url:
         return settings.url
     context = request.event.get("requestContext") or {}
-    steps = str(context.get("path") or "").rstrip("/").split("/")
+    parts = str(context.get("path") or "").rstrip("/").split("/")
     depth = str(context.get("resourcePath") or "").rstrip("/").count("/")
-    return f"https://{context.get('domainName') or ''}" + "/".join(steps[: len(steps) - depth])
+    return f"https://{context.get('domainName') or ''}" + "/".join(parts[: len(parts) - depth])
 
 
-def absolute_path(request: Request, below: str) -> str:
-    """The path, as a browser asks for it, of something of ours: `/login` may be `/api/login` behind API Gateway."""
-    return urlsplit(base_url(request)).path + below
+def absolute_path(request: Request, path: str) -> str:
+    """The path that a browser requests for a path of the app: `/login` may be `/api/login` behind API Gateway."""
+    return urlsplit(base_url(request)).path + path
 
 
 def is_same_origin(request: Request) -> bool:
-    """Whether a browser sent this on behalf of a page of ours, or reads at its user's own wish.
+    """Whether a page of the platform sent this request, or its user opened the address directly in order to read it.
 
-    Fetch Metadata (https://www.w3.org/TR/fetch-metadata/) and Origin (RFC 6454) both have to say so, where they are
-    sent; what changes something needs one of them, and every browser sends one.
+    If the request has Fetch Metadata (https://www.w3.org/TR/fetch-metadata/) or Origin (RFC 6454), each of them must
+    confirm this. A request that changes something needs at least one of them. Every browser sends one.
     """
-    origin, sent_by = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    origin, fetch_site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
     if origin is not None and origin not in _own_origins(request):
         return False
-    if (request.event.get("requestContext") or {}).get("httpMethod") in _READING:
-        return sent_by in (None, "same-origin", "none")
-    return sent_by == "same-origin" or (sent_by is None and origin is not None)
+    if (request.event.get("requestContext") or {}).get("httpMethod") in _SAFE_METHODS:
+        return fetch_site in (None, "same-origin", "none")
+    return fetch_site == "same-origin" or (fetch_site is None and origin is not None)
 
 
 def _own_origins(request: Request) -> set[str]:
@@ -67,7 +68,7 @@ def _own_origins(request: Request) -> set[str]:
 
 
 def redirect(location: str, cookies: Sequence[str] = ()) -> Response:
-    """Go there (RFC 9110, section 15.4.3), and keep these cookies."""
+    """Redirect to a location (302, RFC 9110, section 15.4.3), and set these cookies."""
     headers: dict[str, str | list[str]] = {
         "Location": location,
         "Content-Type": "text/plain",

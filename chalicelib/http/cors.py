@@ -1,7 +1,8 @@
-"""Pages of other origins that may call the API (https://fetch.spec.whatwg.org/#http-cors-protocol): those in a setting.
+"""CORS: pages of other origins that may call the API (https://fetch.spec.whatwg.org/#http-cors-protocol).
 
-They call with a token in the header Authorization. Cookies are none of it: a browser's session is for our own pages,
-so no answer allows credentials. API Gateway hands every OPTIONS to us (its own answer to one knows one origin).
+A setting lists these origins. Their pages send a token in the header Authorization. No response allows credentials,
+because the session cookie is only for pages of the platform. API Gateway passes every OPTIONS request to the app,
+because its own response to OPTIONS supports only one origin.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,11 +15,11 @@ EXPOSED_HEADERS = (
     "Retry-After, Upload-Offset, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-Id"
 )
 MAX_AGE = "7200"
-"""For so many seconds a browser need not ask again; Chromium's cap, Firefox's is a day."""
+"""Seconds for which a browser may cache a preflight response: the maximum of Chromium. That of Firefox is a day."""
 
 
 def response_headers(origin: str) -> dict[str, str]:
-    """What an answer carries for a page of this origin (empty where none called): whether it may be read there."""
+    """The headers of a response to a page of this origin, which may be empty. They say whether the page may read it."""
     if not settings.cors_origins:
         return {}
     if origin not in settings.cors_origins:
@@ -31,10 +32,10 @@ def response_headers(origin: str) -> dict[str, str]:
 
 
 def preflight_response(request_headers: Mapping[str, str], methods: Sequence[str]) -> Response | None:
-    """The answer to a browser that asks whether a page may call; None where that page's origin may not.
+    """The response to a browser that asks whether a page may send a request. None if the origin is not allowed.
 
-    `asked` are the request's headers, `methods` what the address takes. That a browser may ask for another method, or
-    other headers, than are allowed is its own business: it compares.
+    `methods` are the methods that the path supports. The browser itself compares the method and the headers that it
+    asked for with the allowed ones.
     """
     if (
         request_headers.get("origin") not in settings.cors_origins

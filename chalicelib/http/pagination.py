@@ -1,8 +1,8 @@
-"""Lists: `limit` with `offset` or `cursor`, and the one shape of every list's answer.
+"""Lists: `limit` with `offset` or `cursor`, and the response format of all lists.
 
-A list is read in two steps: the keys of at most 1,001 rows from a narrow index (which also gives the total, exact up
-to 1,000), then the rows of the one page. A page reached by cursor starts where the last one ended and takes the total
-along in the cursor, so going on costs the page alone.
+A list is read in two steps. The first reads the keys of at most 1,001 rows from a narrow index. This also gives the
+total, which is exact up to 1,000. The second reads the rows of one page. A page with a cursor starts where the previous
+page ended. The cursor also contains the total, so the next page reads only its own rows.
 """
 
 import base64
@@ -20,24 +20,24 @@ from chalicelib.core.models import InputModel, OutputModel
 from chalicelib.dynamodb import Page, Row
 
 EXACT_TOTAL_LIMIT = 1_000
-"""Totals are exact up to here."""
+"""The largest total that is exact."""
 
 MIN_ROWS_EXAMINED = 200
-"""How many rows a page examines at least where an index cannot do all of the filtering."""
+"""The minimum number of rows that a page examines if the index cannot apply all filters."""
 
 
 class ListQuery(InputModel):
     """`?limit=` 1 to 100 with `cursor`, or with `offset` 0 to 1,000."""
 
     limit: int = Field(default=20, ge=1, le=100)
-    """How many elements a page has at most."""
+    """The maximum number of elements of a page."""
     offset: int = Field(default=0, ge=0, le=1_000)
-    """How many elements to skip. Ignored with a cursor."""
+    """The number of elements to skip. Ignored with a cursor."""
     cursor: str | None = Field(default=None, max_length=4_096)
     """The `nextCursor` of the previous page."""
 
     def filters(self) -> dict[str, str]:
-        """What narrows the list: every field that a subclass adds, where given."""
+        """The filters of the list: every field that a subclass adds and that has a value."""
         own = set(ListQuery.model_fields)
         return {name: str(value) for name, value in self if name not in own and value is not None}
 
@@ -46,7 +46,10 @@ L = TypeVar("L", bound="ListResponse")
 
 
 class ListResponse(OutputModel):
-    """The answer of every list; each says what is in its `data`. (A generic shape would take twice as long to make.)"""
+    """The response of every list. A subclass declares the type of `data`.
+
+    A generic model would take twice as long to build.
+    """
 
     data: list[Any]
     """The elements of this page."""
@@ -57,7 +60,7 @@ class ListResponse(OutputModel):
     offset: int
     """How many elements precede `data`."""
     has_more: bool
-    """Whether there is another page."""
+    """Whether there is a next page."""
     next_cursor: str | None
     """The cursor of the next page; `null` on the last one."""
     total_capped: bool = Field(default=False, exclude_if=lambda capped: not capped)
@@ -65,30 +68,34 @@ class ListResponse(OutputModel):
 
 
 class Cursors:
-    """Makes and reads cursors: opaque, tamper-proof, and bound to their owner, list and filters."""
+    """Creates and reads cursors. A cursor is opaque, signed, and valid only for its owner, list and filters."""
 
-    def __init__(self, key: bytes, *older: bytes) -> None:
-        """Sealed with `key`; those that were sealed with an older one are still good."""
-        self._key, *self._older = [hashlib.sha256(b"devflow cursor" + each).digest() for each in (key, *older)]
+    def __init__(self, key: bytes, *older_keys: bytes) -> None:
+        """New cursors are signed with `key`. Cursors that were signed with an older key are still accepted."""
+        self._key, *self._older_keys = [
+            hashlib.sha256(b"devflow cursor" + each).digest() for each in (key, *older_keys)
+        ]
 
     def encode(self, scope: str, start: Mapping[str, Any], total: int, offset: int) -> str:
+        """A cursor for the page that starts after the key `start`."""
         text = json.dumps([start, total, offset], separators=(",", ":")).encode()
-        return base64.urlsafe_b64encode(_seal(self._key, scope, text) + text).decode().rstrip("=")
+        return base64.urlsafe_b64encode(_sign(self._key, scope, text) + text).decode().rstrip("=")
 
     def decode(self, scope: str, cursor: str) -> tuple[dict[str, Any], int, int]:
-        """The key to start from, the total and the offset. Raises Invalid for anything but our own, for this scope."""
+        """The key after which the page starts, the total and the offset. Raises Invalid unless `encode` created it."""
         try:
             raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         except (binascii.Error, ValueError):
             raw = b""
-        seal, text = raw[:16], raw[16:]
-        if not any(hmac.compare_digest(seal, _seal(key, scope, text)) for key in (self._key, *self._older)):
-            raise Invalid("This cursor is not one of this list with these filters; start again without it.")
+        signature, text = raw[:16], raw[16:]
+        keys = (self._key, *self._older_keys)
+        if not any(hmac.compare_digest(signature, _sign(key, scope, text)) for key in keys):
+            raise Invalid("The cursor does not belong to this list with these filters. Start without a cursor.")
         start, total, offset = json.loads(text)
         return start, total, offset
 
 
-def _seal(key: bytes, scope: str, text: bytes) -> bytes:
+def _sign(key: bytes, scope: str, text: bytes) -> bytes:
     return hmac.digest(key, scope.encode() + b"\0" + text, "sha256")[:16]
 
 
@@ -101,31 +108,33 @@ def list_page(
     key_of: Callable[[Row], dict[str, Any]],
     load: Callable[[Sequence[Row]], list[Any]],
 ) -> L:
-    """One page of a list, in the contract's shape: `{data, total, limit, offset, hasMore, nextCursor}`.
+    """One page of a list: `{data, total, limit, offset, hasMore, nextCursor}`.
 
-    `find(n, start)` examines the next n rows of the index and gives the keys of those that match; `key_of` says where
-    to go on after one; `load` gives what is shown of some. `scope` names owner and list: a cursor of another scope, or
-    with other filters, is refused. Where few of many rows match a page may be short, or empty, and still have a next:
-    one request never reads a whole partition.
+    `find(n, start)` examines the next n rows of the index and returns the keys of those that match. `key_of` returns
+    the key from which the list continues after a row. `load` returns the elements of the response for some rows.
+    `scope` identifies the owner and the list. Raises Invalid for a cursor of another scope or with other filters.
+
+    If few rows match, a page may be short or empty and still have a next page, because one request never reads a whole
+    partition.
     """
     scope = f"{scope}|{json.dumps(query.filters(), sort_keys=True)}"
     if query.cursor is None:
-        offset = skipped = query.offset
+        offset = skip = query.offset
         found = find(max(EXACT_TOTAL_LIMIT, offset + query.limit) + 1, None)
-        counted = len(found.rows) if found.next_key is None else EXACT_TOTAL_LIMIT + 1
+        count = len(found.rows) if found.next_key is None else EXACT_TOTAL_LIMIT + 1
     else:
-        start, counted, offset = cursors.decode(scope, query.cursor)
-        skipped = 0
+        start, count, offset = cursors.decode(scope, query.cursor)
+        skip = 0
         found = find(query.limit + 1, start)
-    shown = found.rows[skipped : skipped + query.limit]
-    beyond = len(found.rows) > skipped + query.limit
-    start_of_next = key_of(shown[-1]) if beyond else found.next_key
+    rows = found.rows[skip : skip + query.limit]
+    has_unused_rows = len(found.rows) > skip + query.limit
+    next_start = key_of(rows[-1]) if has_unused_rows else found.next_key
     return kind.model_construct(
-        data=load(shown) if shown else [],
-        total=min(counted, EXACT_TOTAL_LIMIT),
+        data=load(rows) if rows else [],
+        total=min(count, EXACT_TOTAL_LIMIT),
         limit=query.limit,
         offset=offset,
-        has_more=start_of_next is not None,
-        next_cursor=start_of_next and cursors.encode(scope, start_of_next, counted, offset + len(shown)),
-        total_capped=counted > EXACT_TOTAL_LIMIT,
+        has_more=next_start is not None,
+        next_cursor=next_start and cursors.encode(scope, next_start, count, offset + len(rows)),
+        total_capped=count > EXACT_TOTAL_LIMIT,
     )

@@ -1,14 +1,15 @@
-"""How often somebody may call: fixed windows of a minute, counted in the item that is written anyway.
+"""Rate limits: fixed windows of one minute, counted in an item that is written anyway.
 
-The count lives in the map `calls` of the caller's own item, under a name made of the meter and the minute, and
-goes up in the very write that checks the caller's token: a limit costs no request of its own. The same write
-removes the minutes just before; what a pause left behind is removed once it is more than a handful.
+The counts are in the map `calls` of the caller's own item. The name of a count consists of the rate limit's prefix and
+the minute. The write that checks the caller's token also increments the count, so a limit needs no request of its own.
+The same write removes the previous minutes. Older minutes, from before a pause of the caller, are removed once there
+are several of them.
 
-Windows are fixed, as the spec's `X-RateLimit-Reset` (an epoch second) implies.
+Windows are fixed, because `X-RateLimit-Reset` of the specification is an epoch second.
 
-A caller who was refused costs no further request in that minute: this container remembers (`refuse_if_known`). Where
-the count cannot be written for DynamoDB's reasons, the API's callers are let in uncounted as long as their token can be
-read and checked; logging in is not.
+Once a container has rate-limited a caller, it rejects that caller from memory until the window resets
+(`raise_if_cached`). If DynamoDB cannot write the count, callers of the API are not counted, as long as their token can
+be read and checked. Logins are rejected then.
 """
 
 from contextvars import ContextVar
@@ -19,14 +20,14 @@ from chalicelib.core.settings import MINUTE, settings
 from chalicelib.dynamodb.expressions import Clause, clause
 
 _REMOVED_WINDOWS = 3
-"""How many minutes before the present one each counted write removes."""
+"""The number of previous minutes that each counted write removes."""
 
 _CLEANUP_THRESHOLD = 8
-"""More leftover minutes than this are worth a write of their own."""
+"""The number of stale minutes from which an extra write removes them."""
 
 
 class RateLimit(NamedTuple):
-    """One kind of limit: at most `limit` calls a minute, counted under `letter`."""
+    """A limit of calls per minute. Its counts have names that start with `prefix`; clients see `name`."""
 
     prefix: str
     limit: int
@@ -36,19 +37,19 @@ class RateLimit(NamedTuple):
         return f"{self.prefix}{now // MINUTE}"
 
 
-AGENTS_API = RateLimit("a", 100, "the agents API")
-TASKS_API = RateLimit("t", 1_000, "the tasks API")
-COMMANDS = RateLimit("c", 100, "polling")
-HEARTBEAT = RateLimit("h", 10, "heartbeats")
-WEBHOOKS_API = RateLimit("w", 100, "the webhooks API")
-LOGIN = RateLimit("l", 10, "logging in")
-LINKS = RateLimit("k", 10, "magic links")
-SLACK = RateLimit("s", 10, "coming back from Slack")
-ACCOUNT = RateLimit("m", 100, "your account")
+AGENTS_API = RateLimit("a", 100, "agents API")
+TASKS_API = RateLimit("t", 1_000, "tasks API")
+COMMANDS = RateLimit("c", 100, "agent polls")
+HEARTBEAT = RateLimit("h", 10, "agent heartbeats")
+WEBHOOKS_API = RateLimit("w", 100, "webhooks API")
+LOGIN = RateLimit("l", 10, "login attempts")
+LINKS = RateLimit("k", 10, "magic link requests")
+SLACK = RateLimit("s", 10, "Slack logins")
+ACCOUNT = RateLimit("m", 100, "account API")
 
 
 class Quota(NamedTuple):
-    """What is left: the three X-RateLimit headers. `reset` is in epoch seconds."""
+    """The values of the three X-RateLimit headers. `reset` is in epoch seconds."""
 
     limit: int
     remaining: int
@@ -56,11 +57,11 @@ class Quota(NamedTuple):
 
 
 current_quota: ContextVar[Quota | None] = ContextVar("quota", default=None)
-"""The quota of the request being answered, set by whichever store counted it."""
+"""The quota of the current request. The store that counts the request sets it."""
 
 
 def increment(calls: Any, rate_limit: RateLimit, now: int) -> Clause:
-    """What an update does to count one call; `calls` is the PynamoDB map attribute of the caller's model."""
+    """The update that counts one call. `calls` is the PynamoDB map attribute of the caller's model."""
     minute = now // MINUTE
     return _increment(
         calls,
@@ -70,29 +71,30 @@ def increment(calls: Any, rate_limit: RateLimit, now: int) -> Clause:
 
 
 @clause
-def _increment(calls: Any, present: str, *gone: str) -> Any:
-    slot = calls[present]
-    return [slot.set((slot | 0) + 1), *(calls[each].remove() for each in gone)]  # ADD is for top-level attributes only
+def _increment(calls: Any, current: str, *previous: str) -> Any:
+    window = calls[current]
+    removals = (calls[each].remove() for each in previous)
+    return [window.set((window | 0) + 1), *removals]  # ADD supports only top-level attributes
 
 
 def within_limit(calls: Any, rate_limit: RateLimit, now: int) -> Clause:
-    """The condition under which one more call fits."""
+    """The condition that the limit allows one more call."""
     return _below_limit(calls, rate_limit.window_key(now), rate_limit.limit if settings.rate_limits else 1_000_000_000)
 
 
 @clause
-def _below_limit(calls: Any, slot: str, limit: int) -> Any:
-    return calls[slot].does_not_exist() | (calls[slot] < limit)
+def _below_limit(calls: Any, window: str, limit: int) -> Any:
+    return calls[window].does_not_exist() | (calls[window] < limit)
 
 
 _last_counts: dict[tuple[str, str], int] = {}
-"""The count that this container saw last, by caller and slot."""
+"""The last count that this container has read, by caller and window."""
 
 
-def record(counted: dict[str, int], rate_limit: RateLimit, now: int, caller: str = "") -> None:
-    """Remember, for the answer's headers, what the write left in `calls`."""
-    used = counted.get(rate_limit.window_key(now), 0)
-    if len(_last_counts) >= 1_000:  # noqa: PLR2004  # a bound, so that a container never grows for ever
+def record(counts: dict[str, int], rate_limit: RateLimit, now: int, caller: str = "") -> None:
+    """Store the count after a write, for the headers of the response. `counts` is the map `calls` after the write."""
+    used = counts.get(rate_limit.window_key(now), 0)
+    if len(_last_counts) >= 1_000:  # noqa: PLR2004  # bounds the memory of a container
         _last_counts.clear()
     _last_counts[caller, rate_limit.window_key(now)] = used
     _set_quota(rate_limit, used, now)
@@ -103,30 +105,30 @@ def _set_quota(rate_limit: RateLimit, used: int, now: int) -> None:
 
 
 def record_estimate(caller: str, rate_limit: RateLimit, now: int) -> None:
-    """The same after a transaction, which counts but gives nothing back: one more than this container saw last."""
-    slot = rate_limit.window_key(now)
-    record({slot: _last_counts.get((caller, slot), 0) + 1}, rate_limit, now, caller)
+    """Like `record`, after a transaction. A transaction returns no counts, so the last known count plus one is used."""
+    window = rate_limit.window_key(now)
+    record({window: _last_counts.get((caller, window), 0) + 1}, rate_limit, now, caller)
 
 
 _rate_limited_callers: set[tuple[str, str]] = set()
-"""Whom this container has refused, and in which slot. A count never goes down within its minute, so it stays true."""
+"""The callers that this container has rate-limited, with the window. A count never decreases within its window."""
 
 
-def raise_if_exhausted(counted: dict[str, int], rate_limit: RateLimit, now: int, caller: str) -> None:
-    """Raise RateLimited if `calls` says that this minute is used up, and remember it.
+def raise_if_exhausted(counts: dict[str, int], rate_limit: RateLimit, now: int, caller: str) -> None:
+    """Raise RateLimited if the calls of this minute have reached the limit, and store this in memory.
 
-    `caller` names the very token (or the network address): another one of the same user's may have been revoked, and
-    has to be told so.
+    `caller` identifies one token (or one network address). Another token of the same user may have been revoked, and
+    must then be rejected for that reason.
     """
-    if settings.rate_limits and counted.get(rate_limit.window_key(now), 0) >= rate_limit.limit:
-        if len(_rate_limited_callers) >= 1_000:  # noqa: PLR2004  # a bound, so that a container never grows for ever
+    if settings.rate_limits and counts.get(rate_limit.window_key(now), 0) >= rate_limit.limit:
+        if len(_rate_limited_callers) >= 1_000:  # noqa: PLR2004  # bounds the memory of a container
             _rate_limited_callers.clear()
         _rate_limited_callers.add((caller, rate_limit.window_key(now)))
         _raise_rate_limited(rate_limit, now)
 
 
 def raise_if_cached(caller: str, rate_limit: RateLimit, now: int) -> None:
-    """Raise RateLimited if this container has refused this caller in this minute: no request to DynamoDB."""
+    """Raise RateLimited if this container has rate-limited the caller in this minute. Sends no request to DynamoDB."""
     if settings.rate_limits and (caller, rate_limit.window_key(now)) in _rate_limited_callers:
         _raise_rate_limited(rate_limit, now)
 
@@ -134,12 +136,12 @@ def raise_if_cached(caller: str, rate_limit: RateLimit, now: int) -> None:
 def _raise_rate_limited(rate_limit: RateLimit, now: int) -> NoReturn:
     _set_quota(rate_limit, rate_limit.limit, now)
     wait = (MINUTE - now % MINUTE + 999) // 1_000
-    message = f"At most {rate_limit.limit} requests a minute to {rate_limit.name}; try again in {wait} s."
+    message = f"Rate limit exceeded: {rate_limit.limit} calls per minute ({rate_limit.name}). Retry in {wait} seconds."
     raise RateLimited(message, retry_after=wait)
 
 
-def stale_windows(counted: dict[str, int], now: int) -> list[str]:
-    """Names of minutes that no write will remove by itself; empty until they are worth one."""
+def stale_windows(counts: dict[str, int], now: int) -> list[str]:
+    """Windows that no counted write removes. Empty until there are enough for an extra write."""
     oldest = now // MINUTE - _REMOVED_WINDOWS
-    old = [slot for slot in counted if int(slot[1:]) < oldest]
-    return old if len(old) >= _CLEANUP_THRESHOLD else []
+    stale = [window for window in counts if int(window[1:]) < oldest]
+    return stale if len(stale) >= _CLEANUP_THRESHOLD else []

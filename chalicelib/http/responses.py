@@ -1,4 +1,4 @@
-"""What goes out: answers, errors in the contract's shape, headers."""
+"""Responses, error responses and headers."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -27,7 +27,7 @@ STATUS_BY_ERROR: dict[type[DevFlowError], int] = {
     errors.Unavailable: 503,
     errors.DevFlowError: 500,
 }
-"""The status of each error; a class that is not listed has its nearest ancestor's."""
+"""The status of each error. A class that is not listed has the status of its nearest base class."""
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -39,19 +39,22 @@ SECURITY_HEADERS = {
 
 
 class RawBody(str):
-    """A body that is sent as it is; its answer says in a header what type it has."""
+    """A body that is sent unchanged. The response declares its type in the header Content-Type."""
 
     __slots__ = ()
 
 
 class Response(NamedTuple):
-    """What a route answers: a body for JSON (a pydantic model or plain data) or `Text`, and a status where it is not
-    the one that the route declares. Its headers win over the usual ones."""
+    """The response of a route.
+
+    The body is a pydantic model or plain data, which is sent as JSON, or a `RawBody`. Without a status, the response
+    has the status that the route declares. The headers replace default headers with the same name.
+    """
 
     body: Any
     status: int | None = None
     headers: Mapping[str, str | list[str]] = MappingProxyType({})
-    """A header that is sent several times has a list of values."""
+    """A header that is sent more than once has a list of values."""
 
 
 def status_for(error: type[DevFlowError]) -> int:
@@ -59,7 +62,7 @@ def status_for(error: type[DevFlowError]) -> int:
 
 
 def error_response(error: DevFlowError, now: int) -> Response:
-    """An error in the contract's shape (spec, "All errors follow this format")."""
+    """The response for an error (specification, "All errors follow this format")."""
     status = status_for(type(error))
     body: dict[str, Any] = {
         "error": error.title,
@@ -75,7 +78,7 @@ def error_response(error: DevFlowError, now: int) -> Response:
     elif isinstance(error, errors.Unavailable):
         headers["Retry-After"] = "1"
     elif isinstance(error, errors.WrongOffset):
-        headers["Upload-Offset"] = str(error.wanted)
+        headers["Upload-Offset"] = str(error.expected_offset)
     elif isinstance(error, errors.MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allowed)
     elif isinstance(error, errors.Unauthenticated):
@@ -83,14 +86,14 @@ def error_response(error: DevFlowError, now: int) -> Response:
     return Response(body, status, headers)
 
 
-def to_chalice_response(answer: Response, usual_status: int = 200) -> ChaliceResponse:
-    headers: dict[str, str | list[str]] = {"Content-Type": "application/json", **answer.headers}
+def to_chalice_response(response: Response, default_status: int = 200) -> ChaliceResponse:
+    headers: dict[str, str | list[str]] = {"Content-Type": "application/json", **response.headers}
     quota = rate_limits.current_quota.get()
     if quota is not None:
         headers["X-RateLimit-Limit"] = str(quota.limit)
         headers["X-RateLimit-Remaining"] = str(quota.remaining)
         headers["X-RateLimit-Reset"] = str(quota.reset)
-    return ChaliceResponse(body=_to_text(answer.body), status_code=answer.status or usual_status, headers=headers)
+    return ChaliceResponse(body=_to_text(response.body), status_code=response.status or default_status, headers=headers)
 
 
 def _to_text(body: Any) -> str:

@@ -1,7 +1,7 @@
-"""What each route declares: who may call it, what it takes, what it gives, and what it may refuse.
+"""The declarations of a route: who may call it, what it accepts and returns, and which errors it may raise.
 
-Data beside the route table. A route's own guard and parsing read it; so do the OpenAPI document and the tests that go
-over all routes. Nothing is made of it before somebody asks.
+The guard and the parsing of a route read these declarations. So do the OpenAPI document and the tests of all routes.
+Nothing is computed from them before it is needed.
 """
 
 from collections.abc import Iterator
@@ -21,15 +21,15 @@ Access = Literal["user", "session", "agent", "authenticated", "public"]
 """Who may call a route.
 
 - `user`: a user's token; an agent's token gets 403.
-- `session`: a user who has logged in; a personal token gets 403 as well.
-- `agent`: the agent that the path names, or its user.
+- `session`: a user's token from a login; a personal token or an agent's token gets 403.
+- `agent`: the agent in the path, or its user.
 - `authenticated`: any valid token, of a user or an agent.
 - `public`: no token is needed.
 """
 
 
 class RouteSpec(NamedTuple):
-    """One route. `answer` is the model of its success, None where that is no JSON."""
+    """The declarations of one route. `response` is the model of a successful response, None if that is not JSON."""
 
     method: str
     path: str
@@ -37,22 +37,22 @@ class RouteSpec(NamedTuple):
     summary: str
     access: Access
     rate_limits: tuple[RateLimit, ...] = ()
-    """What its calls count on: a user's on the first, an agent's on the last. None: not counted."""
+    """The first counts the calls of users, the last those of agents. Empty: calls are not counted."""
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
     max_body_bytes: int = BODY_LIMIT
-    """Of the body, in bytes."""
+    """The maximum size of the body, in bytes."""
     idempotency_key: bool = False
-    """Whether the header Idempotency-Key means something here."""
+    """Whether the route supports the header Idempotency-Key."""
     response: type[BaseModel] | None = None
     media_type: str | None = None
-    """What a success that is no JSON is sent as; None where it is JSON, or nothing at all."""
+    """The media type of a successful response that is not JSON. None if it is JSON or empty."""
     status: int = 200
     raises: tuple[type[DevFlowError], ...] = ()
-    """What it may refuse besides what its other declarations imply, see `refusals`."""
+    """The errors that do not follow from the other declarations, see `possible_errors`."""
 
     def possible_errors(self) -> Iterator[type[DevFlowError]]:
-        """Every error that this route may answer with, some perhaps twice."""
+        """Every error that this route may respond with. An error may occur more than once."""
         yield from self.raises
         if self.access != "public" and errors.AgentTokenInvalid not in self.raises:
             yield errors.Unauthenticated
@@ -70,7 +70,7 @@ class RouteSpec(NamedTuple):
 
 
 def route_specs(route_table: Any) -> list[RouteSpec]:
-    """What the routes of an app (`app.routes`) declare, by path and method. Its answers to OPTIONS are no routes."""
+    """The declarations of all routes of an app (`app.routes`), sorted by path and method, without OPTIONS."""
     views = [entry.view_function for methods in route_table.values() for entry in methods.values()]
     found = [view.route_spec for view in views if hasattr(view, "route_spec")]
     return sorted(found, key=lambda route: (route.path, route.method))

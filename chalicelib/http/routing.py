@@ -1,4 +1,4 @@
-"""Registering a route: what it declares, and the net around what it does."""
+"""Registers routes, and converts the errors of a route to responses."""
 
 import threading
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from chalicelib.http.route_spec import Access, RouteSpec
 
 
 class LogContext(threading.local):
-    """What the log line of the request in this thread will say, beyond what its event says."""
+    """Data for the log line of the request in this thread that is not in its event."""
 
     caller_id: str = ""
 
@@ -30,7 +30,7 @@ Handler = Callable[..., Response]
 
 
 class RouteOptions(TypedDict, total=False):
-    """What a route may declare by name; `Declared` says what each means."""
+    """The optional declarations of a route. `RouteSpec` describes them."""
 
     query: type[BaseModel]
     body: type[BaseModel]
@@ -43,19 +43,24 @@ class RouteOptions(TypedDict, total=False):
 
 
 def route(
-    blueprint: Blueprint, method: str, path: str, who: Access, *meters: RateLimit, **declarations: Unpack[RouteOptions]
+    blueprint: Blueprint,
+    method: str,
+    path: str,
+    access: Access,
+    *rate_limits: RateLimit,
+    **options: Unpack[RouteOptions],
 ) -> Callable[[Handler], Handler]:
-    """Register a route: `handler(request, **path parameters)`, whose docstring's first line is its summary.
+    """Register `handler(request, **path_parameters)` as a route. The first line of its docstring is its summary.
 
-    What it declares is checked against what it does: its guard counts on the first of its `meters`, `Call.body` and
-    `Call.params` give the declared models alone, and an answer has the declared status unless it has another. See
-    `Declared` for the rest. Content types are checked by `Call.body`, not by Chalice, which would refuse a GET for its
-    Content-Type.
+    The handler uses the declarations, so they cannot be wrong: its guard counts a user's call with the first of
+    `rate_limits`, `Request.body` and `Request.query_params` accept only the declared models, and a response without a
+    status has the declared one. `RouteSpec` describes the other declarations. `Request.body` checks the content type.
+    Chalice does not, because it would reject a GET because of its Content-Type.
     """
 
     def register(handler: Handler) -> Handler:
         summary = (handler.__doc__ or "").strip().partition("\n")[0].rstrip(".")
-        spec = RouteSpec(method, path, handler.__name__, summary, who, meters, **declarations)
+        spec = RouteSpec(method, path, handler.__name__, summary, access, rate_limits, **options)
 
         def view(**path_parameters: str) -> ChaliceResponse:
             chalice_request = blueprint.current_request
@@ -72,14 +77,14 @@ def route(
                 if status_for(type(error)) >= 500:  # noqa: PLR2004
                     log.logger.warning(error.title, exc_info=True)
                 response = error_response(error, request.now)
-            except Exception:  # noqa: BLE001  # the net: a bug is a 500 in our shape
-                log.logger.exception("a bug, or AWS out of order")
+            except Exception:  # noqa: BLE001  # a bug must not change the response format
+                log.logger.exception("unhandled error in a route")
                 response = error_response(DevFlowError(), request.now)
             log_context.caller_id = request.caller_id
             return to_chalice_response(response, spec.status)
 
         view.__name__ = handler.__name__
-        view.route_spec = spec  # type: ignore[attr-defined]  # where the app's own route table leads to it
+        view.route_spec = spec  # type: ignore[attr-defined]  # so that it can be found through the route table of the app
         blueprint.route(path, methods=[method], name=handler.__name__, content_types=[])(view)
         return handler
 
@@ -87,7 +92,7 @@ def route(
 
 
 INVALID_ID = "~"
-"""Stands for whatever cannot be an id: nothing has it, so it is found nowhere, by the same way as any other."""
+"""Replaces a path parameter that is not a valid id. Nothing has this id, so the lookup fails as for any unknown id."""
 
 
 def _path_id(text: str) -> str:

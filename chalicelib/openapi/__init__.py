@@ -1,1 +1,1 @@
-"""The app's own description: GET /api/openapi.json."""
+"""GET /api/openapi.json: the OpenAPI document of the API."""

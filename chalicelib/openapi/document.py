@@ -1,4 +1,4 @@
-"""An OpenAPI 3.1 document, made of what the routes declare and of the models that they declare it with."""
+"""Builds the OpenAPI 3.1 document from the declarations of the routes and from their models."""
 
 import re
 from collections.abc import Sequence
@@ -10,29 +10,36 @@ from chalicelib.core.settings import KB, VERSION
 from chalicelib.http import Access, RouteSpec, status_for
 from chalicelib.openapi.json_schema import Json, JsonSchemas
 
-ABOUT = """\
+DESCRIPTION = """\
 The control plane for coding agents that run on your own machines.
 
-Every error is `{"error", "message", "statusCode", "timestamp"}`, plus `details` where there is more to say; switch on
-`error`. An address that is not here answers 404 "Not found", a method that an address does not have 405 "Method not
-allowed". What is somebody else's answers 404, like what is not there. Unknown fields are ignored.
+Every error is `{"error", "message", "statusCode", "timestamp"}`, and may have `details`. Programs should switch on
+`error`. The response is 404 "Not found" for an unknown address, and 405 "Method not allowed" for a method that the
+address does not support. A resource of another user is a 404, like one that does not exist. Unknown fields are ignored.
 
-`X-Request-Id` of a request (8 to 128 of `A-Z a-z 0-9 . _ : -`) comes back in its answer; without one, one is made."""
+A request may have an `X-Request-Id` (8 to 128 characters of `A-Z a-z 0-9 . _ : -`), which the response then returns.
+Otherwise the platform generates one."""
 
 ID_SCHEMA: Json = {"type": "string", "pattern": f"^{ID_PATTERN.pattern}$"}
 
 _NON_NEGATIVE = {"type": "integer", "minimum": 0}
 HEADERS: dict[str, Json] = {
-    "X-Request-Id": {"description": "Names this request in the log.", "schema": {"type": "string"}},
-    "X-RateLimit-Limit": {"description": "So many calls may be made a minute.", "schema": _NON_NEGATIVE},
-    "X-RateLimit-Remaining": {"description": "So many are left in this minute.", "schema": _NON_NEGATIVE},
-    "X-RateLimit-Reset": {"description": "When the next minute begins, in epoch seconds.", "schema": _NON_NEGATIVE},
+    "X-Request-Id": {"description": "The id of this request in the log.", "schema": {"type": "string"}},
+    "X-RateLimit-Limit": {"description": "The number of calls that are allowed per minute.", "schema": _NON_NEGATIVE},
+    "X-RateLimit-Remaining": {
+        "description": "The number of calls that remain in this minute.",
+        "schema": _NON_NEGATIVE,
+    },
+    "X-RateLimit-Reset": {"description": "The start of the next minute, in epoch seconds.", "schema": _NON_NEGATIVE},
     "Retry-After": {"description": "Seconds until the request can succeed.", "schema": _NON_NEGATIVE},
-    "WWW-Authenticate": {"description": "What is asked for (RFC 6750).", "schema": {"type": "string"}},
-    "Upload-Offset": {"description": "Where what is there ends, in bytes.", "schema": _NON_NEGATIVE},
-    "Location": {"description": "Where to go on.", "schema": {"type": "string"}},
+    "WWW-Authenticate": {
+        "description": "The authentication that is required (RFC 6750).",
+        "schema": {"type": "string"},
+    },
+    "Upload-Offset": {"description": "The end of the stored data, in bytes.", "schema": _NON_NEGATIVE},
+    "Location": {"description": "The address of the redirect.", "schema": {"type": "string"}},
 }
-"""Headers of answers. A component's name with `.sometimes` is the same header where it may be missing."""
+"""Headers of responses. A component whose name ends with `.sometimes` is the same header, but optional."""
 
 _QUOTA_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 _HEADERS_BY_STATUS: dict[int, tuple[str, ...]] = {
@@ -46,13 +53,16 @@ _HEADERS_BY_STATUS: dict[int, tuple[str, ...]] = {
 ERROR: Json = {
     "type": "object",
     "properties": {
-        "error": {"type": "string", "description": "What clients switch on: it never changes."},
-        "message": {"type": "string", "description": "For people."},
+        "error": {
+            "type": "string",
+            "description": "The title of the error, for programs to switch on. It never changes.",
+        },
+        "message": {"type": "string", "description": "What happened and what to do next, for people."},
         "statusCode": {"type": "integer"},
-        # Without a format: a client that was generated must be able to read what API Gateway answers by itself, too.
+        # Without a format, so that generated clients can also read the errors that API Gateway sends.
         "timestamp": {
             "type": "string",
-            "description": "UTC, ISO 8601; 24/Jan/2025:00:00:00 +0000 in what API Gateway answers by itself.",
+            "description": "UTC, ISO 8601. Errors that API Gateway sends have 24/Jan/2025:00:00:00 +0000.",
         },
         "details": {"type": "array", "items": {"type": "string"}},
     },
@@ -62,15 +72,15 @@ ERROR: Json = {
 _BEARER = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 SECURITY: dict[str, Json] = {
     "userToken": _BEARER
-    | {"description": "A user's token, from logging in or made for a program: everything that is the user's."},
-    "sessionToken": _BEARER | {"description": "A user's token from logging in; one made for a program is a 403."},
+    | {"description": "A user's token, from a login or a personal token. It has access to everything of the user."},
+    "sessionToken": _BEARER | {"description": "A user's token from a login. A personal token gets 403."},
     "agentToken": _BEARER
-    | {"description": "An agent's token: its own polls and heartbeats, the tasks that it holds, and submitting."},
+    | {"description": "An agent's token. It can poll, send heartbeats, report on the agent's tasks, and submit tasks."},
     "browser": {
         "type": "apiKey",
         "in": "cookie",
         "name": f"__Host-{COOKIE}",
-        "description": "The session of a browser, on requests of the platform's own pages alone.",
+        "description": "The session of a browser. Only pages of the platform can use it.",
     },
 }
 _SECURITY_BY_ACCESS: dict[Access, tuple[str, ...]] = {
@@ -83,21 +93,21 @@ _SECURITY_BY_ACCESS: dict[Access, tuple[str, ...]] = {
 
 
 def build(routes: Sequence[RouteSpec]) -> Json:
-    """The document. Its servers are relative to its own address, so it is right under any domain and stage."""
+    """The OpenAPI document. Its server is relative to its own address, so it is valid on every domain and stage."""
     schemas = JsonSchemas(routes)
     paths: dict[str, Json] = {}
-    refusals: dict[str, Json] = {}
+    error_responses: dict[str, Json] = {}
     for route in routes:
         path = paths.setdefault(route.path, _path(route.path))
-        path[route.method.lower()] = _operation(route, schemas, refusals)
+        path[route.method.lower()] = _operation(route, schemas, error_responses)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "DevFlow", "version": VERSION, "description": ABOUT},
+        "info": {"title": "DevFlow", "version": VERSION, "description": DESCRIPTION},
         "servers": [{"url": ".."}],
         "paths": paths,
         "components": {
             "schemas": schemas.all | {"Error": ERROR},
-            "responses": refusals,
+            "responses": error_responses,
             "headers": {name: header | {"required": True} for name, header in HEADERS.items()}
             | {f"{name}.sometimes": HEADERS[name] for name in _QUOTA_HEADERS},
             "securitySchemes": SECURITY,
@@ -111,7 +121,7 @@ def _path(path: str) -> Json:
     return {"parameters": parameters} if parameters else {}
 
 
-def _operation(route: RouteSpec, schemas: JsonSchemas, refusals: dict[str, Json]) -> Json:
+def _operation(route: RouteSpec, schemas: JsonSchemas, error_responses: dict[str, Json]) -> Json:
     operation: Json = {
         "operationId": route.name,
         "summary": route.summary,
@@ -119,9 +129,9 @@ def _operation(route: RouteSpec, schemas: JsonSchemas, refusals: dict[str, Json]
         "security": [{scheme: []} for scheme in _SECURITY_BY_ACCESS[route.access]],
     }
     limits = [
-        f"{rate_limit.limit} calls a minute ({rate_limit.name})" for rate_limit in dict.fromkeys(route.rate_limits)
+        f"{rate_limit.limit} calls per minute ({rate_limit.name})" for rate_limit in dict.fromkeys(route.rate_limits)
     ]
-    if limits:  # a user's limit, then an agent's
+    if limits:  # the limit of a user, then that of an agent
         operation["description"] = "Rate limit: " + "; with an agent's token: ".join(limits) + "."
     parameters = [] if route.query is None else schemas.parameters(route.query)
     if route.idempotency_key:
@@ -129,7 +139,7 @@ def _operation(route: RouteSpec, schemas: JsonSchemas, refusals: dict[str, Json]
             {
                 "name": "Idempotency-Key",
                 "in": "header",
-                "description": "The same request with the same key has one effect, and is answered again.",
+                "description": "A repeated request with the same key has no further effect and gets the same response.",
                 "schema": {"type": "string", "minLength": 1, "maxLength": 255},
             }
         )
@@ -141,11 +151,11 @@ def _operation(route: RouteSpec, schemas: JsonSchemas, refusals: dict[str, Json]
             "required": any(field.is_required() for field in route.body.model_fields.values()),
             "content": {"application/json": {"schema": schemas.reference(route.body)}},
         }
-    return operation | {"responses": _responses(route, schemas, refusals)}
+    return operation | {"responses": _responses(route, schemas, error_responses)}
 
 
-def _responses(route: RouteSpec, schemas: JsonSchemas, refusals: dict[str, Json]) -> Json:
-    """A route's answers by status; each refusal goes to `refusals`, once for all routes that have the same."""
+def _responses(route: RouteSpec, schemas: JsonSchemas, error_responses: dict[str, Json]) -> Json:
+    """The responses of a route by status. Error responses are added to `error_responses`, so that routes share them."""
     quota = _QUOTA_HEADERS if route.rate_limits else ()
     success: Json = {"description": "Success.", "headers": _headers(*_HEADERS_BY_STATUS.get(route.status, ()), *quota)}
     if route.response is not None:
@@ -158,7 +168,7 @@ def _responses(route: RouteSpec, schemas: JsonSchemas, refusals: dict[str, Json]
         by_status.setdefault(status_for(error), []).append(error)
     for status, errors in sorted(by_status.items()):
         name = ".".join(error.__name__ for error in errors)
-        refusals[name] = _error_response(status, errors)
+        error_responses[name] = _error_response(status, errors)
         responses[str(status)] = {"$ref": f"#/components/responses/{name}"}
     return responses
 
@@ -167,11 +177,11 @@ def _error_response(status: int, errors: list[type[DevFlowError]]) -> Json:
     headers = _headers(*_HEADERS_BY_STATUS.get(status, ()))
     if status not in (401, 429):
         headers |= {name: {"$ref": f"#/components/headers/{name}.sometimes"} for name in _QUOTA_HEADERS}
-    said = {"error": {"enum": sorted({error.title for error in errors})}, "statusCode": {"const": status}}
+    values = {"error": {"enum": sorted({error.title for error in errors})}, "statusCode": {"const": status}}
     return {
         "description": "\n".join(f"- {error.title}: {' '.join((error.__doc__ or '').split())}" for error in errors),
         "headers": headers,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error", "properties": said}}},
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error", "properties": values}}},
     }
 
 

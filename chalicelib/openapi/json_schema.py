@@ -1,6 +1,6 @@
-"""JSON schemas of the models that routes declare, as clients see them: by alias, and with the comments on the fields.
+"""JSON schemas of the models that routes declare, with the names that clients use and the docstrings of the fields.
 
-pydantic makes schemas; what it leaves out is which fields an answer always has, and what stands below a field.
+pydantic generates the schemas. This module adds which fields a response always has, and the docstring below each field.
 """
 
 import ast
@@ -20,30 +20,30 @@ _REF = "#/components/schemas/"
 
 
 class JsonSchemas:
-    """The schemas of all models, by the name under which components have them."""
+    """The schemas of all models, by their names in the components of the document."""
 
     def __init__(self, routes: Iterable[RouteSpec]) -> None:
-        wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {}
+        models: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {}
         for route in routes:
             for model in (route.query, route.body):
                 if model is not None:
-                    wanted[model, "validation"] = None
+                    models[model, "validation"] = None
             if route.response is not None:
-                wanted[route.response, "serialization"] = None
-        refs, together = models_json_schema(
-            list(wanted), by_alias=True, ref_template=_REF + "{model}", schema_generator=_DescribedJsonSchema
+                models[route.response, "serialization"] = None
+        refs, document = models_json_schema(
+            list(models), by_alias=True, ref_template=_REF + "{model}", schema_generator=_DescribedJsonSchema
         )
         self._refs = {model: ref for (model, _), ref in refs.items()}
         queries = {self._name(route.query) for route in routes if route.query is not None}
-        self._all: dict[str, Json] = together.get("$defs", {})
+        self._all: dict[str, Json] = document.get("$defs", {})
         self.all = {name: schema for name, schema in self._all.items() if name not in queries}
 
     def reference(self, model: type[BaseModel]) -> Json:
-        """A reference to a model's schema."""
+        """A reference to the schema of a model."""
         return self._refs[model]
 
     def parameters(self, model: type[BaseModel]) -> list[Json]:
-        """A model of a query string as its parameters; leaving one out is how to say null."""
+        """The fields of a query model as parameters. They are not nullable; a client omits a parameter instead."""
         schema = self._all[self._name(model)]
         required = schema.get("required", [])
         return [
@@ -64,27 +64,27 @@ def _without_null(schema: Json) -> Json:
 
 
 class _DescribedJsonSchema(GenerateJsonSchema):
-    """pydantic's schemas, without titles that repeat the names, and with what stands below the fields."""
+    """pydantic's schemas, without titles, because they repeat the names, and with the docstrings of the fields."""
 
     def str_schema(self, schema: Any) -> Json:
-        made: Json = super().str_schema(schema)
-        if schema.get("strip_whitespace") and schema.get("min_length") and "pattern" not in made:
-            made["pattern"] = r"[^\s\x85]"  # a blank text is none; in ECMA's patterns \s lacks one of Unicode's blanks
-        return made
+        result: Json = super().str_schema(schema)
+        if schema.get("strip_whitespace") and schema.get("min_length") and "pattern" not in result:
+            result["pattern"] = r"[^\s\x85]"  # not blank; \s of ECMAScript does not include the blank U+0085
+        return result
 
     def model_schema(self, schema: Any) -> Json:
         model: type[BaseModel] = schema["cls"]
-        made: Json = super().model_schema(schema)
-        made.pop("title", None)
-        texts = {_alias(model, name): text for name, text in field_docstrings(model).items()}
-        for name, shown in made.get("properties", {}).items():
-            shown.pop("title", None)
-            if name in texts:
-                shown["description"] = texts[name]
-        if self.mode == "serialization" and "properties" in made:
-            sometimes = {_alias(model, name) for name, info in model.model_fields.items() if info.exclude_if}
-            made["required"] = [name for name in made["properties"] if name not in sometimes]
-        return made
+        result: Json = super().model_schema(schema)
+        result.pop("title", None)
+        docstrings = {_alias(model, name): text for name, text in field_docstrings(model).items()}
+        for name, property_schema in result.get("properties", {}).items():
+            property_schema.pop("title", None)
+            if name in docstrings:
+                property_schema["description"] = docstrings[name]
+        if self.mode == "serialization" and "properties" in result:
+            optional = {_alias(model, name) for name, info in model.model_fields.items() if info.exclude_if}
+            result["required"] = [name for name in result["properties"] if name not in optional]
+        return result
 
 
 def _alias(model: type[BaseModel], name: str) -> str:
@@ -95,22 +95,22 @@ def _alias(model: type[BaseModel], name: str) -> str:
 
 
 def field_docstrings(model: type[BaseModel]) -> dict[str, str]:
-    """The docstrings of a model's fields, by name: its own and those that it inherits. {} where there is no source."""
+    """The docstrings of a model's fields by name, including inherited fields. {} if the source is not available."""
     found: dict[str, str] = {}
-    for kind in reversed(model.__mro__):
-        if not issubclass(kind, BaseModel) or kind is BaseModel or "[" in kind.__name__:
+    for base in reversed(model.__mro__):
+        if not issubclass(base, BaseModel) or base is BaseModel or "[" in base.__name__:
             continue
         try:
-            source = textwrap.dedent(inspect.getsource(kind))
+            source = textwrap.dedent(inspect.getsource(base))
         except (OSError, TypeError):
             continue
-        body = ast.parse(source).body[0].body  # type: ignore[attr-defined]  # a class, by what was asked for
-        for statement, below in pairwise(body):
+        body = ast.parse(source).body[0].body  # type: ignore[attr-defined]  # the source of a class
+        for statement, next_statement in pairwise(body):
             if (
                 isinstance(statement, ast.AnnAssign)
                 and isinstance(statement.target, ast.Name)
-                and isinstance(below, ast.Expr)
-                and isinstance(below.value, ast.Constant)
+                and isinstance(next_statement, ast.Expr)
+                and isinstance(next_statement.value, ast.Constant)
             ):
-                found[statement.target.id] = " ".join(str(below.value.value).split())
+                found[statement.target.id] = " ".join(str(next_statement.value.value).split())
     return found

@@ -24,7 +24,7 @@ def get_openapi(request: Request) -> Response:
 
 @cache
 def _document() -> Document:
-    from chalicelib.openapi.document import build  # noqa: PLC0415  # no other route needs it
+    from chalicelib.openapi.document import build  # noqa: PLC0415  # only this route needs it
 
     app = cast("App", blueprint.current_app)
     app.load_all()

@@ -20,7 +20,7 @@ COMMON = {
 }
 """Errors that many operations have. The page explains them once; an operation only lists their status."""
 
-_COMMON_CAUSES = {"The request is not valid."}
+_COMMON_CAUSES = {"The request is not valid. Correct it before you send it again."}
 """The cause of an error in COMMON, where the same title has other causes too."""
 
 _SPECIFIC = ("Invalid request",)

@@ -46,4 +46,4 @@ def anchors(document: Path) -> set[str]:
     for heading in _HEADING.findall(_FENCE.sub("", document.read_text(encoding="utf-8"))):
         anchor = to_anchor(heading)
         found[anchor] = found.get(anchor, -1) + 1
-    return {f"{anchor}-{number}" if number else anchor for anchor, many in found.items() for number in range(many + 1)}
+    return {f"{anchor}-{number}" if number else anchor for anchor, last in found.items() for number in range(last + 1)}

@@ -14,14 +14,14 @@ every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=[str(path.re
 
 
 @every_document
-def test_every_path_and_every_test_that_is_named_is_there(document: Path) -> None:
+def test_paths_and_tests_that_documents_name_exist(document: Path) -> None:
     for path, test in _PATH.findall(document.read_text(encoding="utf-8")):
-        named = ROOT / path
-        assert named.exists(), path
-        assert not test or f"def {test}(" in named.read_text(encoding="utf-8"), (path, test)
+        file = ROOT / path
+        assert file.exists(), path
+        assert not test or f"def {test}(" in file.read_text(encoding="utf-8"), (path, test)
 
 
-def test_every_letter_of_a_tasks_life_has_a_test_of_that_letter() -> None:
+def test_every_letter_in_states_document_has_a_test() -> None:
     states = (ROOT / "docs" / "states.md").read_text(encoding="utf-8")
     rules = (ROOT / "tests" / "unit" / "test_task_rules.py").read_text(encoding="utf-8")
     for letter in "bcdefg":

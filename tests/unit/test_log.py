@@ -1,4 +1,4 @@
-"""chalicelib/core/log.py: a line is the same, whichever way it is written."""
+"""chalicelib/core/log.py: `log.info` and the standard logger write the same lines."""
 
 import io
 import json
@@ -11,33 +11,35 @@ from chalicelib.core import log
 
 
 @pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+def output(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What the log writes."""
     stream = io.StringIO()
     monkeypatch.setattr(log.handler, "stream", stream)
     return stream
 
 
-def lines(written: io.StringIO) -> list[dict[str, Any]]:
-    found = [json.loads(line) for line in written.getvalue().splitlines()]
-    for line in found:
+def lines_of(output: io.StringIO) -> list[dict[str, Any]]:
+    """The lines without their timestamps."""
+    lines = [json.loads(line) for line in output.getvalue().splitlines()]
+    for line in lines:
         assert line.pop("timestamp")[19:20] == "."
-    return found
+    return lines
 
 
-@pytest.mark.parametrize("identity", ["", "request-1"])
-def test_the_quick_way_says_what_the_usual_one_does(written: io.StringIO, identity: str) -> None:
-    token = log.request_id.set(identity)
-    added: dict[str, Any] = {"status": 200, "who": "agent-1", "Requests": 1, "odd": logging}
-    log.info("request", **added)
-    log.logger.info("request", extra=added)
+@pytest.mark.parametrize("request_id", ["", "request-1"])
+def test_fast_info_writes_same_line_as_logger(output: io.StringIO, request_id: str) -> None:
+    token = log.request_id.set(request_id)
+    fields: dict[str, Any] = {"status": 200, "who": "agent-1", "Requests": 1, "odd": logging}
+    log.info("request", **fields)
+    log.logger.info("request", extra=fields)
     log.request_id.reset(token)
-    quick, usual = lines(written)
-    assert quick == usual
-    assert list(quick) == list(usual)
-    assert quick.get("requestId", "") == identity
+    fast_line, standard_line = lines_of(output)
+    assert fast_line == standard_line
+    assert list(fast_line) == list(standard_line)
+    assert fast_line.get("requestId", "") == request_id
 
 
-def test_neither_says_anything_below_the_level(written: io.StringIO) -> None:
+def test_lines_below_log_level_are_not_written(output: io.StringIO) -> None:
     before = log.logger.level
     log.logger.setLevel(logging.WARNING)
     try:
@@ -45,14 +47,14 @@ def test_neither_says_anything_below_the_level(written: io.StringIO) -> None:
         log.logger.info("request")
     finally:
         log.logger.setLevel(before)
-    assert written.getvalue() == ""
+    assert output.getvalue() == ""
 
 
-def test_what_was_raised_is_told(written: io.StringIO) -> None:
+def test_exception_is_logged_with_stack_trace(output: io.StringIO) -> None:
     try:
         raise ValueError("wrong")  # noqa: TRY301
     except ValueError:
         log.logger.exception("a bug")
-    (line,) = lines(written)
+    (line,) = lines_of(output)
     assert line["level"] == "ERROR"
     assert "ValueError: wrong" in line["exception"]

@@ -1,4 +1,4 @@
-"""Figures in CloudWatch's embedded metric format."""
+"""chalicelib/core/metrics.py: metrics in CloudWatch's embedded metric format."""
 
 from contextvars import copy_context
 from threading import Thread
@@ -11,7 +11,7 @@ from chalicelib.core.settings import settings
 NOW = 1_767_603_600_000
 
 
-def test_what_was_noted_goes_out_once_as_cloudwatch_wants_it() -> None:
+def test_recorded_values_are_flushed_once_in_cloudwatch_format() -> None:
     """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html"""
     metrics.begin()
     metrics.record("Requests")
@@ -34,24 +34,24 @@ def test_what_was_noted_goes_out_once_as_cloudwatch_wants_it() -> None:
     assert metrics.flush(NOW) == {}
 
 
-def test_counts_are_added_up_and_other_values_are_kept_each_as_far_as_a_line_takes_them() -> None:
+def test_counts_are_summed_and_other_values_are_limited_per_line() -> None:
     metrics.begin()
     for wait in range(120):
         metrics.record("Claims")
         metrics.record("DispatchLatency", wait)
-    noted = metrics.flush(NOW)
-    assert noted["Claims"] == 120
-    assert noted["DispatchLatency"] == list(range(metrics.MAX_VALUES))
+    fields = metrics.flush(NOW)
+    assert fields["Claims"] == 120
+    assert fields["DispatchLatency"] == list(range(metrics.MAX_VALUES))
 
 
-def test_nothing_noted_is_nothing_to_pay_for() -> None:
+def test_flush_without_recorded_values_is_empty() -> None:
     metrics.begin()
     assert metrics.flush(NOW) == {}
-    metrics.record("Requests")  # outside of any request
+    metrics.record("Requests")  # outside of a request
     assert metrics.flush(NOW) == {}
 
 
-def test_what_the_threads_of_a_batch_note_counts_with_it() -> None:
+def test_threads_of_a_batch_record_into_the_batch() -> None:
     metrics.begin()
     threads = [Thread(target=copy_context().run, args=(metrics.record, "WebhooksDelivered")) for _ in range(10)]
     for thread in threads:
@@ -61,7 +61,7 @@ def test_what_the_threads_of_a_batch_note_counts_with_it() -> None:
     assert metrics.flush(NOW)["WebhooksDelivered"] == 10
 
 
-def test_a_metric_that_nobody_knows_of_is_a_mistake() -> None:
+def test_unknown_metric_is_an_assertion_error() -> None:
     metrics.begin()
     with pytest.raises(AssertionError):
         metrics.record("Requets")

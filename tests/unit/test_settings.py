@@ -1,17 +1,17 @@
-"""chalicelib/core/settings.py: what the environment may say, and what is refused at the start instead of later."""
+"""chalicelib/core/settings.py: valid values of the environment, and values that are rejected at the start."""
 
 import pytest
 
 from chalicelib.core.settings import Settings, from_environment
 
 
-def test_without_a_word_it_is_the_local_stage_with_the_documented_defaults() -> None:
+def test_empty_environment_is_the_local_stage_with_defaults() -> None:
     assert from_environment({}) == Settings()
     assert Settings().local
 
 
-def test_everything_can_be_said() -> None:
-    said = from_environment(
+def test_every_setting_is_read_from_its_variable() -> None:
+    read = from_environment(
         {
             "DEVFLOW_STAGE": "dev",
             "DEVFLOW_SESSION_HOURS": "12",
@@ -25,7 +25,7 @@ def test_everything_can_be_said() -> None:
             "DEVFLOW_LOG_LEVEL": "DEBUG",
         }
     )
-    assert said == Settings(
+    assert read == Settings(
         stage="dev",
         session_hours=12,
         pin_login=False,
@@ -37,11 +37,11 @@ def test_everything_can_be_said() -> None:
         webhook_timeout=2_500,
         log_level="DEBUG",
     )
-    assert not said.local
+    assert not read.local
 
 
 @pytest.mark.parametrize(
-    ("stage", "said", "exists"),
+    ("stage", "value", "enabled"),
     [
         ("local", None, True),
         ("dev", None, True),
@@ -52,19 +52,19 @@ def test_everything_can_be_said() -> None:
         ("prod", "1", False),
     ],
 )
-def test_pin_login_is_for_development_and_never_for_prod_whatever_is_said(
+def test_pin_login_is_never_enabled_on_prod(
     stage: str,
-    said: str | None,
-    exists: bool,  # noqa: FBT001
+    value: str | None,
+    enabled: bool,  # noqa: FBT001
 ) -> None:
-    env = {"DEVFLOW_STAGE": stage} | ({} if said is None else {"DEVFLOW_PIN_LOGIN": said})
-    assert from_environment(env).pin_login is exists
+    env = {"DEVFLOW_STAGE": stage} | ({} if value is None else {"DEVFLOW_PIN_LOGIN": value})
+    assert from_environment(env).pin_login is enabled
 
 
-@pytest.mark.parametrize(("stage", "lifted"), [("local", True), ("dev", False), ("prod", False)])
-def test_rate_limits_can_be_lifted_on_the_local_stage_alone(stage: str, lifted: bool) -> None:  # noqa: FBT001
-    said = from_environment({"DEVFLOW_STAGE": stage, "DEVFLOW_RATE_LIMITS": "0"})
-    assert said.rate_limits is not lifted
+@pytest.mark.parametrize(("stage", "disabled"), [("local", True), ("dev", False), ("prod", False)])
+def test_rate_limits_can_be_disabled_only_on_local_stage(stage: str, disabled: bool) -> None:  # noqa: FBT001
+    read = from_environment({"DEVFLOW_STAGE": stage, "DEVFLOW_RATE_LIMITS": "0"})
+    assert read.rate_limits is not disabled
 
 
 @pytest.mark.parametrize(
@@ -84,28 +84,29 @@ def test_rate_limits_can_be_lifted_on_the_local_stage_alone(stage: str, lifted: 
         ("DEVFLOW_RATE_LIMITS", ""),
     ],
 )
-def test_a_value_that_cannot_be_meant_is_refused_by_name(name: str, value: str) -> None:
+def test_invalid_value_is_rejected_with_name_of_variable(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=name):
         from_environment({name: value})
 
 
-def test_names_of_resources_carry_the_stage() -> None:
+def test_resource_name_includes_the_stage() -> None:
     assert Settings(stage="dev").resource_name("tasks") == "devflow-dev-tasks"
 
 
-def test_the_local_secret_never_shows_in_a_log_or_a_trace() -> None:
+def test_local_secret_is_not_in_repr() -> None:
     assert "hush" not in repr(Settings(local_secret="hush"))
 
 
 @pytest.mark.parametrize("stage", ["dev", "prod", "staging"])
-def test_no_deployed_stage_takes_a_secret_from_its_environment_where_anybody_could_list_it(stage: str) -> None:
+def test_deployed_stage_ignores_secret_in_environment(stage: str) -> None:
+    """Everyone who may list the configuration of a function could read it there."""
     env = {"DEVFLOW_LOCAL_SECRET": "hush"}
     assert from_environment(env).local_secret == "hush"
     assert from_environment(env | {"DEVFLOW_STAGE": stage}).local_secret is None
 
 
 @pytest.mark.parametrize(
-    ("stage", "url", "known"),
+    ("stage", "url", "expected"),
     [
         ("dev", "https://devflow.example.com/", "https://devflow.example.com"),
         ("dev", "https://devflow.example.com/base/", "https://devflow.example.com/base"),
@@ -114,8 +115,8 @@ def test_no_deployed_stage_takes_a_secret_from_its_environment_where_anybody_cou
         ("local", "http://127.0.0.1:3000/", "http://127.0.0.1:3000"),
     ],
 )
-def test_the_platforms_own_address_has_no_slash_at_its_end(stage: str, url: str, known: str | None) -> None:
-    assert from_environment({"DEVFLOW_STAGE": stage, "DEVFLOW_URL": url}).url == known
+def test_url_has_no_trailing_slash(stage: str, url: str, expected: str | None) -> None:
+    assert from_environment({"DEVFLOW_STAGE": stage, "DEVFLOW_URL": url}).url == expected
 
 
 @pytest.mark.parametrize(
@@ -132,14 +133,14 @@ def test_the_platforms_own_address_has_no_slash_at_its_end(stage: str, url: str,
         ("dev", "DEVFLOW_DASHBOARD", "https://evil.example"),
     ],
 )
-def test_an_address_that_would_lead_people_elsewhere_is_refused(stage: str, name: str, value: str) -> None:
+def test_unsafe_url_or_path_is_rejected(stage: str, name: str, value: str) -> None:
     with pytest.raises(ValueError, match=name):
         from_environment({"DEVFLOW_STAGE": stage, name: value})
 
 
-def test_origins_stand_between_commas() -> None:
-    said = from_environment({"DEVFLOW_CORS_ORIGINS": "https://app.example.com, http://localhost:5173,"})
-    assert said.cors_origins == {"https://app.example.com", "http://localhost:5173"}
+def test_cors_origins_are_separated_by_commas() -> None:
+    read = from_environment({"DEVFLOW_CORS_ORIGINS": "https://app.example.com, http://localhost:5173,"})
+    assert read.cors_origins == {"https://app.example.com", "http://localhost:5173"}
     assert from_environment({}).cors_origins == frozenset()
 
 
@@ -148,12 +149,12 @@ def test_origins_stand_between_commas() -> None:
     ["*", "null", "https://*.example.com/", "https://app.example.com/", "https://app.example.com/path", "https://",
      "http://app.example.com", "app.example.com", "https://APP.example.com", "https://me@app.example.com"],
 )  # fmt: skip
-def test_what_no_browser_sends_as_an_origin_or_anybody_could_be_is_refused(origin: str) -> None:
+def test_invalid_or_insecure_cors_origin_is_rejected(origin: str) -> None:
     with pytest.raises(ValueError, match="DEVFLOW_CORS_ORIGINS"):
         from_environment({"DEVFLOW_CORS_ORIGINS": f"https://app.example.com,{origin}"})
 
 
-def test_the_domains_of_addresses_that_may_log_in_are_named_between_commas_in_any_case() -> None:
-    said = from_environment({"DEVFLOW_EMAIL_DOMAINS": "example.com, Example.ORG,,"})
-    assert said.email_domains == {"example.com", "example.org"}
+def test_email_domains_are_separated_by_commas_and_lowercased() -> None:
+    read = from_environment({"DEVFLOW_EMAIL_DOMAINS": "example.com, Example.ORG,,"})
+    assert read.email_domains == {"example.com", "example.org"}
     assert from_environment({}).email_domains == frozenset()
