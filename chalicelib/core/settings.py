@@ -43,7 +43,7 @@ class Settings:
     """The URL of Slack, which is also the issuer of its id tokens."""
 
     slack_team: str | None = None
-    """The id of the only Slack workspace whose members may log in. None: everyone whom Slack lets use the Slack app."""
+    """The id of the only Slack workspace whose members may log in. None: every user of the Slack app may log in."""
 
     email_domains: frozenset[str] = frozenset()
     """Domains of email addresses that may log in by mail or Slack: `example.com`, without subdomains. Empty: all."""

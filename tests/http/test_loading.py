@@ -186,7 +186,9 @@ def test_whatever_is_asked_for_first_is_there_with_all_its_methods_and_health_an
         told[: len(routes)], told[len(routes)], told[len(routes) + 1], told[len(routes) + 2 :]
     )  # fmt: skip
     methods = {path: sorted(method for method in routes[path] if method != "OPTIONS") for path in routes}
-    expected = {path: f"This address supports only these methods: {', '.join(allowed)}." for path, allowed in methods.items()}
+    expected = {
+        path: f"This address supports only these methods: {', '.join(allowed)}." for path, allowed in methods.items()
+    }
     assert dict(alone) == expected
     assert dict(in_turn) == expected
     assert status == 503, "no AWS is there"
