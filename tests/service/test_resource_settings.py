@@ -35,9 +35,7 @@ def mapping(aws: None) -> Iterator[dict[str, Any]]:
     )
     sqs = boto3.client("sqs")
     queue = sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"][
-        "QueueArn"
-    ]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     made = functions.create_event_source_mapping(FunctionName="run_workflows", EventSourceArn=arn, Enabled=False)
     yield made
     functions.delete_event_source_mapping(UUID=made["UUID"])

@@ -42,7 +42,7 @@ def test_only_the_new_part_of_a_chunk_is_stored(log_bytes: int, offset: int, dat
 def test_gap_is_rejected_with_the_expected_offset(log_bytes: int, offset: int) -> None:
     with pytest.raises(WrongOffset) as rejected:
         new_part(task(log_bytes=log_bytes), offset, "x")
-    assert rejected.value.wanted == log_bytes
+    assert rejected.value.expected_offset == log_bytes
 
 
 def test_chunk_whose_new_part_begins_within_a_character_is_rejected() -> None:
