@@ -1,20 +1,19 @@
 """The only package that calls DynamoDB. Stores use its names as `dynamodb.…`; the modules of the package are internal.
 
 operations    reads, single writes and transactions
-expressions   conditions and updates
+clauses       the conditions and updates that stores are made of
+expressions   what a clause is, and how clauses are rendered
 marshalling   conversion between DynamoDB's item format and Python values
 client        the connection
 retries       which requests are retried, and when
 """
 
-from chalicelib.dynamodb.expressions import (
-    Clause,
+from chalicelib.dynamodb.clauses import (
     add,
     at_least,
     at_most,
     begins_with,
     between,
-    clause,
     contains,
     delete_from,
     equals,
@@ -28,6 +27,7 @@ from chalicelib.dynamodb.expressions import (
     set_or_remove,
     set_value,
 )
+from chalicelib.dynamodb.expressions import Clause, clause
 from chalicelib.dynamodb.marshalling import Item, Row, not_expired, shard
 from chalicelib.dynamodb.operations import (
     ConditionFailed,

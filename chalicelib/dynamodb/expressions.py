@@ -7,7 +7,7 @@ operators) apart from the values of one request:
     def record_seen(now: int, due: int) -> list[Action]:
         return [AgentRow.seen_at.set(now), AgentRow.check_at.set(due)]
 
-`record_seen(now, due)` is that clause with these values, ready to be part of a write. The functions below (`equals`,
+`record_seen(now, due)` is that clause with these values, ready to be part of a write. The functions of `clauses.py` (`equals`,
 `set_value`, ...) are clauses for the common cases; `&` and `|` join conditions.
 
 PynamoDB renders the first request that has certain clauses, with placeholders for the values. Later requests with the
@@ -15,7 +15,7 @@ same clauses only fill in the placeholders. A value may also be a name on a path
 attribute that is passed to a clause belongs to the part that does not change, and so does the number of values.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce, wraps
 from operator import and_, or_
@@ -25,7 +25,6 @@ from pynamodb.attributes import Attribute
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.operand import Path, Value
 from pynamodb.expressions.update import Action, Update
-from pynamodb.models import Model
 
 from chalicelib.dynamodb.marshalling import encode
 
@@ -70,115 +69,6 @@ def clause(build: Callable[P, Iterable[Action] | Condition]) -> Callable[P, Clau
         return Clause(((build, values),))
 
     return with_values
-
-
-# Update actions.
-
-
-@clause
-def set_value(attribute: Any, value: object) -> list[Action]:
-    return [attribute.set(value)]
-
-
-@clause
-def remove(attribute: Any) -> list[Action]:
-    return [attribute.remove()]
-
-
-@clause
-def add(attribute: Any, value: object) -> list[Action]:
-    """Add to a number, or add the members of a set. The attribute must be a top-level one."""
-    return [attribute.add(value)]
-
-
-@clause
-def delete_from(attribute: Any, members: object) -> list[Action]:
-    """Delete members from a set."""
-    return [attribute.delete(members)]
-
-
-def set_or_remove(model: type[Model], values: Mapping[str, Any]) -> list[Clause]:
-    """Set attributes by their names in the model; a value of None removes the attribute."""
-    return [
-        remove(getattr(model, name)) if value is None else set_value(getattr(model, name), value)
-        for name, value in values.items()
-    ]
-
-
-# Conditions.
-
-
-@clause
-def equals(attribute: Any, value: object) -> Condition:
-    condition: Condition = attribute == value
-    return condition
-
-
-@clause
-def not_equals(attribute: Any, value: object) -> Condition:
-    """Also true where the attribute or the whole item is absent."""
-    condition: Condition = attribute != value
-    return condition
-
-
-@clause
-def less_than(attribute: Any, value: object) -> Condition:
-    condition: Condition = attribute < value
-    return condition
-
-
-@clause
-def at_most(attribute: Any, value: object) -> Condition:
-    condition: Condition = attribute <= value
-    return condition
-
-
-@clause
-def greater_than(attribute: Any, value: object) -> Condition:
-    condition: Condition = attribute > value
-    return condition
-
-
-@clause
-def at_least(attribute: Any, value: object) -> Condition:
-    condition: Condition = attribute >= value
-    return condition
-
-
-@clause
-def between(attribute: Any, low: object, high: object) -> Condition:
-    condition: Condition = attribute.between(low, high)
-    return condition
-
-
-@clause
-def begins_with(attribute: Any, prefix: str) -> Condition:
-    condition: Condition = attribute.startswith(prefix)
-    return condition
-
-
-@clause
-def contains(attribute: Any, member: object) -> Condition:
-    condition: Condition = attribute.contains(member)
-    return condition
-
-
-@clause
-def is_in(attribute: Any, *values: object) -> Condition:
-    condition: Condition = attribute.is_in(*values)
-    return condition
-
-
-@clause
-def exists(attribute: Any) -> Condition:
-    condition: Condition = attribute.exists()
-    return condition
-
-
-@clause
-def not_exists(attribute: Any) -> Condition:
-    condition: Condition = attribute.does_not_exist()
-    return condition
 
 
 class _Placeholder(str, Value):  # type: ignore[misc]  # PynamoDB takes it as an operand and as the name of a path

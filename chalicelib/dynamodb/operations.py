@@ -14,8 +14,9 @@ from pynamodb.expressions.operand import Path
 from pynamodb.models import Model
 
 from chalicelib.core.errors import Unavailable
+from chalicelib.dynamodb.clauses import equals
 from chalicelib.dynamodb.client import connection
-from chalicelib.dynamodb.expressions import Clause, equals, render
+from chalicelib.dynamodb.expressions import Clause, render
 from chalicelib.dynamodb.marshalling import Item, Row, decode, key_names
 from chalicelib.dynamodb.retries import MAX_TRIES, back_off, error_code, with_retries
 

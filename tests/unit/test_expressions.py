@@ -22,18 +22,8 @@ from pynamodb.expressions.update import Action, Update
 from pynamodb.models import Model
 
 from chalicelib.dynamodb import expressions
-from chalicelib.dynamodb.expressions import (
-    Clause,
-    clause,
-    equals,
-    exists,
-    is_in,
-    less_than,
-    not_exists,
-    remove,
-    render,
-    set_value,
-)
+from chalicelib.dynamodb.clauses import equals, exists, is_in, less_than, not_exists, remove, set_value
+from chalicelib.dynamodb.expressions import Clause, clause, render
 
 
 class Thing(Model):

@@ -49,7 +49,7 @@ USE_CASES = {
 SHARED = {
     "aws": {"ses", "session", "sqs", "sqs_batch"},
     "core": {"clock", "errors", "log", "metrics", "models", "outage", "settings", "text", "timestamps"},
-    "dynamodb": {"client", "expressions", "marshalling", "operations", "retries"},
+    "dynamodb": {"clauses", "client", "expressions", "marshalling", "operations", "retries"},
     "http": {
         "app",
         "browser",
