@@ -7,8 +7,8 @@ operators) apart from the values of one request:
     def record_seen(now: int, due: int) -> list[Action]:
         return [AgentRow.seen_at.set(now), AgentRow.check_at.set(due)]
 
-`record_seen(now, due)` is that clause with these values, ready to be part of a write. The functions of `clauses.py` (`equals`,
-`set_value`, ...) are clauses for the common cases; `&` and `|` join conditions.
+`record_seen(now, due)` is that clause with these values, ready to be part of a write. `clauses.py` has the common
+ones (`equals`, `set_value`, ...). `&` and `|` join conditions.
 
 PynamoDB renders the first request that has certain clauses, with placeholders for the values. Later requests with the
 same clauses only fill in the placeholders. A value may also be a name on a path (`AgentRow.claims[task_id]`). An
