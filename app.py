@@ -1,12 +1,12 @@
-"""The Chalice app: every route by way of a blueprint, and every function that AWS calls without HTTP.
+"""The Chalice app: the routes of every feature, and the functions that AWS calls without HTTP.
 
-Event handlers are declared here and not in blueprints: Chalice would deploy a blueprint's as functions of their own
-module, which never import this file.
+Event handlers are declared here and not in blueprints. Chalice would deploy the event handlers of a blueprint as
+functions of the blueprint's module, and such a function never imports this file.
 """
 
 import gc
 
-gc.disable()  # what is made up to the end of this file lives as long as the process: looking through it is in vain
+gc.disable()  # objects created in this file live as long as the process, so collecting while they load finds nothing
 
 from importlib import import_module
 from typing import Any
@@ -31,23 +31,24 @@ FEATURES = {
     "chalicelib.webhooks.routes": ("/api/webhooks",),
     "chalicelib.openapi.routes": ("/api/openapi.json",),
 }
-"""Where the routes are, and how their addresses begin."""
+"""The modules that define the routes, each with the prefixes of its routes' paths."""
 
-OFTEN = ("chalicelib.orchestration.agent_routes", "chalicelib.tasks.routes")
-"""Those of agents and their tasks, which is nearly all that is called. A Lambda loads the others when they are."""
+HOT_FEATURES = ("chalicelib.orchestration.agent_routes", "chalicelib.tasks.routes")
+"""The features that nearly all requests use: agents and their tasks. A Lambda imports them when it starts. It imports
+another feature at the first request for one of its paths."""
 
-EVENTS = {
+EVENT_MODULES = {
     "app.run_workflows": "chalicelib.orchestration.workflow_queue",
     "app.announce_events": "chalicelib.orchestration.event_publisher",
     "app.deliver_webhooks": "chalicelib.webhooks.delivery",
     "app.sweep": "chalicelib.orchestration.sweep",
 }
-"""What the handlers of events import, each."""
+"""The module that each event handler imports."""
 
 app = App(f"devflow-{settings.stage}", FEATURES)
 
 TIME_TO_STOP = 5_000
-"""The sweep ends when its function has less than this many milliseconds left."""
+"""The sweep stops when its Lambda has less than this many milliseconds left."""
 
 
 @app.on_sqs_message(queue=settings.resource_name("workflow"), batch_size=10, name="run_workflows")
@@ -60,7 +61,7 @@ def run_workflows(event: SQSEvent) -> dict[str, Any]:
 
 @app.on_sqs_message(queue=settings.resource_name("events"), batch_size=10, name="announce_events")
 def announce_events(event: SQSEvent) -> dict[str, Any]:
-    """Tell whoever waits for it what has happened."""
+    """Publish events: create a delivery for each webhook that subscribes to them."""
     from chalicelib.orchestration.event_publisher import handle_message
 
     return handle_batch(handle_message, event.to_dict()["Records"], clock.now())
@@ -73,7 +74,7 @@ def announce_events(event: SQSEvent) -> dict[str, Any]:
     name="deliver_webhooks",
 )
 def deliver_webhooks(event: SQSEvent) -> dict[str, Any]:
-    """Deliver webhooks whose time has come, all of a batch at the same time."""
+    """Send the webhooks that are due. The deliveries of one batch are sent concurrently."""
     from chalicelib.webhooks.delivery import deliver
 
     return handle_batch(deliver, event.to_dict()["Records"], clock.now(), concurrency=BATCH_SIZE)
@@ -81,28 +82,28 @@ def deliver_webhooks(event: SQSEvent) -> dict[str, Any]:
 
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="sweep")
 def sweep(event: CloudWatchEvent) -> None:
-    """Mark silent agents, take back what they held, send again what was lost, end what is overdue."""
-    from chalicelib.orchestration.sweep import run_sweep as sweep_all
+    """Mark silent agents, release their tasks, resend lost messages, and end overdue tasks."""
+    from chalicelib.orchestration.sweep import run_sweep
 
     context: Any = event.context
     metrics.begin()
-    swept = sweep_all(clock.now(), lambda: context.get_remaining_time_in_millis() < TIME_TO_STOP)
-    logger.info("swept", extra=vars(swept) | metrics.flush(clock.now()))
+    summary = run_sweep(clock.now(), lambda: context.get_remaining_time_in_millis() < TIME_TO_STOP)
+    logger.info("swept", extra=vars(summary) | metrics.flush(clock.now()))
 
 
-def start(handler: str | None) -> None:
-    """Import what a Lambda with this handler does; where there is none, all that there is."""
-    if handler in EVENTS:
-        import_module(EVENTS[handler])
+def load_for_handler(handler: str | None) -> None:
+    """Import the modules that a Lambda with this handler needs. Import all modules for an unknown handler, or None."""
+    if handler in EVENT_MODULES:
+        import_module(EVENT_MODULES[handler])
     elif handler == "app.app":
-        app.load(*OFTEN)
+        app.load(*HOT_FEATURES)
     else:
         app.load_all()
-        for module in EVENTS.values():
+        for module in EVENT_MODULES.values():
             import_module(module)
 
 
-start(settings.handler)
+load_for_handler(settings.handler)
 if settings.deploying:
     # One of Chalice's commands loads this file, on an operator's machine. Chalice has no hooks, so this file runs one.
     # It needs no connection to AWS.
@@ -112,7 +113,7 @@ if settings.deploying:
     run_path(str(Path(__file__).with_name(".chalice") / "load_hook.py"))
 else:
     # Connect while the container starts, and not during its first request. All objects that exist now stay until the
-    # process ends. `freeze` takes them out of the garbage collector's work, so no request pays for scanning them.
+    # process ends. `freeze` excludes them from garbage collection, so no request pays for scanning them.
     dynamodb.connect()
     gc.freeze()
 gc.enable()

@@ -1,1 +1,1 @@
-"""Who calls: users, their tokens, and logging in."""
+"""Users, their tokens and logins: which caller a request comes from."""

@@ -1,6 +1,6 @@
-"""Who may call a route: the first line of every handler.
+"""Authenticates and authorizes requests. A route handler calls one of these functions before anything else.
 
-A token comes in the header Authorization, or in the cookie of somebody who signed in with a browser.
+A token is in the header Authorization, or in the session cookie of a browser.
 """
 
 from collections.abc import Iterator
@@ -17,53 +17,71 @@ COOKIE = "devflow-session"
 
 
 def admitted_user(request: Request) -> User:
-    """A user, let in and counted on what the route declares. Raises Forbidden for an agent's token."""
+    """Admit a user, and count the call on the route's rate limit.
+
+    Raises Forbidden for an agent's token, Unauthenticated, RateLimited and Unavailable.
+    """
     return service.admit(user_caller(request), request.rate_limit, request.now)
 
 
 def session_caller(request: Request) -> Caller:
-    """Somebody who has logged in, whom the service lets in. Raises Forbidden for a token that was made for a program:
-    what leaks from a program must not make further tokens, nor change how its user logs in."""
+    """The caller of a request with the token of a session. `service.admit` has yet to check and count the call.
+
+    Raises Forbidden for a personal token. A token that leaks from a program must not create further tokens or change
+    how its user logs in.
+    """
     caller = user_caller(request)
     if not caller.is_session:
-        raise Forbidden("This needs somebody who has logged in; a personal token may not change logins and tokens.")
+        raise Forbidden("A personal token cannot change logins and tokens. Log in, and use the token of that session.")
     return caller
 
 
 def user_caller(request: Request) -> Caller:
-    """The holder of a user's token, whom the service lets in. Raises Forbidden for an agent's token."""
+    """The caller of a request with a user's token. `service.admit` has yet to check and count the call.
+
+    Raises Forbidden for an agent's token.
+    """
     caller = authenticated(request)
     if caller.is_agent:
-        raise Forbidden("This needs a user's token; an agent's is for its own calls, its own tasks, and submitting.")
+        raise Forbidden(
+            "An agent's token cannot be used here. It is for the agent's own calls and tasks, and for submitting tasks."
+            " Use a user's token."
+        )
     return caller
 
 
 def authenticated(request: Request) -> Caller:
-    """Whoever holds a good token. The version of an agent's token is checked by the first write on the agent."""
+    """The caller of a request with a valid token. Raises Unauthenticated.
+
+    The token's version is not checked here: the first write on the item of the user or agent does that.
+    """
     caller = tokens.verify(_request_token(request), request.now)
     request.caller_id = caller.subject
     return caller
 
 
 def session_cookie(token: str) -> str:
+    """The value of the Set-Cookie header that stores a session's token in a browser."""
     return browser.cookie_header(COOKIE, token, tokens.session_lifetime() // SECOND)
 
 
 def _request_token(request: Request) -> str | None:
-    """The bearer token; without the header, the one in a browser's cookie, which comes along whatever page asked.
-    Raises Unauthenticated for a cookie on a request that was not one of our own pages'."""
+    """The bearer token of the header Authorization; without that header, the token in the session cookie.
+
+    A browser also sends the cookie with requests from other sites' pages. Raises Unauthenticated for such a request.
+    """
     if "authorization" in request.headers:
         return request.bearer_token
     token = browser.cookie_value(request, COOKIE)
     if token is not None and not browser.is_same_origin(request):
-        raise Unauthenticated("A browser's session is good for requests of this platform's own pages alone.")
+        raise Unauthenticated("A session cookie is accepted only on requests from this platform's own pages.")
     return token
 
 
 def agent_caller(request: Request, agent_id: str) -> Caller:
-    """A caller for one agent's own routes: the agent itself, or its user (let in and counted here).
+    """The caller of a route of one agent: the agent itself, or its user. A user is admitted and counted here.
 
-    Raises AgentNotFound for another agent: they do not exist for it.
+    Raises AgentNotFound for another agent, because agents cannot see each other.
     """
     caller = authenticated(request)
     if not caller.is_agent:
@@ -75,7 +93,8 @@ def agent_caller(request: Request, agent_id: str) -> Caller:
 
 @contextmanager
 def agent_error_titles() -> Iterator[None]:
-    """Around what commands and heartbeat do: there the spec has a title of its own for 401."""
+    """Raise AgentTokenInvalid in place of Unauthenticated. The specification gives the 401 of polls and heartbeats a
+    different title."""
     try:
         yield
     except AgentTokenInvalid:

@@ -1,10 +1,11 @@
-"""Id tokens (OpenID Connect Core 1.0, section 3.1.3.7): what one must say to be believed. No I/O.
+"""Verifies id tokens (OpenID Connect Core 1.0, section 3.1.3.7). No I/O.
 
-Slack signs with RS256. OpenID Connect would let us take the TLS of the token endpoint for the signature; we check it
-all the same, so that nothing hangs on how the token came. PyJWT does that with `cryptography` alone, which would put
-16 MB into every function for one operation on a public key; so that operation stands here (RFC 8017, section 8.2.2). It
-handles no secret, and it makes the one encoding that is right and compares, instead of reading the one that came, which
-is where such code goes wrong.
+Slack signs id tokens with RS256. OpenID Connect allows a client that gets the token from the token endpoint over TLS to
+skip the signature. This module verifies it nevertheless, so that security does not depend on how the token arrived.
+
+PyJWT verifies RS256 only with `cryptography`, which would add 16 MB to every function for one operation with a public
+key. So this module implements that operation (RFC 8017, section 8.2.2). It handles no secret. It encodes the expected
+message and compares, instead of parsing the received encoding. Errors in such parsers have made signatures forgeable.
 """
 
 import base64
@@ -26,11 +27,11 @@ MIN_KEY_BITS = 2_048
 """RFC 7518, section 3.3."""
 
 _SHA256 = bytes.fromhex("3031300d060960864801650304020105000420")
-"""What stands before a SHA-256 hash in a signature (RFC 8017, section 9.2, note 1)."""
+"""The DER prefix of a SHA-256 hash in a signature (RFC 8017, section 9.2, note 1)."""
 
 
 class IdTokenInvalid(DevFlowError):
-    """The id token is not one to believe."""
+    """The id token could not be verified."""
 
 
 class PublicKey(NamedTuple):
@@ -41,11 +42,11 @@ class PublicKey(NamedTuple):
 
 
 Keys = Mapping[str, PublicKey]
-"""By key id."""
+"""The keys of an issuer, by key id."""
 
 
 class _RS256(Algorithm):
-    """RSASSA-PKCS1-v1_5 with SHA-256, verifying only."""
+    """RSASSA-PKCS1-v1_5 with SHA-256. It can only verify."""
 
     def prepare_key(self, key: Any) -> Any:
         return key
@@ -59,8 +60,8 @@ class _RS256(Algorithm):
         if len(sig) != size or number >= key.n:
             return False
         info = _SHA256 + hashlib.sha256(msg).digest()
-        wanted = b"\x00\x01" + b"\xff" * (size - 3 - len(info)) + b"\x00" + info
-        return hmac.compare_digest(pow(number, key.e, key.n).to_bytes(size, "big"), wanted)
+        expected = b"\x00\x01" + b"\xff" * (size - 3 - len(info)) + b"\x00" + info
+        return hmac.compare_digest(pow(number, key.e, key.n).to_bytes(size, "big"), expected)
 
     @staticmethod
     def to_jwk(key_obj: Any, as_dict: bool = False) -> Any:  # noqa: FBT001, FBT002  # PyJWT's signature
@@ -76,18 +77,18 @@ _jws.register_algorithm("RS256", _RS256())
 
 
 def key_id(token: str) -> str:
-    """Which key a token says that it was signed with. Raises NotBelieved."""
+    """The id of the key in the header of a token, which is not verified yet. Raises IdTokenInvalid."""
     try:
         kid = jwt.get_unverified_header(token).get("kid")
     except jwt.PyJWTError:
-        raise IdTokenInvalid("It is no token.") from None
+        raise IdTokenInvalid("The id token is not a JWT.") from None
     if not isinstance(kid, str):
-        raise IdTokenInvalid("It names no key.")
+        raise IdTokenInvalid("The id token has no key id.")
     return kid
 
 
 def public_keys(document: Any) -> Keys:
-    """The keys of a JWK Set (RFC 7517, section 5) that can verify RS256; others are passed over."""
+    """The keys of a JWK Set (RFC 7517, section 5) that can verify RS256. Other keys are skipped."""
     listed = document.get("keys") if isinstance(document, dict) else None
     found = {}
     for entry in listed if isinstance(listed, list) else []:
@@ -104,30 +105,31 @@ def public_keys(document: Any) -> Keys:
 
 
 def verified_claims(token: str, keys: Keys, *, issuer: str, audience: str, nonce_hash: str, now: int) -> dict[str, Any]:
-    """What a token says, if it was signed by one of the issuer's keys, for us, for this login, and not too long ago.
+    """The claims of a token that one of the issuer's keys signed for this client and this login, and that has not
+    expired.
 
-    Raises NotBelieved. `nonce_hash` is what `hashed` makes of the nonce that went out.
+    `nonce_hash` is the SHA-256 hash, in hexadecimal, of the nonce that was sent to the issuer. Raises IdTokenInvalid.
     """
     key = keys.get(key_id(token))
     if key is None:
-        raise IdTokenInvalid("It is signed with a key that the issuer does not have.")
+        raise IdTokenInvalid("The id token names a key that the issuer does not publish.")
     try:
-        said = jwt.PyJWT().decode(token, options={"verify_signature": False})
+        claims = jwt.PyJWT().decode(token, options={"verify_signature": False})
         _jws.decode(token, cast(Any, key), algorithms=["RS256"])
-        expires, issued = int(said["exp"]), int(said["iat"])
-        addressed = said["aud"] if isinstance(said["aud"], list) else [said["aud"]]
-        nonce = sha256_hex(str(said["nonce"]))
+        expires, issued = int(claims["exp"]), int(claims["iat"])
+        audiences = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
+        nonce = sha256_hex(str(claims["nonce"]))
     except (jwt.PyJWTError, KeyError, TypeError, ValueError, OverflowError):
-        raise IdTokenInvalid("Its signature or its claims are not as they should be.") from None
-    if said.get("iss") != issuer:
-        raise IdTokenInvalid("It is of another issuer.")
-    if audience not in addressed or said.get("azp", audience) != audience:
-        raise IdTokenInvalid("It is for somebody else.")
+        raise IdTokenInvalid("The signature or a claim of the id token is not valid.") from None
+    if claims.get("iss") != issuer:
+        raise IdTokenInvalid("The id token has another issuer.")
+    if audience not in audiences or claims.get("azp", audience) != audience:
+        raise IdTokenInvalid("The id token is for another client.")
     if now >= expires * SECOND + LEEWAY or issued * SECOND > now + LEEWAY:
-        raise IdTokenInvalid("It has expired, or is of the future.")
+        raise IdTokenInvalid("The id token has expired, or its time of issue is in the future.")
     if not hmac.compare_digest(nonce, nonce_hash):
-        raise IdTokenInvalid("It is of another login.")
-    return said
+        raise IdTokenInvalid("The id token is for another login.")
+    return claims
 
 
 def _decode_integer(text: str) -> int:

@@ -16,14 +16,14 @@ _MAX_TRIES = 4
 
 
 def login_item(email: str, owner: str, pin: str | None) -> dynamodb.TransactItem:
-    """Assign an address to a user, as part of a transaction. Fails where the address has a user already."""
+    """Assign an email address to a user, as part of a transaction. Fails where the address has a user already."""
     values = {"owner": owner} | ({"pin": pin} if pin else {})
     actions = dynamodb.set_or_remove(LoginRow, values)
     return dynamodb.transact_update(_row(_email_key(email)), actions, dynamodb.not_exists(LoginRow.owner))
 
 
 def set_pin(email: str, owner: str, pin: str) -> None:
-    """Store the hash of a user's PIN. Raises ConditionFailed where the address is not (or no longer) this user's."""
+    """Store the hash of a user's PIN. Raises ConditionFailed where the address does not belong to this user."""
     actions = [dynamodb.set_value(LoginRow.pin, pin)]
     dynamodb.update_item(_row(_email_key(email)), actions, dynamodb.equals(LoginRow.owner, owner))
 
@@ -31,35 +31,36 @@ def set_pin(email: str, owner: str, pin: str) -> None:
 def reserve_pin_try(email: str, now: int) -> int | None:
     """Reserve one guess before the PIN is compared, so that parallel guesses cannot exceed the limit.
 
-    Returns None if a guess was left, else the instant until which the account is locked.
+    Returns None if a guess was left; otherwise the time (epoch milliseconds) until which the account is locked.
     """
     return _reserve(_tries_key(email), now)
 
 
 def reserve_mail(email: str, now: int) -> bool:
-    """Whether one more mail may be sent to this address. The limit and the lock are those of PIN tries."""
+    """Reserve one mail to this address. Returns False over the limit. The limit and the lock are those of PIN tries."""
     return _reserve(f"mails#{email}", now) is None
 
 
 def _reserve(login: str, now: int) -> int | None:
-    """Count one up to MAX_PIN_TRIES. Returns None, or the instant at which the count starts again.
+    """Count one try, up to MAX_PIN_TRIES. Over the limit, returns the time (epoch milliseconds) at which counting
+    restarts.
 
-    The count has its own row, which also exists for addresses without a user and expires.
+    The count has its own row. That row also exists for addresses without a user, and it expires.
     """
     lock = [
         dynamodb.set_value(LoginRow.locked_until, now + PIN_LOCK_TIME),
         dynamodb.set_value(LoginRow.expires_at, (now + DAY) // 1_000),
     ]
-    one_more = (
+    next_try = (
         [dynamodb.add(LoginRow.tries, 1), *lock],
         dynamodb.greater_than(LoginRow.locked_until, now) & dynamodb.less_than(LoginRow.tries, MAX_PIN_TRIES),
     )
-    first = (
+    first_try = (
         [dynamodb.set_value(LoginRow.tries, 1), *lock],
         dynamodb.not_exists(LoginRow.locked_until) | dynamodb.at_most(LoginRow.locked_until, now),
     )
     locked_until = now
-    for actions, condition in (one_more, first, one_more):  # the last one where a parallel call made the first try
+    for actions, condition in (next_try, first_try, next_try):  # the third where a parallel call made the first try
         try:
             dynamodb.update_item(_row(login), actions, condition)
         except dynamodb.ConditionFailed as failed:
@@ -70,27 +71,28 @@ def _reserve(login: str, now: int) -> int | None:
 
 
 def reset_pin_tries(email: str) -> None:
+    """Delete the count of PIN tries of an address, and so unlock it. Safe to repeat."""
     dynamodb.transact_write(dynamodb.transact_delete(_row(_tries_key(email))))
 
 
 def load_login(email: str) -> Login:
-    """The user and PIN of an address; both None for an address without a user."""
+    """The user and the PIN hash of an address; both None for an address without a user."""
     row = dynamodb.get_item(LoginRow, _email_key(email)) or {}
     return Login(owner=row.get("owner"), pin=row.get("pin"))
 
 
 def save_link(token_hash: str, email: str, until: int) -> None:
-    """Store a magic link by the hash of its token."""
+    """Store a magic link under the hash of its token. It is valid until `until` (epoch milliseconds)."""
     _save_single_use(f"link#{token_hash}", dynamodb.set_value(LoginRow.email, email), until)
 
 
 def consume_link(token_hash: str, now: int) -> str | None:
-    """Delete a magic link and return the address it was mailed to; None where it does not exist or has expired."""
+    """Delete a magic link and return the address that it was mailed to; None where it does not exist or has expired."""
     return _consume(f"link#{token_hash}", now).get("email")
 
 
 def save_state(state_hash: str, nonce_hash: str, until: int) -> None:
-    """Store a sign-in state by its hash, with the hash of the nonce that was sent with it."""
+    """Store a sign-in state under its hash, with the hash of the nonce that was sent with it."""
     _save_single_use(f"slack#{state_hash}", dynamodb.set_value(LoginRow.nonce, nonce_hash), until)
 
 
@@ -100,7 +102,7 @@ def consume_state(state_hash: str, now: int) -> str | None:
 
 
 def _save_single_use(login: str, action: dynamodb.Clause, until: int) -> None:
-    """Store a row that is valid for one use until `until`, and then expires."""
+    """Store a row that can be used once, until `until`. It expires a day later."""
     expiry = [
         dynamodb.set_value(LoginRow.until, until),
         dynamodb.set_value(LoginRow.expires_at, (until + DAY) // 1_000),
@@ -109,7 +111,7 @@ def _save_single_use(login: str, action: dynamodb.Clause, until: int) -> None:
 
 
 def _consume(login: str, now: int) -> dynamodb.Row:
-    """Delete a single-use row and return it; an empty row where it was used before, or has expired."""
+    """Delete a single-use row and return it; an empty row where it does not exist, was used, or has expired."""
     row = dynamodb.get_item(LoginRow, login)
     if row is None or row["until"] <= now:
         return {}
@@ -120,9 +122,12 @@ def _consume(login: str, now: int) -> dynamodb.Row:
     return row
 
 
-def count_source_ip(address: str, rate_limit: RateLimit, now: int) -> None:
-    """Count a login call from a network address. Raises RateLimited over the limit, and Unavailable (fails closed)."""
-    caller = f"address#{client_network(address)}"
+def count_source_ip(source_ip: str, rate_limit: RateLimit, now: int) -> None:
+    """Count a login call from a network address.
+
+    Raises RateLimited over the limit, and Unavailable where the call cannot be counted (the limit fails closed).
+    """
+    caller = f"address#{client_network(source_ip)}"
     rate_limits.raise_if_cached(caller, rate_limit, now)
     actions = [
         rate_limits.increment(LoginRow.calls, rate_limit, now),
@@ -149,15 +154,15 @@ def count_source_ip(address: str, rate_limit: RateLimit, now: int) -> None:
     raise Unavailable
 
 
-def client_network(address: str) -> str:
-    """The network that a client can choose addresses from: an IPv4 address, or an IPv6 /64 (RFC 6177)."""
+def client_network(source_ip: str) -> str:
+    """The network from which a client can choose its address: an IPv4 address, or an IPv6 /64 (RFC 6177)."""
     try:
-        known = ipaddress.ip_address(address)
+        address = ipaddress.ip_address(source_ip)
     except ValueError:
-        return address
-    if isinstance(known, ipaddress.IPv4Address):
-        return str(known)
-    return str(known.ipv4_mapped or ipaddress.ip_network((known, 64), strict=False).network_address)
+        return source_ip
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    return str(address.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False).network_address)
 
 
 def _create_counter(caller: str, rate_limit: RateLimit, now: int) -> dict[str, Any]:
@@ -171,9 +176,9 @@ def _row(login: str) -> dynamodb.Item:
     return dynamodb.item(LoginRow, login=login)
 
 
-def _email_key(address: str) -> str:
-    return f"email#{address}"
+def _email_key(email: str) -> str:
+    return f"email#{email}"
 
 
-def _tries_key(address: str) -> str:
-    return f"tries#{address}"
+def _tries_key(email: str) -> str:
+    return f"tries#{email}"

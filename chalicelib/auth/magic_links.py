@@ -1,7 +1,8 @@
-"""Magic links: logging in by a mail that whoever reads that address can use, once, within ten minutes.
+"""Magic links: login with a link that is mailed to an address. It can be used once, within ten minutes.
 
-What is in the link is known to nobody else: the table keeps its hash. It stands behind the `#`, which browsers send to
-no server, so it is in no log either; and opening the link uses nothing up, since mail scanners do that, too.
+The table stores only the hash of the link's token. The token follows the `#` of the link. Browsers do not send that
+part to a server, so no log contains it. Opening the link does not use it, because mail scanners open links too; the
+user confirms on the page.
 """
 
 import secrets
@@ -17,48 +18,50 @@ from chalicelib.http.rate_limits import LINKS, LOGIN
 LINK_LIFETIME = 10 * MINUTE
 
 PAGE = "/login/link"
-"""The dashboard's page that a link leads to. The link's token follows it, behind a `#`."""
+"""The path of the dashboard's page that a link opens. The link's token follows it, after a `#`."""
 
 MAIL_TEXT = """\
-Somebody, most likely you, wants to log in to DevFlow with this address. Open this link and confirm:
+Someone requested a link to log in to DevFlow with this address. To log in, open the link and confirm:
 
 {link}
 
-It works once, until ten minutes after it was asked for. If it was not you, do nothing: nobody can log in without it.
+The link works once, within ten minutes of the request. If you did not request it, ignore this mail: nobody can log in
+without the link.
 """
 
 
 class LinkExpired(Unauthenticated):
-    """This link was used already, or is more than ten minutes old; ask for a new one."""
+    """This link was used, or is more than ten minutes old. Request a new one."""
 
     title = "Invalid or expired link"
 
 
-def request_link(asked: MagicLinkRequest, address: str, page: str, now: int) -> None:
-    """Mail a link to `page`, to an address that may log in and has not been sent too many. Says nothing of either.
+def request_link(request: MagicLinkRequest, source_ip: str, page: str, now: int) -> None:
+    """Mail a link to `page`. Send no mail where the address may not log in, or has been sent too many mails.
 
-    Raises RateLimited for the network address, and Unavailable where no mail can be sent.
+    The caller cannot tell whether a mail was sent. Raises RateLimited for the network address, and Unavailable where no
+    mail can be sent.
     """
-    login_store.count_source_ip(address, LINKS, now)
-    if not is_domain_allowed(asked.email) or not login_store.reserve_mail(asked.email, now):
+    login_store.count_source_ip(source_ip, LINKS, now)
+    if not is_domain_allowed(request.email) or not login_store.reserve_mail(request.email, now):
         return
     secret = secrets.token_urlsafe(32)
-    login_store.save_link(sha256_hex(secret), asked.email, now + LINK_LIFETIME)
-    ses.send(asked.email, "Log in to DevFlow", MAIL_TEXT.format(link=f"{page}#{secret}"))
+    login_store.save_link(sha256_hex(secret), request.email, now + LINK_LIFETIME)
+    ses.send(request.email, "Log in to DevFlow", MAIL_TEXT.format(link=f"{page}#{secret}"))
 
 
-def use_link(sent: VerifyMagicLinkRequest, address: str, now: int) -> LoginResponse:
-    """A session for the address that the link was mailed to; its user is made if there is none.
+def use_link(request: VerifyMagicLinkRequest, source_ip: str, now: int) -> LoginResponse:
+    """Start a session for the address that the link was mailed to. Create the address's user at the first login.
 
-    Raises LinkExpired; RateLimited for the network address.
+    Raises LinkExpired, and RateLimited for the network address.
     """
-    login_store.count_source_ip(address, LOGIN, now)
-    email = login_store.consume_link(sha256_hex(sent.token), now)
+    login_store.count_source_ip(source_ip, LOGIN, now)
+    email = login_store.consume_link(sha256_hex(request.token), now)
     if email is None:
         raise LinkExpired
     return sessions.start_session(service.ensure_verified_user(email, email.partition("@")[0], now), now)
 
 
 def is_domain_allowed(email: str) -> bool:
-    """Whether this stage lets addresses of that domain in."""
+    """Whether addresses of this domain may log in to this stage (the setting DEVFLOW_EMAIL_DOMAINS)."""
     return not settings.email_domains or email.rpartition("@")[2] in settings.email_domains

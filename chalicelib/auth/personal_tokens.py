@@ -1,4 +1,4 @@
-"""Personal tokens: for programs of a user's, each named, shown once, and revocable by itself."""
+"""Personal tokens: tokens that a user creates for programs. Each has a name, is returned once, and can be revoked."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,12 +29,15 @@ class TokenNotFound(NotFound):
 
 
 class TooManyTokens(Conflict):
-    """You have as many personal tokens as a user may have; revoke some."""
+    """You have reached the limit of personal tokens for a user. Revoke one first."""
 
 
 def create_token(user: User, request: CreateTokenRequest, idempotency_key: str | None, now: int) -> CreateTokenResponse:
-    """A new personal token. The same Idempotency-Key within ten minutes: a new one in place of the first, whose answer
-    was lost. Raises OtherToken and TooManyTokens."""
+    """Create a personal token, and return it.
+
+    The same request with the same Idempotency-Key within ten minutes replaces the first token, whose response is taken
+    to be lost. Raises IdempotencyKeyReused and TooManyTokens.
+    """
     token = PersonalToken(
         id=tokens.new_version(),
         name=request.name,
@@ -45,12 +48,12 @@ def create_token(user: User, request: CreateTokenRequest, idempotency_key: str |
         else f"{fingerprint(idempotency_key)}.{fingerprint(request.model_dump())}",
     )
     for _ in range(_MAX_TRIES):
-        gone = rules.replaced_tokens(user.tokens, token.request_fingerprint, now)
-        if len(user.tokens) - len(gone) >= MAX_PERSONAL_TOKENS:
+        replaced = rules.replaced_tokens(user.tokens, token.request_fingerprint, now)
+        if len(user.tokens) - len(replaced) >= MAX_PERSONAL_TOKENS:
             raise TooManyTokens
         try:
-            store.save_token(user.owner, token, gone)
-        except dynamodb.ConditionFailed as failed:  # another one was made or revoked meanwhile
+            store.save_token(user.owner, token, replaced)
+        except dynamodb.ConditionFailed as failed:  # another token was created or revoked meanwhile
             if failed.row is None:
                 break
             user = store.to_user(failed.row)
@@ -61,13 +64,13 @@ def create_token(user: User, request: CreateTokenRequest, idempotency_key: str |
 
 
 def list_tokens(user: User, query: ListQuery, now: int) -> PersonalTokenList:
-    """A page of the personal tokens that have not expired, the newest first."""
+    """A page of the personal tokens that have not expired, newest first."""
     live = sorted(user.tokens.values(), key=lambda token: (-token.created_at, token.id))
     rows: list[dynamodb.Row] = [{"at": token.created_at, "id": token.id} for token in live if token.expires_at > now]
 
     def find(limit: int, start: dict[str, Any] | None) -> dynamodb.Page:
-        left = [row for row in rows if start is None or (-row["at"], row["id"]) > (-start["at"], start["id"])]
-        return dynamodb.Page(left[:limit], left[limit - 1] if len(left) > limit else None)
+        remaining = [row for row in rows if start is None or (-row["at"], row["id"]) > (-start["at"], start["id"])]
+        return dynamodb.Page(remaining[:limit], remaining[limit - 1] if len(remaining) > limit else None)
 
     def load(found: Sequence[dynamodb.Row]) -> list[PersonalTokenResponse]:
         return [to_token_response(user.tokens[row["id"]]) for row in found]
@@ -75,8 +78,8 @@ def list_tokens(user: User, query: ListQuery, now: int) -> PersonalTokenList:
     return list_page(PersonalTokenList, query, f"tokens|{user.owner}", service.cursors(now), find, dict, load)
 
 
-def revoke_token(user: User, token: str) -> None:
-    """Dead at once. Raises TokenNotFound."""
-    if token not in user.tokens:
+def revoke_token(user: User, token_id: str) -> None:
+    """Revoke a personal token. It stops working immediately. Raises TokenNotFound."""
+    if token_id not in user.tokens:
         raise TokenNotFound
-    store.delete_token(user.owner, token)
+    store.delete_token(user.owner, token_id)

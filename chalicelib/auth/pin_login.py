@@ -1,4 +1,4 @@
-"""Logging in with a PIN, on development stages."""
+"""Login with an email address and a PIN, on stages that allow it (never on prod)."""
 
 from chalicelib.auth import login_store, rules, sessions, store
 from chalicelib.auth.entities import User
@@ -10,21 +10,22 @@ from chalicelib.http import rate_limits
 
 
 class WrongPin(Unauthenticated):
-    """Email and PIN do not belong together."""
+    """The email address or the PIN is wrong."""
 
     title = "Invalid email or PIN"
 
 
-def log_in_with_pin(request: PinLoginRequest, address: str, now: int) -> LoginResponse:
-    """A user's token for email and PIN. The same answer, and the same work, for an address that nobody has.
+def log_in_with_pin(request: PinLoginRequest, source_ip: str, now: int) -> LoginResponse:
+    """Start a session for an email address and PIN. An address without a user gets the same response after the same
+    work.
 
-    Raises WrongPin; RateLimited when the account is locked or the network address calls too often.
+    Raises WrongPin. Raises RateLimited where the account is locked or the network address calls too often.
     """
-    login_store.count_source_ip(address, rate_limits.LOGIN, now)
+    login_store.count_source_ip(source_ip, rate_limits.LOGIN, now)
     locked_until = login_store.reserve_pin_try(request.email, now)
     if locked_until is not None:
         wait = max(1, -(-(locked_until - now) // SECOND))
-        raise RateLimited(f"Too many wrong PINs; try again in {wait} seconds.", retry_after=wait)
+        raise RateLimited(f"Too many wrong PINs. Try again in {wait} seconds.", retry_after=wait)
     login = login_store.load_login(request.email)
     matches = rules.pin_matches(request.pin, login.pin)
     user = store.load_user(login.owner) if matches and login.owner else None
@@ -35,9 +36,9 @@ def log_in_with_pin(request: PinLoginRequest, address: str, now: int) -> LoginRe
 
 
 def set_pin(user: User, request: SetPinRequest) -> None:
-    """Log in with this PIN from now on. Failed tries with the old one are forgotten, so a lock ends."""
+    """Replace the PIN of a user, and reset the count of failed tries, which ends a lock."""
     try:
         login_store.set_pin(user.email, user.owner, rules.hash_pin(request.pin))
-    except ConditionFailed:  # the user goes by another address by now
+    except ConditionFailed:  # the address no longer belongs to the user
         raise Unauthenticated from None
     login_store.reset_pin_tries(user.email)

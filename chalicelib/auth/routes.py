@@ -1,9 +1,9 @@
-"""/api/auth: logging in, being logged in, and personal tokens."""
+"""/api/auth: logins, sessions and personal tokens."""
 
 from chalice.app import Blueprint
 
 from chalicelib.auth import guard, magic_links, personal_tokens, service, sessions, slack_login
-from chalicelib.auth import pin_login as pins
+from chalicelib.auth import pin_login as pin_logins
 from chalicelib.auth.magic_links import LinkExpired
 from chalicelib.auth.personal_tokens import TokenNotFound, TooManyTokens
 from chalicelib.auth.pin_login import WrongPin
@@ -33,9 +33,9 @@ blueprint = Blueprint(__name__)
 
 CALLBACK_PATH = "/api/auth/slack/callback"
 STATE_COOKIE = "devflow-slack"
-"""The cookie of somebody who has set out for Slack."""
+"""The cookie that stores the state of a Slack sign-in until the browser returns."""
 
-if settings.pin_login:  # on prod these addresses do not exist
+if settings.pin_login:  # prod does not have these routes
 
     @route(
         blueprint,
@@ -50,14 +50,14 @@ if settings.pin_login:  # on prod these addresses do not exist
     def pin_login(request: Request) -> Response:
         """Log in with email and PIN."""
         return _login_response(
-            request, pins.log_in_with_pin(request.body(PinLoginRequest), request.source_ip, request.now)
+            request, pin_logins.log_in_with_pin(request.body(PinLoginRequest), request.source_ip, request.now)
         )
 
     @route(blueprint, "POST", "/api/auth/pin", "session", ACCOUNT, body=SetPinRequest, response=SuccessResponse)
     def set_pin(request: Request) -> Response:
         """Set the PIN."""
         user = service.admit(guard.session_caller(request), request.rate_limit, request.now)
-        pins.set_pin(user, request.body(SetPinRequest))
+        pin_logins.set_pin(user, request.body(SetPinRequest))
         return Response(SuccessResponse())
 
 
@@ -105,10 +105,10 @@ def start_slack(request: Request) -> Response:
 @route(blueprint, "GET", CALLBACK_PATH, "public", SLACK, query=SlackCallbackQuery, status=302)
 def finish_slack(request: Request) -> Response:
     """Complete a login with Slack, and redirect the browser to the dashboard."""
-    came, kept = request.query_params(SlackCallbackQuery), browser.cookie_value(request, STATE_COOKIE)
+    callback, cookie_state = request.query_params(SlackCallbackQuery), browser.cookie_value(request, STATE_COOKIE)
     try:
         token = slack_login.finish_sign_in(
-            came, kept, browser.base_url(request) + CALLBACK_PATH, request.source_ip, request.now
+            callback, cookie_state, browser.base_url(request) + CALLBACK_PATH, request.source_ip, request.now
         )
     except SignInFailed as failed:
         return _redirect_to_login(request, failed)
@@ -116,16 +116,16 @@ def finish_slack(request: Request) -> Response:
     return browser.redirect(browser.absolute_path(request, settings.dashboard), cookies)
 
 
-def _login_response(request: Request, reply: LoginResponse) -> Response:
-    """The answer to a login. A browser that is at a page of ours keeps the session, too; at no other page, which could
-    log somebody in as somebody else."""
+def _login_response(request: Request, body: LoginResponse) -> Response:
+    """The response to a login. It sets the session cookie only for a request from this platform's own pages: another
+    page could log a browser in as a different user."""
     if not browser.is_same_origin(request):
-        return Response(reply)
-    return Response(reply, headers={"Set-Cookie": guard.session_cookie(reply.token)})
+        return Response(body)
+    return Response(body, headers={"Set-Cookie": guard.session_cookie(body.token)})
 
 
 def _redirect_to_login(request: Request, failed: SignInFailed) -> Response:
-    """To the login page, which is told a word of the reason and no more; whatever the browser kept is done with."""
+    """Redirect to the login page with the code of the reason and no more, and delete the state cookie."""
     page = browser.absolute_path(request, f"{settings.dashboard}/login")
     return browser.redirect(f"{page}?reason={failed.reason}", [browser.cookie_header(STATE_COOKIE, "", 0)])
 
@@ -150,10 +150,10 @@ def logout(request: Request) -> Response:
     return _logout_response(request, SuccessResponse())
 
 
-def _logout_response(request: Request, reply: OutputModel) -> Response:
-    """The answer to a logout, with which a browser forgets the session it keeps."""
-    kept = browser.cookie_value(request, guard.COOKIE) is not None
-    return Response(reply, headers={"Set-Cookie": browser.cookie_header(guard.COOKIE, "", 0)} if kept else {})
+def _logout_response(request: Request, body: OutputModel) -> Response:
+    """The response to a logout. It deletes the session cookie of a browser that sent one."""
+    has_cookie = browser.cookie_value(request, guard.COOKIE) is not None
+    return Response(body, headers={"Set-Cookie": browser.cookie_header(guard.COOKIE, "", 0)} if has_cookie else {})
 
 
 @route(blueprint, "GET", "/api/auth/tokens", "session", ACCOUNT, query=ListQuery, response=PersonalTokenList)

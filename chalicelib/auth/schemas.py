@@ -1,4 +1,4 @@
-"""What is sent to /api/auth, and what it answers."""
+"""Requests and responses of /api/auth."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from chalicelib.core.timestamps import iso
 from chalicelib.http.pagination import ListResponse
 
 _ADDRESS_CHARACTER = r"[^@\s\x00-\x1f\x7f-\x9f]"
-"""Any character but @, blanks and control characters."""
+"""Any character except @, blanks and control characters."""
 Email = Annotated[
     str,
     StringConstraints(
@@ -29,7 +29,8 @@ MailAddress = Annotated[
         strip_whitespace=True,
     ),
 ]
-"""An address that mail is sent to: one, of letters that look like themselves (the HTML Standard's, with a dot)."""
+"""An address that mail is sent to. It is a valid email address as the HTML Standard defines it, with a dot in the
+domain: ASCII only, so no address can imitate another one with similar letters."""
 
 
 class MagicLinkRequest(InputModel):
@@ -43,7 +44,8 @@ class VerifyMagicLinkRequest(InputModel):
 
 
 class SlackCallbackQuery(InputModel):
-    """What Slack sends a browser back with. Nothing is required: whatever comes, somebody waits at that browser."""
+    """The query with which Slack redirects a browser back. Nothing is required, because errors redirect the browser to
+    the login page and do not return an error body."""
 
     code: str | None = None
     """The authorization code of a successful sign-in."""
@@ -73,7 +75,7 @@ class UserResponse(OutputModel):
 
 
 class LoginResponse(OutputModel):
-    """The spec's answer of POST /api/auth/pin/login."""
+    """The response of POST /api/auth/pin/login as the specification defines it."""
 
     success: bool = Field(default=True)
     token: str
@@ -98,7 +100,7 @@ class CreateTokenRequest(InputModel):
 
 
 class PersonalTokenResponse(OutputModel):
-    """A personal token, without itself."""
+    """A personal token, without the token itself."""
 
     id: Id
     name: str
@@ -109,7 +111,7 @@ class PersonalTokenResponse(OutputModel):
 
 
 class CreateTokenResponse(PersonalTokenResponse):
-    """The only answer that ever holds the token itself."""
+    """The only response that contains the token itself."""
 
     token: str
     """The token itself. No other response contains it."""
@@ -122,7 +124,7 @@ class PersonalTokenList(ListResponse):
 
 
 class MeResponse(OutputModel):
-    """Whose token a request came with, and how long that is good."""
+    """The user of a request's token, and when the token expires."""
 
     user: UserResponse
     expires_at: str

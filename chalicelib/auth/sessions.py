@@ -1,4 +1,4 @@
-"""Sessions: beginning them, whose they are, and ending them."""
+"""Sessions: starting them, describing them, and ending them."""
 
 from chalicelib.auth import rules, store, tokens
 from chalicelib.auth.entities import User
@@ -9,6 +9,7 @@ from chalicelib.core.timestamps import iso
 
 
 def start_session(user: User, now: int) -> LoginResponse:
+    """Issue a session's token for a user who has proved who they are. Writes nothing."""
     return LoginResponse(token=tokens.issue("user", user.owner, user.owner, user.ver, now), user=to_user_response(user))
 
 
@@ -21,22 +22,22 @@ def to_me_response(user: User, caller: Caller) -> MeResponse:
 
 
 def end_session(user: User, caller: Caller, now: int) -> None:
-    """Log out: the token that came with this call is dead at once, be it a session's or a personal one.
+    """Log out: end the session of this call's token, or revoke the personal token. It stops working immediately.
 
-    A user's item remembers a bounded number of ended sessions; with one too many, all of the user's sessions end.
+    A user's item stores at most MAX_ENDED_SESSIONS ended sessions. Ending one more ends all of the user's sessions.
     """
     if not caller.is_session:
         store.delete_token(user.owner, caller.ver)
         return
-    old = rules.expired_fingerprints(user.ended_sessions, now)
-    if old:
-        store.delete_ended_sessions(user.owner, old)
-    if len(user.ended_sessions - old) >= MAX_ENDED_SESSIONS:
+    expired = rules.expired_fingerprints(user.ended_sessions, now)
+    if expired:
+        store.delete_ended_sessions(user.owner, expired)
+    if len(user.ended_sessions - expired) >= MAX_ENDED_SESSIONS:
         store.end_all_sessions(user.owner, tokens.new_version(), tokens_too=False)
     else:
         store.save_ended_session(user.owner, rules.session_fingerprint(caller.id, caller.expires))
 
 
 def end_all_sessions(user: User) -> None:
-    """Log out everywhere: every session and every personal token is dead at once. Agents' tokens are their own."""
+    """Log out everywhere: end every session and revoke every personal token. The tokens of agents remain valid."""
     store.end_all_sessions(user.owner, tokens.new_version(), tokens_too=True)

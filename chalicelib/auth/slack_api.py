@@ -1,7 +1,8 @@
-"""What is asked of Slack while somebody signs in: its id token for a code, and its keys. Loaded when that happens.
+"""Requests to Slack during a sign-in: the id token for a code, and Slack's keys. Imported at the first sign-in.
 
-Slack may be down, slow, or answer anything; each wait is bounded, and so is all of it together, for API Gateway gives
-up at 29 s. Nothing that Slack says goes to the log, but for the names of its errors: it may hold tokens.
+Slack may be down or slow, or may return anything. Each wait is limited, and so is the whole request, because API
+Gateway ends a request after 29 s. Slack's responses are not logged, except the codes of its errors: a response may
+contain tokens.
 """
 
 import json
@@ -19,10 +20,10 @@ from chalicelib.core.errors import Unavailable
 from chalicelib.core.settings import settings
 
 STEP_TIMEOUT = 4
-"""Seconds that one step of a request to Slack may take: to connect, and each time until something comes."""
+"""The timeout, in seconds, of one step of a request to Slack: connecting, and each read."""
 
 REQUEST_TIMEOUT = 9
-"""Seconds that one request may take in all."""
+"""The timeout, in seconds, of a whole request to Slack."""
 
 MAX_RESPONSE_BYTES = 64 * 1024
 
@@ -32,19 +33,22 @@ _silenced_logger.setLevel(logging.CRITICAL + 1)
 
 
 class CodeRefused(Exception):
-    """Slack does not take this code: made up, used, or too old."""
+    """Slack rejected the code: it is unknown, used or expired."""
 
 
 def fetch_id_token(code: str, redirect_uri: str, client: SlackCredentials) -> str:
-    """The id token for a code. Raises CodeRefused, and Unavailable where Slack cannot be asked or makes no sense."""
-    from slack_sdk.errors import SlackApiError  # noqa: PLC0415  # a tenth of a second, which no other call should wait
+    """The id token for an authorization code.
+
+    Raises CodeRefused, and Unavailable where Slack cannot be reached or its response is not valid.
+    """
+    from slack_sdk.errors import SlackApiError  # noqa: PLC0415  # importing it takes 0.1 s, so only a sign-in does
     from slack_sdk.web import WebClient  # noqa: PLC0415
 
     api = WebClient(
         base_url=f"{settings.slack_url}/api/", timeout=STEP_TIMEOUT, retry_handlers=[], logger=_silenced_logger
     )
 
-    def ask() -> Any:
+    def exchange_code() -> Any:
         try:
             response = api.openid_connect_token(
                 client_id=client.id,
@@ -57,23 +61,24 @@ def fetch_id_token(code: str, redirect_uri: str, client: SlackCredentials) -> st
             raise _to_error(error.response.data) from None
         return response.get("id_token")
 
-    token = _with_deadline(ask)
+    token = _with_deadline(exchange_code)
     if not isinstance(token, str):
-        raise Unavailable("Slack's answer has no id token.")
+        raise Unavailable("Slack's response has no id token.")
     return token
 
 
-def _to_error(answer: Any) -> Exception:
-    said = str(answer.get("error")) if isinstance(answer, dict) else ""
-    if said in ("invalid_code", "code_already_used", "code_expired"):
+def _to_error(response: Any) -> Exception:
+    code = str(response.get("error")) if isinstance(response, dict) else ""
+    if code in ("invalid_code", "code_already_used", "code_expired"):
         return CodeRefused()
-    return Unavailable(f"Slack says {said}." if re.fullmatch(r"[a-z_]{1,50}", said) else "Slack makes no sense.")
+    is_error_code = re.fullmatch(r"[a-z_]{1,50}", code)
+    return Unavailable(f"Slack returned the error {code}." if is_error_code else "Slack's response is not valid.")
 
 
 def fetch_keys() -> Any:
     """Slack's JWK Set. Raises Unavailable."""
 
-    def ask() -> Any:
+    def request_keys() -> Any:
         response = urllib3.request(
             "GET",
             f"{settings.slack_url}/openid/connect/keys",
@@ -84,36 +89,38 @@ def fetch_keys() -> Any:
         )
         try:
             if response.status != 200:  # noqa: PLR2004
-                raise Unavailable("Slack does not give its keys.")
+                raise Unavailable("Slack did not return its keys.")
             return json.loads(response.read(MAX_RESPONSE_BYTES))
         finally:
             response.close()
 
-    return _with_deadline(ask)
+    return _with_deadline(request_keys)
 
 
-def _with_deadline(ask: Callable[[], T]) -> T:
-    """What `ask` gives, before the deadline. Whatever else it raises than what is named here is Slack's trouble.
+def _with_deadline(send: Callable[[], T]) -> T:
+    """Call `send`, and return its result within REQUEST_TIMEOUT.
 
-    In a thread of its own, which is left behind where it takes longer: a timeout of a socket begins anew with every
-    byte, so somebody who sends one now and then could hold a call for ever.
+    Raises its CodeRefused and Unavailable. Every other error, and a timeout, is raised as Unavailable.
+
+    The call runs in its own thread, which is abandoned after the timeout. A socket's timeout restarts with every byte,
+    so a server that sends a byte now and then could block a call forever.
     """
     done: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
 
     def run() -> None:
         try:
-            done.put((True, ask()))
-        except Exception as error:  # noqa: BLE001  # handed over, and raised or translated below
+            done.put((True, send()))
+        except Exception as error:  # noqa: BLE001  # passed to the caller's thread, which raises or translates it
             done.put((False, error))
 
     threading.Thread(target=run, name="slack", daemon=True).start()
     try:
         succeeded, result = done.get(timeout=REQUEST_TIMEOUT)
     except queue.Empty:
-        raise Unavailable("Slack takes too long to answer.") from None
+        raise Unavailable("Slack did not respond in time.") from None
     if succeeded:
         response: T = result
         return response
     if isinstance(result, (CodeRefused, Unavailable)):
         raise result
-    raise Unavailable(f"Slack cannot be reached, or makes no sense ({type(result).__name__}).") from None
+    raise Unavailable(f"Slack cannot be reached, or its response is not valid ({type(result).__name__}).") from None

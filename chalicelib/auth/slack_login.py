@@ -1,9 +1,9 @@
-"""Signing in with Slack (OpenID Connect, the authorization code flow), in two steps.
+"""Sign-in with Slack (OpenID Connect, authorization code flow), in two steps.
 
-`start` sends a browser to Slack with a state and a nonce that were never used before; `finish` takes it back. Both are
-kept as hashes, for ten minutes and one use. The state is also in a cookie: whoever comes back must be who set out, so
-that nobody can be signed in as somebody else by a link. The nonce comes back in Slack's id token. No PKCE: Slack would
-take us for a client without a secret from then on.
+`start_sign_in` sends a browser to Slack with a new state and a new nonce. `finish_sign_in` handles the browser's
+return. The hashes of state and nonce are stored for ten minutes, for one use. The state is also in a cookie, so that
+only the browser that started a sign-in can finish it: a link cannot log a user in as somebody else. The nonce returns
+in Slack's id token. PKCE is not used, because Slack would then treat this client as one without a secret.
 """
 
 import hmac
@@ -35,7 +35,7 @@ def _mail_address() -> TypeAdapter[str]:
 
 
 class SignInFailed(DevFlowError):
-    """Nobody was signed in. `reason` is what the login page is told."""
+    """The sign-in failed. `reason` is a code, which the login page gets in its query and translates into a message."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -43,22 +43,22 @@ class SignInFailed(DevFlowError):
 
 
 class SlackRedirect(NamedTuple):
-    """Where to send the browser, and what it is to keep until it comes back."""
+    """Where to redirect the browser, and the state that it stores in a cookie until it returns."""
 
     location: str
     state: str
 
 
-def start_sign_in(redirect_uri: str, address: str, now: int) -> SlackRedirect:
-    """Set out for Slack, which sends the browser back to `redirect_uri`. Raises SignInFailed."""
+def start_sign_in(redirect_uri: str, source_ip: str, now: int) -> SlackRedirect:
+    """Start a sign-in. Slack redirects the browser back to `redirect_uri`. Raises SignInFailed."""
     try:
-        login_store.count_source_ip(address, LOGIN, now)
+        login_store.count_source_ip(source_ip, LOGIN, now)
         client = _credentials(now)
         state, nonce = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         login_store.save_state(sha256_hex(state), sha256_hex(nonce), now + STATE_LIFETIME)
     except (RateLimited, Unavailable) as error:
         raise _sign_in_failed(error) from error
-    asked = {
+    query = {
         "response_type": "code",
         "scope": "openid email profile",
         "client_id": client.id,
@@ -67,22 +67,22 @@ def start_sign_in(redirect_uri: str, address: str, now: int) -> SlackRedirect:
         "nonce": nonce,
     }
     if settings.slack_team:
-        asked["team"] = settings.slack_team
-    return SlackRedirect(f"{settings.slack_url}/openid/connect/authorize?{urlencode(asked)}", state)
+        query["team"] = settings.slack_team
+    return SlackRedirect(f"{settings.slack_url}/openid/connect/authorize?{urlencode(query)}", state)
 
 
 def finish_sign_in(
-    callback: SlackCallbackQuery, kept_state: str | None, redirect_uri: str, address: str, now: int
+    callback: SlackCallbackQuery, cookie_state: str | None, redirect_uri: str, source_ip: str, now: int
 ) -> str:
-    """The token of a new session, for whom Slack vouches. `kept` is the state that the browser has kept.
+    """Finish a sign-in: start a session for the user that Slack names, and return its token.
 
-    Raises SignInFailed.
+    `cookie_state` is the state in the browser's cookie. Raises SignInFailed.
     """
     try:
-        login_store.count_source_ip(address, SLACK, now)
-        nonce_hash = _consume_state(callback.state, kept_state, now)
-        said = _fetch_claims(_code(callback), redirect_uri, _credentials(now), nonce_hash, now)
-        email, name = _email_and_name(said)
+        login_store.count_source_ip(source_ip, SLACK, now)
+        nonce_hash = _consume_state(callback.state, cookie_state, now)
+        claims = _fetch_claims(_code(callback), redirect_uri, _credentials(now), nonce_hash, now)
+        email, name = _email_and_name(claims)
         return sessions.start_session(service.ensure_verified_user(email, name, now), now).token
     except SignInFailed:
         raise
@@ -91,7 +91,7 @@ def finish_sign_in(
 
 
 def is_configured(now: int) -> bool:
-    """Whether this stage is known to Slack, as far as can be told right now."""
+    """Whether this stage has a Slack app. False where the secret cannot be read."""
     try:
         return keyring(now).slack is not None
     except Unavailable:
@@ -105,9 +105,9 @@ def _credentials(now: int) -> SlackCredentials:
     return client
 
 
-def _consume_state(state: str | None, kept_state: str | None, now: int) -> str:
-    """Use the state up; the hash of the nonce that went out with it."""
-    if not state or not kept_state or not hmac.compare_digest(sha256_hex(state), sha256_hex(kept_state)):
+def _consume_state(state: str | None, cookie_state: str | None, now: int) -> str:
+    """Delete the stored state, and return the hash of the nonce that was sent with it."""
+    if not state or not cookie_state or not hmac.compare_digest(sha256_hex(state), sha256_hex(cookie_state)):
         raise SignInFailed("slack-expired")
     nonce_hash = login_store.consume_state(sha256_hex(state), now)
     if nonce_hash is None:
@@ -124,7 +124,7 @@ def _code(callback: SlackCallbackQuery) -> str:
 
 
 def _fetch_claims(code: str, redirect_uri: str, client: SlackCredentials, nonce_hash: str, now: int) -> dict[str, Any]:
-    from chalicelib.auth import slack_api  # noqa: PLC0415  # urllib3 and slack_sdk are for this call alone
+    from chalicelib.auth import slack_api  # noqa: PLC0415  # only a sign-in needs urllib3 and slack_sdk
 
     try:
         token = slack_api.fetch_id_token(code, redirect_uri, client)
@@ -133,18 +133,19 @@ def _fetch_claims(code: str, redirect_uri: str, client: SlackCredentials, nonce_
             token, keys, issuer=settings.slack_url, audience=client.id, nonce_hash=nonce_hash, now=now
         )
     except (IdTokenInvalid, slack_api.CodeRefused) as error:
-        # Why is for the operator alone; the token and the code are for nobody.
-        logger.warning("Slack's word is not believed", extra={"why": getattr(error, "message", "its code is refused")})
+        # The reason is logged for operators and not returned to the browser. The token and the code are never logged.
+        why = getattr(error, "message", "Slack rejected the code.")
+        logger.warning("Slack sign-in could not be verified", extra={"why": why})
         raise SignInFailed("slack-refused") from None
 
 
 _cached_keys: tuple[int, Keys] = (0, {})
-"""Slack's keys, and when this container read them."""
+"""When this container read Slack's keys (epoch milliseconds), and the keys."""
 
 
 def _signing_keys(key_id: str, now: int) -> Keys:
-    """Slack's keys, read again every hour and when one is wanted that is not among them."""
-    global _cached_keys  # noqa: PLW0603  # one set a container, on purpose
+    """Slack's keys, read again every hour, and when `key_id` is not among them."""
+    global _cached_keys  # noqa: PLW0603  # one set for each container, deliberately
     from chalicelib.auth import slack_api  # noqa: PLC0415  # as above
 
     read_at, keys = _cached_keys
@@ -155,7 +156,8 @@ def _signing_keys(key_id: str, now: int) -> Keys:
 
 
 def _email_and_name(claims: dict[str, Any]) -> tuple[str, str]:
-    """The verified address of whom Slack vouches for, and a name."""
+    """The verified address and the name of the user in Slack's claims. Raises SignInFailed where they may not log
+    in."""
     if settings.slack_team and claims.get("https://slack.com/team_id") != settings.slack_team:
         raise SignInFailed("slack-team")
     try:

@@ -1,7 +1,8 @@
 """Named queries and conditional writes on the table `users`.
 
-A session's token is valid while it carries the item's `ver` and is not in `ended`, where logging out puts it. A
-personal token is valid while it is in `tokens`. All of that is checked in the write that counts the call.
+The token of a session is valid while its `ver` is the item's and its fingerprint is not in `ended`. Logging out adds
+the fingerprint to `ended`. A personal token is valid while its id is in `tokens`. The write that counts a call checks
+all of this.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,7 +24,10 @@ from chalicelib.http.rate_limits import RateLimit
 
 
 class TokenCheck(NamedTuple):
-    """What makes a token valid: a condition for the write, and the same for an item that did not meet it."""
+    """What makes a token valid: `condition` for the write, and `accepts`, the same condition for an item that was read.
+
+    The write also performs `actions`.
+    """
 
     condition: dynamodb.Clause
     accepts: Callable[[dynamodb.Row], bool]
@@ -31,7 +35,7 @@ class TokenCheck(NamedTuple):
 
 
 def session_check(ver: str, fingerprint: str) -> TokenCheck:
-    """The check of a session's token; `fingerprint` is what logging out stores of it."""
+    """The check of a session's token. `fingerprint` is its `rules.session_fingerprint`."""
     return TokenCheck(
         dynamodb.equals(UserRow.ver, ver) & _not_ended(fingerprint),
         lambda row: row["ver"] == ver and fingerprint not in row.get("ended", ()),
@@ -44,7 +48,7 @@ def _not_ended(fingerprint: str) -> Any:
 
 
 def personal_token_check(token_id: str, now: int) -> TokenCheck:
-    """The check of a personal token. Using the token records the hour."""
+    """The check of a personal token. The write also records the hour of the use."""
     return TokenCheck(
         _has_token(token_id),
         lambda row: token_id in row.get("tokens", {}),
@@ -66,7 +70,8 @@ def admit(owner: str, check: TokenCheck, rate_limit: RateLimit, now: int, caller
     """Check a user's token and count the call, in one write.
 
     Where DynamoDB accepts no writes (it throttles the item, or has an outage), a read checks the token and the call is
-    not counted. Raises Unauthenticated for a revoked token or a user that is gone, RateLimited over the limit.
+    not counted. Raises Unauthenticated where the token is revoked or the user does not exist, RateLimited over the
+    limit, and Unavailable where the read fails too.
     """
     try:
         row = dynamodb.update_item(
@@ -93,7 +98,7 @@ def admit(owner: str, check: TokenCheck, rate_limit: RateLimit, now: int, caller
 def _raise_if_rejected(
     row: dynamodb.Row | None, check: TokenCheck, rate_limit: RateLimit, now: int, caller: str
 ) -> dynamodb.Row:
-    """Raise the reason for which this token is rejected; return the item where there is none."""
+    """Raise the error for which this call is rejected; return the item where it is not rejected."""
     if row is None or not check.accepts(row):
         raise Unauthenticated
     rate_limits.raise_if_exhausted(row["calls"], rate_limit, now, caller)
@@ -106,7 +111,7 @@ def load_user(owner: str) -> User | None:
 
 
 def create_user(owner: str, email: str, name: str, ver: str, pin: str | None, now: int) -> str:
-    """Create a user with a way to log in. Where the address has a user already, that user's id is returned."""
+    """Create a user and their login, and return the user's id. Returns the existing id where the address has a user."""
     row = dynamodb.item(
         UserRow,
         owner=owner,
@@ -132,9 +137,9 @@ def create_user(owner: str, email: str, name: str, ver: str, pin: str | None, no
 
 
 def save_token(owner: str, token: PersonalToken, replaced: Iterable[str]) -> User:
-    """Add a personal token in place of the replaced ones.
+    """Add a personal token, and delete the tokens that it replaces.
 
-    Raises ConditionFailed where those do not exist any more, or the user has as many tokens as allowed.
+    Raises ConditionFailed where a replaced token does not exist, or the user has as many tokens as allowed.
     """
     entry = {"name": token.name, "createdAt": token.created_at, "expiresAt": token.expires_at}
     if token.request_fingerprint is not None:
@@ -151,12 +156,12 @@ def save_token(owner: str, token: PersonalToken, replaced: Iterable[str]) -> Use
         if failed.row is None:
             raise
         if "tokens" not in failed.row:  # a row written before personal tokens existed
-            first = [dynamodb.set_value(UserRow.tokens, {token.id: entry})]
-            none_yet = dynamodb.not_exists(UserRow.tokens) & dynamodb.exists(UserRow.owner)
-            return to_user(dynamodb.update_item(_row(owner), first, none_yet))
+            first_token = [dynamodb.set_value(UserRow.tokens, {token.id: entry})]
+            no_tokens = dynamodb.not_exists(UserRow.tokens) & dynamodb.exists(UserRow.owner)
+            return to_user(dynamodb.update_item(_row(owner), first_token, no_tokens))
         if token.id not in failed.row["tokens"]:
             raise
-        return to_user(failed.row)  # it was written, and the response was lost
+        return to_user(failed.row)  # an earlier try wrote the token, and its response was lost
 
 
 @dynamodb.clause
@@ -191,7 +196,7 @@ def delete_ended_sessions(owner: str, fingerprints: Iterable[str]) -> None:
 
 
 def end_all_sessions(owner: str, ver: str, *, tokens_too: bool) -> None:
-    """Set a new version, which ends every session; and delete every personal token, if wanted. Safe to repeat."""
+    """Set a new version, which ends every session. `tokens_too` also deletes every personal token. Safe to repeat."""
     actions = [dynamodb.set_value(UserRow.ver, ver), dynamodb.remove(UserRow.ended)]
     if tokens_too:
         actions.append(dynamodb.set_value(UserRow.tokens, {}))
@@ -199,20 +204,20 @@ def end_all_sessions(owner: str, ver: str, *, tokens_too: bool) -> None:
 
 
 def agent_count_item(owner: str, change: int, maximum: int) -> dynamodb.TransactItem:
-    """Count one agent more (fails at `maximum`) or one less, as part of a transaction."""
+    """Add `change` (1 or -1) to the count of agents, as part of a transaction. Adding fails at `maximum`."""
     condition = dynamodb.exists(UserRow.owner) if change < 0 else dynamodb.less_than(UserRow.agents, maximum)
     return dynamodb.transact_update(_row(owner), [dynamodb.add(UserRow.agents, change)], condition)
 
 
 def open_task_count_item(owner: str, change: int) -> dynamodb.TransactItem:
-    """Count open tasks up or down, as part of a transaction. Fails where the user is gone."""
+    """Add `change` to the count of open tasks, as part of a transaction. Fails where the user does not exist."""
     return dynamodb.transact_update(
         _row(owner), [dynamodb.add(UserRow.open_tasks, change)], dynamodb.exists(UserRow.owner)
     )
 
 
 def open_task_limit_check(owner: str, maximum: int) -> dynamodb.TransactItem:
-    """Cancels the transaction where the user has `maximum` open tasks or more."""
+    """Check the count of open tasks, as part of a transaction. Fails at `maximum` open tasks or more."""
     return dynamodb.transact_check(_row(owner), dynamodb.less_than(UserRow.open_tasks, maximum))
 
 

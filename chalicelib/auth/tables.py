@@ -1,14 +1,15 @@
 """The tables `users` and `logins`.
 
-`users` (owner): one item per user, with what the user's tokens are checked against and the counts of the user's calls.
+`users` (owner): one item for each user, with the data that verifies the user's tokens, and the counts of the user's
+calls.
 
 `logins` (login):
 
-    email#<address>     how a user logs in
-    tries#<address>     failed PIN tries for an address, also for one that no user has
-    address#<ip>        login calls from one network address
+    email#<address>     the user of an email address, and the hash of the PIN
+    tries#<address>     the count of PIN tries for an email address, which need not have a user
+    address#<ip>        the count of login calls from a network address
     link#<hash>         a magic link that was mailed
-    mails#<address>     how many mails were recently sent to an address
+    mails#<address>     the count of recent mails to an email address
     slack#<hash>        the state of a Slack sign-in that has started
 """
 

@@ -1,8 +1,9 @@
-"""Tokens: JWTs (RFC 7519), HS256, good for 30 days; those of a login for less, where the stage says so.
+"""Tokens: JWTs (RFC 7519) signed with HS256 and valid for 30 days. A stage may set a shorter lifetime for sessions.
 
-Claims: `iss aud sub iat exp jti typ ver` and `own`. `sub` is the user or agent, `own` the owner, `typ` one of `user` (a
-session), `personal` (a program of the user's) and `agent`, and `ver` the version that must be on the user's or agent's
-item, so that revoking takes effect at once. Time is an argument, so expiry is checked here and not by PyJWT.
+The claims are `iss aud sub iat exp jti typ ver` and `own`. `sub` is the id of the user or agent, and `own` is the
+owner. `typ` is `user` (a session), `personal` (a personal token) or `agent`. `ver` must match what is stored on the
+item of the user or agent, so that revoking a token takes effect immediately. Time is an argument (epoch milliseconds),
+so this module checks expiry, and not PyJWT.
 """
 
 import secrets
@@ -25,16 +26,17 @@ _jwt = jwt.PyJWT(options={"enforce_minimum_key_length": True})
 
 
 class Caller(NamedTuple):
-    """Who a verified token speaks for. Its `ver` has yet to be compared with the stored one, which the first write
-    of every call does."""
+    """The user or agent that a verified token identifies. The first write of every call compares `ver` with the stored
+    version; until then, the token may be revoked."""
 
     kind: TokenKind
     owner: str
     subject: str
     ver: str
     id: str
-    """The token's own id, its `jti`."""
+    """The id of the token, its `jti`."""
     expires: int
+    """When the token expires (epoch milliseconds)."""
 
     @property
     def is_agent(self) -> bool:
@@ -42,19 +44,23 @@ class Caller(NamedTuple):
 
     @property
     def is_session(self) -> bool:
-        """Whether a person logged in for this token, and no program of theirs was given it."""
+        """Whether the token is that of a login, and not a personal token."""
         return self.kind == "user"
 
 
 def new_version() -> str:
-    """A version that was never used before, so that a token of an earlier life of the same id stays dead."""
+    """A new random version. Tokens that were issued with an earlier version of the same user or agent stay revoked."""
     return secrets.token_hex(8)
 
 
 def issue(kind: TokenKind, owner: str, subject: str, ver: str, now: int, *, expires: int | None = None) -> str:
-    """A signed token for a user (`subject` is the owner) or for one of the owner's agents."""
+    """Sign a token for a user (`subject` is the owner) or for one of the owner's agents.
+
+    `expires` (epoch milliseconds) defaults to the lifetime of this kind of token. Raises Unavailable without signing
+    keys.
+    """
     ring = keyring(now)
-    good_for = session_lifetime() if kind == "user" else LIFETIME
+    lifetime = session_lifetime() if kind == "user" else LIFETIME
     claims = {
         "iss": ISSUER,
         "aud": audience(),
@@ -64,23 +70,23 @@ def issue(kind: TokenKind, owner: str, subject: str, ver: str, now: int, *, expi
         "ver": ver,
         "jti": secrets.token_hex(16),
         "iat": now // 1_000,
-        "exp": (expires or now + good_for) // 1_000,
+        "exp": (expires or now + lifetime) // 1_000,
     }
     return _jwt.encode(claims, ring.signing_key, algorithm=ALGORITHM, headers={"kid": ring.current})
 
 
 def session_lifetime() -> int:
-    """How long a login lasts, in milliseconds; never longer than LIFETIME."""
+    """The lifetime of a session, in milliseconds. It is at most LIFETIME."""
     return settings.session_hours * HOUR
 
 
 def audience() -> str:
-    """A token of one stage is nothing on another."""
+    """The audience of this stage's tokens. Other stages reject them."""
     return f"devflow-{settings.stage}"
 
 
 class _VerifiedToken(NamedTuple):
-    """A token whose signature was checked, with which key of the ring, and who it speaks for."""
+    """A token whose signature was verified: the key id and the key that verified it, and the caller."""
 
     kid: str
     key: bytes
@@ -88,27 +94,28 @@ class _VerifiedToken(NamedTuple):
 
 
 _verified: dict[str, _VerifiedToken] = {}
-"""Tokens checked by this container: reading and verifying one costs 60 us, finding it here a hundredth of that."""
+"""The tokens that this container has verified. Verifying a token takes 60 us; a lookup here takes a hundredth of
+that."""
 
 
 def verify(token: str | None, now: int) -> Caller:
-    """Who `token` speaks for. Raises Unauthenticated.
+    """The caller that `token` identifies. Raises Unauthenticated.
 
-    One that this container has seen before is only looked up; that its key is still among the signing keys, and its
-    time not over, is checked each time.
+    The signature of a token that this container has verified before is not verified again. Its expiry, and that its key
+    is still a signing key, are checked each time.
     """
     if token is None or len(token) > _MAX_LENGTH:
         raise Unauthenticated
-    known = _verified.get(token)
-    kid = _key_id(token) if known is None else known.kid
+    verified = _verified.get(token)
+    kid = _key_id(token) if verified is None else verified.kid
     key = keyring(now, key_id=kid).keys.get(kid)
     if key is None:
         raise Unauthenticated
-    if known is None or known.key != key:
-        known = _remember(token, _VerifiedToken(kid, key, _decode(token, key)))
-    if now >= known.caller.expires + LEEWAY:
+    if verified is None or verified.key != key:
+        verified = _remember(token, _VerifiedToken(kid, key, _decode(token, key)))
+    if now >= verified.caller.expires + LEEWAY:
         raise Unauthenticated("This token has expired.")
-    return known.caller
+    return verified.caller
 
 
 def _key_id(token: str) -> str:
@@ -122,7 +129,7 @@ def _key_id(token: str) -> str:
 
 
 def _remember(token: str, verified: _VerifiedToken) -> _VerifiedToken:
-    if len(_verified) >= 1_000:  # noqa: PLR2004  # a bound, so that a container never grows for ever
+    if len(_verified) >= 1_000:  # noqa: PLR2004  # a limit, so that a container's memory does not grow without end
         _verified.clear()
     _verified[token] = verified
     return verified

@@ -601,6 +601,6 @@ def test_nothing_of_what_slack_says_is_logged(browser: Browser, stood_in: Slack,
     browser.sign_in()
     told = log.text + caplog.text
     assert "Slack sign-in failed" in told
-    assert "Slack's word is not believed" in told
+    assert "Slack sign-in could not be verified" in told
     for secret in (code, state, CLIENT_SECRET, "s3cr3t", "xoxp", "krane@example.com", "eyJ"):
         assert secret not in told
