@@ -1,1 +1,2 @@
-"""The asynchronous life of tasks: what drives them from submission to an agent and on, whatever fails on the way."""
+"""Asynchronous processing that combines features: the workflow queue, the event publisher, the sweep, and agents'
+lives."""

@@ -1,4 +1,4 @@
-"""What agents do that moves tasks: they come anew, say what they run, fall silent and go."""
+"""Changes of agents that also change tasks: registration, heartbeats, silence and removal."""
 
 from collections.abc import Callable
 
@@ -12,14 +12,19 @@ from chalicelib.core.errors import AgentExists, AgentNotFound
 from chalicelib.core.settings import MINUTE
 from chalicelib.tasks import lifecycle
 
-INDEX_SETTLED_AFTER = MINUTE
-"""So long after a task was announced to an agent, its queue surely shows it."""
+INDEX_CONSISTENT_AFTER = MINUTE
+"""How long after a task was pinned to an agent the index of pinned tasks certainly contains it."""
+
+REGISTERED_AGAIN = "The agent was registered again"
 
 
 def register_agent(
     user: User, request: RegisterAgentRequest, idempotency_key: str | None, now: int
 ) -> RegisterAgentResponse:
-    """A new agent, or with `replace` one that is there, anew: what it ran counts as lost. Raises AgentExists."""
+    """Register an agent, or with `replace` register an existing one again. Tasks that it ran count as lost.
+
+    Raises AgentExists, and the errors of `agents.register_agent`.
+    """
     try:
         agent = agents.register_agent(user, request, idempotency_key, now)
     except AgentExists:
@@ -27,43 +32,48 @@ def register_agent(
         if existing is None or (existing.state != REMOVED and not request.replace):
             raise
     else:
-        # Sent again after it was cut short: what it held when it was registered anew has still to be let go.
-        before = {task_id: hold for task_id, hold in agent.claims.items() if hold.claimed_at < agent.created_at}
-        _release_everything(agent.model_copy(update={"claims": before}), "The agent was registered anew", now)
+        # The request may be a retry of one that was interrupted. Then claims from before the registration are still to
+        # be released.
+        old_claims = {task_id: claim for task_id, claim in agent.claims.items() if claim.claimed_at < agent.created_at}
+        _release_all(agent.model_copy(update={"claims": old_claims}), REGISTERED_AGAIN, now)
         return agents.to_register_response(agent, now)
-    if existing.state == REMOVED:  # removing it has not ended yet: end it, but for the row, which is taken over
+    if existing.state == REMOVED:  # finish the removal, except for the row, which the registration reuses
         release_from_removed_agent(existing, now)
     try:
         agent = agents.replace_agent(existing, request, idempotency_key, now)
-    except AgentNotFound:  # it went just now
+    except AgentNotFound:  # it was removed meanwhile
         return register_agent(user, request, idempotency_key, now)
-    _release_everything(agent, "The agent was registered anew", now)
+    _release_all(agent, REGISTERED_AGAIN, now)
     return agents.to_register_response(agent.model_copy(update={"claims": {}}), now)
 
 
 def handle_heartbeat(check_in: CheckIn, request: HeartbeatRequest) -> HeartbeatResponse:
-    """One request, unless the agent lost something or goes away."""
+    """Record a heartbeat, and return the tasks to cancel. Tasks that the agent no longer runs are lost.
+
+    One request to DynamoDB, unless the agent lost tasks or disconnects.
+    """
     agent = agents.record_heartbeat(check_in, request)
     for task_id in agent.missing_tasks():
-        lifecycle.lose_running(agent.owner, task_id, agent.id, "The agent no longer runs it", check_in.now)
+        lifecycle.lose_running(agent.owner, task_id, agent.id, "The agent no longer runs the task", check_in.now)
     if request.status == "disconnected":
         _release_claims(agent, "The agent disconnected before it started the task", check_in.now)
     return schemas.to_heartbeat_response(agent, check_in.now)
 
 
 def release_from_silent_agent(agent: Agent, verdict: str, now: int) -> None:
-    """Its unstarted claims go back to the queue; when it is lost, so does what it ran."""
-    reason = "The agent fell silent"
+    """Return the agent's claims to the queue. Where the verdict is "lost", the tasks that it ran are lost too."""
+    reason = "The agent stopped responding"
     if verdict == "lost":
-        _release_everything(agent, reason, now)
+        _release_all(agent, reason, now)
     else:
         _release_claims(agent, reason, now)
 
 
 def remove_agent(owner: str, agent_id: str, now: int) -> None:
-    """Its token is dead at once, its claims are released, and what it ran is handled as for a lost agent.
+    """Remove an agent: revoke its token immediately, release its claims, and treat the tasks that it ran as lost.
 
-    Raises AgentNotFound. Interrupted anywhere, the sweep ends it: the row stays in its index as a tombstone.
+    Raises AgentNotFound. The row stays in the sweep's index as a tombstone, so the sweep finishes a removal that was
+    interrupted.
     """
     try:
         agent = agents.mark_removed(owner, agent_id, now)
@@ -76,41 +86,41 @@ def remove_agent(owner: str, agent_id: str, now: int) -> None:
 
 
 def release_from_removed_agent(agent: Agent, now: int) -> None:
-    """Let go of all that a removed agent holds or was to have."""
+    """Release the tasks that a removed agent claimed or ran, and fail the tasks that are pinned to it."""
     for task_id in agent.claims:
         lifecycle.release_from_removed_agent(agent.owner, task_id, agent.id, now)
     lifecycle.fail_pinned(agent.owner, agent.id, now)
 
 
 def finish_removal(agent: Agent, now: int) -> None:
-    """The same, and then its row goes; what is still to be told of it is told before."""
+    """Release a removed agent's tasks, publish its remaining events, and delete its row."""
     release_from_removed_agent(agent, now)
     if agent.status_events:
-        from chalicelib.orchestration import event_publisher  # noqa: PLC0415  # webhooks: seldom needed where agents are heard
+        from chalicelib.orchestration import event_publisher  # noqa: PLC0415  # imports webhooks, which few agent requests need
 
         event_publisher.publish_agent_events(agent.owner, agent.id, now)
-    if agent.pinned_at is None or now - agent.pinned_at >= INDEX_SETTLED_AFTER:
+    if agent.pinned_at is None or now - agent.pinned_at >= INDEX_CONSISTENT_AFTER:
         agents.delete_tombstone(agent)
 
 
 def _release_claims(agent: Agent, reason: str, now: int) -> None:
-    claims = [task_id for task_id, hold in agent.claims.items() if hold.started_at is None]
-    _for_each(claims, lambda task: lifecycle.release_claim(agent.owner, task, agent.id, reason, now))
+    unstarted = [task_id for task_id, claim in agent.claims.items() if claim.started_at is None]
+    _for_each(unstarted, lambda task_id: lifecycle.release_claim(agent.owner, task_id, agent.id, reason, now))
 
 
-def _release_everything(agent: Agent, reason: str, now: int) -> None:
+def _release_all(agent: Agent, reason: str, now: int) -> None:
     _release_claims(agent, reason, now)
-    runs = [task_id for task_id, hold in agent.claims.items() if hold.started_at is not None]
-    _for_each(runs, lambda task: lifecycle.lose_running(agent.owner, task, agent.id, reason, now))
+    running = [task_id for task_id, claim in agent.claims.items() if claim.started_at is not None]
+    _for_each(running, lambda task_id: lifecycle.lose_running(agent.owner, task_id, agent.id, reason, now))
 
 
-def _for_each(tasks: list[str], act: Callable[[str], None]) -> None:
-    """Do it for every task, whatever goes wrong with one; raises the last of what did."""
+def _for_each(task_ids: list[str], process: Callable[[str], None]) -> None:
+    """Process every task, also after an error with one of them. Raises the last error."""
     failure: Exception | None = None
-    for task_id in tasks:
+    for task_id in task_ids:
         try:
-            act(task_id)
-        except Exception as error:  # noqa: BLE001  # one that fails does not keep the others
+            process(task_id)
+        except Exception as error:  # noqa: BLE001  # an error with one task does not block the others
             failure = error
     if failure is not None:
         raise failure

@@ -1,6 +1,6 @@
-"""/api/agents: registering, listing, changing and removing agents, and what agents call to poll and to stay alive.
+"""/api/agents: the routes that manage agents, and the routes that agents call: poll and heartbeat.
 
-The routes are here and not in `agents/`, because removing an agent, a poll and a heartbeat also change tasks.
+The routes are here and not in `agents/`, because registering, removing, a poll and a heartbeat also change tasks.
 """
 
 from collections.abc import Callable
@@ -138,8 +138,12 @@ def heartbeat(request: Request, agent_id: str) -> Response:
 
 
 def _parse_or_check_in(check_in: CheckIn, parse: Callable[[], R]) -> R:
-    """What an agent sent. The write that does what it asks for also checks its token, counts the call and notes the
-    sign of life; for what cannot be read there is no such write, so all this is done here."""
+    """Parse a request of an agent, and save the check-in where it is not valid.
+
+    For a valid request, the write that performs it also checks the agent's token, counts the call and records when the
+    agent was last seen. An invalid request causes no such write, so this function saves the check-in alone. Raises the
+    error of `parse`, or an error of `CheckIn.save`, which takes precedence.
+    """
     try:
         return parse()
     except DevFlowError:

@@ -1,7 +1,8 @@
-"""What has happened, told to whoever wants to know: events of tasks, and agents that came or went.
+"""The event publisher: publishes the events of tasks, and those of agents that became active or inactive.
 
-Each is marked on its row as still to be told. One transaction removes the mark, counts what is to be counted, and puts
-a delivery for each webhook that wants it on its way: all of it or nothing, and once, however often this is asked for.
+The row of each event is marked as unpublished. One transaction removes the mark, updates the user's count of open
+tasks, and creates a delivery for each webhook that subscribes to the event. So an event is published exactly once,
+however often its message arrives.
 """
 
 from functools import cache
@@ -19,11 +20,11 @@ from chalicelib.webhooks import fanout
 from chalicelib.webhooks.entities import Delivery, WebhookEvent
 
 EVENTS_PER_TRANSACTION = 2
-"""How many news of an agent are told in one transaction, which may have a hundred parts."""
+"""How many events of an agent one transaction publishes. A transaction may have a hundred items."""
 
 
 class TaskEventMessage(InputModel):
-    """A message of the queue of events: an event of a task."""
+    """A message of the events queue: the key of an event of a task."""
 
     owner: Id
     task_id: Id = Field(validation_alias="task")
@@ -31,7 +32,7 @@ class TaskEventMessage(InputModel):
 
 
 class AgentEventMessage(InputModel):
-    """Another one: an agent with news."""
+    """A message of the events queue: the id of an agent with unpublished events."""
 
     owner: Id
     agent_id: Id = Field(validation_alias="agent")
@@ -39,11 +40,11 @@ class AgentEventMessage(InputModel):
 
 @cache
 def _message_type() -> TypeAdapter[TaskEventMessage | AgentEventMessage]:
-    return TypeAdapter(TaskEventMessage | AgentEventMessage)  # built where it is used: most functions never do
+    return TypeAdapter(TaskEventMessage | AgentEventMessage)  # built at first use: most functions never need it
 
 
 def handle_message(body: str, now: int) -> None:
-    """Handle one message of the queue of events. May run twice, late, or for an event that is gone."""
+    """Handle one message of the events queue. A message may arrive twice or late, or for an event that was deleted."""
     message = _message_type().validate_json(body)
     if isinstance(message, TaskEventMessage):
         publish_task_event(message.owner, message.task_id, message.event, now)
@@ -52,46 +53,50 @@ def handle_message(body: str, now: int) -> None:
 
 
 def publish_task_event(owner: str, task_id: str, key: str, now: int) -> None:
-    """Announce an event of a task, if that was not done before."""
+    """Publish an event of a task, unless it was published before."""
     event = outbox.load_unpublished(owner, task_id, key)
     if event is None:
-        logger.info("an event that was announced before", extra={"task": task_id})
+        logger.info("the event was published before", extra={"task": task_id})
         return
-    listening = [endpoint for endpoint in fanout.find_endpoints(owner) if endpoint.wants(event.type)]
-    new: list[Delivery] = []
-    data = outbox.load_payload(owner, task_id, event, now) if listening else None
+    endpoints = [endpoint for endpoint in fanout.find_endpoints(owner) if endpoint.wants(event.type)]
+    deliveries: list[Delivery] = []
+    data = outbox.load_payload(owner, task_id, event, now) if endpoints else None
     if data is not None:
-        happening = WebhookEvent(event.type, f"{task_id} {key}", event.at, event.sequence, data)
-        new = fanout.create_deliveries(listening, happening, now)
+        webhook_event = WebhookEvent(event.type, f"{task_id} {key}", event.at, event.sequence, data)
+        deliveries = fanout.create_deliveries(endpoints, webhook_event, now)
     mark, counts = outbox.published_items(owner, task_id, key, event)
     try:
-        dynamodb.transact_write(mark, *counts, *fanout.delivery_items(new))
+        dynamodb.transact_write(mark, *counts, *fanout.delivery_items(deliveries))
     except dynamodb.TransactionCancelled as cancelled:
-        if 0 not in cancelled.rows:  # the user is gone; so is whoever wanted to know
+        if 0 not in cancelled.rows:  # the user was deleted, so nobody is to be notified
             dynamodb.transact_write(mark)
         return
-    fanout.send_deliveries(new)
+    fanout.send_deliveries(deliveries)
 
 
 def publish_agent_events(owner: str, agent_id: str, now: int) -> None:
-    """Tell that an agent came or went, as often as it did and that was not told before."""
+    """Publish every unpublished event of an agent, oldest first."""
     while (agent := agents.load_agent(owner, agent_id)) is not None and agent.status_events:
         if not _publish_status_events(agent, agent.status_events[:EVENTS_PER_TRANSACTION], now):
             return
 
 
 def _publish_status_events(agent: Agent, events: list[StatusEvent], now: int) -> bool:
-    """Tell some of an agent's news; False where somebody else did, or there are more by now: the next time does."""
+    """Publish some of an agent's events. Returns False where another process changed them meanwhile.
+
+    Then that process, or a later message, publishes the rest.
+    """
     endpoints = fanout.find_endpoints(agent.owner)
-    new: list[Delivery] = []
-    for each in events:
-        happening = WebhookEvent(each.event, agent.id, each.at, each.at * 10, rules.status_event_payload(agent, each))
-        new += fanout.create_deliveries(
-            [endpoint for endpoint in endpoints if endpoint.wants(each.event)], happening, now
+    deliveries: list[Delivery] = []
+    for event in events:
+        payload = rules.status_event_payload(agent, event)
+        webhook_event = WebhookEvent(event.event, agent.id, event.at, event.at * 10, payload)
+        deliveries += fanout.create_deliveries(
+            [endpoint for endpoint in endpoints if endpoint.wants(event.event)], webhook_event, now
         )
     try:
-        dynamodb.transact_write(status_events.published_item(agent, len(events)), *fanout.delivery_items(new))
+        dynamodb.transact_write(status_events.published_item(agent, len(events)), *fanout.delivery_items(deliveries))
     except dynamodb.TransactionCancelled:
         return False
-    fanout.send_deliveries(new)
+    fanout.send_deliveries(deliveries)
     return True

@@ -1,10 +1,11 @@
-"""What there is, of all users together: noted by the scheduled function with each run.
+"""Gauges of the whole stage: the depth and age of the queue, and the agents by state. Each sweep records them.
 
-There is no counter to keep (each change of a task would have to write it, all to the same few items) and no table to
-scan. The sweep's own indexes hold every open task and every agent that was heard of lately, so a first page of each of
-their shards tells what an operator wants to know: exactly while there is little, and when there is much, that there is.
-A page is no more than what half a read unit reads, which is what a query for nothing costs, too: so a run costs the
-same however much there is.
+There are no counters, because every change of a task would have to write to the same few items. No table is scanned
+either. The sweep's indexes contain every open task and every agent that was seen recently, so the first page of each
+shard is enough: it gives exact numbers while they are small, and shows that they are large when they are.
+
+A page is limited to what half a read unit reads, which is also the cost of an empty query. So a run costs the same for
+any number of tasks and agents.
 """
 
 from collections import Counter
@@ -15,15 +16,16 @@ from chalicelib.core.settings import SECOND
 from chalicelib.tasks import lifecycle
 
 MAX_ROWS_PER_SHARD = 25
-"""So many rows of a shard are looked at, 4 KB at the most: with four shards a depth of some 100 is exact."""
+"""How many rows of a shard are read, at most 4 KB. With four shards, a queue depth of up to about 100 is exact."""
 
 _METRIC_BY_STATE = {"active": "AgentsActive", "inactive": "AgentsInactive", "error": "AgentsError"}
 
 
 def record_gauges(shards: int, now: int) -> bool:
-    """Tasks that wait, for how long the first of them does, and agents by state. What there is none of is not noted.
+    """Record the number of queued tasks, the age of the oldest in seconds, and the number of agents by state.
 
-    An inactive agent counts for as long as it holds what it ran: the sweep is done with one that holds nothing.
+    Metrics with a value of zero are not emitted. An inactive agent counts only while it still has running tasks: the
+    sweep does not check an inactive agent without tasks. Returns True.
     """
     waiting = [since for shard in range(shards) for since in lifecycle.queued_since(shard, now, MAX_ROWS_PER_SHARD)]
     if waiting:

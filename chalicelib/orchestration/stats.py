@@ -1,4 +1,4 @@
-"""GET /api/stats: how much waits, for how long, and who is there to do it."""
+"""GET /api/stats: the depth and age of a user's queue, and the user's tasks and agents by status."""
 
 from chalicelib.agents import service as agents
 from chalicelib.agents.entities import AgentState
@@ -8,7 +8,7 @@ from chalicelib.tasks.entities import TaskStatus
 
 
 class StatsResponse(OutputModel):
-    """Counts are exact up to 1,000 and stop there."""
+    """Counts are exact up to 1,000 and do not exceed it."""
 
     queue_depth: int
     """How many tasks are `queued`."""
@@ -21,6 +21,7 @@ class StatsResponse(OutputModel):
 
 
 def get_stats(owner: str, now: int) -> StatsResponse:
+    """Count a user's tasks and agents."""
     by_status = tasks.count_by_status(owner)
     oldest = tasks.oldest_queued(owner)
     return StatsResponse(

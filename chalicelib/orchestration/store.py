@@ -1,4 +1,4 @@
-"""What the sweep remembers between its runs: one row in the table `tasks`."""
+"""Queries and conditional writes on the sweep's own row in the table `tasks`."""
 
 from typing import Any
 
@@ -8,21 +8,21 @@ from chalicelib.orchestration.tables import SweepRow
 
 
 def record_start(now: int, gap: int) -> dynamodb.Row:
-    """Record that a sweep starts, and an outage if the last one started longer ago than `gap` (milliseconds).
+    """Record that a sweep starts. Record an outage too if the last sweep started more than `gap` milliseconds ago.
 
-    Both are recorded in one write, so that neither a second sweep nor one that dies can miss an outage.
+    One write records both, so that no outage is missed where two sweeps overlap or a sweep dies. Returns the row.
     """
-    usual = [dynamodb.set_value(SweepRow.last_at, now), _keep_or_set_shards(settings.shards)]
+    start = [dynamodb.set_value(SweepRow.last_at, now), _keep_or_set_shards(settings.shards)]
     recent = dynamodb.not_exists(SweepRow.last_at) | dynamodb.at_least(SweepRow.last_at, now - gap)
     try:
-        return dynamodb.update_item(_row(), usual, recent)
+        return dynamodb.update_item(_row(), start, recent)
     except dynamodb.ConditionFailed as failed:
         began = (failed.row or {}).get("lastAt", now)
     try:
         outage = dynamodb.set_or_remove(SweepRow, {"outage_began": began, "outage_ended": now})
-        return dynamodb.update_item(_row(), [*usual, *outage], dynamodb.equals(SweepRow.last_at, began))
+        return dynamodb.update_item(_row(), [*start, *outage], dynamodb.equals(SweepRow.last_at, began))
     except dynamodb.ConditionFailed:
-        return dynamodb.update_item(_row(), usual)
+        return dynamodb.update_item(_row(), start)
 
 
 def record_shards(shards: int) -> None:

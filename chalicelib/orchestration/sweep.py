@@ -1,8 +1,8 @@
-"""The scheduled function, every minute: whatever stands still, for whatever reason, is taken up again here.
+"""The sweep: a scheduled function that resumes every task, agent, event and delivery that is overdue, every minute.
 
-It reads sparse indexes of what is due and nothing else, so its cost grows with what is stale and not with what
-there is. Each item is handled by itself, on the condition that it still is as it was read: one that fails never
-blocks the rest, and two sweeps at once do no harm.
+It reads only sparse indexes of due rows, so its cost grows with the number of overdue rows and not with the size of the
+tables. Each row is processed independently, with a conditional write that fails where the row has changed. So an error
+with one row never blocks the others, and two sweeps may run at once.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,57 +25,62 @@ from chalicelib.tasks import lifecycle
 from chalicelib.webhooks import delivery
 
 OUTAGE_AFTER = 3 * MINUTE
-"""A longer pause between two sweeps was an outage of our own, for which nobody is declared lost."""
+"""A longer pause between two sweeps counts as an outage of the platform, which extends the deadlines of agents and
+tasks."""
 
 PAGE_SIZE = 100
 
 
 @dataclass
 class SweepSummary:
-    """What one run did, for its log line."""
+    """The fields of one run's log line: how many rows of each kind it changed."""
 
     tasks: int = 0
     agents: int = 0
     news: int = 0
+    """Agents whose unpublished events were sent to the queue again."""
     deliveries: int = 0
     failures: int = 0
+    """Rows that could not be processed. The next run retries them."""
     finished: bool = True
-    """False: the time was up before all was looked at; the next run goes on."""
+    """False where the time was up before all due rows were processed. The next run continues."""
 
 
 FindDue = Callable[[int, int, dict[str, Any] | None, int], dynamodb.Page]
 DueKind = tuple[str, FindDue, Callable[[dynamodb.Row], bool]]
-"""What is counted in `Swept`, where to find what is due of it, and what to do with each."""
+"""A kind of due row: its field in SweepSummary, the function that finds due rows, and the function that processes one
+and returns whether it changed anything."""
 
 
 def run_sweep(now: int, time_is_up: Callable[[], bool]) -> SweepSummary:
-    """Look at everything that is due, until nothing is left or `time_is_up()`."""
-    swept = SweepSummary()
+    """Process every due row, until none is left or `time_is_up()` returns True. Then record the gauges."""
+    summary = SweepSummary()
     outage, shards = _record_start(now)
-    what_moves_tasks: list[DueKind] = [
+    task_kinds: list[DueKind] = [
         ("agents", agents.find_due, partial(_check_agent, now=now, outage=outage)),
         ("tasks", lifecycle.find_due, partial(lifecycle.process_due, now=now, outage=outage)),
         ("news", status_events.find_due, partial(status_events.resend, now=now)),
     ]
-    webhooks: list[DueKind] = [("deliveries", delivery.find_due, partial(delivery.resend, now=now))]
-    for looks in (what_moves_tasks, webhooks):  # in this order: no receiver that is down may hold up a task
-        for shard, (kind, find, act) in product(range(shards), looks):
-            for key in _due_rows(find, shard, now):
+    webhook_kinds: list[DueKind] = [("deliveries", delivery.find_due, partial(delivery.resend, now=now))]
+    for kinds in (task_kinds, webhook_kinds):  # tasks first, so that a receiver that is down does not delay them
+        for shard, (field, find_due, process) in product(range(shards), kinds):
+            for key in _due_rows(find_due, shard, now):
                 if time_is_up():
-                    return replace(swept, finished=False)
-                setattr(swept, kind, getattr(swept, kind) + _run_isolated(swept, partial(act, key)))
+                    return replace(summary, finished=False)
+                setattr(summary, field, getattr(summary, field) + _run_isolated(summary, partial(process, key)))
     if not time_is_up():
-        _run_isolated(swept, partial(gauges.record_gauges, shards, now))
-    return swept
+        _run_isolated(summary, partial(gauges.record_gauges, shards, now))
+    return summary
 
 
-def _due_rows(find: FindDue, shard: int, now: int) -> Iterator[dynamodb.Row]:
-    """The rows of one shard that are due, page after page."""
-    for page in dynamodb.paginate(lambda start: find(shard, now, start, PAGE_SIZE)):
+def _due_rows(find_due: FindDue, shard: int, now: int) -> Iterator[dynamodb.Row]:
+    """The due rows of one shard, page after page."""
+    for page in dynamodb.paginate(lambda start: find_due(shard, now, start, PAGE_SIZE)):
         yield from page.rows
 
 
 def _record_start(now: int) -> tuple[Outage | None, int]:
+    """Record that the sweep starts. Returns the last outage, and the number of shards to read."""
     row = store.record_start(now, OUTAGE_AFTER)
     if row["shards"] < settings.shards:
         store.record_shards(settings.shards)
@@ -84,22 +89,20 @@ def _record_start(now: int) -> tuple[Outage | None, int]:
     return outage, max(row["shards"], settings.shards)
 
 
-def _run_isolated(swept: SweepSummary, act: Callable[[], bool]) -> bool:
+def _run_isolated(summary: SweepSummary, process: Callable[[], bool]) -> bool:
     try:
-        return act()
-    except Conflict:  # it changed meanwhile: whoever changed it gave it a new due time
+        return process()
+    except Conflict:  # another process changed the row, and set its new due time
         return False
-    except Exception:  # noqa: BLE001  # one failing item never blocks the rest
-        logger.exception("one item could not be taken up; the next run tries again")
-        swept.failures += 1
+    except Exception:  # noqa: BLE001  # an error with one row does not block the others
+        logger.exception("a row could not be processed; the next sweep retries it")
+        summary.failures += 1
         return False
 
 
 def _check_agent(key: dynamodb.Row, now: int, outage: Outage | None) -> bool:
-    """A silent agent becomes inactive and its unstarted claims go back; silent for longer, it loses what it ran.
-
-    A removed one is cleared away, where removing it was interrupted.
-    """
+    """Mark an agent that stopped responding as inactive, and return its claims to the queue. After a longer silence,
+    the tasks that it ran are lost. Finish the removal of a removed agent where it was interrupted."""
     agent = agents.load_agent(key["owner"], key["agent"])
     if agent is None:
         return False
