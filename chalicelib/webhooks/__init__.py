@@ -1,1 +1,1 @@
-"""Webhooks: users' endpoints, and the delivery of what has happened to them, signed, and again until it arrives."""
+"""Webhooks: the endpoints of users, and the signed deliveries of events to them, with retries."""

@@ -1,4 +1,4 @@
-"""Webhooks as they are: endpoints, deliveries with their attempts, and what is told. No I/O."""
+"""Endpoints, deliveries with their attempts, and webhook events. No I/O. Times are epoch milliseconds."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args
@@ -19,18 +19,18 @@ EventType = Literal[
 EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 ALL_EVENTS = "*"
 TEST_EVENT = "webhook.test"
-"""The event of a test, which goes to an endpoint whatever its filter."""
+"""The event of a test. It is sent to an endpoint regardless of its filter."""
 
 
 class SigningSecret(Entity):
-    """What an endpoint's webhooks are signed with; an old one, `until` when."""
+    """A secret that signs an endpoint's webhooks. After a rotation, an old secret signs until `until`."""
 
     value: str
     until: int | None = None
 
 
 class Endpoint(Entity):
-    """Where a user wants to be told what. Its secrets, newest first."""
+    """A user's endpoint: where webhooks are sent, for which events, and how the last attempts ended."""
 
     owner: str
     id: str
@@ -38,8 +38,9 @@ class Endpoint(Entity):
     events: list[str]
     description: str | None = None
     secrets: list[SigningSecret]
+    """Newest first."""
     rotation_key: str | None = None
-    """The Idempotency-Key of the last rotation, hashed."""
+    """The hash of the Idempotency-Key of the last rotation."""
     rotated_at: int | None = None
     enabled: bool = True
     disabled_at: int | None = None
@@ -47,31 +48,35 @@ class Endpoint(Entity):
     failing_since: int | None = None
     """The first failure since the last success."""
     failed_at: int | None = None
-    """The last one."""
+    """The last failure since the last success."""
     slow: bool = False
     not_before: int | None = None
-    """Its receiver asked to be left alone until then."""
+    """The receiver asked for no requests until then (Retry-After)."""
     slots: dict[str, int] = Field(default_factory=dict)
-    """The requests under way, by number, and until when each at most."""
+    """The slots in use: for each slot, when its request ends at the latest."""
     request_digest: str = ""
-    """What it was made of, hashed, to know the same request again."""
+    """The hash of the request that created the endpoint. It identifies a repeated request."""
     revision: int = 0
-    """Goes up whenever its user changes it."""
+    """Incremented whenever the user changes the endpoint."""
     created_at: int
     updated_at: int
 
     def wants(self, event: str) -> bool:
+        """Whether the endpoint is enabled and subscribes to this event."""
         return self.enabled and (ALL_EVENTS in self.events or event in self.events)
 
     def active_secrets(self, now: int) -> list[str]:
+        """The secrets that sign webhooks now, newest first."""
         return [secret.value for secret in self.secrets if secret.until is None or now < secret.until]
 
 
 class DeliveryAttempt(Entity):
-    """One request, and what came of it."""
+    """One request of a delivery, and its result."""
 
     at: int
+    """When the request was sent."""
     ms: int
+    """How long it took, in milliseconds."""
     status: int | None = None
     error: str | None = None
     text: str = ""
@@ -81,31 +86,31 @@ DeliveryStatus = Literal["pending", "delivered", "failed"]
 
 
 class Delivery(Entity):
-    """One event on its way to one endpoint."""
+    """The delivery of one event to one endpoint."""
 
     owner: str
     webhook_id: str
     id: str
     event: str
     body: str
-    """What is sent, to the byte, in every attempt."""
+    """The body of every attempt, byte for byte."""
     sequence: int
     status: DeliveryStatus = "pending"
     tries: int = 0
-    """Attempts since it was created, or last sent again by hand."""
+    """The number of attempts since it was created, or since its user last redelivered it."""
     deferrals: int = 0
-    """How often in a row its endpoint was busy."""
+    """How many times in a row it was deferred because its endpoint was busy."""
     attempts: list[DeliveryAttempt] = Field(default_factory=list)
     created_at: int
     since: int
-    """When it was created, or last sent again by hand."""
+    """When it was created, or when its user last redelivered it."""
     next_at: int | None = None
-    """When it is to be tried (again); under way, when that is over at the latest. None once it has ended."""
+    """When the next attempt is due. During an attempt, when the lease expires. None once the delivery has ended."""
     claim: str | None = None
-    """Whose it is while it is under way."""
+    """The token of the process that claimed it, during an attempt."""
     ended_at: int | None = None
     error: str | None = None
-    """Why it failed."""
+    """Why the delivery failed."""
 
     @property
     def is_pending(self) -> bool:
@@ -113,9 +118,9 @@ class Delivery(Entity):
 
 
 class WebhookEvent(NamedTuple):
-    """What is to be told. `about` and `type` and `at` make it one of its kind; `data` is what is told of it.
+    """An event to send. `type`, `subject` and `at` identify it; `data` is the payload.
 
-    `sequence` grows with time: of two webhooks about the same thing, the one with the greater is the later.
+    `sequence` grows with time: of two webhooks with the same subject, the one with the greater number is the later one.
     """
 
     type: str

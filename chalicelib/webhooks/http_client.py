@@ -1,9 +1,9 @@
-"""One request to a webhook: resolved once, checked, and sent to the address that was checked. The only HTTP client.
+"""The HTTP client for webhooks. It connects only to addresses that it has checked.
 
-A name could lead elsewhere the moment after it was checked, so it is resolved once for each request, every address
-that it leads to is checked, and the connection goes to one of those, while the certificate is checked for the name.
-No redirect is followed and no proxy used. The time that all of it may take is limited as a whole: a receiver that
-sends a byte now and then is cut off, too.
+A host name may resolve to another address right after a check. So each request resolves the name once, checks every
+address, and connects to one of the checked addresses. The certificate is verified for the name. Redirects are not
+followed, and proxies are not used. A timeout limits the whole request, so a receiver that sends a byte now and then
+cannot extend it.
 """
 
 import os
@@ -30,88 +30,93 @@ from chalicelib.webhooks.targets import BadTarget, Target
 LOOKUP_TIMEOUT = 3.0
 CONNECT_TIMEOUT = 5.0
 MAX_ADDRESSES = 4
-"""How many addresses of a name are tried, one after the other."""
+"""How many addresses of a host are tried, one after the other."""
 
 MAX_RESPONSE_BYTES = KB
-"""How much of an answer is read and kept."""
+"""How much of a response body is read and stored."""
 
 
 class HostNotFound(Exception):
-    """The name leads nowhere."""
+    """The host name does not exist."""
 
 
 class LookupFailed(Exception):
-    """Where the name leads cannot be said right now."""
+    """The host name could not be resolved. A later try may succeed."""
 
 
 class HttpResult(NamedTuple):
-    """What came of a request. `status` is None where no answer came; `error` is None for an answer of 2xx."""
+    """The result of a request. `status` is None without a response; `error` is None for a response with status 2xx."""
 
     ms: int
+    """How long the request took, in milliseconds."""
     status: int | None = None
     error: str | None = None
     text: str = ""
-    """The beginning of the answer's body."""
+    """The first MAX_RESPONSE_BYTES of the response body."""
     retry_after: str | None = None
-    """That header, as it came."""
+    """The header Retry-After as it was received."""
 
 
 def resolve(host: str, port: int, seconds: float) -> list[str]:
-    """Every address that a host has, as the system sees it. Raises NoSuchName, LookupFailed.
+    """Resolve a host with the system's resolver, within `seconds`. Returns its addresses, without duplicates.
 
-    The system's own resolver knows no timeout, so it is asked in a thread that nobody waits for for longer.
+    The resolver has no timeout, so it runs in a thread, which is abandoned after the timeout. Raises HostNotFound and
+    LookupFailed.
     """
-    response: queue.Queue[Any] = queue.Queue(1)
+    results: queue.Queue[Any] = queue.Queue(1)
 
-    def ask() -> None:
+    def look_up() -> None:
         try:
-            response.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            results.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except OSError as error:
-            response.put(error)
+            results.put(error)
 
-    threading.Thread(target=ask, daemon=True).start()
+    threading.Thread(target=look_up, daemon=True).start()
     try:
-        found = response.get(timeout=max(0.0, seconds))
+        result = results.get(timeout=max(0.0, seconds))
     except queue.Empty:
         raise LookupFailed from None
-    if isinstance(found, socket.gaierror) and found.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", -5)):
+    if isinstance(result, socket.gaierror) and result.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", -5)):
         raise HostNotFound
-    if isinstance(found, OSError):
+    if isinstance(result, OSError):
         raise LookupFailed
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+    return list(dict.fromkeys(str(address[0]) for *_, address in result))
 
 
 def post_webhook(url: str, headers: Mapping[str, str], body: bytes, *, seconds: float, local: bool) -> HttpResult:
-    """Send a webhook, in so many seconds. Whatever the receiver does, this only tells of it."""
-    began = time.monotonic()
-    ends = began + seconds
+    """Send a webhook, within `seconds`. Errors are returned in the result and never raised.
+
+    `local` allows loopback addresses and plain HTTP to them.
+    """
+    started = time.monotonic()
+    deadline = started + seconds
     status, retry_after, text, error = None, None, b"", None
     try:
         target = targets.parse_target(url, local=local)
         addresses = resolve(target.host, target.port, min(LOOKUP_TIMEOUT, seconds))
         targets.check_addresses(addresses, local=local)
-        with _connect(target, addresses, ends) as connection:
+        with _connect(target, addresses, deadline) as connection:
             connection.request("POST", target.path, body, _headers(target, headers), preload_content=False)
             response = connection.getresponse()
             status, retry_after = response.status, response.headers.get("Retry-After")
             error = _status_error(status)
             while len(text) < MAX_RESPONSE_BYTES and (
-                piece := response.read(MAX_RESPONSE_BYTES - len(text), decode_content=False)
+                chunk := response.read(MAX_RESPONSE_BYTES - len(text), decode_content=False)
             ):
-                text += piece
-            if connection.cancelled:  # which looks like the end of an answer that does not say how long it is
+                text += chunk
+            if connection.cancelled:  # without Content-Length, a cancelled response looks like a complete one
                 raise TimeoutError
     except BadTarget as refused:
         error = refused.message
     except HostNotFound:
-        error = "The name of its host leads nowhere."
+        error = "The host name does not exist."
     except LookupFailed:
-        error = "The name of its host could not be resolved."
+        error = "The host name could not be resolved."
     except ssl.SSLCertVerificationError as failure:
-        error = f"Its certificate is not valid: {failure.verify_message}"
+        error = f"The certificate is not valid: {failure.verify_message}"
     except (HTTPError, HTTPException, OSError, ValueError) as failure:
-        error = _describe_failure(failure, status, over=time.monotonic() >= ends, seconds=seconds)
-    ms = round((time.monotonic() - began) * 1_000)
+        error = _describe_failure(failure, status, timed_out=time.monotonic() >= deadline, seconds=seconds)
+    ms = round((time.monotonic() - started) * 1_000)
     return HttpResult(ms, status, error, text[:MAX_RESPONSE_BYTES].decode(errors="replace"), retry_after)
 
 
@@ -119,46 +124,48 @@ def _status_error(status: int) -> str | None:
     if 200 <= status < 300:  # noqa: PLR2004
         return None
     if 300 <= status < 400:  # noqa: PLR2004
-        return f"It answered {status}: redirects are not followed."
-    return f"It answered {status}."
+        return f"The receiver returned {status}. Redirects are not followed."
+    return f"The receiver returned {status}."
 
 
-def _describe_failure(failure: Exception, status: int | None, *, over: bool, seconds: float) -> str:
+def _describe_failure(failure: Exception, status: int | None, *, timed_out: bool, seconds: float) -> str:
     cause: BaseException | None = failure
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"Its certificate is not valid: {cause.verify_message}"
+            return f"The certificate is not valid: {cause.verify_message}"
         cause = cause.__cause__ or cause.__context__
-    if not over and isinstance(failure, ConnectTimeoutError):  # which is also what a refused one is to urllib3
-        return "No connection could be made."
-    if over or isinstance(failure, TimeoutError | urllib3.exceptions.TimeoutError):
-        return f"It did not answer within {seconds:g} s."
+    if not timed_out and isinstance(failure, ConnectTimeoutError):  # urllib3 raises it for a refused connection too
+        return "DevFlow could not connect to the receiver."
+    if timed_out or isinstance(failure, TimeoutError | urllib3.exceptions.TimeoutError):
+        return f"The receiver did not respond within {seconds:g} s."
     if isinstance(failure, ssl.SSLError | urllib3.exceptions.SSLError):
-        return "No secure connection could be made."
-    return "The connection ended before the answer did." if status else "The connection ended without an answer."
+        return "The TLS handshake with the receiver failed."
+    if status:
+        return "The connection ended before the response was complete."
+    return "The connection ended without a response."
 
 
 def _headers(target: Target, headers: Mapping[str, str]) -> dict[str, str]:
-    own = {
+    standard = {
         "Host": target.host_header,
         "User-Agent": f"DevFlow-Webhooks/{VERSION}",
         "Content-Type": "application/json",
         "Accept-Encoding": "identity",
         "Connection": "close",
     }
-    return own | dict(headers)
+    return standard | dict(headers)
 
 
 class _CancellableConnection:
-    """A connection that somebody else can end, whatever it is at: by way of another descriptor of its socket."""
+    """A connection that another thread can end at any time, with a second descriptor of its socket."""
 
     handle: socket.socket | None = None
     cancelled = False
 
     def _new_conn(self) -> socket.socket:
-        made: socket.socket = super()._new_conn()  # type: ignore[misc]
-        self.handle = socket.socket(fileno=os.dup(made.fileno()))
-        return made
+        connected: socket.socket = super()._new_conn()  # type: ignore[misc]
+        self.handle = socket.socket(fileno=os.dup(connected.fileno()))
+        return connected
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -181,21 +188,21 @@ class _HttpsConnection(_CancellableConnection, HTTPSConnection):
 
 
 @contextmanager
-def _connect(target: Target, addresses: list[str], ends: float) -> Iterator[Any]:
-    """A connection to the first of these addresses that takes one; it is cut off at `ends`."""
-    for at, address in enumerate(addresses[:MAX_ADDRESSES], 1):
-        connection = _new_connection(target, address, max(0.001, ends - time.monotonic()))
-        timer = threading.Timer(max(0.0, ends - time.monotonic()), connection.cancel)
+def _connect(target: Target, addresses: list[str], deadline: float) -> Iterator[Any]:
+    """A connection to the first of these addresses that accepts one. It is cancelled at `deadline` (monotonic time)."""
+    for number, address in enumerate(addresses[:MAX_ADDRESSES], 1):
+        connection = _new_connection(target, address, max(0.001, deadline - time.monotonic()))
+        timer = threading.Timer(max(0.0, deadline - time.monotonic()), connection.cancel)
         timer.daemon = True
         timer.start()
         try:
             try:
                 connection.connect()
             except (HTTPError, OSError):
-                if connection.handle is not None or at == min(len(addresses), MAX_ADDRESSES):
-                    raise  # it was reached, or was the last
+                if connection.handle is not None or number == min(len(addresses), MAX_ADDRESSES):
+                    raise  # this address was reached, or was the last one to try
                 continue
-            connection.timeout = max(0.001, ends - time.monotonic())
+            connection.timeout = max(0.001, deadline - time.monotonic())
             connection.sock.settimeout(connection.timeout)
             yield connection
             return
@@ -215,20 +222,23 @@ def _new_connection(target: Target, address: str, seconds: float) -> Any:
 
 @cache
 def _tls_context() -> ssl.SSLContext:
-    """The certificates that the system trusts (OpenSSL's SSL_CERT_FILE names others)."""
+    """TLS 1.2 or newer, with the certificate authorities of the system (or those of OpenSSL's SSL_CERT_FILE)."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 
-def signature_headers(identity: str, secrets: list[str], body: str, sequence: int, now: int) -> dict[str, str]:
-    """The headers of a webhook, by the specification of Standard Webhooks: one signature for each secret."""
-    from standardwebhooks import Webhook  # noqa: PLC0415  # loaded where webhooks are delivered, and nowhere else
+def signature_headers(delivery_id: str, secrets: list[str], body: str, sequence: int, now: int) -> dict[str, str]:
+    """The headers of a webhook as the Standard Webhooks specification defines them: one signature for each secret.
+
+    The header devflow-sequence is an addition of DevFlow.
+    """
+    from standardwebhooks import Webhook  # noqa: PLC0415  # only deliveries need it
 
     at = datetime.fromtimestamp(now // 1_000, UTC)
     return {
-        "webhook-id": identity,
+        "webhook-id": delivery_id,
         "webhook-timestamp": str(now // 1_000),
-        "webhook-signature": " ".join(Webhook(secret).sign(identity, at, body) for secret in secrets),
+        "webhook-signature": " ".join(Webhook(secret).sign(delivery_id, at, body) for secret in secrets),
         "devflow-sequence": str(sequence),
     }

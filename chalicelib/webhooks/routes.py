@@ -1,4 +1,4 @@
-"""/api/webhooks: a user's endpoints, and what was delivered to them."""
+"""/api/webhooks: a user's endpoints and their deliveries."""
 
 from chalice.app import Blueprint
 

@@ -1,4 +1,4 @@
-"""What users send about webhooks, and what they get to see."""
+"""Requests and responses of /api/webhooks."""
 
 import json
 from typing import Annotated, Any, Literal
@@ -18,15 +18,15 @@ EventFilter = Annotated[list[EventType | Literal["*"]], Field(min_length=1, max_
 WebhookDescription = Annotated[str, StringConstraints(max_length=200)]
 
 
-def _once(events: list[str] | None) -> list[str] | None:
+def _distinct_events(events: list[str] | None) -> list[str] | None:
+    """The events without duplicates; only `*` where the list contains it."""
     if events is not None and ALL_EVENTS in events:
         return [ALL_EVENTS]
     return events and list(dict.fromkeys(events))
 
 
 class CreateWebhookRequest(InputModel):
-    """The body of POST /api/webhooks. `events`: which to be told; all of them, also those there will be, if none is
-    named."""
+    """The body of POST /api/webhooks."""
 
     url: WebhookUrl
     """Where webhooks are sent."""
@@ -35,22 +35,22 @@ class CreateWebhookRequest(InputModel):
     description: WebhookDescription | None = None
     """A text for people."""
 
-    _distinct = field_validator("events")(_once)
+    _distinct = field_validator("events")(_distinct_events)
 
 
 class UpdateWebhookRequest(InputModel):
-    """The body of PATCH /api/webhooks/{id}; what is absent stays."""
+    """The body of PATCH /api/webhooks/{id}. Absent fields do not change."""
 
     url: WebhookUrl | None = None
-    """Where webhooks are sent. Also forgets earlier failures."""
+    """Where webhooks are sent. A new URL resets the earlier failures."""
     events: EventFilter | None = None
     """Replaces the list."""
     description: WebhookDescription | None = None
     """Replaces the text."""
     enabled: bool | None = None
-    """`true` enables the webhook and forgets earlier failures; `false` disables it."""
+    """`true` enables the webhook and resets the earlier failures; `false` disables it."""
 
-    _distinct = field_validator("events")(_once)
+    _distinct = field_validator("events")(_distinct_events)
 
 
 class DeliveryQuery(ListQuery):
@@ -81,7 +81,7 @@ class WebhookResponse(OutputModel):
 
 
 class WebhookWithSecretResponse(OutputModel):
-    """The only answer, with that of a rotation, that shows the secret."""
+    """The response of creation and rotation. No other response contains the secret."""
 
     success: bool = True
     webhook: WebhookResponse
@@ -160,17 +160,17 @@ def to_response(endpoint: Endpoint, now: int) -> WebhookResponse:
     )
 
 
-def to_delivery_response(found: Delivery) -> DeliveryResponse:
+def to_delivery_response(delivery: Delivery) -> DeliveryResponse:
     return DeliveryResponse(
-        id=found.id,
-        webhook_id=found.webhook_id,
-        event=found.event,
-        status=found.status,
-        error=found.error,
-        sequence=found.sequence,
-        created_at=iso(found.created_at),
-        next_attempt_at=iso_or_none(found.next_at),
-        ended_at=iso_or_none(found.ended_at),
+        id=delivery.id,
+        webhook_id=delivery.webhook_id,
+        event=delivery.event,
+        status=delivery.status,
+        error=delivery.error,
+        sequence=delivery.sequence,
+        created_at=iso(delivery.created_at),
+        next_attempt_at=iso_or_none(delivery.next_at),
+        ended_at=iso_or_none(delivery.ended_at),
         attempts=[
             DeliveryAttemptResponse(
                 timestamp=iso(attempt.at),
@@ -179,7 +179,7 @@ def to_delivery_response(found: Delivery) -> DeliveryResponse:
                 error=attempt.error,
                 answer=attempt.text,
             )
-            for attempt in found.attempts
+            for attempt in delivery.attempts
         ],
-        payload=json.loads(found.body),
+        payload=json.loads(delivery.body),
     )

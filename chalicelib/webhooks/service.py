@@ -1,4 +1,4 @@
-"""What users do with their webhooks: make, look at, change, remove, rotate, test; and what became of deliveries."""
+"""A user's webhooks: creating, reading, changing, removing, rotating and testing them, and their deliveries."""
 
 import base64
 import secrets
@@ -33,10 +33,10 @@ _LOOKUP_TIMEOUT = 2.0
 def create_webhook(
     owner: str, request: CreateWebhookRequest, idempotency_key: str | None, now: int
 ) -> WebhookWithSecretResponse:
-    """A new endpoint with its secret. The same Idempotency-Key within ten minutes is the same request, whose answer was
-    lost: it gets the same answer.
+    """Create an endpoint, and return it with its secret.
 
-    Raises BadTarget, TooManyWebhooks, and OtherWebhook where the key came with another request.
+    A repeated request with the same Idempotency-Key within ten minutes gets the same response. Raises BadTarget,
+    TooManyWebhooks, and DifferentWebhook where the key was used with another request.
     """
     _check_target(request.url)
     seed = [owner, uuid.uuid4().hex if idempotency_key is None else idempotency_key]
@@ -58,29 +58,31 @@ def create_webhook(
             existing = cancelled.rows.get(0)
             if existing is None:
                 raise rules.TooManyWebhooks from None
-            before = tables.to_endpoint(existing)
-            if now - before.created_at > rules.WEBHOOK_IDEMPOTENCY_WINDOW:
-                seed.append(before.id)  # the key was used, but so long ago that it is free again
+            stored = tables.to_endpoint(existing)
+            if now - stored.created_at > rules.WEBHOOK_IDEMPOTENCY_WINDOW:
+                seed.append(stored.id)  # the key was used longer ago than the window, so it may be used again
                 continue
-            if before.request_digest != endpoint.request_digest:
+            if stored.request_digest != endpoint.request_digest:
                 raise rules.DifferentWebhook from None
-            endpoint = before
+            endpoint = stored
         return WebhookWithSecretResponse(webhook=schemas.to_response(endpoint, now), secret=endpoint.secrets[0].value)
 
 
 def _new_secret() -> str:
-    """As Standard Webhooks has it: 24 to 64 random bytes, in base64."""
+    """A random secret in the format of Standard Webhooks: 24 to 64 bytes in base64, after `whsec_`."""
     return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
 def _check_target(url: str) -> None:
-    """Raises BadTarget where a webhook could never go there. Where a name cannot be resolved just now, each sending
-    will tell; it checks again anyway."""
+    """Raises BadTarget where webhooks could never be sent to a URL.
+
+    A host name that cannot be resolved now is accepted, because every request resolves and checks it again.
+    """
     target = targets.parse_target(url, local=settings.local)
     try:
         targets.check_addresses(http_client.resolve(target.host, target.port, _LOOKUP_TIMEOUT), local=settings.local)
     except http_client.HostNotFound:
-        raise BadTarget(f"The name {target.host} leads nowhere.") from None
+        raise BadTarget(f"The host {target.host} does not exist.") from None
     except http_client.LookupFailed:
         return
 
@@ -112,36 +114,38 @@ def get_webhook(owner: str, webhook_id: str, now: int) -> WebhookResponse:
 
 
 def update_webhook(owner: str, webhook_id: str, request: UpdateWebhookRequest, now: int) -> WebhookResponse:
-    """What is given changes. Another address, and being enabled, begin anew: what was held against it is forgotten.
+    """Change the fields that the request contains. A new URL, and enabling the webhook, also reset its failures.
 
-    Raises BadTarget, WebhookNotFound.
+    Raises BadTarget and WebhookNotFound.
     """
-    given: dict[str, Any] = request.model_dump(exclude_unset=True, exclude_none=True)
+    changes: dict[str, Any] = request.model_dump(exclude_unset=True, exclude_none=True)
     if request.url is not None:
         _check_target(request.url)
     if request.url is not None or request.enabled:
-        given |= dict.fromkeys(("failing_since", "failed_at", "not_before")) | {"slow": False}
+        changes |= dict.fromkeys(("failing_since", "failed_at", "not_before")) | {"slow": False}
     if request.enabled is not None:
-        by_hand = None if request.enabled else "You disabled it."
-        given |= {"disabled_at": None if request.enabled else now, "disabled_reason": by_hand}
+        reason = None if request.enabled else "You disabled the webhook."
+        changes |= {"disabled_at": None if request.enabled else now, "disabled_reason": reason}
     try:
-        return schemas.to_response(store.update_endpoint(owner, webhook_id, given | {"updated_at": now}), now)
+        return schemas.to_response(store.update_endpoint(owner, webhook_id, changes | {"updated_at": now}), now)
     except dynamodb.ConditionFailed:
         raise WebhookNotFound from None
 
 
 def remove_webhook(owner: str, webhook_id: str) -> None:
-    """It goes at once; what was on its way to it goes when its time comes. Raises WebhookNotFound."""
+    """Delete an endpoint. Its pending deliveries are deleted when their next attempts are due. Raises
+    WebhookNotFound."""
     load_endpoint(owner, webhook_id)
-    with suppress(
-        dynamodb.TransactionCancelled
-    ):  # it went just now, perhaps by this very request, whose answer was lost
+    # The endpoint may have been deleted meanwhile, perhaps by an earlier try of this request whose response was lost.
+    with suppress(dynamodb.TransactionCancelled):
         dynamodb.transact_write(*store.delete_items(owner, webhook_id))
 
 
 def rotate_secret(owner: str, webhook_id: str, idempotency_key: str | None, now: int) -> WebhookWithSecretResponse:
-    """A new secret; for a day webhooks are signed with the old one, too. The same Idempotency-Key within ten minutes
-    gets the same answer. Raises WebhookNotFound."""
+    """Replace the secret, and return the new one. For a day, the old secret signs webhooks too.
+
+    A repeated request with the same Idempotency-Key within ten minutes gets the same response. Raises WebhookNotFound.
+    """
     key, secret = idempotency_key and fingerprint(idempotency_key), _new_secret()
     for _ in range(_MAX_TRIES):
         before = load_endpoint(owner, webhook_id)
@@ -151,27 +155,25 @@ def rotate_secret(owner: str, webhook_id: str, idempotency_key: str | None, now:
         try:
             store.save_rotation(before, after)
         except dynamodb.ConditionFailed:
-            continue  # changed meanwhile; or by this very request, whose answer was lost
+            continue  # the endpoint changed meanwhile, or an earlier try wrote the rotation and its response was lost
         return WebhookWithSecretResponse(webhook=schemas.to_response(after, now), secret=secret)
     raise Unavailable
 
 
 def send_test(owner: str, webhook_id: str, now: int) -> DeliverySentResponse:
-    """Send a webhook that tells of nothing. Raises WebhookNotFound, Disabled."""
+    """Send a webhook with the event webhook.test. Raises WebhookNotFound and WebhookDisabled."""
     endpoint = load_endpoint(owner, webhook_id)
     if not endpoint.enabled:
         raise rules.WebhookDisabled
-    happening = WebhookEvent(
-        TEST_EVENT, secrets.token_hex(8), now, now * 10, {"webhookId": webhook_id, "userId": owner}
-    )
-    new = fanout.create_deliveries([endpoint], happening, now)
-    dynamodb.transact_write(*fanout.delivery_items(new))
-    fanout.send_deliveries(new)
-    return DeliverySentResponse(delivery_id=new[0].id)
+    event = WebhookEvent(TEST_EVENT, secrets.token_hex(8), now, now * 10, {"webhookId": webhook_id, "userId": owner})
+    deliveries = fanout.create_deliveries([endpoint], event, now)
+    dynamodb.transact_write(*fanout.delivery_items(deliveries))
+    fanout.send_deliveries(deliveries)
+    return DeliverySentResponse(delivery_id=deliveries[0].id)
 
 
 def list_deliveries(owner: str, webhook_id: str, query: DeliveryQuery, now: int) -> DeliveryList:
-    """A page of what is on its way to an endpoint, or was in the last 30 days, newest first. Raises WebhookNotFound."""
+    """A page of an endpoint's deliveries of the last 30 days, newest first. Raises WebhookNotFound."""
     load_endpoint(owner, webhook_id)
     return list_page(
         DeliveryList,
@@ -185,9 +187,9 @@ def list_deliveries(owner: str, webhook_id: str, query: DeliveryQuery, now: int)
 
 
 def redeliver(owner: str, webhook_id: str, delivery_id: str, now: int) -> DeliverySentResponse:
-    """Send a delivery (again) at once, under the same id. One that is under way already stays as it is.
+    """Make a delivery due now, under the same id. A delivery with an attempt in progress does not change.
 
-    Raises WebhookNotFound, DeliveryNotFound, Disabled.
+    Raises WebhookNotFound, DeliveryNotFound and WebhookDisabled.
     """
     if not load_endpoint(owner, webhook_id).enabled:
         raise rules.WebhookDisabled

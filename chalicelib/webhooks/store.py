@@ -27,7 +27,10 @@ from chalicelib.webhooks.tables import (
 
 
 def create_items(endpoint: Endpoint, maximum: int) -> list[dynamodb.TransactItem]:
-    """Parts of the transaction that makes an endpoint; the first fails where it is there, the second at `most`."""
+    """The items of the transaction that creates an endpoint, and counts it.
+
+    The first item fails where the endpoint exists, the second where the user has `maximum` endpoints.
+    """
     fields = endpoint.model_dump(exclude={"owner", "id", "secrets"}, exclude_none=True)
     row = dynamodb.item(
         EndpointRow, pk=endpoint.owner, sk=ENDPOINT + endpoint.id, secrets=to_stored_secrets(endpoint), **fields
@@ -41,7 +44,7 @@ def create_items(endpoint: Endpoint, maximum: int) -> list[dynamodb.TransactItem
 
 
 def delete_items(owner: str, webhook_id: str) -> list[dynamodb.TransactItem]:
-    """Parts of the transaction that removes an endpoint; the first fails where it is not there."""
+    """The items of the transaction that deletes an endpoint. The first item fails where it does not exist."""
     return [
         dynamodb.transact_delete(_endpoint_row(owner, webhook_id), dynamodb.exists(EndpointRow.pk)),
         dynamodb.transact_update(_count_row(owner), [dynamodb.add(EndpointCountRow.endpoints, -1)]),
@@ -54,9 +57,9 @@ def load_endpoint(owner: str, webhook_id: str) -> Endpoint | None:
 
 
 def find_endpoints(owner: str, limit: int, start: dict[str, Any] | None) -> dynamodb.Page:
-    """A user's endpoints, whole, by id."""
-    within = dynamodb.begins_with(EndpointRow.sk, ENDPOINT)
-    return dynamodb.query(EndpointRow, owner, key_condition=within, limit=limit, start=start, consistent=True)
+    """A page of a user's endpoints, by id, with all attributes. It starts after the key `start`."""
+    is_endpoint = dynamodb.begins_with(EndpointRow.sk, ENDPOINT)
+    return dynamodb.query(EndpointRow, owner, key_condition=is_endpoint, limit=limit, start=start, consistent=True)
 
 
 @dynamodb.clause
@@ -65,13 +68,14 @@ def _next_revision() -> Any:
 
 
 def update_endpoint(owner: str, webhook_id: str, values: Mapping[str, Any]) -> Endpoint:
-    """Save what a user changes of an endpoint (None removes an attribute). Raises ConditionFailed where it is gone."""
+    """Save a user's changes of an endpoint. None removes an attribute. Raises ConditionFailed where it does not
+    exist."""
     actions = [*dynamodb.set_or_remove(EndpointRow, values), _next_revision()]
     return to_endpoint(dynamodb.update_item(_endpoint_row(owner, webhook_id), actions, dynamodb.exists(EndpointRow.pk)))
 
 
 def save_rotation(before: Endpoint, after: Endpoint) -> None:
-    """Save a rotation. Raises ConditionFailed where the endpoint was changed meanwhile, or is gone."""
+    """Save a rotation. Raises ConditionFailed where the endpoint was changed meanwhile, or does not exist."""
     values = {"rotation_key": after.rotation_key, "rotated_at": after.rotated_at, "updated_at": after.updated_at}
     actions = [
         *dynamodb.set_or_remove(EndpointRow, values),
@@ -85,10 +89,11 @@ def save_rotation(before: Endpoint, after: Endpoint) -> None:
 def acquire_slot(owner: str, webhook_id: str, slot: str, until: int, now: int, *, known: Endpoint | None) -> Endpoint:
     """Acquire a slot, and return the endpoint as stored afterwards.
 
-    Raises ConditionFailed where the slot is in use, or the endpoint is disabled or gone. Where nothing is `known` of
-    the endpoint, also where its last attempt failed or was slow, or where it asked for a pause.
+    Raises ConditionFailed where the slot is in use, or where the endpoint is disabled or does not exist. Where `known`
+    is None, because the caller has not read the endpoint, also where the last attempt failed or was slow, or where the
+    receiver asked for a pause.
 
-    Where the response is lost, the caller acquires another slot; this one becomes free again at `until`.
+    Where the response is lost, the caller acquires another slot. This slot becomes free at `until`.
     """
     condition = dynamodb.equals(EndpointRow.enabled, True) & _is_free(slot, now)  # noqa: FBT003  # a stored value
     if known is None:
@@ -98,11 +103,11 @@ def acquire_slot(owner: str, webhook_id: str, slot: str, until: int, now: int, *
     return to_endpoint(dynamodb.update_item(_endpoint_row(owner, webhook_id), [_set_slot(slot, until)], condition))
 
 
-def release_slot(before: Endpoint, after: Endpoint, slot: str, until: int) -> bool:
-    """Release a slot, and save what the attempt changed of the endpoint.
+def save_attempt_result(before: Endpoint, after: Endpoint, slot: str, until: int) -> bool:
+    """Save what an attempt changed of the endpoint, and release the slot.
 
-    An endpoint is disabled only if its user has not changed it meanwhile. Returns False where the user has, or where
-    the endpoint is gone.
+    An attempt disables an endpoint only if its user has not changed it meanwhile. Returns False where the user has, or
+    where the endpoint does not exist.
     """
     names = ("failing_since", "failed_at", "slow", "not_before", "enabled", "disabled_at", "disabled_reason")
     values = {name: getattr(after, name) for name in names if getattr(after, name) != getattr(before, name)}
@@ -117,8 +122,8 @@ def release_slot(before: Endpoint, after: Endpoint, slot: str, until: int) -> bo
     return True
 
 
-def free_slot(endpoint: Endpoint, slot: str, until: int) -> None:
-    """Release a slot, and change nothing else."""
+def release_slot(endpoint: Endpoint, slot: str, until: int) -> None:
+    """Release a slot that was acquired until `until`, and change nothing else."""
     try:
         row = _endpoint_row(endpoint.owner, endpoint.id)
         dynamodb.update_item(row, [_remove_slot(slot)], _is_used_until(slot, until))
@@ -158,14 +163,17 @@ def _count_row(owner: str) -> dynamodb.Item:
 
 
 def delivery_item(delivery: Delivery) -> dynamodb.TransactItem:
-    """A new delivery, as part of a transaction."""
+    """Store a new delivery, as part of a transaction."""
     pk = partition_key(delivery.owner, delivery.webhook_id)
     values = delivery_values(delivery, delivery.created_at)
     return dynamodb.transact_put(dynamodb.item(DeliveryRow, pk=pk, sk=DELIVERY + delivery.id, **values))
 
 
 def claim_delivery(owner: str, webhook_id: str, delivery_id: str, token: str, now: int, until: int) -> Delivery:
-    """Claim a delivery that is due, until `until`. Raises ConditionFailed where it is not due, or claimed already."""
+    """Claim a delivery that is due, until `until`. `token` identifies the claim.
+
+    Raises ConditionFailed where the delivery is not due, or another process has claimed it.
+    """
     values = {
         "claim": token,
         "next_at": until,
@@ -178,15 +186,15 @@ def claim_delivery(owner: str, webhook_id: str, delivery_id: str, token: str, no
         return to_delivery(dynamodb.update_item(row, dynamodb.set_or_remove(DeliveryRow, values), is_due))
     except dynamodb.ConditionFailed as failed:
         if failed.row is not None and failed.row.get("claim") == token:
-            return to_delivery(failed.row)  # claimed by this request before, and the response was lost
+            return to_delivery(failed.row)  # an earlier try claimed it, and its response was lost
         raise
 
 
 def save_delivery(before: Delivery, after: Delivery, now: int) -> bool:
-    """Save a delivery if it has not changed since `before`; False where it has."""
-    known, wanted = delivery_values(before, now), delivery_values(after, now)
+    """Save a delivery. Returns False where the stored delivery is no longer `before`."""
+    old_values, new_values = delivery_values(before, now), delivery_values(after, now)
     derived = ("due_at", "due_shard", "expires_at")
-    changed = {name: value for name, value in wanted.items() if value != known[name] or name in derived}
+    changed = {name: value for name, value in new_values.items() if value != old_values[name] or name in derived}
     claim = DeliveryRow.claim
     condition = dynamodb.not_exists(claim) if before.claim is None else dynamodb.equals(claim, before.claim)
     condition &= dynamodb.equals(DeliveryRow.status, before.status)
@@ -201,7 +209,7 @@ def save_delivery(before: Delivery, after: Delivery, now: int) -> bool:
 
 
 def delete_delivery(owner: str, webhook_id: str, delivery_id: str, token: str) -> None:
-    """Delete a delivery whose endpoint is gone, if it is still claimed with `token`."""
+    """Delete a delivery whose endpoint was deleted, if it is still claimed with `token`."""
     row = delivery_row(owner, webhook_id, delivery_id)
     try:
         dynamodb.transact_write(dynamodb.transact_delete(row, dynamodb.equals(DeliveryRow.claim, token)))
@@ -217,20 +225,20 @@ def load_delivery(owner: str, webhook_id: str, delivery_id: str, now: int) -> De
 def find_deliveries(
     owner: str, webhook_id: str, query: DeliveryQuery, limit: int, start: dict[str, Any] | None
 ) -> dynamodb.Page:
-    """Keys of an endpoint's deliveries, newest first."""
-    matching: dynamodb.Clause | None = None
-    for attribute, wanted in ((DeliveryRow.status, query.status), (DeliveryRow.event, query.event)):
-        if wanted is not None:
-            matches = dynamodb.equals(attribute, wanted)
-            matching = matches if matching is None else matching & matches
-    if matching is not None:
+    """A page of the keys of an endpoint's deliveries, newest first. It starts after the key `start`."""
+    query_filter: dynamodb.Clause | None = None
+    for attribute, value in ((DeliveryRow.status, query.status), (DeliveryRow.event, query.event)):
+        if value is not None:
+            matches = dynamodb.equals(attribute, value)
+            query_filter = matches if query_filter is None else query_filter & matches
+    if query_filter is not None:
         limit = max(limit, MIN_ROWS_EXAMINED)
     return dynamodb.query(
         DeliveryRow,
         partition_key(owner, webhook_id),
         index="listing",
         key_condition=dynamodb.begins_with(DeliveryRow.sk, DELIVERY),
-        filter_condition=matching,
+        filter_condition=query_filter,
         limit=limit,
         start=start,
         forward=False,
@@ -243,9 +251,9 @@ def cursor_key(row: dynamodb.Row) -> dict[str, Any]:
 
 
 def load_deliveries(rows: Sequence[dynamodb.Row], now: int) -> list[Delivery]:
-    """The deliveries of some index rows, in their order."""
-    found = {row["sk"]: row for row in dynamodb.batch_get(DeliveryRow, [(row["pk"], row["sk"]) for row in rows])}
-    ordered = [found[row["sk"]] for row in rows if row["sk"] in found]
+    """The deliveries of index rows, in the order of the rows. Deleted and expired deliveries are left out."""
+    by_key = {row["sk"]: row for row in dynamodb.batch_get(DeliveryRow, [(row["pk"], row["sk"]) for row in rows])}
+    ordered = [by_key[row["sk"]] for row in rows if row["sk"] in by_key]
     return [to_delivery(row) for row in ordered if dynamodb.not_expired(row, now)]
 
 
@@ -256,7 +264,7 @@ def find_due(shard_number: int, now: int, start: dict[str, Any] | None, limit: i
 
 
 def postpone(row: dynamodb.Row, at: int, now: int) -> bool:
-    """Have the sweep process a delivery at another time; False where another process has handled it."""
+    """Have the sweep process a delivery at `at`. Returns False where another process has handled it."""
     is_due = dynamodb.exists(DeliveryRow.due_at) & dynamodb.at_most(DeliveryRow.due_at, now)
     key = dynamodb.item(DeliveryRow, pk=row["pk"], sk=row["sk"])
     try:

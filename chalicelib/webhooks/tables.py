@@ -1,11 +1,12 @@
-"""The table `webhooks`: its rows and indexes, and how endpoints and deliveries become rows, and rows these.
+"""The table `webhooks`: its rows and indexes, and the conversion between rows and endpoints or deliveries.
 
-    owner           ~           how many endpoints a user has
+    owner           ~           the count of a user's endpoints
     owner           W#webhook   an endpoint
-    owner#webhook   D#delivery  one event for one endpoint, with its attempts; the id sorts by time
+    owner#webhook   D#delivery  the delivery of one event to one endpoint, with its attempts; ids sort by time
 
-Index `listing` (pk, sk) is what lists read; `due` (dueShard, dueAt) holds the deliveries that have not ended, by when
-the sweep must look after them. Those do not expire; the others do, after 30 days.
+Lists read the index `listing` (pk, sk). The sweep reads the index `due` (dueShard, dueAt), which contains the
+deliveries that have not ended, by the time at which the sweep must process them. A delivery that has ended expires
+after 30 days.
 """
 
 from typing import Any
@@ -106,35 +107,37 @@ class DeliveryRow(Model):
 
 
 def to_stored_secrets(endpoint: Endpoint) -> list[dict[str, Any]]:
+    """The secrets of an endpoint as its row stores them."""
     return [secret.model_dump(exclude_none=True) for secret in endpoint.secrets]
 
 
-_STORED_OF_ENDPOINT = {name: attribute.attr_name for name, attribute in EndpointRow.get_attributes().items()}
-_PLAIN_OF_ENDPOINT = sorted(set(Endpoint.model_fields) & set(_STORED_OF_ENDPOINT) - {"secrets"})
+_ENDPOINT_ATTRIBUTES = {name: attribute.attr_name for name, attribute in EndpointRow.get_attributes().items()}
+_SIMPLE_ENDPOINT_FIELDS = sorted(set(Endpoint.model_fields) & set(_ENDPOINT_ATTRIBUTES) - {"secrets"})
 
 
 def to_endpoint(row: dynamodb.Row) -> Endpoint:
-    values = {name: row[_STORED_OF_ENDPOINT[name]] for name in _PLAIN_OF_ENDPOINT if _STORED_OF_ENDPOINT[name] in row}
+    names = _ENDPOINT_ATTRIBUTES
+    values = {field: row[names[field]] for field in _SIMPLE_ENDPOINT_FIELDS if names[field] in row}
     secrets = [SigningSecret.model_construct(value=each["value"], until=each.get("until")) for each in row["secrets"]]
     return Endpoint.model_construct(owner=row["pk"], id=row["sk"].removeprefix(ENDPOINT), secrets=secrets, **values)
 
 
 def message_keys(row: dynamodb.Row) -> dict[str, str]:
-    """What a message says of a delivery: whose, of which webhook, and which."""
-    owner, _, webhook = row["pk"].partition("#")
-    return {"owner": owner, "webhook": webhook, "delivery": row["sk"].removeprefix(DELIVERY)}
+    """The ids in the message of a delivery, from the key of its row."""
+    owner, _, webhook_id = row["pk"].partition("#")
+    return {"owner": owner, "webhook": webhook_id, "delivery": row["sk"].removeprefix(DELIVERY)}
 
 
 def delivery_values(delivery: Delivery, now: int) -> dict[str, Any]:
-    """A delivery as its row's attributes, the derived ones included; None: the attribute is absent."""
+    """The attributes of a delivery's row, including those that are derived. None means that the attribute is absent."""
     values = delivery.model_dump(exclude={"owner", "webhook_id", "id", "attempts"})
-    at = sweep_due_at(delivery, now, MAX_DELAY)
-    ended = delivery.ended_at
+    due_at = sweep_due_at(delivery, now, MAX_DELAY)
+    ended_at = delivery.ended_at
     return values | {
         "attempts": [attempt.model_dump(exclude_none=True, exclude_defaults=True) for attempt in delivery.attempts],
-        "due_at": at,
-        "due_shard": None if at is None else delivery_shard(delivery.owner, delivery.webhook_id, delivery.id),
-        "expires_at": None if ended is None else (ended + RETENTION) // 1_000,
+        "due_at": due_at,
+        "due_shard": None if due_at is None else delivery_shard(delivery.owner, delivery.webhook_id, delivery.id),
+        "expires_at": None if ended_at is None else (ended_at + RETENTION) // 1_000,
     }
 
 
@@ -150,15 +153,15 @@ def delivery_shard(owner: str, webhook_id: str, delivery_id: str) -> int:
     return dynamodb.shard(f"{owner}#{webhook_id}#{delivery_id}")
 
 
-_STORED_OF_DELIVERY = {name: attribute.attr_name for name, attribute in DeliveryRow.get_attributes().items()}
-_PLAIN_OF_DELIVERY = sorted(set(Delivery.model_fields) & set(_STORED_OF_DELIVERY) - {"attempts"})
+_DELIVERY_ATTRIBUTES = {name: attribute.attr_name for name, attribute in DeliveryRow.get_attributes().items()}
+_SIMPLE_DELIVERY_FIELDS = sorted(set(Delivery.model_fields) & set(_DELIVERY_ATTRIBUTES) - {"attempts"})
 
 
 def to_delivery(row: dynamodb.Row) -> Delivery:
-    stored = _STORED_OF_DELIVERY
-    values = {name: row[stored[name]] for name in _PLAIN_OF_DELIVERY if stored[name] in row}
+    names = _DELIVERY_ATTRIBUTES
+    values = {field: row[names[field]] for field in _SIMPLE_DELIVERY_FIELDS if names[field] in row}
     attempts = [DeliveryAttempt.model_construct(**each) for each in row["attempts"]]
-    named = message_keys(row)
+    ids = message_keys(row)
     return Delivery.model_construct(
-        owner=named["owner"], webhook_id=named["webhook"], id=named["delivery"], attempts=attempts, **values
+        owner=ids["owner"], webhook_id=ids["webhook"], id=ids["delivery"], attempts=attempts, **values
     )

@@ -1,9 +1,9 @@
-"""Where a webhook may go. No I/O: names are resolved elsewhere, and what they lead to is checked here.
+"""Checks where webhooks may be sent. No I/O: host names are resolved elsewhere, and this module checks the results.
 
-An address is read once, strictly, and only what was read of it is used from there on: two readers of one address that
-disagree are how a check is got around. Of addresses only those pass that are unicast and public. The rules are those
-of the special-purpose registries of IANA (RFC 6890), plus what `ipaddress` takes for global and what leads elsewhere:
-forms of IPv6 that carry an IPv4 address.
+A URL is parsed once and strictly, and only the parsed parts are used afterwards. A check can be bypassed where two
+parsers of the same URL disagree. Only public unicast addresses are allowed. The rules follow IANA's special-purpose
+address registries (RFC 6890). They also deny addresses that `ipaddress` considers global but that lead to other
+networks: IPv6 forms that contain an IPv4 address.
 """
 
 import re
@@ -14,21 +14,21 @@ from typing import NamedTuple
 from chalicelib.core.errors import Invalid
 
 MAX_URL_LENGTH = 2_048
-"""Characters of an address."""
+"""The longest URL, in characters."""
 
 
 class BadTarget(Invalid):
-    """This cannot be the address of a webhook."""
+    """Webhooks cannot be sent to this URL."""
 
 
 class Target(NamedTuple):
-    """An address, read. `host` is a name in lower case, or an IP address as it is written canonically."""
+    """A parsed URL. `host` is a name in lower case, or an IP address in its canonical form."""
 
     is_https: bool
     host: str
     port: int
     path: str
-    """With the query, as it is sent in the request line."""
+    """The path and query, as they are sent in the request line."""
 
     @property
     def is_ip_address(self) -> bool:
@@ -47,50 +47,53 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 def parse_target(url: str, *, local: bool) -> Target:
-    """An address that may be a webhook's, as far as can be said without resolving its name. Raises BadTarget.
+    """Parse a URL, and check it as far as is possible without resolving its host name. Raises BadTarget.
 
-    `local`: on the local stage this machine itself may be a target, without TLS, too.
+    `local` also allows this machine as a target, with and without TLS. It is True on the local stage only.
     """
-    found = _URL.fullmatch(url) if len(url) <= MAX_URL_LENGTH else None
-    if found is None or "#" in url or "\\" in url:
+    match = _URL.fullmatch(url) if len(url) <= MAX_URL_LENGTH else None
+    if match is None or "#" in url or "\\" in url:
         raise BadTarget(
-            "A webhook's address is https://host/path, in ASCII, without a user's name and without a fragment."
+            "The URL of a webhook must have the form https://host/path, in ASCII, without a user name or a fragment."
         )
-    scheme, host, port, path = found[1], found[2].lower(), found[3], found[4] or "/"
+    scheme, host, port, path = match[1], match[2].lower(), match[3], match[4] or "/"
     secure = scheme == "https"
     target = Target(
         secure, _canonical_host(host), int(port) if port else _PORTS[secure], path if path[0] == "/" else f"/{path}"
     )
     if not 1 <= target.port <= 65_535:  # noqa: PLR2004
-        raise BadTarget("A port is a number from 1 to 65535.")
+        raise BadTarget("The port must be a number from 1 to 65535.")
     if target.is_ip_address:
         check_addresses([target.host], local=local)
-    itself = target.host == "localhost" or (target.is_ip_address and _is_loopback(target.host))
-    if not itself and (target.host.endswith(".localhost") or ("." not in target.host and ":" not in target.host)):
-        raise BadTarget("A webhook's address needs a host of the public internet, by its full name.")
-    if itself and not local:
+    this_machine = target.host == "localhost" or (target.is_ip_address and _is_loopback(target.host))
+    if not this_machine and (target.host.endswith(".localhost") or ("." not in target.host and ":" not in target.host)):
+        raise BadTarget("The URL of a webhook must contain the full name of a host on the public internet.")
+    if this_machine and not local:
         raise BadTarget(NOT_PUBLIC)
-    if not secure and not itself:
-        raise BadTarget("A webhook's address begins with https://.")
+    if not secure and not this_machine:
+        raise BadTarget("The URL of a webhook must begin with https://.")
     return target
 
 
 def _canonical_host(text: str) -> str:
-    """A host, canonically. Whatever some readers take for an IPv4 address (`127.1`, `0x7f000001`, `017700000001`) is
-    one in its usual form, or refused."""
+    """The canonical form of a host. Raises BadTarget for one that is not valid.
+
+    Some programs parse `127.1`, `0x7f000001` and `017700000001` as IPv4 addresses. Such forms are rejected; only four
+    decimal numbers are accepted.
+    """
     if text.startswith("["):
         address = _parse_address(text[1:-1])
         if address is None:
-            raise BadTarget(f"{text} is no address.")
+            raise BadTarget(f"{text} is not an IP address.")
         return str(address)
     if not _NAME.fullmatch(text):
-        raise BadTarget("A webhook's address needs a valid host name; write an international one in Punycode (xn--…).")
+        raise BadTarget("The host name in the URL is not valid. Write an international name in Punycode (xn--…).")
     if _NUMBER.fullmatch(text.rpartition(".")[2]) and str(_parse_address(text)) != text:
         raise BadTarget("Write an IPv4 address as four decimal numbers.")
     return text
 
 
-NOT_PUBLIC = "A webhook's address must lead to the public internet alone; this one leads elsewhere."
+NOT_PUBLIC = "The URL must lead only to public internet addresses. One of its addresses is not public."
 
 _DENIED_4 = [
     ip_network(text)
@@ -100,8 +103,8 @@ _DENIED_4 = [
     )
 ]
 _UNICAST_6 = IPv6Network("2000::/3")
-"""All of IPv6 that is given out (RFC 4291, section 2.4); mapped, compatible, NAT64, local and multicast forms are
-elsewhere."""
+"""The IPv6 addresses that are assigned to networks (RFC 4291, section 2.4). Mapped, compatible, NAT64, local and
+multicast addresses are outside this range."""
 _DENIED_6 = [
     ip_network(text)
     for text in (
@@ -114,7 +117,7 @@ _LOOPBACK = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 
 
 def check_addresses(addresses: Sequence[str], *, local: bool) -> None:
-    """Raises BadTarget unless a webhook may go to every one of these; the one that is used is among them."""
+    """Raises BadTarget unless webhooks may be sent to every address. The caller connects to one of them."""
     if not addresses or not all(_is_allowed(address, local=local) for address in addresses):
         raise BadTarget(NOT_PUBLIC)
 
@@ -138,7 +141,7 @@ def _is_loopback(text: str) -> bool:
 
 
 def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    """An address, None for anything else and for those that name a link (`fe80::1%eth0`)."""
+    """Parse an IP address. Returns None for other text, and for an address with a zone (`fe80::1%eth0`)."""
     try:
         return None if "%" in text else ip_address(text)
     except ValueError:

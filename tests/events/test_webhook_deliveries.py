@@ -34,13 +34,13 @@ def down(handler: Any) -> None:
 
 
 FAILURES: dict[str, tuple[Answer, int | None, str]] = {
-    "down": (down, None, "No connection could be made."),
-    "500": (status(500, b"out of order"), 500, "It answered 500."),
-    "404": (status(404), 404, "It answered 404."),
-    "302": (status(302, Location="http://127.0.0.1/"), 302, "It answered 302: redirects are not followed."),
-    "429": (status(429), 429, "It answered 429."),
-    "too slow": (receivers.hangs, None, f"It did not answer within {TIMEOUT / 1_000} s."),
-    "cut in the middle": (receivers.cut, 200, "The connection ended before the answer did."),
+    "down": (down, None, "DevFlow could not connect to the receiver."),
+    "500": (status(500, b"out of order"), 500, "The receiver returned 500."),
+    "404": (status(404), 404, "The receiver returned 404."),
+    "302": (status(302, Location="http://127.0.0.1/"), 302, "The receiver returned 302. Redirects are not followed."),
+    "429": (status(429), 429, "The receiver returned 429."),
+    "too slow": (receivers.hangs, None, f"The receiver did not respond within {TIMEOUT / 1_000} s."),
+    "cut in the middle": (receivers.cut, 200, "The connection ended before the response was complete."),
 }
 
 
@@ -69,7 +69,7 @@ def test_a_receiver_with_a_certificate_that_nobody_vouches_for_is_tried_eight_ti
     with Receiver(certificate=Authority(tmp_path).certificate("localhost")) as receiver:
         code, error = gone_through(hooks.make(scene.user, receiver.url), queue, clock)
         assert code is None
-        assert error.startswith("Its certificate is not valid: ")
+        assert error.startswith("The certificate is not valid: ")
         assert receiver.connections >= 8
         assert receiver.got == []
 
@@ -88,7 +88,11 @@ def gone_through(hook: Hook, queue: Queue, clock: Clock) -> tuple[int | None, st
         queue.pass_to(next_at + (MINUTE if pause < 15 * MINUTE else 0))
     told = hook.delivery()
     ((code, error),) = {(each["status"], each["error"]) for each in told["attempts"]}
-    assert (told["status"], told["error"], told["nextAttemptAt"]) == ("failed", f"It was tried 8 times. {error}", None)
+    assert (told["status"], told["error"], told["nextAttemptAt"]) == (
+        "failed",
+        f"All 8 attempts failed. Last error: {error}",
+        None,
+    )
     assert len(told["attempts"]) == 8
     assert hook.shown()["enabled"]
     queue.pass_to(clock.now + DAY)
@@ -149,7 +153,7 @@ def test_a_receiver_that_is_gone_for_good_is_disabled_and_says_so(receiver: Rece
     hook.test()
     queue.deliver()
     shown = hook.shown()
-    assert (shown["enabled"], shown["disabledReason"]) == (False, "It answered 410: it is gone for good.")
+    assert (shown["enabled"], shown["disabledReason"]) == (False, "The receiver returned 410 (Gone).")
     assert "failed" in {told["status"] for told in hook.deliveries()}
     queue.pass_to(0)
     assert {told["status"] for told in hook.deliveries()} <= {"failed", "delivered"}
@@ -170,7 +174,7 @@ def test_five_days_of_failures_disable_a_webhook_and_its_user_can_enable_it(
     queue.deliver()
     shown = hook.shown()
     assert shown["enabled"] is False
-    assert shown["disabledReason"].startswith("It has failed for five days, since ")
+    assert shown["disabledReason"].startswith("Every attempt has failed for five days, since ")
     assert shown["disabledAt"] is not None
     receiver.usual = status(204)
     assert hook.change(enabled=True)["failingSince"] is None

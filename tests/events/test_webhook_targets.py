@@ -98,7 +98,7 @@ def test_a_name_that_leads_inside_after_it_was_checked_is_not_followed(
         names.set(NAME, answer)
         with connections() as attempts:
             error = tried(hook, queue)["error"]
-        assert error == "A webhook's address must lead to the public internet alone; this one leads elsewhere."
+        assert error == "The URL must lead only to public internet addresses. One of its addresses is not public."
         assert attempts == []
 
 
@@ -140,7 +140,7 @@ def test_a_redirect_to_the_inside_is_not_followed(scene: Scene, queue: Queue, lo
             queue.deliver()
         assert attempts == [("127.0.0.1", receiver.port)]
         assert (len(receiver.got), came) == (1, [])
-        assert hook.delivery()["attempts"][0]["error"] == "It answered 307: redirects are not followed."
+        assert hook.delivery()["attempts"][0]["error"] == "The receiver returned 307. Redirects are not followed."
 
 
 def test_no_proxy_of_the_environment_is_asked(scene: Scene, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:

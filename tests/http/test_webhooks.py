@@ -99,7 +99,7 @@ def test_a_user_has_so_many_webhooks_and_no_more_until_one_is_removed(
 ) -> None:
     monkeypatch.setattr("chalicelib.webhooks.service.settings", replace(settings, webhooks_per_user=2))
     first, _ = hooks.make(scene.user, URL), hooks.make(scene.user, URL)
-    assert "as many webhooks" in refused(scene.user.post("/api/webhooks", {"url": URL}), 409, "Conflict")["message"]
+    assert "limit of webhooks" in refused(scene.user.post("/api/webhooks", {"url": URL}), 409, "Conflict")["message"]
     assert ok(scene.user.delete(first.path)) == {"success": True, "webhookId": first.id}
     hooks.make(scene.user, URL)
     refused(scene.user.post("/api/webhooks", {"url": URL}), 409)
@@ -125,7 +125,7 @@ def test_a_webhook_changes_where_it_is_said_and_stays_where_not(scene: Scene) ->
 def test_a_webhook_can_be_disabled_and_enabled_by_hand(scene: Scene, receiver: Receiver, queue: Queue) -> None:
     hook = hooks.make(scene.user, receiver.url)
     disabled = hook.change(enabled=False)
-    assert (disabled["enabled"], disabled["disabledReason"]) == (False, "You disabled it.")
+    assert (disabled["enabled"], disabled["disabledReason"]) == (False, "You disabled the webhook.")
     assert disabled["disabledAt"] is not None
     refused(scene.user.post(f"{hook.path}/test"), 409, "Conflict")
     scene.queued()
@@ -146,7 +146,7 @@ def test_what_is_on_its_way_to_a_webhook_that_is_disabled_fails_and_says_so(
     hook.change(enabled=False)
     queue.deliver()
     told = hook.delivery()
-    assert (told["status"], told["error"], told["attempts"]) == ("failed", "Its webhook is disabled.", [])
+    assert (told["status"], told["error"], told["attempts"]) == ("failed", "The webhook is disabled.", [])
     refused(scene.user.post(f"{hook.path}/deliveries/{delivery}/redeliver"), 409)
     hook.change(enabled=True)
     hook.redeliver(delivery)
@@ -196,7 +196,7 @@ def test_deliveries_are_listed_newest_first_with_every_attempt(
     newest, oldest = hook.deliveries()
     assert (newest["id"], newest["status"], newest["attempts"]) == (second, "pending", [])
     failed, succeeded = oldest["attempts"]
-    assert (failed["status"], failed["error"], failed["answer"]) == (500, "It answered 500.", "no" * 512)
+    assert (failed["status"], failed["error"], failed["answer"]) == (500, "The receiver returned 500.", "no" * 512)
     assert (succeeded["status"], succeeded["error"], succeeded["answer"]) == (204, None, "")
     assert all(type(each["latencyMs"]) is int and each["timestamp"].endswith("Z") for each in oldest["attempts"])
     assert oldest == {

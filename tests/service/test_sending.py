@@ -52,7 +52,7 @@ def test_a_redirect_is_a_failure_and_not_followed(receiver: Receiver, code: int)
     with receivers.listening("127.0.0.1") as (port, came):
         receiver.then(status(code, Location=f"http://127.0.0.1:{port}/latest/meta-data"))
         answered = post(receiver.url)
-    assert (answered.status, answered.error) == (code, f"It answered {code}: redirects are not followed.")
+    assert (answered.status, answered.error) == (code, f"The receiver returned {code}. Redirects are not followed.")
     assert (len(receiver.got), came) == (1, [])
 
 
@@ -60,14 +60,14 @@ def test_a_redirect_is_a_failure_and_not_followed(receiver: Receiver, code: int)
 def test_whatever_is_an_error_is_a_failure(receiver: Receiver, code: int) -> None:
     receiver.then(status(code, b"no", Retry_After="7"))
     answered = post(receiver.url)
-    assert (answered.status, answered.error, answered.text) == (code, f"It answered {code}.", "no")
+    assert (answered.status, answered.error, answered.text) == (code, f"The receiver returned {code}.", "no")
     assert answered.retry_after == "7"
 
 
 ENDS_BADLY: dict[str, tuple[Answer, str]] = {
-    "cut in the middle of its answer": (receivers.cut, "The connection ended before the answer did."),
-    "gone without a word": (receivers.dead, "The connection ended without an answer."),
-    "not speaking HTTP": (receivers.no_http, "The connection ended without an answer."),
+    "cut in the middle of its answer": (receivers.cut, "The connection ended before the response was complete."),
+    "gone without a word": (receivers.dead, "The connection ended without a response."),
+    "not speaking HTTP": (receivers.no_http, "The connection ended without a response."),
 }
 
 
@@ -83,7 +83,7 @@ def test_a_receiver_that_takes_too_long_is_cut_off(receiver: Receiver, answer: A
     """Also one that sends a byte now and then, and would for ever."""
     receiver.then(answer)
     answered = post(receiver.url, BRIEF)
-    assert answered.error == f"It did not answer within {BRIEF} s."
+    assert answered.error == f"The receiver did not respond within {BRIEF} s."
     assert answered.ms >= BRIEF * 1_000
 
 
@@ -102,7 +102,7 @@ def test_an_answer_that_is_no_text_is_kept_as_one(receiver: Receiver) -> None:
 
 def test_nobody_listening_is_a_failure(receiver: Receiver) -> None:
     receiver.down()
-    assert post(receiver.url).error == "No connection could be made."
+    assert post(receiver.url).error == "DevFlow could not connect to the receiver."
     receiver.up()
     assert post(receiver.url).error is None
 
@@ -117,13 +117,13 @@ def test_where_an_address_does_not_answer_the_next_is_tried(receiver: Receiver) 
 def test_a_name_that_leads_nowhere_is_a_failure() -> None:
     refused = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
     with served({"hooks.example.com": [refused]}):
-        assert post("https://hooks.example.com/").error == "The name of its host could not be resolved."
-        assert post("https://nobody.example.com/").error == "The name of its host leads nowhere."
+        assert post("https://hooks.example.com/").error == "The host name could not be resolved."
+        assert post("https://nobody.example.com/").error == "The host name does not exist."
 
 
 def test_a_name_service_that_hangs_is_not_waited_for(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: receiver.closing.wait())
-    assert post("https://hooks.example.com/", BRIEF).error == "The name of its host could not be resolved."
+    assert post("https://hooks.example.com/", BRIEF).error == "The host name could not be resolved."
 
 
 # Certificates. A name of the public internet leads to this machine, which the local stage allows.
@@ -164,12 +164,12 @@ def test_the_certificate_is_checked_for_the_name_though_the_address_is_connected
 def test_a_certificate_of_another_name_is_refused_and_nothing_sent(authority: Authority, trusted: None) -> None:
     error = over_tls(authority.certificate("other.example.com")).error
     assert error is not None
-    assert error.startswith("Its certificate is not valid: Hostname mismatch")
+    assert error.startswith("The certificate is not valid: Hostname mismatch")
 
 
 def test_a_certificate_that_has_expired_is_refused_and_nothing_sent(authority: Authority, trusted: None) -> None:
     assert over_tls(authority.certificate(NAME, expired=True)).error == (
-        "Its certificate is not valid: certificate has expired"
+        "The certificate is not valid: certificate has expired"
     )
 
 
@@ -178,12 +178,12 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_and_nothing_sent(
 ) -> None:
     error = over_tls(Authority(tmp_path).certificate(NAME)).error
     assert error is not None
-    assert error.startswith("Its certificate is not valid")
+    assert error.startswith("The certificate is not valid")
 
 
 def test_a_receiver_without_tls_where_it_should_have_it_gets_nothing(receiver: Receiver, trusted: None) -> None:
     answered = post(receiver.url.replace("http://localhost", f"https://{NAME}"))
-    assert (answered.status, answered.error) == (None, "No secure connection could be made.")
+    assert (answered.status, answered.error) == (None, "The TLS handshake with the receiver failed.")
     assert receiver.got == []
 
 

@@ -1,4 +1,4 @@
-"""chalicelib/auth/rules.py: PINs, and what a login may look like."""
+"""chalicelib/auth/rules.py and schemas.py: PINs, email addresses, ended sessions and replaced tokens."""
 
 import hashlib
 from typing import Any
@@ -11,25 +11,25 @@ from chalicelib.auth.entities import PersonalToken
 from chalicelib.core.settings import DAY, MINUTE
 
 
-def test_a_pin_matches_itself_and_nothing_else() -> None:
+def test_pin_matches_only_its_own_hash() -> None:
     stored = rules.hash_pin("123456")
     assert rules.pin_matches("123456", stored)
     assert not rules.pin_matches("123457", stored)
     assert not rules.pin_matches("", stored)
 
 
-def test_the_same_pin_is_never_stored_alike_and_never_stored_as_it_is() -> None:
+def test_hashes_of_the_same_pin_differ_and_do_not_contain_it() -> None:
     one, two = rules.hash_pin("123456"), rules.hash_pin("123456")
     assert one != two
     assert "123456" not in one
 
 
-def test_an_address_that_nobody_has_costs_the_same_work_and_is_never_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    worked: list[dict[str, Any]] = []
+def test_address_without_a_user_costs_the_same_work_and_never_matches(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, Any]] = []
     scrypt = hashlib.scrypt
 
     def counting(pin: bytes, **settings: Any) -> bytes:
-        worked.append({name: value for name, value in settings.items() if name != "salt"})
+        calls.append({name: value for name, value in settings.items() if name != "salt"})
         return scrypt(pin, **settings)
 
     stored = rules.hash_pin("123456")
@@ -37,12 +37,12 @@ def test_an_address_that_nobody_has_costs_the_same_work_and_is_never_let_in(monk
     assert not rules.pin_matches("123456", None)
     assert not rules.pin_matches("000000", stored)
     assert rules.pin_matches("123456", stored)
-    assert len(worked) == 3
-    assert worked[0] == worked[1] == worked[2]
+    assert len(calls) == 3
+    assert calls[0] == calls[1] == calls[2]
 
 
-def test_a_pin_costs_what_owasp_asks_for() -> None:
-    """The fixture that makes the tests' PINs cheap changes `n` alone; the product's own stands in the source."""
+def test_pin_hash_uses_the_parameters_that_owasp_recommends() -> None:
+    """A fixture lowers `n` to make PINs cheap in tests, so this test checks `r` and `p` against the recommendation."""
     assert {name: rules._SCRYPT[name] for name in ("r", "p")} == {"r": 8, "p": 3}
     n, r, p, salt, digest = rules.hash_pin("123456").split("$")
     assert (int(n), int(r), int(p)) == tuple(rules._SCRYPT.values())
@@ -50,7 +50,7 @@ def test_a_pin_costs_what_owasp_asks_for() -> None:
 
 
 @pytest.mark.parametrize("email", ["User@Example.com", "  user@example.com ", "USER@EXAMPLE.COM"])
-def test_an_address_is_the_same_however_it_is_written(email: str) -> None:
+def test_email_address_is_normalized(email: str) -> None:
     assert schemas.PinLoginRequest.model_validate({"email": email, "pin": "123456"}).email == "user@example.com"
 
 
@@ -72,7 +72,7 @@ def test_an_address_is_the_same_however_it_is_written(email: str) -> None:
         {"email": None},
     ],
 )
-def test_what_cannot_be_an_address_or_a_pin_is_refused(wrong: dict[str, Any]) -> None:
+def test_malformed_email_address_or_pin_is_rejected(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         schemas.PinLoginRequest.model_validate({"email": "user@example.com", "pin": "123456"} | wrong)
 
@@ -80,21 +80,22 @@ def test_what_cannot_be_an_address_or_a_pin_is_refused(wrong: dict[str, Any]) ->
 NOW = 1_763_938_000_000
 
 
-def test_a_session_that_was_logged_out_is_remembered_until_its_token_is_dead_of_age() -> None:
-    mark = rules.session_fingerprint("0123456789abcdef0123456789abcdef", NOW)
-    assert mark == f"0123456789abcdef:{NOW // 1_000}"
-    assert rules.expired_fingerprints([mark], NOW) == set()
-    assert rules.expired_fingerprints([mark], NOW + 30_000) == set(), "the leeway of a token"
-    assert rules.expired_fingerprints([mark, rules.session_fingerprint("f" * 32, NOW + DAY)], NOW + 61_000) == {mark}
+def test_fingerprint_of_ended_session_expires_a_minute_after_its_token() -> None:
+    fingerprint = rules.session_fingerprint("0123456789abcdef0123456789abcdef", NOW)
+    assert fingerprint == f"0123456789abcdef:{NOW // 1_000}"
+    assert rules.expired_fingerprints([fingerprint], NOW) == set()
+    assert rules.expired_fingerprints([fingerprint], NOW + 30_000) == set(), "the leeway of a token"
+    later = rules.session_fingerprint("f" * 32, NOW + DAY)
+    assert rules.expired_fingerprints([fingerprint, later], NOW + 61_000) == {fingerprint}
 
 
-def token(name: str, **more: Any) -> dict[str, PersonalToken]:
-    made = {"created_at": NOW, "expires_at": NOW + 30 * DAY} | more
-    return {name: PersonalToken(id=name, name=name, **made)}
+def token(name: str, **changes: Any) -> dict[str, PersonalToken]:
+    values = {"created_at": NOW, "expires_at": NOW + 30 * DAY} | changes
+    return {name: PersonalToken(id=name, name=name, **values)}
 
 
 @pytest.mark.parametrize(
-    ("standing", "request_", "gone"),
+    ("existing", "request_", "replaced"),
     [
         ({}, "k.r", []),
         (token("a"), "k.r", []),
@@ -111,12 +112,12 @@ def token(name: str, **more: Any) -> dict[str, PersonalToken]:
         ),
     ],
 )
-def test_a_new_token_takes_the_place_of_what_has_expired_and_of_what_the_same_request_made(
-    standing: dict[str, PersonalToken], request_: str | None, gone: list[str]
+def test_new_token_replaces_expired_ones_and_the_one_of_the_same_request(
+    existing: dict[str, PersonalToken], request_: str | None, replaced: list[str]
 ) -> None:
-    assert rules.replaced_tokens(standing, request_, NOW) == gone
+    assert rules.replaced_tokens(existing, request_, NOW) == replaced
 
 
-def test_a_key_that_made_another_token_a_moment_ago_is_refused() -> None:
+def test_idempotency_key_of_another_recent_request_is_rejected() -> None:
     with pytest.raises(rules.IdempotencyKeyReused):
         rules.replaced_tokens(token("a", request_fingerprint="k.other"), "k.r", NOW)

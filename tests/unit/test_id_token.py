@@ -1,4 +1,4 @@
-"""chalicelib/auth/id_token.py: RS256 without `cryptography`, held against it, against RFC 7515 and against forgers."""
+"""chalicelib/auth/id_token.py: RS256 without `cryptography`, tested with `cryptography`, RFC 7515 and forgeries."""
 
 import base64
 import hashlib
@@ -35,13 +35,13 @@ RFC_7515_SIGNATURE = (
 )
 
 
-def decoded(text: str) -> bytes:
+def decode(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def test_the_example_of_rfc_7515_is_right_and_with_any_bit_changed_wrong() -> None:
-    key = PublicKey(int.from_bytes(decoded(RFC_7515_N), "big"), 65_537)
-    signature = decoded(RFC_7515_SIGNATURE)
+def test_example_of_rfc_7515_verifies_and_fails_with_a_changed_bit() -> None:
+    key = PublicKey(int.from_bytes(decode(RFC_7515_N), "big"), 65_537)
+    signature = decode(RFC_7515_SIGNATURE)
     assert RSA.verify(RFC_7515_INPUT, key, signature)
     for bit in range(0, 2_048, 97):
         changed = (int.from_bytes(signature, "big") ^ 1 << bit).to_bytes(256, "big")
@@ -50,24 +50,24 @@ def test_the_example_of_rfc_7515_is_right_and_with_any_bit_changed_wrong() -> No
 
 
 @pytest.mark.parametrize("bits", [2_048, 2_056, 3_072])
-def test_what_cryptography_signs_is_right(bits: int) -> None:
+def test_signature_made_by_cryptography_verifies(bits: int) -> None:
     private = generate_private_key(65_537, bits)
     keys = id_token.public_keys({"keys": [jwk(private, "k")]})
-    token = jwt.encode(good(), private, "RS256", headers={"kid": "k"})
-    assert believed(token, keys) == good()
+    token = jwt.encode(valid_claims(), private, "RS256", headers={"kid": "k"})
+    assert verify(token, keys) == valid_claims()
 
 
-def test_a_signature_of_another_length_or_beyond_the_key_is_wrong() -> None:
-    key = PublicKey(int.from_bytes(decoded(RFC_7515_N), "big"), 65_537)
-    signature = decoded(RFC_7515_SIGNATURE)
+def test_signature_of_wrong_length_or_beyond_the_modulus_fails() -> None:
+    key = PublicKey(int.from_bytes(decode(RFC_7515_N), "big"), 65_537)
+    signature = decode(RFC_7515_SIGNATURE)
     for other in (b"", signature[1:], b"\0" + signature, signature + b"\0", bytes(256), b"\xff" * 256):
         assert not RSA.verify(RFC_7515_INPUT, key, other)
-    beyond = (int.from_bytes(signature, "big") + key.n).to_bytes(257, "big")[-256:]
-    assert not RSA.verify(RFC_7515_INPUT, key, beyond)
+    beyond_modulus = (int.from_bytes(signature, "big") + key.n).to_bytes(257, "big")[-256:]
+    assert not RSA.verify(RFC_7515_INPUT, key, beyond_modulus)
 
 
 def cube_root(number: int) -> int:
-    """The least whole number whose cube is at least this."""
+    """The smallest integer whose cube is at least `number`."""
     low, high = 0, 1 << (number.bit_length() // 3 + 1)
     while low < high:
         middle = (low + high) // 2
@@ -75,65 +75,66 @@ def cube_root(number: int) -> int:
     return low
 
 
-def test_a_forgery_that_hides_rubbish_behind_the_hash_is_wrong() -> None:
-    """Bleichenbacher's of 2006: with the exponent 3 a cube root is enough for whoever reads the padding that came."""
+def test_forgery_with_arbitrary_bytes_after_the_hash_fails() -> None:
+    """Bleichenbacher's forgery of 2006. With the exponent 3, a cube root fools a verifier that parses the padding."""
     private = generate_private_key(3, 2_048)
     key = PublicKey(private.public_key().public_numbers().n, 3)
     hashed = id_token._SHA256 + hashlib.sha256(b"a message").digest()
-    begins = b"\x00\x01" + b"\xff" * 8 + b"\x00" + hashed
-    forged = cube_root(int.from_bytes(begins.ljust(256, b"\x00"), "big"))
-    assert (forged**3).to_bytes(256, "big").startswith(begins)
+    prefix = b"\x00\x01" + b"\xff" * 8 + b"\x00" + hashed
+    forged = cube_root(int.from_bytes(prefix.ljust(256, b"\x00"), "big"))
+    assert (forged**3).to_bytes(256, "big").startswith(prefix)
     assert forged**3 < key.n
     assert not RSA.verify(b"a message", key, forged.to_bytes(256, "big"))
 
 
-def good(**more: Any) -> dict[str, Any]:
-    said = {"iss": "https://slack.com", "aud": "client", "nonce": NONCE, "iat": NOW // 1_000, "exp": NOW // 1_000 + 300}
-    return said | more
+def valid_claims(**changes: Any) -> dict[str, Any]:
+    times = {"iat": NOW // 1_000, "exp": NOW // 1_000 + 300}
+    return {"iss": "https://slack.com", "aud": "client", "nonce": NONCE} | times | changes
 
 
 PRIVATE = generate_private_key(65_537, 2_048)
 KEYS = id_token.public_keys({"keys": [jwk(PRIVATE, "k")]})
 
 
-def believed(token: str, keys: id_token.Keys = KEYS, now: int = NOW) -> dict[str, Any]:
+def verify(token: str, keys: id_token.Keys = KEYS, now: int = NOW) -> dict[str, Any]:
     nonce_hash = hashlib.sha256(NONCE.encode()).hexdigest()
     return id_token.verified_claims(
         token, keys, issuer="https://slack.com", audience="client", nonce_hash=nonce_hash, now=now
     )
 
 
-def signed(said: dict[str, Any]) -> str:
-    return jwt.encode(said, PRIVATE, "RS256", headers={"kid": "k"})
+def sign(claims: dict[str, Any]) -> str:
+    return jwt.encode(claims, PRIVATE, "RS256", headers={"kid": "k"})
 
 
-@pytest.mark.parametrize("more", [{}, {"aud": ["client"]}, {"aud": ["client", "other"], "azp": "client"}])
-def test_what_is_said_to_us_in_time_is_believed(more: dict[str, Any]) -> None:
-    assert believed(signed(good(**more))) == good(**more)
+@pytest.mark.parametrize("changes", [{}, {"aud": ["client"]}, {"aud": ["client", "other"], "azp": "client"}])
+def test_token_for_this_client_is_verified(changes: dict[str, Any]) -> None:
+    assert verify(sign(valid_claims(**changes))) == valid_claims(**changes)
 
 
-def test_time_has_half_a_minute_of_leeway_on_both_ends() -> None:
-    token = signed(good())
+def test_times_have_thirty_seconds_of_leeway_at_both_ends() -> None:
+    token = sign(valid_claims())
     for at in (NOW - 30_000, NOW + 300_000 + 29_999):
-        believed(token, now=at)
+        verify(token, now=at)
     for at in (NOW - 31_000, NOW + 300_000 + 30_000):
         with pytest.raises(IdTokenInvalid):
-            believed(token, now=at)
+            verify(token, now=at)
 
 
 @pytest.mark.parametrize(
-    "more", [{"aud": ["other"]}, {"aud": []}, {"aud": {"client": 1}}, {"aud": ["client"], "azp": "other"}, {"exp": []}]
+    "changes",
+    [{"aud": ["other"]}, {"aud": []}, {"aud": {"client": 1}}, {"aud": ["client"], "azp": "other"}, {"exp": []}],
 )
-def test_what_is_said_to_others_is_not(more: dict[str, Any]) -> None:
+def test_token_for_another_client_or_without_valid_claims_is_rejected(changes: dict[str, Any]) -> None:
     with pytest.raises(IdTokenInvalid):
-        believed(signed(good(**more)))
+        verify(sign(valid_claims(**changes)))
 
 
-def test_keys_that_cannot_verify_are_passed_over() -> None:
+def test_keys_that_cannot_verify_are_skipped() -> None:
     (entry,) = [jwk(PRIVATE, "k")]
-    small = jwk(generate_private_key(65_537, 1_024), "small")  # noqa: S505  # which is what it is for
+    small = jwk(generate_private_key(65_537, 1_024), "small")  # noqa: S505  # deliberately too small
     document = {"keys": [small, entry | {"kid": "enc", "use": "enc"}, entry | {"kid": "e", "e": "Ag"}, {}, None, entry]}
     assert set(id_token.public_keys(json.loads(json.dumps(document)))) == {"k"}
-    nothings: list[Any] = [None, [], "keys", {"keys": None}, {"keys": "k"}]
-    for nothing in nothings:
-        assert id_token.public_keys(nothing) == {}
+    malformed: list[Any] = [None, [], "keys", {"keys": None}, {"keys": "k"}]
+    for document in malformed:
+        assert id_token.public_keys(document) == {}

@@ -1,4 +1,4 @@
-"""Where a webhook may go: chalicelib/webhooks/targets.py, without resolving any name."""
+"""chalicelib/webhooks/targets.py: which URLs and addresses webhooks may be sent to. No host name is resolved."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def secure(host: str, port: int, path: str) -> Target:
     ],
 )
 @pytest.mark.parametrize("local", [True, False])
-def test_an_address_is_read_once_into_what_is_used_of_it(
+def test_url_is_parsed_into_its_canonical_parts(
     url: str,
     target: Target,
     host_header: str | None,
@@ -44,7 +44,7 @@ def test_an_address_is_read_once_into_what_is_used_of_it(
         "http://localhost:8080/x", "http://127.0.0.1/", "http://[::1]:1/", "https://localhost/", "http://127.9.9.9/",
     ],
 )  # fmt: skip
-def test_this_machine_is_a_target_on_the_local_stage_alone(url: str) -> None:
+def test_loopback_url_is_allowed_only_on_the_local_stage(url: str) -> None:
     targets.parse_target(url, local=True)
     with pytest.raises(BadTarget):
         targets.parse_target(url, local=False)
@@ -65,7 +65,7 @@ def test_this_machine_is_a_target_on_the_local_stage_alone(url: str) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("local", [True, False])
-def test_what_cannot_be_meant_or_means_different_things_to_different_readers_is_refused(
+def test_malformed_or_ambiguous_url_is_rejected(
     url: str,
     local: bool,  # noqa: FBT001
 ) -> None:
@@ -74,8 +74,8 @@ def test_what_cannot_be_meant_or_means_different_things_to_different_readers_is_
 
 
 PUBLIC = ["8.8.8.8", "93.184.216.34", "1.1.1.1", "2606:4700::1111", "2a00:1450:4001::200e", "2620:4f:8000::1"]
-ELSEWHERE = [
-    "0.0.0.0",  # noqa: S104  # nobody binds to it
+NOT_PUBLIC = [
+    "0.0.0.0",  # noqa: S104  # no socket is bound to it
     "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.127.255.255", "169.254.0.1",
     "169.254.169.254", "169.254.170.2", "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.0.0.9", "192.0.0.170",
     "192.0.2.1", "192.88.99.1", "192.168.0.1", "198.18.0.1", "198.19.255.255", "198.51.100.1", "203.0.113.1",
@@ -88,22 +88,22 @@ ELSEWHERE = [
 
 
 @pytest.mark.parametrize("local", [True, False])
-def test_only_public_addresses_of_one_machine_may_be_connected_to(local: bool) -> None:  # noqa: FBT001
+def test_only_public_unicast_addresses_are_allowed(local: bool) -> None:  # noqa: FBT001
     for address in PUBLIC:
         targets.check_addresses([address], local=local)
-    for address in ELSEWHERE:
+    for address in NOT_PUBLIC:
         with pytest.raises(BadTarget):
             targets.check_addresses([address], local=local)
 
 
-def test_every_address_of_a_name_is_checked_and_none_is_no_permission() -> None:
+def test_every_address_of_a_name_must_be_allowed() -> None:
     for addresses in (["8.8.8.8", "10.0.0.1"], ["10.0.0.1", "8.8.8.8"], ["2606:4700::1111", "::1"], []):
         with pytest.raises(BadTarget):
             targets.check_addresses(addresses, local=False)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.255.255.254", "::1"])
-def test_loopback_may_be_connected_to_on_the_local_stage_alone(address: str) -> None:
+def test_loopback_address_is_allowed_only_on_the_local_stage(address: str) -> None:
     targets.check_addresses([address], local=True)
     with pytest.raises(BadTarget):
         targets.check_addresses([address], local=False)
