@@ -1,6 +1,6 @@
 """A stand-in for a coding agent: a program that reads a task from standard input and works in the current clone.
 
-It can fix one bug only, and it reports its progress (docs/agent.md, "Telling").
+It can fix one bug only, and it reports its progress (docs/agent.md, "Report progress and results").
 """
 
 import json
