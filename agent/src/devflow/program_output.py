@@ -1,4 +1,4 @@
-"""Reads the output of an engine's program: progress events, the result, and the log (docs/agent.md, "Telling")."""
+"""Reads the output of an engine's program: progress events, the result, and the log (docs/agent.md, "Report progress and results")."""
 
 from collections import deque
 from dataclasses import dataclass, field

@@ -1,6 +1,6 @@
 """The program of the `copilot` engine: does one task with the Copilot SDK. `--check` tests whether the CLI responds.
 
-It sends progress events like any engine (docs/agent.md, "Telling"). Its exit status is 0 or 1.
+It sends progress events like any engine (docs/agent.md, "Report progress and results"). Its exit status is 0 or 1.
 """
 
 import asyncio
