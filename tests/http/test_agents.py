@@ -24,7 +24,7 @@ REGISTRATION = {"agentId": "agent-1", "name": "n", "version": "1"}
 # Registering.
 
 
-def test_registering_answers_as_the_spec_shows_it(user: Client, clock: Clock) -> None:
+def test_registration_response_matches_the_specification(user: Client, clock: Clock) -> None:
     body = ok(user.post("/api/agents", SPEC), 201)
     assert set(body) == {"success", "agent", "token"}
     assert body["success"] is True
@@ -41,14 +41,14 @@ def test_registering_answers_as_the_spec_shows_it(user: Client, clock: Clock) ->
     ok(user.acting_as(body["token"]).get(f"/api/agents/{agent['id']}/commands"))
 
 
-def test_only_id_name_and_version_are_needed(user: Client) -> None:
+def test_registration_requires_only_id_name_and_version(user: Client) -> None:
     agent = ok(user.post("/api/agents", REGISTRATION), 201)["agent"]
     assert (agent["platform"], agent["status"]) == (None, "active")
     assert ok(user.get("/api/agents"))["agents"] == [agent]
     assert ok(user.get("/api/agents/agent-1")) == agent
 
 
-def test_the_same_key_within_ten_minutes_is_the_same_registration(user: Client, clock: Clock) -> None:
+def test_idempotency_key_repeats_a_registration_for_ten_minutes(user: Client, clock: Clock) -> None:
     first = ok(user.post("/api/agents", REGISTRATION, Idempotency_Key="k-1"), 201)
     clock.advance(9 * 60)
     second = ok(user.post("/api/agents", REGISTRATION, Idempotency_Key="k-1"), 201)
@@ -62,7 +62,7 @@ def test_the_same_key_within_ten_minutes_is_the_same_registration(user: Client, 
 @pytest.mark.parametrize(
     ("seconds", "headers"), [(0, {}), (0, {"Idempotency_Key": "k-2"}), (11 * 60, {"Idempotency_Key": "k-1"})]
 )
-def test_another_key_or_none_or_the_same_much_later_is_a_409(
+def test_registered_id_returns_409_without_a_recent_matching_key(
     user: Client, clock: Clock, seconds: int, headers: dict[str, str]
 ) -> None:
     token = ok(user.post("/api/agents", REGISTRATION, Idempotency_Key="k-1"), 201)["token"]
@@ -74,7 +74,7 @@ def test_another_key_or_none_or_the_same_much_later_is_a_409(
     ok(Agent("agent-1", user.acting_as(token)).poll())
 
 
-def test_a_key_belongs_to_its_agent_and_its_user(scene: Scene, other: Scene) -> None:
+def test_idempotency_key_is_scoped_to_its_user_and_agent(scene: Scene, other: Scene) -> None:
     for each in (scene, other):
         for name in ("agent-1", "agent-2"):
             ok(each.user.post("/api/agents", REGISTRATION | {"agentId": name}, Idempotency_Key="k"), 201)
@@ -84,7 +84,7 @@ def test_a_key_belongs_to_its_agent_and_its_user(scene: Scene, other: Scene) -> 
 # Heartbeats.
 
 
-def test_a_heartbeat_answers_as_the_spec_shows_it(scene: Scene, agent: Agent) -> None:
+def test_heartbeat_response_matches_the_specification(scene: Scene, agent: Agent) -> None:
     said = {"status": "ready", "uptime": 3600, "taskCount": 5, "memoryUsage": 256, "cpuUsage": 12.5}
     body = ok(agent.beat(**said))
     assert body == {"success": True, "nextPollInterval": 5_000, "status": "active", "cancel": []}
@@ -93,18 +93,18 @@ def test_a_heartbeat_answers_as_the_spec_shows_it(scene: Scene, agent: Agent) ->
 @pytest.mark.parametrize(
     "said", [None, b"", {}, {"status": "busy"}, {"cpuUsage": 0}, {"future": [1]}, {"status": None}]
 )
-def test_every_field_of_a_heartbeat_is_optional_and_so_is_its_body(scene: Scene, agent: Agent, said: Any) -> None:
+def test_heartbeat_body_and_all_its_fields_are_optional(scene: Scene, agent: Agent, said: Any) -> None:
     assert ok(agent.client.post(f"/api/agents/{agent.id}/heartbeat", said))["success"] is True
 
 
-def test_a_heartbeat_moves_the_last_heartbeat(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_heartbeat_updates_last_heartbeat(scene: Scene, agent: Agent, clock: Clock) -> None:
     clock.advance(90)
     ok(agent.beat())
     assert abs(epoch(scene.shown()["lastHeartbeat"]) - clock.now / 1_000) < 10
     assert epoch(scene.shown()["createdAt"]) < clock.now / 1_000 - 80
 
 
-def test_a_heartbeat_may_change_version_capabilities_and_concurrency(scene: Scene) -> None:
+def test_heartbeat_changes_version_capabilities_and_concurrency(scene: Scene) -> None:
     agent = scene.agent(capabilities=["feature"], concurrency=1)
     scene.queued("task-1", "task-2", intent="explain")
     assert agent.claims() == []
@@ -117,7 +117,7 @@ def test_a_heartbeat_may_change_version_capabilities_and_concurrency(scene: Scen
     assert scene.shown()["capabilities"] == ["explain"]
 
 
-def test_an_agent_is_in_error_while_it_says_so(scene: Scene, agent: Agent) -> None:
+def test_agent_has_status_error_while_it_reports_error(scene: Scene, agent: Agent) -> None:
     assert ok(agent.beat(status="error"))["status"] == "error"
     assert scene.shown()["status"] == "error"
     assert ok(scene.user.get("/api/agents?status=error"))["total"] == 1
@@ -126,12 +126,12 @@ def test_an_agent_is_in_error_while_it_says_so(scene: Scene, agent: Agent) -> No
 
 
 @pytest.mark.parametrize("said", ["ready", "busy", "draining", "whatever"])
-def test_what_an_agent_says_of_itself_is_not_its_status(scene: Scene, agent: Agent, said: str) -> None:
+def test_other_reported_statuses_leave_the_agent_active(scene: Scene, agent: Agent, said: str) -> None:
     assert ok(agent.beat(status=said))["status"] == "active"
     assert scene.shown()["status"] == "active"
 
 
-def test_an_agent_that_disconnects_is_inactive_at_once_until_it_is_back(scene: Scene, agent: Agent) -> None:
+def test_disconnected_agent_is_inactive_until_its_next_heartbeat(scene: Scene, agent: Agent) -> None:
     scene.claimed(agent)
     assert ok(agent.beat(status="disconnected"))["status"] == "inactive"
     assert scene.shown()["status"] == "inactive"
@@ -139,7 +139,7 @@ def test_an_agent_that_disconnects_is_inactive_at_once_until_it_is_back(scene: S
     assert scene.shown()["status"] == "active"
 
 
-def test_an_agent_that_said_goodbye_and_polls_again_is_back(scene: Scene, agent: Agent) -> None:
+def test_disconnected_agent_becomes_active_when_it_polls(scene: Scene, agent: Agent) -> None:
     scene.queued()
     ok(agent.beat(status="disconnected"))
     assert agent.claims() == ["task-1"]
@@ -147,7 +147,7 @@ def test_an_agent_that_said_goodbye_and_polls_again_is_back(scene: Scene, agent:
     assert (shown["status"], shown["reportedStatus"]) == ("active", None)
 
 
-def test_what_a_heartbeat_leaves_out_stays_as_it_was(scene: Scene, agent: Agent) -> None:
+def test_heartbeat_keeps_the_fields_that_it_omits(scene: Scene, agent: Agent) -> None:
     """`draining`: no new claims until the agent says something else, not until it says nothing."""
     scene.queued()
     ok(agent.beat(status="draining", uptime=3600))
@@ -161,7 +161,7 @@ def test_what_a_heartbeat_leaves_out_stays_as_it_was(scene: Scene, agent: Agent)
 
 
 @pytest.mark.parametrize("send", [lambda it: it.poll(limit=0), lambda it: it.beat(uptime=-1)], ids=["poll", "beat"])
-def test_a_call_that_cannot_be_understood_is_a_sign_of_life_counts_and_needs_a_good_token(
+def test_invalid_call_with_a_valid_token_is_a_check_in_and_is_counted(
     scene: Scene, agent: Agent, clock: Clock, send: Callable[[Agent], Response]
 ) -> None:
     seen = scene.shown()["lastHeartbeat"]
@@ -175,7 +175,7 @@ def test_a_call_that_cannot_be_understood_is_a_sign_of_life_counts_and_needs_a_g
     refused(send(agent), 401, "Agent token expired or invalid")
 
 
-def test_a_key_that_comes_with_another_registration_is_refused(scene: Scene) -> None:
+def test_idempotency_key_with_another_registration_returns_409(scene: Scene) -> None:
     about = {"agentId": "agent-1", "name": "n", "version": "1"}
     ok(scene.user.post("/api/agents", about, Idempotency_Key="key-1"), 201)
     refused(scene.user.post("/api/agents", about | {"name": "o"}, Idempotency_Key="key-1"), 409, "Conflict")
@@ -185,7 +185,7 @@ def test_a_key_that_comes_with_another_registration_is_refused(scene: Scene) -> 
 # Alive or not.
 
 
-def test_an_agent_is_inactive_150_to_270_seconds_after_its_last_sign_of_life(
+def test_agent_becomes_inactive_150_to_270_seconds_after_its_last_check_in(
     scene: Scene, agent: Agent, clock: Clock
 ) -> None:
     clock.advance(145)
@@ -209,7 +209,7 @@ SIGNS: dict[str, Callable[[Agent], Response]] = {
 }
 
 
-def test_any_call_of_an_agent_is_a_sign_of_life(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_every_agent_call_is_a_check_in(scene: Scene, agent: Agent, clock: Clock) -> None:
     scene.running(agent, "task-1")
     scene.running(agent, "task-2")
     for what, sign in SIGNS.items():
@@ -219,7 +219,7 @@ def test_any_call_of_an_agent_is_a_sign_of_life(scene: Scene, agent: Agent, cloc
         assert scene.shown()["status"] == "active", what
 
 
-def test_an_agent_is_watched_again_after_it_came_back(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_agent_that_returned_can_become_inactive_again(scene: Scene, agent: Agent, clock: Clock) -> None:
     scene.later(clock, 280)
     ok(agent.beat())
     scene.later(clock, 120)
@@ -228,7 +228,7 @@ def test_an_agent_is_watched_again_after_it_came_back(scene: Scene, agent: Agent
     assert scene.shown()["status"] == "inactive"
 
 
-def test_an_agent_that_shows_signs_of_life_stays_active(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_agent_that_checks_in_stays_active(scene: Scene, agent: Agent, clock: Clock) -> None:
     scene.running(agent, "task-1")
     for what in ("heartbeat", "poll", "read", "same progress"):
         clock.advance(140)
@@ -237,23 +237,21 @@ def test_an_agent_that_shows_signs_of_life_stays_active(scene: Scene, agent: Age
         assert scene.shown()["status"] == "active", what
 
 
-def test_a_call_that_is_refused_for_its_token_is_no_sign_of_life(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_call_with_an_invalid_token_is_no_check_in(scene: Scene, agent: Agent, clock: Clock) -> None:
     clock.advance(280)
     scene.poller.sweep()
     refused(Agent(agent.id, scene.user.acting_as("garbage")).beat(), 401)
     assert scene.shown()["status"] == "inactive"
 
 
-def test_an_agent_in_error_that_falls_silent_is_inactive(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_silent_agent_in_error_becomes_inactive(scene: Scene, agent: Agent, clock: Clock) -> None:
     ok(agent.beat(status="error"))
     clock.advance(280)
     scene.poller.sweep()
     assert scene.shown()["status"] == "inactive"
 
 
-def test_what_a_silent_agent_had_claimed_is_anothers_and_what_it_runs_is_still_its_own(
-    scene: Scene, agent: Agent, clock: Clock
-) -> None:
+def test_silent_agent_loses_its_claims_and_keeps_its_running_task(scene: Scene, agent: Agent, clock: Clock) -> None:
     scene.running(agent, "running")
     scene.claimed(agent, "claimed")
     assert scene.shown()["status"] == "active"
@@ -266,9 +264,7 @@ def test_what_a_silent_agent_had_claimed_is_anothers_and_what_it_runs_is_still_i
     ok(agent.complete("running"))
 
 
-def test_an_agent_silent_for_ten_minutes_is_lost_and_its_run_is_anothers(
-    scene: Scene, agent: Agent, clock: Clock
-) -> None:
+def test_running_task_moves_to_another_agent_after_ten_silent_minutes(scene: Scene, agent: Agent, clock: Clock) -> None:
     task = scene.running(agent)
     another = scene.agent("another")
     scene.later(clock, 9 * 60, another)
@@ -290,7 +286,7 @@ def test_an_agent_silent_for_ten_minutes_is_lost_and_its_run_is_anothers(
     assert scene.task(task)["agentId"] == "another"
 
 
-def test_a_task_whose_last_attempt_is_lost_fails_and_says_so(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_task_fails_with_agent_lost_after_its_last_attempt(scene: Scene, agent: Agent, clock: Clock) -> None:
     scene.queued(maxAttempts=2)
     for attempt in (1, 2):
         assert [command["attempt"] for command in agent.commands()] == [attempt]
@@ -302,7 +298,7 @@ def test_a_task_whose_last_attempt_is_lost_fails_and_says_so(scene: Scene, agent
     assert agent.claims() == []
 
 
-def test_an_outage_of_our_own_costs_no_agent_its_run(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_platform_outage_does_not_end_running_attempts(scene: Scene, agent: Agent, clock: Clock) -> None:
     task = scene.running(agent)
     scene.poller.sweep()
     clock.advance(3 * 3_600)

@@ -50,7 +50,7 @@ def each(table: Table) -> Iterator[tuple[str, Any]]:
     return ((field, value) for field, values in table.items() for value in values)
 
 
-def test_a_required_field_may_be_neither_absent_nor_null_nor_blank(scene: Scene, agent: Agent) -> None:
+def test_absent_null_or_blank_required_field_returns_400(scene: Scene, agent: Agent) -> None:
     before = snapshot()
     bodies: dict[str, dict[str, Any]] = {
         "/api/agents": {"agentId": "a", "name": "n", "version": "1"},
@@ -75,7 +75,7 @@ def names_the_field(body: dict[str, Any], field: str) -> bool:
     return any(detail.startswith((f"{field}:", f"{field}.")) for detail in body.get("details", []))
 
 
-def test_a_field_of_a_submission_that_cannot_be_meant_is_named(scene: Scene) -> None:
+def test_invalid_field_of_a_submission_is_named(scene: Scene) -> None:
     before = snapshot()
     for field, value in each(WRONG_WORK):
         for path, body in (("/api/workflows/execute", {"taskId": "t"} | WORK), ("/api/tasks", WORK)):
@@ -87,7 +87,7 @@ def test_a_field_of_a_submission_that_cannot_be_meant_is_named(scene: Scene) -> 
     assert snapshot() == before
 
 
-def test_a_field_of_a_registration_that_cannot_be_meant_is_named(scene: Scene) -> None:
+def test_invalid_field_of_a_registration_is_named(scene: Scene) -> None:
     before = snapshot()
     for field, value in each(WRONG_AGENTS):
         body = {"agentId": "a", "name": "n", "version": "1", field: value}
@@ -96,7 +96,7 @@ def test_a_field_of_a_registration_that_cannot_be_meant_is_named(scene: Scene) -
     assert snapshot() == before
 
 
-def test_a_field_of_a_heartbeat_that_cannot_be_meant_is_named(scene: Scene, agent: Agent) -> None:
+def test_invalid_field_of_a_heartbeat_is_named(scene: Scene, agent: Agent) -> None:
     before = snapshot()
     for field, value in each(WRONG_BEATS):
         answered = refused(scene.user.post(f"/api/agents/{agent.id}/heartbeat", {field: value}), 400)
@@ -104,7 +104,7 @@ def test_a_field_of_a_heartbeat_that_cannot_be_meant_is_named(scene: Scene, agen
     assert snapshot() == before
 
 
-def test_a_field_of_a_report_that_cannot_be_meant_is_a_400(scene: Scene, agent: Agent) -> None:
+def test_invalid_field_of_a_report_returns_400(scene: Scene, agent: Agent) -> None:
     task = scene.running(agent)
     before = snapshot()
     wrong: Any
@@ -133,7 +133,7 @@ def test_a_field_of_a_report_that_cannot_be_meant_is_a_400(scene: Scene, agent: 
     assert snapshot() == before
 
 
-def test_progress_from_0_to_1_is_progress(scene: Scene, agent: Agent) -> None:
+def test_progress_from_0_to_1_is_accepted(scene: Scene, agent: Agent) -> None:
     task = scene.claimed(agent)
     for progress in (0, 1, 0.0, 1.0, 5e-324, 0.12345678901234567):
         ok(agent.progress(task, progress))
@@ -144,9 +144,7 @@ HUGE = ["1e999", "1" + "0" * 5_000, "0." + "1" * 5_000]
 
 
 @pytest.mark.parametrize("number", HUGE, ids=lambda number: number[:8])
-def test_a_number_beyond_all_measure_is_refused_or_taken_but_breaks_nothing(
-    scene: Scene, agent: Agent, number: str
-) -> None:
+def test_huge_number_is_rejected_or_stored_without_a_server_error(scene: Scene, agent: Agent, number: str) -> None:
     """Taken means: everything that shows it afterwards still works."""
     task = scene.running(agent)
     for path, text in (
@@ -172,7 +170,7 @@ def test_a_number_beyond_all_measure_is_refused_or_taken_but_breaks_nothing(
 
 
 @pytest.mark.parametrize("name", GOOD_IDS)
-def test_every_good_id_lives_a_whole_life(scene: Scene, name: str) -> None:
+def test_every_valid_id_works_from_submission_to_completion(scene: Scene, name: str) -> None:
     agent = scene.agent(name)
     scene.queued(name, agentId=name)
     assert agent.claims() == [name]
@@ -192,7 +190,7 @@ STRANGE = (
 )
 
 
-def test_strange_text_comes_back_as_it_was_sent(scene: Scene, agent: Agent) -> None:
+def test_unusual_text_is_returned_unchanged(scene: Scene, agent: Agent) -> None:
     context = {STRANGE: [STRANGE, {"": None}], "": "", "a.b": {"$ref": "#"}, "1": 1.5, "deep": [[[[[[]]]]]]}
     scene.queued("task-1", repo=STRANGE, branch=STRANGE, naturalLanguage=STRANGE, context=context)
     (command,) = agent.commands()
@@ -208,7 +206,7 @@ def test_strange_text_comes_back_as_it_was_sent(scene: Scene, agent: Agent) -> N
     assert shown["resultFiles"] == {STRANGE: STRANGE}
 
 
-def test_an_infinite_number_in_a_context_is_refused_and_not_lost(scene: Scene) -> None:
+def test_infinite_number_in_a_context_returns_400(scene: Scene) -> None:
     """JSON knows no infinity, but a number such as this becomes one."""
     body = b'{"intent": "fix-bug", "repo": "r", "naturalLanguage": "n", "context": {"a": [1e400]}}'
     answered = refused(scene.user.post("/api/tasks", body), 400)
@@ -216,7 +214,7 @@ def test_an_infinite_number_in_a_context_is_refused_and_not_lost(scene: Scene) -
     assert ok(scene.user.get("/api/tasks"))["total"] == 0
 
 
-def test_text_cut_within_an_emoji_is_no_reason_not_to_take_a_report(scene: Scene, agent: Agent) -> None:
+def test_report_with_half_a_surrogate_pair_is_accepted(scene: Scene, agent: Agent) -> None:
     """Half of a surrogate pair is good JSON (RFC 8259, section 8.2), and what JavaScript and Python send for it."""
     task = scene.running(agent)
     for path, field, more in (
@@ -233,7 +231,7 @@ def test_text_cut_within_an_emoji_is_no_reason_not_to_take_a_report(scene: Scene
     )
 
 
-def test_empty_text_is_fine_where_text_is_optional(scene: Scene, agent: Agent) -> None:
+def test_optional_text_may_be_empty(scene: Scene, agent: Agent) -> None:
     for task in ("task-1", "task-2"):
         scene.claimed(agent, task, branch="", context={})
         ok(agent.progress(task, 0, step="", details=""))
@@ -244,7 +242,7 @@ def test_empty_text_is_fine_where_text_is_optional(scene: Scene, agent: Agent) -
 
 
 @pytest.mark.parametrize("letter", ["x", "🔑"])
-def test_a_submission_may_fill_its_256_kb(scene: Scene, agent: Agent, letter: str) -> None:
+def test_submission_of_almost_256_kb_is_accepted(scene: Scene, agent: Agent, letter: str) -> None:
     text = letter * (125 * KB // len(letter.encode()))
     work = WORK | {"taskId": "task-1", "naturalLanguage": text, "context": {"a": text}}
     body = json.dumps(work, ensure_ascii=False).encode()
@@ -261,7 +259,7 @@ def cut(kept: str, sent: str) -> bool:
 
 
 @pytest.mark.parametrize("letter", ["x", "🔑"])
-def test_a_huge_completion_is_taken_and_cut_with_a_marker(scene: Scene, agent: Agent, letter: str) -> None:
+def test_huge_completion_is_accepted_and_truncated_with_a_marker(scene: Scene, agent: Agent, letter: str) -> None:
     task = scene.running(agent)
     long = letter * (240 * KB // len(letter.encode()))
     files = {"commit": "abc123", "files": [f"src/{letter}/{number}" for number in range(12_000)]}
@@ -282,13 +280,13 @@ def test_a_huge_completion_is_taken_and_cut_with_a_marker(scene: Scene, agent: A
 @pytest.mark.parametrize(
     "files", [["x" * 500_000], {"a": "x" * 500_000}, {"files": {"x" * 500_000: 1}}, [[["x"] * 90_000]]]
 )
-def test_result_files_of_any_form_may_be_huge(scene: Scene, agent: Agent, files: Any) -> None:
+def test_huge_result_files_of_any_form_are_truncated(scene: Scene, agent: Agent, files: Any) -> None:
     task = scene.running(agent)
     ok(agent.complete(task, resultFiles=files))
     assert len(json.dumps(scene.task(task)["resultFiles"])) < 100_000
 
 
-def test_a_huge_failure_is_taken_and_cut_with_a_marker(scene: Scene, agent: Agent) -> None:
+def test_huge_failure_is_accepted_and_truncated_with_a_marker(scene: Scene, agent: Agent) -> None:
     task = scene.running(agent)
     long = "x" * 300 * KB
     ok(agent.fail(task, error=long, details=long, logs=long))
@@ -299,13 +297,13 @@ def test_a_huge_failure_is_taken_and_cut_with_a_marker(scene: Scene, agent: Agen
     assert len(json.dumps(listed)) < 4 * KB
 
 
-def test_a_log_of_a_megabyte_is_no_reason_not_to_take_a_failure(scene: Scene, agent: Agent) -> None:
+def test_failure_with_a_megabyte_of_logs_is_accepted(scene: Scene, agent: Agent) -> None:
     task = scene.running(agent)
     ok(agent.fail(task, logs="🔑" * (1_000 * KB // 4 // 3)))  # JSON has twelve bytes for each four
     assert (scene.state(task), scene.task(task)["error"]) == ("failed", "It broke")
 
 
-def test_a_report_too_large_leaves_the_task_to_a_smaller_one(scene: Scene, agent: Agent) -> None:
+def test_smaller_report_succeeds_after_one_that_was_too_large(scene: Scene, agent: Agent) -> None:
     task = scene.running(agent)
     before = snapshot()
     refused(agent.complete(task, output="x" * 1_024 * KB), 413, "Request too large")
@@ -313,7 +311,7 @@ def test_a_report_too_large_leaves_the_task_to_a_smaller_one(scene: Scene, agent
     ok(agent.complete(task, output="shorter"))
 
 
-def test_a_long_step_is_cut_with_a_marker_and_still_is_the_same_step(scene: Scene, agent: Agent) -> None:
+def test_long_step_is_truncated_and_still_recognized_as_the_same_step(scene: Scene, agent: Agent) -> None:
     task = scene.claimed(agent)
     long = "é" * 15_000
     for _ in range(2):
@@ -327,7 +325,7 @@ def test_a_long_step_is_cut_with_a_marker_and_still_is_the_same_step(scene: Scen
     assert scene.events(task).count("step") <= 1
 
 
-def test_unknown_fields_are_ignored_and_a_user_id_is_never_believed(scene: Scene, other: Scene) -> None:
+def test_unknown_fields_and_user_ids_in_bodies_are_ignored(scene: Scene, other: Scene) -> None:
     theirs = scene.user.acting_as(other.user.token)
     owner = other.shown(other.agent("x").id)["userId"]
     body = {"agentId": "agent-1", "name": "n", "version": "1", "userId": owner, "owner": owner, "future": {"a": 1}}
@@ -339,7 +337,7 @@ def test_unknown_fields_are_ignored_and_a_user_id_is_never_believed(scene: Scene
     refused(theirs.get("/api/tasks/task-1"), 404)
 
 
-def test_an_idempotency_key_is_1_to_255_characters(user: Client) -> None:
+def test_idempotency_key_has_1_to_255_characters(user: Client) -> None:
     before = snapshot()
     for key in ("", "x" * 256, "x" * 10_000):
         refused(user.post("/api/tasks", WORK, Idempotency_Key=key), 400)

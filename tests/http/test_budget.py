@@ -52,7 +52,7 @@ def requests(world: World, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if name.startswith("heartbeat")])
-def test_a_heartbeat_is_one_request(world: World, name: str) -> None:
+def test_heartbeat_sends_one_request(world: World, name: str) -> None:
     assert requests(world, name) == [SHOW]
 
 
@@ -60,37 +60,37 @@ IDLE = ["empty queue", "first of a minute", "others' queue", "runs a task"]
 
 
 @pytest.mark.parametrize("name", [f"idle poll, {name}" for name in IDLE])
-def test_an_idle_poll_is_two_requests(world: World, name: str) -> None:
+def test_idle_poll_sends_two_requests(world: World, name: str) -> None:
     assert requests(world, name) == [SHOW, LOOK]
 
 
 @pytest.mark.parametrize("capabilities", ["1 capability", "3 capabilities"])
-def test_an_idle_poll_of_a_long_queue_is_one_request_and_one_a_capability(world: World, capabilities: str) -> None:
+def test_idle_poll_of_a_long_queue_sends_one_query_for_each_capability(world: World, capabilities: str) -> None:
     assert requests(world, f"idle poll, long queue, {capabilities}") == [SHOW, *[LOOK] * int(capabilities[0])]
 
 
 @pytest.mark.parametrize("name", ["poll that claims 1", "poll that claims 4"])
-def test_a_poll_that_claims_is_two_requests_more(world: World, name: str) -> None:
+def test_poll_that_claims_sends_two_more_requests(world: World, name: str) -> None:
     assert requests(world, name) == [SHOW, LOOK, CHANGE, BODIES]
 
 
-def test_a_poll_that_finds_claims_is_two_requests_more(world: World) -> None:
+def test_poll_that_finds_claims_sends_two_more_requests(world: World) -> None:
     assert requests(world, "poll that finds 1 claim") == [SHOW, LOOK, CHANGE_TASKS, BODIES]
 
 
-def test_a_poll_that_claims_more_than_an_answer_carries_is_two_requests_more(world: World) -> None:
+def test_poll_that_claims_more_than_fits_sends_two_more_requests(world: World) -> None:
     world.queued(10, naturalLanguage="x" * 200 * KB)
     polled = costs.measured(world.agent().poll)
     assert polled.requests == (SHOW, LOOK, CHANGE, BODIES)
 
 
-def test_a_poll_of_an_agent_that_has_no_room_does_not_look_for_more(world: World) -> None:
+def test_poll_of_an_agent_at_its_concurrency_limit_queries_no_queue(world: World) -> None:
     agent = world.agent(concurrency=1)
     world.claimed(agent)
     assert costs.measured(agent.poll).requests == (SHOW, CHANGE_TASKS, BODIES)
 
 
-def test_only_an_agent_that_tasks_are_pinned_to_looks_in_a_queue_of_its_own(world: World) -> None:
+def test_only_an_agent_with_pinned_tasks_queries_its_own_queue(world: World) -> None:
     """One request more, from the announcement of a pinned task until its queue was found empty a minute later."""
     agent = world.agent()
     task = world.queued(agentId=agent.name)
@@ -101,36 +101,36 @@ def test_only_an_agent_that_tasks_are_pinned_to_looks_in_a_queue_of_its_own(worl
     assert costs.measured(agent.poll).requests == (SHOW, LOOK)
 
 
-def test_progress_is_two_requests(world: World) -> None:
+def test_progress_sends_two_requests(world: World) -> None:
     assert requests(world, "progress, the same step") == [SHOW, "UpdateItem tasks"]
 
 
-def test_progress_that_says_a_new_step_is_two_requests(world: World) -> None:
+def test_progress_with_a_new_step_sends_two_requests(world: World) -> None:
     assert requests(world, "progress, a new step") == [SHOW, CHANGE]
 
 
-def test_progress_that_starts_a_task_is_two_requests_and_a_message(world: World) -> None:
+def test_first_progress_sends_two_requests_and_a_message(world: World) -> None:
     assert requests(world, "progress, the first") == [SHOW, CHANGE, ANNOUNCE]
 
 
 @pytest.mark.parametrize("name", ["complete", "complete, never started", "fail"])
-def test_an_end_is_one_transaction_and_a_message(world: World, name: str) -> None:
+def test_final_report_sends_one_transaction_and_a_message(world: World, name: str) -> None:
     assert requests(world, name) == [CHANGE, ANNOUNCE]
 
 
-def test_the_log_of_a_failure_is_one_read_and_one_transaction_more(world: World) -> None:
+def test_failure_with_a_log_sends_one_more_read_and_transaction(world: World) -> None:
     assert requests(world, "fail with 300 KB of logs") == [CHANGE, ANNOUNCE, "GetItem tasks", CHANGE_TASKS]
 
 
-def test_a_submission_is_two_requests_and_a_message(world: World) -> None:
+def test_submission_sends_two_requests_and_a_message(world: World) -> None:
     assert requests(world, "submit") == [COUNT, CHANGE_TASKS, SEND]
 
 
-def test_a_submission_by_an_agent_is_two_requests_and_a_message(world: World) -> None:
+def test_submission_by_an_agent_sends_two_requests_and_a_message(world: World) -> None:
     assert requests(world, "submit, by an agent") == [SHOW, "TransactWriteItems tasks+users", SEND]
 
 
-def test_a_submission_that_is_pinned_or_sent_again_is_two_requests_and_a_message(world: World) -> None:
+def test_pinned_or_repeated_submission_sends_two_requests_and_a_message(world: World) -> None:
     world.agent()
     pinned = costs.measured(lambda: world.submit(agentId="agent-1"))
     world.submitted -= 1
@@ -138,20 +138,20 @@ def test_a_submission_that_is_pinned_or_sent_again_is_two_requests_and_a_message
     assert pinned.requests == again.requests == (COUNT, CHANGE, SEND)
 
 
-def test_a_page_of_agents_is_three_requests(world: World) -> None:
+def test_page_of_agents_sends_three_requests(world: World) -> None:
     assert requests(world, "page of agents") == [COUNT, "Query agents", "BatchGetItem agents"]
 
 
 @pytest.mark.parametrize("name", ["page of tasks", "page of tasks, by cursor"])
-def test_a_page_of_tasks_is_three_requests(world: World, name: str) -> None:
+def test_page_of_tasks_sends_three_requests(world: World, name: str) -> None:
     assert requests(world, name) == [COUNT, LOOK, BODIES]
 
 
-def test_a_page_of_a_timeline_is_three_requests(world: World) -> None:
+def test_page_of_events_sends_three_requests(world: World) -> None:
     assert requests(world, "page of events") == [COUNT, "GetItem tasks", LOOK]
 
 
-def test_a_page_is_three_requests_whatever_it_is_filtered_by(world: World) -> None:
+def test_page_sends_three_requests_with_every_filter(world: World) -> None:
     world.some_tasks()
     by_status, by_agent, by_intent = {"status": "completed"}, {"agentId": "agent-1"}, {"intent": "fix-bug"}
     filters = [by_status, by_agent, by_intent, by_status | by_agent, by_status | by_intent, by_agent | by_intent]
@@ -164,7 +164,7 @@ def test_a_page_is_three_requests_whatever_it_is_filtered_by(world: World) -> No
         assert listed.requests == (COUNT, "Query agents", "BatchGetItem agents"), wanted
 
 
-def test_a_page_is_three_requests_also_where_few_of_many_rows_match(world: World) -> None:
+def test_page_sends_three_requests_when_few_of_many_rows_match(world: World) -> None:
     """By cursor, where no thousand rows are looked at for a total."""
     world.queued(intent="rare")
     world.queued(12, intent="common")
@@ -175,7 +175,7 @@ def test_a_page_is_three_requests_also_where_few_of_many_rows_match(world: World
     assert listed.requests in {(COUNT, LOOK, BODIES), (COUNT, LOOK)}  # with none to show there is none to read
 
 
-def test_an_idle_sweep_looks_once_at_each_shard_of_its_four_indexes(world: World) -> None:
+def test_idle_sweep_queries_each_shard_of_its_four_indexes_once(world: World) -> None:
     assert Counter(requests(world, "sweep, idle")) == IDLE_SWEEP
 
 
@@ -187,11 +187,11 @@ DUE = {
 
 
 @pytest.mark.parametrize("name", DUE)
-def test_a_sweep_reads_and_writes_once_each_thing_that_is_due(world: World, name: str) -> None:
+def test_sweep_reads_and_writes_every_overdue_item_once(world: World, name: str) -> None:
     assert Counter(requests(world, name)) - IDLE_SWEEP == Counter(DUE[name])
 
 
-def test_a_sweep_turns_a_page_for_each_hundred_that_are_due_in_a_shard(world: World) -> None:
+def test_sweep_queries_one_page_for_each_hundred_overdue_items_of_a_shard(world: World) -> None:
     silent = load.agent_rows(world.owner, 600, world.clock.now - 5 * MINUTE)
     of_one_shard = [row for row in silent if row[1]["checkShard"] == {"N": "0"}]
     load.load(None, of_one_shard[: PAGE_SIZE + 1])

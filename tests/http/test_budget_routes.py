@@ -95,11 +95,11 @@ BUDGET: dict[str, list[str]] = {
 
 
 @pytest.mark.parametrize("name", BUDGET)
-def test_a_call_asks_for_exactly_this(name: str) -> None:
+def test_call_sends_exactly_its_budgeted_requests(name: str) -> None:
     """By its figures, which test_figures.py holds against the app."""
     assert Counter(FIGURES[name].requests) == Counter(BUDGET[name])
 
 
-def test_every_call_has_its_budget() -> None:
+def test_every_call_has_a_budget() -> None:
     of_these = {module.__name__ for module in (budget_logins, budget_queues, budget_routes)}
     assert {name for name, prepare in CALLS.items() if prepare.__module__ in of_these} == set(BUDGET)

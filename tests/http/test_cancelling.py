@@ -7,7 +7,7 @@ from tests.conftest import Clock
 from tests.http.scene import Agent, Scene, ok, refused
 
 
-def test_before_the_start_cancelling_is_at_once(scene: Scene, agent: Agent) -> None:
+def test_task_that_has_not_started_is_cancelled_at_once(scene: Scene, agent: Agent) -> None:
     scene.submit("pending")
     assert ok(scene.user.post("/api/tasks/pending/cancel")) == {
         "success": True,
@@ -26,7 +26,7 @@ def test_before_the_start_cancelling_is_at_once(scene: Scene, agent: Agent) -> N
     assert scene.shown()["holding"] == []
 
 
-def test_while_it_runs_every_answer_to_the_agent_asks_it_to_stop(scene: Scene, agent: Agent) -> None:
+def test_responses_ask_the_agent_to_stop_a_running_task(scene: Scene, agent: Agent) -> None:
     task = scene.running(agent)
     answer = ok(scene.user.post(f"/api/tasks/{task}/cancel"))
     assert (answer["status"], answer["cancelRequested"]) == ("in_progress", True)
@@ -35,7 +35,7 @@ def test_while_it_runs_every_answer_to_the_agent_asks_it_to_stop(scene: Scene, a
     assert scene.task()["cancelRequested"] is True
 
 
-def test_within_the_grace_a_complete_wins(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_completion_within_the_grace_period_wins(scene: Scene, agent: Agent, clock: Clock) -> None:
     task = scene.running(agent)
     ok(scene.user.post(f"/api/tasks/{task}/cancel"))
     clock.advance(59)
@@ -43,7 +43,7 @@ def test_within_the_grace_a_complete_wins(scene: Scene, agent: Agent, clock: Clo
     assert scene.state() == "completed"
 
 
-def test_within_the_grace_a_fail_becomes_cancelled(scene: Scene, agent: Agent) -> None:
+def test_failure_within_the_grace_period_becomes_cancelled(scene: Scene, agent: Agent) -> None:
     task = scene.running(agent)
     ok(scene.user.post(f"/api/tasks/{task}/cancel"))
     assert ok(agent.fail(task, "stopped"))["status"] == "cancelled"
@@ -52,7 +52,7 @@ def test_within_the_grace_a_fail_becomes_cancelled(scene: Scene, agent: Agent) -
 
 
 @pytest.mark.parametrize("report", ["complete", "fail", "progress"])
-def test_after_the_grace_the_agent_is_fenced_even_before_the_sweep_comes(
+def test_agent_is_fenced_after_the_grace_period_even_before_the_sweep(
     scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, report: str
 ) -> None:
     task = scene.running(agent)
@@ -65,7 +65,7 @@ def test_after_the_grace_the_agent_is_fenced_even_before_the_sweep_comes(
     refused(getattr(agent, report)(task), 409)
 
 
-def test_cancelling_twice_is_cancelling_once(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_cancelling_twice_has_the_effect_of_once(scene: Scene, agent: Agent, clock: Clock) -> None:
     task = scene.running(agent)
     ok(scene.user.post(f"/api/tasks/{task}/cancel"))
     clock.advance(30)
@@ -75,13 +75,13 @@ def test_cancelling_twice_is_cancelling_once(scene: Scene, agent: Agent, clock: 
     assert scene.events().count("cancel_requested") == 1
 
 
-def test_what_has_ended_otherwise_cannot_be_cancelled(scene: Scene, agent: Agent) -> None:
+def test_completed_task_cannot_be_cancelled(scene: Scene, agent: Agent) -> None:
     task = scene.running(agent)
     ok(agent.complete(task))
     refused(scene.user.post(f"/api/tasks/{task}/cancel"), 409, "Conflict")
 
 
-def test_a_task_to_be_cancelled_is_not_tried_again_when_its_agent_is_lost(
+def test_task_with_a_requested_cancel_is_not_retried_when_its_agent_is_lost(
     scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
     task = scene.running(agent)
@@ -90,19 +90,19 @@ def test_a_task_to_be_cancelled_is_not_tried_again_when_its_agent_is_lost(
     assert scene.state(task) == "cancelled"
 
 
-def test_an_agents_token_cancels_and_retries_nothing(scene: Scene, agent: Agent) -> None:
+def test_agent_token_cannot_cancel_or_retry(scene: Scene, agent: Agent) -> None:
     scene.queued()
     refused(agent.client.post("/api/tasks/task-1/cancel"), 403)
     refused(agent.client.post("/api/tasks/task-1/retry"), 403)
 
 
 @pytest.mark.parametrize("verb", ["cancel", "retry"])
-def test_another_users_task_is_not_there(scene: Scene, other: Scene, verb: str) -> None:
+def test_cancel_and_retry_of_another_users_task_return_404(scene: Scene, other: Scene, verb: str) -> None:
     scene.queued()
     refused(other.user.post(f"/api/tasks/task-1/{verb}"), 404, "Task not found")
 
 
-def test_a_retry_is_the_same_work_as_a_new_task_and_sent_twice_it_is_one(scene: Scene, agent: Agent) -> None:
+def test_retry_creates_one_new_task_with_the_same_work(scene: Scene, agent: Agent) -> None:
     task = scene.running(agent, context={"issueId": "1"}, priority=7)
     refused(scene.user.post(f"/api/tasks/{task}/retry"), 409, "Conflict")
     ok(agent.fail(task))

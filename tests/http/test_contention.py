@@ -27,7 +27,7 @@ def agents(world: World) -> list[Agent]:
     return [world.agent(name=f"agent-{number}", concurrency=5) for number in range(AGENTS)]
 
 
-def test_of_fifty_agents_that_saw_one_task_all_but_one_lose_one_request(world: World, agents: list[Agent]) -> None:
+def test_each_agent_that_loses_a_race_for_a_task_sends_one_extra_request(world: World, agents: list[Agent]) -> None:
     """The worst there is: the index shows all fifty what it showed the first. A loser looks for nothing else."""
     world.queued()
     seen: list[dict[str, Any]] = []
@@ -42,14 +42,14 @@ def test_of_fifty_agents_that_saw_one_task_all_but_one_lose_one_request(world: W
     assert polled[1:] == [(SHOW, LOOK, CHANGE)] * (AGENTS - 1)
 
 
-def test_once_the_index_shows_that_the_task_is_gone_nobody_loses_a_request(world: World, agents: list[Agent]) -> None:
+def test_claimed_task_costs_no_extra_request_once_the_index_is_current(world: World, agents: list[Agent]) -> None:
     world.queued()
     polled = [costs.measured(agent.poll).requests for agent in agents]
     assert polled[0] == (SHOW, LOOK, CHANGE, BODIES)
     assert polled[1:] == [(SHOW, LOOK)] * (AGENTS - 1)
 
 
-def test_whoever_is_beaten_to_some_tasks_takes_others_with_one_request_more(world: World, agents: list[Agent]) -> None:
+def test_agent_claims_other_tasks_with_one_more_request_after_a_conflict(world: World, agents: list[Agent]) -> None:
     """The index shows five tasks that another took, and behind them one that is free."""
     first, second = agents[:2]
     world.queued(5)

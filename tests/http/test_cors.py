@@ -37,7 +37,7 @@ def about_origins(answer: Response) -> list[str]:
 
 
 @pytest.mark.parametrize("origin", NAMED)
-def test_a_named_origins_page_may_call_every_route_with_all_that_it_takes(
+def test_preflight_of_a_configured_origin_allows_every_route(
     named: None, anonymous: Client, routes: Routes, origin: str
 ) -> None:
     with wire.recorded() as sent:
@@ -54,16 +54,14 @@ def test_a_named_origins_page_may_call_every_route_with_all_that_it_takes(
 
 
 @pytest.mark.parametrize("origin", UNNAMED)
-def test_a_page_of_another_origin_may_not(named: None, anonymous: Client, routes: Routes, origin: str) -> None:
+def test_preflight_of_another_origin_is_rejected(named: None, anonymous: Client, routes: Routes, origin: str) -> None:
     for path in routes.table:
         answer = preflight(anonymous, routes.path(path), origin)
         refused(answer, 405)
         assert about_origins(answer) == []
 
 
-def test_options_without_a_page_that_asks_is_no_method_of_any_route(
-    named: None, anonymous: Client, routes: Routes
-) -> None:
+def test_options_without_a_preflight_returns_405(named: None, anonymous: Client, routes: Routes) -> None:
     for path, methods in routes.table.items():
         for answer in (
             anonymous.send("OPTIONS", routes.path(path)),
@@ -92,9 +90,7 @@ def of_many_kinds(scene: Scene, agent: Agent, origin: str) -> Iterator[tuple[int
     yield 429, answer
 
 
-def test_whatever_the_answer_a_named_origins_page_can_read_it_and_its_headers(
-    named: None, scene: Scene, agent: Agent
-) -> None:
+def test_configured_origin_can_read_every_response_and_its_headers(named: None, scene: Scene, agent: Agent) -> None:
     for status, answer in of_many_kinds(scene, agent, NAMED[1]):
         assert (answer.status, answer.header("Access-Control-Allow-Origin")) == (status, NAMED[1])
         assert answer.header("Vary") == "Origin"
@@ -104,18 +100,18 @@ def test_whatever_the_answer_a_named_origins_page_can_read_it_and_its_headers(
         assert answer.header("Access-Control-Allow-Credentials") is None
 
 
-def test_no_answer_can_be_read_by_a_page_of_another_origin(named: None, scene: Scene, agent: Agent) -> None:
+def test_another_origin_can_read_no_response(named: None, scene: Scene, agent: Agent) -> None:
     for status, answer in of_many_kinds(scene, agent, UNNAMED[0]):
         assert (answer.status, about_origins(answer), answer.header("Vary")) == (status, [], "Origin")
 
 
-def test_where_no_origin_is_named_there_is_none(scene: Scene, agent: Agent) -> None:
+def test_no_origin_is_allowed_by_default(scene: Scene, agent: Agent) -> None:
     refused(preflight(scene.user, "/api/tasks", NAMED[0]), 405)
     for _, answer in of_many_kinds(scene, agent, NAMED[0]):
         assert (about_origins(answer), answer.header("Vary")) == ([], None)
 
 
-def test_a_named_origins_page_does_not_get_in_by_a_cookie(named: None, user: Client) -> None:
+def test_configured_origin_cannot_authenticate_with_a_cookie(named: None, user: Client) -> None:
     browser = user.acting_as(None)
     cookie = f"__Host-devflow-session={user.token}"
     ok(browser.get("/api/agents", Cookie=cookie, Sec_Fetch_Site="same-origin"))
@@ -123,7 +119,7 @@ def test_a_named_origins_page_does_not_get_in_by_a_cookie(named: None, user: Cli
         refused(browser.send(method, "/api/agents", body, Cookie=cookie, Origin=NAMED[0]), 401)
 
 
-def test_api_gateway_hands_every_options_to_the_function() -> None:
+def test_api_gateway_passes_every_options_request_to_the_function() -> None:
     from app import app  # noqa: PLC0415  # its clients must not be built before moto stands in
 
     deployed = TemplatedSwaggerGenerator().generate_swagger(app)

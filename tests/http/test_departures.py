@@ -16,7 +16,7 @@ def silent_for(seconds: int, clock: Clock, poller: EventPoller) -> None:
     poller.sweep()
 
 
-def test_an_agent_silent_for_ten_minutes_loses_what_it_ran(
+def test_agent_silent_for_ten_minutes_loses_its_running_task(
     scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
     task = scene.running(agent)
@@ -38,7 +38,9 @@ def test_an_agent_silent_for_ten_minutes_loses_what_it_ran(
     assert (scene.task(task)["summary"], scene.task(task)["agentId"]) == ("second", "agent-2")
 
 
-def test_the_same_agent_is_fenced_by_the_attempt(scene: Scene, agent: Agent, clock: Clock, poller: EventPoller) -> None:
+def test_report_of_an_earlier_attempt_by_the_same_agent_returns_409(
+    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
+) -> None:
     task = scene.running(agent)
     silent_for(13 * 60, clock, poller)
     assert agent.commands()[0]["attempt"] == 2
@@ -48,16 +50,14 @@ def test_the_same_agent_is_fenced_by_the_attempt(scene: Scene, agent: Agent, clo
     assert ok(agent.complete(task, attempt=2))["status"] == "completed"
 
 
-def test_the_last_attempt_lost_is_a_failure_that_says_so(
-    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
-) -> None:
+def test_losing_the_last_attempt_fails_the_task(scene: Scene, agent: Agent, clock: Clock, poller: EventPoller) -> None:
     task = scene.running(agent, maxAttempts=1)
     silent_for(13 * 60, clock, poller)
     found = scene.task(task)
     assert (found["status"], found["error"]) == ("failed", "Agent lost")
 
 
-def test_registered_anew_an_agent_has_lost_what_it_ran_and_its_old_token(scene: Scene, agent: Agent) -> None:
+def test_replaced_agent_loses_its_attempts_and_its_old_token(scene: Scene, agent: Agent) -> None:
     running, claimed = scene.running(agent, "running"), scene.claimed(agent, "claimed")
     anew = ok(scene.user.post("/api/agents", ANEW), 201)
     assert (anew["agent"]["name"], anew["agent"]["holding"]) == ("anew", [])
@@ -68,11 +68,11 @@ def test_registered_anew_an_agent_has_lost_what_it_ran_and_its_old_token(scene: 
     assert {command["task_id"]: command["attempt"] for command in fresh.commands()} == {running: 2, claimed: 1}
 
 
-def test_replacing_an_agent_that_is_not_there_registers_it(scene: Scene) -> None:
+def test_replacing_an_unknown_agent_registers_it(scene: Scene) -> None:
     assert ok(scene.user.post("/api/agents", ANEW), 201)["agent"]["status"] == "active"
 
 
-def test_a_removed_agent_is_gone_with_its_token_and_its_tasks_go_on(scene: Scene, agent: Agent) -> None:
+def test_removing_an_agent_revokes_its_token_and_releases_its_tasks(scene: Scene, agent: Agent) -> None:
     running, claimed = scene.running(agent, "running"), scene.claimed(agent, "claimed")
     ok(scene.user.delete("/api/agents/agent-1"))
     refused(agent.beat(), 401)
@@ -84,9 +84,7 @@ def test_a_removed_agent_is_gone_with_its_token_and_its_tasks_go_on(scene: Scene
     assert scene.agent("agent-1").claims() != []
 
 
-def test_what_only_the_removed_agent_might_have_fails_and_says_why(
-    scene: Scene, agent: Agent, poller: EventPoller
-) -> None:
+def test_tasks_pinned_to_a_removed_agent_fail(scene: Scene, agent: Agent, poller: EventPoller) -> None:
     scene.running(agent, "running", agentId="agent-1")
     scene.claimed(agent, "claimed", agentId="agent-1")
     scene.queued("waiting", agentId="agent-1")
@@ -98,7 +96,7 @@ def test_what_only_the_removed_agent_might_have_fails_and_says_why(
     assert scene.agent("agent-1").claims() == []  # the same id may come back at once
 
 
-def test_a_paused_agent_gets_nothing_new_and_keeps_what_it_has(scene: Scene, agent: Agent) -> None:
+def test_paused_agent_keeps_its_claims_and_gets_no_new_ones(scene: Scene, agent: Agent) -> None:
     task = scene.claimed(agent)
     shown = ok(scene.user.patch("/api/agents/agent-1", {"paused": True, "note": "maintenance"}))
     assert (shown["paused"], shown["note"]) == (True, "maintenance")
@@ -109,14 +107,14 @@ def test_a_paused_agent_gets_nothing_new_and_keeps_what_it_has(scene: Scene, age
     assert agent.claims() == [task, "task-2"]
 
 
-def test_an_agent_can_be_renamed(scene: Scene, agent: Agent) -> None:
+def test_agent_can_be_renamed(scene: Scene, agent: Agent) -> None:
     assert ok(scene.user.patch("/api/agents/agent-1", {"name": "  new name "}))["name"] == "new name"
     refused(scene.user.patch("/api/agents/agent-2", {"name": "x"}), 404, "Agent not found")
     refused(scene.user.patch("/api/agents/agent-1", {"name": " "}), 400)
     refused(agent.client.patch("/api/agents/agent-1", {"name": "x"}), 403)
 
 
-def test_an_agent_that_disconnects_is_inactive_at_once_and_its_claims_are_free(scene: Scene, agent: Agent) -> None:
+def test_disconnected_agent_is_inactive_at_once_and_its_claims_are_released(scene: Scene, agent: Agent) -> None:
     task = scene.claimed(agent)
     assert ok(agent.beat(status="disconnected"))["status"] == "inactive"
     assert (scene.state(task), scene.task(task)["attempt"]) == ("queued", 1)
@@ -124,7 +122,7 @@ def test_an_agent_that_disconnects_is_inactive_at_once_and_its_claims_are_free(s
     assert ok(agent.beat(status="ready"))["status"] == "active"
 
 
-def test_two_heartbeats_that_do_not_name_a_task_lose_it(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_task_is_lost_after_two_heartbeats_without_it(scene: Scene, agent: Agent, clock: Clock) -> None:
     task = scene.running(agent)
     clock.advance(61)
     ok(agent.beat(taskIds=[]))
@@ -134,7 +132,9 @@ def test_two_heartbeats_that_do_not_name_a_task_lose_it(scene: Scene, agent: Age
     assert (scene.state(task), scene.task(task)["attempt"]) == ("queued", 2)
 
 
-def test_a_heartbeat_older_than_the_start_loses_nothing(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_heartbeat_soon_after_the_start_or_without_task_ids_loses_no_task(
+    scene: Scene, agent: Agent, clock: Clock
+) -> None:
     task = scene.running(agent)
     clock.advance(59)
     ok(agent.beat(taskIds=[]))
@@ -149,12 +149,12 @@ def test_a_heartbeat_older_than_the_start_loses_nothing(scene: Scene, agent: Age
     assert scene.state(task) == "in_progress"
 
 
-def test_a_heartbeat_that_names_what_the_agent_does_not_hold_hears_to_stop_it(scene: Scene, agent: Agent) -> None:
+def test_heartbeat_response_cancels_tasks_that_the_agent_does_not_hold(scene: Scene, agent: Agent) -> None:
     task = scene.running(agent)
     assert ok(agent.beat(taskIds=[task, "long-gone"]))["cancel"] == ["long-gone"]
 
 
-def test_a_second_living_process_of_one_agent_is_refused(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_second_instance_of_an_active_agent_returns_409(scene: Scene, agent: Agent, clock: Clock) -> None:
     ok(agent.beat(instanceId="one"))
     refused(agent.beat(instanceId="two"), 409, "Conflict")
     ok(agent.beat(instanceId="one"))
@@ -165,14 +165,14 @@ def test_a_second_living_process_of_one_agent_is_refused(scene: Scene, agent: Ag
     refused(agent.beat(instanceId="one"), 409)
 
 
-def test_a_token_rotated_by_the_user_is_dead_at_once_and_nothing_is_released(scene: Scene, agent: Agent) -> None:
+def test_token_rotated_by_the_user_is_revoked_at_once_and_keeps_the_tasks(scene: Scene, agent: Agent) -> None:
     task = scene.running(agent)
     token = ok(scene.user.post("/api/agents/agent-1/token"), 201)["token"]
     refused(agent.progress(task), 401, "Invalid or expired token")
     ok(Agent("agent-1", scene.user.acting_as(token)).complete(task))
 
 
-def test_a_token_rotated_by_the_agent_lives_until_the_new_one_is_used(scene: Scene, agent: Agent) -> None:
+def test_token_renewed_by_the_agent_is_valid_until_the_new_one_is_used(scene: Scene, agent: Agent) -> None:
     task = scene.running(agent)
     ok(agent.client.post("/api/agents/agent-1/token"), 201)  # its answer is lost
     token = ok(agent.client.post("/api/agents/agent-1/token"), 201)["token"]
@@ -183,6 +183,6 @@ def test_a_token_rotated_by_the_agent_lives_until_the_new_one_is_used(scene: Sce
     ok(renewed.beat())
 
 
-def test_an_agent_renews_no_other_agents_token(scene: Scene, agent: Agent) -> None:
+def test_agent_cannot_renew_the_token_of_another_agent(scene: Scene, agent: Agent) -> None:
     scene.agent("agent-2")
     refused(agent.client.post("/api/agents/agent-2/token"), 404, "Agent not found")

@@ -35,16 +35,16 @@ NO_IDS = ["a%20b", "..%2F..", "%00", "a%0A", "%F0%9F%92%A9", "%FF", "a%23b", "~"
 # The spec's examples.
 
 
-def test_registering_without_the_required_fields_names_them_as_the_spec_does(user: Client) -> None:
+def test_registration_without_required_fields_names_them(user: Client) -> None:
     body = refused(user.post("/api/agents", {}), 400, "Missing required fields")
     assert body["details"] == ["agentId", "name", "version"]
 
 
-def test_registering_without_a_good_token_is_a_401(anonymous: Client) -> None:
+def test_registration_without_a_valid_token_returns_401(anonymous: Client) -> None:
     assert "details" not in refused(anonymous.post("/api/agents", {}), 401, "Invalid or expired token")
 
 
-def test_registering_an_id_twice_is_a_409(scene: Scene, agent: Agent) -> None:
+def test_registering_an_id_twice_returns_409(scene: Scene, agent: Agent) -> None:
     before = snapshot()
     again = scene.user.post("/api/agents", {"agentId": agent.id, "name": "another", "version": "2"})
     refused(again, 409, "Agent with this ID already exists for user")
@@ -52,18 +52,18 @@ def test_registering_an_id_twice_is_a_409(scene: Scene, agent: Agent) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), OF_AN_AGENT)
-def test_an_agents_own_routes_have_their_own_title_for_401(anonymous: Client, method: str, path: str) -> None:
+def test_agent_routes_have_their_own_title_for_401(anonymous: Client, method: str, path: str) -> None:
     for caller in (anonymous, anonymous.acting_as("garbage")):
         refused(caller.send(method, path.format("agent-1")), 401, "Agent token expired or invalid")
 
 
 @pytest.mark.parametrize(("method", "path"), OF_AN_AGENT)
-def test_an_agent_that_is_not_there_is_a_404(scene: Scene, agent: Agent, method: str, path: str) -> None:
+def test_unknown_agent_returns_404(scene: Scene, agent: Agent, method: str, path: str) -> None:
     for caller in (scene.user, agent.client):
         refused(caller.send(method, path.format("agent-2")), 404, "Agent not found")
 
 
-def test_progress_out_of_range_is_a_400_and_starts_nothing(scene: Scene, agent: Agent) -> None:
+def test_progress_out_of_range_returns_400_and_starts_no_task(scene: Scene, agent: Agent) -> None:
     task = scene.claimed(agent)
     before = snapshot()
     for progress in (-0.0001, 1.0001, -1, 2, 1e308, -1e308, 10**30):
@@ -72,7 +72,7 @@ def test_progress_out_of_range_is_a_400_and_starts_nothing(scene: Scene, agent: 
 
 
 @pytest.mark.parametrize(("method", "path", "body"), OF_A_TASK)
-def test_a_task_that_is_not_there_is_a_404(
+def test_unknown_task_returns_404(
     scene: Scene, agent: Agent, method: str, path: str, body: dict[str, Any] | None
 ) -> None:
     refused(scene.user.send(method, path.format("task-9"), body), 404, "Task not found")
@@ -80,12 +80,12 @@ def test_a_task_that_is_not_there_is_a_404(
         refused(agent.client.send(method, path.format("task-9"), body), 404, "Task not found")
 
 
-def test_executing_without_the_required_fields_names_them_as_the_spec_does(user: Client) -> None:
+def test_execution_without_required_fields_names_them(user: Client) -> None:
     body = refused(user.post("/api/workflows/execute", {}), 400, "Missing required fields")
     assert body["details"] == ["taskId", "intent", "repo", "naturalLanguage"]
 
 
-def test_a_workflow_that_cannot_be_stored_says_so_and_is_not_accepted(scene: Scene) -> None:
+def test_workflow_that_cannot_be_stored_returns_500_and_is_not_accepted(scene: Scene) -> None:
     denied = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "secret"}}, "TransactWriteItems")
     before = snapshot()
     with failing("TransactWriteItems", denied):
@@ -97,7 +97,7 @@ def test_a_workflow_that_cannot_be_stored_says_so_and_is_not_accepted(scene: Sce
     assert snapshot() == before
 
 
-def test_a_database_out_of_reach_is_an_error_in_our_shape_that_may_be_tried_again(scene: Scene, agent: Agent) -> None:
+def test_unreachable_database_returns_503_with_retry_after(scene: Scene, agent: Agent) -> None:
     out_of_reach = EndpointConnectionError(endpoint_url="https://secret.example.com")
     for operation in ("UpdateItem", "GetItem", "TransactWriteItems", "BatchGetItem", "Query"):
         with failing(operation, out_of_reach):
@@ -116,7 +116,7 @@ def test_a_database_out_of_reach_is_an_error_in_our_shape_that_may_be_tried_agai
                     assert b"secret" not in answer.body
 
 
-def test_a_wrong_pin_is_a_401(user: Client, anonymous: Client) -> None:
+def test_wrong_pin_returns_401(user: Client, anonymous: Client) -> None:
     for email, pin in (("user@example.com", "654321"), ("nobody@example.com", "123456")):
         refused(anonymous.post("/api/auth/pin/login", {"email": email, "pin": pin}), 401)
 
@@ -130,12 +130,12 @@ def test_a_wrong_pin_is_a_401(user: Client, anonymous: Client) -> None:
      "/api/tasks//progress", "/%00", "/favicon.ico", "/api/agents/agent-1/commands/1", "/%F0%9F%92%A9", "/x" * 5_000,
      "/api/{agent_id}", "/api/nothing?x=/api/agents", "/.env", "/api/auth"],
 )  # fmt: skip
-def test_an_unknown_path_is_a_404_with_every_method(anonymous: Client, path: str) -> None:
+def test_unknown_path_returns_404_for_every_method(anonymous: Client, path: str) -> None:
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         refused(anonymous.send(method, path), 404, "Not found")
 
 
-def test_a_method_that_a_path_does_not_have_is_a_405_that_names_those_it_has(user: Client, routes: Routes) -> None:
+def test_unsupported_method_returns_405_with_the_allowed_methods(user: Client, routes: Routes) -> None:
     for resource, methods in routes.table.items():
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - set(methods):
             path = routes.path(resource)
@@ -160,7 +160,7 @@ def _twins(routes: Routes, resource: str) -> list[str]:
 # What is somebody else's.
 
 
-def test_a_token_of_the_wrong_kind_is_a_403(scene: Scene, agent: Agent) -> None:
+def test_agent_token_on_user_routes_returns_403(scene: Scene, agent: Agent) -> None:
     scene.running(agent)
     before = snapshot()
     for method, path in USERS_ONLY:
@@ -168,7 +168,7 @@ def test_a_token_of_the_wrong_kind_is_a_403(scene: Scene, agent: Agent) -> None:
     assert snapshot() == before
 
 
-def test_another_users_agents_do_not_exist(scene: Scene, other: Scene) -> None:
+def test_agents_of_another_user_return_404(scene: Scene, other: Scene) -> None:
     mine, theirs = scene.agent("mine"), other.agent("theirs")
     before = snapshot()
     for method, path in [*OF_AN_AGENT, ("GET", "/api/agents/{}")]:
@@ -179,7 +179,7 @@ def test_another_users_agents_do_not_exist(scene: Scene, other: Scene) -> None:
     assert snapshot() == before
 
 
-def test_another_users_tasks_do_not_exist(scene: Scene, other: Scene) -> None:
+def test_tasks_of_another_user_return_404(scene: Scene, other: Scene) -> None:
     mine = scene.agent("mine")
     task = other.running(other.agent("theirs"), "their-task")
     before = snapshot()
@@ -192,13 +192,13 @@ def test_another_users_tasks_do_not_exist(scene: Scene, other: Scene) -> None:
     assert snapshot() == before
 
 
-def test_another_agent_of_the_same_user_does_not_exist_for_an_agent(scene: Scene) -> None:
+def test_agent_gets_404_for_another_agent_of_the_same_user(scene: Scene) -> None:
     one, two = scene.agent("one"), scene.agent("two")
     for method, path in OF_AN_AGENT:
         refused(one.client.send(method, path.format(two.id)), 404, "Agent not found")
 
 
-def test_two_users_may_use_the_same_ids_without_noticing(scene: Scene, other: Scene) -> None:
+def test_two_users_can_use_the_same_ids(scene: Scene, other: Scene) -> None:
     mine, theirs = scene.agent("same"), other.agent("same")
     scene.queued("task", naturalLanguage="mine")
     other.queued("task", naturalLanguage="theirs")
@@ -208,7 +208,7 @@ def test_two_users_may_use_the_same_ids_without_noticing(scene: Scene, other: Sc
     assert (scene.state("task"), other.state("task")) == ("completed", "assigned")
 
 
-def test_what_cannot_be_an_id_is_found_nowhere(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_invalid_id_in_a_path_returns_404(scene: Scene, agent: Agent, clock: Clock) -> None:
     before = snapshot()
     for name in NO_IDS:
         clock.advance(60)  # a minute's limits are not what is tested
@@ -224,20 +224,20 @@ def test_what_cannot_be_an_id_is_found_nowhere(scene: Scene, agent: Agent, clock
 
 
 @pytest.mark.parametrize("body", ["!!!", "abc", "é", "e30", "====", "\ud800"])
-def test_a_body_that_is_not_the_base64_it_says_is_a_400(scene: Scene, gateway: Gateway, body: str) -> None:
+def test_body_with_invalid_base64_returns_400(scene: Scene, gateway: Gateway, body: str) -> None:
     event = _event(gateway, scene.user, "POST", "/api/tasks", b"{}")
     before = snapshot()
     _refused(gateway, event | {"body": body, "isBase64Encoded": True}, 400)
     assert snapshot() == before
 
 
-def test_a_body_in_base64_is_a_body(scene: Scene, gateway: Gateway) -> None:
+def test_base64_body_is_decoded(scene: Scene, gateway: Gateway) -> None:
     event = _event(gateway, scene.user, "POST", "/api/tasks", b"")
     answer = gateway._app(event | {"body": "e30=", "isBase64Encoded": True}, Context("test"))
     assert (answer["statusCode"], "Missing required fields" in answer["body"]) == (400, True)
 
 
-def test_an_event_without_headers_is_a_request_without_a_token(scene: Scene, gateway: Gateway) -> None:
+def test_event_without_headers_returns_401(scene: Scene, gateway: Gateway) -> None:
     event = _event(gateway, scene.user, "POST", "/api/tasks", b"{}")
     _refused(gateway, event | {"headers": None, "multiValueHeaders": None}, 401)
 

@@ -90,24 +90,22 @@ def sent_to_all(
 SOME = ("/api/tasks", "/api/tasks/{task_id}/complete", "/api/auth/pin/login")
 
 
-def test_a_body_that_is_no_json_is_a_400(everything: Scene, routes: Routes, clock: Clock) -> None:
+def test_body_that_is_not_json_returns_400(everything: Scene, routes: Routes, clock: Clock) -> None:
     for what, content in NOT_JSON.items():
         assert set(sent_to_all(everything, routes, clock, content, only=SOME).values()) == {400}, what
 
 
-def test_a_body_that_is_no_object_is_a_400(everything: Scene, routes: Routes, clock: Clock) -> None:
+def test_json_body_that_is_not_an_object_returns_400(everything: Scene, routes: Routes, clock: Clock) -> None:
     for what, content in NO_OBJECT.items():
         assert set(sent_to_all(everything, routes, clock, content, only=SOME).values()) == {400}, what
 
 
 @pytest.mark.parametrize("what", ["invalid UTF-8", "nested 100,000 deep and closed", "an array"])
-def test_no_route_whatever_takes_a_body_that_is_none(
-    everything: Scene, routes: Routes, clock: Clock, what: str
-) -> None:
+def test_every_route_rejects_an_unreadable_body(everything: Scene, routes: Routes, clock: Clock, what: str) -> None:
     assert set(sent_to_all(everything, routes, clock, (NOT_JSON | NO_OBJECT)[what]).values()) == {400}
 
 
-def test_another_content_type_or_none_is_a_415(everything: Scene, routes: Routes, clock: Clock) -> None:
+def test_missing_or_unsupported_content_type_returns_415(everything: Scene, routes: Routes, clock: Clock) -> None:
     before = snapshot()
     for content_type, (resource, body) in product([*OTHER_TYPES, None], routes.BODIES.items()):
         clock.advance(10)  # a minute's limits are not what is tested
@@ -123,12 +121,12 @@ def test_another_content_type_or_none_is_a_415(everything: Scene, routes: Routes
 @pytest.mark.parametrize(
     "content_type", ["application/json", "APPLICATION/JSON", "application/json; charset=utf-8", "application/json ;x=y"]
 )
-def test_json_may_be_called_json_in_any_case_and_with_parameters(scene: Scene, content_type: str) -> None:
+def test_json_content_type_may_have_any_case_and_parameters(scene: Scene, content_type: str) -> None:
     body = b'{"intent": "i", "repo": "r", "naturalLanguage": "n"}'
     assert scene.user.post("/api/tasks", body, Content_Type=content_type).status == 202
 
 
-def test_reading_does_not_care_for_a_body(everything: Scene, routes: Routes) -> None:
+def test_get_ignores_its_body(everything: Scene, routes: Routes) -> None:
     for method, resource in routes.all:
         if method == "GET":
             plain = everything.user.get(routes.path(resource))
@@ -137,19 +135,19 @@ def test_reading_does_not_care_for_a_body(everything: Scene, routes: Routes) -> 
                 assert (answer.status, answer.header("Content-Type")) == (plain.status, plain.header("Content-Type"))
 
 
-def test_a_body_without_fields_misses_the_required_ones(everything: Scene, routes: Routes, clock: Clock) -> None:
+def test_body_without_required_fields_returns_400(everything: Scene, routes: Routes, clock: Clock) -> None:
     for content in (b"", b"{}", b'{"a": 1, "__proto__": {}, "__class__": "x", "\\u0000": ""}'):
         assert set(sent_to_all(everything, routes, clock, content, only=routes.BODIES).values()) == {400}, content
 
 
-def test_a_body_of_300_kb_is_too_large_but_for_a_report(everything: Scene, routes: Routes, clock: Clock) -> None:
+def test_body_of_300_kb_is_too_large_except_for_reports(everything: Scene, routes: Routes, clock: Clock) -> None:
     content = json.dumps({"filler": "x" * 300 * KB}).encode()
     for resource, status in sent_to_all(everything, routes, clock, content).items():
         assert status == (400 if resource.endswith(("/complete", "/fail", "/logs")) else 413), resource
     refused(everything.user.post("/api/agents/agent-1/heartbeat", content), 413, "Request too large")
 
 
-def test_a_body_of_more_than_1_mb_is_too_large_for_everything(everything: Scene, routes: Routes, clock: Clock) -> None:
+def test_body_of_more_than_1_mb_is_too_large_for_every_route(everything: Scene, routes: Routes, clock: Clock) -> None:
     content = json.dumps({"success": True, "error": "e", "output": "x" * 1_024 * KB}).encode()
     assert set(sent_to_all(everything, routes, clock, content).values()) == {413}
 
@@ -163,13 +161,13 @@ FIELDS = ["agentId", "name", "version", "platform", "capabilities", "concurrency
 ANYTHING: list[Any] = [None, "", "\0", "x" * 6_000, 10**400, -1, 1e308, [], [[]], {}, {"a": {}}, True]
 
 
-def test_the_same_value_in_every_field_never_breaks_anything(everything: Scene, routes: Routes, clock: Clock) -> None:
+def test_unusual_values_in_all_fields_cause_no_server_error(everything: Scene, routes: Routes, clock: Clock) -> None:
     for value in ANYTHING:
         body = json.dumps(dict.fromkeys(FIELDS, value)).encode()
         sent_to_all(everything, routes, clock, body, only=[*routes.BODIES, "/api/agents/{agent_id}/heartbeat"])
 
 
-def test_a_strange_query_never_breaks_anything(everything: Scene, routes: Routes) -> None:
+def test_unusual_queries_cause_no_server_error(everything: Scene, routes: Routes) -> None:
     for method, resource in routes.all:
         if method == "GET":
             for query in ("limit=%00", "limit=1&limit=x", "limit=" + "9" * 5_000, "cursor=%FF", "cursor=" + "A" * 4_000,
@@ -180,7 +178,7 @@ def test_a_strange_query_never_breaks_anything(everything: Scene, routes: Routes
                     refused(answer, answer.status)
 
 
-def test_whatever_a_client_accepts_it_gets_json(everything: Scene, routes: Routes) -> None:
+def test_accept_header_does_not_change_the_json_response(everything: Scene, routes: Routes) -> None:
     accepts = ("application/octet-stream", "")
     for (method, resource), accept in product(routes.all, accepts):
         answer = everything.user.send(method, routes.path(resource), {}, Accept=accept, Accept_Encoding="br")

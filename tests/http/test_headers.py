@@ -40,7 +40,7 @@ def of_every_kind(scene: Scene, agent: Agent) -> Iterator[tuple[int, Response]]:
     yield 429, agent.beat()
 
 
-def test_security_headers_are_on_everything_and_nothing_under_api_is_kept(scene: Scene, agent: Agent) -> None:
+def test_every_response_has_security_headers_and_no_api_response_is_cached(scene: Scene, agent: Agent) -> None:
     seen = set()
     for status, answer in [*of_every_kind(scene, agent), (200, scene.user.get("/health")), (404, scene.user.get("/"))]:
         assert answer.status == status, answer
@@ -57,7 +57,7 @@ def test_security_headers_are_on_everything_and_nothing_under_api_is_kept(scene:
         assert answer.header("Cache-Control") == "no-store"
 
 
-def test_what_the_gateway_answers_by_itself_has_them_too(user: Client) -> None:
+def test_response_of_the_gateway_itself_has_security_headers(user: Client) -> None:
     answer = user.post("/api/tasks", b"x" * (10 * 1024 * 1024 + 1))
     refused(answer, 413, "Request too large")
     for name, value in SECURITY_HEADERS.items():
@@ -66,7 +66,7 @@ def test_what_the_gateway_answers_by_itself_has_them_too(user: Client) -> None:
     assert answer.header("Cache-Control") == "no-store"
 
 
-def test_no_answer_has_a_header_twice_or_one_that_is_no_text(scene: Scene, agent: Agent) -> None:
+def test_no_response_has_a_duplicate_or_malformed_header(scene: Scene, agent: Agent) -> None:
     for _, answer in of_every_kind(scene, agent):
         names = [name.lower() for name, _ in answer.headers]
         assert len(names) == len(set(names)), answer
@@ -79,7 +79,7 @@ def test_no_answer_has_a_header_twice_or_one_that_is_no_text(scene: Scene, agent
 @pytest.mark.parametrize(
     "sane", ["0d0e7f5e-6a0d-4b52-a1c9-7c4c2d4d8a15", "f" * 32, "1-67891233-abcdef012345678912345678"]
 )
-def test_a_sane_request_id_is_taken_over_into_answer_and_log(scene: Scene, log: Log, sane: str) -> None:
+def test_valid_request_id_is_used_in_response_and_log(scene: Scene, log: Log, sane: str) -> None:
     for answer in (
         scene.user.get("/api/agents", x_request_id=sane),
         scene.user.get("/api/nothing", X_REQUEST_ID=sane),
@@ -92,7 +92,7 @@ def test_a_sane_request_id_is_taken_over_into_answer_and_log(scene: Scene, log: 
 @pytest.mark.parametrize(
     "odd", ["", " ", "x" * 500, "a b c d e f g", "évidemment", "<script>alert(1)</script>", "a\nb: c\nd"]
 )
-def test_another_request_id_is_replaced(scene: Scene, log: Log, odd: str) -> None:
+def test_invalid_request_id_is_replaced(scene: Scene, log: Log, odd: str) -> None:
     made = {scene.user.get("/health", X_Request_Id=odd).header("X-Request-Id") or "" for _ in range(3)}
     assert len(made) == 3
     assert all(re.fullmatch(r"[A-Za-z0-9-]{16,64}", each) for each in made)
@@ -100,7 +100,7 @@ def test_another_request_id_is_replaced(scene: Scene, log: Log, odd: str) -> Non
     assert len(odd) < 2 or odd not in log.text
 
 
-def test_every_line_of_a_request_carries_its_id(scene: Scene, log: Log) -> None:
+def test_every_log_line_of_a_request_has_its_id(scene: Scene, log: Log) -> None:
     with failing("TransactWriteItems", DENIED):
         answer = scene.user.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"})
     assert answer.status == 500
@@ -111,9 +111,7 @@ def test_every_line_of_a_request_carries_its_id(scene: Scene, log: Log) -> None:
 # The log.
 
 
-def test_a_request_leaves_one_line_that_says_who_did_what_how_and_how_fast(
-    scene: Scene, agent: Agent, log: Log
-) -> None:
+def test_request_is_logged_once_with_caller_route_status_and_duration(scene: Scene, agent: Agent, log: Log) -> None:
     owner = scene.shown(agent.id)["userId"]
     agent.poll(limit=5)
     scene.user.get("/api/tasks/secret-task")
@@ -137,7 +135,7 @@ def test_a_request_leaves_one_line_that_says_who_did_what_how_and_how_fast(
         assert line["requestId"]
 
 
-def test_no_secret_is_ever_logged(scene: Scene, anonymous: Client, log: Log, clock: Clock) -> None:
+def test_secrets_are_never_logged(scene: Scene, anonymous: Client, log: Log, clock: Clock) -> None:
     """Whatever fails: tokens, PINs and bodies stay out of the log, also out of its stack traces."""
     secret = "s3cr3t-4a7d1ed4"
     work = {
@@ -186,7 +184,7 @@ def test_no_secret_is_ever_logged(scene: Scene, anonymous: Client, log: Log, clo
             assert part not in log.text
 
 
-def test_a_line_is_one_line_of_json_whatever_is_in_the_request(scene: Scene, log: Log) -> None:
+def test_log_line_is_one_line_of_json_for_every_path(scene: Scene, log: Log) -> None:
     for path in ("/api/tasks/%0A%0D%22%5C", "/a\nb", '/"}{', "/\u2028", "/%00", "/api/agents/" + "x" * 5_000):
         scene.user.get(path)
     assert len(log.lines) == len(log.requests) == 6
@@ -201,7 +199,7 @@ def quota(answer: Response) -> tuple[int, int, int]:
     return limit, remaining, reset
 
 
-def test_every_metered_answer_says_what_is_left(scene: Scene, fresh_minute: Clock) -> None:
+def test_rate_limited_responses_report_the_remaining_calls(scene: Scene, fresh_minute: Clock) -> None:
     agent = scene.agent()
     scene.queued("task-1")
     scene.queued("task-2")
@@ -244,13 +242,13 @@ def test_every_metered_answer_says_what_is_left(scene: Scene, fresh_minute: Cloc
         assert {each[2] for each in quotas} == {(fresh_minute.now // 60_000 + 1) * 60}, limit
 
 
-def test_a_login_says_what_is_left(user: Client, anonymous: Client, fresh_minute: Clock) -> None:
+def test_login_response_reports_the_remaining_calls(user: Client, anonymous: Client, fresh_minute: Clock) -> None:
     login = {"email": "user@example.com", "pin": "123456"}
     assert [quota(anonymous.post("/api/auth/pin/login", login))[:2] for _ in range(2)] == [(10, 9), (10, 8)]
     assert quota(anonymous.post("/api/auth/pin/login", login | {"pin": "000000"}))[:2] == (10, 7)
 
 
-def test_what_is_not_metered_says_nothing_of_it(scene: Scene, agent: Agent) -> None:
+def test_responses_without_rate_limit_have_no_rate_limit_headers(scene: Scene, agent: Agent) -> None:
     agent.beat()
     for answer in (
         scene.user.get("/health"),
@@ -262,14 +260,14 @@ def test_what_is_not_metered_says_nothing_of_it(scene: Scene, agent: Agent) -> N
         assert [answer.header(name) for name in RATE] == [None] * 3, answer
 
 
-def test_health_needs_no_token_and_says_when_it_is_not_well(anonymous: Client, clock: Clock) -> None:
+def test_health_needs_no_token_and_returns_503_when_unhealthy(anonymous: Client, clock: Clock) -> None:
     assert ok(anonymous.get("/health"))["status"] == "ok"
     clock.advance(60)
     with failing("GetItem", DENIED):
         refused(anonymous.get("/health"), 503)
 
 
-def test_times_are_utc_to_the_second_with_a_z(scene: Scene, clock: Clock) -> None:
+def test_timestamps_are_utc_in_whole_seconds(scene: Scene, clock: Clock) -> None:
     agent = scene.agent()
     task = scene.running(agent)
     ok(agent.complete(task))
@@ -280,7 +278,7 @@ def test_times_are_utc_to_the_second_with_a_z(scene: Scene, clock: Clock) -> Non
         assert abs(epoch(scene.shown(agent.id)[name]) - clock.now / 1_000) < 30
 
 
-def test_the_public_routes_are_the_ones_known_to_be(routes: Routes, anonymous: Client) -> None:
+def test_every_guarded_route_returns_401_without_a_token(routes: Routes, anonymous: Client) -> None:
     """A route that forgets its guard is found here."""
     for method, resource in routes.guarded:
         assert anonymous.send(method, routes.path(resource), routes.body(method, resource)).status == 401, resource

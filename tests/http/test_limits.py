@@ -38,9 +38,7 @@ def refused_for_the_minute(call: Callable[[], Response], limit: int, clock: Cloc
     assert call().status != 429
 
 
-def test_the_101st_call_of_a_user_to_the_agents_api_in_a_minute_is_refused(
-    scene: Scene, other: Scene, fresh_minute: Clock
-) -> None:
+def test_user_has_100_calls_a_minute_to_the_agents_api(scene: Scene, other: Scene, fresh_minute: Clock) -> None:
     agent = scene.agent()
     for _ in range(33):
         refused(scene.user.get("/api/agents/nobody"), 404)
@@ -52,7 +50,7 @@ def test_the_101st_call_of_a_user_to_the_agents_api_in_a_minute_is_refused(
     refused_for_the_minute(lambda: scene.user.get("/api/agents"), 100, fresh_minute)
 
 
-def test_a_user_who_acts_for_an_agent_is_counted_as_the_user(scene: Scene, agent: Agent, fresh_minute: Clock) -> None:
+def test_user_acting_for_an_agent_is_counted_as_the_user(scene: Scene, agent: Agent, fresh_minute: Clock) -> None:
     by_user = agent.by_its_user(scene.user)
     for _ in range(3):
         ok(by_user.poll())
@@ -61,7 +59,7 @@ def test_a_user_who_acts_for_an_agent_is_counted_as_the_user(scene: Scene, agent
     assert agent.beat().header("X-RateLimit-Remaining") == "9"
 
 
-def test_the_101st_poll_of_an_agent_in_a_minute_is_refused(scene: Scene, fresh_minute: Clock) -> None:
+def test_agent_has_100_polls_a_minute(scene: Scene, fresh_minute: Clock) -> None:
     agent, another = scene.agent(), scene.agent("another")
     for _ in range(100):
         ok(agent.poll(limit=1))
@@ -70,7 +68,7 @@ def test_the_101st_poll_of_an_agent_in_a_minute_is_refused(scene: Scene, fresh_m
     refused_for_the_minute(agent.poll, 100, fresh_minute)
 
 
-def test_the_11th_heartbeat_of_an_agent_in_a_minute_is_refused(scene: Scene, fresh_minute: Clock) -> None:
+def test_agent_has_10_heartbeats_a_minute(scene: Scene, fresh_minute: Clock) -> None:
     agent, another = scene.agent(), scene.agent("another")
     for _ in range(10):
         ok(agent.beat())
@@ -79,7 +77,7 @@ def test_the_11th_heartbeat_of_an_agent_in_a_minute_is_refused(scene: Scene, fre
     refused_for_the_minute(agent.beat, 10, fresh_minute)
 
 
-def test_a_heartbeat_that_is_refused_says_nothing(scene: Scene, fresh_minute: Clock) -> None:
+def test_rate_limited_heartbeat_has_no_effect(scene: Scene, fresh_minute: Clock) -> None:
     agent = scene.agent()
     for _ in range(10):
         ok(agent.beat(status="ready"))
@@ -96,7 +94,7 @@ def try_pin(client: Client, pin: str = "000000", email: str = "user@example.com"
     return client.post(LOGIN, {"email": email, "pin": pin})
 
 
-def test_a_login_gives_a_token_and_the_user_as_the_spec_shows_them(user: Client, anonymous: Client) -> None:
+def test_login_response_matches_the_specification(user: Client, anonymous: Client) -> None:
     body = ok(try_pin(anonymous, "123456"))
     assert set(body) == {"success", "token", "user"}
     assert body["success"] is True
@@ -106,7 +104,7 @@ def test_a_login_gives_a_token_and_the_user_as_the_spec_shows_them(user: Client,
     assert ok(registered, 201)["agent"]["userId"] == body["user"]["id"]
 
 
-def test_the_11th_login_from_an_address_in_a_minute_is_refused(
+def test_network_address_has_10_logins_a_minute(
     user: Client, anonymous: Client, gateway: Gateway, fresh_minute: Clock
 ) -> None:
     for count in range(10):
@@ -119,7 +117,7 @@ def test_the_11th_login_from_an_address_in_a_minute_is_refused(
     refused_for_the_minute(lambda: try_pin(anonymous, "123456"), 10, fresh_minute)
 
 
-def test_the_sixth_try_is_locked_even_with_the_right_pin(user: Client, anonymous: Client, clock: Clock) -> None:
+def test_account_is_locked_after_five_wrong_pins(user: Client, anonymous: Client, clock: Clock) -> None:
     for _ in range(5):
         refused(try_pin(anonymous), 401)
     locked = try_pin(anonymous, "123456")
@@ -131,7 +129,7 @@ def test_the_sixth_try_is_locked_even_with_the_right_pin(user: Client, anonymous
     ok(try_pin(anonymous, "123456"))
 
 
-def test_a_lock_says_how_long_it_still_lasts(user: Client, anonymous: Client, clock: Clock) -> None:
+def test_locked_login_reports_the_remaining_time(user: Client, anonymous: Client, clock: Clock) -> None:
     for _ in range(5):
         try_pin(anonymous)
     clock.advance(10 * 60)
@@ -143,13 +141,13 @@ def test_a_lock_says_how_long_it_still_lasts(user: Client, anonymous: Client, cl
     ok(try_pin(anonymous, "123456"))
 
 
-def test_the_case_of_an_address_opens_no_second_door(user: Client, anonymous: Client) -> None:
+def test_email_spelling_does_not_avoid_the_lock(user: Client, anonymous: Client) -> None:
     for email in ("user@example.com", "User@Example.com", "USER@EXAMPLE.COM", " user@example.com", "uSER@example.com "):
         refused(try_pin(anonymous, email=email), 401)
     refused(try_pin(anonymous, "123456"), 429)
 
 
-def test_a_right_pin_forgets_the_wrong_ones(user: Client, anonymous: Client, clock: Clock) -> None:
+def test_correct_pin_resets_the_failed_attempts(user: Client, anonymous: Client, clock: Clock) -> None:
     for _ in range(2):
         for _ in range(4):
             refused(try_pin(anonymous), 401)
@@ -157,7 +155,7 @@ def test_a_right_pin_forgets_the_wrong_ones(user: Client, anonymous: Client, clo
         clock.advance(60)
 
 
-def test_one_account_locked_leaves_the_others_open(
+def test_locked_account_does_not_lock_other_accounts(
     user: Client, make_user: Callable[..., Client], anonymous: Client
 ) -> None:
     make_user("other@example.com", "Jane Roe", "654321")
@@ -166,7 +164,7 @@ def test_one_account_locked_leaves_the_others_open(
     ok(try_pin(anonymous, "654321", "other@example.com"))
 
 
-def test_an_address_that_nobody_has_is_answered_and_locked_and_costs_the_same(
+def test_unknown_email_gets_the_same_responses_lock_and_work(
     user: Client, anonymous: Client, fresh_minute: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = 0
@@ -192,7 +190,7 @@ def test_an_address_that_nobody_has_is_answered_and_locked_and_costs_the_same(
     assert story("user@example.com") == story("nobody@example.com")
 
 
-def test_a_login_that_cannot_be_counted_is_refused(user: Client, anonymous: Client) -> None:
+def test_login_that_cannot_be_counted_is_rejected(user: Client, anonymous: Client) -> None:
     for operation in ("UpdateItem", "GetItem"):
         with failing(operation, EndpointConnectionError(endpoint_url="https://example.com")):
             refused(try_pin(anonymous, "123456"), 503)
@@ -213,9 +211,7 @@ def at_once(calls: Sequence[Callable[[], Response]]) -> Counter[int]:
         return Counter(status for done in threads.map(work, [calls[at::50] for at in range(50)]) for status in done)
 
 
-def test_fifty_callers_at_once_never_get_more_than_the_limit_through(
-    scene: Scene, agent: Agent, fresh_minute: Clock
-) -> None:
+def test_fifty_concurrent_callers_never_exceed_the_limit(scene: Scene, agent: Agent, fresh_minute: Clock) -> None:
     body = {"email": "nobody@example.com", "pin": "123456"}
     assert at_once([agent.beat] * 100) == {200: 10, 429: 90}
     assert at_once([lambda: scene.user.get("/api/agents/nobody")] * 200) == {404: 100, 429: 100}
@@ -226,9 +222,7 @@ def test_fifty_callers_at_once_never_get_more_than_the_limit_through(
 # Whoever was refused.
 
 
-def test_who_is_known_to_be_over_a_limit_costs_no_request_until_the_minute_ends(
-    scene: Scene, fresh_minute: Clock
-) -> None:
+def test_caller_over_a_limit_costs_no_request_until_the_window_resets(scene: Scene, fresh_minute: Clock) -> None:
     agent = scene.agent()
     task = scene.running(agent)
     nobody = itertools.count()
@@ -256,9 +250,7 @@ def test_who_is_known_to_be_over_a_limit_costs_no_request_until_the_minute_ends(
     ok(agent.complete(task))
 
 
-def test_what_a_container_remembers_of_a_refused_token_holds_for_no_other_token(
-    scene: Scene, fresh_minute: Clock
-) -> None:
+def test_rejection_from_memory_applies_only_to_the_same_token(scene: Scene, fresh_minute: Clock) -> None:
     agent = scene.agent()
     for _ in range(11):
         agent.beat()
@@ -275,9 +267,7 @@ def test_what_a_container_remembers_of_a_refused_token_holds_for_no_other_token(
 
 
 @pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "InternalServerError"])
-def test_the_api_stays_open_where_the_count_cannot_be_written_and_the_token_can_be_read(
-    scene: Scene, agent: Agent, code: str
-) -> None:
+def test_api_continues_when_counts_cannot_be_written(scene: Scene, agent: Agent, code: str) -> None:
     task = scene.running(agent)
     theirs = scene.user.acting_as("garbage")
     with failing("UpdateItem", ClientError({"Error": {"Code": code, "Message": "no"}}, "UpdateItem")):
@@ -292,7 +282,7 @@ def test_the_api_stays_open_where_the_count_cannot_be_written_and_the_token_can_
         refused(agent.beat(), 503)  # which is nothing but what cannot be written
 
 
-def test_a_dead_token_does_not_get_in_where_the_count_cannot_be_written(scene: Scene, agent: Agent) -> None:
+def test_revoked_token_is_rejected_when_counts_cannot_be_written(scene: Scene, agent: Agent) -> None:
     ok(scene.user.post(f"/api/agents/{agent.id}/token"), 201)
     ended = scene.user.login()
     ok(ended.post("/api/auth/logout"))
@@ -305,7 +295,7 @@ def test_a_dead_token_does_not_get_in_where_the_count_cannot_be_written(scene: S
         refused(ended.get("/api/agents"), 401)
 
 
-def test_who_was_over_the_limit_before_the_outage_stays_out(scene: Scene, fresh_minute: Clock) -> None:
+def test_caller_over_the_limit_stays_rejected_during_an_outage(scene: Scene, fresh_minute: Clock) -> None:
     for _ in range(100):
         scene.user.get("/api/agents/nobody")
     with failing("UpdateItem", EndpointConnectionError(endpoint_url="https://example.com")):
@@ -321,7 +311,7 @@ def longest(table: str) -> int:
 
 
 @pytest.mark.parametrize("table", ["users", "agents", "logins"])
-def test_the_counts_of_past_minutes_do_not_pile_up(
+def test_counts_of_past_minutes_do_not_accumulate(
     scene: Scene, agent: Agent, anonymous: Client, clock: Clock, table: str
 ) -> None:
     calls: dict[str, list[Callable[[], Response]]] = {

@@ -90,7 +90,7 @@ def test_every_agent_is_listed_once_with_every_limit(fleet: Scene) -> None:
         assert sorted(walked(fleet.user, "/api/agents", {"limit": limit})) == list(FLEET), limit
 
 
-def test_agents_are_filtered_by_status_and_capability_together(fleet: Scene) -> None:
+def test_agents_are_filtered_by_status_and_capability(fleet: Scene) -> None:
     for status, capability in product([None, "active", "inactive"], [None, "fix-bug", "feature"]):
         query = {"limit": 1 if status == "active" else 6, "status": status, "capability": capability}
         wanted = [
@@ -102,14 +102,14 @@ def test_agents_are_filtered_by_status_and_capability_together(fleet: Scene) -> 
         assert sorted(walked(fleet.user, "/api/agents", given)) == wanted, given
 
 
-def test_an_agent_in_the_list_is_as_the_spec_shows_it(fleet: Scene) -> None:
+def test_listed_agent_matches_the_specification(fleet: Scene) -> None:
     shown = ok(fleet.user.get("/api/agents?status=error"))["agents"][0]
     assert {"id", "name", "status", "version", "platform", "capabilities", "lastHeartbeat", "createdAt"} <= set(shown)
     assert shown == fleet.shown("agent-4")
     assert "token" not in json.dumps(shown)
 
 
-def test_an_empty_list_is_a_list(user: Client) -> None:
+def test_empty_list_has_the_usual_fields(user: Client) -> None:
     for path in ("/api/agents", "/api/tasks"):
         answer = page(user, path, {})
         assert answer["data"] == []
@@ -163,7 +163,7 @@ def facts_of(task: tuple[str | None, str | None, str | None]) -> dict[str, str |
     return dict(zip(("status", "agentId", "intent"), task, strict=True))
 
 
-def test_every_task_is_listed_once_newest_first_as_it_is_shown_alone(scene: Scene, tasks: Tasks) -> None:
+def test_every_task_is_listed_once_with_the_newest_first(scene: Scene, tasks: Tasks) -> None:
     for limit in (3, 8):
         assert walked(scene.user, "/api/tasks", {"limit": limit}) == list(reversed(tasks)), limit
     for listed in ok(scene.user.get("/api/tasks"))["data"]:
@@ -172,7 +172,7 @@ def test_every_task_is_listed_once_newest_first_as_it_is_shown_alone(scene: Scen
         assert {name: listed[name] for name in ("status", "agentId", "intent")} == facts_of(tasks[listed["id"]])
 
 
-def test_tasks_are_filtered_by_status_agent_and_intent_together(scene: Scene, tasks: Tasks) -> None:
+def test_tasks_are_filtered_by_status_agent_and_intent(scene: Scene, tasks: Tasks) -> None:
     for wanted in product([None, "completed"], [None, "one"], [None, "b", "d"]):
         query: dict[str, Any] = {name: value for name, value in facts_of(wanted).items() if value is not None}
         matching = [task for task, facts in tasks.items() if facts_of(facts) | query == facts_of(facts)]
@@ -183,7 +183,7 @@ def test_tasks_are_filtered_by_status_agent_and_intent_together(scene: Scene, ta
             assert walked(scene.user, "/api/tasks", query | {"limit": 1}) == matching[::-1], query
 
 
-def test_tasks_of_the_same_millisecond_are_listed_once_each(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_created_in_the_same_millisecond_are_listed_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     now = server_clock.now()
     monkeypatch.setattr(server_clock, "now", lambda: now)
     for number in range(5):
@@ -192,7 +192,7 @@ def test_tasks_of_the_same_millisecond_are_listed_once_each(scene: Scene, monkey
         assert len(set(walked(scene.user, "/api/tasks", query | {"limit": 2}))) == 5
 
 
-def test_a_walk_by_cursor_does_not_stumble_over_new_tasks(scene: Scene, clock: Clock) -> None:
+def test_new_tasks_do_not_disturb_paging_by_cursor(scene: Scene, clock: Clock) -> None:
     for number in range(4):
         scene.submit(f"task-{number}")
         clock.advance(1)
@@ -203,7 +203,7 @@ def test_a_walk_by_cursor_does_not_stumble_over_new_tasks(scene: Scene, clock: C
     assert not second["hasMore"]
 
 
-def test_a_total_is_exact_up_to_1000_and_says_so_beyond(scene: Scene, clock: Clock) -> None:
+def test_total_is_exact_up_to_1000_and_marked_as_capped_beyond(scene: Scene, clock: Clock) -> None:
     scene.submit("oldest")
     clock.advance(1)
     scene.submit("older")
@@ -226,7 +226,7 @@ def test_a_total_is_exact_up_to_1000_and_says_so_beyond(scene: Scene, clock: Clo
 # A task's events.
 
 
-def test_events_are_listed_oldest_first_and_once_each(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_events_are_listed_once_with_the_oldest_first(scene: Scene, agent: Agent, clock: Clock) -> None:
     task = scene.claimed(agent)
     for number in range(4):
         ok(agent.progress(task, number / 10, step=f"step {number}"))
@@ -255,7 +255,7 @@ BAD_FILTERS: dict[str, list[tuple[str, list[object]]]] = {
 
 
 @pytest.mark.parametrize("path", BAD_FILTERS)
-def test_a_query_that_cannot_be_meant_is_a_400_that_names_it(scene: Scene, path: str) -> None:
+def test_invalid_query_parameter_returns_400_and_is_named(scene: Scene, path: str) -> None:
     scene.submit("task-1")
     for name, values in BAD_QUERIES + BAD_FILTERS[path]:
         for value in values:
@@ -263,14 +263,14 @@ def test_a_query_that_cannot_be_meant_is_a_400_that_names_it(scene: Scene, path:
             assert any(detail.startswith(f"{name}:") for detail in body["details"]), (name, value, body)
 
 
-def test_a_poll_with_a_limit_that_cannot_be_meant_claims_nothing(scene: Scene, agent: Agent) -> None:
+def test_poll_with_an_invalid_limit_claims_nothing(scene: Scene, agent: Agent) -> None:
     scene.queued()
     for limit in (0, 101, -1, 1.5, "x", 10**30):
         assert refused(agent.poll(limit=limit), 400)["details"][0].startswith("limit:")
     assert scene.state() == "queued"
 
 
-def test_a_cursor_is_good_for_its_own_user_list_and_filters_only(scene: Scene, other: Scene) -> None:
+def test_cursor_is_valid_only_for_its_user_list_and_filters(scene: Scene, other: Scene) -> None:
     for each in (scene, other):
         for number in range(3):
             each.agent(f"agent-{number}", capabilities=["fix-bug"])
@@ -298,7 +298,7 @@ def test_a_cursor_is_good_for_its_own_user_list_and_filters_only(scene: Scene, o
             assert scene.user.get(path, query | {"cursor": cursors[theirs]}).status == 400, (path, query, lists[theirs])
 
 
-def test_a_cursor_may_be_followed_with_another_limit(fleet: Scene) -> None:
+def test_cursor_can_be_used_with_another_limit(fleet: Scene) -> None:
     first = page(fleet.user, "/api/agents", {"limit": 1})
     rest = page(fleet.user, "/api/agents", {"limit": 100, "cursor": first["nextCursor"]})
     assert [agent["id"] for agent in first["data"] + rest["data"]] == [agent["id"] for agent in walked_agents(fleet)]
@@ -308,7 +308,7 @@ def walked_agents(scene: Scene) -> list[dict[str, Any]]:
     return by_cursor(scene.user, "/api/agents", {})
 
 
-def test_a_changed_cursor_is_a_400(scene: Scene) -> None:
+def test_modified_cursor_returns_400(scene: Scene) -> None:
     for number in range(3):
         scene.submit(f"task-{number}")
     cursor = page(scene.user, "/api/tasks", {"limit": 1})["nextCursor"]

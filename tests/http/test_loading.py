@@ -141,7 +141,7 @@ TASKS = {"agents", "auth", "tasks"}
         ("app.sweep", TASKS | {"orchestration", "webhooks"}),
     ],
 )
-def test_a_function_starts_with_what_it_does_and_no_more(handler: str, loaded: set[str]) -> None:
+def test_function_imports_only_the_features_it_uses(handler: str, loaded: set[str]) -> None:
     assert _loaded(handler) == loaded
 
 
@@ -158,11 +158,11 @@ SCHEDULED = json.loads((ROOT / "tests" / "fixtures" / "events" / "schedule.json"
         ("sweep", SCHEDULED),
     ],
 )
-def test_a_function_has_all_that_its_work_needs_when_it_has_started(function: str, event: Any) -> None:
+def test_handler_imports_nothing_after_the_start(function: str, event: Any) -> None:
     assert _in_a_lambda(f"app.{function}", WORKED, json.dumps([function, event])) == [""]
 
 
-def test_a_feature_that_cannot_be_loaded_is_an_error_of_its_own_addresses_and_is_tried_again() -> None:
+def test_failed_import_breaks_only_its_own_routes_and_is_retried() -> None:
     assert [json.loads(line) for line in _in_a_lambda("app.app", ASKING + BROKEN)] == [
         ["/api/webhooks", 500, "Internal error"],
         ["/api/tasks", 401, "Invalid or expired token"],
@@ -172,12 +172,12 @@ def test_a_feature_that_cannot_be_loaded_is_an_error_of_its_own_addresses_and_is
 
 
 @pytest.mark.parametrize("handler", [None, "somewhere.else"])
-def test_where_it_is_not_known_what_will_be_asked_for_all_is_there_from_the_start(handler: str | None) -> None:
+def test_unknown_handler_imports_all_features_at_the_start(handler: str | None) -> None:
     routes = {f"{path.parent.name}.{path.stem}" for path in (ROOT / "chalicelib").glob("*/*routes.py")}
     assert _loaded(handler) == {name.partition(".")[0] for name in routes} | {"agents"} | routes
 
 
-def test_whatever_is_asked_for_first_is_there_with_all_its_methods_and_health_and_the_document_know_all(
+def test_lazily_imported_routes_behave_like_the_full_app(
     gateway: Gateway,
 ) -> None:
     routes: Any = gateway._app.routes

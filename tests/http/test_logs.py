@@ -20,7 +20,7 @@ def read(scene: Scene, **query: int) -> dict[str, object]:
     return found
 
 
-def test_chunks_follow_each_other_in_bytes(scene: Scene, agent: Agent) -> None:
+def test_offsets_of_chunks_are_in_bytes(scene: Scene, agent: Agent) -> None:
     scene.running(agent)
     assert ok(append(agent, 0, "größe "))["nextOffset"] == 8
     assert ok(append(agent, 8, "zwei"))["nextOffset"] == 12
@@ -39,7 +39,7 @@ def test_chunks_follow_each_other_in_bytes(scene: Scene, agent: Agent) -> None:
 
 
 @pytest.mark.parametrize(("offset", "data"), [(0, "é🙂 é"), (1, "🙂 é"), (3, " é"), (7, "é"), (8, "")])
-def test_an_offset_within_a_character_is_taken_for_the_next_ones(
+def test_offset_within_a_character_starts_at_the_next_character(
     scene: Scene, agent: Agent, offset: int, data: str
 ) -> None:
     scene.running(agent)
@@ -49,7 +49,7 @@ def test_an_offset_within_a_character_is_taken_for_the_next_ones(
     assert (found["data"], found["nextOffset"], found["complete"]) == (data, 9, True)
 
 
-def test_however_small_the_limit_a_reader_gets_on(scene: Scene, agent: Agent) -> None:
+def test_reader_makes_progress_with_the_smallest_limit(scene: Scene, agent: Agent) -> None:
     scene.running(agent)
     text = "a ß € 🙂 end"
     ok(append(agent, 0, text))
@@ -62,7 +62,7 @@ def test_however_small_the_limit_a_reader_gets_on(scene: Scene, agent: Agent) ->
     assert seen == text
 
 
-def test_a_chunk_sent_again_is_accepted_once(scene: Scene, agent: Agent) -> None:
+def test_repeated_chunk_is_stored_once(scene: Scene, agent: Agent) -> None:
     scene.running(agent)
     for _ in range(2):
         assert ok(append(agent, 0, "one "))["nextOffset"] == 4
@@ -71,7 +71,7 @@ def test_a_chunk_sent_again_is_accepted_once(scene: Scene, agent: Agent) -> None
     assert read(scene)["data"] == "one two"
 
 
-def test_a_gap_is_refused_with_the_offset_wanted(scene: Scene, agent: Agent) -> None:
+def test_gap_returns_416_with_the_expected_offset(scene: Scene, agent: Agent) -> None:
     scene.running(agent)
     ok(append(agent, 0, "one"))
     answer = append(agent, 4, "two")
@@ -80,7 +80,9 @@ def test_a_gap_is_refused_with_the_offset_wanted(scene: Scene, agent: Agent) -> 
     assert read(scene)["data"] == "one"
 
 
-def test_only_the_holder_appends_and_for_ten_minutes_after_the_end(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_only_the_holding_agent_appends_until_ten_minutes_after_the_end(
+    scene: Scene, agent: Agent, clock: Clock
+) -> None:
     scene.queued()
     refused(append(agent, 0, "x"), 409)
     scene.running(agent)
@@ -93,7 +95,7 @@ def test_only_the_holder_appends_and_for_ten_minutes_after_the_end(scene: Scene,
     assert read(scene)["complete"] is True
 
 
-def test_each_attempt_has_a_log_of_its_own(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_each_attempt_has_its_own_log(scene: Scene, agent: Agent, clock: Clock) -> None:
     scene.running(agent)
     ok(append(agent, 0, "first", attempt=1))
     ok(scene.user.post("/api/agents", {"agentId": "agent-1", "name": "n", "version": "1", "replace": True}), 201)
@@ -106,7 +108,7 @@ def test_each_attempt_has_a_log_of_its_own(scene: Scene, agent: Agent, clock: Cl
     refused(append(agent, 5, "x", attempt=1), 401)
 
 
-def test_the_log_of_a_failure_goes_where_logs_go_and_once(scene: Scene, agent: Agent) -> None:
+def test_log_of_a_failure_is_appended_once(scene: Scene, agent: Agent) -> None:
     scene.running(agent)
     ok(append(agent, 0, "before "))
     long = "é" * (100 * KB) + "x" * (300 * KB)
@@ -117,7 +119,7 @@ def test_the_log_of_a_failure_goes_where_logs_go_and_once(scene: Scene, agent: A
     assert first["complete"] is True
 
 
-def test_a_log_ends_at_four_megabytes_with_a_marker(scene: Scene, agent: Agent) -> None:
+def test_log_ends_at_four_megabytes_with_a_marker(scene: Scene, agent: Agent) -> None:
     scene.running(agent)
     piece = "x" * (MB - KB)
     offset = 0
@@ -132,7 +134,7 @@ def test_a_log_ends_at_four_megabytes_with_a_marker(scene: Scene, agent: Agent) 
     assert ok(agent.complete("task-1"))["status"] == "completed"
 
 
-def test_a_log_is_kept_for_thirty_days(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_log_is_stored_for_thirty_days(scene: Scene, agent: Agent, clock: Clock) -> None:
     scene.running(agent)
     ok(append(agent, 0, "kept"))
     ok(agent.complete("task-1"))
@@ -145,7 +147,7 @@ def test_a_log_is_kept_for_thirty_days(scene: Scene, agent: Agent, clock: Clock)
     assert ok(later.get("/api/tasks/task-1"))["status"] == "completed"
 
 
-def test_another_user_or_agent_reads_nothing(scene: Scene, other: Scene, agent: Agent) -> None:
+def test_another_user_or_agent_cannot_read_the_log(scene: Scene, other: Scene, agent: Agent) -> None:
     scene.running(agent)
     ok(append(agent, 0, "secret"))
     refused(other.user.get("/api/tasks/task-1/logs"), 404, "Task not found")
@@ -153,7 +155,7 @@ def test_another_user_or_agent_reads_nothing(scene: Scene, other: Scene, agent: 
     assert ok(agent.client.get("/api/tasks/task-1/logs"))["data"] == "secret"
 
 
-def test_figures_tell_what_waits_and_who_is_there(
+def test_stats_report_queued_tasks_and_agents_by_status(
     scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
     scene.running(agent)

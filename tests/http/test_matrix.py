@@ -79,13 +79,13 @@ def guarded(stage: Stage) -> list[RouteSpec]:
     return [stage.routes.declared[route] for route in stage.routes.guarded]
 
 
-def test_every_route_is_declared_with_an_example_that_it_takes(routes: Routes) -> None:
+def test_every_route_accepts_its_example_body(routes: Routes) -> None:
     for route in routes.declared.values():
         if route.body is not None:
             route.body.model_validate(routes.body(route.method, route.path), strict=True)
 
 
-def test_whoever_may_call_a_route_gets_what_it_declares(stage: Stage) -> None:
+def test_permitted_caller_gets_the_declared_status(stage: Stage) -> None:
     """The other way about: without this, a matrix of refusals would prove nothing."""
     program = stage.john.user.acting_as(stage.personal["token"])
     rightful: dict[str, list[Client]] = {
@@ -141,7 +141,7 @@ KINDS = ["no token", "garbage", "expired", "wrong signature", "alg none", "RS an
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_token_that_is_nobodys_is_a_401_at_every_route(stage: Stage, kind: str) -> None:
+def test_invalid_token_returns_401_on_every_route(stage: Stage, kind: str) -> None:
     before = snapshot()
     for token in nobodys(stage.john.user, stage.agent.client, kind):
         for route in guarded(stage):
@@ -187,9 +187,7 @@ def _delete_user(stage: Stage) -> Client:
 
 
 @pytest.mark.parametrize("revoked", [_log_out, _log_out_everywhere, _revoke, _delete_user])
-def test_a_users_token_that_was_revoked_is_a_401_at_every_route(
-    stage: Stage, revoked: Callable[[Stage], Client]
-) -> None:
+def test_revoked_user_token_returns_401_on_every_route(stage: Stage, revoked: Callable[[Stage], Client]) -> None:
     client = revoked(stage)
     before = snapshot()
     for route in guarded(stage):
@@ -202,9 +200,7 @@ def test_a_users_token_that_was_revoked_is_a_401_at_every_route(
 
 
 @pytest.mark.parametrize("revoked", [_rotate, _remove])
-def test_an_agents_token_that_was_revoked_is_good_for_nothing_anywhere(
-    stage: Stage, revoked: Callable[[Stage], Client]
-) -> None:
+def test_revoked_agent_token_is_rejected_on_every_route(stage: Stage, revoked: Callable[[Stage], Client]) -> None:
     client = revoked(stage)
     agent = claims_of(client.token)["sub"]
     before = snapshot()
@@ -222,7 +218,7 @@ def test_an_agents_token_that_was_revoked_is_good_for_nothing_anywhere(
 # Good tokens in the wrong place.
 
 
-def test_an_agents_token_is_a_403_wherever_a_users_is_needed(stage: Stage) -> None:
+def test_agent_token_returns_403_on_every_user_route(stage: Stage) -> None:
     before = snapshot()
     for route in guarded(stage):
         if route.access in ("user", "session"):
@@ -230,7 +226,7 @@ def test_an_agents_token_is_a_403_wherever_a_users_is_needed(stage: Stage) -> No
     assert snapshot() == before
 
 
-def test_a_personal_token_is_a_403_wherever_somebody_has_to_have_logged_in(stage: Stage) -> None:
+def test_personal_token_returns_403_on_every_session_route(stage: Stage) -> None:
     before = snapshot()
     for route in guarded(stage):
         if route.access == "session":
@@ -239,7 +235,7 @@ def test_a_personal_token_is_a_403_wherever_somebody_has_to_have_logged_in(stage
     assert snapshot() == before
 
 
-def test_for_another_agent_of_the_same_user_an_agent_and_what_it_holds_are_not_there(stage: Stage) -> None:
+def test_agent_cannot_reach_another_agent_of_the_same_user(stage: Stage) -> None:
     before = snapshot()
     for route in guarded(stage):
         if "{" not in route.path:
@@ -257,7 +253,7 @@ def test_for_another_agent_of_the_same_user_an_agent_and_what_it_holds_are_not_t
 
 
 @pytest.mark.parametrize("whose", ["user", "agent"])
-def test_what_is_another_users_is_a_404_at_every_route(stage: Stage, whose: str) -> None:
+def test_resources_of_another_user_return_404_on_every_route(stage: Stage, whose: str) -> None:
     client = stage.jane.user if whose == "user" else stage.janes.client
     before = snapshot()
     for route in guarded(stage):
@@ -272,7 +268,7 @@ def test_what_is_another_users_is_a_404_at_every_route(stage: Stage, whose: str)
     assert snapshot() == before
 
 
-def test_where_nothing_is_named_everybody_gets_and_changes_their_own(stage: Stage) -> None:
+def test_routes_without_ids_affect_only_the_callers_own_data(stage: Stage) -> None:
     owner = claims_of(stage.john.user.token)["own"]
 
     def johns() -> dict[str, list[str]]:
@@ -294,7 +290,7 @@ def test_where_nothing_is_named_everybody_gets_and_changes_their_own(stage: Stag
 # No token needed.
 
 
-def test_a_route_for_nobody_does_not_look_at_tokens(stage: Stage) -> None:
+def test_public_route_ignores_tokens(stage: Stage) -> None:
     good = stage.john.user.token or ""
     for route in stage.routes.declared.values():
         if route.access != "public":

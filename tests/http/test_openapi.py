@@ -41,19 +41,19 @@ def operations(document: Json, routes: Routes) -> Iterator[tuple[RouteSpec, Json
         yield route, document["paths"][path][method.lower()]
 
 
-def test_the_document_is_a_valid_one(document: Json) -> None:
+def test_document_is_valid(document: Json) -> None:
     assert document["openapi"] == "3.1.0"
     OpenAPIV31SpecValidator(document).validate()
 
 
-def test_every_route_is_in_the_document_and_every_operation_of_it_is_a_route(document: Json, routes: Routes) -> None:
+def test_document_has_exactly_the_routes_of_the_app(document: Json, routes: Routes) -> None:
     described = {
         (method.upper(), path) for path, item in document["paths"].items() for method in item if method != "parameters"
     }
     assert described == set(routes.all)
 
 
-def test_every_operation_says_who_may_call_it_and_what_for(document: Json, routes: Routes) -> None:
+def test_every_operation_has_a_summary_and_its_security_requirements(document: Json, routes: Routes) -> None:
     names = set()
     for route, operation in operations(document, routes):
         names.add(operation["operationId"])
@@ -67,9 +67,7 @@ def test_every_operation_says_who_may_call_it_and_what_for(document: Json, route
     assert len(names) == len(routes.all)
 
 
-def test_every_status_and_title_that_a_route_declares_is_in_the_document_and_no_other(
-    document: Json, routes: Routes
-) -> None:
+def test_document_has_exactly_the_declared_statuses_and_titles(document: Json, routes: Routes) -> None:
     for route, operation in operations(document, routes):
         answers = {int(status): resolved(document, answer) for status, answer in operation["responses"].items()}
         told = {
@@ -83,7 +81,7 @@ def test_every_status_and_title_that_a_route_declares_is_in_the_document_and_no_
         assert list(answers[route.status].get("content", {})) == ([] if media is None else [media])
 
 
-def test_every_header_that_an_answer_carries_is_in_the_document(document: Json, routes: Routes) -> None:
+def test_document_has_every_response_header(document: Json, routes: Routes) -> None:
     for route, operation in operations(document, routes):
         for status, answer in operation["responses"].items():
             headers = resolved(document, answer)["headers"]
@@ -98,7 +96,7 @@ def test_every_header_that_an_answer_carries_is_in_the_document(document: Json, 
             assert ("Upload-Offset" in always) == (status == "416"), (route, status)
 
 
-def test_every_parameter_and_body_is_in_the_document_and_no_other(document: Json, routes: Routes) -> None:
+def test_document_has_exactly_the_declared_parameters_and_bodies(document: Json, routes: Routes) -> None:
     for route, operation in operations(document, routes):
         own = [*operation.get("parameters", []), *document["paths"][route.path].get("parameters", [])]
         told = {(each["in"], each["name"]) for each in own}
@@ -112,7 +110,7 @@ def test_every_parameter_and_body_is_in_the_document_and_no_other(document: Json
             assert f"{route.max_body_bytes // 1_024} KB" in operation["requestBody"]["description"]
 
 
-def test_the_document_knows_the_bounds_of_what_is_sent(document: Json) -> None:
+def test_schemas_enforce_the_limits_of_requests(document: Json) -> None:
     register = document["components"]["schemas"]["RegisterAgentRequest"]
     assert register["required"] == ["agentId", "name", "version"]
     valid = Draft202012Validator(register | {"components": document["components"]}).is_valid
@@ -124,7 +122,7 @@ def test_the_document_knows_the_bounds_of_what_is_sent(document: Json) -> None:
     assert not Draft202012Validator(document["components"]["schemas"]["ProgressReport"]).is_valid({"progress": 1.01})
 
 
-def test_an_answer_always_has_the_fields_that_the_document_says_it_has(document: Json, scene: Scene) -> None:
+def test_response_has_all_fields_that_the_document_requires(document: Json, scene: Scene) -> None:
     scene.agent()
     listing = document["components"]["schemas"]["AgentList"] | {"components": document["components"]}
     answer = ok(scene.user.get("/api/agents"))
@@ -133,14 +131,14 @@ def test_an_answer_always_has_the_fields_that_the_document_says_it_has(document:
     assert set(document["components"]["schemas"]["AgentResponse"]["required"]) == set(answer["data"][0])
 
 
-def test_what_stands_below_a_field_in_the_code_is_its_description(document: Json) -> None:
+def test_field_docstrings_become_descriptions(document: Json) -> None:
     schemas = document["components"]["schemas"]
     heartbeat = schemas["HeartbeatRequest"]["properties"]
     assert heartbeat["taskIds"]["description"] == "The ids of all tasks that the agent runs."
     assert "description" not in schemas["RegisterAgentResponse"]["properties"]["success"]
 
 
-def test_the_documents_server_is_where_the_document_came_from(document: Json) -> None:
+def test_server_url_resolves_to_the_address_of_the_document(document: Json) -> None:
     from urllib.parse import urljoin  # noqa: PLC0415
 
     (server,) = document["servers"]
@@ -148,7 +146,7 @@ def test_the_documents_server_is_where_the_document_came_from(document: Json) ->
         assert urljoin(f"{base}api/openapi.json", server["url"]) == base
 
 
-def test_nothing_of_the_document_is_loaded_or_made_before_somebody_asks() -> None:
+def test_document_is_generated_on_the_first_request() -> None:
     code = (
         "import sys; from tests.support import environment; environment.prepare(); import app\n"
         "print(sorted(name for name in sys.modules if name.startswith('chalicelib.openapi')))"

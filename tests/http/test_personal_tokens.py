@@ -26,7 +26,7 @@ def listed(client: Client) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_token_is_shown_once_and_listed_without_itself(user: Client, clock: Clock) -> None:
+def test_token_is_returned_only_at_creation(user: Client, clock: Clock) -> None:
     body = made(user, "the command line on my laptop")
     assert set(body) == {"id", "name", "createdAt", "expiresAt", "lastUsedAt", "token"}
     assert body["name"] == "the command line on my laptop"
@@ -36,7 +36,7 @@ def test_a_token_is_shown_once_and_listed_without_itself(user: Client, clock: Cl
     assert not [table for table in ("users", "logins") if body["token"] in str(moto_aws.rows(table))]
 
 
-def test_it_is_the_users_own_in_everything_but_logins_and_tokens(scene: Scene) -> None:
+def test_personal_token_cannot_manage_logins_or_tokens(scene: Scene) -> None:
     program = scene.user.acting_as(made(scene.user)["token"])
     assert ok(program.get("/api/auth/me"))["user"] == ok(scene.user.get("/api/auth/me"))["user"]
     assert ok(program.get("/api/auth/me"))["tokenId"] == listed(scene.user)[0]["id"]
@@ -55,7 +55,7 @@ def test_it_is_the_users_own_in_everything_but_logins_and_tokens(scene: Scene) -
     assert snapshot() == before
 
 
-def test_each_is_revoked_at_once_and_by_itself(user: Client) -> None:
+def test_revoking_a_token_leaves_other_tokens_valid(user: Client) -> None:
     one, two = made(user, "one"), made(user, "two")
     assert ok(user.delete(f"{PATH}/{one['id']}")) == {"success": True}
     refused(user.acting_as(one["token"]).get("/api/auth/me"), 401, "Invalid or expired token")
@@ -64,7 +64,7 @@ def test_each_is_revoked_at_once_and_by_itself(user: Client) -> None:
     refused(user.delete(f"{PATH}/{one['id']}"), 404, "Token not found")
 
 
-def test_a_program_that_logs_out_revokes_its_own_token(user: Client) -> None:
+def test_logout_with_a_personal_token_revokes_that_token(user: Client) -> None:
     one, two = made(user, "one"), made(user, "two")
     ok(user.acting_as(one["token"]).post("/api/auth/logout"))
     refused(user.acting_as(one["token"]).get("/api/auth/me"), 401)
@@ -72,13 +72,13 @@ def test_a_program_that_logs_out_revokes_its_own_token(user: Client) -> None:
     ok(user.get("/api/auth/me"))
 
 
-def test_logging_out_of_a_session_leaves_personal_tokens_alone(user: Client) -> None:
+def test_logout_of_a_session_keeps_personal_tokens(user: Client) -> None:
     program = user.acting_as(made(user)["token"])
     ok(user.post("/api/auth/logout"))
     ok(program.get("/api/auth/me"))
 
 
-def test_what_is_anothers_is_not_there(scene: Scene, other: Scene) -> None:
+def test_tokens_of_another_user_return_404(scene: Scene, other: Scene) -> None:
     token = made(scene.user)
     before = snapshot()
     refused(other.user.delete(f"{PATH}/{token['id']}"), 404, "Token not found")
@@ -86,7 +86,7 @@ def test_what_is_anothers_is_not_there(scene: Scene, other: Scene) -> None:
     assert snapshot() == before
 
 
-def test_it_expires_when_it_says_and_is_listed_no_more(user: Client, clock: Clock) -> None:
+def test_expired_token_is_rejected_and_no_longer_listed(user: Client, clock: Clock) -> None:
     program = user.acting_as(made(user, expiresInDays=1)["token"])
     longer = user.acting_as(made(user)["token"])
     clock.advance(DAY - 5)
@@ -97,7 +97,7 @@ def test_it_expires_when_it_says_and_is_listed_no_more(user: Client, clock: Cloc
     assert len(listed(user)) == 1
 
 
-def test_its_last_use_is_told_to_the_hour(user: Client, fresh_minute: Clock) -> None:
+def test_last_use_is_reported_to_the_hour(user: Client, fresh_minute: Clock) -> None:
     program = user.acting_as(made(user)["token"])
     assert listed(user)[0]["lastUsedAt"] is None
     fresh_minute.advance(2 * 3_600)
@@ -108,12 +108,12 @@ def test_its_last_use_is_told_to_the_hour(user: Client, fresh_minute: Clock) -> 
 
 
 @pytest.mark.parametrize("kind", ["session", "personal"])
-def test_a_call_with_it_is_one_write_on_the_users_item_like_any_other(user: Client, kind: str) -> None:
+def test_call_with_any_user_token_is_one_write_of_the_users_item(user: Client, kind: str) -> None:
     client = user if kind == "session" else user.acting_as(made(user)["token"])
     assert costs.measured(lambda: client.get("/api/auth/me")).requests == ("UpdateItem users",)
 
 
-def test_a_user_has_twenty_at_most_and_expired_ones_make_room(user: Client, clock: Clock) -> None:
+def test_user_has_at_most_twenty_tokens_that_have_not_expired(user: Client, clock: Clock) -> None:
     for number in range(20):
         made(user, f"token {number}", expiresInDays=1 if number < 3 else 30)
     before = snapshot()
@@ -126,7 +126,7 @@ def test_a_user_has_twenty_at_most_and_expired_ones_make_room(user: Client, cloc
     assert len(listed(user)) == 20
 
 
-def test_made_many_at_once_they_are_never_more_than_twenty(user: Client) -> None:
+def test_concurrent_creation_never_exceeds_twenty_tokens(user: Client) -> None:
     for number in range(15):
         made(user, f"token {number}")
     with ThreadPoolExecutor(8) as pool:
@@ -136,7 +136,7 @@ def test_made_many_at_once_they_are_never_more_than_twenty(user: Client) -> None
     assert len(listed(user)) == 20
 
 
-def test_the_same_request_again_is_one_token_under_a_new_name_for_itself(user: Client, clock: Clock) -> None:
+def test_repeated_request_replaces_the_token_that_was_lost(user: Client, clock: Clock) -> None:
     """Its first answer was lost, and with it the token."""
     first = ok(user.post(PATH, {"name": "cli"}, Idempotency_Key="k"), 201)
     second = ok(user.post(PATH, {"name": "cli"}, Idempotency_Key="k"), 201)
@@ -150,7 +150,7 @@ def test_the_same_request_again_is_one_token_under_a_new_name_for_itself(user: C
     assert len(listed(user)) == 3
 
 
-def test_a_list_has_pages_like_every_other(user: Client, clock: Clock) -> None:
+def test_tokens_are_listed_in_pages(user: Client, clock: Clock) -> None:
     for number in range(5):
         made(user, f"token {number}")
         clock.advance(1)
@@ -166,7 +166,7 @@ def test_a_list_has_pages_like_every_other(user: Client, clock: Clock) -> None:
     assert [token["name"] for token in ok(user.get(PATH, {"limit": 2, "offset": 3}))["data"]] == ["token 1", "token 0"]
 
 
-def test_a_page_goes_on_where_it_ended_though_its_last_was_revoked(user: Client, clock: Clock) -> None:
+def test_cursor_stays_valid_when_its_last_token_was_revoked(user: Client, clock: Clock) -> None:
     for number in range(3):
         made(user, f"token {number}")
         clock.advance(1)
@@ -188,12 +188,12 @@ def test_a_page_goes_on_where_it_ended_though_its_last_was_revoked(user: Client,
         {"name": "n", "expiresInDays": "1"},
     ],
 )
-def test_what_cannot_be_meant_makes_none(user: Client, body: dict[str, Any]) -> None:
+def test_invalid_request_creates_no_token(user: Client, body: dict[str, Any]) -> None:
     refused(user.post(PATH, body), 400)
     assert listed(user) == []
 
 
-def test_a_user_from_before_there_were_any_makes_the_first(user: Client) -> None:
+def test_user_stored_without_tokens_can_create_the_first(user: Client) -> None:
     (row,) = moto_aws.rows("users")
     boto3.client("dynamodb").update_item(
         TableName="devflow-local-users", Key={"owner": row["owner"]}, UpdateExpression="REMOVE tokens"
@@ -204,7 +204,7 @@ def test_a_user_from_before_there_were_any_makes_the_first(user: Client) -> None
     assert len(listed(user)) == 1
 
 
-def test_the_twentieth_is_made_once_though_the_answer_of_dynamodb_was_lost(user: Client) -> None:
+def test_twentieth_token_is_created_once_when_the_response_was_lost(user: Client) -> None:
     """The write is sent again, and then finds as many as there may be, its own among them."""
     for number in range(19):
         made(user, f"token {number}")
@@ -215,7 +215,7 @@ def test_the_twentieth_is_made_once_though_the_answer_of_dynamodb_was_lost(user:
     ok(user.acting_as(last["token"]).get("/api/auth/me"))
 
 
-def test_a_user_who_goes_while_making_one_gets_none(user: Client) -> None:
+def test_user_deleted_during_creation_gets_no_token(user: Client) -> None:
     with faults.meanwhile("UpdateItem", moto_aws.empty, when=faults.about("expiresAt", "createdAt")):
         refused(user.post(PATH, {"name": "cli"}), 503)
     assert moto_aws.rows("users") == []

@@ -51,18 +51,14 @@ def polling(scene: Scene, fresh_minute: Clock) -> Polling:
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_an_agent_that_was_idle_for_long_has_a_task_within_half_a_minute(
-    scene: Scene, polling: Polling, phase: float
-) -> None:
+def test_long_idle_agent_gets_a_task_within_half_a_minute(scene: Scene, polling: Polling, phase: float) -> None:
     polling.idle(30 * MINUTE)
     assert polling.pause == MAX_POLL_INTERVAL == 30 * SECOND
     assert polling.picks_up(scene, "task-1", phase) <= 30 * SECOND
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_while_there_is_work_now_and_then_a_task_is_picked_up_within_five_seconds(
-    scene: Scene, polling: Polling, phase: float
-) -> None:
+def test_recently_busy_agent_gets_a_task_within_five_seconds(scene: Scene, polling: Polling, phase: float) -> None:
     polling.idle(30 * MINUTE)
     polling.picks_up(scene, "first", phase)
     for number in range(3):
@@ -70,7 +66,7 @@ def test_while_there_is_work_now_and_then_a_task_is_picked_up_within_five_second
         assert polling.picks_up(scene, f"task-{number}", phase) <= 5 * SECOND
 
 
-def test_an_agent_that_has_no_work_polls_ever_more_slowly(polling: Polling) -> None:
+def test_idle_agent_polls_at_growing_intervals(polling: Polling) -> None:
     pauses = []
     for _ in range(25):
         polling.idle(MINUTE)

@@ -10,7 +10,7 @@ from tests.http.scene import INSTANT, Agent, Scene, ok, refused
 TWENTY = [f"task-{number:02}" for number in range(20)]
 
 
-def test_a_command_is_as_the_spec_shows_it(scene: Scene, agent: Agent) -> None:
+def test_command_matches_the_specification(scene: Scene, agent: Agent) -> None:
     work = {"repo": "https://github.com/user/repo", "branch": "main", "context": {"issueId": "123", "prId": "456"}}
     task = scene.queued(naturalLanguage="Fix null pointer exception in login flow", **work)
     body = ok(agent.poll())
@@ -28,13 +28,13 @@ def test_a_command_is_as_the_spec_shows_it(scene: Scene, agent: Agent) -> None:
     assert (shown["status"], shown["agentId"], shown["startedAt"]) == ("assigned", agent.id, None)
 
 
-def test_nothing_to_do_is_an_empty_list(scene: Scene, agent: Agent) -> None:
+def test_poll_without_work_returns_an_empty_list(scene: Scene, agent: Agent) -> None:
     assert ok(agent.poll()) == {"commands": [], "nextPollInterval": 5_000}
     scene.submit()
     assert agent.claims() == [], "a task is claimable when its message was handled, not before"
 
 
-def test_polling_again_returns_the_same_claims(scene: Scene, agent: Agent) -> None:
+def test_repeated_poll_returns_the_same_claims(scene: Scene, agent: Agent) -> None:
     scene.queued("task-1", "task-2")
     first = agent.commands()
     assert [agent.commands() for _ in range(3)] == [first] * 3
@@ -43,7 +43,7 @@ def test_polling_again_returns_the_same_claims(scene: Scene, agent: Agent) -> No
     assert agent.claims() == ["task-2"], "what was started is no claim any more"
 
 
-def test_each_task_goes_to_one_agent_only(scene: Scene, agent: Agent) -> None:
+def test_each_task_goes_to_one_agent(scene: Scene, agent: Agent) -> None:
     another = scene.agent("another")
     scene.queued(*TWENTY[:6])
     assert agent.claims(limit=2) == TWENTY[:2]
@@ -55,7 +55,7 @@ def test_each_task_goes_to_one_agent_only(scene: Scene, agent: Agent) -> None:
 # How many.
 
 
-def test_a_limit_is_for_all_that_is_claimed_together_and_ten_unless_told(scene: Scene, agent: Agent) -> None:
+def test_limit_counts_all_claims_and_defaults_to_ten(scene: Scene, agent: Agent) -> None:
     scene.queued(*TWENTY[:12])
     assert agent.claims(limit=1) == TWENTY[:1]
     assert agent.claims(limit=3) == TWENTY[:3]
@@ -64,7 +64,7 @@ def test_a_limit_is_for_all_that_is_claimed_together_and_ten_unless_told(scene: 
     assert agent.claims(limit=100) == TWENTY[:12]
 
 
-def test_a_smaller_limit_shows_the_most_urgent_of_what_is_claimed(scene: Scene, agent: Agent) -> None:
+def test_smaller_limit_returns_the_most_urgent_claims(scene: Scene, agent: Agent) -> None:
     for name, priority in (("c", 0), ("a", 5), ("d", 0), ("b", 4)):
         scene.claimed(agent, name, priority=priority)
     assert agent.claims() == ["a", "b", "c", "d"]
@@ -72,7 +72,7 @@ def test_a_smaller_limit_shows_the_most_urgent_of_what_is_claimed(scene: Scene, 
     assert agent.claims(limit=3) == ["a", "b", "c"]
 
 
-def test_concurrency_caps_what_is_claimed_and_what_runs_together(scene: Scene) -> None:
+def test_concurrency_limits_claims_and_running_tasks_together(scene: Scene) -> None:
     agent = scene.agent(concurrency=2)
     scene.queued(*TWENTY[:5])
     assert agent.claims() == TWENTY[:2]
@@ -86,7 +86,7 @@ def test_concurrency_caps_what_is_claimed_and_what_runs_together(scene: Scene) -
     assert agent.claims() == TWENTY[2:4]
 
 
-def test_an_agent_holds_at_most_twenty(scene: Scene, agent: Agent) -> None:
+def test_agent_holds_at_most_twenty_tasks(scene: Scene, agent: Agent) -> None:
     scene.queued(TWENTY[0])
     scene.multiply(TWENTY[0], [*TWENTY[1:], "task-20"])
     assert agent.claims(limit=100) == TWENTY
@@ -97,7 +97,7 @@ def test_an_agent_holds_at_most_twenty(scene: Scene, agent: Agent) -> None:
 # In which order, and whose.
 
 
-def test_the_highest_priority_comes_first_and_then_the_oldest(scene: Scene, agent: Agent) -> None:
+def test_tasks_are_ordered_by_priority_and_then_by_age(scene: Scene, agent: Agent) -> None:
     for name, priority, intent in (
         ("c", 0, "fix-bug"), ("f", -100, "fix-bug"), ("a", 100, "feature"), ("d", 0, "explain"), ("e", -1, "feature"),
         ("b", 100, "fix-bug"),
@@ -107,7 +107,7 @@ def test_the_highest_priority_comes_first_and_then_the_oldest(scene: Scene, agen
     assert agent.claims() == ["a", "b", "c", "d", "e", "f"]
 
 
-def test_an_agent_gets_only_what_it_can_do(scene: Scene) -> None:
+def test_agent_gets_only_tasks_that_match_its_capabilities(scene: Scene) -> None:
     for intent in ("fix-bug", "fix", "fix-bug-2", "feature"):
         scene.queued(intent, intent=intent)
     assert scene.agent("none", capabilities=[]).claims() == []
@@ -116,12 +116,12 @@ def test_an_agent_gets_only_what_it_can_do(scene: Scene) -> None:
     assert scene.agent("two", capabilities=["feature", "fix-bug"]).claims() == ["fix-bug", "feature"]
 
 
-def test_any_word_is_a_capability(scene: Scene) -> None:
+def test_any_intent_can_be_a_capability(scene: Scene) -> None:
     scene.queued(intent="Translate.to:Latin_2")
     assert scene.agent(capabilities=["Translate.to:Latin_2"]).claims() == ["task-1"]
 
 
-def test_a_pinned_task_is_for_its_agent_only(scene: Scene, agent: Agent) -> None:
+def test_pinned_task_goes_only_to_its_agent(scene: Scene, agent: Agent) -> None:
     another = scene.agent("another")
     scene.queued("pinned", agentId="agent-1")
     assert scene.task("pinned")["status"] == "queued"
@@ -130,7 +130,7 @@ def test_a_pinned_task_is_for_its_agent_only(scene: Scene, agent: Agent) -> None
     assert agent.claims() == ["pinned"]
 
 
-def test_a_pinned_task_is_in_order_with_the_others(scene: Scene, agent: Agent) -> None:
+def test_pinned_tasks_are_ordered_together_with_other_tasks(scene: Scene, agent: Agent) -> None:
     for name, fields in (
         ("c", {}), ("d", {"agentId": "agent-1"}), ("a", {"agentId": "agent-1", "priority": 5}), ("b", {"priority": 4}),
     ):  # fmt: skip
@@ -139,7 +139,7 @@ def test_a_pinned_task_is_in_order_with_the_others(scene: Scene, agent: Agent) -
     assert agent.claims() == ["a", "b", "c", "d"]
 
 
-def test_a_pinned_task_waits_until_its_agent_can_do_it(scene: Scene, clock: Clock) -> None:
+def test_pinned_task_waits_until_its_agent_has_the_capability(scene: Scene, clock: Clock) -> None:
     agent = scene.agent(capabilities=["feature"])
     scene.queued(agentId="agent-1")
     assert agent.claims() == []
@@ -149,7 +149,7 @@ def test_a_pinned_task_waits_until_its_agent_can_do_it(scene: Scene, clock: Cloc
     assert agent.claims() == ["task-1"]
 
 
-def test_a_pinned_task_that_was_given_back_is_still_pinned(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_released_pinned_task_stays_pinned(scene: Scene, agent: Agent, clock: Clock) -> None:
     another = scene.agent("another")
     scene.claimed(agent, agentId="agent-1")
     scene.later(clock, 120, agent, another)
@@ -158,7 +158,7 @@ def test_a_pinned_task_that_was_given_back_is_still_pinned(scene: Scene, agent: 
     assert agent.claims() == ["task-1"]
 
 
-def test_an_answer_stops_at_a_megabyte_of_bytes_and_the_rest_comes_later(scene: Scene, agent: Agent) -> None:
+def test_response_has_at_most_a_megabyte_and_later_polls_return_the_rest(scene: Scene, agent: Agent) -> None:
     for number in range(6):
         work = {"taskId": f"task-{number}", "intent": "fix-bug", "repo": "r", "naturalLanguage": "é" * 125_000}
         ok(scene.user.post("/api/workflows/execute", json.dumps(work, ensure_ascii=False).encode()), 202)
@@ -172,7 +172,7 @@ def test_an_answer_stops_at_a_megabyte_of_bytes_and_the_rest_comes_later(scene: 
     assert set(agent.claims()) == {f"task-{number}" for number in range(6)} - set(seen)
 
 
-def test_a_queue_longer_than_a_page_hides_nothing(scene: Scene, fresh_minute: Clock) -> None:
+def test_long_queue_hides_no_matching_task(scene: Scene, fresh_minute: Clock) -> None:
     """Sixty tasks that an agent cannot do, older and more urgent, stand around the five that it can."""
     scene.queued("m-1", intent="m")
     for intent in ("a", "z"):
@@ -190,7 +190,7 @@ def test_a_queue_longer_than_a_page_hides_nothing(scene: Scene, fresh_minute: Cl
     assert len(both.claims(limit=100)) == 20
 
 
-def test_an_agent_that_drains_gets_nothing_new_and_keeps_what_it_has(scene: Scene, agent: Agent) -> None:
+def test_draining_agent_keeps_its_claims_and_gets_no_new_ones(scene: Scene, agent: Agent) -> None:
     scene.queued("task-1")
     assert agent.claims() == ["task-1"]
     ok(agent.beat(status="draining"))
@@ -207,7 +207,7 @@ def test_an_agent_that_drains_gets_nothing_new_and_keeps_what_it_has(scene: Scen
 # For how long.
 
 
-def test_a_claim_that_is_not_started_within_a_minute_is_anothers(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_claim_not_started_within_a_minute_is_released(scene: Scene, agent: Agent, clock: Clock) -> None:
     another = scene.agent("another")
     scene.claimed(agent)
     clock.advance(55)
@@ -227,9 +227,7 @@ def test_a_claim_that_is_not_started_within_a_minute_is_anothers(scene: Scene, a
     ok(another.complete("task-1"))
 
 
-def test_a_claim_that_ran_out_may_still_be_started_until_it_is_given_back(
-    scene: Scene, agent: Agent, clock: Clock
-) -> None:
+def test_expired_claim_can_be_started_until_it_is_released(scene: Scene, agent: Agent, clock: Clock) -> None:
     scene.claimed(agent)
     clock.advance(70)
     ok(agent.progress("task-1"))
@@ -237,7 +235,7 @@ def test_a_claim_that_ran_out_may_still_be_started_until_it_is_given_back(
     assert scene.state() == "in_progress"
 
 
-def test_each_poll_renews_a_claim_up_to_ten_minutes(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_polls_renew_a_claim_for_up_to_ten_minutes(scene: Scene, agent: Agent, clock: Clock) -> None:
     scene.claimed(agent)
     for _ in range(10):
         clock.advance(57)
@@ -252,7 +250,7 @@ def test_each_poll_renews_a_claim_up_to_ten_minutes(scene: Scene, agent: Agent, 
     assert scene.task()["attempt"] == 1
 
 
-def test_a_started_task_has_no_lease(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_started_task_has_no_lease(scene: Scene, agent: Agent, clock: Clock) -> None:
     scene.running(agent)
     scene.later(clock, 6 * 60, agent)
     assert scene.state() == "in_progress"
@@ -262,7 +260,7 @@ def test_a_started_task_has_no_lease(scene: Scene, agent: Agent, clock: Clock) -
 
 
 @pytest.mark.parametrize("ask", [Agent.poll, Agent.beat])
-def test_the_interval_is_short_while_there_is_work_and_grows_when_there_is_none(
+def test_interval_is_short_after_work_and_grows_while_idle(
     scene: Scene, agent: Agent, clock: Clock, ask: object
 ) -> None:
     def interval() -> int:

@@ -17,7 +17,7 @@ print(*sorted(path for path in app.routes if "pin" in path))
 """
 
 
-def test_neither_logging_in_with_a_pin_nor_setting_one_exists_on_prod_whatever_its_settings_say() -> None:
+def test_pin_routes_do_not_exist_on_prod_with_any_settings() -> None:
     here = {name: value for name, value in os.environ.items() if not name.startswith("DEVFLOW_")}
     env = here | {"DEVFLOW_STAGE": "prod", "DEVFLOW_PIN_LOGIN": "1", "DEVFLOW_LOG_LEVEL": "ERROR"}
     root = Path(__file__).parents[2]

@@ -57,13 +57,13 @@ def message_of(scene: Scene, task: str) -> str:
     return body
 
 
-def test_a_message_carries_ids_and_nothing_else(scene: Scene) -> None:
+def test_message_contains_only_ids(scene: Scene) -> None:
     body = json.loads(message_of(scene, "task-1"))
     assert "task-1" in body.values()
     assert len(body) == 2
 
 
-def test_a_lost_message_is_sent_again_by_the_scheduled_function(scene: Scene, clock: Clock) -> None:
+def test_sweep_sends_a_lost_message_again(scene: Scene, clock: Clock) -> None:
     scene.submit()
     assert lose_messages() == 1
     scene.poller.sweep()
@@ -76,7 +76,7 @@ def test_a_lost_message_is_sent_again_by_the_scheduled_function(scene: Scene, cl
     assert scene.agent().claims() == ["task-1"]
 
 
-def test_a_message_lost_five_times_fails_the_task_and_says_so(scene: Scene, clock: Clock) -> None:
+def test_task_fails_after_its_message_was_lost_five_times(scene: Scene, clock: Clock) -> None:
     scene.submit()
     sent = 0
     for _ in range(10):
@@ -89,7 +89,7 @@ def test_a_message_lost_five_times_fails_the_task_and_says_so(scene: Scene, cloc
     assert scene.events() == ["created", "failed"]
 
 
-def test_a_task_is_accepted_while_the_queue_is_out_of_reach(scene: Scene, clock: Clock) -> None:
+def test_task_is_accepted_while_the_queue_is_unreachable(scene: Scene, clock: Clock) -> None:
     with failing("SendMessage", OUT_OF_REACH):
         scene.submit()
         clock.advance(65)
@@ -101,7 +101,7 @@ def test_a_task_is_accepted_while_the_queue_is_out_of_reach(scene: Scene, clock:
     assert scene.state() == "queued"
 
 
-def test_submitting_again_sends_a_lost_message_again(scene: Scene) -> None:
+def test_repeated_submission_sends_a_lost_message_again(scene: Scene) -> None:
     scene.submit()
     lose_messages()
     scene.submit()
@@ -109,14 +109,14 @@ def test_submitting_again_sends_a_lost_message_again(scene: Scene) -> None:
     assert scene.state() == "queued"
 
 
-def test_a_message_that_comes_twice_queues_once(scene: Scene) -> None:
+def test_duplicate_message_queues_a_task_once(scene: Scene) -> None:
     body = message_of(scene, "task-1")
     assert handle(scene, body, body) == []
     assert handle(scene, body) == []
     assert scene.events() == ["created", "queued"]
 
 
-def test_a_message_that_comes_late_changes_nothing(scene: Scene, agent: Agent) -> None:
+def test_late_message_changes_nothing(scene: Scene, agent: Agent) -> None:
     body = message_of(scene, "task-1")
     scene.run_workflows()
     for move in (agent.claims, lambda: ok(agent.progress("task-1")), lambda: ok(agent.complete("task-1"))):
@@ -127,7 +127,7 @@ def test_a_message_that_comes_late_changes_nothing(scene: Scene, agent: Agent) -
         assert snapshot() == before
 
 
-def test_a_message_for_a_task_that_is_gone_is_acknowledged(scene: Scene) -> None:
+def test_message_for_an_unknown_task_is_acknowledged(scene: Scene) -> None:
     body = message_of(scene, "task-1")
     lose_messages()
     before = snapshot()
@@ -135,7 +135,7 @@ def test_a_message_for_a_task_that_is_gone_is_acknowledged(scene: Scene) -> None
     assert snapshot() == before
 
 
-def test_a_message_that_is_not_ours_blocks_no_other(scene: Scene) -> None:
+def test_malformed_message_does_not_block_the_others(scene: Scene) -> None:
     first, last = message_of(scene, "task-1"), message_of(scene, "task-2")
     bad = ["", "garbage", "{", "[]", "null", "{}", '{"owner": 1, "task": []}', "[" * 20_000, "\0"]
     assert set(handle(scene, first, *bad, last)) <= set(range(1, 10))
@@ -143,7 +143,7 @@ def test_a_message_that_is_not_ours_blocks_no_other(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("operation", ["GetItem", "TransactWriteItems"])
-def test_of_a_batch_only_what_failed_comes_again(scene: Scene, operation: str) -> None:
+def test_only_failed_messages_of_a_batch_are_returned(scene: Scene, operation: str) -> None:
     bodies = [message_of(scene, f"task-{number}") for number in range(3)]
     with failing(operation, OUT_OF_REACH, about="task-1"):
         assert handle(scene, *bodies) == [1]
@@ -152,7 +152,7 @@ def test_of_a_batch_only_what_failed_comes_again(scene: Scene, operation: str) -
     assert scene.state("task-1") == "queued"
 
 
-def test_a_handler_that_fails_for_all_gives_all_back(scene: Scene) -> None:
+def test_all_messages_are_returned_when_all_of_them_fail(scene: Scene) -> None:
     bodies = [message_of(scene, f"task-{number}") for number in range(2)]
     with failing("GetItem", OUT_OF_REACH):
         assert handle(scene, *bodies) == [0, 1]
@@ -160,7 +160,7 @@ def test_a_handler_that_fails_for_all_gives_all_back(scene: Scene) -> None:
     assert {scene.state("task-0"), scene.state("task-1")} == {"queued"}
 
 
-def test_a_sweep_goes_on_after_an_item_that_fails(scene: Scene, clock: Clock) -> None:
+def test_sweep_continues_after_an_item_that_fails(scene: Scene, clock: Clock) -> None:
     for number in range(3):
         scene.submit(f"task-{number}")
     lose_messages()
@@ -174,7 +174,7 @@ def test_a_sweep_goes_on_after_an_item_that_fails(scene: Scene, clock: Clock) ->
     assert scene.state("task-1") == "queued"
 
 
-def test_a_container_asks_for_the_address_of_each_queue_once(scene: Scene) -> None:
+def test_container_requests_each_queue_url_once(scene: Scene) -> None:
     sqs._queue_url.cache_clear()
     hook = hooks.make(scene.user, "http://localhost:9/")
     with wire.recorded() as sent:

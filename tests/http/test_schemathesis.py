@@ -132,12 +132,12 @@ def run(url: str, scene: Scene, other: Scene, tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("phase", ["coverage", "fuzzing", "stateful"])
-def test_every_made_up_request_is_answered_as_the_document_says(run: Callable[..., str], phase: str) -> None:
+def test_generated_requests_get_responses_that_match_the_document(run: Callable[..., str], phase: str) -> None:
     run(REPEATABLE, "--phases", phase, "--max-examples", "25")
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [20250124])
-def test_five_hundred_made_up_requests_an_operation_are(run: Callable[..., str], seed: int) -> None:
+def test_500_generated_requests_for_each_operation_match_the_document(run: Callable[..., str], seed: int) -> None:
     """Others than the above, and with ids that the answers before named."""
     print(run("", "--max-examples", "500", "--seed", str(seed)))

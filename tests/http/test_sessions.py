@@ -35,7 +35,7 @@ def session_cookie(answer: Response) -> str:
     return (answer.header("Set-Cookie") or "").partition(";")[0]
 
 
-def test_me_is_whoever_holds_the_token_and_says_how_long(user: Client, clock: Clock) -> None:
+def test_me_returns_the_user_of_the_token(user: Client, clock: Clock) -> None:
     body = ok(user.get("/api/auth/me"))
     assert set(body) == {"user", "expiresAt", "tokenId"}
     assert body["user"]["email"] == "user@example.com"
@@ -43,7 +43,7 @@ def test_me_is_whoever_holds_the_token_and_says_how_long(user: Client, clock: Cl
     assert body["tokenId"] is None
 
 
-def test_logging_out_ends_this_session_at_once_and_no_other(user: Client, anonymous: Client) -> None:
+def test_logout_ends_only_the_current_session(user: Client, anonymous: Client) -> None:
     one, two = log_in(anonymous), log_in(anonymous)
     assert ok(one.post("/api/auth/logout", {})) == {"success": True}
     refused(one.get("/api/auth/me"), 401, "Invalid or expired token")
@@ -54,7 +54,7 @@ def test_logging_out_ends_this_session_at_once_and_no_other(user: Client, anonym
     ok(user.get("/api/auth/me"))
 
 
-def test_logging_out_everywhere_ends_every_session_and_every_personal_token_but_no_agents(
+def test_logout_everywhere_ends_sessions_and_personal_tokens_but_no_agents(
     scene: Scene, agent: Agent, anonymous: Client
 ) -> None:
     other = log_in(anonymous)
@@ -68,7 +68,7 @@ def test_logging_out_everywhere_ends_every_session_and_every_personal_token_but_
 
 
 @pytest.mark.usefixtures("user")
-def test_a_stage_may_have_logins_end_sooner_and_nothing_else(
+def test_session_hours_setting_shortens_only_sessions(
     anonymous: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokens, "settings", replace(settings, session_hours=12))
@@ -83,9 +83,7 @@ def test_a_stage_may_have_logins_end_sooner_and_nothing_else(
     ok(personal.get("/api/tasks"))
 
 
-def test_sessions_that_were_logged_out_are_forgotten_when_their_tokens_have_expired(
-    user: Client, anonymous: Client, clock: Clock
-) -> None:
+def test_ended_sessions_are_deleted_after_their_tokens_expire(user: Client, anonymous: Client, clock: Clock) -> None:
     for _ in range(3):
         ok(log_in(anonymous).post("/api/auth/logout"))
     clock.advance(31 * DAY)
@@ -94,9 +92,7 @@ def test_sessions_that_were_logged_out_are_forgotten_when_their_tokens_have_expi
     assert len(row["ended"]["SS"]) == 1
 
 
-def test_what_is_remembered_of_ended_sessions_is_bounded_and_none_comes_back(
-    user: Client, anonymous: Client, clock: Clock
-) -> None:
+def test_stored_ended_sessions_are_bounded_and_stay_ended(user: Client, anonymous: Client, clock: Clock) -> None:
     ended = []
     kept = ok(user.post("/api/auth/tokens", {"name": "cli"}), 201)["token"]
     for _ in range(52):
@@ -111,7 +107,7 @@ def test_what_is_remembered_of_ended_sessions_is_bounded_and_none_comes_back(
     ok(anonymous.acting_as(kept).get("/api/auth/me"))
 
 
-def test_an_agent_is_nobody_who_could_log_out_or_be_asked_who_it_is(agent: Agent) -> None:
+def test_agent_token_returns_403_on_session_routes(agent: Agent) -> None:
     before = snapshot()
     for method, path in (("GET", "/api/auth/me"), ("POST", "/api/auth/logout"), ("GET", "/api/auth/tokens")):
         refused(agent.client.send(method, path, None if method == "GET" else {}), 403, "Insufficient permissions")
@@ -121,7 +117,7 @@ def test_an_agent_is_nobody_who_could_log_out_or_be_asked_who_it_is(agent: Agent
 # The cookie.
 
 
-def test_a_login_at_a_page_of_ours_gives_a_cookie(user: Client, anonymous: Client) -> None:
+def test_login_from_our_own_page_sets_a_cookie(user: Client, anonymous: Client) -> None:
     answer = own_page(anonymous)
     ok(answer)
     assert [name for name, _ in answer.headers].count("Set-Cookie") == 1
@@ -145,7 +141,7 @@ def test_a_login_at_a_page_of_ours_gives_a_cookie(user: Client, anonymous: Clien
         {"Origin": "http://localhost:3001", "Sec_Fetch_Site": "same-origin"},
     ],
 )
-def test_a_login_from_elsewhere_gives_none(user: Client, anonymous: Client, headers: dict[str, str]) -> None:
+def test_login_from_another_origin_sets_no_cookie(user: Client, anonymous: Client, headers: dict[str, str]) -> None:
     """Another site's page must not log anybody in as somebody else."""
     answer = anonymous.post("/api/auth/pin/login", LOGIN, **headers)
     ok(answer)
@@ -183,7 +179,7 @@ WRITE = ("POST", "/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "
         (WRITE, {"Referer": f"{HOME}/dashboard"}, False),
     ],
 )
-def test_a_cookie_is_good_for_requests_of_our_own_pages_alone(
+def test_cookie_is_accepted_only_from_our_own_pages(
     user: Client, anonymous: Client, call: tuple[str, str, object], headers: dict[str, str], accepted: bool  # noqa: FBT001
 ) -> None:  # fmt: skip
     cookie = session_cookie(own_page(anonymous))
@@ -196,7 +192,7 @@ def test_a_cookie_is_good_for_requests_of_our_own_pages_alone(
         assert snapshot() == before
 
 
-def test_no_route_takes_a_cookie_that_another_sites_page_sent(
+def test_no_route_accepts_a_cookie_from_a_cross_site_request(
     scene: Scene, agent: Agent, anonymous: Client, routes: Routes
 ) -> None:
     scene.running(agent)
@@ -215,7 +211,7 @@ def test_no_route_takes_a_cookie_that_another_sites_page_sent(
     assert snapshot() == before
 
 
-def test_a_host_that_the_browser_used_is_our_own_page_too(user: Client, gateway: Gateway) -> None:
+def test_page_of_the_requested_host_counts_as_our_own(user: Client, gateway: Gateway) -> None:
     """The local stage answers at 127.0.0.1, too."""
     cookie = session_cookie(own_page(Client(gateway)))
     client = Client(gateway)
@@ -229,7 +225,7 @@ def test_a_host_that_the_browser_used_is_our_own_page_too(user: Client, gateway:
         )
 
 
-def test_a_token_in_the_header_wins_over_the_cookie(user: Client, anonymous: Client) -> None:
+def test_authorization_header_takes_precedence_over_the_cookie(user: Client, anonymous: Client) -> None:
     cookie = session_cookie(own_page(anonymous))
     refused(anonymous.acting_as("garbage").get("/api/auth/me", Cookie=cookie), 401)
     refused(anonymous.get("/api/auth/me", Cookie=cookie, Authorization="Basic dXNlcjpwYXNz"), 401)
@@ -240,12 +236,12 @@ def test_a_token_in_the_header_wins_over_the_cookie(user: Client, anonymous: Cli
     "cookie",
     ["{}", "a=b; {}", "{}; a=b", "a=b;{};c=d", " {} "],
 )
-def test_the_cookie_is_found_among_others(user: Client, anonymous: Client, cookie: str) -> None:
+def test_session_cookie_is_found_among_other_cookies(user: Client, anonymous: Client, cookie: str) -> None:
     kept = session_cookie(own_page(anonymous))
     ok(anonymous.get("/api/auth/me", Cookie=cookie.format(kept)))
 
 
-def test_a_cookie_in_a_header_of_its_own_is_found(user: Client, gateway: Gateway) -> None:
+def test_session_cookie_in_its_own_header_is_found(user: Client, gateway: Gateway) -> None:
     """HTTP/2 lets a browser send each cookie in a header of its own (RFC 9113, section 8.2.3)."""
     kept = session_cookie(own_page(Client(gateway)))
     answer = gateway.call("GET", "/api/auth/me", (("Cookie", kept), ("Cookie", "a=b")))
@@ -255,11 +251,11 @@ def test_a_cookie_in_a_header_of_its_own_is_found(user: Client, gateway: Gateway
 @pytest.mark.parametrize(
     "cookie", ["", "a", "=", ";;;", "devflow-session=x", "__Host-devflow-session", "__Host-devflow-session=", "é=é"]
 )
-def test_garbage_is_no_cookie(user: Client, anonymous: Client, cookie: str) -> None:
+def test_malformed_cookie_returns_401(user: Client, anonymous: Client, cookie: str) -> None:
     refused(anonymous.get("/api/auth/me", Cookie=cookie), 401)
 
 
-def test_logging_out_makes_the_browser_forget(user: Client, anonymous: Client) -> None:
+def test_logout_deletes_the_cookie(user: Client, anonymous: Client) -> None:
     kept = session_cookie(own_page(anonymous))
     answer = anonymous.post("/api/auth/logout", Cookie=kept, Origin=HOME)
     ok(answer)
@@ -272,7 +268,7 @@ def test_logging_out_makes_the_browser_forget(user: Client, anonymous: Client) -
 # PINs.
 
 
-def test_somebody_who_has_logged_in_sets_a_new_pin(
+def test_user_with_a_session_can_set_a_new_pin(
     user: Client, anonymous: Client, make_user: Callable[..., Client]
 ) -> None:
     make_user("other@example.com", "Jane Roe", "654321")
@@ -283,7 +279,7 @@ def test_somebody_who_has_logged_in_sets_a_new_pin(
     assert not [row for row in moto_aws.rows("logins") if "271828" in str(row)]
 
 
-def test_a_new_pin_ends_a_lock(user: Client, anonymous: Client) -> None:
+def test_new_pin_ends_a_lock(user: Client, anonymous: Client) -> None:
     for _ in range(5):
         refused(anonymous.post("/api/auth/pin/login", LOGIN | {"pin": "000000"}), 401)
     refused(anonymous.post("/api/auth/pin/login", LOGIN), 429)
@@ -292,6 +288,6 @@ def test_a_new_pin_ends_a_lock(user: Client, anonymous: Client) -> None:
 
 
 @pytest.mark.parametrize("pin", ["12345", "1234567", "12345a", "", None, 123456])
-def test_what_is_no_pin_is_not_set(user: Client, anonymous: Client, pin: object) -> None:
+def test_invalid_pin_is_not_set(user: Client, anonymous: Client, pin: object) -> None:
     refused(user.post("/api/auth/pin", {"pin": pin}), 400)
     ok(anonymous.post("/api/auth/pin/login", LOGIN))

@@ -104,7 +104,7 @@ def sent_back(answer: Response, browser: Browser) -> str:
     return reason
 
 
-def test_whoever_slack_vouches_for_is_signed_in_at_the_dashboard(browser: Browser, anonymous: Client) -> None:
+def test_user_verified_by_slack_is_signed_in_to_the_dashboard(browser: Browser, anonymous: Client) -> None:
     answer = browser.sign_in()
     assert (answer.status, answer.header("Location"), answer.body) == (302, "/dashboard", b"")
     assert list(browser.cookies) == ["__Host-devflow-session"]
@@ -114,7 +114,7 @@ def test_whoever_slack_vouches_for_is_signed_in_at_the_dashboard(browser: Browse
     assert answer.header("Cache-Control") == "no-store"
 
 
-def test_the_same_verified_address_is_the_same_user(browser: Browser, make_user: Callable[..., Client]) -> None:
+def test_same_verified_email_is_the_same_user(browser: Browser, make_user: Callable[..., Client]) -> None:
     known = ok(make_user("krane@example.com", "Krane, by mail").get("/api/auth/me"))["user"]
     for _ in range(2):
         browser.sign_in()
@@ -122,7 +122,7 @@ def test_the_same_verified_address_is_the_same_user(browser: Browser, make_user:
     assert (row["owner"]["S"], row["name"]["S"]) == (known["id"], "Krane, by mail")
 
 
-def test_what_slack_is_asked_is_url_encoded_and_goes_to_our_own_address(browser: Browser, stood_in: Slack) -> None:
+def test_authorization_request_is_url_encoded_and_returns_to_our_callback(browser: Browser, stood_in: Slack) -> None:
     location = urlsplit(browser.get(START).header("Location") or "")
     assert f"{location.scheme}://{location.netloc}{location.path}" == f"{stood_in.url}/openid/connect/authorize"
     assert "redirect_uri=http%3A%2F%2Flocalhost%3A3000%2Fapi%2Fauth%2Fslack%2Fcallback" in location.query
@@ -131,7 +131,7 @@ def test_what_slack_is_asked_is_url_encoded_and_goes_to_our_own_address(browser:
     assert browser.cookies == {"__Host-devflow-slack": asked["state"]}
 
 
-def test_neither_state_nor_nonce_is_in_the_tables(browser: Browser) -> None:
+def test_state_and_nonce_are_not_stored_in_plain_text(browser: Browser) -> None:
     location = urlsplit(browser.get(START).header("Location") or "")
     asked = parse_qs(location.query)
     stored = json.dumps(moto_aws.rows("logins"))
@@ -143,20 +143,20 @@ def test_neither_state_nor_nonce_is_in_the_tables(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("state", ["", "wrong", "é", "%00", "A" * 43, "x" * 5_000, "%F0%9F%98%80"])
-def test_a_state_that_is_not_the_browsers_own_is_sent_back(browser: Browser, stood_in: Slack, state: str) -> None:
+def test_state_that_does_not_match_the_cookie_is_rejected(browser: Browser, stood_in: Slack, state: str) -> None:
     back = browser.set_out()
     code = parse_qs(urlsplit(back).query)["code"][0]
     assert sent_back(browser.get(f"{CALLBACK}?code={code}&state={state}"), browser) == "slack-expired"
     assert TOKEN not in stood_in.asked, "the code was not even tried"
 
 
-def test_without_a_state_or_anything_at_all_it_is_sent_back(browser: Browser) -> None:
+def test_callback_without_a_valid_state_is_rejected(browser: Browser) -> None:
     for query in ("", "?", "?code=x", "?state=", "?error=access_denied", "?code=x&state=y"):
         browser.set_out()
         assert sent_back(browser.get(CALLBACK + query), browser) == "slack-expired"
 
 
-def test_another_browser_cannot_be_signed_in_by_a_link(gateway: Gateway, stood_in: Slack, browser: Browser) -> None:
+def test_callback_link_cannot_sign_in_another_browser(gateway: Gateway, stood_in: Slack, browser: Browser) -> None:
     """An attacker's own code and state, in a victim's browser: with no cookie, and with one of the victim's own."""
     victim = Browser(gateway, stood_in, "192.0.2.2")
     assert sent_back(victim.get(browser.set_out()), victim) == "slack-expired"
@@ -164,7 +164,7 @@ def test_another_browser_cannot_be_signed_in_by_a_link(gateway: Gateway, stood_i
     assert sent_back(victim.get(browser.set_out()), victim) == "slack-expired"
 
 
-def test_a_state_is_used_once(browser: Browser, stood_in: Slack) -> None:
+def test_state_is_used_once(browser: Browser, stood_in: Slack) -> None:
     back = browser.set_out()
     kept = dict(browser.cookies)
     assert browser.get(back).header("Location") == "/dashboard"
@@ -176,9 +176,7 @@ def test_a_state_is_used_once(browser: Browser, stood_in: Slack) -> None:
     assert stood_in.asked.count(TOKEN) == asked
 
 
-def test_of_many_who_come_back_with_one_state_at_once_one_is_signed_in(
-    gateway: Gateway, stood_in: Slack, browser: Browser
-) -> None:
+def test_concurrent_callbacks_with_one_state_sign_in_once(gateway: Gateway, stood_in: Slack, browser: Browser) -> None:
     back = browser.set_out()
 
     def come_back(number: int) -> str:
@@ -191,7 +189,7 @@ def test_of_many_who_come_back_with_one_state_at_once_one_is_signed_in(
     assert sorted(answers) == ["/dashboard", *["/dashboard/login?reason=slack-expired"] * 19]
 
 
-def test_a_state_is_good_for_ten_minutes(browser: Browser, clock: Clock) -> None:
+def test_state_is_valid_for_ten_minutes(browser: Browser, clock: Clock) -> None:
     back = browser.set_out()
     clock.advance(10 * 60 + 1)
     assert sent_back(browser.get(back), browser) == "slack-expired"
@@ -203,13 +201,13 @@ def test_a_state_is_good_for_ten_minutes(browser: Browser, clock: Clock) -> None
 # The person.
 
 
-def test_who_denies_it_at_slack_is_sent_back(browser: Browser, stood_in: Slack) -> None:
+def test_denied_sign_in_returns_to_the_login_page(browser: Browser, stood_in: Slack) -> None:
     stood_in.denies = True
     assert sent_back(browser.sign_in(), browser) == "slack-denied"
     assert TOKEN not in stood_in.asked
 
 
-def test_a_denial_uses_the_state_up(browser: Browser, stood_in: Slack) -> None:
+def test_denied_sign_in_consumes_the_state(browser: Browser, stood_in: Slack) -> None:
     stood_in.denies = True
     back = browser.set_out()
     kept = dict(browser.cookies)
@@ -232,14 +230,12 @@ def test_a_denial_uses_the_state_up(browser: Browser, stood_in: Slack) -> None:
         {"email_verified": 1},
     ],
 )
-def test_without_a_verified_address_nobody_is_signed_in(
-    browser: Browser, stood_in: Slack, claims: dict[str, Any]
-) -> None:
+def test_sign_in_requires_a_verified_email(browser: Browser, stood_in: Slack, claims: dict[str, Any]) -> None:
     stood_in.claims = claims
     assert sent_back(browser.sign_in(), browser) == "slack-email"
 
 
-def test_only_addresses_of_the_named_domains_are_let_in(
+def test_only_configured_email_domains_are_admitted(
     browser: Browser, stood_in: Slack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(magic_links, "settings", replace(settings, email_domains=frozenset({"example.org"})))
@@ -250,7 +246,7 @@ def test_only_addresses_of_the_named_domains_are_let_in(
     assert row["email"]["S"] == "krane@example.org"
 
 
-def test_only_members_of_the_one_workspace_are_let_in_where_one_is_named(
+def test_only_members_of_the_configured_workspace_are_admitted(
     browser: Browser, stood_in: Slack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     named = replace(settings, slack_url=stood_in.url, slack_team="T0R7GR8RJ")
@@ -265,7 +261,7 @@ def test_only_members_of_the_one_workspace_are_let_in_where_one_is_named(
 
 
 @pytest.mark.parametrize("name", [None, "", "  ", 5, ["x"]])
-def test_who_has_no_name_at_slack_goes_by_the_address(browser: Browser, stood_in: Slack, name: object) -> None:
+def test_user_without_a_name_is_named_after_the_email(browser: Browser, stood_in: Slack, name: object) -> None:
     stood_in.claims = {"name": name}
     browser.sign_in()
     (row,) = moto_aws.rows("users")
@@ -296,19 +292,17 @@ def test_who_has_no_name_at_slack_goes_by_the_address(browser: Browser, stood_in
     ],
     ids=str,
 )
-def test_an_id_token_that_says_something_else_is_not_believed(
-    browser: Browser, stood_in: Slack, claims: dict[str, Any]
-) -> None:
+def test_id_token_with_wrong_claims_is_rejected(browser: Browser, stood_in: Slack, claims: dict[str, Any]) -> None:
     stood_in.claims = claims
     assert sent_back(browser.sign_in(), browser) == "slack-refused"
 
 
-def test_an_id_token_that_expired_on_the_way_is_not_believed(browser: Browser, stood_in: Slack, clock: Clock) -> None:
+def test_expired_id_token_is_rejected(browser: Browser, stood_in: Slack, clock: Clock) -> None:
     stood_in.claims = {"exp": clock.now // 1_000 - 31}
     assert sent_back(browser.sign_in(), browser) == "slack-refused"
 
 
-def test_an_id_token_of_another_login_of_ours_is_not_believed(browser: Browser, stood_in: Slack) -> None:
+def test_id_token_of_another_login_is_rejected(browser: Browser, stood_in: Slack) -> None:
     """Whose state, code and browser are right."""
     first: dict[str, str] = {}
 
@@ -368,21 +362,19 @@ def encoded_bytes(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def test_an_id_token_that_slack_did_not_sign_is_not_believed(
-    gateway: Gateway, stood_in: Slack, fresh_minute: Clock
-) -> None:
+def test_forged_id_token_is_rejected(gateway: Gateway, stood_in: Slack, fresh_minute: Clock) -> None:
     for number, (what, forge) in enumerate(forgeries(stood_in).items()):
         browser = Browser(gateway, stood_in, f"198.51.100.{number}")
         stood_in.sign = forge
         assert sent_back(browser.sign_in(), browser) == "slack-refused", what
 
 
-def test_an_id_token_signed_with_another_key_is_not_believed(browser: Browser, stood_in: Slack) -> None:
+def test_id_token_signed_with_another_key_is_rejected(browser: Browser, stood_in: Slack) -> None:
     stood_in.sign_with_another_key()
     assert sent_back(browser.sign_in(), browser) == "slack-refused"
 
 
-def test_slacks_keys_are_read_once_and_again_when_it_signs_with_a_new_one(browser: Browser, stood_in: Slack) -> None:
+def test_slack_keys_are_cached_until_an_unknown_key_is_used(browser: Browser, stood_in: Slack) -> None:
     for _ in range(2):
         assert browser.sign_in().header("Location") == "/dashboard"
     assert stood_in.asked.count(KEYS) == 1
@@ -391,9 +383,7 @@ def test_slacks_keys_are_read_once_and_again_when_it_signs_with_a_new_one(browse
     assert stood_in.asked.count(KEYS) == 2
 
 
-def test_a_key_that_slack_withdrew_is_forgotten_within_the_hour(
-    browser: Browser, stood_in: Slack, clock: Clock
-) -> None:
+def test_withdrawn_slack_key_is_rejected_after_an_hour(browser: Browser, stood_in: Slack, clock: Clock) -> None:
     old, kid = stood_in.key, stood_in.kid
     browser.sign_in()
     stood_in.change_keys()
@@ -433,7 +423,7 @@ RUBBISH = [
 
 
 @pytest.mark.parametrize("behaviour", RUBBISH)
-def test_when_slacks_token_endpoint_makes_no_sense_one_is_sent_back(
+def test_invalid_response_of_the_token_endpoint_reports_slack_unavailable(
     browser: Browser, stood_in: Slack, behaviour: standin.Behaviour
 ) -> None:
     stood_in.behaves[TOKEN] = behaviour
@@ -444,7 +434,7 @@ KEYS_RUBBISH = [*RUBBISH[:10], says("no", status=500), says("", status=302), sta
 
 
 @pytest.mark.parametrize("behaviour", KEYS_RUBBISH)
-def test_when_slacks_keys_make_no_sense_one_is_sent_back(
+def test_invalid_response_of_the_keys_endpoint_is_rejected(
     browser: Browser, stood_in: Slack, behaviour: standin.Behaviour
 ) -> None:
     stood_in.behaves[KEYS] = behaviour
@@ -465,13 +455,13 @@ def test_when_slacks_keys_make_no_sense_one_is_sent_back(
     ],
     ids=str,
 )
-def test_keys_that_are_none_believe_nobody(browser: Browser, stood_in: Slack, document: dict[str, Any]) -> None:
+def test_unusable_slack_keys_verify_no_token(browser: Browser, stood_in: Slack, document: dict[str, Any]) -> None:
     stood_in.behaves[KEYS] = says(json.dumps(document))
     assert sent_back(browser.sign_in(), browser) == "slack-refused"
 
 
 @pytest.mark.parametrize("change", [{"use": "enc"}, {"alg": "RS512"}, {"e": "AQ"}, {"kty": "EC"}], ids=str)
-def test_a_key_that_is_for_something_else_verifies_nothing(
+def test_slack_key_for_another_purpose_verifies_no_token(
     browser: Browser, stood_in: Slack, change: dict[str, str]
 ) -> None:
     (key,) = stood_in.keys["keys"]
@@ -481,7 +471,7 @@ def test_a_key_that_is_for_something_else_verifies_nothing(
 
 @pytest.mark.parametrize("endpoint", [TOKEN, KEYS])
 @pytest.mark.parametrize("behaviour", [standin.never_answers, standin.trickles])
-def test_when_slack_is_slow_one_is_sent_back(
+def test_slow_slack_reports_slack_unavailable(
     browser: Browser, stood_in: Slack, behaviour: standin.Behaviour, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slack_api, "REQUEST_TIMEOUT", 0.5)
@@ -489,21 +479,19 @@ def test_when_slack_is_slow_one_is_sent_back(
     assert sent_back(browser.sign_in(), browser) == "slack-unavailable"
 
 
-def test_a_step_that_takes_too_long_ends_before_the_deadline(
-    browser: Browser, stood_in: Slack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_step_ends_before_the_deadline(browser: Browser, stood_in: Slack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slack_api, "STEP_TIMEOUT", 0.2)
     for endpoint in (TOKEN, KEYS):
         stood_in.behaves = {endpoint: standin.never_answers}
         assert sent_back(browser.sign_in(), browser) == "slack-unavailable"
 
 
-def test_all_waiting_together_ends_before_api_gateway_gives_up() -> None:
+def test_all_slack_timeouts_fit_into_the_api_gateway_timeout() -> None:
     assert slack_api.STEP_TIMEOUT < slack_api.REQUEST_TIMEOUT
     assert 2 * slack_api.REQUEST_TIMEOUT < 29 - 2 * 4, "two requests to Slack, and ours to DynamoDB"
 
 
-def test_when_slack_is_down_one_is_sent_back(
+def test_unreachable_slack_reports_slack_unavailable(
     browser: Browser, stood_in: Slack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     back = browser.set_out()
@@ -512,13 +500,13 @@ def test_when_slack_is_down_one_is_sent_back(
 
 
 @pytest.mark.parametrize("error", ["invalid_code", "code_already_used", "bad_redirect_uri", "bad_client_secret"])
-def test_when_slack_refuses_the_code_one_is_sent_back(browser: Browser, stood_in: Slack, error: str) -> None:
+def test_code_rejected_by_slack_returns_to_the_login_page(browser: Browser, stood_in: Slack, error: str) -> None:
     stood_in.behaves[TOKEN] = says(json.dumps({"ok": False, "error": error}))
     expected = "slack-refused" if "code" in error else "slack-unavailable"
     assert sent_back(browser.sign_in(), browser) == expected
 
 
-def test_a_code_that_was_made_up_is_refused(browser: Browser) -> None:
+def test_invented_code_is_rejected(browser: Browser) -> None:
     for code in ("made-up", "", "x" * 5_000, "%00", "é"):
         state = parse_qs(urlsplit(browser.set_out()).query)["state"][0]
         assert sent_back(browser.get(f"{CALLBACK}?code={code}&state={state}"), browser) == "slack-refused"
@@ -527,7 +515,7 @@ def test_a_code_that_was_made_up_is_refused(browser: Browser) -> None:
 # This stage.
 
 
-def test_the_login_page_offers_slack_where_slack_knows_this_stage(
+def test_login_page_offers_slack_only_when_it_is_configured(
     browser: Browser, anonymous: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def offered() -> bool:
@@ -542,7 +530,7 @@ def test_the_login_page_offers_slack_where_slack_knows_this_stage(
         assert not offered()
 
 
-def test_the_login_page_and_the_documents_explain_every_reason() -> None:
+def test_login_page_and_documents_explain_every_reason() -> None:
     root = Path(__file__).parents[2]
     source = (root / "chalicelib" / "auth" / "slack_login.py").read_text(encoding="utf-8")
     reasons = set(re.findall(r'"(slack-\w+)"', source))
@@ -552,7 +540,7 @@ def test_the_login_page_and_the_documents_explain_every_reason() -> None:
         assert [reason for reason in reasons if reason not in text] == [], document
 
 
-def test_a_stage_that_slack_does_not_know_says_so(
+def test_stage_without_slack_reports_slack_off(
     browser: Browser, stood_in: Slack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unknown = json.dumps({"current": "key-test", "key-test": KEY.decode()})
@@ -560,9 +548,7 @@ def test_a_stage_that_slack_does_not_know_says_so(
     assert sent_back(browser.get(START), browser) == "slack-off"
 
 
-def test_the_eleventh_who_sets_out_in_a_minute_from_an_address_is_sent_back(
-    browser: Browser, fresh_minute: Clock
-) -> None:
+def test_network_address_has_10_slack_starts_a_minute(browser: Browser, fresh_minute: Clock) -> None:
     for _ in range(10):
         browser.set_out()
     answer = browser.get(START)
@@ -572,7 +558,7 @@ def test_the_eleventh_who_sets_out_in_a_minute_from_an_address_is_sent_back(
     assert browser.sign_in().header("Location") == "/dashboard"
 
 
-def test_the_eleventh_who_comes_back_in_a_minute_from_an_address_is_sent_back(
+def test_network_address_has_10_slack_callbacks_a_minute(
     browser: Browser, stood_in: Slack, fresh_minute: Clock
 ) -> None:
     for _ in range(10):
@@ -581,7 +567,7 @@ def test_the_eleventh_who_comes_back_in_a_minute_from_an_address_is_sent_back(
 
 
 @pytest.mark.parametrize("operation", ["UpdateItem", "GetItem", "TransactWriteItems"])
-def test_when_our_own_store_fails_nobody_is_signed_in(browser: Browser, operation: str) -> None:
+def test_store_failure_signs_nobody_in(browser: Browser, operation: str) -> None:
     back = browser.set_out()
     with failing(operation, EndpointConnectionError(endpoint_url="https://example.com")):
         assert sent_back(browser.get(back), browser) == "slack-unavailable"
@@ -589,7 +575,7 @@ def test_when_our_own_store_fails_nobody_is_signed_in(browser: Browser, operatio
             assert sent_back(browser.get(START), browser) == "slack-unavailable"
 
 
-def test_nothing_of_what_slack_says_is_logged(browser: Browser, stood_in: Slack, log: Log, caplog: Any) -> None:
+def test_slack_responses_and_secrets_are_not_logged(browser: Browser, stood_in: Slack, log: Log, caplog: Any) -> None:
     back = browser.set_out()
     code, state = (parse_qs(urlsplit(back).query)[name][0] for name in ("code", "state"))
     browser.get(back)

@@ -24,7 +24,7 @@ DAY = 24 * 3_600
 # Submitting.
 
 
-def test_executing_a_workflow_answers_and_stores_as_the_spec_shows_it(scene: Scene, clock: Clock) -> None:
+def test_execute_response_and_stored_task_match_the_specification(scene: Scene, clock: Clock) -> None:
     answer = scene.user.post("/api/workflows/execute", SPEC)
     assert ok(answer, 202) == {"accepted": True, "taskId": SPEC["taskId"]}
     shown = scene.task(str(SPEC["taskId"]))
@@ -46,12 +46,12 @@ def test_executing_a_workflow_answers_and_stores_as_the_spec_shows_it(scene: Sce
     assert scene.events(str(SPEC["taskId"])) == ["created"]
 
 
-def test_a_task_becomes_claimable_when_its_message_is_handled(scene: Scene) -> None:
+def test_task_becomes_claimable_when_its_message_is_handled(scene: Scene) -> None:
     scene.queued()
     assert (scene.state(), scene.events()) == ("queued", ["created", "queued"])
 
 
-def test_the_same_request_again_is_the_same_task_whatever_became_of_it(scene: Scene, agent: Agent) -> None:
+def test_repeated_submission_returns_the_same_task_in_every_state(scene: Scene, agent: Agent) -> None:
     work: dict[str, Any] = {"context": {"b": 1, "a": [2]}, "priority": 3, "agentId": agent.id, "timeoutSeconds": 60}
     for move in (
         lambda: None,
@@ -72,7 +72,7 @@ CHANGES: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-def test_another_request_under_the_same_id_is_a_409(scene: Scene) -> None:
+def test_different_submission_with_the_same_id_returns_409(scene: Scene) -> None:
     work: dict[str, Any] = WORK | {"context": {"a": 1}}
     scene.submit(**work)
     before = snapshot()["tasks"]
@@ -81,14 +81,14 @@ def test_another_request_under_the_same_id_is_a_409(scene: Scene) -> None:
     assert snapshot()["tasks"] == before
 
 
-def test_the_server_makes_an_id_of_its_own(scene: Scene) -> None:
+def test_server_generates_an_id(scene: Scene) -> None:
     answers = [ok(scene.user.post("/api/tasks", WORK), 202) for _ in range(2)]
     assert [set(answer) for answer in answers] == [{"accepted", "taskId"}] * 2
     assert answers[0]["taskId"] != answers[1]["taskId"]
     assert {scene.state(answer["taskId"]) for answer in answers} == {"pending"}
 
 
-def test_the_same_key_is_the_same_task_and_with_another_request_a_409(scene: Scene, other: Scene) -> None:
+def test_idempotency_key_identifies_one_task_and_conflicts_on_another_body(scene: Scene, other: Scene) -> None:
     first = ok(scene.user.post("/api/tasks", WORK, Idempotency_Key="k"), 202)["taskId"]
     assert ok(scene.user.post("/api/tasks", WORK, Idempotency_Key="k"), 202)["taskId"] == first
     before = snapshot()["tasks"]
@@ -99,13 +99,13 @@ def test_the_same_key_is_the_same_task_and_with_another_request_a_409(scene: Sce
     assert ok(scene.user.get("/api/tasks"))["total"] == 2
 
 
-def test_an_agent_may_submit_too(scene: Scene, agent: Agent) -> None:
+def test_agent_can_submit_a_task(scene: Scene, agent: Agent) -> None:
     ok(agent.client.post("/api/workflows/execute", SPEC), 202)
     scene.run_workflows()
     assert agent.claims() == [SPEC["taskId"]]
 
 
-def test_pinning_to_an_agent_that_is_not_there_is_a_404_and_stores_nothing(scene: Scene, other: Scene) -> None:
+def test_pinning_to_an_unknown_agent_returns_404_and_stores_nothing(scene: Scene, other: Scene) -> None:
     other.agent("theirs")
     before = snapshot()
     for agent in ("nobody", "theirs"):
@@ -118,9 +118,7 @@ def test_pinning_to_an_agent_that_is_not_there_is_a_404_and_stores_nothing(scene
 # Progress.
 
 
-def test_the_first_progress_starts_the_task_and_answers_as_the_spec_shows_it(
-    scene: Scene, agent: Agent, clock: Clock
-) -> None:
+def test_first_progress_starts_the_task_and_matches_the_specification(scene: Scene, agent: Agent, clock: Clock) -> None:
     task = scene.claimed(agent)
     assert scene.task(task)["startedAt"] is None
     clock.advance(30)
@@ -137,7 +135,7 @@ def test_the_first_progress_starts_the_task_and_answers_as_the_spec_shows_it(
     assert scene.task(task)["updatedAt"] > shown["updatedAt"]
 
 
-def test_each_new_step_is_an_event_and_the_same_step_again_is_none(scene: Scene, agent: Agent) -> None:
+def test_each_new_step_is_one_event(scene: Scene, agent: Agent) -> None:
     task = scene.claimed(agent)
     for step in ("one", "one", "two", None, "two", "one"):
         ok(agent.progress(task, 0.5, **({} if step is None else {"step": step})))
@@ -150,7 +148,7 @@ def test_each_new_step_is_an_event_and_the_same_step_again_is_none(scene: Scene,
     assert scene.task(task)["currentStep"] == "one"
 
 
-def test_what_a_progress_does_not_say_stays(scene: Scene, agent: Agent) -> None:
+def test_progress_keeps_the_fields_that_it_omits(scene: Scene, agent: Agent) -> None:
     task = scene.claimed(agent)
     ok(agent.progress(task, 0.5, step="one", details="first"))
     ok(agent.progress(task, 0.6))
@@ -161,7 +159,7 @@ def test_what_a_progress_does_not_say_stays(scene: Scene, agent: Agent) -> None:
 # The end.
 
 
-def test_a_completion_is_stored_and_answered_as_the_spec_shows_it(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_completion_is_stored_and_matches_the_specification(scene: Scene, agent: Agent, clock: Clock) -> None:
     task = scene.running(agent)
     clock.advance(30)
     report: dict[str, Any] = {
@@ -179,14 +177,14 @@ def test_a_completion_is_stored_and_answered_as_the_spec_shows_it(scene: Scene, 
     assert scene.shown()["holding"] == []
 
 
-def test_a_completion_without_success_is_a_failure(scene: Scene, agent: Agent) -> None:
+def test_completion_without_success_fails_the_task(scene: Scene, agent: Agent) -> None:
     task = scene.running(agent)
     assert ok(agent.complete(task, success=False, summary="Tests are red"))["status"] == "failed"
     shown = scene.task(task)
     assert (shown["status"], shown["error"], shown["summary"]) == ("failed", "Tests are red", "Tests are red")
 
 
-def test_a_failure_is_stored_and_answered_as_the_spec_shows_it(scene: Scene, agent: Agent) -> None:
+def test_failure_is_stored_and_matches_the_specification(scene: Scene, agent: Agent) -> None:
     task = scene.running(agent)
     report = {"details": "Failed to authenticate with GitHub: invalid credentials", "logs": "...execution logs..."}
     answer = agent.fail(task, "Repository clone failed", **report)
@@ -202,7 +200,7 @@ def test_a_failure_is_stored_and_answered_as_the_spec_shows_it(scene: Scene, age
 
 
 @pytest.mark.parametrize("end", [Agent.complete, Agent.fail])
-def test_a_task_that_was_only_claimed_starts_and_ends_in_one_report(
+def test_final_report_on_a_claim_starts_and_ends_the_task(
     scene: Scene, agent: Agent, end: Callable[..., Response]
 ) -> None:
     task = scene.claimed(agent)
@@ -230,7 +228,7 @@ OTHERS: list[Callable[[Agent], Response]] = [
 
 
 @pytest.mark.parametrize(("which", "started"), [(0, True), (1, True), (2, True), (2, False)])
-def test_the_same_report_again_is_a_success_and_another_a_409_and_neither_changes_a_thing(
+def test_repeated_final_report_succeeds_and_a_different_one_returns_409(
     scene: Scene, agent: Agent, which: int, *, started: bool
 ) -> None:
     (scene.running if started else scene.claimed)(agent)
@@ -244,7 +242,7 @@ def test_the_same_report_again_is_a_success_and_another_a_409_and_neither_change
     assert snapshot() == before
 
 
-def test_a_report_on_a_task_that_nobody_holds_is_a_409(scene: Scene, agent: Agent) -> None:
+def test_report_on_a_task_without_agent_returns_409(scene: Scene, agent: Agent) -> None:
     scene.submit()
     for _ in range(2):
         before = snapshot()
@@ -255,7 +253,7 @@ def test_a_report_on_a_task_that_nobody_holds_is_a_409(scene: Scene, agent: Agen
         scene.run_workflows()
 
 
-def test_a_report_by_another_agent_is_a_409_and_changes_nothing(scene: Scene, agent: Agent) -> None:
+def test_report_by_another_agent_returns_409_and_changes_nothing(scene: Scene, agent: Agent) -> None:
     another = scene.agent("another")
     scene.claimed(agent)
     for move in (lambda: None, lambda: ok(agent.progress("task-1")), lambda: ok(agent.complete("task-1", summary="s"))):
@@ -267,7 +265,7 @@ def test_a_report_by_another_agent_is_a_409_and_changes_nothing(scene: Scene, ag
         assert snapshot() == before
 
 
-def test_an_agent_reads_the_tasks_that_it_holds_and_no_others(scene: Scene, agent: Agent) -> None:
+def test_agent_reads_only_the_tasks_that_it_holds(scene: Scene, agent: Agent) -> None:
     another = scene.agent("another")
     task = scene.claimed(agent)
     scene.queued("queued")
@@ -282,7 +280,7 @@ def test_an_agent_reads_the_tasks_that_it_holds_and_no_others(scene: Scene, agen
 # A user's own token.
 
 
-def test_a_user_may_do_what_its_agents_may(scene: Scene, agent: Agent) -> None:
+def test_user_token_can_do_what_agent_tokens_can(scene: Scene, agent: Agent) -> None:
     """The spec's axios example: one token throughout, and no attempt in sight."""
     by_user = agent.by_its_user(scene.user)
     scene.queued("one", "two")
@@ -296,9 +294,7 @@ def test_a_user_may_do_what_its_agents_may(scene: Scene, agent: Agent) -> None:
     assert scene.shown()["holding"] == []
 
 
-def test_past_the_first_attempt_a_users_report_must_say_which_it_means(
-    scene: Scene, agent: Agent, clock: Clock
-) -> None:
+def test_user_report_must_name_the_attempt_after_the_first(scene: Scene, agent: Agent, clock: Clock) -> None:
     task = scene.running(agent)
     scene.later(clock, 13 * 60)
     assert [command["attempt"] for command in agent.commands()] == [2]
@@ -318,9 +314,7 @@ def test_past_the_first_attempt_a_users_report_must_say_which_it_means(
     assert scene.task(task)["attempt"] == 2
 
 
-def test_a_late_report_of_the_same_agent_on_an_earlier_attempt_is_a_409(
-    scene: Scene, agent: Agent, clock: Clock
-) -> None:
+def test_late_report_on_an_earlier_attempt_returns_409(scene: Scene, agent: Agent, clock: Clock) -> None:
     task = scene.running(agent)
     scene.later(clock, 13 * 60)
     assert agent.claims() == [task]
@@ -336,7 +330,7 @@ def test_a_late_report_of_the_same_agent_on_an_earlier_attempt_is_a_409(
 # What the platform ends by itself.
 
 
-def test_a_task_that_runs_longer_than_it_may_fails_and_says_so(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_task_fails_when_it_exceeds_its_timeout(scene: Scene, agent: Agent, clock: Clock) -> None:
     agent = scene.agent("busy", concurrency=1)
     task = scene.running(agent, "task-1", timeoutSeconds=300)
     scene.later(clock, 280, agent)
@@ -354,7 +348,7 @@ def test_a_task_that_runs_longer_than_it_may_fails_and_says_so(scene: Scene, age
     assert scene.events(task)[-1] == "failed"
 
 
-def test_a_task_that_is_queued_for_longer_than_a_day_fails_and_says_so(scene: Scene, clock: Clock) -> None:
+def test_task_queued_for_more_than_a_day_fails(scene: Scene, clock: Clock) -> None:
     scene.queued()
     clock.advance(DAY - 60)
     scene.poller.sweep()
@@ -368,7 +362,7 @@ def test_a_task_that_is_queued_for_longer_than_a_day_fails_and_says_so(scene: Sc
     assert scene.events() == ["created", "queued", "failed"]
 
 
-def test_a_finished_task_is_kept_for_90_days_and_no_longer(
+def test_finished_task_is_stored_for_90_days(
     scene: Scene, agent: Agent, clock: Clock, make_user: Callable[..., Client]
 ) -> None:
     task = scene.running(agent)
@@ -382,7 +376,7 @@ def test_a_finished_task_is_kept_for_90_days_and_no_longer(
     assert ok(user.get("/api/tasks"))["data"] == []
 
 
-def test_an_events_page_tells_the_whole_story(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_events_describe_every_transition(scene: Scene, agent: Agent, clock: Clock) -> None:
     task = scene.claimed(agent)
     clock.advance(5)
     ok(agent.progress(task, 0.5, step="one"))

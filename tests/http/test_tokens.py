@@ -136,7 +136,7 @@ def refused_everywhere(client: Client, routes: Routes, what: str) -> None:
 
 @pytest.mark.parametrize("forge", [forged_headers, wrong_claims])
 @pytest.mark.parametrize("kind", ["user", "agent"])
-def test_a_forged_token_is_nobodys_at_every_route(
+def test_forged_token_returns_401_on_every_route(
     scene: Scene, agent: Agent, routes: Routes, kind: str, forge: Callable[..., Iterator[tuple[str, str]]]
 ) -> None:
     scene.running(agent)
@@ -145,14 +145,14 @@ def test_a_forged_token_is_nobodys_at_every_route(
         refused_everywhere(scene.user.acting_as(token), routes, what)
 
 
-def test_a_mangled_token_is_nobodys_at_every_route(scene: Scene, agent: Agent, routes: Routes) -> None:
+def test_malformed_token_returns_401_on_every_route(scene: Scene, agent: Agent, routes: Routes) -> None:
     scene.running(agent)
     for what, token in mangled(agent.client.token or ""):
         refused_everywhere(agent.client.acting_as(token), routes, what)
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer ", "Basic dXNlcjpwYXNz", "Token {}", "{}", "Bearer{}"])
-def test_no_bearer_token_is_a_401_at_every_route(user: Client, routes: Routes, authorization: str) -> None:
+def test_missing_bearer_token_returns_401_on_every_route(user: Client, routes: Routes, authorization: str) -> None:
     before = snapshot()
     for method, resource in routes.guarded:
         answer = user.acting_as(None).send(
@@ -166,12 +166,12 @@ def test_no_bearer_token_is_a_401_at_every_route(user: Client, routes: Routes, a
     assert snapshot() == before
 
 
-def test_the_scheme_is_read_in_any_case(user: Client) -> None:
+def test_authorization_scheme_is_case_insensitive(user: Client) -> None:
     for scheme in ("bearer", "BEARER", "Bearer "):
         ok(user.acting_as(None).get("/api/agents", Authorization=f"{scheme} {user.token}"))
 
 
-def test_a_users_token_is_good_for_30_days_and_half_a_minute_of_leeway(user: Client, clock: Clock) -> None:
+def test_user_token_is_valid_for_30_days_and_30_seconds_of_leeway(user: Client, clock: Clock) -> None:
     clock.advance(30 * DAY - 5)
     ok(user.get("/api/agents"))
     clock.advance(30)
@@ -180,7 +180,7 @@ def test_a_users_token_is_good_for_30_days_and_half_a_minute_of_leeway(user: Cli
     refused(user.get("/api/agents"), 401, "Invalid or expired token")
 
 
-def test_an_agents_token_is_good_for_30_days_and_half_a_minute_of_leeway(agent: Agent, clock: Clock) -> None:
+def test_agent_token_is_valid_for_30_days_and_30_seconds_of_leeway(agent: Agent, clock: Clock) -> None:
     clock.advance(30 * DAY + 20)
     assert agent.claims() == []
     clock.advance(30)
@@ -189,7 +189,7 @@ def test_an_agents_token_is_good_for_30_days_and_half_a_minute_of_leeway(agent: 
 
 
 @pytest.mark.parametrize("kind", ["user", "agent"])
-def test_an_expired_token_is_nobodys_at_every_route(
+def test_expired_token_returns_401_on_every_route(
     scene: Scene, agent: Agent, routes: Routes, clock: Clock, kind: str
 ) -> None:
     scene.running(agent)
@@ -197,7 +197,7 @@ def test_an_expired_token_is_nobodys_at_every_route(
     refused_everywhere(scene.user if kind == "user" else agent.client, routes, f"an expired token of {kind}")
 
 
-def test_a_token_carries_what_the_contract_says_and_no_secret(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_token_has_exactly_the_documented_claims(scene: Scene, agent: Agent, clock: Clock) -> None:
     for token, kind in ((scene.user.token, "user"), (agent.client.token, "agent")):
         claims = claims_of(token)
         assert set(claims) == {"iss", "aud", "sub", "own", "typ", "ver", "jti", "iat", "exp"}
@@ -209,7 +209,7 @@ def test_a_token_carries_what_the_contract_says_and_no_secret(scene: Scene, agen
     assert claims_of(agent.client.token)["own"] == owner == claims_of(scene.user.token)["own"]
 
 
-def test_a_token_that_was_replaced_is_dead_at_once(scene: Scene) -> None:
+def test_replaced_token_is_revoked_at_once(scene: Scene) -> None:
     body = {"agentId": "agent-1", "name": "n", "version": "1"}
     first = ok(scene.user.post("/api/agents", body, Idempotency_Key="k"), 201)["token"]
     old = Agent("agent-1", scene.user.acting_as(first))
@@ -225,7 +225,7 @@ def test_a_token_that_was_replaced_is_dead_at_once(scene: Scene) -> None:
     ok(Agent("agent-1", scene.user.acting_as(second)).beat())
 
 
-def test_a_deployed_stage_verifies_tokens_by_the_keys_in_its_secret(
+def test_deployed_stage_verifies_tokens_with_the_keys_in_its_secret(
     user: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

@@ -31,7 +31,7 @@ def queue(scene: Scene, clock: Clock) -> Queue:
     return Queue(scene.poller, clock)
 
 
-def test_a_webhook_is_made_with_a_secret_that_is_shown_once(scene: Scene) -> None:
+def test_webhook_secret_is_returned_only_at_creation(scene: Scene) -> None:
     body = {"url": URL, "events": ["task.created", "task.completed"], "description": "The team's chat"}
     made = ok(scene.user.post("/api/webhooks", body), 201)
     webhook = made["webhook"]
@@ -53,7 +53,7 @@ def test_a_webhook_is_made_with_a_secret_that_is_shown_once(scene: Scene) -> Non
     assert ok(scene.user.get("/api/webhooks"))["data"] == [webhook]
 
 
-def test_a_webhook_is_told_everything_unless_it_names_what(scene: Scene) -> None:
+def test_webhook_selects_all_events_by_default(scene: Scene) -> None:
     made = ok(scene.user.post("/api/webhooks", {"url": URL}), 201)
     assert made["webhook"]["events"] == ["*"]
     named = {"url": URL, "events": ["task.failed", "task.failed", "agent.inactive"]}
@@ -70,7 +70,7 @@ def test_a_webhook_is_told_everything_unless_it_names_what(scene: Scene) -> None
         {"description": "x" * 201}, {"url": 5}, {"url": "x" * 2_049}, {"events": [None]}, {"url": "nonsense"},
     ],
 )  # fmt: skip
-def test_what_cannot_be_meant_makes_no_webhook_and_changes_none(scene: Scene, wrong: dict[str, Any]) -> None:
+def test_invalid_request_creates_and_changes_no_webhook(scene: Scene, wrong: dict[str, Any]) -> None:
     hook = hooks.make(scene.user, URL)
     before = snapshot()
     refused(scene.user.post("/api/webhooks", {"url": URL} | wrong), 400, "Invalid request")
@@ -78,11 +78,11 @@ def test_what_cannot_be_meant_makes_no_webhook_and_changes_none(scene: Scene, wr
     assert {**snapshot(), "users": before["users"]} == before
 
 
-def test_a_webhook_without_an_address_is_none(scene: Scene) -> None:
+def test_webhook_requires_a_url(scene: Scene) -> None:
     assert refused(scene.user.post("/api/webhooks", {}), 400, "Missing required fields")["details"] == ["url"]
 
 
-def test_the_same_key_makes_the_same_webhook_with_the_same_secret_for_ten_minutes(scene: Scene, clock: Clock) -> None:
+def test_idempotency_key_returns_the_same_webhook_for_ten_minutes(scene: Scene, clock: Clock) -> None:
     made = ok(scene.user.post("/api/webhooks", {"url": URL}, Idempotency_Key="key-1"), 201)
     clock.advance(590)
     assert ok(scene.user.post("/api/webhooks", {"url": URL}, Idempotency_Key="key-1"), 201) == made
@@ -94,9 +94,7 @@ def test_the_same_key_makes_the_same_webhook_with_the_same_secret_for_ten_minute
     assert later["secret"] != made["secret"]
 
 
-def test_a_user_has_so_many_webhooks_and_no_more_until_one_is_removed(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_number_of_webhooks_for_each_user_is_limited(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chalicelib.webhooks.service.settings", replace(settings, webhooks_per_user=2))
     first, _ = hooks.make(scene.user, URL), hooks.make(scene.user, URL)
     assert "limit of webhooks" in refused(scene.user.post("/api/webhooks", {"url": URL}), 409, "Conflict")["message"]
@@ -113,7 +111,7 @@ def test_webhooks_are_listed_in_pages(scene: Scene) -> None:
     assert [each["id"] for each in first["data"] + second["data"]] == made
 
 
-def test_a_webhook_changes_where_it_is_said_and_stays_where_not(scene: Scene) -> None:
+def test_patch_changes_only_the_given_fields(scene: Scene) -> None:
     hook = hooks.make(scene.user, URL)
     changed = hook.change(url=f"{URL}/2", events=["task.failed"])
     assert (changed["url"], changed["events"], changed["description"]) == (f"{URL}/2", ["task.failed"], None)
@@ -122,7 +120,7 @@ def test_a_webhook_changes_where_it_is_said_and_stays_where_not(scene: Scene) ->
     assert hook.shown() == changed
 
 
-def test_a_webhook_can_be_disabled_and_enabled_by_hand(scene: Scene, receiver: Receiver, queue: Queue) -> None:
+def test_user_can_disable_and_enable_a_webhook(scene: Scene, receiver: Receiver, queue: Queue) -> None:
     hook = hooks.make(scene.user, receiver.url)
     disabled = hook.change(enabled=False)
     assert (disabled["enabled"], disabled["disabledReason"]) == (False, "You disabled the webhook.")
@@ -138,9 +136,7 @@ def test_a_webhook_can_be_disabled_and_enabled_by_hand(scene: Scene, receiver: R
     assert [got.event for got in receiver.got] == ["webhook.test"]
 
 
-def test_what_is_on_its_way_to_a_webhook_that_is_disabled_fails_and_says_so(
-    scene: Scene, receiver: Receiver, queue: Queue
-) -> None:
+def test_pending_delivery_fails_when_its_webhook_is_disabled(scene: Scene, receiver: Receiver, queue: Queue) -> None:
     hook = hooks.make(scene.user, receiver.url)
     delivery = hook.test()
     hook.change(enabled=False)
@@ -154,7 +150,7 @@ def test_what_is_on_its_way_to_a_webhook_that_is_disabled_fails_and_says_so(
     assert [got.id for got in receiver.got] == [delivery]
 
 
-def test_a_removed_webhook_is_gone_with_all_that_was_on_its_way(scene: Scene, receiver: Receiver, queue: Queue) -> None:
+def test_removing_a_webhook_deletes_its_deliveries(scene: Scene, receiver: Receiver, queue: Queue) -> None:
     hook = hooks.make(scene.user, receiver.url)
     hook.test()
     ok(scene.user.delete(hook.path))
@@ -173,7 +169,7 @@ def test_a_removed_webhook_is_gone_with_all_that_was_on_its_way(scene: Scene, re
     assert [row for row in moto_aws.rows("webhooks") if row["sk"]["S"] != "~"] == []
 
 
-def test_a_test_arrives_whatever_the_filter_says(scene: Scene, receiver: Receiver, queue: Queue) -> None:
+def test_test_event_ignores_the_event_filter(scene: Scene, receiver: Receiver, queue: Queue) -> None:
     hook = hooks.make(scene.user, receiver.url, "task.failed")
     delivery = hook.test()
     queue.deliver()
@@ -183,7 +179,7 @@ def test_a_test_arrives_whatever_the_filter_says(scene: Scene, receiver: Receive
     assert (got.id, hooks.signed_with(got, hook.secret)) == (delivery, True)
 
 
-def test_deliveries_are_listed_newest_first_with_every_attempt(
+def test_deliveries_are_listed_newest_first_with_all_attempts(
     scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
 ) -> None:
     hook = hooks.make(scene.user, receiver.url)
@@ -214,7 +210,7 @@ def test_deliveries_are_listed_newest_first_with_every_attempt(
     }
 
 
-def test_deliveries_are_filtered_and_come_in_pages(scene: Scene, receiver: Receiver, queue: Queue) -> None:
+def test_deliveries_are_filtered_and_listed_in_pages(scene: Scene, receiver: Receiver, queue: Queue) -> None:
     hook = hooks.make(scene.user, receiver.url)
     receiver.usual = status(410)
     tests = [hook.test() for _ in range(3)]
@@ -231,7 +227,7 @@ def test_deliveries_are_filtered_and_come_in_pages(scene: Scene, receiver: Recei
     refused(scene.user.get(f"{other.path}/deliveries", {"limit": 2, "cursor": page["nextCursor"]}), 400)
 
 
-def test_a_delivery_is_kept_for_thirty_days_after_its_end(
+def test_delivery_is_stored_for_thirty_days_after_its_end(
     scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
 ) -> None:
     hook = hooks.make(scene.user, receiver.url)
@@ -246,7 +242,7 @@ def test_a_delivery_is_kept_for_thirty_days_after_its_end(
     refused(user.post(f"{hook.path}/deliveries/{delivery}/redeliver"), 404, "Delivery not found")
 
 
-def test_a_delivery_that_is_not_there_cannot_be_sent_again(scene: Scene) -> None:
+def test_unknown_delivery_cannot_be_redelivered(scene: Scene) -> None:
     hook = hooks.make(scene.user, URL)
     refused(scene.user.post(f"{hook.path}/deliveries/msg_1/redeliver"), 404, "Delivery not found")
 
@@ -266,7 +262,7 @@ def every_call(hook: Hook, delivery: str) -> list[tuple[str, str, Any]]:
     ]
 
 
-def test_an_agents_token_is_for_none_of_it(scene: Scene, agent: Agent) -> None:
+def test_agent_token_returns_403_on_every_webhook_route(scene: Scene, agent: Agent) -> None:
     hook = hooks.make(scene.user, URL)
     calls = [("POST", "/api/webhooks", {"url": URL}), ("GET", "/api/webhooks", None), *every_call(hook, hook.test())]
     before = snapshot()
@@ -275,7 +271,7 @@ def test_an_agents_token_is_for_none_of_it(scene: Scene, agent: Agent) -> None:
     assert snapshot() == before
 
 
-def test_somebody_elses_webhook_is_not_there(scene: Scene, other: Scene) -> None:
+def test_webhook_of_another_user_returns_404(scene: Scene, other: Scene) -> None:
     hook = hooks.make(scene.user, URL)
     calls = every_call(hook, hook.test())
     before = snapshot()
@@ -289,7 +285,7 @@ def test_somebody_elses_webhook_is_not_there(scene: Scene, other: Scene) -> None
     assert {**snapshot(), "users": before["users"], "webhooks": before["webhooks"]} == before
 
 
-def test_calls_are_counted_on_a_limit_of_their_own(scene: Scene, fresh_minute: Clock) -> None:
+def test_webhook_calls_have_their_own_rate_limit(scene: Scene, fresh_minute: Clock) -> None:
     answer = scene.user.get("/api/webhooks")
     assert (answer.header("X-RateLimit-Limit"), answer.header("X-RateLimit-Remaining")) == ("100", "99")
     for _ in range(99):
@@ -342,7 +338,7 @@ def deployed_stage(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"chalicelib.webhooks.{module}.settings", replace(settings, stage="dev"))
 
 
-def test_a_webhook_that_could_lead_inside_is_refused_and_nobody_connected_to(
+def test_internal_address_is_rejected_without_a_connection(
     scene: Scene, names: Names, clock: Clock, deployed_stage: None
 ) -> None:
     assert len(HOSTILE) >= 30
@@ -363,9 +359,7 @@ def test_a_webhook_that_could_lead_inside_is_refused_and_nobody_connected_to(
     assert {**snapshot(), "users": before["users"]} == before
 
 
-def test_a_name_that_cannot_be_resolved_just_now_is_taken_and_looked_at_when_sending(
-    scene: Scene, names: Names, deployed_stage: None
-) -> None:
+def test_temporarily_unresolvable_host_is_accepted(scene: Scene, names: Names, deployed_stage: None) -> None:
     names.set("hooks.example.com", socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"))
     ok(scene.user.post("/api/webhooks", {"url": "https://hooks.example.com/"}), 201)
 
@@ -373,7 +367,7 @@ def test_a_name_that_cannot_be_resolved_just_now_is_taken_and_looked_at_when_sen
 # Rotation.
 
 
-def test_rotated_a_webhook_signs_with_both_secrets_for_a_day(
+def test_rotated_webhook_signs_with_both_secrets_for_a_day(
     scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
 ) -> None:
     hook = hooks.make(scene.user, receiver.url)
@@ -393,14 +387,14 @@ def test_rotated_a_webhook_signs_with_both_secrets_for_a_day(
     assert hook.shown()["oldSecretsUntil"] is None
 
 
-def test_the_same_key_rotates_once(scene: Scene) -> None:
+def test_idempotency_key_rotates_the_secret_once(scene: Scene) -> None:
     hook = hooks.make(scene.user, URL)
     answers = [ok(scene.user.post(f"{hook.path}/rotate-secret", Idempotency_Key="key-1")) for _ in range(2)]
     assert answers[0]["secret"] == answers[1]["secret"] != hook.secret
     assert ok(scene.user.post(f"{hook.path}/rotate-secret", Idempotency_Key="key-2"))["secret"] != answers[0]["secret"]
 
 
-def test_another_address_or_being_enabled_begins_anew(
+def test_changing_url_or_enabling_resets_the_failure_period(
     scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
 ) -> None:
     hook = hooks.make(scene.user, receiver.url)
@@ -413,9 +407,7 @@ def test_another_address_or_being_enabled_begins_anew(
         assert hook.change(**change)["failingSince"] is None
 
 
-def test_a_webhook_that_was_sent_is_the_same_when_it_is_sent_again_by_hand(
-    scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
-) -> None:
+def test_redelivery_sends_the_same_id_and_body(scene: Scene, receiver: Receiver, queue: Queue, clock: Clock) -> None:
     hook = hooks.make(scene.user, receiver.url)
     delivery = hook.test()
     queue.deliver()
@@ -430,7 +422,7 @@ def test_a_webhook_that_was_sent_is_the_same_when_it_is_sent_again_by_hand(
     assert hook.delivery()["status"] == "delivered"
 
 
-def test_what_waits_is_sent_at_once_by_hand(scene: Scene, receiver: Receiver, queue: Queue) -> None:
+def test_redelivery_sends_a_waiting_delivery_at_once(scene: Scene, receiver: Receiver, queue: Queue) -> None:
     hook = hooks.make(scene.user, receiver.url)
     receiver.then(status(503, Retry_After="3600"))
     delivery = hook.test()
