@@ -1,8 +1,10 @@
-"""The calls that are measured: each prepares a world and gives back the one call to measure in it.
+"""The calls that are measured. Each function prepares a world, and returns the one call to measure in it.
 
-Those of agents and about tasks, and the scheduled function's, are here; the others of the API in budget_routes.py and
-budget_logins.py, the queues' in budget_queues.py. test_budget.py and test_budget_routes.py have what each may ask for,
-and test_figures.py that none was forgotten.
+This module has the calls of agents, the calls about tasks, and the sweep. budget_routes.py and budget_logins.py have
+the other routes, and budget_queues.py has the messages of the queues. test_budget.py and test_budget_routes.py state
+the requests of each call. test_figures.py asserts that every route and handler is measured.
+
+The names of calls are the keys of bench/figures.json, and the bill in bench/cost uses them.
 """
 
 from chalicelib.agents.rules import INACTIVE_AFTER
@@ -21,7 +23,7 @@ def _heartbeat(world: World) -> Call:
 
 
 @call("heartbeat, first of a minute")
-def _heartbeat_of_a_new_minute(world: World) -> Call:
+def _first_heartbeat_of_a_minute(world: World) -> Call:
     agent = world.agent()
     agent.beat()
     world.next_minute()
@@ -37,8 +39,8 @@ def _heartbeat_that_changes_everything(world: World) -> Call:
 @call("heartbeat, runs a task and says so")
 def _heartbeat_of_a_busy_agent(world: World) -> Call:
     agent = world.agent()
-    task = world.running(agent)
-    return lambda: agent.beat(status="busy", taskIds=[task])
+    task_id = world.running(agent)
+    return lambda: agent.beat(status="busy", taskIds=[task_id])
 
 
 @call("idle poll, empty queue")
@@ -47,7 +49,7 @@ def _idle_poll(world: World) -> Call:
 
 
 @call("idle poll, first of a minute")
-def _idle_poll_of_a_new_minute(world: World) -> Call:
+def _first_idle_poll_of_a_minute(world: World) -> Call:
     agent = world.agent()
     agent.poll()
     world.next_minute()
@@ -55,7 +57,7 @@ def _idle_poll_of_a_new_minute(world: World) -> Call:
 
 
 @call("idle poll, others' queue")
-def _idle_poll_beside_others(world: World) -> Call:
+def _idle_poll_with_other_intents(world: World) -> Call:
     world.queued(5, intent="feature")
     return world.agent("fix-bug", "review-pr").poll
 
@@ -76,7 +78,7 @@ def _idle_poll_of_a_long_queue(world: World) -> Call:
 
 
 @call("idle poll, long queue, 3 capabilities")
-def _idle_poll_of_a_long_queue_by_an_able_agent(world: World) -> Call:
+def _idle_poll_of_a_long_queue_with_three_capabilities(world: World) -> Call:
     agent = world.agent("explain", "fix-bug", "review-pr")
     world.long_queue("feature")
     agent.poll()
@@ -103,7 +105,7 @@ def _claiming_poll_of_a_pinned_task(world: World) -> Call:
 
 
 @call("poll that finds 1 claim")
-def _finding_poll(world: World) -> Call:
+def _poll_with_a_claim(world: World) -> Call:
     agent = world.agent()
     world.claimed(agent)
     return agent.poll
@@ -112,50 +114,50 @@ def _finding_poll(world: World) -> Call:
 @call("progress, the first")
 def _first_progress(world: World) -> Call:
     agent = world.agent()
-    task = world.claimed(agent)
-    return lambda: agent.progress(task)
+    task_id = world.claimed(agent)
+    return lambda: agent.progress(task_id)
 
 
 @call("progress, the same step")
 def _progress(world: World) -> Call:
     agent = world.agent()
-    task = world.running(agent)
-    return lambda: agent.progress(task, progress=0.7)
+    task_id = world.running(agent)
+    return lambda: agent.progress(task_id, progress=0.7)
 
 
 @call("progress, a new step")
 def _progress_with_a_new_step(world: World) -> Call:
     agent = world.agent()
-    task = world.running(agent)
-    return lambda: agent.progress(task, "Opening the pull request")
+    task_id = world.running(agent)
+    return lambda: agent.progress(task_id, "Opening the pull request")
 
 
 @call("complete")
 def _complete(world: World) -> Call:
     agent = world.agent()
-    task = world.running(agent)
-    return lambda: agent.complete(task)
+    task_id = world.running(agent)
+    return lambda: agent.complete(task_id)
 
 
 @call("complete, never started")
-def _complete_what_was_never_started(world: World) -> Call:
+def _complete_without_start(world: World) -> Call:
     agent = world.agent()
-    task = world.claimed(agent)
-    return lambda: agent.complete(task)
+    task_id = world.claimed(agent)
+    return lambda: agent.complete(task_id)
 
 
 @call("fail")
 def _fail(world: World) -> Call:
     agent = world.agent()
-    task = world.running(agent)
-    return lambda: agent.fail(task)
+    task_id = world.running(agent)
+    return lambda: agent.fail(task_id)
 
 
 @call("fail with 300 KB of logs")
 def _fail_with_logs(world: World) -> Call:
     agent = world.agent()
-    task = world.running(agent)
-    return lambda: agent.fail(task, logs="x" * 300 * KB)
+    task_id = world.running(agent)
+    return lambda: agent.fail(task_id, logs="x" * 300 * KB)
 
 
 @call("submit")
@@ -191,8 +193,8 @@ def _page_of_agents(world: World) -> Call:
 
 @call("page of events")
 def _page_of_events(world: World) -> Call:
-    task = world.running(world.agent())
-    return lambda: world.user.get(f"/api/tasks/{task}/events")
+    task_id = world.running(world.agent())
+    return lambda: world.user.get(f"/api/tasks/{task_id}/events")
 
 
 @call("sweep, idle")

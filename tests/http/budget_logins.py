@@ -1,4 +1,4 @@
-"""The calls of logging in and out that are measured; see budget_calls.py."""
+"""The measured calls of logins, sessions and personal tokens. See budget_calls.py."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def _set_pin(world: World) -> Call:
 
 
 @call("ask for a magic link")
-def _ask(world: World) -> Call:
+def _request_link(world: World) -> Call:
     anonymous = world.user.acting_as(None)
     return lambda: anonymous.post("/api/auth/magic-link", {"email": world.email})
 
@@ -49,43 +49,43 @@ def _link_page(world: World) -> Call:
 
 
 @call("set out to sign in with Slack")
-def _set_out(world: World) -> Call:
+def _start_slack(world: World) -> Call:
     _slack(world)
-    return lambda: _redirected(world.user.acting_as(None).get("/api/auth/slack"), slack_is_next=True)
+    return lambda: _assert_redirect(world.user.acting_as(None).get("/api/auth/slack"), to_slack=True)
 
 
 @call("come back from Slack")
-def _come_back(world: World) -> Call:
+def _finish_slack(world: World) -> Call:
     url = _slack(world)
     anonymous = world.user.acting_as(None)
     started = anonymous.get("/api/auth/slack")
     http = Http(url)
     world.ends.callback(http.close_all)
-    answer = http.call("GET", standin.path_of(started.header("Location") or ""))
-    back = urlsplit(answer.header("Location") or "")
-    query = {name: values[0] for name, values in parse_qs(back.query).items()}
-    kept = (started.header("Set-Cookie") or "").partition(";")[0]
-    return lambda: _redirected(anonymous.get(back.path, query, Cookie=kept), slack_is_next=False)
+    authorized = http.call("GET", standin.path_of(started.header("Location") or ""))
+    callback = urlsplit(authorized.header("Location") or "")
+    query = {name: values[0] for name, values in parse_qs(callback.query).items()}
+    cookie = (started.header("Set-Cookie") or "").partition(";")[0]
+    return lambda: _assert_redirect(anonymous.get(callback.path, query, Cookie=cookie), to_slack=False)
 
 
 def _slack(world: World) -> str:
-    """Slack, to whom this stage is known for as long as the world stands; its address."""
-    running = world.ends.enter_context(standin.running(lambda: world.clock.now / 1_000))
-    known = {"current": "key-test", "key-test": KEY.decode()}
-    known |= {"slackClientId": standin.CLIENT_ID, "slackClientSecret": standin.CLIENT_SECRET}
+    """Run a stand-in for Slack and configure this stage for it, until the world is closed. Returns its URL."""
+    slack = world.ends.enter_context(standin.running(lambda: world.clock.now / 1_000))
+    secret = {"current": "key-test", "key-test": KEY.decode()}
+    secret |= {"slackClientId": standin.CLIENT_ID, "slackClientSecret": standin.CLIENT_SECRET}
     patch = world.ends.enter_context(pytest.MonkeyPatch.context())
-    patch.setattr(keys, "settings", replace(settings, local_secret=json.dumps(known)))
+    patch.setattr(keys, "settings", replace(settings, local_secret=json.dumps(secret)))
     patch.setattr(keys, "_cached", None)
     patch.setattr(slack_login, "_cached_keys", (0, {}))
     for module in (slack_login, slack_api):
-        patch.setattr(module, "settings", replace(settings, slack_url=running.url))
-    return running.url
+        patch.setattr(module, "settings", replace(settings, slack_url=slack.url))
+    return slack.url
 
 
-def _redirected(answer: Response, *, slack_is_next: bool) -> None:
-    location = answer.header("Location") or ""
-    assert answer.status == 302, answer
-    assert ("/openid/connect/authorize" in location) if slack_is_next else location == "/dashboard", location
+def _assert_redirect(response: Response, *, to_slack: bool) -> None:
+    location = response.header("Location") or ""
+    assert response.status == 302, response
+    assert ("/openid/connect/authorize" in location) if to_slack else location == "/dashboard", location
 
 
 @call("whose token is this")
@@ -99,8 +99,9 @@ def _log_out(world: World) -> Call:
 
 
 def _token(world: World) -> str:
-    made = world.user.post("/api/auth/tokens", {"name": "a program"})
-    assert made.status == 201, made
+    """Create a personal token. Returns its id."""
+    created = world.user.post("/api/auth/tokens", {"name": "a program"})
+    assert created.status == 201, created
     (found,) = world.user.get("/api/auth/tokens").json()["data"]
     return str(found["id"])
 
@@ -118,5 +119,5 @@ def _list_tokens(world: World) -> Call:
 
 @call("revoke a personal token")
 def _revoke_token(world: World) -> Call:
-    token = _token(world)
-    return lambda: world.user.delete(f"/api/auth/tokens/{token}")
+    token_id = _token(world)
+    return lambda: world.user.delete(f"/api/auth/tokens/{token_id}")

@@ -1,4 +1,4 @@
-"""The messages of the queues that are measured, each a batch of one; see budget_calls.py."""
+"""The measured messages of the queues, each as a batch of one message. See budget_calls.py."""
 
 from tests.http.budget_world import Call, World, call
 from tests.http.hooks import make
@@ -14,9 +14,9 @@ def _submitted(world: World) -> Call:
 @call("message of the workflow queue, sent twice")
 def _submitted_twice(world: World) -> Call:
     world.submit()
-    waiting = world.messages("workflow")
-    world.handled("run_workflows", waiting)()
-    return world.handled("run_workflows", waiting)
+    messages = world.messages("workflow")
+    world.handled("run_workflows", messages)()
+    return world.handled("run_workflows", messages)
 
 
 @call("event of a task, nobody listens")
@@ -28,43 +28,43 @@ def _event(world: World) -> Call:
 
 
 @call("event of a task, a webhook listens")
-def _event_that_is_listened_to(world: World) -> Call:
-    _listening(world)
+def _event_with_a_webhook(world: World) -> Call:
+    _create_webhook(world)
     return _event(world)
 
 
 @call("an agent came, nobody listens")
-def _came(world: World) -> Call:
+def _agent_became_active(world: World) -> Call:
     world.agent()
     return world.handled("announce_events", world.messages("events"))
 
 
 @call("an agent came, a webhook listens")
-def _came_and_was_listened_to(world: World) -> Call:
-    _listening(world)
-    return _came(world)
+def _agent_became_active_with_a_webhook(world: World) -> Call:
+    _create_webhook(world)
+    return _agent_became_active(world)
 
 
 @call("delivery of a webhook")
 def _delivery(world: World) -> Call:
-    _listening(world)
-    return _due(world)
+    _create_webhook(world)
+    return _test_delivery(world)
 
 
 @call("delivery of a webhook that is refused")
 def _refused_delivery(world: World) -> Call:
-    _listening(world).then(status(500))
-    return _due(world)
+    _create_webhook(world).then(status(500))
+    return _test_delivery(world)
 
 
-def _listening(world: World) -> Receiver:
-    """A webhook of this user, and who receives it."""
+def _create_webhook(world: World) -> Receiver:
+    """Create a webhook that selects all events. Returns its receiver."""
     receiver = world.ends.enter_context(Receiver())
     make(world.user, receiver.url)
     return receiver
 
 
-def _due(world: World) -> Call:
-    (hook,) = world.user.get("/api/webhooks").json()["data"]
-    world.user.post(f"/api/webhooks/{hook['id']}/test")
+def _test_delivery(world: World) -> Call:
+    (webhook,) = world.user.get("/api/webhooks").json()["data"]
+    world.user.post(f"/api/webhooks/{webhook['id']}/test")
     return world.handled("deliver_webhooks", world.messages("webhooks"))

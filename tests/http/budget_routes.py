@@ -1,4 +1,4 @@
-"""The calls of people and programs that are measured, see budget_calls.py: what no agent asks for often."""
+"""The measured calls of users and their programs, and the rare calls of agents. See budget_calls.py."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from tests.http.budget_world import WORK, Agent, Call, World, call
 from tests.http.hooks import Hook, make
 from tests.support.client import Client
 
-HOOK = "http://localhost:9/"
-"""Where a webhook goes that nothing is delivered to."""
+WEBHOOK_URL = "http://localhost:9/"
+"""The URL of webhooks that receive no deliveries."""
 
 
 @call("show an agent")
@@ -62,55 +62,55 @@ def _submit_without_an_id(world: World) -> Call:
 
 @call("show a task")
 def _show_task(world: World) -> Call:
-    task = world.running(world.agent())
-    return lambda: world.user.get(f"/api/tasks/{task}")
+    task_id = world.running(world.agent())
+    return lambda: world.user.get(f"/api/tasks/{task_id}")
 
 
 @call("show a task to its agent")
 def _show_task_to_its_agent(world: World) -> Call:
     agent = world.agent()
-    task = world.running(agent)
-    return lambda: agent.client.get(f"/api/tasks/{task}")
+    task_id = world.running(agent)
+    return lambda: agent.client.get(f"/api/tasks/{task_id}")
 
 
 @call("cancel a task that waits")
 def _cancel(world: World) -> Call:
-    task = world.queued()
-    return lambda: world.user.post(f"/api/tasks/{task}/cancel")
+    task_id = world.queued()
+    return lambda: world.user.post(f"/api/tasks/{task_id}/cancel")
 
 
 @call("cancel a task that runs")
-def _cancel_what_runs(world: World) -> Call:
-    task = world.running(world.agent())
-    return lambda: world.user.post(f"/api/tasks/{task}/cancel")
+def _cancel_a_running_task(world: World) -> Call:
+    task_id = world.running(world.agent())
+    return lambda: world.user.post(f"/api/tasks/{task_id}/cancel")
 
 
 @call("retry a task")
 def _retry(world: World) -> Call:
     agent = world.agent()
-    task = world.running(agent)
-    agent.fail(task)
-    return lambda: world.user.post(f"/api/tasks/{task}/retry")
+    task_id = world.running(agent)
+    agent.fail(task_id)
+    return lambda: world.user.post(f"/api/tasks/{task_id}/retry")
 
 
-def _logged(world: World) -> tuple[Agent, str]:
-    """An agent and its task, whose log has a first kilobyte."""
+def _task_with_log(world: World) -> tuple[Agent, str]:
+    """An agent, and the id of its running task with 1 KB of log."""
     agent = world.agent()
-    task = world.running(agent)
-    agent.client.post(f"/api/tasks/{task}/logs", {"offset": 0, "data": "x" * 1_000})
-    return agent, task
+    task_id = world.running(agent)
+    agent.client.post(f"/api/tasks/{task_id}/logs", {"offset": 0, "data": "x" * 1_000})
+    return agent, task_id
 
 
 @call("1 KB more of a log")
 def _log(world: World) -> Call:
-    agent, task = _logged(world)
-    return lambda: agent.client.post(f"/api/tasks/{task}/logs", {"offset": 1_000, "data": "x" * 1_000})
+    agent, task_id = _task_with_log(world)
+    return lambda: agent.client.post(f"/api/tasks/{task_id}/logs", {"offset": 1_000, "data": "x" * 1_000})
 
 
 @call("read a log")
 def _read_log(world: World) -> Call:
-    _, task = _logged(world)
-    return lambda: world.user.get(f"/api/tasks/{task}/logs")
+    _, task_id = _task_with_log(world)
+    return lambda: world.user.get(f"/api/tasks/{task_id}/logs")
 
 
 @call("statistics")
@@ -121,58 +121,58 @@ def _stats(world: World) -> Call:
 
 @call("make a webhook")
 def _make_webhook(world: World) -> Call:
-    return lambda: world.user.post("/api/webhooks", {"url": HOOK})
+    return lambda: world.user.post("/api/webhooks", {"url": WEBHOOK_URL})
 
 
-def _about_a_webhook(act: Any) -> Any:
-    """A call that is about a webhook that is there."""
+def _with_a_webhook(act: Any) -> Any:
+    """Prepare a call about an existing webhook."""
 
     def prepare(world: World) -> Call:
-        hook = make(world.user, HOOK)
+        hook = make(world.user, WEBHOOK_URL)
         return lambda: act(world.user, hook)
 
     return prepare
 
 
 @call("page of webhooks")
-@_about_a_webhook
+@_with_a_webhook
 def _list_webhooks(user: Client, hook: Hook) -> Response:
     return user.get("/api/webhooks")
 
 
 @call("show a webhook")
-@_about_a_webhook
+@_with_a_webhook
 def _show_webhook(user: Client, hook: Hook) -> Response:
     return user.get(hook.path)
 
 
 @call("change a webhook")
-@_about_a_webhook
+@_with_a_webhook
 def _change_webhook(user: Client, hook: Hook) -> Response:
-    return user.patch(hook.path, {"url": f"{HOOK}other"})
+    return user.patch(hook.path, {"url": f"{WEBHOOK_URL}other"})
 
 
 @call("remove a webhook")
-@_about_a_webhook
+@_with_a_webhook
 def _remove_webhook(user: Client, hook: Hook) -> Response:
     return user.delete(hook.path)
 
 
 @call("new secret for a webhook")
-@_about_a_webhook
+@_with_a_webhook
 def _rotate_secret(user: Client, hook: Hook) -> Response:
     return user.post(f"{hook.path}/rotate-secret")
 
 
 @call("test a webhook")
-@_about_a_webhook
+@_with_a_webhook
 def _test_webhook(user: Client, hook: Hook) -> Response:
     return user.post(f"{hook.path}/test")
 
 
 @call("page of deliveries")
 def _list_deliveries(world: World) -> Call:
-    hook = make(world.user, HOOK)
+    hook = make(world.user, WEBHOOK_URL)
     for _ in range(3):
         hook.test()
     return lambda: world.user.get(f"{hook.path}/deliveries", {"limit": 2})
@@ -180,7 +180,7 @@ def _list_deliveries(world: World) -> Call:
 
 @call("redeliver")
 def _redeliver(world: World) -> Call:
-    hook = make(world.user, HOOK)
+    hook = make(world.user, WEBHOOK_URL)
     delivery = hook.test()
     return lambda: world.user.post(f"{hook.path}/deliveries/{delivery}/redeliver")
 

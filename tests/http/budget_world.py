@@ -1,4 +1,4 @@
-"""The world in which calls are measured, and the register of those calls."""
+"""The world in which calls are measured (a user and the platform), and the registry of these calls."""
 
 import itertools
 import json
@@ -22,31 +22,31 @@ from tests.support import moto_aws
 from tests.support.client import Client
 from tests.support.handlers import Handlers
 
-BEAT = {"status": "ready", "uptime": 3600, "taskCount": 5, "memoryUsage": 256, "cpuUsage": 12.5}
+HEARTBEAT = {"status": "ready", "uptime": 3600, "taskCount": 5, "memoryUsage": 256, "cpuUsage": 12.5}
 WORK = {
     "repo": "https://github.com/user/repo",
     "branch": "main",
     "naturalLanguage": "Fix null pointer exception in login flow",
     "context": {"issueId": "123", "prId": "456"},
 }
-DONE = {
+COMPLETION = {
     "success": True,
     "summary": "Fixed null pointer exception in auth service",
     "output": "Created PR #456 with fix and tests",
     "prUrl": "https://github.com/user/repo/pull/456",
     "resultFiles": {"commit": "abc123def456", "files": ["src/auth/login.ts", "tests/auth.test.ts"]},
 }
-FAILED = {"error": "Repository clone failed", "details": "Failed to authenticate with GitHub: invalid credentials"}
+FAILURE = {"error": "Repository clone failed", "details": "Failed to authenticate with GitHub: invalid credentials"}
 
 
 class Agent:
-    """An agent that calls with its own token."""
+    """A client of an agent, with the agent's own token."""
 
     def __init__(self, name: str, client: Client) -> None:
         self.name, self.client = name, client
 
     def beat(self, **more: Any) -> Response:
-        return self.client.post(f"/api/agents/{self.name}/heartbeat", BEAT | more)
+        return self.client.post(f"/api/agents/{self.name}/heartbeat", HEARTBEAT | more)
 
     def poll(self, limit: int = 10) -> Response:
         return self.client.get(f"/api/agents/{self.name}/commands", {"limit": limit})
@@ -54,20 +54,20 @@ class Agent:
     def claims(self) -> list[str]:
         return [command["task_id"] for command in self.poll().json()["commands"]]
 
-    def progress(self, task: str, step: str = "Running test suite", **more: Any) -> Response:
+    def progress(self, task_id: str, step: str = "Running test suite", **more: Any) -> Response:
         report = {"status": "in_progress", "step": step, "progress": 0.65, "details": "Executed 45/65 tests"}
-        return self.client.post(f"/api/tasks/{task}/progress", report | more)
+        return self.client.post(f"/api/tasks/{task_id}/progress", report | more)
 
-    def complete(self, task: str) -> Response:
-        return self.client.post(f"/api/tasks/{task}/complete", DONE)
+    def complete(self, task_id: str) -> Response:
+        return self.client.post(f"/api/tasks/{task_id}/complete", COMPLETION)
 
-    def fail(self, task: str, **more: Any) -> Response:
-        return self.client.post(f"/api/tasks/{task}/fail", FAILED | more)
+    def fail(self, task_id: str, **more: Any) -> Response:
+        return self.client.post(f"/api/tasks/{task_id}/fail", FAILURE | more)
 
 
 @dataclass
 class World:
-    """A user and a platform, at the beginning of a minute, so that no minute ends between two calls."""
+    """A user and a platform at the start of a minute, so no rate limit window ends between two calls."""
 
     user: Client
     owner: str
@@ -76,7 +76,7 @@ class World:
     email: str = "user@example.com"
     submitted: int = 0
     ends: ExitStack = field(default_factory=ExitStack)
-    """What this world began and has to end; whoever made it closes it."""
+    """Closes what the calls of this world opened. The creator of the world must enter and exit it."""
 
     def __post_init__(self) -> None:
         self.next_minute()
@@ -88,26 +88,26 @@ class World:
         return register(self.user, name, *(capabilities or ["fix-bug"]), **more)
 
     def submit(self, intent: str = "fix-bug", by: Client | None = None, **more: Any) -> Response:
-        """Submit `task-<n>`, which stays pending until its message is handled."""
+        """Submit `task-<n>`. It stays pending until its message is handled."""
         self.submitted += 1
         body = {"taskId": f"task-{self.submitted}", "intent": intent, **WORK, **more}
         return (by or self.user).post("/api/workflows/execute", body)
 
-    def queued(self, many: int = 1, intent: str = "fix-bug", **more: Any) -> str:
-        """Submit so many tasks and make them claimable; the last one's id."""
-        for _ in range(many):
+    def queued(self, count: int = 1, intent: str = "fix-bug", **more: Any) -> str:
+        """Submit a number of tasks and make them claimable. Returns the last id."""
+        for _ in range(count):
             self.submit(intent, **more)
         self.poller.drain()
         return f"task-{self.submitted}"
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
-        """What waits in a queue, which is empty then."""
-        waiting = [json.loads(body) for body in moto_aws.messages(queue)]
+        """Remove all messages from a queue, and return their bodies."""
+        bodies = [json.loads(body) for body in moto_aws.messages(queue)]
         sqs_backends[ACCOUNT][REGION].queues[f"devflow-local-{queue}"]._messages.clear()
-        return waiting
+        return bodies
 
     def handled(self, handler: str, messages: list[dict[str, Any]]) -> "Call":
-        """One batch of messages, as Lambda would hand it to a function."""
+        """A call that passes one batch of messages to a function, as Lambda does."""
 
         def handle() -> None:
             assert messages
@@ -116,23 +116,27 @@ class World:
         return handle
 
     def claimed(self, agent: Agent) -> str:
-        task = self.queued()
-        assert agent.claims() == [task]
-        return task
+        """Submit a task that this agent claims. Returns its id."""
+        task_id = self.queued()
+        assert agent.claims() == [task_id]
+        return task_id
 
     def running(self, agent: Agent) -> str:
-        task = self.claimed(agent)
-        assert agent.progress(task).status == 200
-        return task
+        """Submit a task that this agent claims and starts. Returns its id."""
+        task_id = self.claimed(agent)
+        assert agent.progress(task_id).status == 200
+        return task_id
 
     def long_queue(self, intent: str) -> None:
-        """More tasks than a poll reads at once."""
-        waiting = [f"waiting-{number}" for number in range(polling.PAGE_SIZE + 1)]
-        rows = [load.task_row(self.owner, task, self.clock.now, status="queued", intent=intent) for task in waiting]
+        """Store more queued tasks than one query of a poll reads."""
+        task_ids = [f"waiting-{number}" for number in range(polling.PAGE_SIZE + 1)]
+        rows = [
+            load.task_row(self.owner, task_id, self.clock.now, status="queued", intent=intent) for task_id in task_ids
+        ]
         load.load(None, itertools.chain.from_iterable(rows))
 
     def some_tasks(self) -> None:
-        """Two completed and six queued ones, of two intents."""
+        """Create two completed and six queued tasks of two intents."""
         agent = self.agent()
         for _ in range(2):
             agent.complete(self.running(agent))
@@ -141,21 +145,21 @@ class World:
 
 
 def register(user: Client, name: str, *capabilities: str, **more: Any) -> Agent:
-    """A new agent of a user's, with a token of its own."""
+    """Register an agent, and return its client with its own token."""
     body = {"agentId": name, "name": name, "version": "0.2.0", "capabilities": capabilities}
-    answer = user.post("/api/agents", body | more)
-    assert answer.status == 201, answer
-    return Agent(name, user.acting_as(answer.json()["token"]))
+    response = user.post("/api/agents", body | more)
+    assert response.status == 201, response
+    return Agent(name, user.acting_as(response.json()["token"]))
 
 
 def find_queues() -> None:
-    """Have the addresses of all queues, which a container asks for once, and not in the midst of what is measured."""
+    """Cache the URLs of all queues. A container requests each URL once, and a measured call must not contain this."""
     for name in ("workflow", "events", "webhooks"):
         sqs._queue_url(name)
 
 
 def make_world(user: Client, poller: EventPoller, clock: Clock, email: str = "user@example.com") -> World:
-    """The world of a user who was made just now."""
+    """A world for a user who was created a moment ago."""
     find_queues()
     owner = tokens.verify(user.token, clock.now).owner
     return World(user, owner, poller, clock, email)
@@ -166,6 +170,8 @@ CALLS: dict[str, Callable[[World], Call]] = {}
 
 
 def call(name: str) -> Callable[[Callable[[World], Call]], Callable[[World], Call]]:
+    """Register a measured call. The decorated function prepares a world, and returns the call to measure in it."""
+
     def register(prepare: Callable[[World], Call]) -> Callable[[World], Call]:
         CALLS[name] = prepare
         return prepare

@@ -21,24 +21,24 @@ from tests.support.client import Client
 
 @pytest.fixture
 def scene(user: Client, poller: EventPoller) -> Scene:
-    """user@example.com, with nothing yet."""
+    """The user user@example.com, without agents and tasks."""
     return Scene(user, poller)
 
 
 @pytest.fixture
 def agent(scene: Scene) -> Agent:
-    """That user's agent-1."""
+    """The agent agent-1 of that user."""
     return scene.agent()
 
 
 @pytest.fixture
 def other(make_user: Callable[..., Client], poller: EventPoller) -> Scene:
-    """Another user, who must never see or change anything of the first."""
+    """Another user, who must never see or change data of the first one."""
     return Scene(make_user("other@example.com", "Jane Roe"), poller)
 
 
 class Log:
-    """What the platform has logged since the test began."""
+    """The log of the platform since the start of the test."""
 
     def __init__(self) -> None:
         self.stream = io.StringIO()
@@ -49,25 +49,25 @@ class Log:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """Every line, as the JSON object that it must be."""
+        """All lines, parsed. Every line must be a JSON object."""
         return [json.loads(line) for line in self.text.splitlines()]
 
     @property
     def requests(self) -> list[dict[str, Any]]:
-        """The lines that tell of a request."""
+        """The lines about requests."""
         return [line for line in self.lines if line["message"] == "request"]
 
 
 @pytest.fixture
 def log(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Log:
-    """Catches the log where its handlers write it: after formatting, as an operator would read it."""
+    """Captures the log at the stream of its handler: after formatting, as an operator reads it."""
     log = Log()
     monkeypatch.setattr(log_module.handler, "stream", log.stream)
     return log
 
 
 class Routes:
-    """The app's own table of routes, so that a route added later is tested without being named here."""
+    """The routes of the app. They come from the app's own table, so a new route is tested without a change here."""
 
     BODIES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         {
@@ -88,29 +88,29 @@ class Routes:
     )
 
     def __init__(self, table: Mapping[str, Mapping[str, Any]]) -> None:
-        """Methods by path, but for OPTIONS, which the app answers by itself."""
+        """`table` has methods by path, without OPTIONS: chalicelib.http handles OPTIONS for every path."""
         self.table = {
             path: {method: methods[method] for method in methods if method != "OPTIONS"}
             for path, methods in table.items()
         }
         self.declared = {(route.method, route.path): route for route in route_specs(table)}
-        # What ends its caller's session comes last, so that the others have one.
+        # Logout comes last, because it ends the session that the other calls need.
         self.all = sorted(self.declared, key=lambda route: (route[1].endswith("/logout"), route))
 
     @property
     def guarded(self) -> list[tuple[str, str]]:
-        """Those that want a token."""
+        """The routes that require a token, as (method, path)."""
         return [route for route in self.all if self.declared[route].access != "public"]
 
     @classmethod
     def body(cls, method: str, resource: str) -> Mapping[str, Any] | None:
-        """A body that the route takes (as far as it is known here), None for a method that has none."""
+        """A valid body of the route. `{}` if BODIES has none, and None for methods without a body."""
         return None if method in ("GET", "DELETE") else cls.BODIES.get(resource, {})
 
     @staticmethod
-    def path(resource: str, *, agent: str = "agent-1", task: str = "task-1", rest: str = "x-1") -> str:
-        """A resource with its captures filled in."""
-        filled = resource.replace("{agent_id}", agent).replace("{task_id}", task)
+    def path(resource: str, *, agent: str = "agent-1", task_id: str = "task-1", rest: str = "x-1") -> str:
+        """The path of a resource with its placeholders filled in. `rest` replaces all other placeholders."""
+        filled = resource.replace("{agent_id}", agent).replace("{task_id}", task_id)
         return re.sub(r"\{\w+\}", rest, filled)
 
 
@@ -121,8 +121,10 @@ def routes(gateway: Gateway) -> Routes:
 
 @pytest.fixture
 def fresh_minute(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock at the beginning of a minute, where it stands still unless it is moved: however slow the machine is, no
-    count of a minute is cut in two."""
+    """The clock at the start of a minute. It only moves when a test advances it.
+
+    So no rate limit window ends during a test, even on a slow machine.
+    """
     clock.advance(60.5 - clock.now / 1_000 % 60)
     start, moved = clock.now, server_clock._shifted_ms
     monkeypatch.setattr(server_clock, "now", lambda: start + server_clock._shifted_ms - moved)

@@ -1,4 +1,4 @@
-"""What the tests of webhooks do over and over: make them, let deliveries come due, look at what was delivered."""
+"""Helpers for the tests of webhooks: create a webhook, advance its deliveries and read what was delivered."""
 
 import json
 import time
@@ -24,7 +24,7 @@ from tests.support.receivers import Got
 
 @dataclass(frozen=True)
 class Hook:
-    """One webhook of a user, with the secret that only its creation showed."""
+    """A client of one webhook. `secret` comes from the response to its creation, the only one that has it."""
 
     user: Client
     id: str
@@ -39,24 +39,24 @@ class Hook:
         return found
 
     def deliveries(self, **query: Any) -> list[dict[str, Any]]:
-        """Newest first."""
+        """Up to 100 deliveries, newest first."""
         found: list[dict[str, Any]] = ok(self.user.get(f"{self.path}/deliveries", {"limit": 100} | query))["data"]
         return found
 
     def delivery(self) -> dict[str, Any]:
-        """The only one there is."""
+        """The only delivery. ValueError if the number of deliveries is not 1."""
         (found,) = self.deliveries()
         return found
 
     def test(self) -> str:
-        """Send a test; the delivery's id."""
+        """Send a test event, and return the id of its delivery."""
         return str(ok(self.user.post(f"{self.path}/test"), 202)["deliveryId"])
 
     def redeliver(self, delivery: str) -> None:
         ok(self.user.post(f"{self.path}/deliveries/{delivery}/redeliver"), 202)
 
     def rotate(self) -> str:
-        """The new secret."""
+        """Rotate the secret, and return the new one."""
         return str(ok(self.user.post(f"{self.path}/rotate-secret"))["secret"])
 
     def change(self, **changes: Any) -> dict[str, Any]:
@@ -65,32 +65,33 @@ class Hook:
 
 
 def make(user: Client, url: str, *events: str) -> Hook:
-    made = ok(user.post("/api/webhooks", {"url": url} | ({"events": events} if events else {})), 201)
-    return Hook(user, made["webhook"]["id"], made["secret"])
+    """Create a webhook. Without events it selects all of them."""
+    created = ok(user.post("/api/webhooks", {"url": url} | ({"events": events} if events else {})), 201)
+    return Hook(user, created["webhook"]["id"], created["secret"])
 
 
 def signed_with(got: Got, secret: str) -> bool:
-    """Whether one of the signatures of a webhook is this secret's, whatever the clock says."""
-    at = datetime.fromtimestamp(int(got.headers["webhook-timestamp"]), UTC)
-    signature = Webhook(secret).sign(got.id, at, got.body.decode())
+    """Whether one of the signatures of a received webhook was made with this secret. Its age is not checked."""
+    sent_at = datetime.fromtimestamp(int(got.headers["webhook-timestamp"]), UTC)
+    signature = Webhook(secret).sign(got.id, sent_at, got.body.decode())
     return signature in got.headers["webhook-signature"].split(" ")
 
 
 class Queue:
-    """The queue of webhooks, and the function that it feeds, step by step and by the tests' clock."""
+    """The webhooks queue and its function. Tests run them step by step, by the clock of the tests."""
 
     def __init__(self, poller: EventPoller, clock: Clock) -> None:
         self._handlers, self._clock = Handlers(poller._app), clock
 
     def take(self) -> list[dict[str, Any]]:
-        """Every message there is, also those that SQS would hold back for a while; they are gone then."""
+        """Remove all messages from the queue, also delayed ones, and return their bodies."""
         bodies = [json.loads(body) for body in moto_aws.messages("webhooks")]
         queue = sqs_backends[ACCOUNT][REGION].queues["devflow-local-webhooks"]
         queue._messages.clear()
         return bodies
 
     def deliver(self) -> int:
-        """Handle every message there is, in batches; how many there were."""
+        """Handle all messages in batches of ten, also delayed ones. Returns the number of messages."""
         bodies = self.take()
         for start in range(0, len(bodies), 10):
             assert self._handlers.batch("deliver_webhooks", *bodies[start : start + 10]) == []
@@ -100,7 +101,7 @@ class Queue:
         self._handlers.sweep()
 
     def pass_to(self, instant: int) -> None:
-        """Move the clock to an instant (epoch ms), or a moment later; what is due by then is delivered."""
+        """Advance the clock to an instant (epoch ms) and deliver what is due. The clock never moves back."""
         if instant > self._clock.now:
             self._clock.advance((instant - self._clock.now) / 1_000)
         self.sweep()
@@ -108,19 +109,19 @@ class Queue:
 
 
 def rows() -> list[dict[str, Any]]:
-    """The stored deliveries, oldest first."""
+    """The decoded rows of all deliveries, oldest first."""
     found = [marshalling.decode(row) for row in moto_aws.rows("webhooks")]
     return sorted((row for row in found if row["sk"].startswith("D#")), key=lambda row: str(row["sk"]))
 
 
 def next_at() -> int:
-    """When the only delivery is tried again."""
+    """The instant of the next attempt of the only delivery (epoch ms)."""
     (row,) = rows()
     return int(row["nextAt"])
 
 
 def set_next_at(instant: int) -> None:
-    """The only delivery is to be tried then."""
+    """Set the instant of the next attempt of the only delivery (epoch ms)."""
     (row,) = rows()
     boto3.client("dynamodb").update_item(
         TableName="devflow-local-webhooks",
@@ -130,16 +131,16 @@ def set_next_at(instant: int) -> None:
     )
 
 
-def wait_for(so: Callable[[], bool]) -> None:
-    """Wait until something is so that another thread is at."""
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until a condition is true that another thread fulfils. AssertionError after 60 seconds."""
     end = time.monotonic() + 60
-    while not so():
-        assert time.monotonic() < end, "it did not happen"
+    while not condition():
+        assert time.monotonic() < end, "the condition did not become true within 60 seconds"
         time.sleep(0.01)
 
 
 def announced(scene: Scene) -> None:
-    """Every event that has happened is on its way to whoever wants it."""
+    """Handle all messages of the events queue, so that every webhook that selects an event gets a delivery."""
     for queue in scene.poller._queues:
         if queue.handler == "announce_events":
             while messages := scene.poller._receive(queue):

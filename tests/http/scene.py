@@ -1,4 +1,4 @@
-"""What the tests of the HTTP contract do over and over, in the words of the contract."""
+"""Helpers for the tests of the HTTP contract: agents, users with their tasks, and assertions about responses."""
 
 import json
 import re
@@ -29,7 +29,7 @@ TRACE = (b"Traceback", b'File "', b"chalicelib", b"pydantic", b"site-packages", 
 
 @dataclass(frozen=True)
 class Agent:
-    """A registered agent that acts with its own token (or with its user's, see `by_its_user`)."""
+    """A client of a registered agent. It uses the agent's token, or its user's token (see `by_its_user`)."""
 
     id: str
     client: Client
@@ -41,98 +41,104 @@ class Agent:
         return self.client.get(f"/api/agents/{self.id}/commands", query)
 
     def commands(self, **query: Any) -> list[dict[str, Any]]:
-        """What a poll that succeeds hands out."""
+        """Poll successfully, and return the commands of the response."""
         commands: list[dict[str, Any]] = ok(self.poll(**query))["commands"]
         return commands
 
     def claims(self, **query: Any) -> list[str]:
-        """The ids of what a poll hands out, in its order."""
+        """Poll successfully, and return the task ids of the response in their order."""
         return [command["task_id"] for command in self.commands(**query)]
 
-    def beat(self, **said: Any) -> Response:
-        return self.client.post(f"/api/agents/{self.id}/heartbeat", said)
+    def beat(self, **fields: Any) -> Response:
+        return self.client.post(f"/api/agents/{self.id}/heartbeat", fields)
 
-    def progress(self, task: str, progress: float = 0.5, **news: Any) -> Response:
-        return self.client.post(f"/api/tasks/{task}/progress", {"progress": progress} | news)
+    def progress(self, task_id: str, progress: float = 0.5, **report: Any) -> Response:
+        return self.client.post(f"/api/tasks/{task_id}/progress", {"progress": progress} | report)
 
-    def complete(self, task: str, *, success: bool = True, **report: Any) -> Response:
-        return self.client.post(f"/api/tasks/{task}/complete", {"success": success} | report)
+    def complete(self, task_id: str, *, success: bool = True, **report: Any) -> Response:
+        return self.client.post(f"/api/tasks/{task_id}/complete", {"success": success} | report)
 
-    def fail(self, task: str, error: str = "It broke", **report: Any) -> Response:
-        return self.client.post(f"/api/tasks/{task}/fail", {"error": error} | report)
+    def fail(self, task_id: str, error: str = "It broke", **report: Any) -> Response:
+        return self.client.post(f"/api/tasks/{task_id}/fail", {"error": error} | report)
 
 
 class Scene:
-    """One user, whose agents and tasks are made and looked at in a line each."""
+    """One user with agents and tasks. Each method creates or reads one state through the API."""
 
     def __init__(self, user: Client, poller: EventPoller) -> None:
         self.user, self.poller = user, poller
         self._workflow = copy(poller)
         self._workflow._queues = [queue for queue in poller._queues if queue.handler == "run_workflows"]
 
-    def agent(self, agent: str = "agent-1", **registration: Any) -> Agent:
-        """Register an agent, which acts with its own token from then on."""
-        body = {"agentId": agent, "name": agent, "version": "1"} | registration
+    def agent(self, agent_id: str = "agent-1", **registration: Any) -> Agent:
+        """Register an agent, and return its client with its own token."""
+        body = {"agentId": agent_id, "name": agent_id, "version": "1"} | registration
         token = ok(self.user.post("/api/agents", body), 201)["token"]
-        return Agent(agent, self.user.acting_as(token))
+        return Agent(agent_id, self.user.acting_as(token))
 
-    def submit(self, task: str = "task-1", **work: Any) -> str:
-        """Submit a task and leave its message in the queue."""
-        body = {"taskId": task, "intent": "fix-bug", "repo": "https://example.com/r", "naturalLanguage": "Do it"} | work
+    def submit(self, task_id: str = "task-1", **work: Any) -> str:
+        """Submit a task, and leave its message in the queue."""
+        body = {
+            "taskId": task_id,
+            "intent": "fix-bug",
+            "repo": "https://example.com/r",
+            "naturalLanguage": "Do it",
+        } | work
         ok(self.user.post("/api/workflows/execute", body), 202)
-        return task
+        return task_id
 
-    def queued(self, *tasks: str, **work: Any) -> str:
-        """Submit tasks (task-1 where none is named), oldest first, and make them claimable; the id of the last."""
-        for task in tasks or ("task-1",):
-            self.submit(task, **work)
+    def queued(self, *task_ids: str, **work: Any) -> str:
+        """Submit tasks in this order and make them claimable. Without ids it submits task-1. Returns the last id."""
+        for task_id in task_ids or ("task-1",):
+            self.submit(task_id, **work)
         self.run_workflows()
-        return (tasks or ("task-1",))[-1]
+        return (task_ids or ("task-1",))[-1]
 
     def run_workflows(self) -> None:
-        """Handle the messages of the workflow queue; those of the other queues are left for later."""
+        """Handle the messages of the workflow queue. Messages of the other queues stay in their queues."""
         self._workflow.drain()
 
-    def claimed(self, agent: Agent, task: str = "task-1", **work: Any) -> str:
-        """A task that this agent has claimed."""
-        self.queued(task, **work)
-        assert task in agent.claims()
-        return task
+    def claimed(self, agent: Agent, task_id: str = "task-1", **work: Any) -> str:
+        """Submit a task that this agent claims. Returns its id."""
+        self.queued(task_id, **work)
+        assert task_id in agent.claims()
+        return task_id
 
-    def running(self, agent: Agent, task: str = "task-1", **work: Any) -> str:
-        """A task that this agent has started."""
-        self.claimed(agent, task, **work)
-        ok(agent.progress(task, 0.1))
-        return task
+    def running(self, agent: Agent, task_id: str = "task-1", **work: Any) -> str:
+        """Submit a task that this agent claims and starts. Returns its id."""
+        self.claimed(agent, task_id, **work)
+        ok(agent.progress(task_id, 0.1))
+        return task_id
 
-    def task(self, task: str = "task-1") -> dict[str, Any]:
-        found: dict[str, Any] = ok(self.user.get(f"/api/tasks/{task}"))
+    def task(self, task_id: str = "task-1") -> dict[str, Any]:
+        found: dict[str, Any] = ok(self.user.get(f"/api/tasks/{task_id}"))
         return found
 
-    def state(self, task: str = "task-1") -> str:
-        return str(self.task(task)["status"])
+    def state(self, task_id: str = "task-1") -> str:
+        return str(self.task(task_id)["status"])
 
-    def shown(self, agent: str = "agent-1") -> dict[str, Any]:
-        found: dict[str, Any] = ok(self.user.get(f"/api/agents/{agent}"))
+    def shown(self, agent_id: str = "agent-1") -> dict[str, Any]:
+        found: dict[str, Any] = ok(self.user.get(f"/api/agents/{agent_id}"))
         return found
 
     def shown_owner(self) -> str:
-        """The user's id."""
+        """The id of the user."""
         return str(jwt.decode(self.user.token or "", options={"verify_signature": False})["own"])
 
     def logged_in_anew(self) -> Client:
-        """The same user with a fresh token, a month later."""
+        """A client of the same user with a new token. Needed when a test outlives the first token."""
         owner = self.shown_owner()
         user = auth_store.load_user(owner)
         assert user is not None
         return self.user.acting_as(tokens.issue("user", owner, owner, user.ver, clock.now()))
 
-    def multiply(self, task: str, names: Sequence[str], *, later: int = 1, keys_only: bool = False) -> None:
-        """Copies of a stored task but for its events, each a second newer than the one before; the first `later` s.
+    def multiply(self, task_id: str, new_ids: Sequence[str], *, age: int = 1, keys_only: bool = False) -> None:
+        """Store copies of a task without its events, because a thousand submissions would take minutes.
 
-        A thousand submissions would be minutes of nothing. `keys_only`: what a list needs of what it does not show.
+        The first copy is `age` seconds newer than the task, and each further copy is a second newer than the one
+        before. `keys_only` stores only the attributes of the keys, which is enough for a list to count the copies.
         """
-        (head,) = [row for row in moto_aws.rows("tasks") if row.get("task") == {"S": task}]
+        (head,) = [row for row in moto_aws.rows("tasks") if row.get("task") == {"S": task_id}]
         created = int(head["createdAt"]["N"])
         rows = [row for row in moto_aws.rows("tasks") if row["pk"] == head["pk"] and "type" not in row]
         if keys_only:
@@ -143,44 +149,47 @@ class Scene:
             rows = [{name: value for name, value in head.items() if name in keys}]
         text = json.dumps(rows)
         copies: list[Any] = []
-        for age, name in enumerate(names, later):
-            copies += json.loads(text.replace(task, name).replace(str(created), str(created + 1_000 * age)))
+        for seconds, new_id in enumerate(new_ids, age):
+            copies += json.loads(text.replace(task_id, new_id).replace(str(created), str(created + 1_000 * seconds)))
         client = boto3.client("dynamodb")
         for start in range(0, len(copies), 25):
             puts: list[Any] = [{"PutRequest": {"Item": copy}} for copy in copies[start : start + 25]]
             client.batch_write_item(RequestItems={"devflow-local-tasks": puts})
 
-    def later(self, clock: Clock, seconds: int, *alive: Agent) -> None:
-        """Time passes, with the scheduled function at work; the agents in `alive` show signs of life meanwhile.
+    def later(self, clock: Clock, seconds: int, *active: Agent) -> None:
+        """Advance the clock, and run the sweep and the workflow queue. The agents in `active` send heartbeats.
 
-        In steps that are shorter than what the platform would take for an outage of its own.
+        The steps are shorter than the gap between sweeps that the platform treats as its own outage.
         """
         while seconds > 0:
             step = min(seconds, 170)
             clock.advance(step)
             seconds -= step
-            for agent in alive:
+            for agent in active:
                 ok(agent.beat())
             self.poller.sweep()
             self.run_workflows()
 
-    def events(self, task: str = "task-1") -> list[str]:
-        """The types of a task's events, oldest first, without their prefix."""
-        answer = ok(self.user.get(f"/api/tasks/{task}/events", {"limit": 100}))
-        return [event["type"].removeprefix("task.") for event in answer["data"]]
+    def events(self, task_id: str = "task-1") -> list[str]:
+        """The types of the events of a task, oldest first, without the prefix `task.`."""
+        page = ok(self.user.get(f"/api/tasks/{task_id}/events", {"limit": 100}))
+        return [event["type"].removeprefix("task.") for event in page["data"]]
 
 
-def ok(answer: Response, status: int = 200) -> Any:
-    """The body of an answer that must be a success."""
-    assert answer.status == status, answer
-    return answer.json()
+def ok(response: Response, status: int = 200) -> Any:
+    """Assert that a response has this status, and return its parsed body."""
+    assert response.status == status, response
+    return response.json()
 
 
-def refused(answer: Response, status: int, title: str | None = None) -> dict[str, Any]:
-    """The body of an answer that must be an error: exactly the contract's fields, exactly typed, and no more said."""
-    assert answer.status == status, answer
-    assert answer.header("Content-Type") == "application/json", answer.headers
-    body: dict[str, Any] = answer.json()
+def refused(response: Response, status: int, title: str | None = None) -> dict[str, Any]:
+    """Assert that a response is an error of the contract, and return its parsed body.
+
+    It must have exactly the fields of the contract with their types, and no trace of the implementation.
+    """
+    assert response.status == status, response
+    assert response.header("Content-Type") == "application/json", response.headers
+    body: dict[str, Any] = response.json()
     assert type(body) is dict
     assert set(body) - {"details"} == {"error", "message", "statusCode", "timestamp"}, body
     assert type(body["error"]) is str
@@ -194,24 +203,24 @@ def refused(answer: Response, status: int, title: str | None = None) -> dict[str
     if "details" in body:
         assert body["details"]
         assert all(type(detail) is str for detail in body["details"])
-    assert not [trace for trace in TRACE if trace in answer.body], answer.body
+    assert not [trace for trace in TRACE if trace in response.body], response.body
     assert title in (None, body["error"]), body
     return body
 
 
 def epoch(instant: str) -> float:
-    """An instant of the API in epoch seconds."""
+    """Convert a timestamp of the API to epoch seconds."""
     return datetime.strptime(instant, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
 
 
-_SIGNS_OF_LIFE = {"calls", "seenAt", "checkAt", "checkShard", "state", "news", "newsAt", "newsShard"}
+_CHECK_IN_FIELDS = {"calls", "seenAt", "checkAt", "checkShard", "state", "news", "newsAt", "newsShard"}
 
 
 def snapshot() -> Mapping[str, Any]:
-    """Everything that is stored or queued, but for what any call may leave: counts of calls and signs of life."""
+    """All stored rows and queued messages, without what every call may write: its counts and the check-in."""
     stored = {
         table: sorted(
-            repr(sorted((name, value) for name, value in row.items() if name not in _SIGNS_OF_LIFE))
+            repr(sorted((name, value) for name, value in row.items() if name not in _CHECK_IN_FIELDS))
             for row in moto_aws.rows(table)
         )
         for table in ("users", "agents", "tasks", "webhooks")
@@ -224,7 +233,10 @@ def snapshot() -> Mapping[str, Any]:
 
 @contextmanager
 def failing(operation: str, error: Exception, *, about: str = "") -> Iterator[None]:
-    """AWS fails one operation (where `about` is in the request); on the wire, so that all of our code takes part."""
+    """Fail one AWS operation, if its request contains `about`.
+
+    The error is raised in botocore's endpoint, so all code of the platform runs.
+    """
     real: Callable[..., Any] = botocore.endpoint.Endpoint.make_request
 
     def make_request(endpoint: Any, model: Any, request: Any) -> Any:

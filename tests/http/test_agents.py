@@ -1,4 +1,4 @@
-"""Agents: how they come, what they say of themselves, and how the platform tells whether they are alive."""
+"""Agents: registration, heartbeats, and how the platform decides whether an agent is active."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ SPEC = {
 REGISTRATION = {"agentId": "agent-1", "name": "n", "version": "1"}
 
 
-# Registering.
+# Registration.
 
 
 def test_registration_response_matches_the_specification(user: Client, clock: Clock) -> None:
@@ -68,8 +68,8 @@ def test_registered_id_returns_409_without_a_recent_matching_key(
     token = ok(user.post("/api/agents", REGISTRATION, Idempotency_Key="k-1"), 201)["token"]
     clock.advance(seconds)
     before = snapshot()
-    again = user.post("/api/agents", REGISTRATION, **headers)
-    refused(again, 409, "Agent with this ID already exists for user")
+    repeated = user.post("/api/agents", REGISTRATION, **headers)
+    refused(repeated, 409, "Agent with this ID already exists for user")
     assert snapshot() == before
     ok(Agent("agent-1", user.acting_as(token)).poll())
 
@@ -85,16 +85,16 @@ def test_idempotency_key_is_scoped_to_its_user_and_agent(scene: Scene, other: Sc
 
 
 def test_heartbeat_response_matches_the_specification(scene: Scene, agent: Agent) -> None:
-    said = {"status": "ready", "uptime": 3600, "taskCount": 5, "memoryUsage": 256, "cpuUsage": 12.5}
-    body = ok(agent.beat(**said))
+    report = {"status": "ready", "uptime": 3600, "taskCount": 5, "memoryUsage": 256, "cpuUsage": 12.5}
+    body = ok(agent.beat(**report))
     assert body == {"success": True, "nextPollInterval": 5_000, "status": "active", "cancel": []}
 
 
 @pytest.mark.parametrize(
-    "said", [None, b"", {}, {"status": "busy"}, {"cpuUsage": 0}, {"future": [1]}, {"status": None}]
+    "body", [None, b"", {}, {"status": "busy"}, {"cpuUsage": 0}, {"future": [1]}, {"status": None}]
 )
-def test_heartbeat_body_and_all_its_fields_are_optional(scene: Scene, agent: Agent, said: Any) -> None:
-    assert ok(agent.client.post(f"/api/agents/{agent.id}/heartbeat", said))["success"] is True
+def test_heartbeat_body_and_all_its_fields_are_optional(scene: Scene, agent: Agent, body: Any) -> None:
+    assert ok(agent.client.post(f"/api/agents/{agent.id}/heartbeat", body))["success"] is True
 
 
 def test_heartbeat_updates_last_heartbeat(scene: Scene, agent: Agent, clock: Clock) -> None:
@@ -109,11 +109,11 @@ def test_heartbeat_changes_version_capabilities_and_concurrency(scene: Scene) ->
     scene.queued("task-1", "task-2", intent="explain")
     assert agent.claims() == []
     ok(agent.beat(version="2", capabilities=["explain"], concurrency=2))
-    shown = scene.shown()
-    assert (shown["version"], shown["capabilities"], shown["concurrency"]) == ("2", ["explain"], 2)
+    found = scene.shown()
+    assert (found["version"], found["capabilities"], found["concurrency"]) == ("2", ["explain"], 2)
     assert agent.claims() == ["task-1", "task-2"]
     ok(agent.beat())
-    assert scene.shown()["version"] == "2", "what a heartbeat does not say stays"
+    assert scene.shown()["version"] == "2", "a heartbeat keeps the fields that it omits"
     assert scene.shown()["capabilities"] == ["explain"]
 
 
@@ -125,9 +125,9 @@ def test_agent_has_status_error_while_it_reports_error(scene: Scene, agent: Agen
     assert scene.shown()["status"] == "active"
 
 
-@pytest.mark.parametrize("said", ["ready", "busy", "draining", "whatever"])
-def test_other_reported_statuses_leave_the_agent_active(scene: Scene, agent: Agent, said: str) -> None:
-    assert ok(agent.beat(status=said))["status"] == "active"
+@pytest.mark.parametrize("reported", ["ready", "busy", "draining", "whatever"])
+def test_other_reported_statuses_leave_the_agent_active(scene: Scene, agent: Agent, reported: str) -> None:
+    assert ok(agent.beat(status=reported))["status"] == "active"
     assert scene.shown()["status"] == "active"
 
 
@@ -143,12 +143,12 @@ def test_disconnected_agent_becomes_active_when_it_polls(scene: Scene, agent: Ag
     scene.queued()
     ok(agent.beat(status="disconnected"))
     assert agent.claims() == ["task-1"]
-    shown = scene.shown()
-    assert (shown["status"], shown["reportedStatus"]) == ("active", None)
+    found = scene.shown()
+    assert (found["status"], found["reportedStatus"]) == ("active", None)
 
 
 def test_heartbeat_keeps_the_fields_that_it_omits(scene: Scene, agent: Agent) -> None:
-    """`draining`: no new claims until the agent says something else, not until it says nothing."""
+    """An agent that reported `draining` gets no new claims until it reports another status."""
     scene.queued()
     ok(agent.beat(status="draining", uptime=3600))
     ok(agent.beat())
@@ -160,29 +160,31 @@ def test_heartbeat_keeps_the_fields_that_it_omits(scene: Scene, agent: Agent) ->
     assert agent.claims() == ["task-1"]
 
 
-@pytest.mark.parametrize("send", [lambda it: it.poll(limit=0), lambda it: it.beat(uptime=-1)], ids=["poll", "beat"])
+@pytest.mark.parametrize(
+    "send", [lambda agent: agent.poll(limit=0), lambda agent: agent.beat(uptime=-1)], ids=["poll", "beat"]
+)
 def test_invalid_call_with_a_valid_token_is_a_check_in_and_is_counted(
     scene: Scene, agent: Agent, clock: Clock, send: Callable[[Agent], Response]
 ) -> None:
-    seen = scene.shown()["lastHeartbeat"]
+    last_heartbeat = scene.shown()["lastHeartbeat"]
     clock.advance(30)
     first, second = send(agent), send(agent)
     assert (first.status, second.status) == (400, 400)
-    left = [int(str(answer.header("X-RateLimit-Remaining"))) for answer in (first, second)]
+    left = [int(str(response.header("X-RateLimit-Remaining"))) for response in (first, second)]
     assert left[0] - left[1] == 1
-    assert scene.shown()["lastHeartbeat"] > seen
+    assert scene.shown()["lastHeartbeat"] > last_heartbeat
     ok(scene.user.post("/api/agents/agent-1/token"), 201)
     refused(send(agent), 401, "Agent token expired or invalid")
 
 
 def test_idempotency_key_with_another_registration_returns_409(scene: Scene) -> None:
-    about = {"agentId": "agent-1", "name": "n", "version": "1"}
-    ok(scene.user.post("/api/agents", about, Idempotency_Key="key-1"), 201)
-    refused(scene.user.post("/api/agents", about | {"name": "o"}, Idempotency_Key="key-1"), 409, "Conflict")
+    body = {"agentId": "agent-1", "name": "n", "version": "1"}
+    ok(scene.user.post("/api/agents", body, Idempotency_Key="key-1"), 201)
+    refused(scene.user.post("/api/agents", body | {"name": "o"}, Idempotency_Key="key-1"), 409, "Conflict")
     assert scene.shown()["name"] == "n"
 
 
-# Alive or not.
+# Active or inactive.
 
 
 def test_agent_becomes_inactive_150_to_270_seconds_after_its_last_check_in(
@@ -198,7 +200,7 @@ def test_agent_becomes_inactive_150_to_270_seconds_after_its_last_check_in(
     assert ok(scene.user.get("/api/agents?status=active"))["total"] == 0
 
 
-SIGNS: dict[str, Callable[[Agent], Response]] = {
+CHECK_INS: dict[str, Callable[[Agent], Response]] = {
     "heartbeat": lambda agent: agent.beat(),
     "poll": lambda agent: agent.poll(),
     "read": lambda agent: agent.client.get("/api/tasks/task-1"),
@@ -212,10 +214,10 @@ SIGNS: dict[str, Callable[[Agent], Response]] = {
 def test_every_agent_call_is_a_check_in(scene: Scene, agent: Agent, clock: Clock) -> None:
     scene.running(agent, "task-1")
     scene.running(agent, "task-2")
-    for what, sign in SIGNS.items():
+    for what, check_in in CHECK_INS.items():
         scene.later(clock, 280)
         assert scene.shown()["status"] == "inactive", what
-        ok(sign(agent))
+        ok(check_in(agent))
         assert scene.shown()["status"] == "active", what
 
 
@@ -232,7 +234,7 @@ def test_agent_that_checks_in_stays_active(scene: Scene, agent: Agent, clock: Cl
     scene.running(agent, "task-1")
     for what in ("heartbeat", "poll", "read", "same progress"):
         clock.advance(140)
-        ok(SIGNS[what](agent))
+        ok(CHECK_INS[what](agent))
         scene.poller.sweep()
         assert scene.shown()["status"] == "active", what
 
@@ -265,25 +267,25 @@ def test_silent_agent_loses_its_claims_and_keeps_its_running_task(scene: Scene, 
 
 
 def test_running_task_moves_to_another_agent_after_ten_silent_minutes(scene: Scene, agent: Agent, clock: Clock) -> None:
-    task = scene.running(agent)
+    task_id = scene.running(agent)
     another = scene.agent("another")
     scene.later(clock, 9 * 60, another)
-    assert scene.state(task) == "in_progress"
+    assert scene.state(task_id) == "in_progress"
     assert another.claims() == []
     scene.later(clock, 4 * 60, another)
-    shown = scene.task(task)
-    assert (shown["status"], shown["attempt"], shown["startedAt"], shown["progress"]) == ("queued", 2, None, 0)
+    task = scene.task(task_id)
+    assert (task["status"], task["attempt"], task["startedAt"], task["progress"]) == ("queued", 2, None, 0)
     assert another.commands()[0]["attempt"] == 2
-    ok(another.progress(task, 0.2))
+    ok(another.progress(task_id, 0.2))
     before = snapshot()
     for late in (
-        agent.progress(task), agent.progress(task, attempt=1), agent.complete(task), agent.complete(task, attempt=1),
-        agent.fail(task, attempt=1),
+        agent.progress(task_id), agent.progress(task_id, attempt=1), agent.complete(task_id),
+        agent.complete(task_id, attempt=1), agent.fail(task_id, attempt=1),
     ):  # fmt: skip
         refused(late, 409)
     assert snapshot() == before
-    ok(another.complete(task))
-    assert scene.task(task)["agentId"] == "another"
+    ok(another.complete(task_id))
+    assert scene.task(task_id)["agentId"] == "another"
 
 
 def test_task_fails_with_agent_lost_after_its_last_attempt(scene: Scene, agent: Agent, clock: Clock) -> None:
@@ -292,18 +294,18 @@ def test_task_fails_with_agent_lost_after_its_last_attempt(scene: Scene, agent: 
         assert [command["attempt"] for command in agent.commands()] == [attempt]
         ok(agent.progress("task-1"))
         scene.later(clock, 13 * 60)
-    shown = scene.task()
-    assert (shown["status"], shown["error"], shown["attempt"]) == ("failed", "Agent lost", 2)
-    assert shown["completedAt"] is not None
+    task = scene.task()
+    assert (task["status"], task["error"], task["attempt"]) == ("failed", "Agent lost", 2)
+    assert task["completedAt"] is not None
     assert agent.claims() == []
 
 
 def test_platform_outage_does_not_end_running_attempts(scene: Scene, agent: Agent, clock: Clock) -> None:
-    task = scene.running(agent)
+    task_id = scene.running(agent)
     scene.poller.sweep()
     clock.advance(3 * 3_600)
     scene.poller.sweep()
-    assert scene.state(task) == "in_progress"
+    assert scene.state(task_id) == "in_progress"
     assert scene.shown()["status"] == "active"
     scene.later(clock, 60)
-    ok(agent.complete(task))
+    ok(agent.complete(task_id))

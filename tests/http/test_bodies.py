@@ -1,4 +1,4 @@
-"""What each field of each body may be, and what becomes of text that is strange or long."""
+"""The valid values of each field of each request body, and unusual or long text."""
 
 import json
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from tests.http.scene import Agent, Scene, ok, refused, snapshot
 from tests.support.client import Client
 
 KB = 1_024
-BAD_IDS: list[Any] = ["a b", "a/b", "ü", "a\n", "x" * 129, "a#b", "a@b", " a", 5, ["a"], {"a": "b"}, True]
-GOOD_IDS = ["0", "..", "status", "A-z_0.9:" * 16]
+INVALID_IDS: list[Any] = ["a b", "a/b", "ü", "a\n", "x" * 129, "a#b", "a@b", " a", 5, ["a"], {"a": "b"}, True]
+VALID_IDS = ["0", "..", "status", "A-z_0.9:" * 16]
 
 WORK = {"intent": "fix-bug", "repo": "r", "naturalLanguage": "n"}
 Table = dict[str, list[Any]]
@@ -27,14 +27,14 @@ WRONG_WORK: Table = {
     "maxAttempts": [0, 11, "many", []],
 }
 WRONG_AGENTS: Table = {
-    "agentId": BAD_IDS,
+    "agentId": INVALID_IDS,
     "name": [5, [], {}, "x" * 5_000],
     "version": [5, [], {}, "x" * 5_000],
     "platform": [5, [], "x" * 5_000],
     "capabilities": ["fix-bug", 5, {}, [5], [None], [["a"]], ["a b"], [""], ["a"] * 1_000],
     "concurrency": [0, 21, -1, 1.5, "many", [], 10**30],
 }
-WRONG_BEATS: Table = {
+WRONG_HEARTBEATS: Table = {
     "uptime": [-1, "x", [], {}, "5"],
     "taskCount": [-1, "x", [], {}],
     "memoryUsage": [-1, "x", [], {}],
@@ -46,7 +46,7 @@ WRONG_BEATS: Table = {
 }
 
 
-def each(table: Table) -> Iterator[tuple[str, Any]]:
+def each_value(table: Table) -> Iterator[tuple[str, Any]]:
     return ((field, value) for field, values in table.items() for value in values)
 
 
@@ -63,11 +63,11 @@ def test_absent_null_or_blank_required_field_returns_400(scene: Scene, agent: Ag
     }
     for path, body in bodies.items():
         for name, value in body.items():
-            rest = {other: given for other, given in body.items() if other != name}
+            others = {other: given for other, given in body.items() if other != name}
             blanks: list[dict[str, Any]] = [{name: ""}, {name: "  "}] if isinstance(value, str) else []
             for absent in [{}, {name: None}, *blanks]:
-                answer = scene.user.post(path, rest | absent)
-                assert refused(answer, 400, "Missing required fields")["details"] == [name], (path, absent)
+                response = scene.user.post(path, others | absent)
+                assert refused(response, 400, "Missing required fields")["details"] == [name], (path, absent)
     assert snapshot() == before
 
 
@@ -77,44 +77,44 @@ def names_the_field(body: dict[str, Any], field: str) -> bool:
 
 def test_invalid_field_of_a_submission_is_named(scene: Scene) -> None:
     before = snapshot()
-    for field, value in each(WRONG_WORK):
+    for field, value in each_value(WRONG_WORK):
         for path, body in (("/api/workflows/execute", {"taskId": "t"} | WORK), ("/api/tasks", WORK)):
-            answered = refused(scene.user.post(path, body | {field: value}), 400)
-            assert names_the_field(answered, field), (path, field, value, answered)
-    for value in BAD_IDS:
-        answered = refused(scene.user.post("/api/workflows/execute", WORK | {"taskId": value}), 400)
-        assert names_the_field(answered, "taskId"), (value, answered)
+            error = refused(scene.user.post(path, body | {field: value}), 400)
+            assert names_the_field(error, field), (path, field, value, error)
+    for value in INVALID_IDS:
+        error = refused(scene.user.post("/api/workflows/execute", WORK | {"taskId": value}), 400)
+        assert names_the_field(error, "taskId"), (value, error)
     assert snapshot() == before
 
 
 def test_invalid_field_of_a_registration_is_named(scene: Scene) -> None:
     before = snapshot()
-    for field, value in each(WRONG_AGENTS):
+    for field, value in each_value(WRONG_AGENTS):
         body = {"agentId": "a", "name": "n", "version": "1", field: value}
-        answered = refused(scene.user.post("/api/agents", body), 400)
-        assert names_the_field(answered, field), (field, value, answered)
+        error = refused(scene.user.post("/api/agents", body), 400)
+        assert names_the_field(error, field), (field, value, error)
     assert snapshot() == before
 
 
 def test_invalid_field_of_a_heartbeat_is_named(scene: Scene, agent: Agent) -> None:
     before = snapshot()
-    for field, value in each(WRONG_BEATS):
-        answered = refused(scene.user.post(f"/api/agents/{agent.id}/heartbeat", {field: value}), 400)
-        assert names_the_field(answered, field), (field, value, answered)
+    for field, value in each_value(WRONG_HEARTBEATS):
+        error = refused(scene.user.post(f"/api/agents/{agent.id}/heartbeat", {field: value}), 400)
+        assert names_the_field(error, field), (field, value, error)
     assert snapshot() == before
 
 
 def test_invalid_field_of_a_report_returns_400(scene: Scene, agent: Agent) -> None:
-    task = scene.running(agent)
+    task_id = scene.running(agent)
     before = snapshot()
     wrong: Any
     for wrong in [0, -1, 1.5, "first", [], 10**30]:
-        for answer in (
-            agent.progress(task, attempt=wrong),
-            agent.complete(task, attempt=wrong),
-            agent.fail(task, attempt=wrong),
+        for response in (
+            agent.progress(task_id, attempt=wrong),
+            agent.complete(task_id, attempt=wrong),
+            agent.fail(task_id, attempt=wrong),
         ):
-            assert names_the_field(refused(answer, 400), "attempt"), wrong
+            assert names_the_field(refused(response, 400), "attempt"), wrong
     for wrong in [5, [], {}]:
         for report, required, names in (
             ("progress", {"progress": 0.5}, ("step", "details", "status")),
@@ -122,22 +122,22 @@ def test_invalid_field_of_a_report_returns_400(scene: Scene, agent: Agent) -> No
             ("fail", {"error": "e"}, ("error", "details", "logs")),
         ):
             for name in names:
-                answer = agent.client.post(f"/api/tasks/{task}/{report}", required | {name: wrong})
-                assert names_the_field(refused(answer, 400), name), (report, name, wrong)
+                response = agent.client.post(f"/api/tasks/{task_id}/{report}", required | {name: wrong})
+                assert names_the_field(refused(response, 400), name), (report, name, wrong)
     for wrong in ["perhaps", [], {}, 2, "true", "false", 0, 1]:
-        refused(agent.complete(task, success=wrong), 400)
+        refused(agent.complete(task_id, success=wrong), 400)
     for wrong in ["half", True, [], {}, "0.5"]:
-        refused(agent.progress(task, wrong), 400)
+        refused(agent.progress(task_id, wrong), 400)
     for wrong in ["text", 5]:
-        refused(agent.complete(task, resultFiles=wrong), 400)
+        refused(agent.complete(task_id, resultFiles=wrong), 400)
     assert snapshot() == before
 
 
 def test_progress_from_0_to_1_is_accepted(scene: Scene, agent: Agent) -> None:
-    task = scene.claimed(agent)
+    task_id = scene.claimed(agent)
     for progress in (0, 1, 0.0, 1.0, 5e-324, 0.12345678901234567):
-        ok(agent.progress(task, progress))
-        assert scene.task(task)["progress"] == pytest.approx(progress, abs=1e-4)
+        ok(agent.progress(task_id, progress))
+        assert scene.task(task_id)["progress"] == pytest.approx(progress, abs=1e-4)
 
 
 HUGE = ["1e999", "1" + "0" * 5_000, "0." + "1" * 5_000]
@@ -145,31 +145,31 @@ HUGE = ["1e999", "1" + "0" * 5_000, "0." + "1" * 5_000]
 
 @pytest.mark.parametrize("number", HUGE, ids=lambda number: number[:8])
 def test_huge_number_is_rejected_or_stored_without_a_server_error(scene: Scene, agent: Agent, number: str) -> None:
-    """Taken means: everything that shows it afterwards still works."""
-    task = scene.running(agent)
+    """If the number is stored, every route that returns it still works."""
+    task_id = scene.running(agent)
     for path, text in (
-        (f"/api/tasks/{task}/progress", '{"progress": %s}'),
-        (f"/api/tasks/{task}/progress", '{"progress": 0.5, "attempt": %s}'),
+        (f"/api/tasks/{task_id}/progress", '{"progress": %s}'),
+        (f"/api/tasks/{task_id}/progress", '{"progress": 0.5, "attempt": %s}'),
         (f"/api/agents/{agent.id}/heartbeat", '{"uptime": %s, "cpuUsage": %s}'),
         ("/api/tasks", '{"intent": "fix-bug", "repo": "r", "naturalLanguage": "n", "priority": %s}'),
         ("/api/tasks", '{"intent": "fix-bug", "repo": "r", "naturalLanguage": "n", "context": {"n": [%s]}}'),
         ("/api/workflows/execute",
          '{"taskId": "t", "intent": "fix-bug", "repo": "r", "naturalLanguage": "n", "context": {"n": %s}}'),
-        (f"/api/tasks/{task}/complete", '{"success": true, "resultFiles": {"n": %s}}'),
+        (f"/api/tasks/{task_id}/complete", '{"success": true, "resultFiles": {"n": %s}}'),
     ):  # fmt: skip
-        answer = agent.by_its_user(scene.user).client.post(path, text.replace("%s", number).encode())
-        assert answer.status in (200, 202, 400), (path, number, answer)
-        if answer.status == 400:
-            refused(answer, 400)
+        response = agent.by_its_user(scene.user).client.post(path, text.replace("%s", number).encode())
+        assert response.status in (200, 202, 400), (path, number, response)
+        if response.status == 400:
+            refused(response, 400)
     scene.run_workflows()
     assert b"Infinity" not in agent.poll().body
     assert b"NaN" not in agent.poll().body
     ok(scene.user.get("/api/tasks"))
-    scene.task(task)
+    scene.task(task_id)
     scene.shown(agent.id)
 
 
-@pytest.mark.parametrize("name", GOOD_IDS)
+@pytest.mark.parametrize("name", VALID_IDS)
 def test_every_valid_id_works_from_submission_to_completion(scene: Scene, name: str) -> None:
     agent = scene.agent(name)
     scene.queued(name, agentId=name)
@@ -180,61 +180,61 @@ def test_every_valid_id_works_from_submission_to_completion(scene: Scene, name: 
     assert scene.shown(name)["id"] == name
     ok(agent.complete(name))
     assert agent.claims() == []
-    assert [task["id"] for task in ok(scene.user.get("/api/tasks", {"agentId": name}))["data"]] == [name]
+    assert [listed["id"] for listed in ok(scene.user.get("/api/tasks", {"agentId": name}))["data"]] == [name]
     assert scene.events(name) == ["created", "queued", "assigned", "started", "step", "completed"]
 
 
-STRANGE = (
+UNUSUAL = (
     'NUL \0, quote ", backslash \\, newline \n\r\n, tab \t, bell \a, <script>, é, 漢字, 🔑, \u202e, \uffff, '
     "{}, %s, $a, #a :a"
 )
 
 
 def test_unusual_text_is_returned_unchanged(scene: Scene, agent: Agent) -> None:
-    context = {STRANGE: [STRANGE, {"": None}], "": "", "a.b": {"$ref": "#"}, "1": 1.5, "deep": [[[[[[]]]]]]}
-    scene.queued("task-1", repo=STRANGE, branch=STRANGE, naturalLanguage=STRANGE, context=context)
+    context = {UNUSUAL: [UNUSUAL, {"": None}], "": "", "a.b": {"$ref": "#"}, "1": 1.5, "deep": [[[[[[]]]]]]}
+    scene.queued("task-1", repo=UNUSUAL, branch=UNUSUAL, naturalLanguage=UNUSUAL, context=context)
     (command,) = agent.commands()
-    assert [command[name] for name in ("repo", "branch", "description")] == [STRANGE] * 3
+    assert [command[name] for name in ("repo", "branch", "description")] == [UNUSUAL] * 3
     assert command["context"] == context
-    ok(agent.progress("task-1", 0.5, step=STRANGE, details=STRANGE))
-    shown = scene.task()
-    assert [shown[name] for name in ("repo", "branch", "description", "currentStep", "details")] == [STRANGE] * 5
-    assert shown["context"] == context
-    ok(agent.complete("task-1", summary=STRANGE, output=STRANGE, prUrl=STRANGE, resultFiles={STRANGE: STRANGE}))
-    shown = scene.task()
-    assert [shown[name] for name in ("summary", "output", "prUrl")] == [STRANGE] * 3
-    assert shown["resultFiles"] == {STRANGE: STRANGE}
+    ok(agent.progress("task-1", 0.5, step=UNUSUAL, details=UNUSUAL))
+    task = scene.task()
+    assert [task[name] for name in ("repo", "branch", "description", "currentStep", "details")] == [UNUSUAL] * 5
+    assert task["context"] == context
+    ok(agent.complete("task-1", summary=UNUSUAL, output=UNUSUAL, prUrl=UNUSUAL, resultFiles={UNUSUAL: UNUSUAL}))
+    task = scene.task()
+    assert [task[name] for name in ("summary", "output", "prUrl")] == [UNUSUAL] * 3
+    assert task["resultFiles"] == {UNUSUAL: UNUSUAL}
 
 
 def test_infinite_number_in_a_context_returns_400(scene: Scene) -> None:
-    """JSON knows no infinity, but a number such as this becomes one."""
+    """JSON has no infinity, but Python parses a number such as 1e400 as infinity."""
     body = b'{"intent": "fix-bug", "repo": "r", "naturalLanguage": "n", "context": {"a": [1e400]}}'
-    answered = refused(scene.user.post("/api/tasks", body), 400)
-    assert names_the_field(answered, "context")
+    error = refused(scene.user.post("/api/tasks", body), 400)
+    assert names_the_field(error, "context")
     assert ok(scene.user.get("/api/tasks"))["total"] == 0
 
 
 def test_report_with_half_a_surrogate_pair_is_accepted(scene: Scene, agent: Agent) -> None:
-    """Half of a surrogate pair is good JSON (RFC 8259, section 8.2), and what JavaScript and Python send for it."""
-    task = scene.running(agent)
+    """Half of a surrogate pair is valid JSON (RFC 8259, section 8.2). JavaScript and Python send it for cut text."""
+    task_id = scene.running(agent)
     for path, field, more in (
         ("progress", "details", '"progress": 0.5'),
         ("logs", "data", '"offset": 0'),
         ("complete", "output", '"success": true'),
     ):
         body = f'{{{more}, "{field}": "cut \\ud83d"}}'.encode()
-        ok(agent.client.post(f"/api/tasks/{task}/{path}", body))
+        ok(agent.client.post(f"/api/tasks/{task_id}/{path}", body))
     assert (scene.task()["output"], scene.task()["details"]) == ("cut \ufffd", "cut \ufffd")
-    assert ok(scene.user.get(f"/api/tasks/{task}/logs"))["data"] == "cut \ufffd"
+    assert ok(scene.user.get(f"/api/tasks/{task_id}/logs"))["data"] == "cut \ufffd"
     refused(
-        agent.client.post(f"/api/tasks/{task}/progress", b'{"progress": 0.5, "step": "\\ud83d"'), 400, "Invalid JSON"
+        agent.client.post(f"/api/tasks/{task_id}/progress", b'{"progress": 0.5, "step": "\\ud83d"'), 400, "Invalid JSON"
     )
 
 
 def test_optional_text_may_be_empty(scene: Scene, agent: Agent) -> None:
-    for task in ("task-1", "task-2"):
-        scene.claimed(agent, task, branch="", context={})
-        ok(agent.progress(task, 0, step="", details=""))
+    for task_id in ("task-1", "task-2"):
+        scene.claimed(agent, task_id, branch="", context={})
+        ok(agent.progress(task_id, 0, step="", details=""))
     ok(agent.complete("task-1", summary="", output="", prUrl="", resultFiles={}))
     ok(agent.fail("task-2", details="", logs=""))
     ok(agent.beat(status=""))
@@ -253,80 +253,82 @@ def test_submission_of_almost_256_kb_is_accepted(scene: Scene, agent: Agent, let
     assert len(ok(scene.user.get("/api/tasks"))["data"][0]["description"]) <= 1_000
 
 
-def cut(kept: str, sent: str) -> bool:
-    """Whether a text was cut, begins as it was sent, and says that something is missing."""
-    return len(kept) < len(sent) and kept[:100] == sent[:100] and not sent.startswith(kept)
+def is_truncated(stored: str, sent: str) -> bool:
+    """Whether a stored text was truncated: it is shorter, begins like the sent text and ends with a marker."""
+    return len(stored) < len(sent) and stored[:100] == sent[:100] and not sent.startswith(stored)
 
 
 @pytest.mark.parametrize("letter", ["x", "🔑"])
 def test_huge_completion_is_accepted_and_truncated_with_a_marker(scene: Scene, agent: Agent, letter: str) -> None:
-    task = scene.running(agent)
+    task_id = scene.running(agent)
     long = letter * (240 * KB // len(letter.encode()))
     files = {"commit": "abc123", "files": [f"src/{letter}/{number}" for number in range(12_000)]}
     report = {"success": True, "summary": long, "output": long, "prUrl": long, "resultFiles": files}
     body = json.dumps(report, ensure_ascii=False).encode()
     assert 880 * KB < len(body) <= 1_024 * KB
-    ok(agent.client.post(f"/api/tasks/{task}/complete", body))
-    ok(agent.client.post(f"/api/tasks/{task}/complete", body))
-    shown = scene.task(task)
+    ok(agent.client.post(f"/api/tasks/{task_id}/complete", body))
+    ok(agent.client.post(f"/api/tasks/{task_id}/complete", body))
+    task = scene.task(task_id)
     for name in ("summary", "output", "prUrl"):
-        assert cut(shown[name], long), name
-    assert shown["resultFiles"]["commit"] == "abc123"
-    assert 0 < len(shown["resultFiles"]["files"]) < 12_000
-    assert files["files"][: len(shown["resultFiles"]["files"])] == shown["resultFiles"]["files"]
-    assert shown["resultFiles"]["truncated"] is True
+        assert is_truncated(task[name], long), name
+    assert task["resultFiles"]["commit"] == "abc123"
+    assert 0 < len(task["resultFiles"]["files"]) < 12_000
+    assert files["files"][: len(task["resultFiles"]["files"])] == task["resultFiles"]["files"]
+    assert task["resultFiles"]["truncated"] is True
 
 
 @pytest.mark.parametrize(
     "files", [["x" * 500_000], {"a": "x" * 500_000}, {"files": {"x" * 500_000: 1}}, [[["x"] * 90_000]]]
 )
 def test_huge_result_files_of_any_form_are_truncated(scene: Scene, agent: Agent, files: Any) -> None:
-    task = scene.running(agent)
-    ok(agent.complete(task, resultFiles=files))
-    assert len(json.dumps(scene.task(task)["resultFiles"])) < 100_000
+    task_id = scene.running(agent)
+    ok(agent.complete(task_id, resultFiles=files))
+    assert len(json.dumps(scene.task(task_id)["resultFiles"])) < 100_000
 
 
 def test_huge_failure_is_accepted_and_truncated_with_a_marker(scene: Scene, agent: Agent) -> None:
-    task = scene.running(agent)
+    task_id = scene.running(agent)
     long = "x" * 300 * KB
-    ok(agent.fail(task, error=long, details=long, logs=long))
-    shown = scene.task(task)
-    assert cut(shown["error"], long)
-    assert cut(shown["details"], long)
+    ok(agent.fail(task_id, error=long, details=long, logs=long))
+    task = scene.task(task_id)
+    assert is_truncated(task["error"], long)
+    assert is_truncated(task["details"], long)
     (listed,) = ok(scene.user.get("/api/tasks"))["data"]
     assert len(json.dumps(listed)) < 4 * KB
 
 
 def test_failure_with_a_megabyte_of_logs_is_accepted(scene: Scene, agent: Agent) -> None:
-    task = scene.running(agent)
-    ok(agent.fail(task, logs="🔑" * (1_000 * KB // 4 // 3)))  # JSON has twelve bytes for each four
-    assert (scene.state(task), scene.task(task)["error"]) == ("failed", "It broke")
+    task_id = scene.running(agent)
+    ok(
+        agent.fail(task_id, logs="🔑" * (1_000 * KB // 4 // 3))
+    )  # each emoji has 4 bytes in UTF-8 and 12 bytes in the JSON of the client
+    assert (scene.state(task_id), scene.task(task_id)["error"]) == ("failed", "It broke")
 
 
 def test_smaller_report_succeeds_after_one_that_was_too_large(scene: Scene, agent: Agent) -> None:
-    task = scene.running(agent)
+    task_id = scene.running(agent)
     before = snapshot()
-    refused(agent.complete(task, output="x" * 1_024 * KB), 413, "Request too large")
+    refused(agent.complete(task_id, output="x" * 1_024 * KB), 413, "Request too large")
     assert snapshot() == before
-    ok(agent.complete(task, output="shorter"))
+    ok(agent.complete(task_id, output="shorter"))
 
 
 def test_long_step_is_truncated_and_still_recognized_as_the_same_step(scene: Scene, agent: Agent) -> None:
-    task = scene.claimed(agent)
+    task_id = scene.claimed(agent)
     long = "é" * 15_000
     for _ in range(2):
-        ok(agent.progress(task, 0.5, step=long, details=long))
-    shown = scene.task(task)
+        ok(agent.progress(task_id, 0.5, step=long, details=long))
+    task = scene.task(task_id)
     for name in ("currentStep", "details"):
-        assert len(shown[name]) < 5_000
-        assert long[:50] in shown[name]
-        assert shown[name].strip("é"), "nothing says that it was cut"
-    ok(agent.progress(task, 0.6, step=long[:-1] + "x", details=long))
-    assert scene.events(task).count("step") <= 1
+        assert len(task[name]) < 5_000
+        assert long[:50] in task[name]
+        assert task[name].strip("é"), "no marker says that the text was truncated"
+    ok(agent.progress(task_id, 0.6, step=long[:-1] + "x", details=long))
+    assert scene.events(task_id).count("step") <= 1
 
 
 def test_unknown_fields_and_user_ids_in_bodies_are_ignored(scene: Scene, other: Scene) -> None:
-    theirs = scene.user.acting_as(other.user.token)
+    other_client = scene.user.acting_as(other.user.token)
     owner = other.shown(other.agent("x").id)["userId"]
     body = {"agentId": "agent-1", "name": "n", "version": "1", "userId": owner, "owner": owner, "future": {"a": 1}}
     registered = ok(scene.user.post("/api/agents", body), 201)
@@ -334,7 +336,7 @@ def test_unknown_fields_and_user_ids_in_bodies_are_ignored(scene: Scene, other: 
     scene.submit(userId=owner, owner=owner, status="completed", createdAt=0, future=[1])
     assert scene.state() == "pending"
     assert scene.task()["userId"] == registered["agent"]["userId"]
-    refused(theirs.get("/api/tasks/task-1"), 404)
+    refused(other_client.get("/api/tasks/task-1"), 404)
 
 
 def test_idempotency_key_has_1_to_255_characters(user: Client) -> None:

@@ -1,8 +1,10 @@
-"""The budget of all other calls: people's and programs', and the messages of the queues. See test_budget.py for what
-agents ask for all day. What is asked for is written out here by hand, so that a request more is somebody's decision.
+"""The budget of all other calls: those of users and their programs, and the messages of the queues.
 
-Where a condition is not met, moto does not bring the item along as DynamoDB does: the `GetItem` behind such an
-`UpdateItem` is a request that AWS does not see.
+test_budget.py has the frequent calls of agents. The requests are written here by hand, so an additional request is a
+conscious decision.
+
+When a condition fails, DynamoDB returns the item with the error, and moto does not. So the `GetItem` after such an
+`UpdateItem` is a request that AWS does not receive.
 """
 
 from collections import Counter
@@ -11,61 +13,61 @@ import pytest
 
 from bench import figures
 from tests.http.budget_calls import CALLS, budget_logins, budget_queues, budget_routes
-from tests.http.test_budget import COUNT, SHOW
+from tests.http.test_budget import CHECK_IN, COUNT_CALL
 
 FIGURES = figures.load()
 
-FIRST_OF_ITS_ROW = ["UpdateItem logins", "GetItem logins", "UpdateItem logins"]
-"""The count of calls of an address, or the tries of a login, when there was none: the row has to be made."""
+CREATE_COUNTER = ["UpdateItem logins", "GetItem logins", "UpdateItem logins"]
+"""Counts the calls of an address, or the attempts of a login, when the row does not exist yet."""
 
 BUDGET: dict[str, list[str]] = {
-    "show an agent": [COUNT, "GetItem agents"],
-    "register an agent": [COUNT, "TransactWriteItems agents+users", "SendMessage events"],
-    "rename an agent": [COUNT, SHOW],
-    "remove an agent": [COUNT, SHOW, "Query tasks", "TransactWriteItems agents+users"],
+    "show an agent": [COUNT_CALL, "GetItem agents"],
+    "register an agent": [COUNT_CALL, "TransactWriteItems agents+users", "SendMessage events"],
+    "rename an agent": [COUNT_CALL, CHECK_IN],
+    "remove an agent": [COUNT_CALL, CHECK_IN, "Query tasks", "TransactWriteItems agents+users"],
     "remove an agent that runs a task": [
-        COUNT, SHOW, "GetItem tasks", "TransactWriteItems agents+tasks", "Query tasks",
+        COUNT_CALL, CHECK_IN, "GetItem tasks", "TransactWriteItems agents+tasks", "Query tasks",
         "TransactWriteItems agents+users",
     ],
-    "new token for an agent": [COUNT, SHOW],
-    "new token, asked for by its agent": [SHOW, SHOW],
-    "submit without an id": [COUNT, "TransactWriteItems tasks", "SendMessage workflow"],
-    "show a task": [COUNT, "BatchGetItem tasks"],
-    "show a task to its agent": [SHOW, "BatchGetItem tasks"],
-    "cancel a task that waits": [COUNT, "GetItem tasks", "TransactWriteItems tasks", "SendMessage events"],
-    "cancel a task that runs": [COUNT, "GetItem tasks", "TransactWriteItems agents+tasks"],
-    "retry a task": [COUNT, "BatchGetItem tasks", "TransactWriteItems tasks", "SendMessage workflow"],
-    "1 KB more of a log": [SHOW, "GetItem tasks", "TransactWriteItems tasks"],
-    "read a log": [COUNT, "GetItem tasks", "Query tasks", "Query tasks"],
-    "statistics": [COUNT, *["Query tasks"] * 8, "Query agents"],
+    "new token for an agent": [COUNT_CALL, CHECK_IN],
+    "new token, asked for by its agent": [CHECK_IN, CHECK_IN],
+    "submit without an id": [COUNT_CALL, "TransactWriteItems tasks", "SendMessage workflow"],
+    "show a task": [COUNT_CALL, "BatchGetItem tasks"],
+    "show a task to its agent": [CHECK_IN, "BatchGetItem tasks"],
+    "cancel a task that waits": [COUNT_CALL, "GetItem tasks", "TransactWriteItems tasks", "SendMessage events"],
+    "cancel a task that runs": [COUNT_CALL, "GetItem tasks", "TransactWriteItems agents+tasks"],
+    "retry a task": [COUNT_CALL, "BatchGetItem tasks", "TransactWriteItems tasks", "SendMessage workflow"],
+    "1 KB more of a log": [CHECK_IN, "GetItem tasks", "TransactWriteItems tasks"],
+    "read a log": [COUNT_CALL, "GetItem tasks", "Query tasks", "Query tasks"],
+    "statistics": [COUNT_CALL, *["Query tasks"] * 8, "Query agents"],
     "log in by PIN": [
-        *FIRST_OF_ITS_ROW, *FIRST_OF_ITS_ROW, "GetItem logins", "GetItem users", "TransactWriteItems logins",
+        *CREATE_COUNTER, *CREATE_COUNTER, "GetItem logins", "GetItem users", "TransactWriteItems logins",
     ],
-    "set a PIN": [COUNT, "UpdateItem logins", "TransactWriteItems logins"],
-    "ask for a magic link": [*FIRST_OF_ITS_ROW, *FIRST_OF_ITS_ROW, "UpdateItem logins", "SendEmail"],
+    "set a PIN": [COUNT_CALL, "UpdateItem logins", "TransactWriteItems logins"],
+    "ask for a magic link": [*CREATE_COUNTER, *CREATE_COUNTER, "UpdateItem logins", "SendEmail"],
     "log in by a magic link": [
         "UpdateItem logins", "GetItem logins", "TransactWriteItems logins", "GetItem logins", "GetItem users",
     ],
     "page of a magic link": [],
-    "set out to sign in with Slack": [*FIRST_OF_ITS_ROW, "UpdateItem logins"],
+    "set out to sign in with Slack": [*CREATE_COUNTER, "UpdateItem logins"],
     "come back from Slack": [
         "UpdateItem logins", "GetItem logins", "TransactWriteItems logins", "GetItem logins",
         "TransactWriteItems logins+users", "GetItem users",
     ],
-    "whose token is this": [COUNT],
-    "log out": [COUNT, COUNT],
-    "make a personal token": [COUNT, COUNT],
-    "page of personal tokens": [COUNT],
-    "revoke a personal token": [COUNT, COUNT],
-    "make a webhook": [COUNT, "TransactWriteItems webhooks"],
-    "page of webhooks": [COUNT, "Query webhooks"],
-    "show a webhook": [COUNT, "GetItem webhooks"],
-    "change a webhook": [COUNT, "UpdateItem webhooks"],
-    "remove a webhook": [COUNT, "GetItem webhooks", "TransactWriteItems webhooks"],
-    "new secret for a webhook": [COUNT, "GetItem webhooks", "UpdateItem webhooks"],
-    "test a webhook": [COUNT, "GetItem webhooks", "TransactWriteItems webhooks", "SendMessage webhooks"],
-    "page of deliveries": [COUNT, "GetItem webhooks", "Query webhooks", "BatchGetItem webhooks"],
-    "redeliver": [COUNT, "GetItem webhooks", "GetItem webhooks", "UpdateItem webhooks", "SendMessage webhooks"],
+    "whose token is this": [COUNT_CALL],
+    "log out": [COUNT_CALL, COUNT_CALL],
+    "make a personal token": [COUNT_CALL, COUNT_CALL],
+    "page of personal tokens": [COUNT_CALL],
+    "revoke a personal token": [COUNT_CALL, COUNT_CALL],
+    "make a webhook": [COUNT_CALL, "TransactWriteItems webhooks"],
+    "page of webhooks": [COUNT_CALL, "Query webhooks"],
+    "show a webhook": [COUNT_CALL, "GetItem webhooks"],
+    "change a webhook": [COUNT_CALL, "UpdateItem webhooks"],
+    "remove a webhook": [COUNT_CALL, "GetItem webhooks", "TransactWriteItems webhooks"],
+    "new secret for a webhook": [COUNT_CALL, "GetItem webhooks", "UpdateItem webhooks"],
+    "test a webhook": [COUNT_CALL, "GetItem webhooks", "TransactWriteItems webhooks", "SendMessage webhooks"],
+    "page of deliveries": [COUNT_CALL, "GetItem webhooks", "Query webhooks", "BatchGetItem webhooks"],
+    "redeliver": [COUNT_CALL, "GetItem webhooks", "GetItem webhooks", "UpdateItem webhooks", "SendMessage webhooks"],
     "health": [f"GetItem {table}" for table in ("logins", "users", "agents", "tasks", "webhooks")],
     "OpenAPI document": [],
     "dashboard, the overview": [],
@@ -96,10 +98,10 @@ BUDGET: dict[str, list[str]] = {
 
 @pytest.mark.parametrize("name", BUDGET)
 def test_call_sends_exactly_its_budgeted_requests(name: str) -> None:
-    """By its figures, which test_figures.py holds against the app."""
+    """Compares the figures of the call. test_figures.py compares the figures with the app."""
     assert Counter(FIGURES[name].requests) == Counter(BUDGET[name])
 
 
 def test_every_call_has_a_budget() -> None:
-    of_these = {module.__name__ for module in (budget_logins, budget_queues, budget_routes)}
-    assert {name for name, prepare in CALLS.items() if prepare.__module__ in of_these} == set(BUDGET)
+    modules = {module.__name__ for module in (budget_logins, budget_queues, budget_routes)}
+    assert {name for name, prepare in CALLS.items() if prepare.__module__ in modules} == set(BUDGET)

@@ -1,4 +1,4 @@
-"""g: a cancelled task stops, and stays stopped. And what was ended can be done again."""
+"""Letter g of docs/states.md: a cancelled task stops and stays cancelled. Also the retry of a task that has ended."""
 
 import pytest
 
@@ -20,34 +20,34 @@ def test_task_that_has_not_started_is_cancelled_at_once(scene: Scene, agent: Age
     scene.claimed(agent, "assigned")
     ok(scene.user.post("/api/tasks/assigned/cancel"))
     scene.poller.drain()
-    assert [scene.state(task) for task in ("pending", "queued", "assigned")] == ["cancelled"] * 3
+    assert [scene.state(task_id) for task_id in ("pending", "queued", "assigned")] == ["cancelled"] * 3
     assert agent.claims() == []
     refused(agent.progress("assigned"), 409, "Conflict")
     assert scene.shown()["holding"] == []
 
 
 def test_responses_ask_the_agent_to_stop_a_running_task(scene: Scene, agent: Agent) -> None:
-    task = scene.running(agent)
-    answer = ok(scene.user.post(f"/api/tasks/{task}/cancel"))
-    assert (answer["status"], answer["cancelRequested"]) == ("in_progress", True)
-    assert ok(agent.progress(task))["cancelRequested"] is True
-    assert ok(agent.beat())["cancel"] == [task]
+    task_id = scene.running(agent)
+    response = ok(scene.user.post(f"/api/tasks/{task_id}/cancel"))
+    assert (response["status"], response["cancelRequested"]) == ("in_progress", True)
+    assert ok(agent.progress(task_id))["cancelRequested"] is True
+    assert ok(agent.beat())["cancel"] == [task_id]
     assert scene.task()["cancelRequested"] is True
 
 
 def test_completion_within_the_grace_period_wins(scene: Scene, agent: Agent, clock: Clock) -> None:
-    task = scene.running(agent)
-    ok(scene.user.post(f"/api/tasks/{task}/cancel"))
+    task_id = scene.running(agent)
+    ok(scene.user.post(f"/api/tasks/{task_id}/cancel"))
     clock.advance(59)
-    assert ok(agent.complete(task))["status"] == "completed"
+    assert ok(agent.complete(task_id))["status"] == "completed"
     assert scene.state() == "completed"
 
 
 def test_failure_within_the_grace_period_becomes_cancelled(scene: Scene, agent: Agent) -> None:
-    task = scene.running(agent)
-    ok(scene.user.post(f"/api/tasks/{task}/cancel"))
-    assert ok(agent.fail(task, "stopped"))["status"] == "cancelled"
-    assert ok(agent.fail(task, "stopped"))["status"] == "cancelled"
+    task_id = scene.running(agent)
+    ok(scene.user.post(f"/api/tasks/{task_id}/cancel"))
+    assert ok(agent.fail(task_id, "stopped"))["status"] == "cancelled"
+    assert ok(agent.fail(task_id, "stopped"))["status"] == "cancelled"
     assert scene.events()[-2:] == ["cancel_requested", "cancelled"]
 
 
@@ -55,39 +55,39 @@ def test_failure_within_the_grace_period_becomes_cancelled(scene: Scene, agent: 
 def test_agent_is_fenced_after_the_grace_period_even_before_the_sweep(
     scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, report: str
 ) -> None:
-    task = scene.running(agent)
-    ok(scene.user.post(f"/api/tasks/{task}/cancel"))
+    task_id = scene.running(agent)
+    ok(scene.user.post(f"/api/tasks/{task_id}/cancel"))
     clock.advance(60)
-    refused(getattr(agent, report)(task), 409)
+    refused(getattr(agent, report)(task_id), 409)
     poller.sweep()
     assert scene.state() == "cancelled"
     assert scene.shown()["holding"] == []
-    refused(getattr(agent, report)(task), 409)
+    refused(getattr(agent, report)(task_id), 409)
 
 
 def test_cancelling_twice_has_the_effect_of_once(scene: Scene, agent: Agent, clock: Clock) -> None:
-    task = scene.running(agent)
-    ok(scene.user.post(f"/api/tasks/{task}/cancel"))
+    task_id = scene.running(agent)
+    ok(scene.user.post(f"/api/tasks/{task_id}/cancel"))
     clock.advance(30)
-    ok(scene.user.post(f"/api/tasks/{task}/cancel"))
+    ok(scene.user.post(f"/api/tasks/{task_id}/cancel"))
     clock.advance(31)
-    refused(agent.complete(task), 409)
+    refused(agent.complete(task_id), 409)
     assert scene.events().count("cancel_requested") == 1
 
 
 def test_completed_task_cannot_be_cancelled(scene: Scene, agent: Agent) -> None:
-    task = scene.running(agent)
-    ok(agent.complete(task))
-    refused(scene.user.post(f"/api/tasks/{task}/cancel"), 409, "Conflict")
+    task_id = scene.running(agent)
+    ok(agent.complete(task_id))
+    refused(scene.user.post(f"/api/tasks/{task_id}/cancel"), 409, "Conflict")
 
 
 def test_task_with_a_requested_cancel_is_not_retried_when_its_agent_is_lost(
     scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
-    task = scene.running(agent)
-    ok(scene.user.post(f"/api/tasks/{task}/cancel"))
+    task_id = scene.running(agent)
+    ok(scene.user.post(f"/api/tasks/{task_id}/cancel"))
     ok(scene.user.post("/api/agents", {"agentId": "agent-1", "name": "n", "version": "2", "replace": True}), 201)
-    assert scene.state(task) == "cancelled"
+    assert scene.state(task_id) == "cancelled"
 
 
 def test_agent_token_cannot_cancel_or_retry(scene: Scene, agent: Agent) -> None:
@@ -103,17 +103,17 @@ def test_cancel_and_retry_of_another_users_task_return_404(scene: Scene, other: 
 
 
 def test_retry_creates_one_new_task_with_the_same_work(scene: Scene, agent: Agent) -> None:
-    task = scene.running(agent, context={"issueId": "1"}, priority=7)
-    refused(scene.user.post(f"/api/tasks/{task}/retry"), 409, "Conflict")
-    ok(agent.fail(task))
-    again = ok(scene.user.post(f"/api/tasks/{task}/retry"), 202)["taskId"]
-    assert ok(scene.user.post(f"/api/tasks/{task}/retry"), 202)["taskId"] == again
+    task_id = scene.running(agent, context={"issueId": "1"}, priority=7)
+    refused(scene.user.post(f"/api/tasks/{task_id}/retry"), 409, "Conflict")
+    ok(agent.fail(task_id))
+    retry_id = ok(scene.user.post(f"/api/tasks/{task_id}/retry"), 202)["taskId"]
+    assert ok(scene.user.post(f"/api/tasks/{task_id}/retry"), 202)["taskId"] == retry_id
     scene.poller.drain()
-    old, new = scene.task(task), scene.task(again)
-    assert new["retryOf"] == task
+    old, new = scene.task(task_id), scene.task(retry_id)
+    assert new["retryOf"] == task_id
     assert new["status"] == "queued"
     assert new["attempt"] == 1
     same = ("intent", "repo", "branch", "description", "context", "priority", "timeoutSeconds", "maxAttempts")
     assert {name: new[name] for name in same} == {name: old[name] for name in same}
-    assert agent.claims() == [again]
+    assert agent.claims() == [retry_id]
     assert len(ok(scene.user.get("/api/tasks"))["data"]) == 2

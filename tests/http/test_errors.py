@@ -1,4 +1,4 @@
-"""Every error that the spec shows, and every way to call something that is not there or not one's own."""
+"""Every error of the specification, and calls about resources that do not exist or belong to somebody else."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.http.conftest import Routes
 from tests.http.scene import Agent, Scene, failing, ok, refused, snapshot
 from tests.support.client import Client
 
-USERS_ONLY = [
+USER_ROUTES = [
     ("POST", "/api/agents"),
     ("GET", "/api/agents"),
     ("GET", "/api/agents/agent-1"),
@@ -21,18 +21,18 @@ USERS_ONLY = [
     ("GET", "/api/tasks"),
     ("GET", "/api/tasks/task-1/events"),
 ]
-OF_AN_AGENT = [("GET", "/api/agents/{}/commands"), ("POST", "/api/agents/{}/heartbeat")]
-OF_A_TASK = [
+AGENT_ROUTES = [("GET", "/api/agents/{}/commands"), ("POST", "/api/agents/{}/heartbeat")]
+TASK_ROUTES = [
     ("GET", "/api/tasks/{}", None),
     ("GET", "/api/tasks/{}/events", None),
     ("POST", "/api/tasks/{}/progress", {"progress": 0.5}),
     ("POST", "/api/tasks/{}/complete", {"success": True}),
     ("POST", "/api/tasks/{}/fail", {"error": "It broke"}),
 ]
-NO_IDS = ["a%20b", "..%2F..", "%00", "a%0A", "%F0%9F%92%A9", "%FF", "a%23b", "~", "x" * 129, "x" * 9_000]
+INVALID_IDS = ["a%20b", "..%2F..", "%00", "a%0A", "%F0%9F%92%A9", "%FF", "a%23b", "~", "x" * 129, "x" * 9_000]
 
 
-# The spec's examples.
+# The examples of the specification.
 
 
 def test_registration_without_required_fields_names_them(user: Client) -> None:
@@ -46,32 +46,32 @@ def test_registration_without_a_valid_token_returns_401(anonymous: Client) -> No
 
 def test_registering_an_id_twice_returns_409(scene: Scene, agent: Agent) -> None:
     before = snapshot()
-    again = scene.user.post("/api/agents", {"agentId": agent.id, "name": "another", "version": "2"})
-    refused(again, 409, "Agent with this ID already exists for user")
+    repeated = scene.user.post("/api/agents", {"agentId": agent.id, "name": "another", "version": "2"})
+    refused(repeated, 409, "Agent with this ID already exists for user")
     assert snapshot() == before
 
 
-@pytest.mark.parametrize(("method", "path"), OF_AN_AGENT)
+@pytest.mark.parametrize(("method", "path"), AGENT_ROUTES)
 def test_agent_routes_have_their_own_title_for_401(anonymous: Client, method: str, path: str) -> None:
     for caller in (anonymous, anonymous.acting_as("garbage")):
         refused(caller.send(method, path.format("agent-1")), 401, "Agent token expired or invalid")
 
 
-@pytest.mark.parametrize(("method", "path"), OF_AN_AGENT)
+@pytest.mark.parametrize(("method", "path"), AGENT_ROUTES)
 def test_unknown_agent_returns_404(scene: Scene, agent: Agent, method: str, path: str) -> None:
     for caller in (scene.user, agent.client):
         refused(caller.send(method, path.format("agent-2")), 404, "Agent not found")
 
 
 def test_progress_out_of_range_returns_400_and_starts_no_task(scene: Scene, agent: Agent) -> None:
-    task = scene.claimed(agent)
+    task_id = scene.claimed(agent)
     before = snapshot()
     for progress in (-0.0001, 1.0001, -1, 2, 1e308, -1e308, 10**30):
-        refused(agent.progress(task, progress), 400, "Progress must be between 0 and 1")
+        refused(agent.progress(task_id, progress), 400, "Progress must be between 0 and 1")
     assert snapshot() == before
 
 
-@pytest.mark.parametrize(("method", "path", "body"), OF_A_TASK)
+@pytest.mark.parametrize(("method", "path", "body"), TASK_ROUTES)
 def test_unknown_task_returns_404(
     scene: Scene, agent: Agent, method: str, path: str, body: dict[str, Any] | None
 ) -> None:
@@ -89,10 +89,10 @@ def test_workflow_that_cannot_be_stored_returns_500_and_is_not_accepted(scene: S
     denied = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "secret"}}, "TransactWriteItems")
     before = snapshot()
     with failing("TransactWriteItems", denied):
-        answer = scene.user.post(
+        response = scene.user.post(
             "/api/workflows/execute", {"taskId": "t", "intent": "i", "repo": "r", "naturalLanguage": "n"}
         )
-    body = refused(answer, 500, "Failed to execute workflow")
+    body = refused(response, 500, "Failed to execute workflow")
     assert "secret" not in body["message"]
     assert snapshot() == before
 
@@ -101,7 +101,7 @@ def test_unreachable_database_returns_503_with_retry_after(scene: Scene, agent: 
     out_of_reach = EndpointConnectionError(endpoint_url="https://secret.example.com")
     for operation in ("UpdateItem", "GetItem", "TransactWriteItems", "BatchGetItem", "Query"):
         with failing(operation, out_of_reach):
-            for answer in (
+            for response in (
                 agent.poll(),
                 agent.beat(),
                 agent.complete("task-1"),
@@ -110,10 +110,10 @@ def test_unreachable_database_returns_503_with_retry_after(scene: Scene, agent: 
                 scene.user.get("/api/tasks"),
                 scene.user.get("/api/tasks/task-1"),
             ):
-                if answer.status >= 500:
-                    refused(answer, 503)
-                    assert int(answer.header("Retry-After") or 0) >= 1
-                    assert b"secret" not in answer.body
+                if response.status >= 500:
+                    refused(response, 503)
+                    assert int(response.header("Retry-After") or 0) >= 1
+                    assert b"secret" not in response.body
 
 
 def test_wrong_pin_returns_401(user: Client, anonymous: Client) -> None:
@@ -121,7 +121,7 @@ def test_wrong_pin_returns_401(user: Client, anonymous: Client) -> None:
         refused(anonymous.post("/api/auth/pin/login", {"email": email, "pin": pin}), 401)
 
 
-# What is not there.
+# Paths and methods that do not exist.
 
 
 @pytest.mark.parametrize(
@@ -139,15 +139,15 @@ def test_unsupported_method_returns_405_with_the_allowed_methods(user: Client, r
     for resource, methods in routes.table.items():
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - set(methods):
             path = routes.path(resource)
-            if any(other != resource and method in routes.table[other] for other in _twins(routes, resource)):
+            if any(other != resource and method in routes.table[other] for other in _overlapping(routes, resource)):
                 continue
-            answer = user.send(method, path)
-            refused(answer, 405, "Method not allowed")
-            assert answer.header("Allow") == ", ".join(sorted(methods)), path
+            response = user.send(method, path)
+            refused(response, 405, "Method not allowed")
+            assert response.header("Allow") == ", ".join(sorted(methods)), path
 
 
-def _twins(routes: Routes, resource: str) -> list[str]:
-    """Other resources that a path of this one may be taken for: `/a/{id}` and `/a/list`."""
+def _overlapping(routes: Routes, resource: str) -> list[str]:
+    """Other resources that match a path of this one, such as `/a/{id}` and `/a/list`."""
     parts = resource.split("/")
     return [
         other
@@ -157,89 +157,89 @@ def _twins(routes: Routes, resource: str) -> list[str]:
     ]
 
 
-# What is somebody else's.
+# Resources of another user or agent.
 
 
 def test_agent_token_on_user_routes_returns_403(scene: Scene, agent: Agent) -> None:
     scene.running(agent)
     before = snapshot()
-    for method, path in USERS_ONLY:
+    for method, path in USER_ROUTES:
         refused(agent.client.send(method, path, {} if method == "POST" else None), 403, "Insufficient permissions")
     assert snapshot() == before
 
 
 def test_agents_of_another_user_return_404(scene: Scene, other: Scene) -> None:
-    mine, theirs = scene.agent("mine"), other.agent("theirs")
+    own_agent, other_agent = scene.agent("mine"), other.agent("theirs")
     before = snapshot()
-    for method, path in [*OF_AN_AGENT, ("GET", "/api/agents/{}")]:
-        refused(scene.user.send(method, path.format(theirs.id)), 404, "Agent not found")
-    for method, path in OF_AN_AGENT:
-        refused(mine.client.send(method, path.format(theirs.id)), 404, "Agent not found")
+    for method, path in [*AGENT_ROUTES, ("GET", "/api/agents/{}")]:
+        refused(scene.user.send(method, path.format(other_agent.id)), 404, "Agent not found")
+    for method, path in AGENT_ROUTES:
+        refused(own_agent.client.send(method, path.format(other_agent.id)), 404, "Agent not found")
     assert ok(scene.user.get("/api/agents"))["total"] == 1
     assert snapshot() == before
 
 
 def test_tasks_of_another_user_return_404(scene: Scene, other: Scene) -> None:
-    mine = scene.agent("mine")
-    task = other.running(other.agent("theirs"), "their-task")
+    own_agent = scene.agent("mine")
+    task_id = other.running(other.agent("theirs"), "their-task")
     before = snapshot()
-    for method, path, body in OF_A_TASK:
-        refused(scene.user.send(method, path.format(task), body), 404, "Task not found")
+    for method, path, body in TASK_ROUTES:
+        refused(scene.user.send(method, path.format(task_id), body), 404, "Task not found")
         if not path.endswith("events"):
-            refused(mine.client.send(method, path.format(task), body), 404, "Task not found")
+            refused(own_agent.client.send(method, path.format(task_id), body), 404, "Task not found")
     assert ok(scene.user.get("/api/tasks"))["total"] == 0
-    assert mine.claims() == []
+    assert own_agent.claims() == []
     assert snapshot() == before
 
 
 def test_agent_gets_404_for_another_agent_of_the_same_user(scene: Scene) -> None:
     one, two = scene.agent("one"), scene.agent("two")
-    for method, path in OF_AN_AGENT:
+    for method, path in AGENT_ROUTES:
         refused(one.client.send(method, path.format(two.id)), 404, "Agent not found")
 
 
 def test_two_users_can_use_the_same_ids(scene: Scene, other: Scene) -> None:
-    mine, theirs = scene.agent("same"), other.agent("same")
+    own_agent, other_agent = scene.agent("same"), other.agent("same")
     scene.queued("task", naturalLanguage="mine")
     other.queued("task", naturalLanguage="theirs")
-    assert [command["description"] for command in mine.commands()] == ["mine"]
-    assert [command["description"] for command in theirs.commands()] == ["theirs"]
-    ok(mine.complete("task"))
+    assert [command["description"] for command in own_agent.commands()] == ["mine"]
+    assert [command["description"] for command in other_agent.commands()] == ["theirs"]
+    ok(own_agent.complete("task"))
     assert (scene.state("task"), other.state("task")) == ("completed", "assigned")
 
 
 def test_invalid_id_in_a_path_returns_404(scene: Scene, agent: Agent, clock: Clock) -> None:
     before = snapshot()
-    for name in NO_IDS:
-        clock.advance(60)  # a minute's limits are not what is tested
-        for method, path, body in OF_A_TASK:
+    for name in INVALID_IDS:
+        clock.advance(60)  # the rate limits are not under test
+        for method, path, body in TASK_ROUTES:
             refused(scene.user.send(method, path.format(name), body), 404, "Task not found")
-        for method, path in OF_AN_AGENT:
+        for method, path in AGENT_ROUTES:
             refused(agent.client.send(method, path.format(name)), 404, "Agent not found")
         refused(scene.user.get(f"/api/agents/{name}"), 404, "Agent not found")
     assert snapshot() == before
 
 
-# Events that no HTTP client makes, but API Gateway's console and other callers do.
+# Events that no HTTP client causes, but the console of API Gateway and other callers do.
 
 
 @pytest.mark.parametrize("body", ["!!!", "abc", "é", "e30", "====", "\ud800"])
 def test_body_with_invalid_base64_returns_400(scene: Scene, gateway: Gateway, body: str) -> None:
     event = _event(gateway, scene.user, "POST", "/api/tasks", b"{}")
     before = snapshot()
-    _refused(gateway, event | {"body": body, "isBase64Encoded": True}, 400)
+    _assert_event_refused(gateway, event | {"body": body, "isBase64Encoded": True}, 400)
     assert snapshot() == before
 
 
 def test_base64_body_is_decoded(scene: Scene, gateway: Gateway) -> None:
     event = _event(gateway, scene.user, "POST", "/api/tasks", b"")
-    answer = gateway._app(event | {"body": "e30=", "isBase64Encoded": True}, Context("test"))
-    assert (answer["statusCode"], "Missing required fields" in answer["body"]) == (400, True)
+    response = gateway._app(event | {"body": "e30=", "isBase64Encoded": True}, Context("test"))
+    assert (response["statusCode"], "Missing required fields" in response["body"]) == (400, True)
 
 
 def test_event_without_headers_returns_401(scene: Scene, gateway: Gateway) -> None:
     event = _event(gateway, scene.user, "POST", "/api/tasks", b"{}")
-    _refused(gateway, event | {"headers": None, "multiValueHeaders": None}, 401)
+    _assert_event_refused(gateway, event | {"headers": None, "multiValueHeaders": None}, 401)
 
 
 def _event(gateway: Gateway, user: Client, method: str, path: str, body: bytes) -> dict[str, Any]:
@@ -247,5 +247,5 @@ def _event(gateway: Gateway, user: Client, method: str, path: str, body: bytes) 
     return gateway.event(method, path, headers, body, source_ip="127.0.0.1")
 
 
-def _refused(gateway: Gateway, event: dict[str, Any], status: int) -> None:
+def _assert_event_refused(gateway: Gateway, event: dict[str, Any], status: int) -> None:
     refused(as_response(gateway._app(event, Context("test"))), status)

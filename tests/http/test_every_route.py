@@ -1,6 +1,7 @@
-"""Whatever is sent to whatever route: never a 500, never a stack trace, never another shape, and nothing changes.
+"""Malformed requests to every route. The response is never a 500, has no stack trace and has the shape of the contract.
+A rejected request changes nothing.
 
-Generated over the app's own table of routes, so that a route added later is tested on the day it is added.
+The routes come from the app's own table, so a new route is tested at once.
 """
 
 import json
@@ -42,7 +43,7 @@ NOT_JSON: dict[str, bytes] = {
     "XML": b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>',
 }
 
-NO_OBJECT: dict[str, bytes] = {
+NOT_AN_OBJECT: dict[str, bytes] = {
     "an array": b"[]",
     "an array of an object": b'[{"progress": 0.5}]',
     "a string": b'"hello"',
@@ -56,33 +57,36 @@ OTHER_TYPES = ["text/plain", "application/x-www-form-urlencoded", "multipart/for
 
 
 @pytest.fixture
-def everything(scene: Scene) -> Scene:
-    """A user with agent-1, which runs task-1, so that every route has something that it could change."""
+def populated(scene: Scene) -> Scene:
+    """A user with agent-1, which runs task-1. So every route has data that it could change."""
     scene.running(scene.agent())
     return scene
 
 
-def sent_to_all(
+def send_to_all(
     scene: Scene, routes: Routes, clock: Clock, content: bytes, *, only: Collection[str] | None = None
 ) -> dict[str, int]:
-    """Send one body to every route that may read one (or to some); what those that do answered. Asserts the promise."""
-    clock.advance(60)  # a minute's limits are not what is tested
+    """Send one body to every route that may read a body, or to those in `only`, and check every response.
+
+    Returns the status by path, for the routes in Routes.BODIES.
+    """
+    clock.advance(60)  # the rate limits are not under test
     statuses = {}
     for method, resource in routes.all:
         if method == "GET" or (only is not None and resource not in only):
             continue
         before = snapshot()
-        answer = scene.user.send(method, routes.path(resource), content)
-        what = f"{method} {resource} with {content[:50]!r}: {answer}"
-        assert answer.status < 500, what
-        if answer.status >= 400:
-            refused(answer, answer.status)
+        response = scene.user.send(method, routes.path(resource), content)
+        what = f"{method} {resource} with {content[:50]!r}: {response}"
+        assert response.status < 500, what
+        if response.status >= 400:
+            refused(response, response.status)
             assert snapshot() == before, what
         else:
-            assert answer.header("Content-Type") == "application/json", what
-            json.loads(answer.body)
+            assert response.header("Content-Type") == "application/json", what
+            json.loads(response.body)
         if method == "POST" and resource in routes.BODIES:
-            statuses[resource] = answer.status
+            statuses[resource] = response.status
     assert set(statuses) == set(routes.BODIES) & set(only or routes.BODIES)
     return statuses
 
@@ -90,31 +94,31 @@ def sent_to_all(
 SOME = ("/api/tasks", "/api/tasks/{task_id}/complete", "/api/auth/pin/login")
 
 
-def test_body_that_is_not_json_returns_400(everything: Scene, routes: Routes, clock: Clock) -> None:
+def test_body_that_is_not_json_returns_400(populated: Scene, routes: Routes, clock: Clock) -> None:
     for what, content in NOT_JSON.items():
-        assert set(sent_to_all(everything, routes, clock, content, only=SOME).values()) == {400}, what
+        assert set(send_to_all(populated, routes, clock, content, only=SOME).values()) == {400}, what
 
 
-def test_json_body_that_is_not_an_object_returns_400(everything: Scene, routes: Routes, clock: Clock) -> None:
-    for what, content in NO_OBJECT.items():
-        assert set(sent_to_all(everything, routes, clock, content, only=SOME).values()) == {400}, what
+def test_json_body_that_is_not_an_object_returns_400(populated: Scene, routes: Routes, clock: Clock) -> None:
+    for what, content in NOT_AN_OBJECT.items():
+        assert set(send_to_all(populated, routes, clock, content, only=SOME).values()) == {400}, what
 
 
 @pytest.mark.parametrize("what", ["invalid UTF-8", "nested 100,000 deep and closed", "an array"])
-def test_every_route_rejects_an_unreadable_body(everything: Scene, routes: Routes, clock: Clock, what: str) -> None:
-    assert set(sent_to_all(everything, routes, clock, (NOT_JSON | NO_OBJECT)[what]).values()) == {400}
+def test_every_route_rejects_an_unreadable_body(populated: Scene, routes: Routes, clock: Clock, what: str) -> None:
+    assert set(send_to_all(populated, routes, clock, (NOT_JSON | NOT_AN_OBJECT)[what]).values()) == {400}
 
 
-def test_missing_or_unsupported_content_type_returns_415(everything: Scene, routes: Routes, clock: Clock) -> None:
+def test_missing_or_unsupported_content_type_returns_415(populated: Scene, routes: Routes, clock: Clock) -> None:
     before = snapshot()
     for content_type, (resource, body) in product([*OTHER_TYPES, None], routes.BODIES.items()):
-        clock.advance(10)  # a minute's limits are not what is tested
-        headers = {"Authorization": f"Bearer {everything.user.token}"}
+        clock.advance(10)  # the rate limits are not under test
+        headers = {"Authorization": f"Bearer {populated.user.token}"}
         if content_type is not None:
             headers["Content-Type"] = content_type
         content = json.dumps(body).encode()
-        answer = everything.user.transport.call("POST", routes.path(resource), headers.items(), content)
-        refused(answer, 415, "Unsupported content type")
+        response = populated.user.transport.call("POST", routes.path(resource), headers.items(), content)
+        refused(response, 415, "Unsupported content type")
     assert snapshot() == before
 
 
@@ -126,30 +130,33 @@ def test_json_content_type_may_have_any_case_and_parameters(scene: Scene, conten
     assert scene.user.post("/api/tasks", body, Content_Type=content_type).status == 202
 
 
-def test_get_ignores_its_body(everything: Scene, routes: Routes) -> None:
+def test_get_ignores_its_body(populated: Scene, routes: Routes) -> None:
     for method, resource in routes.all:
         if method == "GET":
-            plain = everything.user.get(routes.path(resource))
+            plain = populated.user.get(routes.path(resource))
             for content, content_type in ((b"[" * 100_000, "application/json"), (b"\xff", "text/plain"), (b"", "x")):
-                answer = everything.user.send("GET", routes.path(resource), content, Content_Type=content_type)
-                assert (answer.status, answer.header("Content-Type")) == (plain.status, plain.header("Content-Type"))
+                response = populated.user.send("GET", routes.path(resource), content, Content_Type=content_type)
+                assert (response.status, response.header("Content-Type")) == (
+                    plain.status,
+                    plain.header("Content-Type"),
+                )
 
 
-def test_body_without_required_fields_returns_400(everything: Scene, routes: Routes, clock: Clock) -> None:
+def test_body_without_required_fields_returns_400(populated: Scene, routes: Routes, clock: Clock) -> None:
     for content in (b"", b"{}", b'{"a": 1, "__proto__": {}, "__class__": "x", "\\u0000": ""}'):
-        assert set(sent_to_all(everything, routes, clock, content, only=routes.BODIES).values()) == {400}, content
+        assert set(send_to_all(populated, routes, clock, content, only=routes.BODIES).values()) == {400}, content
 
 
-def test_body_of_300_kb_is_too_large_except_for_reports(everything: Scene, routes: Routes, clock: Clock) -> None:
+def test_body_of_300_kb_is_too_large_except_for_reports(populated: Scene, routes: Routes, clock: Clock) -> None:
     content = json.dumps({"filler": "x" * 300 * KB}).encode()
-    for resource, status in sent_to_all(everything, routes, clock, content).items():
+    for resource, status in send_to_all(populated, routes, clock, content).items():
         assert status == (400 if resource.endswith(("/complete", "/fail", "/logs")) else 413), resource
-    refused(everything.user.post("/api/agents/agent-1/heartbeat", content), 413, "Request too large")
+    refused(populated.user.post("/api/agents/agent-1/heartbeat", content), 413, "Request too large")
 
 
-def test_body_of_more_than_1_mb_is_too_large_for_every_route(everything: Scene, routes: Routes, clock: Clock) -> None:
+def test_body_of_more_than_1_mb_is_too_large_for_every_route(populated: Scene, routes: Routes, clock: Clock) -> None:
     content = json.dumps({"success": True, "error": "e", "output": "x" * 1_024 * KB}).encode()
-    assert set(sent_to_all(everything, routes, clock, content).values()) == {413}
+    assert set(send_to_all(populated, routes, clock, content).values()) == {413}
 
 
 FIELDS = ["agentId", "name", "version", "platform", "capabilities", "concurrency", "taskId", "intent", "repo", "branch",
@@ -158,30 +165,30 @@ FIELDS = ["agentId", "name", "version", "platform", "capabilities", "concurrency
           "uptime", "taskCount", "memoryUsage", "cpuUsage", "taskIds", "instanceId", "replace"]  # fmt: skip
 
 
-ANYTHING: list[Any] = [None, "", "\0", "x" * 6_000, 10**400, -1, 1e308, [], [[]], {}, {"a": {}}, True]
+UNUSUAL_VALUES: list[Any] = [None, "", "\0", "x" * 6_000, 10**400, -1, 1e308, [], [[]], {}, {"a": {}}, True]
 
 
-def test_unusual_values_in_all_fields_cause_no_server_error(everything: Scene, routes: Routes, clock: Clock) -> None:
-    for value in ANYTHING:
+def test_unusual_values_in_all_fields_cause_no_server_error(populated: Scene, routes: Routes, clock: Clock) -> None:
+    for value in UNUSUAL_VALUES:
         body = json.dumps(dict.fromkeys(FIELDS, value)).encode()
-        sent_to_all(everything, routes, clock, body, only=[*routes.BODIES, "/api/agents/{agent_id}/heartbeat"])
+        send_to_all(populated, routes, clock, body, only=[*routes.BODIES, "/api/agents/{agent_id}/heartbeat"])
 
 
-def test_unusual_queries_cause_no_server_error(everything: Scene, routes: Routes) -> None:
+def test_unusual_queries_cause_no_server_error(populated: Scene, routes: Routes) -> None:
     for method, resource in routes.all:
         if method == "GET":
             for query in ("limit=%00", "limit=1&limit=x", "limit=" + "9" * 5_000, "cursor=%FF", "cursor=" + "A" * 4_000,
                           "status=%F0%9F", "=&&&%&limit[]=1&a=" + "x" * 20_000):  # fmt: skip
-                answer = everything.user.get(f"{routes.path(resource)}?{query}")
-                assert answer.status < 500, (query, resource, answer)
-                if answer.status >= 400:
-                    refused(answer, answer.status)
+                response = populated.user.get(f"{routes.path(resource)}?{query}")
+                assert response.status < 500, (query, resource, response)
+                if response.status >= 400:
+                    refused(response, response.status)
 
 
-def test_accept_header_does_not_change_the_json_response(everything: Scene, routes: Routes) -> None:
+def test_accept_header_does_not_change_the_json_response(populated: Scene, routes: Routes) -> None:
     accepts = ("application/octet-stream", "")
     for (method, resource), accept in product(routes.all, accepts):
-        answer = everything.user.send(method, routes.path(resource), {}, Accept=accept, Accept_Encoding="br")
-        assert answer.status < 500, (method, resource, answer)
-        if (resource.startswith("/api") and answer.status != 302) or answer.status >= 400:
-            assert answer.header("Content-Type") == "application/json", (method, resource)
+        response = populated.user.send(method, routes.path(resource), {}, Accept=accept, Accept_Encoding="br")
+        assert response.status < 500, (method, resource, response)
+        if (resource.startswith("/api") and response.status != 302) or response.status >= 400:
+            assert response.header("Content-Type") == "application/json", (method, resource)

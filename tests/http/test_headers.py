@@ -1,4 +1,4 @@
-"""What is in the headers of every answer, and what the log says of every request."""
+"""The headers of every response, and the log line of every request."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -17,8 +17,8 @@ RATE = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 DENIED = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "x")
 
 
-def of_every_kind(scene: Scene, agent: Agent) -> Iterator[tuple[int, Response]]:
-    """An answer of each status that there is, with that status."""
+def responses_of_every_kind(scene: Scene, agent: Agent) -> Iterator[tuple[int, Response]]:
+    """A response of each status, with the status that it must have."""
     user, nobody = scene.user, scene.user.acting_as(None)
     yield 200, user.get("/api/agents")
     yield 200, agent.poll()
@@ -41,71 +41,75 @@ def of_every_kind(scene: Scene, agent: Agent) -> Iterator[tuple[int, Response]]:
 
 
 def test_every_response_has_security_headers_and_no_api_response_is_cached(scene: Scene, agent: Agent) -> None:
-    seen = set()
-    for status, answer in [*of_every_kind(scene, agent), (200, scene.user.get("/health")), (404, scene.user.get("/"))]:
-        assert answer.status == status, answer
-        seen.add(status)
-        assert answer.header("X-Content-Type-Options") == "nosniff"
-        assert answer.header("X-Frame-Options") == "DENY"
-        assert answer.header("Referrer-Policy")
-        assert "max-age=" in (answer.header("Strict-Transport-Security") or "")
-        assert "frame-ancestors 'none'" in (answer.header("Content-Security-Policy") or "")
-        assert answer.header("Content-Type") == "application/json"
-        assert answer.header("X-Request-Id")
-    assert len(seen) == 13
-    for _, answer in of_every_kind(scene, scene.agent("another")):
-        assert answer.header("Cache-Control") == "no-store"
+    statuses = set()
+    for status, response in [
+        *responses_of_every_kind(scene, agent),
+        (200, scene.user.get("/health")),
+        (404, scene.user.get("/")),
+    ]:
+        assert response.status == status, response
+        statuses.add(status)
+        assert response.header("X-Content-Type-Options") == "nosniff"
+        assert response.header("X-Frame-Options") == "DENY"
+        assert response.header("Referrer-Policy")
+        assert "max-age=" in (response.header("Strict-Transport-Security") or "")
+        assert "frame-ancestors 'none'" in (response.header("Content-Security-Policy") or "")
+        assert response.header("Content-Type") == "application/json"
+        assert response.header("X-Request-Id")
+    assert len(statuses) == 13
+    for _, response in responses_of_every_kind(scene, scene.agent("another")):
+        assert response.header("Cache-Control") == "no-store"
 
 
 def test_response_of_the_gateway_itself_has_security_headers(user: Client) -> None:
-    answer = user.post("/api/tasks", b"x" * (10 * 1024 * 1024 + 1))
-    refused(answer, 413, "Request too large")
+    response = user.post("/api/tasks", b"x" * (10 * 1024 * 1024 + 1))
+    refused(response, 413, "Request too large")
     for name, value in SECURITY_HEADERS.items():
-        assert answer.header(name) == value
-    assert answer.header("X-Request-Id")
-    assert answer.header("Cache-Control") == "no-store"
+        assert response.header(name) == value
+    assert response.header("X-Request-Id")
+    assert response.header("Cache-Control") == "no-store"
 
 
 def test_no_response_has_a_duplicate_or_malformed_header(scene: Scene, agent: Agent) -> None:
-    for _, answer in of_every_kind(scene, agent):
-        names = [name.lower() for name, _ in answer.headers]
-        assert len(names) == len(set(names)), answer
-        assert all("\n" not in value and value.isascii() for _, value in answer.headers)
+    for _, response in responses_of_every_kind(scene, agent):
+        names = [name.lower() for name, _ in response.headers]
+        assert len(names) == len(set(names)), response
+        assert all("\n" not in value and value.isascii() for _, value in response.headers)
 
 
 # Request ids.
 
 
 @pytest.mark.parametrize(
-    "sane", ["0d0e7f5e-6a0d-4b52-a1c9-7c4c2d4d8a15", "f" * 32, "1-67891233-abcdef012345678912345678"]
+    "valid", ["0d0e7f5e-6a0d-4b52-a1c9-7c4c2d4d8a15", "f" * 32, "1-67891233-abcdef012345678912345678"]
 )
-def test_valid_request_id_is_used_in_response_and_log(scene: Scene, log: Log, sane: str) -> None:
-    for answer in (
-        scene.user.get("/api/agents", x_request_id=sane),
-        scene.user.get("/api/nothing", X_REQUEST_ID=sane),
-        scene.user.acting_as(None).post("/api/agents", {}, X_Request_Id=sane),
+def test_valid_request_id_is_used_in_response_and_log(scene: Scene, log: Log, valid: str) -> None:
+    for response in (
+        scene.user.get("/api/agents", x_request_id=valid),
+        scene.user.get("/api/nothing", X_REQUEST_ID=valid),
+        scene.user.acting_as(None).post("/api/agents", {}, X_Request_Id=valid),
     ):
-        assert answer.header("X-Request-Id") == sane
-    assert [line["requestId"] for line in log.requests] == [sane] * 3
+        assert response.header("X-Request-Id") == valid
+    assert [line["requestId"] for line in log.requests] == [valid] * 3
 
 
 @pytest.mark.parametrize(
-    "odd", ["", " ", "x" * 500, "a b c d e f g", "évidemment", "<script>alert(1)</script>", "a\nb: c\nd"]
+    "invalid", ["", " ", "x" * 500, "a b c d e f g", "évidemment", "<script>alert(1)</script>", "a\nb: c\nd"]
 )
-def test_invalid_request_id_is_replaced(scene: Scene, log: Log, odd: str) -> None:
-    made = {scene.user.get("/health", X_Request_Id=odd).header("X-Request-Id") or "" for _ in range(3)}
-    assert len(made) == 3
-    assert all(re.fullmatch(r"[A-Za-z0-9-]{16,64}", each) for each in made)
-    assert {line["requestId"] for line in log.requests} == made
-    assert len(odd) < 2 or odd not in log.text
+def test_invalid_request_id_is_replaced(scene: Scene, log: Log, invalid: str) -> None:
+    generated = {scene.user.get("/health", X_Request_Id=invalid).header("X-Request-Id") or "" for _ in range(3)}
+    assert len(generated) == 3
+    assert all(re.fullmatch(r"[A-Za-z0-9-]{16,64}", each) for each in generated)
+    assert {line["requestId"] for line in log.requests} == generated
+    assert len(invalid) < 2 or invalid not in log.text
 
 
 def test_every_log_line_of_a_request_has_its_id(scene: Scene, log: Log) -> None:
     with failing("TransactWriteItems", DENIED):
-        answer = scene.user.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"})
-    assert answer.status == 500
-    assert len(log.lines) > 1, "a failure of ours leaves more than the one line"
-    assert {line["requestId"] for line in log.lines} == {answer.header("X-Request-Id")}
+        response = scene.user.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"})
+    assert response.status == 500
+    assert len(log.lines) > 1, "a server error is logged in addition to the request"
+    assert {line["requestId"] for line in log.lines} == {response.header("X-Request-Id")}
 
 
 # The log.
@@ -118,8 +122,8 @@ def test_request_is_logged_once_with_caller_route_status_and_duration(scene: Sce
     scene.user.acting_as("garbage").post("/api/agents", {})
     scene.user.get("/no/such/path")
     scene.user.delete("/api/agents")
-    told = [(line["method"], line["route"], line["status"], line.get("who") or "") for line in log.requests]
-    assert told == [
+    logged = [(line["method"], line["route"], line["status"], line.get("who") or "") for line in log.requests]
+    assert logged == [
         ("GET", "/api/agents/{agent_id}", 200, owner),
         ("GET", "/api/agents/{agent_id}/commands", 200, agent.id),
         ("GET", "/api/tasks/{task_id}", 404, owner),
@@ -136,7 +140,7 @@ def test_request_is_logged_once_with_caller_route_status_and_duration(scene: Sce
 
 
 def test_secrets_are_never_logged(scene: Scene, anonymous: Client, log: Log, clock: Clock) -> None:
-    """Whatever fails: tokens, PINs and bodies stay out of the log, also out of its stack traces."""
+    """Tokens, PINs and bodies are not in the log, whatever fails. They are not in stack traces either."""
     secret = "s3cr3t-4a7d1ed4"
     work = {
         "intent": "fix-bug",
@@ -188,14 +192,14 @@ def test_log_line_is_one_line_of_json_for_every_path(scene: Scene, log: Log) -> 
     for path in ("/api/tasks/%0A%0D%22%5C", "/a\nb", '/"}{', "/\u2028", "/%00", "/api/agents/" + "x" * 5_000):
         scene.user.get(path)
     assert len(log.lines) == len(log.requests) == 6
-    assert len(log.text) < 6_000, "what a stranger sends does not fill the log"
+    assert len(log.text) < 6_000, "a long path does not fill the log"
 
 
-# The headers of the rate limits; the limits themselves are in test_limits.py.
+# The headers of the rate limits. test_limits.py has the limits themselves.
 
 
-def quota(answer: Response) -> tuple[int, int, int]:
-    limit, remaining, reset = (int(answer.header(name) or -1) for name in RATE)
+def quota(response: Response) -> tuple[int, int, int]:
+    limit, remaining, reset = (int(response.header(name) or -1) for name in RATE)
     return limit, remaining, reset
 
 
@@ -205,7 +209,7 @@ def test_rate_limited_responses_report_the_remaining_calls(scene: Scene, fresh_m
     scene.queued("task-2")
     body = {"agentId": "agent-1", "name": "n", "version": "1"}
     work = {"intent": "fix-bug", "repo": "r", "naturalLanguage": "n"}
-    metered: dict[tuple[int, str], list[Callable[[], Response]]] = {
+    calls_by_limit: dict[tuple[int, str], list[Callable[[], Response]]] = {
         (100, "the user's agents API"): [
             lambda: scene.user.get("/api/agents"),
             lambda: scene.user.get("/api/agents/agent-1"),
@@ -233,7 +237,7 @@ def test_rate_limited_responses_report_the_remaining_calls(scene: Scene, fresh_m
             lambda: scene.user.get("/api/tasks/task-1/events"),
         ],
     }
-    for limit, calls in metered.items():
+    for limit, calls in calls_by_limit.items():
         quotas = [quota(call()) for call in calls]
         first = quotas[0]
         assert first[0] == limit[0], limit
@@ -250,14 +254,14 @@ def test_login_response_reports_the_remaining_calls(user: Client, anonymous: Cli
 
 def test_responses_without_rate_limit_have_no_rate_limit_headers(scene: Scene, agent: Agent) -> None:
     agent.beat()
-    for answer in (
+    for response in (
         scene.user.get("/health"),
         scene.user.get("/nothing"),
         scene.user.delete("/api/agents"),
         scene.user.acting_as(None).get("/api/agents"),
         scene.user.acting_as("garbage").get("/api/tasks"),
     ):
-        assert [answer.header(name) for name in RATE] == [None] * 3, answer
+        assert [response.header(name) for name in RATE] == [None] * 3, response
 
 
 def test_health_needs_no_token_and_returns_503_when_unhealthy(anonymous: Client, clock: Clock) -> None:
@@ -269,16 +273,16 @@ def test_health_needs_no_token_and_returns_503_when_unhealthy(anonymous: Client,
 
 def test_timestamps_are_utc_in_whole_seconds(scene: Scene, clock: Clock) -> None:
     agent = scene.agent()
-    task = scene.running(agent)
-    ok(agent.complete(task))
-    shown = scene.task(task)
-    for instant in (shown["createdAt"], shown["startedAt"], shown["completedAt"], shown["updatedAt"]):
+    task_id = scene.running(agent)
+    ok(agent.complete(task_id))
+    task = scene.task(task_id)
+    for instant in (task["createdAt"], task["startedAt"], task["completedAt"], task["updatedAt"]):
         assert abs(epoch(instant) - clock.now / 1_000) < 30
     for name in ("lastHeartbeat", "createdAt", "updatedAt"):
         assert abs(epoch(scene.shown(agent.id)[name]) - clock.now / 1_000) < 30
 
 
 def test_every_guarded_route_returns_401_without_a_token(routes: Routes, anonymous: Client) -> None:
-    """A route that forgets its guard is found here."""
+    """Finds a route without a guard."""
     for method, resource in routes.guarded:
         assert anonymous.send(method, routes.path(resource), routes.body(method, resource)).status == 401, resource

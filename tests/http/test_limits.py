@@ -1,4 +1,4 @@
-"""How often one may call: who is counted with whom, what the refusal says, and that the counts stay small."""
+"""Rate limits: which calls share a limit, the response above the limit, and the size of the stored counts."""
 
 import hashlib
 import itertools
@@ -21,15 +21,15 @@ from tests.support.client import Client
 LOGIN = "/api/auth/pin/login"
 
 
-def refused_for_the_minute(call: Callable[[], Response], limit: int, clock: Clock) -> None:
-    """Assert that the call is over a limit, that the answer says until when, and that this is true."""
+def assert_limited_until_reset(call: Callable[[], Response], limit: int, clock: Clock) -> None:
+    """Assert that the call is rate-limited and changes nothing, and that it succeeds after `Retry-After`."""
     before = snapshot()
-    answer = call()
-    refused(answer, 429, "Too many requests")
-    reset = int(answer.header("X-RateLimit-Reset") or 0)
-    wait = int(answer.header("Retry-After") or 0)
-    assert answer.header("X-RateLimit-Limit") == str(limit)
-    assert answer.header("X-RateLimit-Remaining") == "0"
+    response = call()
+    refused(response, 429, "Too many requests")
+    reset = int(response.header("X-RateLimit-Reset") or 0)
+    wait = int(response.header("Retry-After") or 0)
+    assert response.header("X-RateLimit-Limit") == str(limit)
+    assert response.header("X-RateLimit-Remaining") == "0"
     assert reset == (clock.now // 60_000 + 1) * 60
     assert 1 <= wait <= 60
     assert -2 <= wait - (reset - clock.now / 1_000) <= 2
@@ -44,10 +44,10 @@ def test_user_has_100_calls_a_minute_to_the_agents_api(scene: Scene, other: Scen
         refused(scene.user.get("/api/agents/nobody"), 404)
         refused(scene.user.post("/api/agents", {}), 400)
         refused(scene.user.get("/api/agents?limit=0"), 400)
-    assert other.shown(other.agent().id), "another user is not concerned"
-    assert agent.poll().status == 200, "nor are the agents"
-    assert scene.user.get("/api/tasks").status == 200, "nor is the tasks API"
-    refused_for_the_minute(lambda: scene.user.get("/api/agents"), 100, fresh_minute)
+    assert other.shown(other.agent().id), "another user has separate limits"
+    assert agent.poll().status == 200, "agents have separate limits"
+    assert scene.user.get("/api/tasks").status == 200, "the tasks API has a separate limit"
+    assert_limited_until_reset(lambda: scene.user.get("/api/agents"), 100, fresh_minute)
 
 
 def test_user_acting_for_an_agent_is_counted_as_the_user(scene: Scene, agent: Agent, fresh_minute: Clock) -> None:
@@ -65,7 +65,7 @@ def test_agent_has_100_polls_a_minute(scene: Scene, fresh_minute: Clock) -> None
         ok(agent.poll(limit=1))
     ok(another.poll())
     ok(agent.beat())
-    refused_for_the_minute(agent.poll, 100, fresh_minute)
+    assert_limited_until_reset(agent.poll, 100, fresh_minute)
 
 
 def test_agent_has_10_heartbeats_a_minute(scene: Scene, fresh_minute: Clock) -> None:
@@ -74,7 +74,7 @@ def test_agent_has_10_heartbeats_a_minute(scene: Scene, fresh_minute: Clock) -> 
         ok(agent.beat())
     ok(another.beat())
     ok(agent.poll())
-    refused_for_the_minute(agent.beat, 10, fresh_minute)
+    assert_limited_until_reset(agent.beat, 10, fresh_minute)
 
 
 def test_rate_limited_heartbeat_has_no_effect(scene: Scene, fresh_minute: Clock) -> None:
@@ -87,7 +87,7 @@ def test_rate_limited_heartbeat_has_no_effect(scene: Scene, fresh_minute: Clock)
     assert agent.claims() == ["task-1"]
 
 
-# Logging in.
+# Logins.
 
 
 def try_pin(client: Client, pin: str = "000000", email: str = "user@example.com") -> Response:
@@ -114,7 +114,7 @@ def test_network_address_has_10_logins_a_minute(
     spoofed = gateway.call("POST", LOGIN, (json_type, ("X-Forwarded-For", "10.9.8.7")), body)
     refused(spoofed, 429)
     ok(gateway.call("POST", LOGIN, (json_type,), body, source_ip="192.0.2.7"))
-    refused_for_the_minute(lambda: try_pin(anonymous, "123456"), 10, fresh_minute)
+    assert_limited_until_reset(lambda: try_pin(anonymous, "123456"), 10, fresh_minute)
 
 
 def test_account_is_locked_after_five_wrong_pins(user: Client, anonymous: Client, clock: Clock) -> None:
@@ -133,9 +133,9 @@ def test_locked_login_reports_the_remaining_time(user: Client, anonymous: Client
     for _ in range(5):
         try_pin(anonymous)
     clock.advance(10 * 60)
-    answer = try_pin(anonymous, "123456")
-    refused(answer, 429)
-    wait = int(answer.header("Retry-After") or 0)
+    response = try_pin(anonymous, "123456")
+    refused(response, 429)
+    wait = int(response.header("Retry-After") or 0)
     assert wait <= 5 * 60
     clock.advance(wait + 1)
     ok(try_pin(anonymous, "123456"))
@@ -170,24 +170,24 @@ def test_unknown_email_gets_the_same_responses_lock_and_work(
     runs = 0
     real = hashlib.scrypt
 
-    def counted(*args: Any, **kwargs: Any) -> bytes:
+    def count_runs(*args: Any, **kwargs: Any) -> bytes:
         nonlocal runs
         runs += 1
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(hashlib, "scrypt", counted)
+    monkeypatch.setattr(hashlib, "scrypt", count_runs)
 
-    def story(email: str) -> list[tuple[Any, ...]]:
-        told = []
+    def attempt_logins(email: str) -> list[tuple[Any, ...]]:
+        outcomes = []
         for _ in range(7):
             before = runs
-            answer = try_pin(anonymous, email=email)
-            body = {name: value for name, value in answer.json().items() if name != "timestamp"}
-            told.append((answer.status, body, runs - before, sorted(name for name, _ in answer.headers)))
+            response = try_pin(anonymous, email=email)
+            body = {name: value for name, value in response.json().items() if name != "timestamp"}
+            outcomes.append((response.status, body, runs - before, sorted(name for name, _ in response.headers)))
         fresh_minute.advance(60)
-        return told
+        return outcomes
 
-    assert story("user@example.com") == story("nobody@example.com")
+    assert attempt_logins("user@example.com") == attempt_logins("nobody@example.com")
 
 
 def test_login_that_cannot_be_counted_is_rejected(user: Client, anonymous: Client) -> None:
@@ -196,19 +196,21 @@ def test_login_that_cannot_be_counted_is_rejected(user: Client, anonymous: Clien
             refused(try_pin(anonymous, "123456"), 503)
 
 
-# Many at once.
+# Concurrent calls.
 
 
 def at_once(calls: Sequence[Callable[[], Response]]) -> Counter[int]:
-    """All of them from 50 threads that begin together; how many answered what."""
+    """Send all calls from 50 threads that start together. Returns the number of responses by status."""
     ready = threading.Barrier(50)
 
-    def work(mine: Sequence[Callable[[], Response]]) -> list[int]:
+    def work(share: Sequence[Callable[[], Response]]) -> list[int]:
         ready.wait()
-        return [call().status for call in mine]
+        return [call().status for call in share]
 
     with ThreadPoolExecutor(50) as threads:
-        return Counter(status for done in threads.map(work, [calls[at::50] for at in range(50)]) for status in done)
+        return Counter(
+            status for done in threads.map(work, [calls[start::50] for start in range(50)]) for status in done
+        )
 
 
 def test_fifty_concurrent_callers_never_exceed_the_limit(scene: Scene, agent: Agent, fresh_minute: Clock) -> None:
@@ -216,15 +218,17 @@ def test_fifty_concurrent_callers_never_exceed_the_limit(scene: Scene, agent: Ag
     assert at_once([agent.beat] * 100) == {200: 10, 429: 90}
     assert at_once([lambda: scene.user.get("/api/agents/nobody")] * 200) == {404: 100, 429: 100}
     logins = at_once([lambda: scene.user.acting_as(None).post(LOGIN, body)] * 100)
-    assert (logins[401], logins[429]) == (5, 95), "five guesses, whoever asks; ten calls from one address"
+    assert (logins[401], logins[429]) == (5, 95), (
+        "an account has five guesses from all callers; an address has ten calls"
+    )
 
 
-# Whoever was refused.
+# Rejections from memory.
 
 
 def test_caller_over_a_limit_costs_no_request_until_the_window_resets(scene: Scene, fresh_minute: Clock) -> None:
     agent = scene.agent()
-    task = scene.running(agent)
+    task_id = scene.running(agent)
     nobody = itertools.count()
     calls: dict[str, tuple[int, Callable[[], Response]]] = {
         "a heartbeat": (10, agent.beat),
@@ -234,20 +238,20 @@ def test_caller_over_a_limit_costs_no_request_until_the_window_resets(scene: Sce
     }
     for what, (limit, call) in calls.items():
         with wire.recorded() as sent:
-            answers = [call() for _ in range(limit + 1)]
-        assert answers[-1].status == 429
+            responses = [call() for _ in range(limit + 1)]
+        assert responses[-1].status == 429
         assert list(sent), what
         with wire.recorded() as sent:
             for _ in range(3):
-                answer = call()
-                refused(answer, 429, "Too many requests")
-                assert answer.header("X-RateLimit-Remaining") == "0"
-                assert int(answer.header("Retry-After") or 0) >= 1
+                response = call()
+                refused(response, 429, "Too many requests")
+                assert response.header("X-RateLimit-Remaining") == "0"
+                assert int(response.header("Retry-After") or 0) >= 1
         assert not list(sent), what
     fresh_minute.advance(60)
     for what, (_, call) in calls.items():
         assert call().status != 429, what
-    ok(agent.complete(task))
+    ok(agent.complete(task_id))
 
 
 def test_rejection_from_memory_applies_only_to_the_same_token(scene: Scene, fresh_minute: Clock) -> None:
@@ -257,29 +261,29 @@ def test_rejection_from_memory_applies_only_to_the_same_token(scene: Scene, fres
     refused(agent.beat(), 429)
     renewed = ok(scene.user.post(f"/api/agents/{agent.id}/token"), 201)["token"]
     new = Agent(agent.id, scene.user.acting_as(renewed))
-    refused(new.beat(), 429)  # the agent's count, which was there before this token was
+    refused(new.beat(), 429)  # the count of the agent is older than this token
     fresh_minute.advance(60)
     ok(new.beat())
     refused(agent.beat(), 401, "Agent token expired or invalid")
 
 
-# Where the counts cannot be written.
+# Counts that cannot be written.
 
 
 @pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "InternalServerError"])
 def test_api_continues_when_counts_cannot_be_written(scene: Scene, agent: Agent, code: str) -> None:
-    task = scene.running(agent)
-    theirs = scene.user.acting_as("garbage")
+    task_id = scene.running(agent)
+    invalid = scene.user.acting_as("garbage")
     with failing("UpdateItem", ClientError({"Error": {"Code": code, "Message": "no"}}, "UpdateItem")):
         for _ in range(3):
             assert ok(scene.user.get("/api/agents"))["total"] == 1
-            assert ok(scene.user.get(f"/api/tasks/{task}"))["status"] == "in_progress"
-            assert ok(agent.client.get(f"/api/tasks/{task}"))["status"] == "in_progress"
+            assert ok(scene.user.get(f"/api/tasks/{task_id}"))["status"] == "in_progress"
+            assert ok(agent.client.get(f"/api/tasks/{task_id}"))["status"] == "in_progress"
             assert ok(agent.poll())["commands"] == []
         ok(scene.user.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"}), 202)
-        refused(theirs.get("/api/agents"), 401)
+        refused(invalid.get("/api/agents"), 401)
         refused(agent.client.get("/api/tasks"), 403)
-        refused(agent.beat(), 503)  # which is nothing but what cannot be written
+        refused(agent.beat(), 503)  # a heartbeat is only this write
 
 
 def test_revoked_token_is_rejected_when_counts_cannot_be_written(scene: Scene, agent: Agent) -> None:
@@ -302,10 +306,10 @@ def test_caller_over_the_limit_stays_rejected_during_an_outage(scene: Scene, fre
         refused(scene.user.get("/api/agents"), 429)
 
 
-# The counts.
+# The size of the counts.
 
 
-def longest(table: str) -> int:
+def largest_item(table: str) -> int:
     """The size of the largest item of a table, in characters of its JSON."""
     return max(len(json.dumps(row, default=str)) for row in moto_aws.rows(table))
 
@@ -324,5 +328,5 @@ def test_counts_of_past_minutes_do_not_accumulate(
         clock.advance(299)
         for call in calls[table]:
             assert call().status in (200, 400, 401, 404, 429)
-        sizes.append(longest(table))
+        sizes.append(largest_item(table))
     assert max(sizes[12:]) <= max(sizes[:12]), sizes

@@ -1,4 +1,4 @@
-"""Lists: every item once, whichever way one walks; honest totals; cursors that are good for nothing else."""
+"""Lists: every item once by cursor and by offset, correct totals, and cursors that are valid for one list only."""
 
 import json
 from itertools import product
@@ -15,49 +15,49 @@ SHAPE = {"data", "total", "limit", "offset", "hasMore", "nextCursor"}
 
 
 def page(client: Client, path: str, query: dict[str, Any]) -> dict[str, Any]:
-    """One page of a list, which must have the contract's shape."""
-    answer: dict[str, Any] = ok(client.get(path, query))
-    assert set(answer) - {"totalCapped"} == SHAPE | ({"agents"} if path == "/api/agents" else set())
-    assert answer.get("totalCapped", True) is True
-    assert answer["limit"] == query.get("limit", 20)
-    assert len(answer["data"]) <= answer["limit"]
-    assert answer["hasMore"] is (answer["nextCursor"] is not None)
+    """Read one page of a list, and check that it has the shape of the contract."""
+    response: dict[str, Any] = ok(client.get(path, query))
+    assert set(response) - {"totalCapped"} == SHAPE | ({"agents"} if path == "/api/agents" else set())
+    assert response.get("totalCapped", True) is True
+    assert response["limit"] == query.get("limit", 20)
+    assert len(response["data"]) <= response["limit"]
+    assert response["hasMore"] is (response["nextCursor"] is not None)
     if path == "/api/agents":
-        assert answer["agents"] == answer["data"]
-    return answer
+        assert response["agents"] == response["data"]
+    return response
 
 
 def by_cursor(client: Client, path: str, query: dict[str, Any]) -> list[dict[str, Any]]:
-    """All items of a list, page by page, each page reached by the cursor of the one before."""
-    answer = page(client, path, query)
-    total: int = answer["total"]
-    items: list[dict[str, Any]] = answer["data"]
-    assert answer["offset"] == 0
-    while answer["hasMore"]:
-        answer = page(client, path, query | {"cursor": answer["nextCursor"]})
-        assert (answer["total"], answer["offset"]) == (total, len(items))
-        items += answer["data"]
+    """All items of a list. Each page is read with the cursor of the page before."""
+    response = page(client, path, query)
+    total: int = response["total"]
+    items: list[dict[str, Any]] = response["data"]
+    assert response["offset"] == 0
+    while response["hasMore"]:
+        response = page(client, path, query | {"cursor": response["nextCursor"]})
+        assert (response["total"], response["offset"]) == (total, len(items))
+        items += response["data"]
     return items
 
 
 def by_offset(client: Client, path: str, query: dict[str, Any]) -> list[dict[str, Any]]:
-    """The same, each page reached by its offset."""
+    """All items of a list. Each page is read with its offset."""
     items: list[dict[str, Any]] = []
     more = True
     while more:
-        answer = page(client, path, query | {"offset": len(items)})
-        assert answer["offset"] == len(items)
-        items += answer["data"]
-        more = answer["hasMore"]
-    assert answer["total"] == len(items)
+        response = page(client, path, query | {"offset": len(items)})
+        assert response["offset"] == len(items)
+        items += response["data"]
+        more = response["hasMore"]
+    assert response["total"] == len(items)
     return items
 
 
-def walked(client: Client, path: str, query: dict[str, Any]) -> list[str]:
-    """The ids of a list, which must be the same whichever way one walks it."""
-    ways = [by_cursor(client, path, query), by_offset(client, path, query)]
-    assert ways[0] == ways[1]
-    return [item["id"] for item in ways[0]]
+def list_ids(client: Client, path: str, query: dict[str, Any]) -> list[str]:
+    """The ids of all items of a list. They must be the same by cursor and by offset."""
+    listings = [by_cursor(client, path, query), by_offset(client, path, query)]
+    assert listings[0] == listings[1]
+    return [item["id"] for item in listings[0]]
 
 
 # Agents.
@@ -74,9 +74,11 @@ FLEET = {
 
 @pytest.fixture
 def fleet(scene: Scene, other: Scene, clock: Clock) -> Scene:
-    """A user with the agents of FLEET, beside another's."""
+    """A user with the agents of FLEET. Another user has an agent, too."""
     other.agent("agent-0", capabilities=["fix-bug"])
-    agents = {agent: scene.agent(agent, capabilities=able) for agent, (_, able) in reversed(FLEET.items())}
+    agents = {
+        agent: scene.agent(agent, capabilities=capabilities) for agent, (_, capabilities) in reversed(FLEET.items())
+    }
     clock.advance(300)
     scene.poller.sweep()
     for agent, (status, _) in FLEET.items():
@@ -87,33 +89,38 @@ def fleet(scene: Scene, other: Scene, clock: Clock) -> Scene:
 
 def test_every_agent_is_listed_once_with_every_limit(fleet: Scene) -> None:
     for limit in (2, 6):
-        assert sorted(walked(fleet.user, "/api/agents", {"limit": limit})) == list(FLEET), limit
+        assert sorted(list_ids(fleet.user, "/api/agents", {"limit": limit})) == list(FLEET), limit
 
 
 def test_agents_are_filtered_by_status_and_capability(fleet: Scene) -> None:
     for status, capability in product([None, "active", "inactive"], [None, "fix-bug", "feature"]):
         query = {"limit": 1 if status == "active" else 6, "status": status, "capability": capability}
-        wanted = [
+        expected = [
             agent
-            for agent, (state, able) in FLEET.items()
-            if status in (None, state) and (capability is None or capability in able)
+            for agent, (state, capabilities) in FLEET.items()
+            if status in (None, state) and (capability is None or capability in capabilities)
         ]
-        given = {name: value for name, value in query.items() if value is not None}
-        assert sorted(walked(fleet.user, "/api/agents", given)) == wanted, given
+        filters = {name: value for name, value in query.items() if value is not None}
+        assert sorted(list_ids(fleet.user, "/api/agents", filters)) == expected, filters
 
 
 def test_listed_agent_matches_the_specification(fleet: Scene) -> None:
-    shown = ok(fleet.user.get("/api/agents?status=error"))["agents"][0]
-    assert {"id", "name", "status", "version", "platform", "capabilities", "lastHeartbeat", "createdAt"} <= set(shown)
-    assert shown == fleet.shown("agent-4")
-    assert "token" not in json.dumps(shown)
+    found = ok(fleet.user.get("/api/agents?status=error"))["agents"][0]
+    assert {"id", "name", "status", "version", "platform", "capabilities", "lastHeartbeat", "createdAt"} <= set(found)
+    assert found == fleet.shown("agent-4")
+    assert "token" not in json.dumps(found)
 
 
 def test_empty_list_has_the_usual_fields(user: Client) -> None:
     for path in ("/api/agents", "/api/tasks"):
-        answer = page(user, path, {})
-        assert answer["data"] == []
-        assert (answer["total"], answer["offset"], answer["hasMore"], answer["nextCursor"]) == (0, 0, False, None)
+        response = page(user, path, {})
+        assert response["data"] == []
+        assert (response["total"], response["offset"], response["hasMore"], response["nextCursor"]) == (
+            0,
+            0,
+            False,
+            None,
+        )
 
 
 # Tasks.
@@ -124,63 +131,63 @@ Tasks = dict[str, tuple[str, str | None, str]]
 
 @pytest.fixture
 def tasks(scene: Scene, other: Scene, clock: Clock) -> Tasks:
-    """Tasks of two agents and two intents, in many states: id to status, agent and intent; oldest first."""
+    """Tasks in many states, oldest first: id to (status, agent, intent). Another user has a task, too."""
     other.submit("task-0")
     one, two = scene.agent("one", capabilities=["a", "b"]), scene.agent("two", capabilities=["a", "b"])
-    made: Tasks = {}
+    created: Tasks = {}
 
-    def make(status: str, agent: Agent | None, intent: str) -> None:
-        task = f"task-{9 - len(made)}"
+    def create(status: str, agent: Agent | None, intent: str) -> None:
+        task_id = f"task-{9 - len(created)}"
         clock.advance(2)
-        made[task] = (status, None if agent is None else agent.id, intent)
+        created[task_id] = (status, None if agent is None else agent.id, intent)
         pin = {} if agent is None else {"agentId": agent.id}
         if status == "pending":
-            scene.submit(task, intent=intent, **pin)
+            scene.submit(task_id, intent=intent, **pin)
             return
-        scene.queued(task, intent=intent, **pin)
+        scene.queued(task_id, intent=intent, **pin)
         if agent is None or status == "queued":
             return
-        assert task in agent.claims()
+        assert task_id in agent.claims()
         if status == "in_progress":
-            ok(agent.progress(task))
+            ok(agent.progress(task_id))
         elif status == "completed":
-            ok(agent.complete(task))
+            ok(agent.complete(task_id))
         elif status == "failed":
-            ok(agent.fail(task))
+            ok(agent.fail(task_id))
 
-    make("completed", one, "a")
-    make("completed", two, "b")
-    make("failed", one, "b")
-    make("in_progress", one, "a")
-    make("assigned", two, "a")
-    make("queued", None, "c")
-    make("completed", one, "b")
-    make("pending", None, "a")
-    return made
+    create("completed", one, "a")
+    create("completed", two, "b")
+    create("failed", one, "b")
+    create("in_progress", one, "a")
+    create("assigned", two, "a")
+    create("queued", None, "c")
+    create("completed", one, "b")
+    create("pending", None, "a")
+    return created
 
 
-def facts_of(task: tuple[str | None, str | None, str | None]) -> dict[str, str | None]:
-    return dict(zip(("status", "agentId", "intent"), task, strict=True))
+def fields_of(task_id: tuple[str | None, str | None, str | None]) -> dict[str, str | None]:
+    return dict(zip(("status", "agentId", "intent"), task_id, strict=True))
 
 
 def test_every_task_is_listed_once_with_the_newest_first(scene: Scene, tasks: Tasks) -> None:
     for limit in (3, 8):
-        assert walked(scene.user, "/api/tasks", {"limit": limit}) == list(reversed(tasks)), limit
+        assert list_ids(scene.user, "/api/tasks", {"limit": limit}) == list(reversed(tasks)), limit
     for listed in ok(scene.user.get("/api/tasks"))["data"]:
-        alone = scene.task(listed["id"])
-        assert {name: alone[name] for name in listed} == listed
-        assert {name: listed[name] for name in ("status", "agentId", "intent")} == facts_of(tasks[listed["id"]])
+        single = scene.task(listed["id"])
+        assert {name: single[name] for name in listed} == listed
+        assert {name: listed[name] for name in ("status", "agentId", "intent")} == fields_of(tasks[listed["id"]])
 
 
 def test_tasks_are_filtered_by_status_agent_and_intent(scene: Scene, tasks: Tasks) -> None:
-    for wanted in product([None, "completed"], [None, "one"], [None, "b", "d"]):
-        query: dict[str, Any] = {name: value for name, value in facts_of(wanted).items() if value is not None}
-        matching = [task for task, facts in tasks.items() if facts_of(facts) | query == facts_of(facts)]
-        answer = page(scene.user, "/api/tasks", query)
-        assert [task["id"] for task in answer["data"]] == matching[::-1], query
-        assert answer["total"] == len(matching), query
+    for filters in product([None, "completed"], [None, "one"], [None, "b", "d"]):
+        query: dict[str, Any] = {name: value for name, value in fields_of(filters).items() if value is not None}
+        matching = [task for task, fields in tasks.items() if fields_of(fields) | query == fields_of(fields)]
+        response = page(scene.user, "/api/tasks", query)
+        assert [task["id"] for task in response["data"]] == matching[::-1], query
+        assert response["total"] == len(matching), query
         if len(matching) in (2, 3):
-            assert walked(scene.user, "/api/tasks", query | {"limit": 1}) == matching[::-1], query
+            assert list_ids(scene.user, "/api/tasks", query | {"limit": 1}) == matching[::-1], query
 
 
 def test_tasks_created_in_the_same_millisecond_are_listed_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +196,7 @@ def test_tasks_created_in_the_same_millisecond_are_listed_once(scene: Scene, mon
     for number in range(5):
         scene.submit(f"task-{number}")
     for query in ({}, {"status": "pending"}, {"intent": "fix-bug"}):
-        assert len(set(walked(scene.user, "/api/tasks", query | {"limit": 2}))) == 5
+        assert len(set(list_ids(scene.user, "/api/tasks", query | {"limit": 2}))) == 5
 
 
 def test_new_tasks_do_not_disturb_paging_by_cursor(scene: Scene, clock: Clock) -> None:
@@ -208,15 +215,19 @@ def test_total_is_exact_up_to_1000_and_marked_as_capped_beyond(scene: Scene, clo
     clock.advance(1)
     scene.submit("older")
     scene.multiply("older", [f"copy-{number}" for number in range(998)], keys_only=True)
-    answer = page(scene.user, "/api/tasks", {"limit": 1, "offset": 998})
-    assert ([task["id"] for task in answer["data"]], answer["total"], answer["hasMore"]) == (["older"], 1_000, True)
-    assert "totalCapped" not in answer
-    assert not page(scene.user, "/api/tasks", {"limit": 1, "cursor": answer["nextCursor"]})["hasMore"]
+    response = page(scene.user, "/api/tasks", {"limit": 1, "offset": 998})
+    assert ([task["id"] for task in response["data"]], response["total"], response["hasMore"]) == (
+        ["older"],
+        1_000,
+        True,
+    )
+    assert "totalCapped" not in response
+    assert not page(scene.user, "/api/tasks", {"limit": 1, "cursor": response["nextCursor"]})["hasMore"]
 
-    scene.multiply("older", ["copy-998"], later=1_000, keys_only=True)
-    answer = page(scene.user, "/api/tasks", {"limit": 1, "offset": 999})
-    assert (answer["total"], answer["totalCapped"], answer["hasMore"]) == (1_000, True, True)
-    for query in ({"cursor": answer["nextCursor"]}, {"offset": 1_000}):
+    scene.multiply("older", ["copy-998"], age=1_000, keys_only=True)
+    response = page(scene.user, "/api/tasks", {"limit": 1, "offset": 999})
+    assert (response["total"], response["totalCapped"], response["hasMore"]) == (1_000, True, True)
+    for query in ({"cursor": response["nextCursor"]}, {"offset": 1_000}):
         last = page(scene.user, "/api/tasks", {"limit": 5} | query)
         assert ([task["id"] for task in last["data"]], last["offset"], last["hasMore"]) == (["oldest"], 1_000, False)
         assert (last["total"], last["totalCapped"]) == (1_000, True)
@@ -227,37 +238,37 @@ def test_total_is_exact_up_to_1000_and_marked_as_capped_beyond(scene: Scene, clo
 
 
 def test_events_are_listed_once_with_the_oldest_first(scene: Scene, agent: Agent, clock: Clock) -> None:
-    task = scene.claimed(agent)
+    task_id = scene.claimed(agent)
     for number in range(4):
-        ok(agent.progress(task, number / 10, step=f"step {number}"))
-    ok(agent.complete(task))
-    path = f"/api/tasks/{task}/events"
+        ok(agent.progress(task_id, number / 10, step=f"step {number}"))
+    ok(agent.complete(task_id))
+    path = f"/api/tasks/{task_id}/events"
     for limit in (3, 8):
-        ways = [way(scene.user, path, {"limit": limit}) for way in (by_cursor, by_offset)]
-        assert ways[0] == ways[1]
-        assert [event["type"].removeprefix("task.") for event in ways[0]] == [
+        listings = [read(scene.user, path, {"limit": limit}) for read in (by_cursor, by_offset)]
+        assert listings[0] == listings[1]
+        assert [event["type"].removeprefix("task.") for event in listings[0]] == [
             "created", "queued", "assigned", "started", "step", "step", "step", "completed",
         ]  # fmt: skip
-        assert [event["timestamp"] for event in ways[0]] == sorted(event["timestamp"] for event in ways[0])
+        assert [event["timestamp"] for event in listings[0]] == sorted(event["timestamp"] for event in listings[0])
 
 
-# What is refused.
+# Invalid queries.
 
-BAD_QUERIES: list[tuple[str, list[object]]] = [
+INVALID_QUERIES: list[tuple[str, list[object]]] = [
     ("limit", [0, 101, -1, 1.5, "x", "1e1", 10**30, "NaN", "true"]),
     ("offset", [-1, 1_001, 1.5, "x", 10**30]),
 ]
-BAD_FILTERS: dict[str, list[tuple[str, list[object]]]] = {
+INVALID_FILTERS: dict[str, list[tuple[str, list[object]]]] = {
     "/api/agents": [("status", ["ready", "ACTIVE", "x" * 5_000]), ("capability", ["a b", "x" * 500, "ü"])],
     "/api/tasks": [("status", ["done", "Queued"]), ("agentId", ["a b", "x" * 129]), ("intent", ["a b", "x" * 500])],
     "/api/tasks/task-1/events": [],
 }
 
 
-@pytest.mark.parametrize("path", BAD_FILTERS)
+@pytest.mark.parametrize("path", INVALID_FILTERS)
 def test_invalid_query_parameter_returns_400_and_is_named(scene: Scene, path: str) -> None:
     scene.submit("task-1")
-    for name, values in BAD_QUERIES + BAD_FILTERS[path]:
+    for name, values in INVALID_QUERIES + INVALID_FILTERS[path]:
         for value in values:
             body = refused(scene.user.get(path, {name: value}), 400)
             assert any(detail.startswith(f"{name}:") for detail in body["details"]), (name, value, body)
@@ -290,21 +301,25 @@ def test_cursor_is_valid_only_for_its_user_list_and_filters(scene: Scene, other:
     lists = [(path, query) for path, some in queries.items() for query in some]
     cursors = [page(scene.user, path, query | {"limit": 1})["nextCursor"] for path, query in lists]
     assert len(set(cursors)) == len(cursors)
-    for mine, (path, query) in enumerate(lists):
-        assert page(scene.user, path, query | {"cursor": cursors[mine]})["offset"] == 1
-        refused(other.user.get(path, query | {"cursor": cursors[mine]}), 400)
-        for away in (1, 2, 4):
-            theirs = (mine + away) % len(lists)
-            assert scene.user.get(path, query | {"cursor": cursors[theirs]}).status == 400, (path, query, lists[theirs])
+    for own, (path, query) in enumerate(lists):
+        assert page(scene.user, path, query | {"cursor": cursors[own]})["offset"] == 1
+        refused(other.user.get(path, query | {"cursor": cursors[own]}), 400)
+        for distance in (1, 2, 4):
+            foreign = (own + distance) % len(lists)
+            assert scene.user.get(path, query | {"cursor": cursors[foreign]}).status == 400, (
+                path,
+                query,
+                lists[foreign],
+            )
 
 
 def test_cursor_can_be_used_with_another_limit(fleet: Scene) -> None:
     first = page(fleet.user, "/api/agents", {"limit": 1})
     rest = page(fleet.user, "/api/agents", {"limit": 100, "cursor": first["nextCursor"]})
-    assert [agent["id"] for agent in first["data"] + rest["data"]] == [agent["id"] for agent in walked_agents(fleet)]
+    assert [agent["id"] for agent in first["data"] + rest["data"]] == [agent["id"] for agent in list_agents(fleet)]
 
 
-def walked_agents(scene: Scene) -> list[dict[str, Any]]:
+def list_agents(scene: Scene) -> list[dict[str, Any]]:
     return by_cursor(scene.user, "/api/agents", {})
 
 
@@ -317,6 +332,19 @@ def test_modified_cursor_returns_400(scene: Scene) -> None:
     changed = [
         cursor[:at] + ("A" if cursor[at] != "A" else "B") + cursor[at + 1 :] for at in range(0, len(cursor) - 2, 9)
     ]
-    odd = ["x", "0", "null", "{}", "é", "A" * 4_000, "=", "\0", cursor[:20], cursor[20:], cursor[::-1], cursor + cursor]
-    for wrong in changed + odd:
+    malformed = [
+        "x",
+        "0",
+        "null",
+        "{}",
+        "é",
+        "A" * 4_000,
+        "=",
+        "\0",
+        cursor[:20],
+        cursor[20:],
+        cursor[::-1],
+        cursor + cursor,
+    ]
+    for wrong in changed + malformed:
         refused(scene.user.get("/api/tasks", {"cursor": wrong}), 400)

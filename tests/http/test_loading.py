@@ -1,5 +1,7 @@
-"""app.py: a function imports what it does when it starts, and everything else when it is first asked for. Each in a
-process of its own, as in Lambda."""
+"""app.py: a function imports what it needs at the start. The API imports every other feature on its first request.
+
+Each test runs the app in its own process, as Lambda does.
+"""
 
 import json
 import subprocess
@@ -14,7 +16,7 @@ from tests.support.environment import outside
 
 ROOT = Path(__file__).parents[2]
 
-STARTED = """
+PRINT_MODULES_AT_START = """
 import sys
 from tests.support import environment
 environment.prepare()
@@ -22,7 +24,7 @@ import app
 print(*sorted(name for name in sys.modules if name.startswith("chalicelib.")))
 """
 
-WORKED = """
+PRINT_MODULES_OF_WORK = """
 import json, sys
 from contextlib import suppress
 from types import SimpleNamespace
@@ -32,93 +34,93 @@ import app
 from chalicelib.core.errors import Unavailable
 before = set(sys.modules)
 function, event = json.load(sys.stdin)
-with suppress(Unavailable):  # AWS, which is asked first where there is something to do
+with suppress(Unavailable):  # AWS is unreachable, and a handler with work calls it first
     getattr(app, function)(event, SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000))
 print(*sorted(name for name in set(sys.modules) - before if name.startswith("chalicelib.")))
 """
 
-BROKEN = """
+PRINT_ERRORS_OF_FAILED_IMPORT = """
 from chalicelib import dynamodb
 
-def tell_status(address):
-    answer = ask("GET", address)
-    tell(address, answer["statusCode"], json.loads(answer["body"])["error"])
+def print_status(address):
+    answer = request("GET", address)
+    print_json(address, answer["statusCode"], json.loads(answer["body"])["error"])
 
-class Once:
-    def __init__(self, act):
-        self.act, self.done = act, False
+class FailOnce:
+    def __init__(self, function):
+        self.function, self.has_failed = function, False
     def __call__(self, *arguments):
-        made = self.act(*arguments)
-        if not self.done:
-            self.done = True
+        result = self.function(*arguments)
+        if not self.has_failed:
+            self.has_failed = True
             raise MemoryError
-        return made
+        return result
 
-dynamodb.register_table = Once(dynamodb.register_table)
+dynamodb.register_table = FailOnce(dynamodb.register_table)
 for _ in range(2):
-    tell_status("/api/webhooks")
-    tell_status("/api/tasks")
+    print_status("/api/webhooks")
+    print_status("/api/tasks")
 """
 
-ASKING = """
+DEFINE_REQUEST = """
 import json, sys
 from tests.support import environment
 environment.prepare()
 from app import app
 
-def ask(method, address):
-    asked = {"resourcePath": address, "httpMethod": method}
-    event = {"requestContext": asked, "path": address, "headers": {}, "multiValueHeaders": {}, "body": None,
+def request(method, address):
+    context = {"resourcePath": address, "httpMethod": method}
+    event = {"requestContext": context, "path": address, "headers": {}, "multiValueHeaders": {}, "body": None,
              "queryStringParameters": None, "multiValueQueryStringParameters": None, "pathParameters": {},
              "stageVariables": None, "isBase64Encoded": False}
     return app(event, None)
 
-def tell(*what):
-    print(json.dumps(what), flush=True)
+def print_json(*values):
+    print(json.dumps(values), flush=True)
 """
 
-ASKED = """
+PRINT_METHODS = """
 import os
 from chalicelib.dynamodb.client import connection
 
-def in_a_copy(act):
+def in_a_fork(function):
     if child := os.fork():
         assert os.waitpid(child, 0)[1] == 0
     else:
-        act()
+        function()
         os._exit(0)
 
-def tell_methods(address):
-    tell(address, json.loads(ask("TRACE", address)["body"])["message"])
+def print_methods(address):
+    print_json(address, json.loads(request("TRACE", address)["body"])["message"])
 
-def tell_health():
+def print_health():
     before = sorted(connection._tables)
-    tell(before, ask("GET", "/health")["statusCode"], sorted(connection._tables))
+    print_json(before, request("GET", "/health")["statusCode"], sorted(connection._tables))
 
 addresses = json.load(sys.stdin)
 for address in addresses:
-    in_a_copy(lambda: tell_methods(address))
-in_a_copy(tell_health)
-in_a_copy(lambda: tell(ask("GET", "/api/openapi.json")["body"]))
+    in_a_fork(lambda: print_methods(address))
+in_a_fork(print_health)
+in_a_fork(lambda: print_json(request("GET", "/api/openapi.json")["body"]))
 for address in addresses:
-    tell_methods(address)
+    print_methods(address)
 """
 
 
-def _in_a_lambda(handler: str | None, code: str, given: str = "") -> list[str]:
-    """What a program prints where Lambda's own variable names this handler; AWS is out of reach."""
+def _run_in_lambda(handler: str | None, code: str, stdin: str = "") -> list[str]:
+    """Run a program with this handler in Lambda's variable `_HANDLER`, without AWS. Returns its lines of output."""
     lambdas = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"} | ({} if handler is None else {"_HANDLER": handler})
     command = [sys.executable, "-c", code]
     ran = subprocess.run(
-        command, cwd=ROOT, env=outside() | lambdas, input=given, capture_output=True, text=True, check=False
+        command, cwd=ROOT, env=outside() | lambdas, input=stdin, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
-    return [line for line in ran.stdout.splitlines() if not line.startswith("{")]  # which the log's lines do
+    return [line for line in ran.stdout.splitlines() if not line.startswith("{")]  # lines of the log begin with a brace
 
 
-def _loaded(handler: str | None) -> set[str]:
-    """Features, of which more is loaded than their names, and modules of routes, as `tasks` and `tasks.routes`."""
-    (line,) = _in_a_lambda(handler, STARTED)
+def _imported(handler: str | None) -> set[str]:
+    """Features of which a module is imported at the start (`tasks`), and their modules of routes (`tasks.routes`)."""
+    (line,) = _run_in_lambda(handler, PRINT_MODULES_AT_START)
     names = [name.removeprefix("chalicelib.").split(".") for name in line.split()]
     found = {name[0] for name in names if len(name) > 1 and name[1] != "concurrency"}
     return {*found, *(".".join(name) for name in names if name[-1].endswith("routes"))} - SHARED
@@ -126,13 +128,13 @@ def _loaded(handler: str | None) -> set[str]:
 
 TABLES = [f"devflow-local-{name}" for name in ("agents", "logins", "tasks", "users", "webhooks")]
 SHARED = {"aws", "core", "dynamodb", "http"}
-"""Packages that every function loads."""
+"""Packages that every function imports."""
 
 TASKS = {"agents", "auth", "tasks"}
 
 
 @pytest.mark.parametrize(
-    ("handler", "loaded"),
+    ("handler", "expected"),
     [
         ("app.app", TASKS | {"orchestration", "tasks.routes", "orchestration.agent_routes"}),
         ("app.run_workflows", TASKS | {"orchestration"}),
@@ -141,8 +143,8 @@ TASKS = {"agents", "auth", "tasks"}
         ("app.sweep", TASKS | {"orchestration", "webhooks"}),
     ],
 )
-def test_function_imports_only_the_features_it_uses(handler: str, loaded: set[str]) -> None:
-    assert _loaded(handler) == loaded
+def test_function_imports_only_the_features_it_uses(handler: str, expected: set[str]) -> None:
+    assert _imported(handler) == expected
 
 
 NO_MESSAGES: dict[str, Any] = {"Records": []}
@@ -159,11 +161,11 @@ SCHEDULED = json.loads((ROOT / "tests" / "fixtures" / "events" / "schedule.json"
     ],
 )
 def test_handler_imports_nothing_after_the_start(function: str, event: Any) -> None:
-    assert _in_a_lambda(f"app.{function}", WORKED, json.dumps([function, event])) == [""]
+    assert _run_in_lambda(f"app.{function}", PRINT_MODULES_OF_WORK, json.dumps([function, event])) == [""]
 
 
 def test_failed_import_breaks_only_its_own_routes_and_is_retried() -> None:
-    assert [json.loads(line) for line in _in_a_lambda("app.app", ASKING + BROKEN)] == [
+    assert [json.loads(line) for line in _run_in_lambda("app.app", DEFINE_REQUEST + PRINT_ERRORS_OF_FAILED_IMPORT)] == [
         ["/api/webhooks", 500, "Internal error"],
         ["/api/tasks", 401, "Invalid or expired token"],
         ["/api/webhooks", 401, "Invalid or expired token"],
@@ -174,24 +176,27 @@ def test_failed_import_breaks_only_its_own_routes_and_is_retried() -> None:
 @pytest.mark.parametrize("handler", [None, "somewhere.else"])
 def test_unknown_handler_imports_all_features_at_the_start(handler: str | None) -> None:
     routes = {f"{path.parent.name}.{path.stem}" for path in (ROOT / "chalicelib").glob("*/*routes.py")}
-    assert _loaded(handler) == {name.partition(".")[0] for name in routes} | {"agents"} | routes
+    assert _imported(handler) == {name.partition(".")[0] for name in routes} | {"agents"} | routes
 
 
 def test_lazily_imported_routes_behave_like_the_full_app(
     gateway: Gateway,
 ) -> None:
     routes: Any = gateway._app.routes
-    told = [json.loads(line) for line in _in_a_lambda("app.app", ASKING + ASKED, json.dumps(sorted(routes)))]
-    alone, (before, status, after), (document,), in_turn = (
-        told[: len(routes)], told[len(routes)], told[len(routes) + 1], told[len(routes) + 2 :]
+    printed = [
+        json.loads(line)
+        for line in _run_in_lambda("app.app", DEFINE_REQUEST + PRINT_METHODS, json.dumps(sorted(routes)))
+    ]
+    in_forks, (before, status, after), (document,), in_turn = (
+        printed[: len(routes)], printed[len(routes)], printed[len(routes) + 1], printed[len(routes) + 2 :]
     )  # fmt: skip
     methods = {path: sorted(method for method in routes[path] if method != "OPTIONS") for path in routes}
     expected = {
         path: f"This address supports only these methods: {', '.join(allowed)}." for path, allowed in methods.items()
     }
-    assert dict(alone) == expected
+    assert dict(in_forks) == expected
     assert dict(in_turn) == expected
-    assert status == 503, "no AWS is there"
+    assert status == 503, "AWS is unreachable"
     assert after == TABLES
     assert len(before) < len(after)
     assert json.loads(document) == gateway.call("GET", "/api/openapi.json").json()

@@ -1,4 +1,4 @@
-"""A task's log: appended at an offset, accepted once, read while it grows, and never in anybody's way."""
+"""The log of a task: chunks are appended at an offset, stored once, and can be read while the log grows."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def test_offsets_of_chunks_are_in_bytes(scene: Scene, agent: Agent) -> None:
     }
     assert read(scene, offset=8)["data"] == "zwei"
     assert read(scene, offset=12)["data"] == ""
-    assert read(scene, offset=4, limit=5)["data"] == "ße zw"[:4]  # ß has two bytes, and none is split
+    assert read(scene, offset=4, limit=5)["data"] == "ße zw"[:4]  # ß has two bytes, and no character is split
 
 
 @pytest.mark.parametrize(("offset", "data"), [(0, "é🙂 é"), (1, "🙂 é"), (3, " é"), (7, "é"), (8, "")])
@@ -53,13 +53,13 @@ def test_reader_makes_progress_with_the_smallest_limit(scene: Scene, agent: Agen
     scene.running(agent)
     text = "a ß € 🙂 end"
     ok(append(agent, 0, text))
-    seen, offset = "", 0
+    received, offset = "", 0
     while piece := read(scene, offset=offset, limit=1):
         if not piece["data"]:
             break
-        seen += str(piece["data"])
+        received += str(piece["data"])
         offset = int(str(piece["nextOffset"]))
-    assert seen == text
+    assert received == text
 
 
 def test_repeated_chunk_is_stored_once(scene: Scene, agent: Agent) -> None:
@@ -74,9 +74,9 @@ def test_repeated_chunk_is_stored_once(scene: Scene, agent: Agent) -> None:
 def test_gap_returns_416_with_the_expected_offset(scene: Scene, agent: Agent) -> None:
     scene.running(agent)
     ok(append(agent, 0, "one"))
-    answer = append(agent, 4, "two")
-    assert refused(answer, 416, "Wrong offset")["details"] == ["offset: 3"]
-    assert answer.header("Upload-Offset") == "3"
+    response = append(agent, 4, "two")
+    assert refused(response, 416, "Wrong offset")["details"] == ["offset: 3"]
+    assert response.header("Upload-Offset") == "3"
     assert read(scene)["data"] == "one"
 
 

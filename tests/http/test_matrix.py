@@ -1,7 +1,7 @@
-"""Every route with every kind of token: who is let in, who is told what, and that nothing changes for the others.
+"""Every route with every kind of token: which callers are admitted, and that a rejected call changes nothing.
 
-Generated over the app's own table of routes. A route that is added needs an example of its body in `Routes.BODIES` and
-of each id in its path here, and is held to what it declares.
+The routes come from the app's own table. A new route needs an example of its body in `Routes.BODIES`, and an id for
+each placeholder of its path here. Its access rule and its responses must match its declaration.
 """
 
 import hmac
@@ -23,7 +23,7 @@ from tests.http import hooks
 from tests.http.conftest import Routes
 from tests.http.hooks import Hook
 from tests.http.scene import Agent, Scene, ok, refused, snapshot
-from tests.http.test_tokens import GOOD_HEADER, OTHER_KEY, claims_of, encoded, signed
+from tests.http.test_tokens import OTHER_KEY, VALID_HEADER, claims_of, encoded, signed
 from tests.support import moto_aws
 from tests.support.client import Client
 
@@ -32,8 +32,11 @@ DAY = 24 * 3_600
 
 @dataclass(frozen=True)
 class Stage:
-    """john, with agent-1 that runs task-1, agent-2, an ended task-2, a personal token, and a webhook with a delivery;
-    jane, with an agent."""
+    """Two users.
+
+    john has agent-1, which runs task-1; agent-2; task-2, which has ended; a personal token; a webhook with a delivery.
+    jane has an agent.
+    """
 
     john: Scene
     jane: Scene
@@ -46,7 +49,7 @@ class Stage:
     routes: Routes
 
     def call(self, route: RouteSpec, client: Client) -> Response:
-        """The route as john would call it, about what is john's."""
+        """Call the route with the ids of john's resources."""
         ids = {
             "agent_id": "agent-1",
             "task_id": "task-1",
@@ -55,7 +58,7 @@ class Stage:
             "delivery_id": self.delivery,
         }
         if route.path.endswith("/retry"):
-            ids["task_id"] = "task-2"  # one that has ended
+            ids["task_id"] = "task-2"  # this task has ended
         path = route.path.format(**ids)
         return client.send(route.method, path, self.routes.body(route.method, route.path))
 
@@ -70,12 +73,12 @@ def stage(scene: Scene, other: Scene, routes: Routes, fresh_minute: Clock) -> St
     hook = hooks.make(scene.user, "http://localhost:9/")
     delivery = hook.test()
     scene.poller.drain()
-    fresh_minute.advance(60)  # what came before counts on no limit
+    fresh_minute.advance(60)  # the calls above must not count on the rate limits
     return Stage(scene, other, agent, sibling, janes, personal, hook, delivery, routes)
 
 
 def guarded(stage: Stage) -> list[RouteSpec]:
-    """Every route that wants a token."""
+    """All routes that require a token."""
     return [stage.routes.declared[route] for route in stage.routes.guarded]
 
 
@@ -86,9 +89,9 @@ def test_every_route_accepts_its_example_body(routes: Routes) -> None:
 
 
 def test_permitted_caller_gets_the_declared_status(stage: Stage) -> None:
-    """The other way about: without this, a matrix of refusals would prove nothing."""
+    """Without this test, the tests of rejected callers would prove nothing."""
     program = stage.john.user.acting_as(stage.personal["token"])
-    rightful: dict[str, list[Client]] = {
+    permitted: dict[str, list[Client]] = {
         "user": [stage.john.user, program],
         "session": [stage.john.user],
         "agent": [stage.john.user, program, stage.agent.client],
@@ -96,43 +99,43 @@ def test_permitted_caller_gets_the_declared_status(stage: Stage) -> None:
     }
     before = moto_aws.Kept()
     for route in guarded(stage):
-        for client in rightful[route.access]:
-            answer = stage.call(route, client)
-            assert answer.status == route.status, (route.method, route.path, answer)
+        for client in permitted[route.access]:
+            response = stage.call(route, client)
+            assert response.status == route.status, (route.method, route.path, response)
             before.put_back()
 
 
-# Tokens that are nobody's: 401 everywhere.
+# Invalid tokens: 401 on every route.
 
 
-def nobodys(user: Client, agent: Client, kind: str) -> list[str | None]:
-    """Tokens of one kind, each made of a good one."""
+def invalid_tokens(user: Client, agent: Client, kind: str) -> list[str | None]:
+    """Invalid tokens of one kind, made from valid ones."""
     secret = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     public = secret.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    made: list[str | None] = []
-    for good in (user.token or "", agent.token or ""):
-        claims = claims_of(good)
-        header, payload, _ = good.split(".")
+    tokens: list[str | None] = []
+    for valid in (user.token or "", agent.token or ""):
+        claims = claims_of(valid)
+        header, payload, _ = valid.split(".")
         each: dict[str, list[str | None]] = {
             "no token": [None],
-            "garbage": ["garbage", good[:-1], f"{good}.{good}", payload],
-            "expired": [signed(GOOD_HEADER, claims | {"exp": claims["iat"] - 60})],
-            "wrong signature": [signed(GOOD_HEADER, claims, OTHER_KEY), f"{header}.{payload}.{encoded(b'x' * 32)}"],
-            "alg none": [f"{encoded(GOOD_HEADER | {'alg': alg})}.{encoded(claims)}." for alg in ("none", "NONE")],
+            "garbage": ["garbage", valid[:-1], f"{valid}.{valid}", payload],
+            "expired": [signed(VALID_HEADER, claims | {"exp": claims["iat"] - 60})],
+            "wrong signature": [signed(VALID_HEADER, claims, OTHER_KEY), f"{header}.{payload}.{encoded(b'x' * 32)}"],
+            "alg none": [f"{encoded(VALID_HEADER | {'alg': alg})}.{encoded(claims)}." for alg in ("none", "NONE")],
             "RS and HS confused": [
-                jwt.encode(claims, secret, algorithm="RS256", headers={"kid": GOOD_HEADER["kid"]}),
-                _hmac_under(public, GOOD_HEADER, claims),
-                _hmac_under(public, GOOD_HEADER | {"alg": "RS256"}, claims),
-                signed(GOOD_HEADER | {"alg": "RS256"}, claims),
+                jwt.encode(claims, secret, algorithm="RS256", headers={"kid": VALID_HEADER["kid"]}),
+                _signed_with(public, VALID_HEADER, claims),
+                _signed_with(public, VALID_HEADER | {"alg": "RS256"}, claims),
+                signed(VALID_HEADER | {"alg": "RS256"}, claims),
             ],
-            "wrong audience": [signed(GOOD_HEADER, claims | {"aud": aud}) for aud in ("devflow-prod", ["x"], "")],
+            "wrong audience": [signed(VALID_HEADER, claims | {"aud": aud}) for aud in ("devflow-prod", ["x"], "")],
         }
-        made += each[kind]
-    return made
+        tokens += each[kind]
+    return tokens
 
 
-def _hmac_under(key: bytes, header: dict[str, Any], claims: dict[str, Any]) -> str:
-    """An HS256 token under a key that a careless library takes from whoever asks: a public one."""
+def _signed_with(key: bytes, header: dict[str, Any], claims: dict[str, Any]) -> str:
+    """An HS256 token signed with a public key. A library that confuses RS256 and HS256 would accept it."""
     text = f"{encoded(header)}.{encoded(claims)}"
     return f"{text}.{encoded(hmac.digest(key, text.encode(), 'sha256'))}"
 
@@ -143,16 +146,16 @@ KINDS = ["no token", "garbage", "expired", "wrong signature", "alg none", "RS an
 @pytest.mark.parametrize("kind", KINDS)
 def test_invalid_token_returns_401_on_every_route(stage: Stage, kind: str) -> None:
     before = snapshot()
-    for token in nobodys(stage.john.user, stage.agent.client, kind):
+    for token in invalid_tokens(stage.john.user, stage.agent.client, kind):
         for route in guarded(stage):
             _unauthenticated(stage.call(route, stage.john.user.acting_as(token)), route)
     assert snapshot() == before
 
 
-def _unauthenticated(answer: Response, route: RouteSpec) -> None:
-    assert answer.status == 401, (route.method, route.path, answer)
+def _unauthenticated(response: Response, route: RouteSpec) -> None:
+    assert response.status == 401, (route.method, route.path, response)
     own_title = errors.AgentTokenInvalid in route.raises
-    refused(answer, 401, (errors.AgentTokenInvalid if own_title else errors.Unauthenticated).title)
+    refused(response, 401, (errors.AgentTokenInvalid if own_title else errors.Unauthenticated).title)
 
 
 def _rotate(stage: Stage) -> Client:
@@ -191,11 +194,11 @@ def test_revoked_user_token_returns_401_on_every_route(stage: Stage, revoked: Ca
     client = revoked(stage)
     before = snapshot()
     for route in guarded(stage):
-        answer = stage.call(route, client)
+        response = stage.call(route, client)
         if route.access == "session" and revoked is _revoke:
-            refused(answer, 403)  # a personal token is never enough there; that can be said without a look at the rows
+            refused(response, 403)  # a personal token is never sufficient here, so its row is not read
         else:
-            _unauthenticated(answer, route)
+            _unauthenticated(response, route)
     assert snapshot() == before
 
 
@@ -205,17 +208,17 @@ def test_revoked_agent_token_is_rejected_on_every_route(stage: Stage, revoked: C
     agent = claims_of(client.token)["sub"]
     before = snapshot()
     for route in guarded(stage):
-        answer = stage.call(route, client)
+        response = stage.call(route, client)
         if route.access in ("user", "session"):
-            refused(answer, 403)  # the wrong kind, be it good or not
+            refused(response, 403)  # this kind of token is rejected before it is verified
         elif route.access == "agent" and agent != "agent-1":
-            refused(answer, 404, "Agent not found")
+            refused(response, 404, "Agent not found")
         else:
-            _unauthenticated(answer, route)
+            _unauthenticated(response, route)
     assert snapshot() == before
 
 
-# Good tokens in the wrong place.
+# Valid tokens on routes that do not admit them.
 
 
 def test_agent_token_returns_403_on_every_user_route(stage: Stage) -> None:
@@ -230,8 +233,8 @@ def test_personal_token_returns_403_on_every_session_route(stage: Stage) -> None
     before = snapshot()
     for route in guarded(stage):
         if route.access == "session":
-            answer = stage.call(route, stage.john.user.acting_as(stage.personal["token"]))
-            refused(answer, 403, "Insufficient permissions")
+            response = stage.call(route, stage.john.user.acting_as(stage.personal["token"]))
+            refused(response, 403, "Insufficient permissions")
     assert snapshot() == before
 
 
@@ -239,16 +242,16 @@ def test_agent_cannot_reach_another_agent_of_the_same_user(stage: Stage) -> None
     before = snapshot()
     for route in guarded(stage):
         if "{" not in route.path:
-            continue  # nothing of another's to be asked for
-        answer = stage.call(route, stage.sibling.client)
+            continue  # the path names no resource of another agent
+        response = stage.call(route, stage.sibling.client)
         if route.access in ("user", "session"):
-            refused(answer, 403)
+            refused(response, 403)
         elif route.access == "agent":
-            refused(answer, 404, "Agent not found")
+            refused(response, 404, "Agent not found")
         elif route.method == "GET":
-            refused(answer, 404, "Task not found")
-        else:  # a report on a task that somebody else holds changes nothing and says so
-            refused(answer, 409)
+            refused(response, 404, "Task not found")
+        else:  # a report on a task of another agent changes nothing
+            refused(response, 409)
     assert snapshot() == before
 
 
@@ -259,47 +262,53 @@ def test_resources_of_another_user_return_404_on_every_route(stage: Stage, whose
     for route in guarded(stage):
         if "{" not in route.path:
             continue
-        answer = stage.call(route, client)
+        response = stage.call(route, client)
         if whose == "agent" and route.access in ("user", "session"):
-            refused(answer, 403)
+            refused(response, 403)
         else:
-            refused(answer, 404)
-            assert answer.json()["error"] in {error.title for error in route.raises if status_for(error) == 404}
+            refused(response, 404)
+            assert response.json()["error"] in {error.title for error in route.raises if status_for(error) == 404}
     assert snapshot() == before
 
 
 def test_routes_without_ids_affect_only_the_callers_own_data(stage: Stage) -> None:
     owner = claims_of(stage.john.user.token)["own"]
 
-    def johns() -> dict[str, list[str]]:
+    def rows_of_john() -> dict[str, list[str]]:
         return {table: sorted(row for row in rows if owner in row) for table, rows in snapshot().items()}
 
-    before = johns()
+    before = rows_of_john()
     own = {owner, "agent-1", "agent-2", "task-1", "task-2", stage.personal["id"], "user@example.com", "John Doe"}
     for route in guarded(stage):
         if "{" in route.path:
             continue
         for client in (stage.jane.user, stage.janes.client):
-            answer = stage.call(route, client)
-            assert answer.status in (route.status, 401, 403), (route.path, answer)  # 401 after jane logged out
-            shown = answer.body.decode().replace("taskId", "")
-            assert not [name for name in own if f'"{name}"' in shown], (route.path, answer)
-    assert johns() == before
+            response = stage.call(route, client)
+            assert response.status in (route.status, 401, 403), (route.path, response)  # 401 after jane logged out
+            body = response.body.decode().replace("taskId", "")
+            assert not [name for name in own if f'"{name}"' in body], (route.path, response)
+    assert rows_of_john() == before
 
 
-# No token needed.
+# Public routes.
 
 
 def test_public_route_ignores_tokens(stage: Stage) -> None:
-    good = stage.john.user.token or ""
+    valid = stage.john.user.token or ""
     for route in stage.routes.declared.values():
         if route.access != "public":
             continue
         path = stage.routes.path(route.path)
         statuses = set()
-        for token in (None, "garbage", signed(GOOD_HEADER, claims_of(good), OTHER_KEY), good, stage.agent.client.token):
-            answer = stage.john.user.acting_as(token).send(
+        for token in (
+            None,
+            "garbage",
+            signed(VALID_HEADER, claims_of(valid), OTHER_KEY),
+            valid,
+            stage.agent.client.token,
+        ):
+            response = stage.john.user.acting_as(token).send(
                 route.method, path, stage.routes.body(route.method, route.path)
             )
-            statuses.add(answer.status)
+            statuses.add(response.status)
         assert len(statuses) == 1, (route.path, statuses)

@@ -1,4 +1,4 @@
-"""GET /api/openapi.json, held against the app's own table of routes in both directions."""
+"""GET /api/openapi.json describes exactly the routes in the app's own table."""
 
 import re
 import subprocess
@@ -26,14 +26,14 @@ def document(anonymous: Client) -> Json:
     return found
 
 
-def resolved(document: Json, what: Json) -> Json:
-    """What a reference stands for; whatever is none is itself."""
-    while set(what) == {"$ref"}:
-        *path, name = what["$ref"].removeprefix("#/").split("/")
+def resolve(document: Json, node: Json) -> Json:
+    """The object that a reference points to. Other objects are returned unchanged."""
+    while set(node) == {"$ref"}:
+        *path, name = node["$ref"].removeprefix("#/").split("/")
         for part in path:
-            what = what.get(part, document) if part != "components" else document["components"]
-        what = what[name]
-    return what
+            node = node.get(part, document) if part != "components" else document["components"]
+        node = node[name]
+    return node
 
 
 def operations(document: Json, routes: Routes) -> Iterator[tuple[RouteSpec, Json]]:
@@ -69,23 +69,23 @@ def test_every_operation_has_a_summary_and_its_security_requirements(document: J
 
 def test_document_has_exactly_the_declared_statuses_and_titles(document: Json, routes: Routes) -> None:
     for route, operation in operations(document, routes):
-        answers = {int(status): resolved(document, answer) for status, answer in operation["responses"].items()}
-        told = {
+        responses = {int(status): resolve(document, response) for status, response in operation["responses"].items()}
+        documented = {
             (status, title)
-            for status, answer in answers.items()
+            for status, response in responses.items()
             if status != route.status
-            for title in answer["content"]["application/json"]["schema"]["properties"]["error"]["enum"]
+            for title in response["content"]["application/json"]["schema"]["properties"]["error"]["enum"]
         }
-        assert told == refusals(route), route
+        assert documented == refusals(route), route
         media = "application/json" if route.response is not None else route.media_type
-        assert list(answers[route.status].get("content", {})) == ([] if media is None else [media])
+        assert list(responses[route.status].get("content", {})) == ([] if media is None else [media])
 
 
 def test_document_has_every_response_header(document: Json, routes: Routes) -> None:
     for route, operation in operations(document, routes):
-        for status, answer in operation["responses"].items():
-            headers = resolved(document, answer)["headers"]
-            always = {name for name, header in headers.items() if resolved(document, header).get("required")}
+        for status, response in operation["responses"].items():
+            headers = resolve(document, response)["headers"]
+            always = {name for name, header in headers.items() if resolve(document, header).get("required")}
             assert "X-Request-Id" in always
             assert (always >= QUOTA) == (bool(route.rate_limits) and int(status) in (route.status, 429)), (
                 route,
@@ -99,12 +99,12 @@ def test_document_has_every_response_header(document: Json, routes: Routes) -> N
 def test_document_has_exactly_the_declared_parameters_and_bodies(document: Json, routes: Routes) -> None:
     for route, operation in operations(document, routes):
         own = [*operation.get("parameters", []), *document["paths"][route.path].get("parameters", [])]
-        told = {(each["in"], each["name"]) for each in own}
+        documented = {(each["in"], each["name"]) for each in own}
         query = [] if route.query is None else route.query.model_fields.values()
         expected = {("query", str(field.alias)) for field in query}
         expected |= {("path", name) for name in re.findall(r"\{(\w+)\}", route.path)}
         expected |= {("header", "Idempotency-Key")} if route.idempotency_key else set()
-        assert told == expected, route
+        assert documented == expected, route
         assert ("requestBody" in operation) == (route.body is not None)
         if route.body is not None:
             assert f"{route.max_body_bytes // 1_024} KB" in operation["requestBody"]["description"]
@@ -113,22 +113,28 @@ def test_document_has_exactly_the_declared_parameters_and_bodies(document: Json,
 def test_schemas_enforce_the_limits_of_requests(document: Json) -> None:
     register = document["components"]["schemas"]["RegisterAgentRequest"]
     assert register["required"] == ["agentId", "name", "version"]
-    valid = Draft202012Validator(register | {"components": document["components"]}).is_valid
-    good = {"agentId": "a", "name": "n", "version": "1"}
-    assert valid(good)
-    assert valid(good | {"unknown": 1})
-    for bad in ({"name": " "}, {"name": "x" * 129}, {"agentId": "a b"}, {"concurrency": 21}, {"capabilities": ["/"]}):
-        assert not valid(good | bad), bad
+    is_valid = Draft202012Validator(register | {"components": document["components"]}).is_valid
+    registration = {"agentId": "a", "name": "n", "version": "1"}
+    assert is_valid(registration)
+    assert is_valid(registration | {"unknown": 1})
+    for change in (
+        {"name": " "},
+        {"name": "x" * 129},
+        {"agentId": "a b"},
+        {"concurrency": 21},
+        {"capabilities": ["/"]},
+    ):
+        assert not is_valid(registration | change), change
     assert not Draft202012Validator(document["components"]["schemas"]["ProgressReport"]).is_valid({"progress": 1.01})
 
 
 def test_response_has_all_fields_that_the_document_requires(document: Json, scene: Scene) -> None:
     scene.agent()
     listing = document["components"]["schemas"]["AgentList"] | {"components": document["components"]}
-    answer = ok(scene.user.get("/api/agents"))
-    Draft202012Validator(listing).validate(answer)
-    assert set(listing["required"]) == set(answer)
-    assert set(document["components"]["schemas"]["AgentResponse"]["required"]) == set(answer["data"][0])
+    response = ok(scene.user.get("/api/agents"))
+    Draft202012Validator(listing).validate(response)
+    assert set(listing["required"]) == set(response)
+    assert set(document["components"]["schemas"]["AgentResponse"]["required"]) == set(response["data"][0])
 
 
 def test_field_docstrings_become_descriptions(document: Json) -> None:

@@ -1,4 +1,4 @@
-"""Personal tokens: for a user's programs, each with a name, shown once, and revocable by itself."""
+"""Personal tokens: named tokens for the programs of a user. Each is returned once and can be revoked separately."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,30 +16,30 @@ PATH = "/api/auth/tokens"
 DAY = 24 * 3_600
 
 
-def made(client: Client, name: str = "cli", **more: Any) -> dict[str, Any]:
+def create(client: Client, name: str = "cli", **more: Any) -> dict[str, Any]:
     body: dict[str, Any] = ok(client.post(PATH, {"name": name} | more), 201)
     return body
 
 
-def listed(client: Client) -> list[dict[str, Any]]:
+def list_tokens(client: Client) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = ok(client.get(PATH))["data"]
     return found
 
 
 def test_token_is_returned_only_at_creation(user: Client, clock: Clock) -> None:
-    body = made(user, "the command line on my laptop")
+    body = create(user, "the command line on my laptop")
     assert set(body) == {"id", "name", "createdAt", "expiresAt", "lastUsedAt", "token"}
     assert body["name"] == "the command line on my laptop"
     assert epoch(body["expiresAt"]) - epoch(body["createdAt"]) == 30 * DAY
-    (shown,) = listed(user)
-    assert shown == {name: value for name, value in body.items() if name != "token"}
+    (found,) = list_tokens(user)
+    assert found == {name: value for name, value in body.items() if name != "token"}
     assert not [table for table in ("users", "logins") if body["token"] in str(moto_aws.rows(table))]
 
 
 def test_personal_token_cannot_manage_logins_or_tokens(scene: Scene) -> None:
-    program = scene.user.acting_as(made(scene.user)["token"])
+    program = scene.user.acting_as(create(scene.user)["token"])
     assert ok(program.get("/api/auth/me"))["user"] == ok(scene.user.get("/api/auth/me"))["user"]
-    assert ok(program.get("/api/auth/me"))["tokenId"] == listed(scene.user)[0]["id"]
+    assert ok(program.get("/api/auth/me"))["tokenId"] == list_tokens(scene.user)[0]["id"]
     ok(program.post("/api/agents", {"agentId": "a", "name": "n", "version": "1"}), 201)
     ok(program.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"}), 202)
     ok(program.get("/api/tasks"))
@@ -47,7 +47,7 @@ def test_personal_token_cannot_manage_logins_or_tokens(scene: Scene) -> None:
     for method, path, body in (
         ("GET", PATH, None),
         ("POST", PATH, {"name": "another"}),
-        ("DELETE", f"{PATH}/{listed(scene.user)[0]['id']}", None),
+        ("DELETE", f"{PATH}/{list_tokens(scene.user)[0]['id']}", None),
         ("POST", "/api/auth/pin", {"pin": "271828"}),
         ("POST", "/api/auth/logout", {"everywhere": True}),
     ):
@@ -56,16 +56,16 @@ def test_personal_token_cannot_manage_logins_or_tokens(scene: Scene) -> None:
 
 
 def test_revoking_a_token_leaves_other_tokens_valid(user: Client) -> None:
-    one, two = made(user, "one"), made(user, "two")
+    one, two = create(user, "one"), create(user, "two")
     assert ok(user.delete(f"{PATH}/{one['id']}")) == {"success": True}
     refused(user.acting_as(one["token"]).get("/api/auth/me"), 401, "Invalid or expired token")
     ok(user.acting_as(two["token"]).get("/api/auth/me"))
-    assert [token["name"] for token in listed(user)] == ["two"]
+    assert [token["name"] for token in list_tokens(user)] == ["two"]
     refused(user.delete(f"{PATH}/{one['id']}"), 404, "Token not found")
 
 
 def test_logout_with_a_personal_token_revokes_that_token(user: Client) -> None:
-    one, two = made(user, "one"), made(user, "two")
+    one, two = create(user, "one"), create(user, "two")
     ok(user.acting_as(one["token"]).post("/api/auth/logout"))
     refused(user.acting_as(one["token"]).get("/api/auth/me"), 401)
     ok(user.acting_as(two["token"]).get("/api/auth/me"))
@@ -73,86 +73,86 @@ def test_logout_with_a_personal_token_revokes_that_token(user: Client) -> None:
 
 
 def test_logout_of_a_session_keeps_personal_tokens(user: Client) -> None:
-    program = user.acting_as(made(user)["token"])
+    program = user.acting_as(create(user)["token"])
     ok(user.post("/api/auth/logout"))
     ok(program.get("/api/auth/me"))
 
 
 def test_tokens_of_another_user_return_404(scene: Scene, other: Scene) -> None:
-    token = made(scene.user)
+    token = create(scene.user)
     before = snapshot()
     refused(other.user.delete(f"{PATH}/{token['id']}"), 404, "Token not found")
-    assert listed(other.user) == []
+    assert list_tokens(other.user) == []
     assert snapshot() == before
 
 
-def test_expired_token_is_rejected_and_no_longer_listed(user: Client, clock: Clock) -> None:
-    program = user.acting_as(made(user, expiresInDays=1)["token"])
-    longer = user.acting_as(made(user)["token"])
+def test_expired_token_is_rejected_and_no_longer_list_tokens(user: Client, clock: Clock) -> None:
+    program = user.acting_as(create(user, expiresInDays=1)["token"])
+    longer = user.acting_as(create(user)["token"])
     clock.advance(DAY - 5)
     ok(program.get("/api/auth/me"))
     clock.advance(60)
     refused(program.get("/api/auth/me"), 401)
     ok(longer.get("/api/auth/me"))
-    assert len(listed(user)) == 1
+    assert len(list_tokens(user)) == 1
 
 
 def test_last_use_is_reported_to_the_hour(user: Client, fresh_minute: Clock) -> None:
-    program = user.acting_as(made(user)["token"])
-    assert listed(user)[0]["lastUsedAt"] is None
+    program = user.acting_as(create(user)["token"])
+    assert list_tokens(user)[0]["lastUsedAt"] is None
     fresh_minute.advance(2 * 3_600)
     ok(program.get("/api/auth/me"))
-    used = epoch(listed(user)[0]["lastUsedAt"])
+    used = epoch(list_tokens(user)[0]["lastUsedAt"])
     assert used % 3_600 == 0
     assert 0 <= fresh_minute.now / 1_000 - used < 3_600
 
 
 @pytest.mark.parametrize("kind", ["session", "personal"])
 def test_call_with_any_user_token_is_one_write_of_the_users_item(user: Client, kind: str) -> None:
-    client = user if kind == "session" else user.acting_as(made(user)["token"])
+    client = user if kind == "session" else user.acting_as(create(user)["token"])
     assert costs.measured(lambda: client.get("/api/auth/me")).requests == ("UpdateItem users",)
 
 
 def test_user_has_at_most_twenty_tokens_that_have_not_expired(user: Client, clock: Clock) -> None:
     for number in range(20):
-        made(user, f"token {number}", expiresInDays=1 if number < 3 else 30)
+        create(user, f"token {number}", expiresInDays=1 if number < 3 else 30)
     before = snapshot()
     refused(user.post(PATH, {"name": "one too many"}), 409, "Conflict")
     assert snapshot() == before
     clock.advance(DAY + 60)
     for number in range(3):
-        made(user, f"again {number}")
+        create(user, f"again {number}")
     refused(user.post(PATH, {"name": "one too many"}), 409)
-    assert len(listed(user)) == 20
+    assert len(list_tokens(user)) == 20
 
 
 def test_concurrent_creation_never_exceeds_twenty_tokens(user: Client) -> None:
     for number in range(15):
-        made(user, f"token {number}")
+        create(user, f"token {number}")
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda number: user.post(PATH, {"name": f"more {number}"}).status, range(12)))
-    assert answers.count(201) == 5
-    assert set(answers) <= {201, 409, 503}
-    assert len(listed(user)) == 20
+        responses = list(pool.map(lambda number: user.post(PATH, {"name": f"more {number}"}).status, range(12)))
+    assert responses.count(201) == 5
+    assert set(responses) <= {201, 409, 503}
+    assert len(list_tokens(user)) == 20
 
 
 def test_repeated_request_replaces_the_token_that_was_lost(user: Client, clock: Clock) -> None:
-    """Its first answer was lost, and with it the token."""
+    """The first response was lost, and with it the first token."""
     first = ok(user.post(PATH, {"name": "cli"}, Idempotency_Key="k"), 201)
     second = ok(user.post(PATH, {"name": "cli"}, Idempotency_Key="k"), 201)
-    assert [token["id"] for token in listed(user)] == [second["id"]]
+    assert [token["id"] for token in list_tokens(user)] == [second["id"]]
     refused(user.acting_as(first["token"]).get("/api/auth/me"), 401)
     ok(user.acting_as(second["token"]).get("/api/auth/me"))
     refused(user.post(PATH, {"name": "else"}, Idempotency_Key="k"), 409)
     ok(user.post(PATH, {"name": "cli"}, Idempotency_Key="another"), 201)
     clock.advance(601)
     ok(user.post(PATH, {"name": "else"}, Idempotency_Key="k"), 201)
-    assert len(listed(user)) == 3
+    assert len(list_tokens(user)) == 3
 
 
 def test_tokens_are_listed_in_pages(user: Client, clock: Clock) -> None:
     for number in range(5):
-        made(user, f"token {number}")
+        create(user, f"token {number}")
         clock.advance(1)
     names, cursor = [], None
     while True:
@@ -168,7 +168,7 @@ def test_tokens_are_listed_in_pages(user: Client, clock: Clock) -> None:
 
 def test_cursor_stays_valid_when_its_last_token_was_revoked(user: Client, clock: Clock) -> None:
     for number in range(3):
-        made(user, f"token {number}")
+        create(user, f"token {number}")
         clock.advance(1)
     page = ok(user.get(PATH, {"limit": 2}))
     ok(user.delete(f"{PATH}/{page['data'][-1]['id']}"))
@@ -190,7 +190,7 @@ def test_cursor_stays_valid_when_its_last_token_was_revoked(user: Client, clock:
 )
 def test_invalid_request_creates_no_token(user: Client, body: dict[str, Any]) -> None:
     refused(user.post(PATH, body), 400)
-    assert listed(user) == []
+    assert list_tokens(user) == []
 
 
 def test_user_stored_without_tokens_can_create_the_first(user: Client) -> None:
@@ -198,20 +198,20 @@ def test_user_stored_without_tokens_can_create_the_first(user: Client) -> None:
     boto3.client("dynamodb").update_item(
         TableName="devflow-local-users", Key={"owner": row["owner"]}, UpdateExpression="REMOVE tokens"
     )
-    assert listed(user) == []
-    program = user.acting_as(made(user)["token"])
+    assert list_tokens(user) == []
+    program = user.acting_as(create(user)["token"])
     ok(program.get("/api/auth/me"))
-    assert len(listed(user)) == 1
+    assert len(list_tokens(user)) == 1
 
 
 def test_twentieth_token_is_created_once_when_the_response_was_lost(user: Client) -> None:
-    """The write is sent again, and then finds as many as there may be, its own among them."""
+    """The repeated write finds twenty tokens, one of which is its own."""
     for number in range(19):
-        made(user, f"token {number}")
+        create(user, f"token {number}")
     with faults.answer_lost("UpdateItem", when=faults.about("expiresAt", "createdAt")) as lost:
-        last = made(user, "the last")
+        last = create(user, "the last")
     assert len(lost.struck) == 1
-    assert len(listed(user)) == 20
+    assert len(list_tokens(user)) == 20
     ok(user.acting_as(last["token"]).get("/api/auth/me"))
 
 

@@ -1,4 +1,4 @@
-"""Polling: who gets what, in which order, for how long, and how often one should ask."""
+"""Polling: which agent gets which tasks, their order, the lease of claims, and the polling interval."""
 
 import json
 
@@ -12,26 +12,26 @@ TWENTY = [f"task-{number:02}" for number in range(20)]
 
 def test_command_matches_the_specification(scene: Scene, agent: Agent) -> None:
     work = {"repo": "https://github.com/user/repo", "branch": "main", "context": {"issueId": "123", "prId": "456"}}
-    task = scene.queued(naturalLanguage="Fix null pointer exception in login flow", **work)
+    task_id = scene.queued(naturalLanguage="Fix null pointer exception in login flow", **work)
     body = ok(agent.poll())
     assert set(body) == {"commands", "nextPollInterval"}
     (command,) = body["commands"]
     assert INSTANT.fullmatch(command.pop("created_at"))
     command.pop("timeoutSeconds", None)
     assert command == work | {
-        "task_id": task,
+        "task_id": task_id,
         "intent": "fix-bug",
         "description": "Fix null pointer exception in login flow",
         "attempt": 1,
     }
-    shown = scene.task(task)
-    assert (shown["status"], shown["agentId"], shown["startedAt"]) == ("assigned", agent.id, None)
+    task = scene.task(task_id)
+    assert (task["status"], task["agentId"], task["startedAt"]) == ("assigned", agent.id, None)
 
 
 def test_poll_without_work_returns_an_empty_list(scene: Scene, agent: Agent) -> None:
     assert ok(agent.poll()) == {"commands": [], "nextPollInterval": 5_000}
     scene.submit()
-    assert agent.claims() == [], "a task is claimable when its message was handled, not before"
+    assert agent.claims() == [], "a task is claimable only after its message was handled"
 
 
 def test_repeated_poll_returns_the_same_claims(scene: Scene, agent: Agent) -> None:
@@ -40,7 +40,7 @@ def test_repeated_poll_returns_the_same_claims(scene: Scene, agent: Agent) -> No
     assert [agent.commands() for _ in range(3)] == [first] * 3
     assert scene.events("task-1") == ["created", "queued", "assigned"]
     ok(agent.progress("task-1"))
-    assert agent.claims() == ["task-2"], "what was started is no claim any more"
+    assert agent.claims() == ["task-2"], "a started task is no longer a claim"
 
 
 def test_each_task_goes_to_one_agent(scene: Scene, agent: Agent) -> None:
@@ -52,7 +52,7 @@ def test_each_task_goes_to_one_agent(scene: Scene, agent: Agent) -> None:
     assert another.claims() == TWENTY[2:5]
 
 
-# How many.
+# The number of claims.
 
 
 def test_limit_counts_all_claims_and_defaults_to_ten(scene: Scene, agent: Agent) -> None:
@@ -94,7 +94,7 @@ def test_agent_holds_at_most_twenty_tasks(scene: Scene, agent: Agent) -> None:
     assert agent.claims(limit=100) == [*TWENTY[:7], *TWENTY[8:], "task-20"]
 
 
-# In which order, and whose.
+# Order, capabilities and pinned tasks.
 
 
 def test_tasks_are_ordered_by_priority_and_then_by_age(scene: Scene, agent: Agent) -> None:
@@ -163,17 +163,17 @@ def test_response_has_at_most_a_megabyte_and_later_polls_return_the_rest(scene: 
         work = {"taskId": f"task-{number}", "intent": "fix-bug", "repo": "r", "naturalLanguage": "é" * 125_000}
         ok(scene.user.post("/api/workflows/execute", json.dumps(work, ensure_ascii=False).encode()), 202)
     scene.run_workflows()
-    answer = agent.poll()
-    assert len(answer.body) < 1_024 * 1_024 + 10_000
-    seen = [command["task_id"] for command in ok(answer)["commands"]]
-    assert 1 <= len(seen) < 6
-    for task in seen:
-        ok(agent.complete(task))
-    assert set(agent.claims()) == {f"task-{number}" for number in range(6)} - set(seen)
+    response = agent.poll()
+    assert len(response.body) < 1_024 * 1_024 + 10_000
+    first_ids = [command["task_id"] for command in ok(response)["commands"]]
+    assert 1 <= len(first_ids) < 6
+    for task_id in first_ids:
+        ok(agent.complete(task_id))
+    assert set(agent.claims()) == {f"task-{number}" for number in range(6)} - set(first_ids)
 
 
 def test_long_queue_hides_no_matching_task(scene: Scene, fresh_minute: Clock) -> None:
-    """Sixty tasks that an agent cannot do, older and more urgent, stand around the five that it can."""
+    """The queue has sixty older and more urgent tasks that do not match the agent, and five that do."""
     scene.queued("m-1", intent="m")
     for intent in ("a", "z"):
         scene.queued(f"{intent}-00", intent=intent, priority=50)
@@ -204,7 +204,7 @@ def test_draining_agent_keeps_its_claims_and_gets_no_new_ones(scene: Scene, agen
     assert agent.claims() == ["task-2"]
 
 
-# For how long.
+# The lease of a claim.
 
 
 def test_claim_not_started_within_a_minute_is_released(scene: Scene, agent: Agent, clock: Clock) -> None:
@@ -217,8 +217,8 @@ def test_claim_not_started_within_a_minute_is_released(scene: Scene, agent: Agen
     clock.advance(10)
     ok(agent.beat())
     scene.poller.sweep()
-    shown = scene.task()
-    assert (shown["status"], shown["agentId"], shown["attempt"]) == ("queued", None, 1)
+    task = scene.task()
+    assert (task["status"], task["agentId"], task["attempt"]) == ("queued", None, 1)
     assert another.commands()[0]["attempt"] == 1
     assert scene.events() == ["created", "queued", "assigned", "requeued", "assigned"]
     refused(agent.progress("task-1"), 409)
@@ -256,23 +256,23 @@ def test_started_task_has_no_lease(scene: Scene, agent: Agent, clock: Clock) -> 
     assert scene.state() == "in_progress"
 
 
-# How often.
+# The polling interval.
 
 
-@pytest.mark.parametrize("ask", [Agent.poll, Agent.beat])
+@pytest.mark.parametrize("call", [Agent.poll, Agent.beat])
 def test_interval_is_short_after_work_and_grows_while_idle(
-    scene: Scene, agent: Agent, clock: Clock, ask: object
+    scene: Scene, agent: Agent, clock: Clock, call: object
 ) -> None:
     def interval() -> int:
-        answer: dict[str, int] = ok(agent.poll() if ask is Agent.poll else agent.beat())
-        assert type(answer["nextPollInterval"]) is int
-        return answer["nextPollInterval"]
+        response: dict[str, int] = ok(agent.poll() if call is Agent.poll else agent.beat())
+        assert type(response["nextPollInterval"]) is int
+        return response["nextPollInterval"]
 
     assert interval() == 5_000
-    task = scene.running(agent)
+    task_id = scene.running(agent)
     clock.advance(1_900)
     assert interval() == 5_000
-    ok(agent.complete(task))
+    ok(agent.complete(task_id))
     clock.advance(9 * 60)
     assert interval() == 5_000
     grown = []

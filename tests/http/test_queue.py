@@ -1,4 +1,4 @@
-"""The workflow queue between submitting and claiming: lost, repeated, late, orphaned and broken messages."""
+"""The workflow queue between submission and claim: lost, repeated, late, unknown and malformed messages."""
 
 import json
 from typing import Any
@@ -14,11 +14,11 @@ from tests.http import hooks
 from tests.http.scene import Agent, Scene, failing, ok, snapshot
 from tests.support import moto_aws, wire
 
-OUT_OF_REACH = EndpointConnectionError(endpoint_url="https://example.com")
+UNREACHABLE = EndpointConnectionError(endpoint_url="https://example.com")
 
 
 def lose_messages() -> int:
-    """Remove every message from the workflow queue, as if it had never come; how many there were."""
+    """Remove all messages from the workflow queue, as if they were lost. Returns the number of messages."""
     sqs = boto3.client("sqs")
     url = sqs.get_queue_url(QueueName="devflow-local-workflow")["QueueUrl"]
     lost = 0
@@ -30,10 +30,10 @@ def lose_messages() -> int:
 
 
 def handle(scene: Scene, *bodies: str) -> list[int]:
-    """Give the SQS function one batch of messages; which of them it gave back, by their place in the batch."""
+    """Pass one batch of messages to the SQS function. Returns the indexes of the messages that failed."""
     records = [
         {
-            "messageId": str(place),
+            "messageId": str(index),
             "receiptHandle": "r",
             "body": body,
             "attributes": {},
@@ -43,17 +43,17 @@ def handle(scene: Scene, *bodies: str) -> list[int]:
             "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:devflow-local-workflow",
             "awsRegion": "us-east-1",
         }
-        for place, body in enumerate(bodies)
+        for index, body in enumerate(bodies)
     ]
-    answer: Any = scene.poller._app.handler_map["run_workflows"]({"Records": records}, Context("run_workflows"))
-    assert set(answer) == {"batchItemFailures"}
-    return [int(failure["itemIdentifier"]) for failure in answer["batchItemFailures"]]
+    response: Any = scene.poller._app.handler_map["run_workflows"]({"Records": records}, Context("run_workflows"))
+    assert set(response) == {"batchItemFailures"}
+    return [int(failure["itemIdentifier"]) for failure in response["batchItemFailures"]]
 
 
-def message_of(scene: Scene, task: str) -> str:
-    """Submit a task; the message that this sent."""
-    scene.submit(task)
-    (body,) = [body for body in moto_aws.messages("workflow") if json.loads(body)["task"] == task]
+def message_of(scene: Scene, task_id: str) -> str:
+    """Submit a task. Returns the body of its message."""
+    scene.submit(task_id)
+    (body,) = [body for body in moto_aws.messages("workflow") if json.loads(body)["task"] == task_id]
     return body
 
 
@@ -67,7 +67,7 @@ def test_sweep_sends_a_lost_message_again(scene: Scene, clock: Clock) -> None:
     scene.submit()
     assert lose_messages() == 1
     scene.poller.sweep()
-    assert moto_aws.messages("workflow") == [], "not before its time"
+    assert moto_aws.messages("workflow") == [], "the message is not overdue yet"
     clock.advance(65)
     scene.poller.sweep()
     assert len(moto_aws.messages("workflow")) == 1
@@ -83,14 +83,14 @@ def test_task_fails_after_its_message_was_lost_five_times(scene: Scene, clock: C
         sent += lose_messages()
         clock.advance(65)
         scene.poller.sweep()
-    shown = scene.task()
-    assert (shown["status"], "message" in shown["error"]) == ("failed", True)
-    assert 5 <= sent <= 6, "at most five times again"
+    task = scene.task()
+    assert (task["status"], "message" in task["error"]) == ("failed", True)
+    assert 5 <= sent <= 6, "at most five repetitions"
     assert scene.events() == ["created", "failed"]
 
 
 def test_task_is_accepted_while_the_queue_is_unreachable(scene: Scene, clock: Clock) -> None:
-    with failing("SendMessage", OUT_OF_REACH):
+    with failing("SendMessage", UNREACHABLE):
         scene.submit()
         clock.advance(65)
         scene.poller.sweep()
@@ -137,15 +137,15 @@ def test_message_for_an_unknown_task_is_acknowledged(scene: Scene) -> None:
 
 def test_malformed_message_does_not_block_the_others(scene: Scene) -> None:
     first, last = message_of(scene, "task-1"), message_of(scene, "task-2")
-    bad = ["", "garbage", "{", "[]", "null", "{}", '{"owner": 1, "task": []}', "[" * 20_000, "\0"]
-    assert set(handle(scene, first, *bad, last)) <= set(range(1, 10))
+    malformed = ["", "garbage", "{", "[]", "null", "{}", '{"owner": 1, "task": []}', "[" * 20_000, "\0"]
+    assert set(handle(scene, first, *malformed, last)) <= set(range(1, 10))
     assert (scene.state("task-1"), scene.state("task-2")) == ("queued", "queued")
 
 
 @pytest.mark.parametrize("operation", ["GetItem", "TransactWriteItems"])
 def test_only_failed_messages_of_a_batch_are_returned(scene: Scene, operation: str) -> None:
     bodies = [message_of(scene, f"task-{number}") for number in range(3)]
-    with failing(operation, OUT_OF_REACH, about="task-1"):
+    with failing(operation, UNREACHABLE, about="task-1"):
         assert handle(scene, *bodies) == [1]
     assert [scene.state(f"task-{number}") for number in range(3)] == ["queued", "pending", "queued"]
     assert handle(scene, bodies[1]) == []
@@ -154,7 +154,7 @@ def test_only_failed_messages_of_a_batch_are_returned(scene: Scene, operation: s
 
 def test_all_messages_are_returned_when_all_of_them_fail(scene: Scene) -> None:
     bodies = [message_of(scene, f"task-{number}") for number in range(2)]
-    with failing("GetItem", OUT_OF_REACH):
+    with failing("GetItem", UNREACHABLE):
         assert handle(scene, *bodies) == [0, 1]
     scene.run_workflows()
     assert {scene.state("task-0"), scene.state("task-1")} == {"queued"}
@@ -165,7 +165,7 @@ def test_sweep_continues_after_an_item_that_fails(scene: Scene, clock: Clock) ->
         scene.submit(f"task-{number}")
     lose_messages()
     clock.advance(65)
-    with failing("GetItem", OUT_OF_REACH, about="task-1"):
+    with failing("GetItem", UNREACHABLE, about="task-1"):
         scene.poller.sweep()
     scene.run_workflows()
     assert [scene.state(f"task-{number}") for number in range(3)] == ["queued", "pending", "queued"]
@@ -182,5 +182,5 @@ def test_container_requests_each_queue_url_once(scene: Scene) -> None:
             scene.submit(f"task-{number}")
             scene.agent(f"agent-{number}")
             hook.test()
-    asked = [request.params["QueueName"] for request in sent.to("sqs") if request.operation == "GetQueueUrl"]
-    assert sorted(asked) == ["devflow-local-events", "devflow-local-webhooks", "devflow-local-workflow"]
+    requested = [request.params["QueueName"] for request in sent.to("sqs") if request.operation == "GetQueueUrl"]
+    assert sorted(requested) == ["devflow-local-events", "devflow-local-webhooks", "devflow-local-workflow"]

@@ -1,8 +1,13 @@
-"""schemathesis makes requests up from the app's own OpenAPI document, and holds every answer against it.
+"""schemathesis generates requests from the app's own OpenAPI document, and compares every response with the document.
 
-All of its checks: no 5xx; status, headers, content type and body as the document says; what the schema allows is
-taken, what it does not is refused; no token, no answer; unknown methods; what was removed is gone; nothing of one user
-is read by another. Over real HTTP, into the app in this process.
+All of its checks run:
+- no 5xx;
+- status, headers, content type and body match the document;
+- requests that the schema allows are accepted, and others are rejected;
+- calls without a token and unknown methods are rejected;
+- removed resources are gone, and no user reads data of another.
+
+The requests are sent over real HTTP to the app in this process.
 """
 
 import json
@@ -25,7 +30,7 @@ from tests.http.scene import Scene
 from tests.support.client import Client
 
 CONFIG = """
-# Nothing is left behind, and nobody gives up because the machine is slow.
+# No cache, and no failure because the machine is slow.
 suppress-health-check = ["all"]
 request-timeout = 300
 cache.enabled = false
@@ -41,12 +46,12 @@ tasks.values = ["task-1", "task-2", "task-3"]
 "path.task_id" = {dictionary = "tasks", probability = 0.4}
 "path.webhook_id" = {dictionary = "webhooks", probability = 0.4}
 
-# Browsers are sent on, whatever they bring.
+# These operations redirect browsers for every input.
 [[operations]]
 include-operation-id = ["start_slack", "finish_slack"]
 checks.positive_data_acceptance.expected-statuses = ["302"]
 
-# Where the name of a host leads, and whether a webhook may go there, no schema can know: elsewhere is a 400.
+# A schema cannot express whether the host of a webhook is allowed. Other hosts return 400.
 [[operations]]
 include-operation-id = "create_webhook"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409"]
@@ -55,14 +60,14 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403",
 include-operation-id = "change_webhook"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409"]
 
-# Where a log ends no schema can know: a piece that does not fit is a 416.
+# A schema cannot express where a log ends. A chunk at another offset returns 416.
 [[operations]]
 include-operation-id = "append_log"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "416", "429"]
 """
 
 REPEATABLE = """
-# The same requests every time: nothing that an answer said, such as an id by chance, is made use of.
+# The same requests in every run: values of responses, such as random ids, are not used.
 generation.deterministic = true
 phases.coverage.extra-data-sources.responses = false
 phases.fuzzing.extra-data-sources.responses = false
@@ -74,9 +79,12 @@ FRAMING = ("Content-Length", "Transfer-Encoding", "Connection", "Expect", "Host"
 
 @pytest.fixture
 def hooks(user: Client, make_user: Callable[..., Client]) -> Iterator[None]:
-    """What no schema can say: which texts are cursors (where one is made up that is to be good, it is left out), that a
-    token is good until somebody logs out with it (so they do that with another), and that some headers are HTTP's own:
-    a server that cannot read where a request ends has no route to ask."""
+    """Adapts generated requests to rules that a schema cannot express.
+
+    - A generated cursor is never valid, so requests that must be valid have none.
+    - A logout revokes the token of the run, so it uses another token.
+    - Headers for the framing of HTTP are removed, because the server could not find the end of the request.
+    """
 
     def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:
         for name in FRAMING:
@@ -96,7 +104,7 @@ def hooks(user: Client, make_user: Callable[..., Client]) -> Iterator[None]:
 
 @pytest.fixture
 def url(gateway: Gateway, hooks: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The app over real HTTP, without limits on the number of calls."""
+    """The app over real HTTP, without rate limits."""
     monkeypatch.setattr(rate_limits, "settings", replace(settings, rate_limits=False))
     server = HttpServer(0)
     server.start(gateway)
@@ -106,7 +114,10 @@ def url(gateway: Gateway, hooks: None, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 @pytest.fixture
 def run(url: str, scene: Scene, other: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Two users who must not see each other's things; the first has agents, and tasks in three states."""
+    """Runs schemathesis for two users, neither of which may read the other's data.
+
+    The first user has agents, and tasks in three states.
+    """
     scene.agent("agent-2")
     scene.running(scene.agent())
     scene.queued("task-2")
@@ -122,10 +133,10 @@ def run(url: str, scene: Scene, other: Scene, tmp_path: Path, monkeypatch: pytes
 
     def run(config: str, *arguments: str) -> str:
         (tmp_path / "schemathesis.toml").write_text(peers + config + CONFIG)
-        usual = ["run", f"{url}/api/openapi.json", "--url", url, "--checks", "all", "--no-color"]
-        ran = CliRunner().invoke(command, [*usual, *arguments])
-        assert ran.exit_code == 0, ran.output
-        return ran.output
+        command_line = ["run", f"{url}/api/openapi.json", "--url", url, "--checks", "all", "--no-color"]
+        result = CliRunner().invoke(command, [*command_line, *arguments])
+        assert result.exit_code == 0, result.output
+        return result.output
 
     return run
 
@@ -139,5 +150,5 @@ def test_generated_requests_get_responses_that_match_the_document(run: Callable[
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [20250124])
 def test_500_generated_requests_for_each_operation_match_the_document(run: Callable[..., str], seed: int) -> None:
-    """Others than the above, and with ids that the answers before named."""
+    """Other requests than above, also with ids from earlier responses."""
     print(run("", "--max-examples", "500", "--seed", str(seed)))

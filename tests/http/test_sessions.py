@@ -1,4 +1,4 @@
-"""Sessions: whose a token is, logging out of one or of all, and the cookie of somebody who signs in with a browser."""
+"""Sessions: the user of a token, logout of one or all sessions, and the session cookie of browsers."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,18 +21,18 @@ LOGIN = {"email": "user@example.com", "pin": "123456"}
 
 
 def log_in(client: Client) -> Client:
-    """One more session of user@example.com."""
+    """Start another session of user@example.com."""
     return client.acting_as(ok(client.post("/api/auth/pin/login", LOGIN))["token"])
 
 
-def own_page(client: Client) -> Response:
-    """A login from a page of ours, as a browser sends it."""
+def log_in_from_own_page(client: Client) -> Response:
+    """Log in as a browser does from the platform's own page."""
     return client.post("/api/auth/pin/login", LOGIN, Origin=HOME, Sec_Fetch_Site="same-origin")
 
 
-def session_cookie(answer: Response) -> str:
-    """What a browser sends along after this answer."""
-    return (answer.header("Set-Cookie") or "").partition(";")[0]
+def session_cookie(response: Response) -> str:
+    """The cookie that a browser sends after this response."""
+    return (response.header("Set-Cookie") or "").partition(";")[0]
 
 
 def test_me_returns_the_user_of_the_token(user: Client, clock: Clock) -> None:
@@ -72,9 +72,9 @@ def test_session_hours_setting_shortens_only_sessions(
     anonymous: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokens, "settings", replace(settings, session_hours=12))
-    answer = own_page(anonymous)
-    assert "Max-Age=43200;" in str(answer.header("Set-Cookie"))
-    session = anonymous.acting_as(ok(answer)["token"])
+    response = log_in_from_own_page(anonymous)
+    assert "Max-Age=43200;" in str(response.header("Set-Cookie"))
+    session = anonymous.acting_as(ok(response)["token"])
     personal = session.acting_as(ok(session.post("/api/auth/tokens", {"name": "cli"}), 201)["token"])
     clock.advance(12 * 3_600 - 1)
     ok(session.get("/api/auth/me"))
@@ -94,7 +94,7 @@ def test_ended_sessions_are_deleted_after_their_tokens_expire(user: Client, anon
 
 def test_stored_ended_sessions_are_bounded_and_stay_ended(user: Client, anonymous: Client, clock: Clock) -> None:
     ended = []
-    kept = ok(user.post("/api/auth/tokens", {"name": "cli"}), 201)["token"]
+    personal = ok(user.post("/api/auth/tokens", {"name": "cli"}), 201)["token"]
     for _ in range(52):
         clock.advance(10)
         ended.append(log_in(anonymous))
@@ -104,7 +104,7 @@ def test_stored_ended_sessions_are_bounded_and_stay_ended(user: Client, anonymou
     for session in ended:
         clock.advance(1)
         refused(session.get("/api/auth/me"), 401)
-    ok(anonymous.acting_as(kept).get("/api/auth/me"))
+    ok(anonymous.acting_as(personal).get("/api/auth/me"))
 
 
 def test_agent_token_returns_403_on_session_routes(agent: Agent) -> None:
@@ -118,16 +118,16 @@ def test_agent_token_returns_403_on_session_routes(agent: Agent) -> None:
 
 
 def test_login_from_our_own_page_sets_a_cookie(user: Client, anonymous: Client) -> None:
-    answer = own_page(anonymous)
-    ok(answer)
-    assert [name for name, _ in answer.headers].count("Set-Cookie") == 1
-    (morsel,) = SimpleCookie(answer.header("Set-Cookie")).values()
+    response = log_in_from_own_page(anonymous)
+    ok(response)
+    assert [name for name, _ in response.headers].count("Set-Cookie") == 1
+    (morsel,) = SimpleCookie(response.header("Set-Cookie")).values()
     assert morsel.key == "__Host-devflow-session"
     assert (morsel["path"], morsel["secure"], morsel["httponly"], morsel["samesite"], morsel["domain"]) == (
         "/", True, True, "Lax", ""
     )  # fmt: skip
     assert int(morsel["max-age"]) == 30 * DAY
-    assert morsel.value == answer.json()["token"]
+    assert morsel.value == response.json()["token"]
 
 
 @pytest.mark.parametrize(
@@ -142,10 +142,10 @@ def test_login_from_our_own_page_sets_a_cookie(user: Client, anonymous: Client) 
     ],
 )
 def test_login_from_another_origin_sets_no_cookie(user: Client, anonymous: Client, headers: dict[str, str]) -> None:
-    """Another site's page must not log anybody in as somebody else."""
-    answer = anonymous.post("/api/auth/pin/login", LOGIN, **headers)
-    ok(answer)
-    assert answer.header("Set-Cookie") is None
+    """A page of another site must not log its visitor in as another user."""
+    response = anonymous.post("/api/auth/pin/login", LOGIN, **headers)
+    ok(response)
+    assert response.header("Set-Cookie") is None
 
 
 READ = ("GET", "/api/auth/me", None)
@@ -182,13 +182,13 @@ WRITE = ("POST", "/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "
 def test_cookie_is_accepted_only_from_our_own_pages(
     user: Client, anonymous: Client, call: tuple[str, str, object], headers: dict[str, str], accepted: bool  # noqa: FBT001
 ) -> None:  # fmt: skip
-    cookie = session_cookie(own_page(anonymous))
+    cookie = session_cookie(log_in_from_own_page(anonymous))
     before = snapshot()
-    answer = anonymous.send(*call, Cookie=cookie, **headers)
+    response = anonymous.send(*call, Cookie=cookie, **headers)
     if accepted:
-        assert answer.status in (200, 202)
+        assert response.status in (200, 202)
     else:
-        refused(answer, 401)
+        refused(response, 401)
         assert snapshot() == before
 
 
@@ -196,10 +196,10 @@ def test_no_route_accepts_a_cookie_from_a_cross_site_request(
     scene: Scene, agent: Agent, anonymous: Client, routes: Routes
 ) -> None:
     scene.running(agent)
-    cookie = session_cookie(own_page(anonymous))
+    cookie = session_cookie(log_in_from_own_page(anonymous))
     before = snapshot()
     for method, resource in routes.guarded:
-        answer = anonymous.send(
+        response = anonymous.send(
             method,
             routes.path(resource),
             routes.body(method, resource),
@@ -207,13 +207,13 @@ def test_no_route_accepts_a_cookie_from_a_cross_site_request(
             Origin="https://evil.example",
             Sec_Fetch_Site="cross-site",
         )
-        refused(answer, 401)
+        refused(response, 401)
     assert snapshot() == before
 
 
 def test_page_of_the_requested_host_counts_as_our_own(user: Client, gateway: Gateway) -> None:
-    """The local stage answers at 127.0.0.1, too."""
-    cookie = session_cookie(own_page(Client(gateway)))
+    """The local stage is also reachable at 127.0.0.1."""
+    cookie = session_cookie(log_in_from_own_page(Client(gateway)))
     client = Client(gateway)
     for host, origin, status in (
         ("127.0.0.1:3000", "http://127.0.0.1:3000", 200),
@@ -226,7 +226,7 @@ def test_page_of_the_requested_host_counts_as_our_own(user: Client, gateway: Gat
 
 
 def test_authorization_header_takes_precedence_over_the_cookie(user: Client, anonymous: Client) -> None:
-    cookie = session_cookie(own_page(anonymous))
+    cookie = session_cookie(log_in_from_own_page(anonymous))
     refused(anonymous.acting_as("garbage").get("/api/auth/me", Cookie=cookie), 401)
     refused(anonymous.get("/api/auth/me", Cookie=cookie, Authorization="Basic dXNlcjpwYXNz"), 401)
     ok(user.get("/api/auth/me", Cookie="__Host-devflow-session=garbage", Origin="https://evil.example"))
@@ -237,15 +237,15 @@ def test_authorization_header_takes_precedence_over_the_cookie(user: Client, ano
     ["{}", "a=b; {}", "{}; a=b", "a=b;{};c=d", " {} "],
 )
 def test_session_cookie_is_found_among_other_cookies(user: Client, anonymous: Client, cookie: str) -> None:
-    kept = session_cookie(own_page(anonymous))
-    ok(anonymous.get("/api/auth/me", Cookie=cookie.format(kept)))
+    own_cookie = session_cookie(log_in_from_own_page(anonymous))
+    ok(anonymous.get("/api/auth/me", Cookie=cookie.format(own_cookie)))
 
 
 def test_session_cookie_in_its_own_header_is_found(user: Client, gateway: Gateway) -> None:
-    """HTTP/2 lets a browser send each cookie in a header of its own (RFC 9113, section 8.2.3)."""
-    kept = session_cookie(own_page(Client(gateway)))
-    answer = gateway.call("GET", "/api/auth/me", (("Cookie", kept), ("Cookie", "a=b")))
-    assert answer.status == 200
+    """HTTP/2 lets a browser send each cookie in a separate header (RFC 9113, section 8.2.3)."""
+    own_cookie = session_cookie(log_in_from_own_page(Client(gateway)))
+    response = gateway.call("GET", "/api/auth/me", (("Cookie", own_cookie), ("Cookie", "a=b")))
+    assert response.status == 200
 
 
 @pytest.mark.parametrize(
@@ -256,12 +256,12 @@ def test_malformed_cookie_returns_401(user: Client, anonymous: Client, cookie: s
 
 
 def test_logout_deletes_the_cookie(user: Client, anonymous: Client) -> None:
-    kept = session_cookie(own_page(anonymous))
-    answer = anonymous.post("/api/auth/logout", Cookie=kept, Origin=HOME)
-    ok(answer)
-    (morsel,) = SimpleCookie(answer.header("Set-Cookie")).values()
+    own_cookie = session_cookie(log_in_from_own_page(anonymous))
+    response = anonymous.post("/api/auth/logout", Cookie=own_cookie, Origin=HOME)
+    ok(response)
+    (morsel,) = SimpleCookie(response.header("Set-Cookie")).values()
     assert (morsel.key, morsel.value, morsel["max-age"]) == ("__Host-devflow-session", "", "0")
-    refused(anonymous.get("/api/auth/me", Cookie=kept), 401)
+    refused(anonymous.get("/api/auth/me", Cookie=own_cookie), 401)
     assert log_in(anonymous).post("/api/auth/logout").header("Set-Cookie") is None
 
 

@@ -1,4 +1,4 @@
-"""Tasks: submitted, started, worked on and ended, each once, whatever is sent twice or by the wrong one."""
+"""Tasks: submission, start, progress and end. Each happens once, also with repeated or foreign requests."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,14 +21,14 @@ WORK = {"intent": "fix-bug", "repo": "r", "naturalLanguage": "n"}
 DAY = 24 * 3_600
 
 
-# Submitting.
+# Submission.
 
 
 def test_execute_response_and_stored_task_match_the_specification(scene: Scene, clock: Clock) -> None:
-    answer = scene.user.post("/api/workflows/execute", SPEC)
-    assert ok(answer, 202) == {"accepted": True, "taskId": SPEC["taskId"]}
-    shown = scene.task(str(SPEC["taskId"]))
-    assert {name: shown[name] for name in ("id", "intent", "repo", "branch", "description")} == {
+    response = scene.user.post("/api/workflows/execute", SPEC)
+    assert ok(response, 202) == {"accepted": True, "taskId": SPEC["taskId"]}
+    task = scene.task(str(SPEC["taskId"]))
+    assert {name: task[name] for name in ("id", "intent", "repo", "branch", "description")} == {
         "id": SPEC["taskId"],
         "intent": SPEC["intent"],
         "repo": SPEC["repo"],
@@ -37,12 +37,12 @@ def test_execute_response_and_stored_task_match_the_specification(scene: Scene, 
     }
     for name in ("agentId", "currentStep", "startedAt", "completedAt", "error", "summary", "output", "prUrl",
                  "resultFiles", "retryOf", "context", "details"):  # fmt: skip
-        assert shown[name] is None, name
-    assert (shown["status"], shown["progress"], shown["cancelRequested"]) == ("pending", 0, False)
-    assert (shown["attempt"], shown["maxAttempts"]) == (1, 2)
+        assert task[name] is None, name
+    assert (task["status"], task["progress"], task["cancelRequested"]) == ("pending", 0, False)
+    assert (task["attempt"], task["maxAttempts"]) == (1, 2)
     for name in ("createdAt", "updatedAt"):
-        assert INSTANT.fullmatch(shown[name])
-        assert abs(epoch(shown[name]) - clock.now / 1_000) < 30
+        assert INSTANT.fullmatch(task[name])
+        assert abs(epoch(task[name]) - clock.now / 1_000) < 30
     assert scene.events(str(SPEC["taskId"])) == ["created"]
 
 
@@ -53,14 +53,14 @@ def test_task_becomes_claimable_when_its_message_is_handled(scene: Scene) -> Non
 
 def test_repeated_submission_returns_the_same_task_in_every_state(scene: Scene, agent: Agent) -> None:
     work: dict[str, Any] = {"context": {"b": 1, "a": [2]}, "priority": 3, "agentId": agent.id, "timeoutSeconds": 60}
-    for move in (
+    for advance in (
         lambda: None,
         scene.run_workflows,
         agent.poll,
         lambda: ok(agent.progress("task-1")),
         lambda: ok(agent.complete("task-1")),
     ):
-        move()
+        advance()
         assert scene.submit(**work, future="unknown") == "task-1"
     assert scene.events() == ["created", "queued", "assigned", "started", "completed"]
     assert ok(scene.user.get("/api/tasks"))["total"] == 1
@@ -82,10 +82,10 @@ def test_different_submission_with_the_same_id_returns_409(scene: Scene) -> None
 
 
 def test_server_generates_an_id(scene: Scene) -> None:
-    answers = [ok(scene.user.post("/api/tasks", WORK), 202) for _ in range(2)]
-    assert [set(answer) for answer in answers] == [{"accepted", "taskId"}] * 2
-    assert answers[0]["taskId"] != answers[1]["taskId"]
-    assert {scene.state(answer["taskId"]) for answer in answers} == {"pending"}
+    responses = [ok(scene.user.post("/api/tasks", WORK), 202) for _ in range(2)]
+    assert [set(response) for response in responses] == [{"accepted", "taskId"}] * 2
+    assert responses[0]["taskId"] != responses[1]["taskId"]
+    assert {scene.state(response["taskId"]) for response in responses} == {"pending"}
 
 
 def test_idempotency_key_identifies_one_task_and_conflicts_on_another_body(scene: Scene, other: Scene) -> None:
@@ -119,48 +119,48 @@ def test_pinning_to_an_unknown_agent_returns_404_and_stores_nothing(scene: Scene
 
 
 def test_first_progress_starts_the_task_and_matches_the_specification(scene: Scene, agent: Agent, clock: Clock) -> None:
-    task = scene.claimed(agent)
-    assert scene.task(task)["startedAt"] is None
+    task_id = scene.claimed(agent)
+    assert scene.task(task_id)["startedAt"] is None
     clock.advance(30)
-    news = {"status": "in_progress", "step": "Running test suite", "details": "Executed 45/65 tests", "attempt": 1}
-    body = ok(agent.progress(task, 0.65, **news))
-    assert body == {"success": True, "taskId": task, "message": "Progress updated", "cancelRequested": False}
-    shown = scene.task(task)
-    assert (shown["status"], shown["progress"], shown["agentId"]) == ("in_progress", 0.65, agent.id)
-    assert (shown["currentStep"], shown["details"]) == ("Running test suite", "Executed 45/65 tests")
-    assert abs(epoch(shown["startedAt"]) - clock.now / 1_000) < 10
+    report = {"status": "in_progress", "step": "Running test suite", "details": "Executed 45/65 tests", "attempt": 1}
+    body = ok(agent.progress(task_id, 0.65, **report))
+    assert body == {"success": True, "taskId": task_id, "message": "Progress updated", "cancelRequested": False}
+    task = scene.task(task_id)
+    assert (task["status"], task["progress"], task["agentId"]) == ("in_progress", 0.65, agent.id)
+    assert (task["currentStep"], task["details"]) == ("Running test suite", "Executed 45/65 tests")
+    assert abs(epoch(task["startedAt"]) - clock.now / 1_000) < 10
     clock.advance(30)
-    ok(agent.progress(task, 0.7))
-    assert scene.task(task)["startedAt"] == shown["startedAt"]
-    assert scene.task(task)["updatedAt"] > shown["updatedAt"]
+    ok(agent.progress(task_id, 0.7))
+    assert scene.task(task_id)["startedAt"] == task["startedAt"]
+    assert scene.task(task_id)["updatedAt"] > task["updatedAt"]
 
 
 def test_each_new_step_is_one_event(scene: Scene, agent: Agent) -> None:
-    task = scene.claimed(agent)
+    task_id = scene.claimed(agent)
     for step in ("one", "one", "two", None, "two", "one"):
-        ok(agent.progress(task, 0.5, **({} if step is None else {"step": step})))
-    events = ok(scene.user.get(f"/api/tasks/{task}/events"))["data"]
+        ok(agent.progress(task_id, 0.5, **({} if step is None else {"step": step})))
+    events = ok(scene.user.get(f"/api/tasks/{task_id}/events"))["data"]
     assert [(event["type"], event["detail"]) for event in events[3:]] == [
         ("task.started", "one"), ("task.step", "two"), ("task.step", "one"),
     ]  # fmt: skip
     assert {event["agentId"] for event in events[2:]} == {agent.id}
     assert {event["attempt"] for event in events} == {1}
-    assert scene.task(task)["currentStep"] == "one"
+    assert scene.task(task_id)["currentStep"] == "one"
 
 
 def test_progress_keeps_the_fields_that_it_omits(scene: Scene, agent: Agent) -> None:
-    task = scene.claimed(agent)
-    ok(agent.progress(task, 0.5, step="one", details="first"))
-    ok(agent.progress(task, 0.6))
-    shown = scene.task(task)
-    assert (shown["progress"], shown["currentStep"], shown["details"]) == (0.6, "one", "first")
+    task_id = scene.claimed(agent)
+    ok(agent.progress(task_id, 0.5, step="one", details="first"))
+    ok(agent.progress(task_id, 0.6))
+    task = scene.task(task_id)
+    assert (task["progress"], task["currentStep"], task["details"]) == (0.6, "one", "first")
 
 
-# The end.
+# Final reports.
 
 
 def test_completion_is_stored_and_matches_the_specification(scene: Scene, agent: Agent, clock: Clock) -> None:
-    task = scene.running(agent)
+    task_id = scene.running(agent)
     clock.advance(30)
     report: dict[str, Any] = {
         "summary": "Fixed null pointer exception in auth service",
@@ -168,48 +168,48 @@ def test_completion_is_stored_and_matches_the_specification(scene: Scene, agent:
         "prUrl": "https://github.com/user/repo/pull/456",
         "resultFiles": {"commit": "abc123def456", "files": ["src/auth/login.ts", "tests/auth.test.ts"]},
     }
-    assert ok(agent.complete(task, **report)) == {"success": True, "taskId": task, "status": "completed"}
-    shown = scene.task(task)
-    assert {name: shown[name] for name in report} == report
-    assert (shown["status"], shown["progress"], shown["error"]) == ("completed", 1, None)
-    assert abs(epoch(shown["completedAt"]) - clock.now / 1_000) < 10
-    assert scene.events(task)[-1] == "completed"
+    assert ok(agent.complete(task_id, **report)) == {"success": True, "taskId": task_id, "status": "completed"}
+    task = scene.task(task_id)
+    assert {name: task[name] for name in report} == report
+    assert (task["status"], task["progress"], task["error"]) == ("completed", 1, None)
+    assert abs(epoch(task["completedAt"]) - clock.now / 1_000) < 10
+    assert scene.events(task_id)[-1] == "completed"
     assert scene.shown()["holding"] == []
 
 
 def test_completion_without_success_fails_the_task(scene: Scene, agent: Agent) -> None:
-    task = scene.running(agent)
-    assert ok(agent.complete(task, success=False, summary="Tests are red"))["status"] == "failed"
-    shown = scene.task(task)
-    assert (shown["status"], shown["error"], shown["summary"]) == ("failed", "Tests are red", "Tests are red")
+    task_id = scene.running(agent)
+    assert ok(agent.complete(task_id, success=False, summary="Tests are red"))["status"] == "failed"
+    task = scene.task(task_id)
+    assert (task["status"], task["error"], task["summary"]) == ("failed", "Tests are red", "Tests are red")
 
 
 def test_failure_is_stored_and_matches_the_specification(scene: Scene, agent: Agent) -> None:
-    task = scene.running(agent)
+    task_id = scene.running(agent)
     report = {"details": "Failed to authenticate with GitHub: invalid credentials", "logs": "...execution logs..."}
-    answer = agent.fail(task, "Repository clone failed", **report)
-    assert ok(answer) == {"success": True, "taskId": task, "status": "failed"}
-    shown = scene.task(task)
-    assert (shown["status"], shown["error"], shown["details"]) == (
+    response = agent.fail(task_id, "Repository clone failed", **report)
+    assert ok(response) == {"success": True, "taskId": task_id, "status": "failed"}
+    task = scene.task(task_id)
+    assert (task["status"], task["error"], task["details"]) == (
         "failed",
         "Repository clone failed",
         report["details"],
     )
-    assert shown["completedAt"] is not None
-    assert agent.claims() == [], "what an agent reports as failed is not tried again"
+    assert task["completedAt"] is not None
+    assert agent.claims() == [], "a failure that an agent reports is not retried"
 
 
-@pytest.mark.parametrize("end", [Agent.complete, Agent.fail])
+@pytest.mark.parametrize("report", [Agent.complete, Agent.fail])
 def test_final_report_on_a_claim_starts_and_ends_the_task(
-    scene: Scene, agent: Agent, end: Callable[..., Response]
+    scene: Scene, agent: Agent, report: Callable[..., Response]
 ) -> None:
-    task = scene.claimed(agent)
-    ok(end(agent, task))
-    shown = scene.task(task)
-    assert shown["status"] == ("completed" if end is Agent.complete else "failed")
-    assert None not in (shown["startedAt"], shown["completedAt"])
-    assert scene.events(task)[:3] == ["created", "queued", "assigned"]
-    assert scene.events(task)[-1] == shown["status"]
+    task_id = scene.claimed(agent)
+    ok(report(agent, task_id))
+    task = scene.task(task_id)
+    assert task["status"] == ("completed" if report is Agent.complete else "failed")
+    assert None not in (task["startedAt"], task["completedAt"])
+    assert scene.events(task_id)[:3] == ["created", "queued", "assigned"]
+    assert scene.events(task_id)[-1] == task["status"]
 
 
 REPORTS: list[Callable[[Agent], Response]] = [
@@ -247,8 +247,8 @@ def test_report_on_a_task_without_agent_returns_409(scene: Scene, agent: Agent) 
     for _ in range(2):
         before = snapshot()
         for reporter in (agent, agent.by_its_user(scene.user)):
-            for answer in (reporter.progress("task-1"), reporter.complete("task-1"), reporter.fail("task-1")):
-                refused(answer, 409)
+            for response in (reporter.progress("task-1"), reporter.complete("task-1"), reporter.fail("task-1")):
+                refused(response, 409)
         assert snapshot() == before
         scene.run_workflows()
 
@@ -256,8 +256,12 @@ def test_report_on_a_task_without_agent_returns_409(scene: Scene, agent: Agent) 
 def test_report_by_another_agent_returns_409_and_changes_nothing(scene: Scene, agent: Agent) -> None:
     another = scene.agent("another")
     scene.claimed(agent)
-    for move in (lambda: None, lambda: ok(agent.progress("task-1")), lambda: ok(agent.complete("task-1", summary="s"))):
-        move()
+    for advance in (
+        lambda: None,
+        lambda: ok(agent.progress("task-1")),
+        lambda: ok(agent.complete("task-1", summary="s")),
+    ):
+        advance()
         scene.run_workflows()
         before = snapshot()
         for report in OTHERS:
@@ -267,21 +271,21 @@ def test_report_by_another_agent_returns_409_and_changes_nothing(scene: Scene, a
 
 def test_agent_reads_only_the_tasks_that_it_holds(scene: Scene, agent: Agent) -> None:
     another = scene.agent("another")
-    task = scene.claimed(agent)
+    task_id = scene.claimed(agent)
     scene.queued("queued")
     for _ in range(2):
-        assert ok(agent.client.get(f"/api/tasks/{task}"))["id"] == task
-        refused(another.client.get(f"/api/tasks/{task}"), 404, "Task not found")
-        ok(agent.progress(task))
+        assert ok(agent.client.get(f"/api/tasks/{task_id}"))["id"] == task_id
+        refused(another.client.get(f"/api/tasks/{task_id}"), 404, "Task not found")
+        ok(agent.progress(task_id))
     for each in (agent, another):
         refused(each.client.get("/api/tasks/queued"), 404, "Task not found")
 
 
-# A user's own token.
+# User tokens.
 
 
 def test_user_token_can_do_what_agent_tokens_can(scene: Scene, agent: Agent) -> None:
-    """The spec's axios example: one token throughout, and no attempt in sight."""
+    """As in the axios example of the specification: one token for all calls, and no attempt in the reports."""
     by_user = agent.by_its_user(scene.user)
     scene.queued("one", "two")
     assert by_user.claims() == ["one", "two"]
@@ -295,57 +299,57 @@ def test_user_token_can_do_what_agent_tokens_can(scene: Scene, agent: Agent) -> 
 
 
 def test_user_report_must_name_the_attempt_after_the_first(scene: Scene, agent: Agent, clock: Clock) -> None:
-    task = scene.running(agent)
+    task_id = scene.running(agent)
     scene.later(clock, 13 * 60)
     assert [command["attempt"] for command in agent.commands()] == [2]
     by_user = agent.by_its_user(scene.user)
     before = snapshot()
     wrong: list[dict[str, Any]] = [{}, {"attempt": 1}, {"attempt": 3}]
     for attempt in wrong:
-        refused(by_user.progress(task, **attempt), 409)
-        refused(by_user.complete(task, **attempt), 409)
-        refused(by_user.fail(task, **attempt), 409)
+        refused(by_user.progress(task_id, **attempt), 409)
+        refused(by_user.complete(task_id, **attempt), 409)
+        refused(by_user.fail(task_id, **attempt), 409)
     assert snapshot() == before
-    ok(by_user.progress(task, 0.5, attempt=2))
+    ok(by_user.progress(task_id, 0.5, attempt=2))
     before = snapshot()
-    refused(by_user.complete(task), 409)
+    refused(by_user.complete(task_id), 409)
     assert snapshot() == before
-    ok(by_user.complete(task, attempt=2))
-    assert scene.task(task)["attempt"] == 2
+    ok(by_user.complete(task_id, attempt=2))
+    assert scene.task(task_id)["attempt"] == 2
 
 
 def test_late_report_on_an_earlier_attempt_returns_409(scene: Scene, agent: Agent, clock: Clock) -> None:
-    task = scene.running(agent)
+    task_id = scene.running(agent)
     scene.later(clock, 13 * 60)
-    assert agent.claims() == [task]
+    assert agent.claims() == [task_id]
     before = snapshot()
     for report in (agent.progress, agent.complete, agent.fail):
-        refused(report(task, attempt=1), 409)
+        refused(report(task_id, attempt=1), 409)
     assert snapshot() == before
-    ok(agent.progress(task, 0.5, attempt=2))
-    refused(agent.complete(task, attempt=1), 409)
-    ok(agent.complete(task, attempt=2))
+    ok(agent.progress(task_id, 0.5, attempt=2))
+    refused(agent.complete(task_id, attempt=1), 409)
+    ok(agent.complete(task_id, attempt=2))
 
 
-# What the platform ends by itself.
+# Timeouts and retention.
 
 
 def test_task_fails_when_it_exceeds_its_timeout(scene: Scene, agent: Agent, clock: Clock) -> None:
     agent = scene.agent("busy", concurrency=1)
-    task = scene.running(agent, "task-1", timeoutSeconds=300)
+    task_id = scene.running(agent, "task-1", timeoutSeconds=300)
     scene.later(clock, 280, agent)
-    assert scene.state(task) == "in_progress"
+    assert scene.state(task_id) == "in_progress"
     scene.later(clock, 120, agent)
-    shown = scene.task(task)
-    assert shown["status"] == "failed"
-    assert "300" in shown["error"]
-    assert shown["completedAt"] is not None
+    task = scene.task(task_id)
+    assert task["status"] == "failed"
+    assert "300" in task["error"]
+    assert task["completedAt"] is not None
     before = snapshot()
     for report in (agent.progress, agent.complete, agent.fail):
-        refused(report(task), 409)
+        refused(report(task_id), 409)
     assert snapshot() == before
     scene.claimed(agent, "next")
-    assert scene.events(task)[-1] == "failed"
+    assert scene.events(task_id)[-1] == "failed"
 
 
 def test_task_queued_for_more_than_a_day_fails(scene: Scene, clock: Clock) -> None:
@@ -355,9 +359,9 @@ def test_task_queued_for_more_than_a_day_fails(scene: Scene, clock: Clock) -> No
     assert scene.state() == "queued"
     clock.advance(90)
     scene.poller.sweep()
-    shown = scene.task()
-    assert shown["status"] == "failed"
-    assert shown["error"]
+    task = scene.task()
+    assert task["status"] == "failed"
+    assert task["error"]
     assert scene.agent().claims() == []
     assert scene.events() == ["created", "queued", "failed"]
 
@@ -365,23 +369,23 @@ def test_task_queued_for_more_than_a_day_fails(scene: Scene, clock: Clock) -> No
 def test_finished_task_is_stored_for_90_days(
     scene: Scene, agent: Agent, clock: Clock, make_user: Callable[..., Client]
 ) -> None:
-    task = scene.running(agent)
-    ok(agent.complete(task))
+    task_id = scene.running(agent)
+    ok(agent.complete(task_id))
     clock.advance(89 * DAY)
     user = make_user()
-    assert ok(user.get(f"/api/tasks/{task}"))["status"] == "completed"
+    assert ok(user.get(f"/api/tasks/{task_id}"))["status"] == "completed"
     clock.advance(2 * DAY)
-    refused(user.get(f"/api/tasks/{task}"), 404, "Task not found")
-    refused(user.get(f"/api/tasks/{task}/events"), 404, "Task not found")
+    refused(user.get(f"/api/tasks/{task_id}"), 404, "Task not found")
+    refused(user.get(f"/api/tasks/{task_id}/events"), 404, "Task not found")
     assert ok(user.get("/api/tasks"))["data"] == []
 
 
 def test_events_describe_every_transition(scene: Scene, agent: Agent, clock: Clock) -> None:
-    task = scene.claimed(agent)
+    task_id = scene.claimed(agent)
     clock.advance(5)
-    ok(agent.progress(task, 0.5, step="one"))
-    ok(agent.fail(task, "It broke"))
-    events = ok(scene.user.get(f"/api/tasks/{task}/events"))["data"]
+    ok(agent.progress(task_id, 0.5, step="one"))
+    ok(agent.fail(task_id, "It broke"))
+    events = ok(scene.user.get(f"/api/tasks/{task_id}/events"))["data"]
     assert [(event["type"], event["status"], event["agentId"], event["detail"]) for event in events] == [
         ("task.created", "pending", None, None),
         ("task.queued", "queued", None, None),

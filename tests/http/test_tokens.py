@@ -1,4 +1,4 @@
-"""What is no token, at every route, in every variety (test_matrix.py has one of each); how long a good one is good."""
+"""Invalid tokens of every variety on every route (test_matrix.py has one of each kind), and the lifetime of tokens."""
 
 import base64
 import hmac
@@ -22,7 +22,7 @@ from tests.support.environment import KEY
 
 DAY = 24 * 3_600
 OTHER_KEY = b"another key, which is as long as a key has to be"
-AGENTS_OWN = {"/api/agents/{agent_id}/commands", "/api/agents/{agent_id}/heartbeat"}
+AGENT_ROUTES = {"/api/agents/{agent_id}/commands", "/api/agents/{agent_id}/heartbeat"}
 
 
 def claims_of(token: str | None) -> dict[str, Any]:
@@ -36,58 +36,61 @@ def encoded(part: object) -> str:
 
 
 def signed(header: object, claims: object, key: bytes = KEY) -> str:
-    """Three parts, signed by HMAC-SHA256 whatever the header says."""
+    """A token of three parts, signed with HMAC-SHA256 independently of its header."""
     text = f"{encoded(header)}.{encoded(claims)}"
     return f"{text}.{encoded(hmac.digest(key, text.encode(), 'sha256'))}"
 
 
-GOOD_HEADER = {"alg": "HS256", "typ": "JWT", "kid": "key-test"}
+VALID_HEADER = {"alg": "HS256", "typ": "JWT", "kid": "key-test"}
 
 
-def forged_headers(claims: dict[str, Any], good: str) -> Iterator[tuple[str, str]]:
-    """Tokens whose claims are good and whose header or signature is not."""
+def forged_headers(claims: dict[str, Any], valid: str) -> Iterator[tuple[str, str]]:
+    """Tokens with valid claims and an invalid header or signature, by description."""
     alg: Any
     for alg in ["none", "None", "NONE", "nOnE", ""]:
-        unsigned = f"{encoded(GOOD_HEADER | {'alg': alg})}.{encoded(claims)}"
+        unsigned = f"{encoded(VALID_HEADER | {'alg': alg})}.{encoded(claims)}"
         yield f"alg {alg!r} without a signature", f"{unsigned}."
-        yield f"alg {alg!r} with the good signature", f"{unsigned}.{good.rpartition('.')[2]}"
+        yield f"alg {alg!r} with the valid signature", f"{unsigned}.{valid.rpartition('.')[2]}"
     for alg in ["RS256", "ES256", "HS384", "HS512", "PS256", "hs256", None, 256, ["HS256"]]:
-        yield f"alg {alg!r} over an HMAC", signed(GOOD_HEADER | {"alg": alg}, claims)
-    yield "HS512, truly", jwt.encode(claims, KEY.ljust(64, b"."), algorithm="HS512", headers={"kid": "key-test"})
-    yield "another's key", signed(GOOD_HEADER, claims, OTHER_KEY)
-    yield "an empty key", signed(GOOD_HEADER, claims, b"")
+        yield f"alg {alg!r} over an HMAC", signed(VALID_HEADER | {"alg": alg}, claims)
+    yield (
+        "HS512 with a valid signature",
+        jwt.encode(claims, KEY.ljust(64, b"."), algorithm="HS512", headers={"kid": "key-test"}),
+    )
+    yield "a key of another stage", signed(VALID_HEADER, claims, OTHER_KEY)
+    yield "an empty key", signed(VALID_HEADER, claims, b"")
     own_key = {"kty": "oct", "k": encoded(OTHER_KEY)}
-    yield "a key brought along", signed(GOOD_HEADER | {"jwk": own_key}, claims, OTHER_KEY)
-    yield "a key to be fetched", signed(GOOD_HEADER | {"jku": "http://127.0.0.1:9/"}, claims, OTHER_KEY)
+    yield "a key in the header", signed(VALID_HEADER | {"jwk": own_key}, claims, OTHER_KEY)
+    yield "a URL of a key in the header", signed(VALID_HEADER | {"jku": "http://127.0.0.1:9/"}, claims, OTHER_KEY)
     yield "no kid", signed({"alg": "HS256"}, claims)
     for kid in ("unknown", "", "../../dev/null", "key-test\0", "KEY-TEST", "current", None, 1, ["key-test"], True):
-        yield f"kid {kid!r}", signed(GOOD_HEADER | {"kid": kid}, claims)
-    yield "an unknown critical extension", signed(GOOD_HEADER | {"crit": ["exp2"], "exp2": 1}, claims)
-    yield "a header that is a list", signed([GOOD_HEADER], claims)
+        yield f"kid {kid!r}", signed(VALID_HEADER | {"kid": kid}, claims)
+    yield "an unknown critical extension", signed(VALID_HEADER | {"crit": ["exp2"], "exp2": 1}, claims)
+    yield "a header that is a list", signed([VALID_HEADER], claims)
     yield "a header that is no JSON", signed(b"{", claims)
     yield "a header that is no text", signed(b"\xff\xfe", claims)
     yield "a header nested 2,900 deep", f"{encoded(b'[' * 2_900)}.e30.x"
 
 
-def mangled(good: str) -> Iterator[tuple[str, str]]:
-    """What was a token once."""
-    header, payload, signature = good.split(".")
-    changed = encoded(claims_of(good) | {"own": "user-1", "sub": "user-1"})
+def malformed(valid: str) -> Iterator[tuple[str, str]]:
+    """Malformed tokens that were made from a valid one, by description."""
+    header, payload, signature = valid.split(".")
+    changed = encoded(claims_of(valid) | {"own": "user-1", "sub": "user-1"})
     yield "changed claims under the old signature", f"{header}.{changed}.{signature}"
     yield "no signature", f"{header}.{payload}."
     yield "half a signature", f"{header}.{payload}.{signature[:20]}"
     yield "two parts", f"{header}.{payload}"
-    yield "four parts", f"{good}.{signature}"
+    yield "four parts", f"{valid}.{signature}"
     yield "one part", "garbage"
     yield "dots", "..."
-    yield "too long", good + "x" * 5_000
+    yield "too long", valid + "x" * 5_000
     yield "100 KB", "x" * 100_000
-    yield "NUL", good + "\0"
-    yield "not ASCII", "é" + good
+    yield "NUL", valid + "\0"
+    yield "not ASCII", "é" + valid
     yield "emoji", "🔑.🔑.🔑"
-    yield "in quotes", f'"{good}"'
-    yield "two of them", f"{good} {good}"
-    yield "none", ""
+    yield "in quotes", f'"{valid}"'
+    yield "two of them", f"{valid} {valid}"
+    yield "empty", ""
 
 
 WRONG_CLAIMS: list[tuple[str, dict[str, Any]]] = [
@@ -112,25 +115,25 @@ WRONG_CLAIMS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def wrong_claims(claims: dict[str, Any], good: str) -> Iterator[tuple[str, str]]:
-    """Tokens that our own key has signed, and that still say nothing good."""
+def wrong_claims(claims: dict[str, Any], valid: str) -> Iterator[tuple[str, str]]:
+    """Tokens with a valid signature and invalid claims, by description."""
     for what, change in WRONG_CLAIMS:
         changed = {name: value for name, value in (claims | change).items() if value is not None}
-        yield what, signed(GOOD_HEADER, changed)
-    yield "claims that are a list", signed(GOOD_HEADER, [claims])
-    yield "claims that are no JSON", signed(GOOD_HEADER, b"{")
-    yield "claims nested 2,800 deep", signed(GOOD_HEADER, b"[" * 2_800)
+        yield what, signed(VALID_HEADER, changed)
+    yield "claims that are a list", signed(VALID_HEADER, [claims])
+    yield "claims that are no JSON", signed(VALID_HEADER, b"{")
+    yield "claims nested 2,800 deep", signed(VALID_HEADER, b"[" * 2_800)
 
 
 def refused_everywhere(client: Client, routes: Routes, what: str) -> None:
-    """Every guarded route answers 401, in the title that the spec gives that route, and changes nothing."""
+    """Assert that every guarded route returns 401 with its title of the specification, and changes nothing."""
     before = snapshot()
     for method, resource in routes.guarded:
-        answer = client.send(method, routes.path(resource), None if method == "GET" else {})
-        title = "Agent token expired or invalid" if resource in AGENTS_OWN else "Invalid or expired token"
-        assert (answer.status, answer.json().get("error")) == (401, title), (what, method, resource, answer)
-        refused(answer, 401)
-        assert (answer.header("WWW-Authenticate") or "").startswith("Bearer"), (what, method, resource)
+        response = client.send(method, routes.path(resource), None if method == "GET" else {})
+        title = "Agent token expired or invalid" if resource in AGENT_ROUTES else "Invalid or expired token"
+        assert (response.status, response.json().get("error")) == (401, title), (what, method, resource, response)
+        refused(response, 401)
+        assert (response.header("WWW-Authenticate") or "").startswith("Bearer"), (what, method, resource)
     assert snapshot() == before
 
 
@@ -140,14 +143,14 @@ def test_forged_token_returns_401_on_every_route(
     scene: Scene, agent: Agent, routes: Routes, kind: str, forge: Callable[..., Iterator[tuple[str, str]]]
 ) -> None:
     scene.running(agent)
-    good = (scene.user if kind == "user" else agent.client).token or ""
-    for what, token in forge(claims_of(good), good):
+    valid = (scene.user if kind == "user" else agent.client).token or ""
+    for what, token in forge(claims_of(valid), valid):
         refused_everywhere(scene.user.acting_as(token), routes, what)
 
 
 def test_malformed_token_returns_401_on_every_route(scene: Scene, agent: Agent, routes: Routes) -> None:
     scene.running(agent)
-    for what, token in mangled(agent.client.token or ""):
+    for what, token in malformed(agent.client.token or ""):
         refused_everywhere(agent.client.acting_as(token), routes, what)
 
 
@@ -155,13 +158,13 @@ def test_malformed_token_returns_401_on_every_route(scene: Scene, agent: Agent, 
 def test_missing_bearer_token_returns_401_on_every_route(user: Client, routes: Routes, authorization: str) -> None:
     before = snapshot()
     for method, resource in routes.guarded:
-        answer = user.acting_as(None).send(
+        response = user.acting_as(None).send(
             method,
             routes.path(resource),
             None if method == "GET" else {},
             Authorization=authorization.format(user.token),
         )
-        refused(answer, 401)
+        refused(response, 401)
     refused_everywhere(user.acting_as(None), routes, "no header")
     assert snapshot() == before
 
@@ -203,7 +206,7 @@ def test_token_has_exactly_the_documented_claims(scene: Scene, agent: Agent, clo
         assert set(claims) == {"iss", "aud", "sub", "own", "typ", "ver", "jti", "iat", "exp"}
         assert (claims["typ"], claims["exp"] - claims["iat"]) == (kind, 30 * DAY)
         assert abs(claims["iat"] - clock.now / 1_000) < 60
-        assert jwt.get_unverified_header(token or "") == GOOD_HEADER
+        assert jwt.get_unverified_header(token or "") == VALID_HEADER
     owner = claims_of(scene.user.token)["sub"]
     assert claims_of(agent.client.token)["sub"] == agent.id
     assert claims_of(agent.client.token)["own"] == owner == claims_of(scene.user.token)["own"]
@@ -233,7 +236,7 @@ def test_deployed_stage_verifies_tokens_with_the_keys_in_its_secret(
     )
     monkeypatch.setattr(keys, "_cached", None)
     client = boto3.client("secretsmanager")
-    # A test that brought the template up as CloudFormation does has left one of this name.
+    # A test that created the resources of the template may have left a secret of this name.
     client.delete_secret(SecretId=settings.resource_name("secret"), ForceDeleteWithoutRecovery=True)
     secret = client.create_secret(Name=settings.resource_name("secret"), SecretString=settings.local_secret or "")[
         "ARN"

@@ -1,4 +1,4 @@
-"""/api/webhooks: what a user may do with endpoints, and who else may not."""
+"""/api/webhooks: what users can do with their webhooks, and which callers are rejected."""
 
 import socket
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from tests.support.names import Names, connections, served
 from tests.support.receivers import Receiver, status
 
 URL = "http://localhost:9/hooks"
-"""Nobody is there: these tests deliver nothing."""
+"""Nothing listens at this address. The tests that use it deliver nothing."""
 
 
 @pytest.fixture
@@ -33,10 +33,10 @@ def queue(scene: Scene, clock: Clock) -> Queue:
 
 def test_webhook_secret_is_returned_only_at_creation(scene: Scene) -> None:
     body = {"url": URL, "events": ["task.created", "task.completed"], "description": "The team's chat"}
-    made = ok(scene.user.post("/api/webhooks", body), 201)
-    webhook = made["webhook"]
-    assert made["success"] is True
-    assert made["secret"].startswith("whsec_")
+    created = ok(scene.user.post("/api/webhooks", body), 201)
+    webhook = created["webhook"]
+    assert created["success"] is True
+    assert created["secret"].startswith("whsec_")
     assert webhook == body | {
         "id": webhook["id"],
         "enabled": True,
@@ -47,15 +47,15 @@ def test_webhook_secret_is_returned_only_at_creation(scene: Scene) -> None:
         "createdAt": webhook["createdAt"],
         "updatedAt": webhook["createdAt"],
     }
-    for answer in (scene.user.get(f"/api/webhooks/{webhook['id']}"), scene.user.get("/api/webhooks")):
-        assert made["secret"].encode() not in answer.body
+    for response in (scene.user.get(f"/api/webhooks/{webhook['id']}"), scene.user.get("/api/webhooks")):
+        assert created["secret"].encode() not in response.body
     assert ok(scene.user.get(f"/api/webhooks/{webhook['id']}")) == webhook
     assert ok(scene.user.get("/api/webhooks"))["data"] == [webhook]
 
 
 def test_webhook_selects_all_events_by_default(scene: Scene) -> None:
-    made = ok(scene.user.post("/api/webhooks", {"url": URL}), 201)
-    assert made["webhook"]["events"] == ["*"]
+    created = ok(scene.user.post("/api/webhooks", {"url": URL}), 201)
+    assert created["webhook"]["events"] == ["*"]
     named = {"url": URL, "events": ["task.failed", "task.failed", "agent.inactive"]}
     assert ok(scene.user.post("/api/webhooks", named), 201)["webhook"]["events"] == ["task.failed", "agent.inactive"]
     assert ok(scene.user.post("/api/webhooks", named | {"events": ["task.failed", "*"]}), 201)["webhook"]["events"] == [
@@ -83,15 +83,15 @@ def test_webhook_requires_a_url(scene: Scene) -> None:
 
 
 def test_idempotency_key_returns_the_same_webhook_for_ten_minutes(scene: Scene, clock: Clock) -> None:
-    made = ok(scene.user.post("/api/webhooks", {"url": URL}, Idempotency_Key="key-1"), 201)
+    created = ok(scene.user.post("/api/webhooks", {"url": URL}, Idempotency_Key="key-1"), 201)
     clock.advance(590)
-    assert ok(scene.user.post("/api/webhooks", {"url": URL}, Idempotency_Key="key-1"), 201) == made
+    assert ok(scene.user.post("/api/webhooks", {"url": URL}, Idempotency_Key="key-1"), 201) == created
     refused(scene.user.post("/api/webhooks", {"url": f"{URL}/2"}, Idempotency_Key="key-1"), 409, "Conflict")
     assert ok(scene.user.get("/api/webhooks"))["total"] == 1
     clock.advance(20)
     later = ok(scene.user.post("/api/webhooks", {"url": URL}, Idempotency_Key="key-1"), 201)
-    assert later["webhook"]["id"] != made["webhook"]["id"]
-    assert later["secret"] != made["secret"]
+    assert later["webhook"]["id"] != created["webhook"]["id"]
+    assert later["secret"] != created["secret"]
 
 
 def test_number_of_webhooks_for_each_user_is_limited(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,11 +104,11 @@ def test_number_of_webhooks_for_each_user_is_limited(scene: Scene, monkeypatch: 
 
 
 def test_webhooks_are_listed_in_pages(scene: Scene) -> None:
-    made = sorted(hooks.make(scene.user, URL).id for _ in range(5))
+    webhook_ids = sorted(hooks.make(scene.user, URL).id for _ in range(5))
     first = ok(scene.user.get("/api/webhooks", {"limit": 3}))
     assert (first["total"], first["hasMore"]) == (5, True)
     second = ok(scene.user.get("/api/webhooks", {"limit": 3, "cursor": first["nextCursor"]}))
-    assert [each["id"] for each in first["data"] + second["data"]] == made
+    assert [each["id"] for each in first["data"] + second["data"]] == webhook_ids
 
 
 def test_patch_changes_only_the_given_fields(scene: Scene) -> None:
@@ -141,8 +141,8 @@ def test_pending_delivery_fails_when_its_webhook_is_disabled(scene: Scene, recei
     delivery = hook.test()
     hook.change(enabled=False)
     queue.deliver()
-    told = hook.delivery()
-    assert (told["status"], told["error"], told["attempts"]) == ("failed", "The webhook is disabled.", [])
+    failed = hook.delivery()
+    assert (failed["status"], failed["error"], failed["attempts"]) == ("failed", "The webhook is disabled.", [])
     refused(scene.user.post(f"{hook.path}/deliveries/{delivery}/redeliver"), 409)
     hook.change(enabled=True)
     hook.redeliver(delivery)
@@ -154,7 +154,7 @@ def test_removing_a_webhook_deletes_its_deliveries(scene: Scene, receiver: Recei
     hook = hooks.make(scene.user, receiver.url)
     hook.test()
     ok(scene.user.delete(hook.path))
-    for answer in (
+    for response in (
         scene.user.get(hook.path),
         scene.user.delete(hook.path),
         scene.user.patch(hook.path, {"description": "x"}),
@@ -163,7 +163,7 @@ def test_removing_a_webhook_deletes_its_deliveries(scene: Scene, receiver: Recei
         scene.user.get(f"{hook.path}/deliveries"),
         scene.user.post(f"{hook.path}/deliveries/msg_1/redeliver"),
     ):
-        refused(answer, 404, "Webhook not found")
+        refused(response, 404, "Webhook not found")
     queue.deliver()
     assert receiver.got == []
     assert [row for row in moto_aws.rows("webhooks") if row["sk"]["S"] != "~"] == []
@@ -247,7 +247,7 @@ def test_unknown_delivery_cannot_be_redelivered(scene: Scene) -> None:
     refused(scene.user.post(f"{hook.path}/deliveries/msg_1/redeliver"), 404, "Delivery not found")
 
 
-# Who may.
+# Access.
 
 
 def every_call(hook: Hook, delivery: str) -> list[tuple[str, str, Any]]:
@@ -286,15 +286,15 @@ def test_webhook_of_another_user_returns_404(scene: Scene, other: Scene) -> None
 
 
 def test_webhook_calls_have_their_own_rate_limit(scene: Scene, fresh_minute: Clock) -> None:
-    answer = scene.user.get("/api/webhooks")
-    assert (answer.header("X-RateLimit-Limit"), answer.header("X-RateLimit-Remaining")) == ("100", "99")
+    response = scene.user.get("/api/webhooks")
+    assert (response.header("X-RateLimit-Limit"), response.header("X-RateLimit-Remaining")) == ("100", "99")
     for _ in range(99):
         ok(scene.user.get("/api/webhooks"))
     refused(scene.user.get("/api/webhooks"), 429)
     ok(scene.user.get("/api/agents"))
 
 
-# Where it may go: at creation. What happens at sending is in tests/events/test_webhook_targets.py.
+# Allowed addresses at creation. tests/events/test_webhook_targets.py has the checks at delivery.
 
 HOSTILE = [
     "https://127.0.0.1:{port}/", "https://localhost:{port}/", "https://LOCALHOST:{port}/", "http://localhost:{port}/",
@@ -333,7 +333,7 @@ def names() -> Iterator[Names]:
 
 @pytest.fixture
 def deployed_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a deployed stage, this machine is no target."""
+    """Settings of a deployed stage, on which this machine is no allowed address."""
     for module in ("service", "delivery"):
         monkeypatch.setattr(f"chalicelib.webhooks.{module}.settings", replace(settings, stage="dev"))
 
@@ -345,8 +345,8 @@ def test_internal_address_is_rejected_without_a_connection(
     hook = ok(scene.user.post("/api/webhooks", {"url": "https://hooks.example.com/"}), 201)["webhook"]
     before = snapshot()
     with (
-        receivers.listening("127.0.0.1") as (port, came),
-        receivers.listening("::1") as (_, came_too),
+        receivers.listening("127.0.0.1") as (port, connections_v4),
+        receivers.listening("::1") as (_, connections_v6),
         connections() as attempts,
     ):
         for number, hostile in enumerate(HOSTILE):
@@ -355,7 +355,7 @@ def test_internal_address_is_rejected_without_a_connection(
             url = hostile.replace("{port}", str(port))
             refused(scene.user.post("/api/webhooks", {"url": url}), 400, "Invalid request")
             refused(scene.user.patch(f"/api/webhooks/{hook['id']}", {"url": url}), 400, "Invalid request")
-    assert (came, came_too, attempts) == ([], [], [])
+    assert (connections_v4, connections_v6, attempts) == ([], [], [])
     assert {**snapshot(), "users": before["users"]} == before
 
 
@@ -371,10 +371,10 @@ def test_rotated_webhook_signs_with_both_secrets_for_a_day(
     scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
 ) -> None:
     hook = hooks.make(scene.user, receiver.url)
-    answer = ok(scene.user.post(f"{hook.path}/rotate-secret"))
-    new = answer["secret"]
+    response = ok(scene.user.post(f"{hook.path}/rotate-secret"))
+    new = response["secret"]
     assert new != hook.secret
-    assert answer["webhook"]["oldSecretsUntil"] is not None
+    assert response["webhook"]["oldSecretsUntil"] is not None
     hook.test()
     queue.deliver()
     clock.advance(86_401)
@@ -389,9 +389,11 @@ def test_rotated_webhook_signs_with_both_secrets_for_a_day(
 
 def test_idempotency_key_rotates_the_secret_once(scene: Scene) -> None:
     hook = hooks.make(scene.user, URL)
-    answers = [ok(scene.user.post(f"{hook.path}/rotate-secret", Idempotency_Key="key-1")) for _ in range(2)]
-    assert answers[0]["secret"] == answers[1]["secret"] != hook.secret
-    assert ok(scene.user.post(f"{hook.path}/rotate-secret", Idempotency_Key="key-2"))["secret"] != answers[0]["secret"]
+    responses = [ok(scene.user.post(f"{hook.path}/rotate-secret", Idempotency_Key="key-1")) for _ in range(2)]
+    assert responses[0]["secret"] == responses[1]["secret"] != hook.secret
+    assert (
+        ok(scene.user.post(f"{hook.path}/rotate-secret", Idempotency_Key="key-2"))["secret"] != responses[0]["secret"]
+    )
 
 
 def test_changing_url_or_enabling_resets_the_failure_period(
@@ -428,7 +430,7 @@ def test_redelivery_sends_a_waiting_delivery_at_once(scene: Scene, receiver: Rec
     delivery = hook.test()
     queue.deliver()
     assert queue.take() == []
-    hook.change(enabled=True)  # and no longer left alone, as it asked
+    hook.change(enabled=True)  # this also ends the pause that `Retry-After` requested
     hook.redeliver(delivery)
     queue.deliver()
     assert hook.delivery()["status"] == "delivered"
