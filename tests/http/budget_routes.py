@@ -128,61 +128,61 @@ def _with_a_webhook(act: Any) -> Any:
     """Prepare a call about an existing webhook."""
 
     def prepare(world: World) -> Call:
-        hook = make(world.user, WEBHOOK_URL)
-        return lambda: act(world.user, hook)
+        webhook = make(world.user, WEBHOOK_URL)
+        return lambda: act(world.user, webhook)
 
     return prepare
 
 
 @call("page of webhooks")
 @_with_a_webhook
-def _list_webhooks(user: Client, hook: Hook) -> Response:
+def _list_webhooks(user: Client, webhook: Hook) -> Response:
     return user.get("/api/webhooks")
 
 
 @call("show a webhook")
 @_with_a_webhook
-def _show_webhook(user: Client, hook: Hook) -> Response:
-    return user.get(hook.path)
+def _show_webhook(user: Client, webhook: Hook) -> Response:
+    return user.get(webhook.path)
 
 
 @call("change a webhook")
 @_with_a_webhook
-def _change_webhook(user: Client, hook: Hook) -> Response:
-    return user.patch(hook.path, {"url": f"{WEBHOOK_URL}other"})
+def _change_webhook(user: Client, webhook: Hook) -> Response:
+    return user.patch(webhook.path, {"url": f"{WEBHOOK_URL}other"})
 
 
 @call("remove a webhook")
 @_with_a_webhook
-def _remove_webhook(user: Client, hook: Hook) -> Response:
-    return user.delete(hook.path)
+def _remove_webhook(user: Client, webhook: Hook) -> Response:
+    return user.delete(webhook.path)
 
 
 @call("new secret for a webhook")
 @_with_a_webhook
-def _rotate_secret(user: Client, hook: Hook) -> Response:
-    return user.post(f"{hook.path}/rotate-secret")
+def _rotate_secret(user: Client, webhook: Hook) -> Response:
+    return user.post(f"{webhook.path}/rotate-secret")
 
 
 @call("test a webhook")
 @_with_a_webhook
-def _test_webhook(user: Client, hook: Hook) -> Response:
-    return user.post(f"{hook.path}/test")
+def _test_webhook(user: Client, webhook: Hook) -> Response:
+    return user.post(f"{webhook.path}/test")
 
 
 @call("page of deliveries")
 def _list_deliveries(world: World) -> Call:
-    hook = make(world.user, WEBHOOK_URL)
+    webhook = make(world.user, WEBHOOK_URL)
     for _ in range(3):
-        hook.test()
-    return lambda: world.user.get(f"{hook.path}/deliveries", {"limit": 2})
+        webhook.test()
+    return lambda: world.user.get(f"{webhook.path}/deliveries", {"limit": 2})
 
 
 @call("redeliver")
 def _redeliver(world: World) -> Call:
-    hook = make(world.user, WEBHOOK_URL)
-    delivery = hook.test()
-    return lambda: world.user.post(f"{hook.path}/deliveries/{delivery}/redeliver")
+    webhook = make(world.user, WEBHOOK_URL)
+    delivery = webhook.test()
+    return lambda: world.user.post(f"{webhook.path}/deliveries/{delivery}/redeliver")
 
 
 @call("health")

@@ -44,7 +44,7 @@ class Stage:
     sibling: Agent
     janes: Agent
     personal: dict[str, Any]
-    hook: Hook
+    webhook: Hook
     delivery: str
     routes: Routes
 
@@ -54,7 +54,7 @@ class Stage:
             "agent_id": "agent-1",
             "task_id": "task-1",
             "token_id": self.personal["id"],
-            "webhook_id": self.hook.id,
+            "webhook_id": self.webhook.id,
             "delivery_id": self.delivery,
         }
         if route.path.endswith("/retry"):
@@ -70,11 +70,11 @@ def stage(scene: Scene, other: Scene, routes: Routes, fresh_minute: Clock) -> St
     ok(agent.complete(scene.running(agent, "task-2")))
     personal = ok(scene.user.post("/api/auth/tokens", {"name": "a program"}), 201)
     janes = other.agent("janes")
-    hook = hooks.make(scene.user, "http://localhost:9/")
-    delivery = hook.test()
+    webhook = hooks.make(scene.user, "http://localhost:9/")
+    delivery = webhook.test()
     scene.poller.drain()
     fresh_minute.advance(60)  # the calls above must not count on the rate limits
-    return Stage(scene, other, agent, sibling, janes, personal, hook, delivery, routes)
+    return Stage(scene, other, agent, sibling, janes, personal, webhook, delivery, routes)
 
 
 def guarded(stage: Stage) -> list[RouteSpec]:

@@ -176,11 +176,11 @@ def test_sweep_continues_after_an_item_that_fails(scene: Scene, clock: Clock) ->
 
 def test_container_requests_each_queue_url_once(scene: Scene) -> None:
     sqs._queue_url.cache_clear()
-    hook = hooks.make(scene.user, "http://localhost:9/")
+    webhook = hooks.make(scene.user, "http://localhost:9/")
     with wire.recorded() as sent:
         for number in (1, 2):
             scene.submit(f"task-{number}")
             scene.agent(f"agent-{number}")
-            hook.test()
+            webhook.test()
     requested = [request.params["QueueName"] for request in sent.to("sqs") if request.operation == "GetQueueUrl"]
     assert sorted(requested) == ["devflow-local-events", "devflow-local-webhooks", "devflow-local-workflow"]

@@ -1,4 +1,7 @@
-"""Invalid tokens of every variety on every route (test_matrix.py has one of each kind), and the lifetime of tokens."""
+"""Invalid tokens of every variety on every route, and the lifetime of tokens.
+
+test_matrix.py has one invalid token of each kind.
+"""
 
 import base64
 import hmac

@@ -71,10 +71,10 @@ def test_webhook_selects_all_events_by_default(scene: Scene) -> None:
     ],
 )  # fmt: skip
 def test_invalid_request_creates_and_changes_no_webhook(scene: Scene, wrong: dict[str, Any]) -> None:
-    hook = hooks.make(scene.user, URL)
+    webhook = hooks.make(scene.user, URL)
     before = snapshot()
     refused(scene.user.post("/api/webhooks", {"url": URL} | wrong), 400, "Invalid request")
-    refused(scene.user.patch(hook.path, wrong), 400, "Invalid request")
+    refused(scene.user.patch(webhook.path, wrong), 400, "Invalid request")
     assert {**snapshot(), "users": before["users"]} == before
 
 
@@ -112,56 +112,56 @@ def test_webhooks_are_listed_in_pages(scene: Scene) -> None:
 
 
 def test_patch_changes_only_the_given_fields(scene: Scene) -> None:
-    hook = hooks.make(scene.user, URL)
-    changed = hook.change(url=f"{URL}/2", events=["task.failed"])
+    webhook = hooks.make(scene.user, URL)
+    changed = webhook.change(url=f"{URL}/2", events=["task.failed"])
     assert (changed["url"], changed["events"], changed["description"]) == (f"{URL}/2", ["task.failed"], None)
-    changed = hook.change(description="Chat")
+    changed = webhook.change(description="Chat")
     assert (changed["url"], changed["events"], changed["description"]) == (f"{URL}/2", ["task.failed"], "Chat")
-    assert hook.shown() == changed
+    assert webhook.shown() == changed
 
 
 def test_user_can_disable_and_enable_a_webhook(scene: Scene, receiver: Receiver, queue: Queue) -> None:
-    hook = hooks.make(scene.user, receiver.url)
-    disabled = hook.change(enabled=False)
+    webhook = hooks.make(scene.user, receiver.url)
+    disabled = webhook.change(enabled=False)
     assert (disabled["enabled"], disabled["disabledReason"]) == (False, "You disabled the webhook.")
     assert disabled["disabledAt"] is not None
-    refused(scene.user.post(f"{hook.path}/test"), 409, "Conflict")
+    refused(scene.user.post(f"{webhook.path}/test"), 409, "Conflict")
     scene.queued()
     hooks.announced(scene)
-    assert hook.deliveries() == []
-    enabled = hook.change(enabled=True)
+    assert webhook.deliveries() == []
+    enabled = webhook.change(enabled=True)
     assert (enabled["enabled"], enabled["disabledReason"], enabled["disabledAt"]) == (True, None, None)
-    hook.test()
+    webhook.test()
     queue.deliver()
     assert [got.event for got in receiver.got] == ["webhook.test"]
 
 
 def test_pending_delivery_fails_when_its_webhook_is_disabled(scene: Scene, receiver: Receiver, queue: Queue) -> None:
-    hook = hooks.make(scene.user, receiver.url)
-    delivery = hook.test()
-    hook.change(enabled=False)
+    webhook = hooks.make(scene.user, receiver.url)
+    delivery = webhook.test()
+    webhook.change(enabled=False)
     queue.deliver()
-    failed = hook.delivery()
+    failed = webhook.delivery()
     assert (failed["status"], failed["error"], failed["attempts"]) == ("failed", "The webhook is disabled.", [])
-    refused(scene.user.post(f"{hook.path}/deliveries/{delivery}/redeliver"), 409)
-    hook.change(enabled=True)
-    hook.redeliver(delivery)
+    refused(scene.user.post(f"{webhook.path}/deliveries/{delivery}/redeliver"), 409)
+    webhook.change(enabled=True)
+    webhook.redeliver(delivery)
     queue.deliver()
     assert [got.id for got in receiver.got] == [delivery]
 
 
 def test_removing_a_webhook_deletes_its_deliveries(scene: Scene, receiver: Receiver, queue: Queue) -> None:
-    hook = hooks.make(scene.user, receiver.url)
-    hook.test()
-    ok(scene.user.delete(hook.path))
+    webhook = hooks.make(scene.user, receiver.url)
+    webhook.test()
+    ok(scene.user.delete(webhook.path))
     for response in (
-        scene.user.get(hook.path),
-        scene.user.delete(hook.path),
-        scene.user.patch(hook.path, {"description": "x"}),
-        scene.user.post(f"{hook.path}/test"),
-        scene.user.post(f"{hook.path}/rotate-secret"),
-        scene.user.get(f"{hook.path}/deliveries"),
-        scene.user.post(f"{hook.path}/deliveries/msg_1/redeliver"),
+        scene.user.get(webhook.path),
+        scene.user.delete(webhook.path),
+        scene.user.patch(webhook.path, {"description": "x"}),
+        scene.user.post(f"{webhook.path}/test"),
+        scene.user.post(f"{webhook.path}/rotate-secret"),
+        scene.user.get(f"{webhook.path}/deliveries"),
+        scene.user.post(f"{webhook.path}/deliveries/msg_1/redeliver"),
     ):
         refused(response, 404, "Webhook not found")
     queue.deliver()
@@ -170,26 +170,26 @@ def test_removing_a_webhook_deletes_its_deliveries(scene: Scene, receiver: Recei
 
 
 def test_test_event_ignores_the_event_filter(scene: Scene, receiver: Receiver, queue: Queue) -> None:
-    hook = hooks.make(scene.user, receiver.url, "task.failed")
-    delivery = hook.test()
+    webhook = hooks.make(scene.user, receiver.url, "task.failed")
+    delivery = webhook.test()
     queue.deliver()
     (got,) = receiver.got
     owner = scene.shown_owner()
-    assert got.json() == {"event": "webhook.test", "data": {"webhookId": hook.id, "userId": owner}}
-    assert (got.id, hooks.signed_with(got, hook.secret)) == (delivery, True)
+    assert got.json() == {"event": "webhook.test", "data": {"webhookId": webhook.id, "userId": owner}}
+    assert (got.id, hooks.signed_with(got, webhook.secret)) == (delivery, True)
 
 
 def test_deliveries_are_listed_newest_first_with_all_attempts(
     scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
 ) -> None:
-    hook = hooks.make(scene.user, receiver.url)
+    webhook = hooks.make(scene.user, receiver.url)
     receiver.then(status(500, b"no" * 1_000))
-    first = hook.test()
+    first = webhook.test()
     queue.deliver()
     clock.advance(6)
     queue.deliver()
-    second = hook.test()
-    newest, oldest = hook.deliveries()
+    second = webhook.test()
+    newest, oldest = webhook.deliveries()
     assert (newest["id"], newest["status"], newest["attempts"]) == (second, "pending", [])
     failed, succeeded = oldest["attempts"]
     assert (failed["status"], failed["error"], failed["answer"]) == (500, "The receiver returned 500.", "no" * 512)
@@ -197,7 +197,7 @@ def test_deliveries_are_listed_newest_first_with_all_attempts(
     assert all(type(each["latencyMs"]) is int and each["timestamp"].endswith("Z") for each in oldest["attempts"])
     assert oldest == {
         "id": first,
-        "webhookId": hook.id,
+        "webhookId": webhook.id,
         "event": "webhook.test",
         "status": "delivered",
         "error": None,
@@ -211,18 +211,18 @@ def test_deliveries_are_listed_newest_first_with_all_attempts(
 
 
 def test_deliveries_are_filtered_and_listed_in_pages(scene: Scene, receiver: Receiver, queue: Queue) -> None:
-    hook = hooks.make(scene.user, receiver.url)
+    webhook = hooks.make(scene.user, receiver.url)
     receiver.usual = status(410)
-    tests = [hook.test() for _ in range(3)]
+    tests = [webhook.test() for _ in range(3)]
     queue.deliver()
-    assert {each["status"] for each in hook.deliveries()} == {"failed"}
-    assert len(hook.deliveries(status="failed", event="webhook.test")) == 3
-    assert hook.deliveries(status="pending") == hook.deliveries(event="task.created") == []
-    page = ok(scene.user.get(f"{hook.path}/deliveries", {"limit": 2}))
-    rest = ok(scene.user.get(f"{hook.path}/deliveries", {"limit": 2, "cursor": page["nextCursor"]}))
+    assert {each["status"] for each in webhook.deliveries()} == {"failed"}
+    assert len(webhook.deliveries(status="failed", event="webhook.test")) == 3
+    assert webhook.deliveries(status="pending") == webhook.deliveries(event="task.created") == []
+    page = ok(scene.user.get(f"{webhook.path}/deliveries", {"limit": 2}))
+    rest = ok(scene.user.get(f"{webhook.path}/deliveries", {"limit": 2, "cursor": page["nextCursor"]}))
     assert [each["id"] for each in page["data"] + rest["data"]] == sorted(tests, reverse=True)
     assert page["total"] == 3
-    refused(scene.user.get(f"{hook.path}/deliveries", {"status": "lost"}), 400)
+    refused(scene.user.get(f"{webhook.path}/deliveries", {"status": "lost"}), 400)
     other = hooks.make(scene.user, receiver.url)
     refused(scene.user.get(f"{other.path}/deliveries", {"limit": 2, "cursor": page["nextCursor"]}), 400)
 
@@ -230,41 +230,45 @@ def test_deliveries_are_filtered_and_listed_in_pages(scene: Scene, receiver: Rec
 def test_delivery_is_stored_for_thirty_days_after_its_end(
     scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
 ) -> None:
-    hook = hooks.make(scene.user, receiver.url)
-    delivery = hook.test()
+    webhook = hooks.make(scene.user, receiver.url)
+    delivery = webhook.test()
     queue.deliver()
     clock.advance(30 * 86_400 - 60)
     user = scene.logged_in_anew()
-    assert [each["id"] for each in replace(hook, user=user).deliveries()] == [delivery]
+    assert [each["id"] for each in replace(webhook, user=user).deliveries()] == [delivery]
     clock.advance(120)
     user = scene.logged_in_anew()
-    assert replace(hook, user=user).deliveries() == []
-    refused(user.post(f"{hook.path}/deliveries/{delivery}/redeliver"), 404, "Delivery not found")
+    assert replace(webhook, user=user).deliveries() == []
+    refused(user.post(f"{webhook.path}/deliveries/{delivery}/redeliver"), 404, "Delivery not found")
 
 
 def test_unknown_delivery_cannot_be_redelivered(scene: Scene) -> None:
-    hook = hooks.make(scene.user, URL)
-    refused(scene.user.post(f"{hook.path}/deliveries/msg_1/redeliver"), 404, "Delivery not found")
+    webhook = hooks.make(scene.user, URL)
+    refused(scene.user.post(f"{webhook.path}/deliveries/msg_1/redeliver"), 404, "Delivery not found")
 
 
 # Access.
 
 
-def every_call(hook: Hook, delivery: str) -> list[tuple[str, str, Any]]:
+def every_call(webhook: Hook, delivery: str) -> list[tuple[str, str, Any]]:
     return [
-        ("GET", hook.path, None),
-        ("PATCH", hook.path, {"description": "x"}),
-        ("DELETE", hook.path, None),
-        ("POST", f"{hook.path}/rotate-secret", None),
-        ("POST", f"{hook.path}/test", None),
-        ("GET", f"{hook.path}/deliveries", None),
-        ("POST", f"{hook.path}/deliveries/{delivery}/redeliver", None),
+        ("GET", webhook.path, None),
+        ("PATCH", webhook.path, {"description": "x"}),
+        ("DELETE", webhook.path, None),
+        ("POST", f"{webhook.path}/rotate-secret", None),
+        ("POST", f"{webhook.path}/test", None),
+        ("GET", f"{webhook.path}/deliveries", None),
+        ("POST", f"{webhook.path}/deliveries/{delivery}/redeliver", None),
     ]
 
 
 def test_agent_token_returns_403_on_every_webhook_route(scene: Scene, agent: Agent) -> None:
-    hook = hooks.make(scene.user, URL)
-    calls = [("POST", "/api/webhooks", {"url": URL}), ("GET", "/api/webhooks", None), *every_call(hook, hook.test())]
+    webhook = hooks.make(scene.user, URL)
+    calls = [
+        ("POST", "/api/webhooks", {"url": URL}),
+        ("GET", "/api/webhooks", None),
+        *every_call(webhook, webhook.test()),
+    ]
     before = snapshot()
     for method, path, body in calls:
         refused(agent.client.send(method, path, body), 403, "Insufficient permissions")
@@ -272,8 +276,8 @@ def test_agent_token_returns_403_on_every_webhook_route(scene: Scene, agent: Age
 
 
 def test_webhook_of_another_user_returns_404(scene: Scene, other: Scene) -> None:
-    hook = hooks.make(scene.user, URL)
-    calls = every_call(hook, hook.test())
+    webhook = hooks.make(scene.user, URL)
+    calls = every_call(webhook, webhook.test())
     before = snapshot()
     for method, path, body in calls:
         refused(other.user.send(method, path, body), 404, "Webhook not found")
@@ -342,7 +346,7 @@ def test_internal_address_is_rejected_without_a_connection(
     scene: Scene, names: Names, clock: Clock, deployed_stage: None
 ) -> None:
     assert len(HOSTILE) >= 30
-    hook = ok(scene.user.post("/api/webhooks", {"url": "https://hooks.example.com/"}), 201)["webhook"]
+    webhook = ok(scene.user.post("/api/webhooks", {"url": "https://hooks.example.com/"}), 201)["webhook"]
     before = snapshot()
     with (
         receivers.listening("127.0.0.1") as (port, connections_v4),
@@ -354,7 +358,7 @@ def test_internal_address_is_rejected_without_a_connection(
                 clock.advance(60)
             url = hostile.replace("{port}", str(port))
             refused(scene.user.post("/api/webhooks", {"url": url}), 400, "Invalid request")
-            refused(scene.user.patch(f"/api/webhooks/{hook['id']}", {"url": url}), 400, "Invalid request")
+            refused(scene.user.patch(f"/api/webhooks/{webhook['id']}", {"url": url}), 400, "Invalid request")
     assert (connections_v4, connections_v6, attempts) == ([], [], [])
     assert {**snapshot(), "users": before["users"]} == before
 
@@ -370,67 +374,68 @@ def test_temporarily_unresolvable_host_is_accepted(scene: Scene, names: Names, d
 def test_rotated_webhook_signs_with_both_secrets_for_a_day(
     scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
 ) -> None:
-    hook = hooks.make(scene.user, receiver.url)
-    response = ok(scene.user.post(f"{hook.path}/rotate-secret"))
+    webhook = hooks.make(scene.user, receiver.url)
+    response = ok(scene.user.post(f"{webhook.path}/rotate-secret"))
     new = response["secret"]
-    assert new != hook.secret
+    assert new != webhook.secret
     assert response["webhook"]["oldSecretsUntil"] is not None
-    hook.test()
+    webhook.test()
     queue.deliver()
     clock.advance(86_401)
-    hook.test()
+    webhook.test()
     queue.deliver()
     both, one = receiver.got
-    assert [hooks.signed_with(both, secret) for secret in (new, hook.secret)] == [True, True]
+    assert [hooks.signed_with(both, secret) for secret in (new, webhook.secret)] == [True, True]
     assert len(both.headers["webhook-signature"].split(" ")) == 2
-    assert [hooks.signed_with(one, secret) for secret in (new, hook.secret)] == [True, False]
-    assert hook.shown()["oldSecretsUntil"] is None
+    assert [hooks.signed_with(one, secret) for secret in (new, webhook.secret)] == [True, False]
+    assert webhook.shown()["oldSecretsUntil"] is None
 
 
 def test_idempotency_key_rotates_the_secret_once(scene: Scene) -> None:
-    hook = hooks.make(scene.user, URL)
-    responses = [ok(scene.user.post(f"{hook.path}/rotate-secret", Idempotency_Key="key-1")) for _ in range(2)]
-    assert responses[0]["secret"] == responses[1]["secret"] != hook.secret
+    webhook = hooks.make(scene.user, URL)
+    responses = [ok(scene.user.post(f"{webhook.path}/rotate-secret", Idempotency_Key="key-1")) for _ in range(2)]
+    assert responses[0]["secret"] == responses[1]["secret"] != webhook.secret
     assert (
-        ok(scene.user.post(f"{hook.path}/rotate-secret", Idempotency_Key="key-2"))["secret"] != responses[0]["secret"]
+        ok(scene.user.post(f"{webhook.path}/rotate-secret", Idempotency_Key="key-2"))["secret"]
+        != responses[0]["secret"]
     )
 
 
 def test_changing_url_or_enabling_resets_the_failure_period(
     scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
 ) -> None:
-    hook = hooks.make(scene.user, receiver.url)
+    webhook = hooks.make(scene.user, receiver.url)
     receiver.then(status(500), status(500))
     for change in ({"url": f"{receiver.url}&again"}, {"enabled": True}):
         clock.advance(60)
-        hook.test()
+        webhook.test()
         queue.deliver()
-        assert hook.shown()["failingSince"] is not None
-        assert hook.change(**change)["failingSince"] is None
+        assert webhook.shown()["failingSince"] is not None
+        assert webhook.change(**change)["failingSince"] is None
 
 
 def test_redelivery_sends_the_same_id_and_body(scene: Scene, receiver: Receiver, queue: Queue, clock: Clock) -> None:
-    hook = hooks.make(scene.user, receiver.url)
-    delivery = hook.test()
+    webhook = hooks.make(scene.user, receiver.url)
+    delivery = webhook.test()
     queue.deliver()
     clock.advance(3_600)
-    hook.redeliver(delivery)
-    assert hook.delivery()["status"] == "pending"
+    webhook.redeliver(delivery)
+    assert webhook.delivery()["status"] == "pending"
     queue.deliver()
     first, second = receiver.got
     assert (first.id, first.body) == (second.id, second.body)
     assert first.headers["webhook-timestamp"] != second.headers["webhook-timestamp"]
-    assert len(hook.delivery()["attempts"]) == 2
-    assert hook.delivery()["status"] == "delivered"
+    assert len(webhook.delivery()["attempts"]) == 2
+    assert webhook.delivery()["status"] == "delivered"
 
 
 def test_redelivery_sends_a_waiting_delivery_at_once(scene: Scene, receiver: Receiver, queue: Queue) -> None:
-    hook = hooks.make(scene.user, receiver.url)
+    webhook = hooks.make(scene.user, receiver.url)
     receiver.then(status(503, Retry_After="3600"))
-    delivery = hook.test()
+    delivery = webhook.test()
     queue.deliver()
     assert queue.take() == []
-    hook.change(enabled=True)  # this also ends the pause that `Retry-After` requested
-    hook.redeliver(delivery)
+    webhook.change(enabled=True)  # this also ends the pause that `Retry-After` requested
+    webhook.redeliver(delivery)
     queue.deliver()
-    assert hook.delivery()["status"] == "delivered"
+    assert webhook.delivery()["status"] == "delivered"
