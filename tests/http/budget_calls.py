@@ -1,8 +1,9 @@
 """The calls that are measured. Each function prepares a world, and returns the one call to measure in it.
 
-This module has the calls of agents, the calls about tasks, and the sweep. budget_routes.py and budget_logins.py
-have the other routes, and budget_queues.py has the messages of the queues. test_budget.py and
-test_budget_routes.py state the requests of each call. test_figures.py asserts that every route and handler is measured.
+This module has the calls of agents, the calls about tasks, and the sweep. budget_routes.py and
+budget_logins.py have the other routes, and budget_queues.py has the messages of the queues. test_budget.py
+and test_budget_routes.py state the requests of each call. test_figures.py asserts that every route and
+handler is measured.
 
 The names of calls are the keys of bench/figures.json, and the bill in bench/cost uses them.
 """
