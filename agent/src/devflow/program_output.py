@@ -1,4 +1,7 @@
-"""Reads the output of an engine's program: progress events, the result, and the log (docs/agent.md, "Report progress and results")."""
+"""Reads the output of an engine's program: progress events, the result and the log.
+
+docs/agent.md, "Report progress and results", describes the format.
+"""
 
 from collections import deque
 from dataclasses import dataclass, field
