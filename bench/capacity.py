@@ -18,7 +18,7 @@ from infra.local.event_poller import EventPoller
 from infra.local.gateway import Gateway
 from tests.conftest import Clock
 from tests.http.budget_calls import CALLS, World, make_world
-from tests.support import costs, dynamodb_local, moto_aws, units, watch, wire
+from tests.support import aws_requests, costs, dynamodb_local, invocations, moto_aws, units
 from tests.support.users import make_user
 
 ROUNDS = 11
@@ -38,7 +38,7 @@ def start_platform(*, shared: bool = True) -> Iterator[str]:
         quiet.capture_log(),
         moto_aws.deployed(),
         dynamodb_local.running(shared=shared) as endpoint,
-        wire.redirected("dynamodb", endpoint),
+        aws_requests.redirected("dynamodb", endpoint),
     ):
         yield endpoint
 
@@ -51,9 +51,9 @@ def measure_call(name: str, endpoint: str, rounds: int = ROUNDS) -> Figures:
     dynamodb_local.create_tables(endpoint)
     with _open_world(name, endpoint, 0) as world:
         call = CALLS[name](world)
-        with watch.watching(_gateway_of(world), world.poller) as seen:
+        with invocations.recorded(_gateway_of(world), world.poller) as seen:
             cost, read, write = units.billed(endpoint, call)
-    (reached,) = seen.reached
+    (reached,) = seen.handlers
     cpu_ms = [_measure_cpu(name, endpoint, number) for number in range(1, rounds + 1)]
     return Figures(
         reached=reached,
@@ -61,7 +61,7 @@ def measure_call(name: str, endpoint: str, rounds: int = ROUNDS) -> Figures:
         read=read,
         write=write,
         log=seen.log_bytes,
-        answer=seen.answers,
+        answer=seen.response_bytes,
         cpu=round(statistics.median(cpu_ms), 1) if cpu_ms else 0,
     )
 
@@ -70,7 +70,7 @@ def _measure_cpu(name: str, endpoint: str, number: int) -> float:
     """Milliseconds of CPU time of one call."""
     with _open_world(name, endpoint, number) as world:
         call = CALLS[name](world)
-        with watch.watching(_gateway_of(world), world.poller) as seen:
+        with invocations.recorded(_gateway_of(world), world.poller) as seen:
             call()
     return sum(seen.cpu)
 
@@ -107,7 +107,7 @@ def main() -> None:
     header = ["call", "requests", "read", "write", "log", "response", "CPU", "operations"]
     rows = []
     for name, call in measured.items():
-        operations = costs.Cost(tuple(call.requests), 0, 0, wire.Sent()).operations
+        operations = costs.Cost(tuple(call.requests), 0, 0, aws_requests.RecordedRequests()).operations
         rows.append([name, len(call.requests), call.read, call.write, call.log, call.answer, call.cpu, operations])
     print("Every call: requests to AWS, read and write units, bytes of log and response, milliseconds of CPU\n")
     print(costs.table(header, rows))

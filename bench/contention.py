@@ -19,7 +19,7 @@ from infra.local.event_poller import EventPoller
 from infra.local.gateway import Gateway
 from tests.conftest import Clock
 from tests.http.budget_calls import Agent, World, make_world
-from tests.support import costs, wire
+from tests.support import aws_requests, costs
 from tests.support.users import make_user
 
 AGENTS = 50
@@ -76,9 +76,9 @@ def run_case(world: World, agents: list[Agent], case: ContentionCase, pool: Thre
             time.sleep(random.uniform(0, case.spread))  # noqa: S311  # not for security
             return _poll(agent)
 
-        with wire.recorded() as sent:
+        with aws_requests.recorded() as sent:
             claims = list(zip(agents, pool.map(poll, agents), strict=True))
-        failed = [request for request in sent if "Error" in request.answer]
+        failed = [request for request in sent if "Error" in request.response]
         counts.failed_claims.append(sum(request.operation == "TransactWriteItems" for request in failed))
         counts.requests.append(len(sent))
         counts.claimed.append(sum(len(task_ids) for _, task_ids in claims))

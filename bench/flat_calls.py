@@ -90,10 +90,10 @@ class CallBenchmark:
 
     def _measure(self, name: str, call: Callable[[CallSite], Any], site: CallSite, *, recorded: bool) -> None:
         seen = self.platform.seen
-        seen.forget()
+        seen.clear()
         response = call(site)
         assert getattr(response, "status", 200) < 300, response
-        (cpu,), (latency,) = seen.cpu, seen.took
+        (cpu,), (latency,) = seen.cpu, seen.durations
         if recorded:
             self.samples.add((name, site.users), site.size, cpu, latency)
 

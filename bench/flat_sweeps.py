@@ -58,9 +58,9 @@ class SweepBenchmark:
     def _measure_sweep(self, owners: StaleByOwner) -> Times:
         """Measure one sweep. Loads the stale items before it, and removes them afterwards."""
         for owner, number in owners.items():
-            load.load(self.platform.endpoint, scale.stale(owner, number))
+            load.load(self.platform.endpoint, scale.overdue(owner, number))
         seen = self.platform.seen
-        seen.forget()
+        seen.clear()
         metrics.begin()
         swept = seen.timed(lambda: run_sweep(NOW, lambda: False))
         stale = sum(owners.values())
@@ -69,7 +69,7 @@ class SweepBenchmark:
             self.platform.remove_tasks(owner, [f"overdue-{index}" for index in range(number)])
             self.platform.remove_agents(owner, [f"agent-{index:05d}" for index in range(number)])
         moto_aws.empty_queues()
-        return seen.cpu[0], seen.took[0]
+        return seen.cpu[0], seen.durations[0]
 
     def table(self) -> str:
         """The cost of an item in a sweep with many stale items, as a multiple of its cost in a sweep with few."""

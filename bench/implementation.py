@@ -63,14 +63,14 @@ def freeze_clock(name: str, instant: int) -> Iterator[None]:
 
 def check(name: str, scenarios: list[Scenario], out: IO[str]) -> int:
     from bench import quiet  # noqa: PLC0415  # only for checks: no other test code is loaded beside what is measured
-    from tests.support import moto_aws, wire  # noqa: PLC0415  # moto changes botocore, which `measure` must not include
+    from tests.support import aws_requests, moto_aws  # noqa: PLC0415  # moto changes botocore, which `measure` must not include
 
     found = []
     with quiet.capture_log(), moto_aws.deployed():
         handler = load(name)
         for scenario in scenarios:
             recording.replace_rows(scenario.before)
-            with freeze_clock(name, scenario.now), wire.recorded() as sent:
+            with freeze_clock(name, scenario.now), aws_requests.recorded() as sent:
                 response = handler(scenario.event, recording.make_context())
             actual = replace(
                 scenario,

@@ -9,7 +9,7 @@ from typing import ClassVar
 from infra.local import local_aws
 from infra.local.__main__ import main
 from tests.e2e.conftest import Platform
-from tests.support import dynamodb_local, wire
+from tests.support import aws_requests, dynamodb_local
 
 
 class DynamoDBLocalPlatform(Platform):
@@ -25,7 +25,7 @@ def run() -> int:
     local_aws.set_aws_environment(
         None
     )  # for the creation of the tables; the platform then points all clients at its own moto
-    with dynamodb_local.running() as endpoint, wire.redirected("dynamodb", endpoint):
+    with dynamodb_local.running() as endpoint, aws_requests.redirected("dynamodb", endpoint):
         return main()
 
 

@@ -20,7 +20,7 @@ from infra.local.lambda_context import Context
 from tests.conftest import Clock
 from tests.http.budget_calls import CALLS, Call, World, make_world
 from tests.long import load
-from tests.support import moto_aws, wire
+from tests.support import aws_requests, moto_aws
 from tests.support.environment import STAGE
 from tests.support.users import make_user
 
@@ -196,7 +196,7 @@ def record() -> list[Scenario]:
         call = prepare(world)
         instant = clock.now()
         before = read_rows()
-        with freeze_clock(instant), wire.recorded() as sent:
+        with freeze_clock(instant), aws_requests.recorded() as sent:
             response = call()
         scenarios.append(
             Scenario(
@@ -206,7 +206,7 @@ def record() -> list[Scenario]:
                 before=before,
                 is_rejected=name in REJECTED,
                 exchanges=[
-                    Exchange(request.operation, request.tables, _strip_metadata(request.answer)) for request in sent
+                    Exchange(request.operation, request.tables, _strip_metadata(request.response)) for request in sent
                 ],
                 status=response.status,
                 headers=dict(response.headers),

@@ -17,17 +17,17 @@ from tests.conftest import Clock
 from tests.http.budget_world import find_queues
 from tests.long import load, scale
 from tests.long.scale import SIZES, START
-from tests.support import dynamodb_local, wire
+from tests.support import aws_requests, dynamodb_local, invocations
 from tests.support.client import Client
 from tests.support.environment import STAGE
+from tests.support.invocations import Invocations
 from tests.support.users import make_user
-from tests.support.watch import Seen, watching
 
 
 class ScaledPlatform:
     """The app, its databases on one DynamoDB Local, and the measurements of what runs on them."""
 
-    def __init__(self, endpoint: str, gateway: Gateway, poller: EventPoller, seen: Seen) -> None:
+    def __init__(self, endpoint: str, gateway: Gateway, poller: EventPoller, seen: Invocations) -> None:
         self.endpoint, self.gateway, self.poller, self.seen = endpoint, gateway, poller, seen
         self.clock = Clock()
         boto3_session = boto3.Session(botocore_session=session.botocore_session())
@@ -36,7 +36,7 @@ class ScaledPlatform:
     @contextmanager
     def use_size(self, size: int) -> Iterator[None]:
         """Send all requests within the block to the database of this size."""
-        with wire.signing_as(f"at{size}"):
+        with aws_requests.signing_as(f"at{size}"):
             yield
 
     def shuffle_sizes(self) -> list[int]:
@@ -93,7 +93,7 @@ def open_scaled_platform() -> Iterator[ScaledPlatform]:
 
         gateway, poller = Gateway(app), EventPoller(app, log=_fail)
         find_queues()
-        with watching(gateway, poller) as seen:
+        with invocations.recorded(gateway, poller) as seen:
             yield ScaledPlatform(endpoint, gateway, poller, seen)
 
 

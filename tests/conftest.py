@@ -1,7 +1,7 @@
 """Set-up and fixtures for all tests.
 
-tests/support/aws_fixtures.py has the fixtures that need AWS in this process; tests/e2e/conftest.py those with real
-processes.
+tests/support/aws_fixtures.py contains the fixtures that need AWS in this process. tests/e2e/conftest.py contains those
+with real processes.
 """
 
 import sys
@@ -19,48 +19,49 @@ UNIT_ONLY = "tests.support.unit_only" in sys.modules
 """Whether this is `make unit`, which runs without moto."""
 
 if not UNIT_ONLY:
-    import moto.core  # noqa: F401  # before chalicelib: a botocore session made earlier would call AWS itself
+    import moto.core  # noqa: F401  # before chalicelib: a botocore session created earlier would call AWS
 
 from chalicelib.auth import rules as auth_model  # noqa: E402  # modules that read the environment come after it
 from chalicelib.core import clock as server_clock  # noqa: E402
-from tests.support import ledger  # noqa: E402
+from tests.support import policy_usage  # noqa: E402
 
 pytest_plugins = [] if UNIT_ONLY else ["tests.support.aws_fixtures"]
 
 
-def _roomy(call: Callable[[], object]) -> None:
+def _call_with_large_frame(call: Callable[[], object]) -> None:
     call()
 
 
-_roomy.__code__ = _roomy.__code__.replace(co_stacksize=32_768)
+_call_with_large_frame.__code__ = _call_with_large_frame.__code__.replace(co_stacksize=32_768)
 """CPython 3.11 allocates frames in chunks of 16 KB, and maps and unmaps a chunk at every call that crosses its end.
-Under the deep stack of a test this takes a fifth of the time. A frame of this size gets a chunk with room for the rest.
+With the deep stack of a test this takes a fifth of the time. A frame of this size gets a chunk that is large enough for
+the frames of the test.
 """
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
     """Run a test as pytest does, in a large chunk of frames."""
-    _roomy(lambda: runner.pytest_runtest_protocol(item, nextitem))
+    _call_with_large_frame(lambda: runner.pytest_runtest_protocol(item, nextitem))
     return True
 
 
-_ledger = ledger.Ledger()
+_policy_usage = policy_usage.PolicyUsage()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Add the AWS calls that a worker of pytest-xdist has recorded."""
-    _ledger.take(getattr(node, "workeroutput", {}).get("aws_calls", ()))
+    _policy_usage.add(getattr(node, "workeroutput", {}).get("aws_calls", ()))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Compare the policies with the AWS calls of the whole run. A worker sends its calls to the main process."""
+    """Compare the policies with the AWS calls of the complete run. A worker sends its calls to the main process."""
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["aws_calls"] = _ledger.told()
-    elif exitstatus == pytest.ExitCode.OK and ledger.is_whole(session.config):
-        ledger.judge(session, _ledger)
+        session.config.workeroutput["aws_calls"] = _policy_usage.export()
+    elif exitstatus == pytest.ExitCode.OK and policy_usage.is_complete_run(session.config):
+        policy_usage.report_differences(session, _policy_usage)
 
 
 class Clock:
@@ -77,7 +78,7 @@ class Clock:
 
 @pytest.fixture(scope="session", autouse=True)
 def cheap_pins() -> Iterator[None]:
-    """Makes scrypt cheap. At its real cost of a quarter of a second per user, the tests would take minutes longer."""
+    """Make scrypt cheap. With its real cost, a quarter of a second per user, the tests would take minutes longer."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(auth_model._SCRYPT, "n", 2**4)
         yield

@@ -15,7 +15,7 @@ import pytest
 from infra.deploy.stage import PROJECT
 from infra.local.lambda_context import REGION
 from infra.local.local_aws import MotoProcess
-from tests.support import cloud as cloud_support
+from tests.support import aws_server
 from tests.support.client import Http
 from tests.support.lambda_runtime import machine
 
@@ -24,7 +24,7 @@ DEPLOY_TIMEOUT = 300
 
 
 class Cloud:
-    """An AWS account on loopback; see tests/support/cloud.py."""
+    """An AWS account on loopback; see tests/support/aws_server.py."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
@@ -106,7 +106,7 @@ class Project:
 @pytest.fixture
 def cloud() -> Iterator[Cloud]:
     """An empty account."""
-    child = MotoProcess(cloud_support.MODULE)
+    child = MotoProcess(aws_server.MODULE)
     try:
         cloud = Cloud(child.endpoint())
         yield cloud

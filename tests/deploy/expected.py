@@ -124,7 +124,7 @@ class Expected:
     def tables(self) -> dict[str, Any]:
         tables = [table["Properties"] for table in template.resources("AWS::DynamoDB::Table").values()]
         return {
-            template.named(table["TableName"], self._stage): {
+            template.resolve_name(table["TableName"], self._stage): {
                 "expiry": table.get("TimeToLiveSpecification", {}).get("AttributeName"),
                 "recovery": "ENABLED",
                 "protected": self._stage == "prod",
@@ -137,7 +137,7 @@ class Expected:
         for queue in template.resources("AWS::SQS::Queue").values():
             properties = queue["Properties"]
             redrive = properties.get("RedrivePolicy")
-            queues[template.named(properties["QueueName"], self._stage)] = {
+            queues[template.resolve_name(properties["QueueName"], self._stage)] = {
                 "VisibilityTimeout": str(properties.get("VisibilityTimeout", 30)),
                 "MessageRetentionPeriod": str(properties["MessageRetentionPeriod"]),
                 "RedrivePolicy": redrive and json.dumps(self._redrive(redrive)),
@@ -147,7 +147,7 @@ class Expected:
     def _redrive(self, policy: dict[str, Any]) -> dict[str, Any]:
         dead = template.resources("AWS::SQS::Queue")[policy["deadLetterTargetArn"]["Fn::GetAtt"][0]]["Properties"]
         return {
-            "deadLetterTargetArn": arn("sqs", template.named(dead["QueueName"], self._stage)),
+            "deadLetterTargetArn": arn("sqs", template.resolve_name(dead["QueueName"], self._stage)),
             "maxReceiveCount": policy["maxReceiveCount"],
         }
 
@@ -159,9 +159,9 @@ class Expected:
             return {}
         alarms = [alarm["Properties"] for alarm in template.resources("AWS::CloudWatch::Alarm").values()]
         return {
-            template.named(alarm["AlarmName"], self._stage): (
+            template.resolve_name(alarm["AlarmName"], self._stage): (
                 alarm["MetricName"],
-                template.named(alarm["Dimensions"][0]["Value"], self._stage),
+                template.resolve_name(alarm["Dimensions"][0]["Value"], self._stage),
             )
             for alarm in alarms
         }
@@ -180,7 +180,7 @@ class Expected:
 
     def _named(self, kind: str, property_name: str) -> list[str]:
         found = template.resources(kind).values()
-        return [template.named(resource["Properties"][property_name], self._stage) for resource in found]
+        return [template.resolve_name(resource["Properties"][property_name], self._stage) for resource in found]
 
 
 def _expression(schedule: str | ScheduleExpression) -> str:

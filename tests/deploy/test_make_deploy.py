@@ -1,4 +1,4 @@
-"""The real `make deploy` and `make destroy`, with an AWS account on loopback (tests/support/cloud.py)."""
+"""The real `make deploy` and `make destroy`, with an AWS account on loopback (tests/support/aws_server.py)."""
 
 import os
 import re

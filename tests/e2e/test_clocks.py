@@ -39,7 +39,7 @@ def server_time(platform: Platform) -> datetime:
 
 
 @pytest.mark.parametrize("off", [-3_600, 3_600])
-def test_an_agent_whose_clock_is_an_hour_off_works_as_any_other(platform: Platform, off: int) -> None:
+def test_agent_with_a_clock_off_by_an_hour_works_normally(platform: Platform, off: int) -> None:
     user = platform.client.login()
     agent = task = intent = f"clock-{uuid.uuid4()}"
     work = {"taskId": task, "intent": intent, "repo": "https://github.com/user/repo", "naturalLanguage": "Anything"}
@@ -66,7 +66,7 @@ def test_an_agent_whose_clock_is_an_hour_off_works_as_any_other(platform: Platfo
 
 
 @pytest.mark.parametrize("off", [-3_600, 3_600])
-def test_what_a_request_says_of_the_time_is_not_believed(platform: Platform, off: int) -> None:
+def test_timestamps_in_requests_are_ignored(platform: Platform, off: int) -> None:
     user = platform.client.login()
     agent = f"clock-{uuid.uuid4()}"
     wrong = datetime.now(UTC) + timedelta(seconds=off)

@@ -32,7 +32,9 @@ def free(port: int) -> bool:
     return True
 
 
-def test_the_example_of_the_specification_works(node_home: Path, fresh_platform: Callable[..., Platform]) -> None:
+def test_javascript_example_of_the_specification_works(
+    node_home: Path, fresh_platform: Callable[..., Platform]
+) -> None:
     platform = fresh_platform(PORT=str(PORT if free(PORT) else 0), DEVFLOW_RATE_LIMITS="1")
     user = platform.client.login()
     agent, task = f"agent-{uuid.uuid4()}", f"task-{uuid.uuid4()}"

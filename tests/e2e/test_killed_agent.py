@@ -236,7 +236,7 @@ def scene(stage: Platform, user: Client, tmp_path: Path) -> Iterator[Scene]:
 
 
 @pytest.mark.parametrize("last", ["heartbeat", "commands"])
-def test_a_machine_that_dies_before_its_poll_arrives_takes_nothing_with_it(scene: Scene, last: str) -> None:
+def test_task_stays_queued_if_the_agent_is_killed_before_its_poll(scene: Scene, last: str) -> None:
     task = scene.submit(maxAttempts=1)
 
     scene.halt(scene.first, last).die()
@@ -253,9 +253,7 @@ def test_a_machine_that_dies_before_its_poll_arrives_takes_nothing_with_it(scene
     [("commands", "arrives"), ("progress", "is lost")],
     ids=["before its poll is answered", "before its first progress arrives"],
 )
-def test_a_claim_of_a_machine_that_died_goes_back_after_a_minute_and_uses_no_attempt_up(
-    scene: Scene, last: str, then: str
-) -> None:
+def test_claim_of_a_killed_agent_expires_without_using_an_attempt(scene: Scene, last: str, then: str) -> None:
     task = scene.submit(maxAttempts=1)
 
     dead = scene.halt(scene.first, last).die()
@@ -285,7 +283,7 @@ def test_a_claim_of_a_machine_that_died_goes_back_after_a_minute_and_uses_no_att
     ],
     ids=["with its first progress on its way", "just begun", "in the middle", "when all is done but not told"],
 )
-def test_a_run_of_a_machine_that_died_is_lost_after_ten_minutes_and_the_next_attempt_ends_it(
+def test_running_task_of_a_killed_agent_is_retried_after_ten_minutes(
     scene: Scene, last: str, nth: int, then: str, steps: int
 ) -> None:
     task = scene.submit()
@@ -308,7 +306,7 @@ def test_a_run_of_a_machine_that_died_is_lost_after_ten_minutes_and_the_next_att
     ]
 
 
-def test_a_task_whose_last_attempt_died_with_its_machine_fails_with_agent_lost(scene: Scene) -> None:
+def test_task_fails_if_the_agent_of_its_last_attempt_is_killed(scene: Scene) -> None:
     task = scene.submit(maxAttempts=1)
 
     dead = scene.halt(scene.first, "complete").die()
@@ -324,7 +322,7 @@ def test_a_task_whose_last_attempt_died_with_its_machine_fails_with_agent_lost(s
     assert scene.timeline(task) == [*begun(scene.first, 1, len(STEPS)), ("task.failed", 1, scene.first)]
 
 
-def test_a_result_that_arrives_though_its_machine_died_counts_and_nobody_does_the_task_again(scene: Scene) -> None:
+def test_result_that_arrives_after_the_agent_is_killed_counts(scene: Scene) -> None:
     task = scene.submit()
 
     dead = scene.halt(scene.first, "complete").die()
@@ -345,9 +343,7 @@ def test_a_result_that_arrives_though_its_machine_died_counts_and_nobody_does_th
     [("progress", LEASE, 1), ("complete", LOST_AFTER, 2)],
     ids=["its first progress", "its result"],
 )
-def test_what_a_dead_machine_had_sent_is_refused_once_its_task_is_not_its_own(
-    scene: Scene, last: str, after: int, attempt: int
-) -> None:
+def test_late_report_of_a_killed_agent_is_rejected(scene: Scene, last: str, after: int, attempt: int) -> None:
     task = scene.submit()
 
     dead = scene.halt(scene.first, last).die()
@@ -367,7 +363,7 @@ def test_what_a_dead_machine_had_sent_is_refused_once_its_task_is_not_its_own(
     assert scene.timeline(task)[-len(mine) :] == mine
 
 
-def test_a_machine_that_comes_back_does_at_once_what_it_had_claimed(scene: Scene) -> None:
+def test_restarted_agent_runs_its_claimed_task_immediately(scene: Scene) -> None:
     task = scene.submit(maxAttempts=1)
 
     scene.halt(scene.first, "progress").die()

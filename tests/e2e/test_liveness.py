@@ -41,7 +41,7 @@ def submit(platform: Platform, user: Client, intent: str) -> str:
     return task
 
 
-def test_a_silent_agent_goes_inactive_loses_its_claims_and_comes_back(platform: Platform) -> None:
+def test_silent_agent_becomes_inactive_loses_its_claims_and_returns(platform: Platform) -> None:
     user = platform.client.login()
     intent = f"silent-{uuid.uuid4()}"
     silent, other = Agent(user, intent), Agent(user, intent)
@@ -69,7 +69,7 @@ def test_a_silent_agent_goes_inactive_loses_its_claims_and_comes_back(platform: 
     assert done.status == 200, done
 
 
-def test_a_claim_lasts_as_long_as_its_agent_polls_but_no_longer_than_ten_minutes(
+def test_polls_renew_a_claim_for_at_most_ten_minutes(
     platform: Platform,
 ) -> None:
     user = platform.client.login()
@@ -96,7 +96,7 @@ def events(user: Client, task: str) -> list[dict[str, str]]:
     return told
 
 
-def test_the_clock_of_the_local_stage_moves_forward_only(platform: Platform) -> None:
+def test_clock_of_the_local_stage_only_moves_forward(platform: Platform) -> None:
     before = platform.client.get("/local/clock").json()
 
     after = platform.advance(120).json()

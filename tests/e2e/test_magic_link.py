@@ -11,7 +11,7 @@ def mails(platform: Platform, to: str) -> list[str]:
     return [mail["text"] for mail in kept if mail["to"] == [to]]
 
 
-def test_whoever_reads_the_mail_is_logged_in_once(platform: Platform) -> None:
+def test_magic_link_logs_in_once(platform: Platform) -> None:
     asked = platform.client.post("/api/auth/magic-link", {"email": "mail@example.com"})
     assert asked.status == 202
     (text,) = mails(platform, "mail@example.com")
@@ -30,5 +30,5 @@ def test_whoever_reads_the_mail_is_logged_in_once(platform: Platform) -> None:
     assert secret in platform.output, "the operator of a local stage reads the mail there"
 
 
-def test_the_stages_own_mail_is_read_and_not_changed(platform: Platform) -> None:
+def test_mail_of_the_local_stage_is_read_only(platform: Platform) -> None:
     assert platform.client.post("/local/mail", {}).status == 405

@@ -63,7 +63,7 @@ def seconds_until_command(user: Client, worker: Client, agent: str, task: str, i
     raise AssertionError(f"{task} never came")
 
 
-def test_a_task_from_submission_to_completion(platform: Platform) -> None:
+def test_task_runs_from_submission_to_completion(platform: Platform) -> None:
     user = platform.client.login()
     intent = f"walk-{uuid.uuid4()}"
     agent, worker = register(user, intent)
@@ -151,7 +151,7 @@ def test_a_task_from_submission_to_completion(platform: Platform) -> None:
     assert [event["agentId"] for event in events] == [None, None, agent, agent, agent, agent]
 
 
-def test_a_task_that_fails_says_why(platform: Platform) -> None:
+def test_failed_task_has_the_reported_reason(platform: Platform) -> None:
     user = platform.client.login()
     intent = f"fail-{uuid.uuid4()}"
     agent, worker = register(user, intent)

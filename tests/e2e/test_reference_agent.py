@@ -116,7 +116,7 @@ def statuses(user: Client, task: str) -> list[str]:
     return [event["status"] for event in user.get(f"/api/tasks/{task}/events").json()["data"]]
 
 
-def test_it_works_off_one_task_and_ends(user: Client, intent: str, start_agent: Callable[..., Agent]) -> None:
+def test_agent_completes_one_task_and_exits(user: Client, intent: str, start_agent: Callable[..., Agent]) -> None:
     task = submit(user, intent)
 
     agent = start_agent(str(user.token), "--agent-id", intent, "--capability", intent, "--once")
@@ -129,7 +129,7 @@ def test_it_works_off_one_task_and_ends(user: Client, intent: str, start_agent: 
     assert (events[:4], events[-1]) == (["pending", "queued", "assigned", "in_progress"], "completed")
 
 
-def test_a_command_gets_the_task_and_gives_the_result(
+def test_program_gets_the_task_and_returns_the_result(
     user: Client, intent: str, tmp_path: Path, start_agent: Callable[..., Agent]
 ) -> None:
     task = submit(user, intent)
@@ -148,7 +148,7 @@ def test_a_command_gets_the_task_and_gives_the_result(
     assert "DEVFLOW_TOKEN" not in (tmp_path / "env").read_text(encoding="utf-8")
 
 
-def test_a_command_that_fails_fails_the_task_with_its_error(
+def test_failing_program_fails_the_task_with_its_error(
     user: Client, intent: str, start_agent: Callable[..., Agent]
 ) -> None:
     task = submit(user, intent)
@@ -163,7 +163,7 @@ def test_a_command_that_fails_fails_the_task_with_its_error(
     assert (failed["status"], failed["error"]) == ("failed", "Exit status 3: cannot clone: no such repository")
 
 
-def test_two_agents_do_each_of_ten_tasks_exactly_once(
+def test_two_agents_run_each_of_ten_tasks_once(
     user: Client, intent: str, tmp_path: Path, start_agent: Callable[..., Agent]
 ) -> None:
     tasks = {submit(user, intent) for _ in range(10)}
@@ -184,14 +184,14 @@ def test_two_agents_do_each_of_ten_tasks_exactly_once(
     assert [agent.end() for agent in agents] == [0, 0]
 
 
-def test_it_ends_when_told_while_idle(user: Client, intent: str, start_agent: Callable[..., Agent]) -> None:
+def test_idle_agent_exits_on_sigterm(user: Client, intent: str, start_agent: Callable[..., Agent]) -> None:
     agent = start_agent(str(user.token), "--agent-id", intent, "--capability", intent)
     agent.wait_for("polling")
 
     assert agent.end() == 0, agent.said
 
 
-def test_it_finishes_its_task_when_told_while_working(
+def test_working_agent_finishes_its_task_on_sigterm(
     user: Client, intent: str, tmp_path: Path, start_agent: Callable[..., Agent]
 ) -> None:
     first = submit(user, intent)
@@ -211,7 +211,7 @@ def test_it_finishes_its_task_when_told_while_working(
     assert user.get(f"/api/tasks/{second}").json()["status"] in ("pending", "queued")
 
 
-def test_it_stops_a_command_that_is_cancelled(
+def test_agent_stops_the_program_of_a_cancelled_task(
     user: Client, intent: str, tmp_path: Path, start_agent: Callable[..., Agent]
 ) -> None:
     task = submit(user, intent)
@@ -233,14 +233,14 @@ def test_it_stops_a_command_that_is_cancelled(
     assert agent.end() == 0, agent.said
 
 
-def test_a_token_that_is_not_accepted_ends_it(intent: str, start_agent: Callable[..., Agent]) -> None:
+def test_agent_exits_if_its_token_is_rejected(intent: str, start_agent: Callable[..., Agent]) -> None:
     agent = start_agent("not-a-token", "--agent-id", intent)
 
     assert agent.process.wait(SECONDS) == 1
     assert "401" in agent.said
 
 
-def test_after_a_restart_it_goes_on_under_the_same_id(
+def test_restarted_agent_continues_with_the_same_id(
     user: Client, intent: str, start_agent: Callable[..., Agent]
 ) -> None:
     about = {"agentId": intent, "name": "my agent", "version": "0.2.0", "capabilities": [intent]}

@@ -5,30 +5,30 @@ from collections.abc import Callable
 
 from infra.local.gateway import Response
 from tests.e2e.conftest import Platform
-from tests.support import slack
+from tests.support import slack_server
 from tests.support.client import Http
 
 
-def test_a_browser_goes_to_slack_and_comes_back_to_the_dashboard(fresh_platform: Callable[..., Platform]) -> None:
-    with slack.running(time.time) as stood_in:
+def test_slack_sign_in_returns_to_the_dashboard(fresh_platform: Callable[..., Platform]) -> None:
+    with slack_server.running(time.time) as stood_in:
         platform = fresh_platform(
             DEVFLOW_SLACK_URL=stood_in.url,
-            DEVFLOW_SLACK_CLIENT_ID=slack.CLIENT_ID,
-            DEVFLOW_SLACK_CLIENT_SECRET=slack.CLIENT_SECRET,
+            DEVFLOW_SLACK_CLIENT_ID=slack_server.CLIENT_ID,
+            DEVFLOW_SLACK_CLIENT_SECRET=slack_server.CLIENT_SECRET,
         )
         started = platform.client.get("/api/auth/slack")
         http = Http(stood_in.url)
-        came_back = http.call("GET", slack.path_of(started.header("Location") or ""))
+        came_back = http.call("GET", slack_server.path_of(started.header("Location") or ""))
         http.close_all()
         target = came_back.header("Location") or ""
         assert target.startswith(f"{platform.url}/api/auth/slack/callback?")
-        signed_in = platform.client.get(slack.path_of(target), Cookie=cookies(started))
+        signed_in = platform.client.get(slack_server.path_of(target), Cookie=cookies(started))
         assert (signed_in.status, signed_in.header("Location")) == (302, "/dashboard")
         kept = cookies(signed_in)
         assert "__Host-devflow-session=" in kept
         me = platform.client.get("/api/auth/me", Cookie=kept)
         assert me.json()["user"]["email"] == "krane@example.com"
-        assert slack.CLIENT_SECRET not in platform.output
+        assert slack_server.CLIENT_SECRET not in platform.output
 
 
 def cookies(answer: Response) -> str:

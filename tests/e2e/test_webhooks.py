@@ -17,8 +17,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from chalicelib.webhooks.concurrency import SLOTS
 from tests.e2e.conftest import SOURCES
-from tests.support import receivers
-from tests.support.receivers import Got, Receiver, status
+from tests.support import webhook_receiver
+from tests.support.webhook_receiver import ReceivedRequest, Receiver, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,7 +67,7 @@ def do_a_task(platform: Platform, user: Client, **report: Any) -> str:
     return task
 
 
-def test_the_specs_payloads_are_verified_by_the_libraries_of_python_and_of_npm(
+def test_payloads_are_verified_by_the_libraries_of_python_and_npm(
     fresh_platform: Callable[..., Platform], receiver: Receiver, node_home: Path
 ) -> None:
     """A stage of its own, whose clock is the true one: the libraries take no webhook that is five minutes old."""
@@ -103,7 +103,7 @@ def test_the_specs_payloads_are_verified_by_the_libraries_of_python_and_of_npm(
     assert verified_by_node(node_home, secret, got) == payloads
 
 
-def verified_by_node(home: Path, secret: str, got: list[Got]) -> list[Any]:
+def verified_by_node(home: Path, secret: str, got: list[ReceivedRequest]) -> list[Any]:
     """The payloads, verified by npm's standardwebhooks."""
     script = home / "verify_webhook.mjs"
     shutil.copy(SOURCES / "verify_webhook.js", script)
@@ -115,26 +115,26 @@ def verified_by_node(home: Path, secret: str, got: list[Got]) -> list[Any]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_a_receiver_that_was_down_for_hours_gets_what_happened_meanwhile(
+def test_receiver_that_was_down_for_hours_gets_missed_webhooks(
     fresh_platform: Callable[..., Platform], receiver: Receiver
 ) -> None:
     platform = fresh_platform()
     user = platform.client.login()
     hook = make(user, receiver.url, "task.completed")["webhook"]["id"]
-    receiver.down()
+    receiver.stop()
     do_a_task(platform, user)
     platform.advance(3_600)
     deliveries = user.get(f"/api/webhooks/{hook}/deliveries").json()["data"]
     assert [each["status"] for each in deliveries] == ["pending"]
     assert len(deliveries[0]["attempts"]) >= 3
-    receiver.up()
+    receiver.start()
     platform.advance(2 * 3_600)
     (got,) = receiver.wait(1)
     (delivered,) = user.get(f"/api/webhooks/{hook}/deliveries").json()["data"]
     assert (delivered["id"], delivered["status"], delivered["payload"]) == (got.id, "delivered", got.json())
 
 
-def test_a_receiver_that_never_answers_delays_nobody_elses(
+def test_receiver_that_never_responds_does_not_delay_other_users(
     fresh_platform: Callable[..., Platform], receiver: Receiver, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Both arrive over the same queue and the same function. The figures are printed; what is held is that everything
@@ -144,16 +144,16 @@ def test_a_receiver_that_never_answers_delays_nobody_elses(
     mine = make(quick, receiver.url)["webhook"]["id"]
     alone = delays(quick, mine, receiver, 20)
     with Receiver() as silent:
-        silent.usual = receivers.hangs
+        silent.default_responder = webhook_receiver.hangs
         hooks = [make(slow, silent.url)["webhook"]["id"] for _ in range(3)]
         for hook in hooks * 10:
             assert slow.post(f"/api/webhooks/{hook}/test").status == 202
         for _ in range(3 * SLOTS):
             assert silent.hanging.acquire(timeout=60)
         beside = delays(quick, mine, receiver, 20)
-        assert len(silent.got) <= 3 * SLOTS + 3  # one more each, should the first have been given up meanwhile
-        silent.usual = status(204)
-        silent.let_go.set()
+        assert len(silent.received) <= 3 * SLOTS + 3  # one more each, should the first have been given up meanwhile
+        silent.default_responder = status(204)
+        silent.released.set()
     with capfd.disabled():  # on standard error, which xdist leaves alone
         print(f"\n{figures('alone', alone)}\n{figures('beside 12 that hang', beside)}", file=sys.stderr)
 
@@ -162,7 +162,7 @@ def delays(user: Client, hook: str, receiver: Receiver, many: int) -> list[float
     """How many seconds each of so many tests took, from the answer of the API to the receiver."""
     found = []
     for _ in range(many):
-        before = len(receiver.got)
+        before = len(receiver.received)
         began = time.monotonic()
         assert user.post(f"/api/webhooks/{hook}/test").status == 202
         receiver.wait(before + 1)

@@ -8,22 +8,33 @@ import pytest
 
 from tests.http.scene import Scene
 from tests.service import invariants
-from tests.service.conftest import Sharded, agent, hook, no_pauses, passing, queue, receiver, scene, sharded, still
+from tests.service.conftest import (
+    SetShards,
+    agent,
+    frozen_time,
+    hook,
+    no_pauses,
+    pass_minutes,
+    queue,
+    receiver,
+    scene,
+    set_shards,
+)
 from tests.support import moto_aws
 from tests.support.handlers import Handlers
-from tests.support.iam import AsDeployed
+from tests.support.iam import DeployedApp
 
-__all__ = ["agent", "hook", "no_pauses", "passing", "queue", "receiver", "scene", "sharded", "still"]
+__all__ = ["agent", "frozen_time", "hook", "no_pauses", "pass_minutes", "queue", "receiver", "scene", "set_shards"]
 
 
 @pytest.fixture(autouse=True)
-def one_shard(sharded: Sharded) -> None:
+def one_shard(set_shards: SetShards) -> None:
     """A sweep is two queries then, and what it does is the same."""
-    sharded(1)
+    set_shards(1)
 
 
 @pytest.fixture
-def handlers(deployed: AsDeployed) -> Handlers:
+def handlers(deployed: DeployedApp) -> Handlers:
     """The app's handlers, over empty tables."""
     return Handlers(deployed)
 

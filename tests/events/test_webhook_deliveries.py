@@ -15,10 +15,10 @@ from tests.http import hooks
 from tests.http.hooks import Hook, Queue
 from tests.http.scene import Scene, ok
 from tests.service import faults, invariants
-from tests.support import receivers, wire
+from tests.support import aws_requests, webhook_receiver
 from tests.support.certificates import Authority
 from tests.support.handlers import Handlers
-from tests.support.receivers import Answer, Receiver, status
+from tests.support.webhook_receiver import Receiver, Responder, status
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 PAUSES = [5 * SECOND, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 10 * HOUR]
@@ -26,44 +26,44 @@ TIMEOUT = 300
 """Milliseconds that a receiver that never answers has here."""
 
 
-pytestmark = pytest.mark.usefixtures("still")
+pytestmark = pytest.mark.usefixtures("frozen_time")
 
 
 def down(handler: Any) -> None:
     raise AssertionError("nobody listens")
 
 
-FAILURES: dict[str, tuple[Answer, int | None, str]] = {
+FAILURES: dict[str, tuple[Responder, int | None, str]] = {
     "down": (down, None, "DevFlow could not connect to the receiver."),
     "500": (status(500, b"out of order"), 500, "The receiver returned 500."),
     "404": (status(404), 404, "The receiver returned 404."),
     "302": (status(302, Location="http://127.0.0.1/"), 302, "The receiver returned 302. Redirects are not followed."),
     "429": (status(429), 429, "The receiver returned 429."),
-    "too slow": (receivers.hangs, None, f"The receiver did not respond within {TIMEOUT / 1_000} s."),
-    "cut in the middle": (receivers.cut, 200, "The connection ended before the response was complete."),
+    "too slow": (webhook_receiver.hangs, None, f"The receiver did not respond within {TIMEOUT / 1_000} s."),
+    "cut in the middle": (webhook_receiver.truncated, 200, "The connection ended before the response was complete."),
 }
 
 
 @pytest.mark.parametrize("what", FAILURES)
-def test_a_webhook_that_fails_is_tried_eight_times_on_the_schedule_under_one_id(
+def test_failing_webhook_is_attempted_eight_times_with_one_id(
     what: str, receiver: Receiver, hook: Hook, queue: Queue, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And its endpoint stays enabled: that is for 410, and for five days."""
     answer, code, error = FAILURES[what]
     if what == "too slow":  # which is not waited for as long as in truth; all others may take their time
         monkeypatch.setattr("chalicelib.webhooks.delivery.settings", replace(settings, webhook_timeout=TIMEOUT))
-    receiver.usual = answer
+    receiver.default_responder = answer
     if answer is down:
-        receiver.down()
+        receiver.stop()
     assert gone_through(hook, queue, clock) == (code, error)
-    assert len({got.id for got in receiver.got}) == (0 if answer is down else 1)
-    assert len(receiver.got) == (0 if answer is down else 8)
-    assert all(hooks.signed_with(got, hook.secret) for got in receiver.got)
+    assert len({got.id for got in receiver.received}) == (0 if answer is down else 1)
+    assert len(receiver.received) == (0 if answer is down else 8)
+    assert all(hooks.signed_with(got, hook.secret) for got in receiver.received)
     if answer is down:
-        receiver.up()
+        receiver.start()
 
 
-def test_a_receiver_with_a_certificate_that_nobody_vouches_for_is_tried_eight_times_and_gets_nothing(
+def test_receiver_with_an_untrusted_certificate_gets_nothing(
     scene: Scene, queue: Queue, clock: Clock, tmp_path: Path
 ) -> None:
     with Receiver(certificate=Authority(tmp_path).certificate("localhost")) as receiver:
@@ -71,7 +71,7 @@ def test_a_receiver_with_a_certificate_that_nobody_vouches_for_is_tried_eight_ti
         assert code is None
         assert error.startswith("The certificate is not valid: ")
         assert receiver.connections >= 8
-        assert receiver.got == []
+        assert receiver.received == []
 
 
 def gone_through(hook: Hook, queue: Queue, clock: Clock) -> tuple[int | None, str]:
@@ -101,26 +101,26 @@ def gone_through(hook: Hook, queue: Queue, clock: Clock) -> tuple[int | None, st
 
 
 @pytest.mark.parametrize("failures", [1, 4, 7])
-def test_a_receiver_that_was_down_gets_it_when_it_is_up_again(
+def test_receiver_that_was_down_gets_the_webhook_later(
     failures: int, receiver: Receiver, hook: Hook, queue: Queue
 ) -> None:
-    receiver.down()
+    receiver.stop()
     hook.test()
     queue.deliver()
     for _ in range(failures - 1):
         queue.pass_to(hooks.next_at() + MINUTE)
     assert hook.shown()["failingSince"] is not None
-    receiver.up()
+    receiver.start()
     queue.pass_to(hooks.next_at() + MINUTE)
     told = hook.delivery()
     assert (told["status"], len(told["attempts"])) == ("delivered", failures + 1)
     assert (told["attempts"][-1]["status"], told["attempts"][-1]["error"]) == (204, None)
-    assert [got.id for got in receiver.got] == [told["id"]]
+    assert [got.id for got in receiver.received] == [told["id"]]
     assert hook.shown()["failingSince"] is None
 
 
-def test_of_a_huge_answer_the_first_kb_is_kept(receiver: Receiver, hook: Hook, queue: Queue) -> None:
-    receiver.then(receivers.huge)
+def test_first_kilobyte_of_an_endless_response_is_stored(receiver: Receiver, hook: Hook, queue: Queue) -> None:
+    receiver.respond_next(webhook_receiver.endless)
     hook.test()
     queue.deliver()
     told = hook.delivery()
@@ -128,10 +128,10 @@ def test_of_a_huge_answer_the_first_kb_is_kept(receiver: Receiver, hook: Hook, q
 
 
 @pytest.mark.parametrize("code", [429, 503])
-def test_a_receiver_that_asks_to_be_left_alone_is_and_so_is_all_else_that_goes_there(
+def test_retry_after_delays_all_deliveries_to_the_endpoint(
     code: int, receiver: Receiver, hook: Hook, queue: Queue, clock: Clock
 ) -> None:
-    receiver.then(status(code, Retry_After="1800"))
+    receiver.respond_next(status(code, Retry_After="1800"))
     first = hook.test()
     queue.deliver()
     asked = clock.now
@@ -139,16 +139,16 @@ def test_a_receiver_that_asks_to_be_left_alone_is_and_so_is_all_else_that_goes_t
     second = hook.test()
     queue.deliver()
     queue.pass_to(asked + 1_780 * SECOND)
-    assert len(receiver.got) == 1
+    assert len(receiver.received) == 1
     assert sorted(len(told["attempts"]) for told in hook.deliveries()) == [0, 1], "no attempt used up by waiting"
     queue.pass_to(asked + 1_860 * SECOND)
     queue.pass_to(clock.now + MINUTE)  # one at a time, to a receiver that failed
-    assert sorted(got.id for got in receiver.got[1:]) == sorted([first, second])
+    assert sorted(got.id for got in receiver.received[1:]) == sorted([first, second])
     assert {told["status"] for told in hook.deliveries()} == {"delivered"}
 
 
-def test_a_receiver_that_is_gone_for_good_is_disabled_and_says_so(receiver: Receiver, hook: Hook, queue: Queue) -> None:
-    receiver.then(status(410))
+def test_endpoint_that_returns_410_is_disabled_with_the_reason(receiver: Receiver, hook: Hook, queue: Queue) -> None:
+    receiver.respond_next(status(410))
     hook.test()
     hook.test()
     queue.deliver()
@@ -159,10 +159,10 @@ def test_a_receiver_that_is_gone_for_good_is_disabled_and_says_so(receiver: Rece
     assert {told["status"] for told in hook.deliveries()} <= {"failed", "delivered"}
 
 
-def test_five_days_of_failures_disable_a_webhook_and_its_user_can_enable_it(
+def test_five_days_of_failures_disable_a_webhook_until_it_is_enabled(
     scene: Scene, receiver: Receiver, hook: Hook, queue: Queue, clock: Clock
 ) -> None:
-    receiver.usual = status(500)
+    receiver.default_responder = status(500)
     began = clock.now
     while clock.now < began + 5 * DAY:
         hook.test()
@@ -176,7 +176,7 @@ def test_five_days_of_failures_disable_a_webhook_and_its_user_can_enable_it(
     assert shown["enabled"] is False
     assert shown["disabledReason"].startswith("Every attempt has failed for five days, since ")
     assert shown["disabledAt"] is not None
-    receiver.usual = status(204)
+    receiver.default_responder = status(204)
     assert hook.change(enabled=True)["failingSince"] is None
     queue.take()
     clock.advance(1)
@@ -185,14 +185,12 @@ def test_five_days_of_failures_disable_a_webhook_and_its_user_can_enable_it(
     assert hook.deliveries()[0]["status"] == "delivered"
 
 
-def test_an_endpoint_that_its_user_changed_while_the_old_one_answered_410_is_not_disabled(
-    receiver: Receiver, hook: Hook, queue: Queue
-) -> None:
+def test_endpoint_changed_during_a_410_response_is_not_disabled(receiver: Receiver, hook: Hook, queue: Queue) -> None:
     def changed_meanwhile(handler: Any) -> None:
         hook.change(url=f"{receiver.url}&new")
         status(410)(handler)
 
-    receiver.then(changed_meanwhile)
+    receiver.respond_next(changed_meanwhile)
     hook.test()
     queue.deliver()
     assert hook.shown()["enabled"]
@@ -202,7 +200,7 @@ def test_an_endpoint_that_its_user_changed_while_the_old_one_answered_410_is_not
 # Messages.
 
 
-def test_a_message_that_comes_twice_early_or_late_delivers_once(
+def test_repeated_early_or_late_message_delivers_once(
     receiver: Receiver, hook: Hook, queue: Queue, poller: EventPoller
 ) -> None:
     hook.test()
@@ -210,22 +208,22 @@ def test_a_message_that_comes_twice_early_or_late_delivers_once(
     handlers = Handlers(poller._app)
     assert handlers.batch("deliver_webhooks", message, message, message) == []
     assert handlers.batch("deliver_webhooks", message) == []
-    assert len(receiver.got) == 1
-    receiver.then(status(500))
+    assert len(receiver.received) == 1
+    receiver.respond_next(status(500))
     hook.test()
     (message,) = queue.take()
     for _ in range(3):
         assert handlers.batch("deliver_webhooks", message) == []
-    assert len(receiver.got) == 2, "the time of the second attempt has not come"
+    assert len(receiver.received) == 2, "the time of the second attempt has not come"
 
 
-def test_a_message_for_what_is_gone_or_is_not_ours_is_acknowledged(poller: EventPoller) -> None:
+def test_message_for_a_missing_delivery_or_unknown_message_is_acknowledged(poller: EventPoller) -> None:
     handlers = Handlers(poller._app)
     gone = {"owner": "user-1", "webhook": "webhook-1", "delivery": "msg_1"}
     assert handlers.batch("deliver_webhooks", gone, {"owner": "user-1"}, "hello", {}) == []
 
 
-def test_one_that_cannot_be_handled_is_named_and_the_rest_delivered(
+def test_failed_message_is_reported_and_the_others_are_delivered(
     receiver: Receiver, hook: Hook, queue: Queue, poller: EventPoller, clock: Clock, no_pauses: None
 ) -> None:
     bad, *_ = [hook.test() for _ in range(3)]
@@ -233,37 +231,33 @@ def test_one_that_cannot_be_handled_is_named_and_the_rest_delivered(
     broken = faults.refused("UpdateItem", "InternalServerError", status=500, times=99, when=faults.about(bad))
     with broken:
         assert Handlers(poller._app).batch("deliver_webhooks", *messages) == ["message-0"]
-    assert len(receiver.got) == 2
+    assert len(receiver.received) == 2
     queue.pass_to(clock.now + 2 * MINUTE)
-    assert sorted(got.id for got in receiver.got) == sorted(message["delivery"] for message in messages)
+    assert sorted(got.id for got in receiver.received) == sorted(message["delivery"] for message in messages)
 
 
-def test_a_message_that_the_queue_would_not_take_is_sent_by_the_sweep(
+def test_message_that_was_not_sent_is_sent_by_the_sweep(
     receiver: Receiver, hook: Hook, queue: Queue, clock: Clock
 ) -> None:
     with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=99):
         hook.test()
     assert queue.take() == []
     queue.pass_to(clock.now + 61 * SECOND)
-    assert len(receiver.got) == 1
+    assert len(receiver.received) == 1
 
 
-def test_what_a_process_that_died_was_at_is_sent_again(
-    receiver: Receiver, hook: Hook, queue: Queue, clock: Clock
-) -> None:
+def test_delivery_of_a_killed_process_is_sent_again(receiver: Receiver, hook: Hook, queue: Queue, clock: Clock) -> None:
     hook.test()
-    with faults.died(2), pytest.raises(faults.Died):
+    with faults.killed_after_write(2), pytest.raises(faults.ProcessKilled):
         queue.deliver()
-    assert receiver.got == []
+    assert receiver.received == []
     queue.pass_to(clock.now + 30 * SECOND)
-    assert receiver.got == [], "it may be at it still"
+    assert receiver.received == [], "it may be at it still"
     queue.pass_to(clock.now + rules.DELIVERY_LEASE)
-    assert len(receiver.got) == 1
+    assert len(receiver.received) == 1
 
 
-def test_the_sweep_sends_a_message_once_a_minute_until_somebody_handles_it(
-    hook: Hook, queue: Queue, clock: Clock
-) -> None:
+def test_sweep_sends_a_message_every_minute_until_it_is_handled(hook: Hook, queue: Queue, clock: Clock) -> None:
     hook.test()
     queue.take()
     clock.advance(61)
@@ -274,10 +268,10 @@ def test_the_sweep_sends_a_message_once_a_minute_until_somebody_handles_it(
         clock.advance(61)
 
 
-def test_a_delivery_costs_four_requests(receiver: Receiver, hook: Hook, queue: Queue) -> None:
+def test_delivery_costs_four_requests(receiver: Receiver, hook: Hook, queue: Queue) -> None:
     """Take it, take a lane and with it the endpoint, note what came of it, leave the lane."""
     hook.test()
-    with wire.recorded() as sent:
+    with aws_requests.recorded() as sent:
         queue.deliver()
     assert [request.operation for request in sent] == ["UpdateItem"] * 4
 
@@ -285,23 +279,23 @@ def test_a_delivery_costs_four_requests(receiver: Receiver, hook: Hook, queue: Q
 # Many at once.
 
 
-def test_only_so_many_requests_to_one_endpoint_are_under_way_and_the_rest_comes_back(
+def test_concurrent_requests_to_one_endpoint_are_limited_and_retried(
     receiver: Receiver, hook: Hook, queue: Queue, poller: EventPoller
 ) -> None:
     """Two batches at the same time, into an endpoint that does not answer: its lanes, and not one request more."""
-    receiver.usual = receivers.hangs
+    receiver.default_responder = webhook_receiver.hangs
     for _ in range(20):
         hook.test()
     messages = queue.take()
     handlers = Handlers(poller._app)
-    with receivers.meanwhile(lambda: handlers.batch("deliver_webhooks", *messages[:10])) as first:
+    with webhook_receiver.in_background(lambda: handlers.batch("deliver_webhooks", *messages[:10])) as first:
         receiver.wait(SLOTS)
         hooks.wait_for(lambda: deferred() == 10 - SLOTS)
         assert handlers.batch("deliver_webhooks", *messages[10:]) == []
-        assert (len(receiver.got), deferred()) == (SLOTS, 20 - SLOTS)
+        assert (len(receiver.received), deferred()) == (SLOTS, 20 - SLOTS)
         assert [row["tries"] for row in hooks.rows()] == [0] * 20
-        receiver.usual = status(204)
-        receiver.let_go.set()
+        receiver.default_responder = status(204)
+        receiver.released.set()
     assert first == [[]]
     for _ in range(20):
         waiting = [row["nextAt"] for row in hooks.rows() if row["status"] == "pending"]
@@ -309,7 +303,7 @@ def test_only_so_many_requests_to_one_endpoint_are_under_way_and_the_rest_comes_
             break
         queue.pass_to(max(waiting) + MINUTE)
     assert {told["status"] for told in hook.deliveries()} == {"delivered"}
-    assert len(receiver.got) == 20
+    assert len(receiver.received) == 20
 
 
 def deferred() -> int:
@@ -317,29 +311,29 @@ def deferred() -> int:
     return sum(row["deferrals"] > 0 for row in hooks.rows())
 
 
-def test_an_endpoint_that_fails_gets_one_request_at_a_time(
+def test_failing_endpoint_gets_one_request_at_a_time(
     receiver: Receiver, hook: Hook, queue: Queue, poller: EventPoller
 ) -> None:
-    receiver.then(status(500))
+    receiver.respond_next(status(500))
     hook.test()
     queue.deliver()
     queue.take()
-    receiver.usual = receivers.hangs
+    receiver.default_responder = webhook_receiver.hangs
     for _ in range(10):
         hook.test()
     messages = queue.take()
-    with receivers.meanwhile(lambda: Handlers(poller._app).batch("deliver_webhooks", *messages)):
+    with webhook_receiver.in_background(lambda: Handlers(poller._app).batch("deliver_webhooks", *messages)):
         receiver.wait(2)
         hooks.wait_for(lambda: deferred() == 9)
-        assert len(receiver.got) == 2
-        receiver.let_go.set()
+        assert len(receiver.received) == 2
+        receiver.released.set()
 
 
-def test_one_endpoint_that_does_not_answer_delays_no_other(
+def test_endpoint_that_does_not_respond_delays_no_other(
     scene: Scene, receiver: Receiver, hook: Hook, queue: Queue, poller: EventPoller
 ) -> None:
     """In one batch, and in those after it, while the first is still waiting for its answer."""
-    receiver.usual = receivers.hangs
+    receiver.default_responder = webhook_receiver.hangs
     with Receiver() as prompt:
         quick = [hooks.make(scene.user, prompt.url) for _ in range(3)]
         hook.test()
@@ -352,11 +346,11 @@ def test_one_endpoint_that_does_not_answer_delays_no_other(
                 each.test()
         second = queue.take()
         handlers = Handlers(poller._app)
-        with receivers.meanwhile(lambda: handlers.batch("deliver_webhooks", *first)):
+        with webhook_receiver.in_background(lambda: handlers.batch("deliver_webhooks", *first)):
             prompt.wait(9)
             for message in second:
                 assert handlers.batch("deliver_webhooks", message) == []
-            assert len(prompt.got) == 18
-            assert not receiver.let_go.is_set()
-            receiver.let_go.set()
+            assert len(prompt.received) == 18
+            assert not receiver.released.is_set()
+            receiver.released.set()
     assert ok(scene.user.get(f"{hook.path}/deliveries"))["data"][0]["status"] == "delivered"

@@ -16,10 +16,10 @@ from tests.http.hooks import Hook, Queue
 from tests.http.scene import Scene
 from tests.http.test_webhooks import HOSTILE
 from tests.service import invariants
-from tests.support import receivers
+from tests.support import webhook_receiver
 from tests.support.certificates import Authority
-from tests.support.names import Names, connections, served
-from tests.support.receivers import Receiver, status
+from tests.support.fake_dns import FakeDns, connection_attempts, resolving
+from tests.support.webhook_receiver import Receiver, status
 
 NAME = "hooks.example.com"
 INSIDE = ["127.0.0.1", "::1", "169.254.169.254", "10.0.0.1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "fd00:ec2::254"]
@@ -34,8 +34,8 @@ def deployed_stage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def names() -> Iterator[Names]:
-    with served({NAME: [[PUBLIC]]}) as names:
+def names() -> Iterator[FakeDns]:
+    with resolving({NAME: [[PUBLIC]]}) as names:
         yield names
 
 
@@ -57,7 +57,7 @@ def leads_to(url: str) -> None:
 
 
 @pytest.fixture
-def hook(scene: Scene, names: Names, deployed_stage: None) -> Hook:
+def hook(scene: Scene, names: FakeDns, deployed_stage: None) -> Hook:
     return hooks.make(scene.user, f"https://{NAME}:8443/")
 
 
@@ -71,17 +71,17 @@ def tried(hook: Hook, queue: Queue) -> dict[str, Any]:
     return attempt
 
 
-def test_no_address_that_leads_inside_is_sent_to_even_if_it_was_stored(
-    hook: Hook, names: Names, queue: Queue, clock: Clock
+def test_stored_webhook_url_with_an_internal_address_is_never_called(
+    hook: Hook, names: FakeDns, queue: Queue, clock: Clock
 ) -> None:
     names.set("localtest.example.com", ["127.0.0.1"])
     names.set("metadata.example.com", ["169.254.169.254"])
     names.set("two.example.com", [PUBLIC, "10.0.0.1"])
     names.set("six.example.com", ["2606:4700::1111", "::ffff:127.0.0.1"])
     with (
-        receivers.listening("127.0.0.1") as (port, came),
-        receivers.listening("::1") as (_, came_too),
-        connections() as attempts,
+        webhook_receiver.forbidden_listener("127.0.0.1") as (port, came),
+        webhook_receiver.forbidden_listener("::1") as (_, came_too),
+        connection_attempts() as attempts,
     ):
         for hostile in HOSTILE:
             leads_to(hostile.replace("{port}", str(port)))
@@ -91,18 +91,18 @@ def test_no_address_that_leads_inside_is_sent_to_even_if_it_was_stored(
 
 
 @pytest.mark.parametrize("inside", INSIDE)
-def test_a_name_that_leads_inside_after_it_was_checked_is_not_followed(
-    hook: Hook, names: Names, queue: Queue, inside: str
+def test_name_that_resolves_to_an_internal_address_later_is_not_called(
+    hook: Hook, names: FakeDns, queue: Queue, inside: str
 ) -> None:
     for answer in ([inside], [PUBLIC, inside], [inside, PUBLIC]):
         names.set(NAME, answer)
-        with connections() as attempts:
+        with connection_attempts() as attempts:
             error = tried(hook, queue)["error"]
         assert error == "The URL must lead only to public internet addresses. One of its addresses is not public."
         assert attempts == []
 
 
-def test_a_name_is_resolved_once_and_that_address_connected_to_whatever_it_leads_to_the_next_moment(
+def test_delivery_connects_to_the_address_that_it_has_checked(
     scene: Scene, queue: Queue, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the local stage, where this machine may be a target: the first answer is it, any further one is not."""
@@ -111,15 +111,15 @@ def test_a_name_is_resolved_once_and_that_address_connected_to_whatever_it_leads
     http_client._tls_context.cache_clear()
     with (
         Receiver(host=NAME, certificate=authority.certificate(NAME)) as receiver,
-        served({NAME: [["127.0.0.1"]]}) as names,
+        resolving({NAME: [["127.0.0.1"]]}) as names,
     ):
         hook = hooks.make(scene.user, receiver.url)
         hook.test()
-        names.asked.clear()
+        names.lookups.clear()
         names.set(NAME, ["127.0.0.1"], ["169.254.169.254"])
-        with connections() as attempts:
+        with connection_attempts() as attempts:
             queue.deliver()
-        assert names.asked == [NAME]
+        assert names.lookups == [NAME]
         assert [address[:2] for address in attempts] == [("127.0.0.1", receiver.port)]
         assert hook.delivery()["status"] == "delivered"
     http_client._tls_context.cache_clear()
@@ -128,23 +128,23 @@ def test_a_name_is_resolved_once_and_that_address_connected_to_whatever_it_leads
 @pytest.mark.parametrize(
     "location", ["http://127.0.0.1:{port}/", "http://169.254.169.254/latest/meta-data/", "//[::1]:{port}/", "/inside"]
 )
-def test_a_redirect_to_the_inside_is_not_followed(scene: Scene, queue: Queue, location: str) -> None:
+def test_redirect_to_an_internal_address_is_not_followed(scene: Scene, queue: Queue, location: str) -> None:
     with (
         Receiver() as receiver,
-        receivers.listening("127.0.0.1") as (port, came),
+        webhook_receiver.forbidden_listener("127.0.0.1") as (port, came),
     ):
-        receiver.then(status(307, Location=location.replace("{port}", str(port))))
+        receiver.respond_next(status(307, Location=location.replace("{port}", str(port))))
         hook = hooks.make(scene.user, receiver.url.replace("localhost", "127.0.0.1"))
         hook.test()
-        with connections() as attempts:
+        with connection_attempts() as attempts:
             queue.deliver()
         assert attempts == [("127.0.0.1", receiver.port)]
-        assert (len(receiver.got), came) == (1, [])
+        assert (len(receiver.received), came) == (1, [])
         assert hook.delivery()["attempts"][0]["error"] == "The receiver returned 307. Redirects are not followed."
 
 
-def test_no_proxy_of_the_environment_is_asked(scene: Scene, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Receiver() as receiver, receivers.listening("127.0.0.1") as (port, came):
+def test_proxy_of_the_environment_is_ignored(scene: Scene, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Receiver() as receiver, webhook_receiver.forbidden_listener("127.0.0.1") as (port, came):
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
         hook = hooks.make(scene.user, receiver.url)

@@ -12,7 +12,7 @@ from chalicelib.core.settings import settings
 from infra.local.gateway import Response
 from tests.http.budget_world import Call, World, call
 from tests.support import moto_aws
-from tests.support import slack as standin
+from tests.support import slack_server as standin
 from tests.support.client import Http
 from tests.support.environment import KEY
 

@@ -2,7 +2,7 @@
 
 from tests.http.budget_world import Call, World, call
 from tests.http.hooks import make
-from tests.support.receivers import Receiver, status
+from tests.support.webhook_receiver import Receiver, status
 
 
 @call("message of the workflow queue")

@@ -19,7 +19,7 @@ from tests.http.scene import Scene, ok
 from tests.support import moto_aws
 from tests.support.client import Client
 from tests.support.handlers import Handlers
-from tests.support.receivers import Got
+from tests.support.webhook_receiver import ReceivedRequest
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def test_each_agent_that_loses_a_race_for_a_task_sends_one_extra_request(world: 
         first_items.extend(response["Items"] if not first_items else [])
         response["Items"] = list(first_items)
 
-    with faults.partly("Query", stale, times=10 * AGENTS, when=faults.about('"queue"')):
+    with faults.response_changed("Query", stale, times=10 * AGENTS, when=faults.about('"queue"')):
         polled = [costs.measured(agent.poll).requests for agent in agents]
     assert polled[0] == (CHECK_IN, QUERY_TASKS, WRITE_AGENT_AND_TASKS, READ_TASKS)
     assert polled[1:] == [(CHECK_IN, QUERY_TASKS, WRITE_AGENT_AND_TASKS)] * (AGENTS - 1)
@@ -62,7 +62,7 @@ def test_agent_claims_other_tasks_with_one_more_request_after_a_conflict(world: 
         first_items.extend(response["Items"] if not first_items else [])
         response["Items"] = [*claimed, *[item for item in response["Items"] if item not in claimed]]
 
-    with faults.partly("Query", stale, times=10, when=faults.about('"queue"')):
+    with faults.response_changed("Query", stale, times=10, when=faults.about('"queue"')):
         assert len(first.claims()) == 5
         world.queued()
         polled = costs.measured(second.poll)

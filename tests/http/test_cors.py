@@ -12,7 +12,7 @@ from infra.local.gateway import Response
 from tests.http.conftest import Routes
 from tests.http.scene import Agent, Scene, failing, ok, refused
 from tests.http.test_headers import DENIED
-from tests.support import wire
+from tests.support import aws_requests
 from tests.support.client import Client
 
 CONFIGURED = ["https://app.example.com", "http://localhost:5173"]
@@ -50,7 +50,7 @@ def cors_headers(response: Response) -> list[str]:
 def test_preflight_of_a_configured_origin_allows_every_route(
     configured: None, anonymous: Client, routes: Routes, origin: str
 ) -> None:
-    with wire.recorded() as sent:
+    with aws_requests.recorded() as sent:
         for path, methods in routes.table.items():
             response = preflight(anonymous, routes.path(path), origin)
             assert (response.status, response.body) == (204, b""), path

@@ -14,9 +14,9 @@ from infra.local.gateway import Gateway
 from tests.conftest import Clock
 from tests.http.budget_calls import CALLS, World, make_world
 from tests.http.conftest import Routes
-from tests.support import costs, units, watch
+from tests.support import costs, invocations, units
 from tests.support.client import Client
-from tests.support.iam import AsDeployed
+from tests.support.iam import DeployedApp
 
 FIGURES = figures.load()
 OUTDATED = "run `make bench ARGS=capacity` and `make cost`"
@@ -35,7 +35,7 @@ def test_every_measured_call_has_figures() -> None:
     assert list(CALLS) == list(FIGURES), OUTDATED
 
 
-def test_every_route_and_handler_is_measured(deployed: AsDeployed, routes: Routes) -> None:
+def test_every_route_and_handler_is_measured(deployed: DeployedApp, routes: Routes) -> None:
     existing = {f"{method} {path}" for method, path in routes.declared} | set(deployed.handler_map)
     assert {each.reached for each in FIGURES.values()} == existing, (
         f"add it to tests/http/budget_calls.py, then {OUTDATED}"
@@ -45,13 +45,13 @@ def test_every_route_and_handler_is_measured(deployed: AsDeployed, routes: Route
 @pytest.mark.parametrize("name", CALLS)
 def test_requests_and_bytes_match_the_figures(world: World, gateway: Gateway, name: str) -> None:
     call, expected = CALLS[name](world), FIGURES[name]
-    with watch.watching(gateway, world.poller) as seen:
+    with invocations.recorded(gateway, world.poller) as seen:
         cost = costs.measured(call)
-    assert seen.reached == [expected.reached], OUTDATED
+    assert seen.handlers == [expected.reached], OUTDATED
     assert sorted(cost.requests) == sorted(expected.requests), OUTDATED
     assert seen.log_bytes == pytest.approx(expected.log, rel=TOLERANCE), OUTDATED
     if " /api/" in expected.reached:  # a longer page of the dashboard hardly costs more
-        assert seen.answers == pytest.approx(expected.answer, rel=TOLERANCE), OUTDATED
+        assert seen.response_bytes == pytest.approx(expected.answer, rel=TOLERANCE), OUTDATED
 
 
 @pytest.mark.long

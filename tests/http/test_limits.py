@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from infra.local.gateway import Gateway, Response
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene, failing, ok, refused, snapshot
-from tests.support import moto_aws, wire
+from tests.support import aws_requests, moto_aws
 from tests.support.client import Client
 
 LOGIN = "/api/auth/pin/login"
@@ -241,7 +241,7 @@ def test_caller_over_a_limit_costs_no_request_until_the_window_resets(scene: Sce
             responses = [call() for _ in range(limit + 1)]
         assert responses[-1].status == 429
         assert list(sent), what
-        with wire.recorded() as sent:
+        with aws_requests.recorded() as sent:
             for _ in range(3):
                 response = call()
                 refused(response, 429, "Too many requests")

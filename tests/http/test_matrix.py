@@ -97,7 +97,7 @@ def test_permitted_caller_gets_the_declared_status(stage: Stage) -> None:
         "agent": [stage.john.user, program, stage.agent.client],
         "authenticated": [stage.john.user, program, stage.agent.client],
     }
-    before = moto_aws.Kept()
+    before = moto_aws.Snapshot()
     for route in guarded(stage):
         for client in permitted[route.access]:
             response = stage.call(route, client)

@@ -14,7 +14,7 @@ from chalicelib.http import RouteSpec
 from tests.http.conftest import Routes
 from tests.http.scene import Scene, ok
 from tests.support.client import Client
-from tests.support.promises import refusals
+from tests.support.declared_responses import declared_errors
 
 Json = dict[str, Any]
 QUOTA = {"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"}

@@ -12,7 +12,7 @@ from infra.local.lambda_context import Context
 from tests.conftest import Clock
 from tests.http import hooks
 from tests.http.scene import Agent, Scene, failing, ok, snapshot
-from tests.support import moto_aws, wire
+from tests.support import aws_requests, moto_aws
 
 UNREACHABLE = EndpointConnectionError(endpoint_url="https://example.com")
 

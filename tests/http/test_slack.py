@@ -26,10 +26,10 @@ from tests.conftest import Clock
 from tests.http.conftest import Log
 from tests.http.scene import failing, ok
 from tests.support import moto_aws
-from tests.support import slack as standin
+from tests.support import slack_server as standin
 from tests.support.client import Client, Http
 from tests.support.environment import KEY
-from tests.support.slack import CLIENT_ID, CLIENT_SECRET, KEYS, TOKEN, Slack, path_of, says
+from tests.support.slack_server import CLIENT_ID, CLIENT_SECRET, KEYS, TOKEN, Slack, path_of, says
 
 START, CALLBACK = "/api/auth/slack", "/api/auth/slack/callback"
 

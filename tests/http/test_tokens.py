@@ -19,7 +19,7 @@ from chalicelib.core.settings import settings
 from tests.conftest import Clock
 from tests.http.conftest import Routes
 from tests.http.scene import Agent, Scene, ok, refused, snapshot
-from tests.support import wire
+from tests.support import aws_requests
 from tests.support.client import Client
 from tests.support.environment import KEY
 
@@ -245,7 +245,7 @@ def test_deployed_stage_verifies_tokens_with_the_keys_in_its_secret(
         "ARN"
     ]
     try:
-        with wire.recorded() as sent:
+        with aws_requests.recorded() as sent:
             assert user.get("/api/tasks").status == 200
     finally:
         client.delete_secret(SecretId=secret, ForceDeleteWithoutRecovery=True)

@@ -12,9 +12,9 @@ from tests.conftest import Clock
 from tests.http import hooks
 from tests.http.hooks import Hook, Queue
 from tests.http.scene import Agent, Scene, ok, refused, snapshot
-from tests.support import moto_aws, receivers
-from tests.support.names import Names, connections, served
-from tests.support.receivers import Receiver, status
+from tests.support import moto_aws, webhook_receiver
+from tests.support.fake_dns import FakeDns, connection_attempts, resolving
+from tests.support.webhook_receiver import Receiver, status
 
 URL = "http://localhost:9/hooks"
 """Nothing listens at this address. The tests that use it deliver nothing."""
@@ -133,7 +133,7 @@ def test_user_can_disable_and_enable_a_webhook(scene: Scene, receiver: Receiver,
     assert (enabled["enabled"], enabled["disabledReason"], enabled["disabledAt"]) == (True, None, None)
     webhook.test()
     queue.deliver()
-    assert [got.event for got in receiver.got] == ["webhook.test"]
+    assert [got.event for got in receiver.received] == ["webhook.test"]
 
 
 def test_pending_delivery_fails_when_its_webhook_is_disabled(scene: Scene, receiver: Receiver, queue: Queue) -> None:
@@ -147,7 +147,7 @@ def test_pending_delivery_fails_when_its_webhook_is_disabled(scene: Scene, recei
     webhook.change(enabled=True)
     webhook.redeliver(delivery)
     queue.deliver()
-    assert [got.id for got in receiver.got] == [delivery]
+    assert [got.id for got in receiver.received] == [delivery]
 
 
 def test_removing_a_webhook_deletes_its_deliveries(scene: Scene, receiver: Receiver, queue: Queue) -> None:
@@ -165,7 +165,7 @@ def test_removing_a_webhook_deletes_its_deliveries(scene: Scene, receiver: Recei
     ):
         refused(response, 404, "Webhook not found")
     queue.deliver()
-    assert receiver.got == []
+    assert receiver.received == []
     assert [row for row in moto_aws.rows("webhooks") if row["sk"]["S"] != "~"] == []
 
 
@@ -173,7 +173,7 @@ def test_test_event_ignores_the_event_filter(scene: Scene, receiver: Receiver, q
     webhook = hooks.make(scene.user, receiver.url, "task.failed")
     delivery = webhook.test()
     queue.deliver()
-    (got,) = receiver.got
+    (got,) = receiver.received
     owner = scene.shown_owner()
     assert got.json() == {"event": "webhook.test", "data": {"webhookId": webhook.id, "userId": owner}}
     assert (got.id, hooks.signed_with(got, webhook.secret)) == (delivery, True)
@@ -201,12 +201,12 @@ def test_deliveries_are_listed_newest_first_with_all_attempts(
         "event": "webhook.test",
         "status": "delivered",
         "error": None,
-        "sequence": int(receiver.got[0].headers["devflow-sequence"]),
+        "sequence": int(receiver.received[0].headers["devflow-sequence"]),
         "createdAt": oldest["createdAt"],
         "nextAttemptAt": None,
         "endedAt": oldest["endedAt"],
         "attempts": [failed, succeeded],
-        "payload": receiver.got[0].json(),
+        "payload": receiver.received[0].json(),
     }
 
 
@@ -325,8 +325,8 @@ HOSTILE = [
 
 
 @pytest.fixture
-def names() -> Iterator[Names]:
-    with served() as names:
+def names() -> Iterator[FakeDns]:
+    with resolving() as names:
         names.set("localtest.example.com", ["127.0.0.1"])
         names.set("metadata.example.com", ["169.254.169.254"])
         names.set("two.example.com", ["93.184.216.34", "10.0.0.1"])
@@ -422,7 +422,7 @@ def test_redelivery_sends_the_same_id_and_body(scene: Scene, receiver: Receiver,
     webhook.redeliver(delivery)
     assert webhook.delivery()["status"] == "pending"
     queue.deliver()
-    first, second = receiver.got
+    first, second = receiver.received
     assert (first.id, first.body) == (second.id, second.body)
     assert first.headers["webhook-timestamp"] != second.headers["webhook-timestamp"]
     assert len(webhook.delivery()["attempts"]) == 2

@@ -1,4 +1,4 @@
-"""Rows by the hundred thousand: serialized by the product's own stores, written past it with BatchWriteItem."""
+"""Creates hundreds of thousands of rows. The product's stores serialize them; BatchWriteItem writes them directly."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -19,11 +19,11 @@ from chalicelib.tasks.requests import TaskBody
 from chalicelib.tasks.rules import MAX_QUEUE_TIME
 
 BATCH = 25
-"""As many rows as BatchWriteItem takes."""
+"""The maximum number of rows of a BatchWriteItem."""
 
 THREADS = 4
 OPEN_SHARE = 10
-"""One task in so many waits, the others are done; of 100,000 thus as many as a user may have open."""
+"""One task in ten is queued, the others are completed. Of 100,000 tasks, this is the limit of open tasks per user."""
 
 Row = tuple[str, dict[str, Any]]
 """A table's name and an item in DynamoDB's JSON."""
@@ -32,7 +32,7 @@ TEXT = "Fix null pointer exception in login flow"
 
 
 def agent_rows(owner: str, many: int, seen_at: int, name: str = "agent") -> Iterator[Row]:
-    """Active agents, `<name>-00000` and so on, heard of at `seen_at`."""
+    """Active agents `<name>-00000`, `<name>-00001`, ..., whose last check-in was at `seen_at`."""
     for number in range(many):
         agent = Agent(
             owner=owner,
@@ -53,10 +53,12 @@ def agent_rows(owner: str, many: int, seen_at: int, name: str = "agent") -> Iter
 
 
 def task_rows(owner: str, many: int, now: int) -> Iterator[Row]:
-    """Tasks `task-000000` and so on, the last the newest: one in ten waits for intent `feature`, the others were
-    completed by the first agent, intent `fix-bug`."""
+    """Tasks `task-000000`, `task-000001`, ..., oldest first.
+
+    One in ten is queued, with intent `feature`. The first agent has completed the others, with intent `fix-bug`.
+    """
     for number in range(many):
-        name, created_at = f"task-{number:06d}", now - (many - number) * SECOND // 2  # none waits for a whole day
+        name, created_at = f"task-{number:06d}", now - (many - number) * SECOND // 2  # none has been queued for a day
         if number % OPEN_SHARE == 0:
             yield from task_row(owner, name, created_at, status="queued", intent="feature")
         else:
@@ -64,13 +66,14 @@ def task_rows(owner: str, many: int, now: int) -> Iterator[Row]:
 
 
 def task_row(owner: str, name: str, created_at: int, *, due: int | None = None, **known: Any) -> Iterator[Row]:
-    """A task that waits, with its body and an event, or the head of one that is done (no call here reads the rest).
+    """The rows of a task: of a queued one with its body and an event, of a completed one only the head.
 
-    `due`: when the sweep must look at it, if not at its usual time.
+    No measured call reads the other rows of a completed task. `due`: when the sweep must handle the task, if not at the
+    usual time.
     """
     done = known["status"] == "completed"
     end = created_at + SECOND
-    life: dict[str, Any] = {"claimed_at": end, "started_at": end, "completed_at": end, "progress": 1} if done else {}
+    times: dict[str, Any] = {"claimed_at": end, "started_at": end, "completed_at": end, "progress": 1} if done else {}
     task = Task(
         owner=owner,
         id=name,
@@ -83,7 +86,7 @@ def task_row(owner: str, name: str, created_at: int, *, due: int | None = None, 
         created_at=created_at,
         updated_at=created_at,
         due=None if done else due or created_at + MAX_QUEUE_TIME,
-        **(life | known),
+        **(times | known),
     )
     body = TaskBody.model_construct(description=TEXT, context={"issueId": "123", "prId": "456"})
     queued = TaskEvent("task.queued", created_at, "queued", 1, None)
@@ -97,25 +100,25 @@ def _rows(parts: Iterable[dynamodb.TransactItem]) -> Iterator[Row]:
 
 
 def load(endpoint: str | None, rows: Iterable[Row]) -> int:
-    """Write rows to DynamoDB at this endpoint (None: where everything goes); how many there were."""
+    """Write rows to DynamoDB at this endpoint, or at the default endpoint if None. Returns the number of rows."""
     config = Config(parameter_validation=False, max_pool_connections=THREADS, retries={"total_max_attempts": 1})
     boto3_session = boto3.Session(botocore_session=session.botocore_session())  # it serializes requests faster
     client = boto3_session.client("dynamodb", endpoint_url=endpoint, config=config)
     written = 0
     with ThreadPoolExecutor(THREADS) as pool:
-        under_way: list[Future[int]] = []
+        pending: list[Future[int]] = []
         for batch in _batches(rows):
-            under_way.append(pool.submit(_write, client, batch))
-            if len(under_way) >= THREADS * 2:
-                written += under_way.pop(0).result()
-        written += sum(future.result() for future in under_way)
+            pending.append(pool.submit(_write, client, batch))
+            if len(pending) >= THREADS * 2:
+                written += pending.pop(0).result()
+        written += sum(future.result() for future in pending)
     client.close()
     return written
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    each = iter(rows)
-    while batch := list(itertools.islice(each, BATCH)):
+    remaining = iter(rows)
+    while batch := list(itertools.islice(remaining, BATCH)):
         yield batch
 
 

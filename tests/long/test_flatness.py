@@ -1,18 +1,19 @@
-"""What a call costs may not depend on how much there is: a wrong key shows here, and nowhere sooner.
+"""The cost of a call must not depend on the amount of stored data. This test detects a wrong key before production.
 
-Requests and units on Amazon's DynamoDB Local at 10, 1,000 and 100,000 agents and as many tasks, twice over: spread
-over many users (ten of each), and one user with all the tasks (and as many agents as one may have, 1,000). At most 1.2
-times as much at the largest size as at the smallest.
+It measures requests and units on Amazon's DynamoDB Local with 10, 1,000 and 100,000 agents and tasks. There are two
+distributions: many users with ten agents and tasks each, and one user with all tasks and 1,000 agents, the limit. The
+cost at the largest size may be at most 1.2 times the cost at the smallest.
 
-Three things grow by design, up to a bound, and are measured apart, from 1,000 on:
+Three costs grow by design, up to a bound. For these only the growth from 1,000 on is measured:
 
-- The first page of a list counts: it reads up to 1,001 rows of a narrow index for its `total`, exact up to 1,000. A
-  page reached by cursor takes the total along. Where a filter has no index of its own, later pages read as many rows.
-- A poll reads the first page of its user's queue, 50 rows of a narrow index; where that is not all, each capability's.
-- A sweep tells figures from a page of what there is, half a unit a shard; where that is nothing, DynamoDB Local counts
-  nothing. (AWS bills half a unit for that, too.)
+- The first page of a list counts its rows. It reads up to 1,001 rows of a narrow index for `total`, which is exact up
+  to 1,000. The cursor contains the total for later pages. If a filter has no index, later pages read as many rows.
+- A poll reads the first page of its user's queue, which is 50 rows of a narrow index. If the queue is longer, it reads
+  the first page of each capability.
+- A sweep calculates its gauges from one page of each shard, which costs half a unit. DynamoDB Local reports zero units
+  for an empty page, while AWS bills half a unit.
 
-Units of transactions are what DynamoDB Local counts, which is more than AWS bills; see tests/support/units.py.
+The units of transactions are those of DynamoDB Local, which are more than AWS bills; see tests/support/units.py.
 """
 
 import sys
@@ -36,21 +37,21 @@ from tests.support.client import Client
 from tests.support.costs import Cost
 
 ALL = "the sweep"
-STALE = 5
-"""So many agents and so many tasks are due when a sweep that finds something is measured."""
+OVERDUE = 5
+"""The number of agents and of tasks that are due in the measured sweep."""
 
 Key = tuple[str, str]
 
 
 @dataclass
 class Measured:
-    """The cost of each call, by its name and whose it was, at each size."""
+    """The cost of each call at each size, by the name of the call and the distribution."""
 
     costs: dict[Key, dict[int, Cost]] = field(default_factory=dict)
     bounded: set[Key] = field(default_factory=set)
-    """Calls that may grow between the first two sizes."""
-    beyond: list[str] = field(default_factory=list)
-    """Pages that read more rows than they may."""
+    """Calls whose cost may grow between the first two sizes."""
+    too_many_rows: list[str] = field(default_factory=list)
+    """Descriptions of pages that read too many rows."""
 
     def add(self, size: int, call: str, users: str, cost: Cost, *, bounded: bool = False) -> None:
         self.costs.setdefault((call, users), {})[size] = cost
@@ -66,7 +67,7 @@ class Measured:
         return costs.table(header, rows)
 
     def grown(self) -> list[str]:
-        """What grew by more than the factor, and how."""
+        """Descriptions of costs that grew by more than the factor."""
         return [
             f"{key[0]} ({key[1]}): {figure} {_series(numbers)}"
             for key, found in self.costs.items()
@@ -75,7 +76,7 @@ class Measured:
         ]
 
     def _by_figure(self, key: Key, found: dict[int, Cost]) -> Iterator[tuple[float, ...]]:
-        """Each figure of a call at every size from which on it is to be flat."""
+        """Each figure of a call, at the sizes from which on it must be flat."""
         return zip(*[_figures(found[size]) for size in sorted(found) if size >= self._since(key)], strict=True)
 
     def _since(self, key: Key) -> int:
@@ -95,7 +96,7 @@ def _series(numbers: Iterable[float | str]) -> str:
 
 @dataclass
 class Platform:
-    """What there is at one size, and how it is measured."""
+    """The platform at one size, with its measurements."""
 
     endpoint: str
     poller: EventPoller
@@ -103,10 +104,10 @@ class Platform:
     size: int
     measured: Measured
 
-    def take(self, call: str, users: str, act: Callable[[], Any], *, bounded: bool = False) -> None:
-        self.measured.add(self.size, call, users, costs.measured(act), bounded=bounded)
+    def measure(self, name: str, users: str, call: Callable[[], Any], *, bounded: bool = False) -> None:
+        self.measured.add(self.size, name, users, costs.measured(call), bounded=bounded)
 
-    def at(self, instant: int) -> None:
+    def move_clock_to(self, instant: int) -> None:
         self.clock.advance((instant - self.clock.now) / SECOND)
 
 
@@ -117,108 +118,108 @@ LISTS: dict[str, tuple[str, dict[str, str]]] = {
     "tasks of an intent": ("/api/tasks", {"intent": "fix-bug"}),
     "agents": ("/api/agents", {}),
 }
-SIFTED: dict[str, tuple[str, dict[str, str]]] = {
+FILTERED_LISTS: dict[str, tuple[str, dict[str, str]]] = {
     "tasks of a status and an intent": ("/api/tasks", {"status": "completed", "intent": "fix-bug"}),
     "tasks, none of which matches": ("/api/tasks", {"status": "completed", "intent": "feature"}),
     "agents of a status": ("/api/agents", {"status": "active"}),
     "agents that can": ("/api/agents", {"capability": "feature"}),
 }
-"""Lists whose filter no index has: they read more rows than they show."""
+"""Lists with filters that have no index. They read more rows than they return."""
 
 
 def measure_lists(platform: Platform, users: str, user: Client) -> None:
-    """First pages, and the worst of those that cursors lead to."""
-    for name, (path, filters) in (LISTS | SIFTED).items():
-        first, answer = _page(user, path, filters)
+    """Measure the first page of each list, and the most expensive of its later pages."""
+    for name, (path, filters) in (LISTS | FILTERED_LISTS).items():
+        first, response = _page(user, path, filters)
         later: list[Cost] = []
-        while len(later) < 3 and (cursor := answer.json()["nextCursor"]) is not None:
-            page, answer = _page(user, path, filters | {"cursor": cursor})
+        while len(later) < 3 and (cursor := response.json()["nextCursor"]) is not None:
+            page, response = _page(user, path, filters | {"cursor": cursor})
             later.append(page)
         add, size, grows = platform.measured.add, platform.size, users == ONE
         add(size, f"{name}, first page", users, first, bounded=grows)
         if later:
             worst = max(later, key=_figures)
-            add(size, f"{name}, later page", users, worst, bounded=grows and name in SIFTED)
+            add(size, f"{name}, later page", users, worst, bounded=grows and name in FILTERED_LISTS)
         read = max(map(_examined, [first, *later]))
         if read > EXACT_TOTAL_LIMIT + 1:
-            platform.measured.beyond.append(f"{name}: {read:,} rows read for one page at {platform.size:,}")
+            platform.measured.too_many_rows.append(f"{name}: {read:,} rows read for one page at {platform.size:,}")
 
 
 def _page(user: Client, path: str, query: dict[str, str]) -> tuple[Cost, Response]:
-    answers: list[Response] = []
+    responses: list[Response] = []
 
-    def act() -> Response:
-        answers.append(user.get(path, query | {"limit": "2"}))
-        return answers[-1]
+    def call() -> Response:
+        responses.append(user.get(path, query | {"limit": "2"}))
+        return responses[-1]
 
-    return costs.measured(act), answers[0]
+    return costs.measured(call), responses[0]
 
 
 def _examined(cost: Cost) -> int:
-    """How many rows the queries of a call read."""
-    return sum(request.answer["ScannedCount"] for request in cost.sent if request.operation == "Query")
+    """The number of rows that the queries of a call have read."""
+    return sum(request.response["ScannedCount"] for request in cost.sent if request.operation == "Query")
 
 
 def measure_work(platform: Platform, users: str, user: Client) -> None:
-    """An agent's life: it beats, polls, claims, reports."""
-    take, grows = platform.take, users == ONE
+    """Measure the calls of an agent: heartbeats, polls, claims and reports."""
+    measure, grows = platform.measure, users == ONE
     agent, idler = register(user, "measured", "feature"), register(user, "idler", "review-pr")
     spanner = register(user, "spanner", "explain", "review-pr")  # the queue's index has `feature` between these
     agent.beat()
-    take("heartbeat", users, agent.beat)
+    measure("heartbeat", users, agent.beat)
     idler.poll()
-    take("poll, idle", users, idler.poll)
-    take("poll, idle, others' queue", users, spanner.poll, bounded=grows)
+    measure("poll, idle", users, idler.poll)
+    measure("poll, idle, others' queue", users, spanner.poll, bounded=grows)
     claimed: list[str] = []
 
     def claim() -> None:
         claimed.extend(command["task_id"] for command in agent.poll(limit=1).json()["commands"])
 
-    take("poll that claims", users, claim, bounded=grows)
+    measure("poll that claims", users, claim, bounded=grows)
     (task,) = claimed
-    take("poll that finds its claim", users, lambda: agent.poll(limit=1))
-    take("progress, first", users, lambda: agent.progress(task))
-    take("progress, same step", users, lambda: agent.progress(task, progress=0.7))
-    take("progress, new step", users, lambda: agent.progress(task, "Opening the pull request"))
-    take("complete", users, lambda: agent.complete(task))
+    measure("poll that finds its claim", users, lambda: agent.poll(limit=1))
+    measure("progress, first", users, lambda: agent.progress(task))
+    measure("progress, same step", users, lambda: agent.progress(task, progress=0.7))
+    measure("progress, new step", users, lambda: agent.progress(task, "Opening the pull request"))
+    measure("complete", users, lambda: agent.complete(task))
     platform.poller.drain()
     work = WORK | {"taskId": "submitted", "intent": "feature"}
-    take("submit", users, lambda: user.post("/api/workflows/execute", work))
-    take("its message", users, platform.poller.drain)
-    platform.at(START + MINUTE)
-    take("heartbeat, first of a minute", users, agent.beat)
+    measure("submit", users, lambda: user.post("/api/workflows/execute", work))
+    measure("its message", users, platform.poller.drain)
+    platform.move_clock_to(START + MINUTE)
+    measure("heartbeat, first of a minute", users, agent.beat)
 
 
 def measure_sweeps(platform: Platform) -> None:
-    """The last, while none of all the others is due yet."""
-    platform.at(DUE - 5 * SECOND)
+    """Measure sweeps. This must be last, because it moves the clock. No other row is due by then."""
+    platform.move_clock_to(DUE - 5 * SECOND)
     platform.poller.sweep()
-    platform.take("sweep, idle", ALL, platform.poller.sweep, bounded=True)
-    load.load(platform.endpoint, scale.stale("user-11111111-1111-4111-8111-111111111111", STALE))
-    platform.at(DUE + 15 * SECOND)
-    platform.take(f"sweep, {STALE} agents and {STALE} tasks due", ALL, platform.poller.sweep, bounded=True)
+    platform.measure("sweep, idle", ALL, platform.poller.sweep, bounded=True)
+    load.load(platform.endpoint, scale.overdue("user-11111111-1111-4111-8111-111111111111", OVERDUE))
+    platform.move_clock_to(DUE + 15 * SECOND)
+    platform.measure(f"sweep, {OVERDUE} agents and {OVERDUE} tasks due", ALL, platform.poller.sweep, bounded=True)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1_800)
-def test_what_a_call_costs_does_not_grow_with_what_there_is(
+def test_cost_of_a_call_does_not_grow_with_the_amount_of_data(
     true_dynamodb: str, make_user: MakeUser, poller: EventPoller, clock: Clock
 ) -> None:
     find_queues()
     measured = Measured()
     for size in SIZES:
-        began = time.monotonic()
+        start = time.monotonic()
         dynamodb_local.create_tables(true_dynamodb)
         moto_aws.empty()
         clock.advance((START - clock.now) / SECOND)
         platform = Platform(true_dynamodb, poller, clock, size, measured)
         measurable = scale.populate(true_dynamodb, make_user, size)
-        print(f"\n{size:,} agents and tasks loaded in {time.monotonic() - began:.0f} s", file=sys.stderr)
+        print(f"\n{size:,} agents and tasks loaded in {time.monotonic() - start:.0f} s", file=sys.stderr)
         for users, user in measurable.items():
-            platform.at(START)
+            platform.move_clock_to(START)
             measure_lists(platform, users, user)
             measure_work(platform, users, user)
         measure_sweeps(platform)
     print(f"\nAt {' / '.join(f'{size:,}' for size in SIZES)}:\n{measured.table()}", file=sys.stderr)
-    found = measured.grown() + measured.beyond
+    found = measured.grown() + measured.too_many_rows
     assert not found, "\n".join(found)

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the services: the whole platform in process, with faults where AWS begins."""
+"""Fixtures of the service tests: the complete platform in this process, with faults injected at the AWS client."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,21 +15,21 @@ from tests.http import hooks
 from tests.http.hooks import Hook, Queue
 from tests.http.scene import Agent, Scene
 from tests.service import invariants
-from tests.service.deeds import Setting
+from tests.service.operations import OperationHarness
 from tests.support.client import Client
-from tests.support.receivers import Receiver
+from tests.support.webhook_receiver import Receiver
 
 
 @pytest.fixture
 def scene(user: Client, poller: EventPoller) -> Iterator[Scene]:
-    """user@example.com, with nothing yet. What must hold of the stored rows is looked at in the end."""
+    """user@example.com, without agents and tasks. The invariants of the stored rows are checked at the end."""
     yield Scene(user, poller)
-    invariants.hold()
+    invariants.check()
 
 
 @pytest.fixture
 def agent(scene: Scene) -> Agent:
-    """That user's agent-1."""
+    """agent-1 of user@example.com."""
     return scene.agent()
 
 
@@ -41,58 +41,58 @@ def other(make_user: Callable[..., Client], poller: EventPoller) -> Scene:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """Somebody's server, which takes webhooks."""
+    """A receiver of webhooks."""
     with Receiver() as receiver:
         yield receiver
 
 
 @pytest.fixture
 def hook(scene: Scene, receiver: Receiver) -> Hook:
-    """That user's webhook, which goes there."""
+    """A webhook of user@example.com that delivers to the receiver."""
     return hooks.make(scene.user, receiver.url)
 
 
 @pytest.fixture
 def queue(poller: EventPoller, clock: Clock) -> Queue:
-    """The queue of webhooks, brought by hand."""
+    """The webhooks queue, whose messages a test handles on demand."""
     return Queue(poller, clock)
 
 
 @pytest.fixture
-def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time passes where a test lets it, however slow the machine is."""
-    began = time.time()
-    monkeypatch.setattr(server_clock, "time", SimpleNamespace(time=lambda: began))
+def frozen_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock moves only when a test advances it, so the speed of the machine does not matter."""
+    start = time.time()
+    monkeypatch.setattr(server_clock, "time", SimpleNamespace(time=lambda: start))
 
 
-Sharded = Callable[[int], None]
+SetShards = Callable[[int], None]
 
 
 @pytest.fixture
-def sharded() -> Iterator[Sharded]:
-    """Deploy the stage with another number of shards."""
+def set_shards() -> Iterator[SetShards]:
+    """A function that changes the stage's number of shards until the end of the test."""
     before = settings.shards
 
     def deploy(shards: int) -> None:
-        object.__setattr__(settings, "shards", shards)  # frozen for everybody else
+        object.__setattr__(settings, "shards", shards)  # the settings are frozen
 
     yield deploy
     deploy(before)
 
 
 @pytest.fixture
-def setting(anonymous: Client, poller: EventPoller, clock: Clock, sharded: Sharded) -> Setting:
-    """Sets the stage for deeds; with one shard, so that a sweep is two queries."""
-    sharded(1)
-    return Setting(anonymous, poller)
+def harness(anonymous: Client, poller: EventPoller, clock: Clock, set_shards: SetShards) -> OperationHarness:
+    """Creates contexts for operations. The stage has one shard, so a sweep sends only two queries for due rows."""
+    set_shards(1)
+    return OperationHarness(anonymous, poller)
 
 
-Passing = Callable[[float], None]
+PassMinutes = Callable[[float], None]
 
 
 @pytest.fixture
-def passing(clock: Clock, poller: EventPoller) -> Passing:
-    """Let so many minutes pass, during which the sweep ran every minute and found nothing, and then run it."""
+def pass_minutes(clock: Clock, poller: EventPoller) -> PassMinutes:
+    """A function that lets minutes pass in which the sweep ran every minute and found nothing, and then sweeps."""
 
     def let_pass(minutes: float) -> None:
         clock.advance(60 * minutes)
@@ -110,5 +110,5 @@ def passing(clock: Clock, poller: EventPoller) -> Passing:
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tries follow one another without a pause."""
+    """Retries follow each other without pauses."""
     monkeypatch.setattr("time.sleep", [].append)

@@ -1,19 +1,19 @@
-"""What AWS does and moto never does, injected where botocore sends.
+"""Injects faults of AWS that moto never raises, at the point where botocore sends requests.
 
     with faults.refused("UpdateItem", "TransactionConflictException", times=2):
-        ...        # the first two are refused and change nothing, the rest go through
-    with faults.answer_lost("TransactWriteItems"):
-        ...        # the first is carried out, but its answer never arrives
-    with faults.meanwhile("UpdateItem", another_writer):
-        ...        # `another_writer()` is quicker: it runs just before the first is carried out
+        ...        # the first two fail and change nothing; the others succeed
+    with faults.response_lost("TransactWriteItems"):
+        ...        # the first is executed, but its response never arrives
+    with faults.interleaved("UpdateItem", another_writer):
+        ...        # `another_writer()` runs just before the first is executed
 
-    with faults.died(3), pytest.raises(faults.Died):
-        ...        # the process dies when the third request that changes something has been carried out
+    with faults.killed_after_write(3), pytest.raises(faults.ProcessKilled):
+        ...        # the process is killed after the third request that writes something
 
-    with faults.from_call(2, "throttled"):
-        ...        # the first two requests, of whatever kind, go through; from then on AWS throttles every one
+    with faults.from_request(2, "throttled"):
+        ...        # the first two requests of any kind succeed; AWS throttles all later ones
 
-All but the last two take `when`, a predicate of the request's parameters, where not every request is meant.
+All functions except the last two accept `when`, a predicate of the request's parameters that selects requests.
 """
 
 import json
@@ -35,21 +35,21 @@ Send = Callable[[], Any]
 
 @dataclass
 class Fault:
-    """One rule: what happens to the next `left` requests of some operations."""
+    """A rule for the next `left` requests of some operations."""
 
     operations: frozenset[str] | None
-    """None: of all."""
+    """None means all operations."""
     when: When
     left: int
     act: Callable[[Any, Send], Any]
-    """Gets the request's parameters; of a rule for all operations, the operation."""
-    struck: list[Params] = field(default_factory=list)
-    """The requests that it happened to."""
+    """Gets the request's parameters, or the operation if the rule is for all operations."""
+    affected: list[Params] = field(default_factory=list)
+    """The parameters of the requests that had this fault."""
 
 
 _lock = threading.Lock()
 _faults: list[Fault] = []
-_endpoint: Any = Endpoint  # Any, for botocore's stubs do not know what is private
+_endpoint: Any = Endpoint  # Any, because botocore's stubs do not contain private names
 _do_get_response = _endpoint._do_get_response
 
 
@@ -66,7 +66,7 @@ def refused(
     reasons: Sequence[Mapping[str, Any]] | None = None,
     when: When = _always,
 ) -> Any:
-    """AWS answers with an error and changes nothing. `reasons` are a cancelled transaction's, in AWS's own JSON."""
+    """AWS returns an error and changes nothing. `reasons`: of a cancelled transaction, in AWS's JSON."""
 
     def act(params: Params, send: Send) -> Any:
         return _error(status, code, reasons)
@@ -81,11 +81,11 @@ def _error(status: int, code: str, reasons: Sequence[Mapping[str, Any]] | None =
     }
     if reasons is not None:
         parsed["CancellationReasons"] = [{"Code": "None"} | dict(reason) for reason in reasons]
-    return (_answer(status, parsed), parsed), None
+    return (_response(status, parsed), parsed), None
 
 
-def cut_off(operation: str, *, times: int = 1, when: When = _always) -> Any:
-    """The request never reaches AWS: the connection is dead."""
+def unreachable(operation: str, *, times: int = 1, when: When = _always) -> Any:
+    """The request never reaches AWS: the connection times out."""
 
     def act(params: Params, send: Send) -> Any:
         return None, _timeout()
@@ -93,8 +93,8 @@ def cut_off(operation: str, *, times: int = 1, when: When = _always) -> Any:
     return _injected(Fault(frozenset({operation}), when, times, act))
 
 
-def answer_lost(operation: str, *, times: int = 1, when: When = _always) -> Any:
-    """AWS carries the request out, and the answer never arrives."""
+def response_lost(operation: str, *, times: int = 1, when: When = _always) -> Any:
+    """AWS executes the request, but the response never arrives."""
 
     def act(params: Params, send: Send) -> Any:
         send()
@@ -103,8 +103,8 @@ def answer_lost(operation: str, *, times: int = 1, when: When = _always) -> Any:
     return _injected(Fault(frozenset({operation}), when, times, act))
 
 
-def meanwhile(operation: str, other: Callable[[], object], *, times: int = 1, when: When = _always) -> Any:
-    """Somebody else acts after the decision was made and before the request is carried out."""
+def interleaved(operation: str, other: Callable[[], object], *, times: int = 1, when: When = _always) -> Any:
+    """Another writer acts after the caller has made its decision and before its request is executed."""
 
     def act(params: Params, send: Send) -> Any:
         other()
@@ -113,8 +113,8 @@ def meanwhile(operation: str, other: Callable[[], object], *, times: int = 1, wh
     return _injected(Fault(frozenset({operation}), when, times, act))
 
 
-def partly(operation: str, change: Callable[[Params], None], *, times: int = 1, when: When = _always) -> Any:
-    """AWS carries the request out and `change` alters its answer."""
+def response_changed(operation: str, change: Callable[[Params], None], *, times: int = 1, when: When = _always) -> Any:
+    """AWS executes the request, and `change` modifies its response."""
 
     def act(params: Params, send: Send) -> Any:
         success, error = send()
@@ -125,78 +125,77 @@ def partly(operation: str, change: Callable[[Params], None], *, times: int = 1, 
     return _injected(Fault(frozenset({operation}), when, times, act))
 
 
-class Died(BaseException):
-    """The process is no more. No `except Exception` of the product outlives that."""
+class ProcessKilled(BaseException):
+    """The process was killed. A BaseException, so that no `except Exception` of the product catches it."""
 
 
-def nth_answer_lost(nth: int) -> Any:
-    """Of the requests that change something, the `nth` (from 0) is carried out and its answer never arrives."""
+def nth_response_lost(nth: int) -> Any:
+    """The `nth` request that writes something (from 0) is executed, but its response never arrives."""
     count = iter(range(1_000_000))
 
     def act(params: Params, send: Send) -> Any:
-        answer = send()
-        return (None, _timeout()) if next(count) == nth else answer
+        response = send()
+        return (None, _timeout()) if next(count) == nth else response
 
-    return _injected(Fault(CHANGES, _always, 1_000_000, act))
-
-
-CHANGES = frozenset({"TransactWriteItems", "UpdateItem", "PutItem", "DeleteItem", "SendMessage"})
-"""Operations that change something."""
+    return _injected(Fault(WRITES, _always, 1_000_000, act))
 
 
-def died(after: int) -> Any:
-    """The process dies when its `after`-th request that changes something has been carried out.
+WRITES = frozenset({"TransactWriteItems", "UpdateItem", "PutItem", "DeleteItem", "SendMessage"})
+"""Operations that write something."""
 
-    That is every moment there is: between two of them nothing is different but in the process that is no more.
+
+def killed_after_write(after: int) -> Any:
+    """The process is killed after its `after`-th request that writes something (from 1).
+
+    These are all moments that matter. Between two writes only the memory of the process changes, which is lost.
     """
     count = iter(range(1, 1_000_000))
 
     def act(params: Params, send: Send) -> Any:
-        answer = send()
+        response = send()
         if next(count) == after:
-            raise Died
-        return answer
+            raise ProcessKilled
+        return response
 
-    return _injected(Fault(CHANGES, _always, 1_000_000, act))
-
-
-def _die(*_: object) -> Any:
-    raise Died
+    return _injected(Fault(WRITES, _always, 1_000_000, act))
 
 
-def _carry_out_and_die(operation: str, send: Send) -> Any:
+def _kill(*_: object) -> Any:
+    raise ProcessKilled
+
+
+def _send_and_kill(operation: str, send: Send) -> Any:
     send()
-    raise Died
+    raise ProcessKilled
 
 
-def _carry_out_in_vain(operation: str, send: Send) -> Any:
+def _send_and_lose_response(operation: str, send: Send) -> Any:
     send()
     return None, _timeout()
 
 
 def _conflict(operation: str, send: Send) -> Any:
-    """As AWS has them: for writes alone, and for tables alone."""
+    """AWS raises conflicts only for writes, and only for tables."""
     if operation == "TransactWriteItems":
         return _error(400, "TransactionCanceledException", [{"Code": "TransactionConflict"}])
-    return _error(400, "TransactionConflictException") if operation in CHANGES - {"SendMessage"} else send()
+    return _error(400, "TransactionConflictException") if operation in WRITES - {"SendMessage"} else send()
 
 
 KINDS: dict[str, Callable[[str, Send], Any]] = {
     "throttled": lambda *_: _error(400, "ThrottlingException"),
     "in conflict": _conflict,
-    "broken": lambda *_: _error(500, "InternalServerError"),
-    "cut off": lambda *_: (None, _timeout()),
-    "answer lost": _carry_out_in_vain,
-    "dies before": _die,
-    "dies after": _carry_out_and_die,
+    "server error": lambda *_: _error(500, "InternalServerError"),
+    "unreachable": lambda *_: (None, _timeout()),
+    "response lost": _send_and_lose_response,
+    "killed before": _kill,
+    "killed after": _send_and_kill,
 }
-"""What may befall a request: AWS throttles it, is busy with another writer's, answers 500, never gets it, or carries it
-out in vain; or the process dies before it is sent, or when it has been carried out."""
+"""Faults of a request. AWS throttles it, rejects it because of another writer, returns 500, never receives it, or
+executes it and the response is lost. Or the process is killed before the request is sent or after it is executed."""
 
 
-def from_call(number: int, kind: str) -> Any:
-    """The `number`-th request (from 0), whatever it asks for, and every one after it meets this kind of fault, also
-    that of whoever tries again."""
+def from_request(number: int, kind: str) -> Any:
+    """The `number`-th request (from 0) and all later ones, including retries, have this kind of fault."""
     count = iter(range(1_000_000))
 
     def act(operation: str, send: Send) -> Any:
@@ -206,12 +205,15 @@ def from_call(number: int, kind: str) -> Any:
 
 
 def about(*names: str) -> When:
-    """Requests whose parameters mention every one of these texts."""
+    """Selects requests whose parameters contain all of these texts."""
     return lambda params: all(name in json.dumps(params) for name in names)
 
 
-def _answer(status: int, parsed: Params) -> AWSResponse:
-    """An HTTP answer with a body as DynamoDB's and SQS's, https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html."""
+def _response(status: int, parsed: Params) -> AWSResponse:
+    """An HTTP response as DynamoDB and SQS send it.
+
+    See https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html.
+    """
     body = {"__type": parsed["Error"]["Code"], "message": parsed["Error"]["Message"]}
     headers: Any = {"Content-Type": "application/x-amz-json-1.0"}
     raw: Any = _Raw(json.dumps(body).encode())
@@ -229,7 +231,7 @@ def _timeout() -> Exception:
 
 @contextmanager
 def _injected(fault: Fault) -> Iterator[Fault]:
-    _endpoint._do_get_response = _faulty_do_get_response
+    _endpoint._do_get_response = _do_get_response_with_faults
     with _lock:
         _faults.append(fault)
     try:
@@ -239,7 +241,7 @@ def _injected(fault: Fault) -> Iterator[Fault]:
             _faults[:] = [other for other in _faults if other is not fault]
 
 
-def _faulty_do_get_response(endpoint: Any, request: Any, operation: Any, context: Any) -> Any:
+def _do_get_response_with_faults(endpoint: Any, request: Any, operation: Any, context: Any) -> Any:
     def send() -> Any:
         return _do_get_response(endpoint, request, operation, context)
 
@@ -257,7 +259,7 @@ def _next(operation: str, body: Any) -> tuple[Fault | None, Params]:
             params = _params(body)
             if fault.when(params):
                 fault.left -= 1
-                fault.struck.append(params)
+                fault.affected.append(params)
                 return fault, params
     return None, {}
 

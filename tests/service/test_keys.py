@@ -11,7 +11,7 @@ from chalicelib.auth import keys
 from chalicelib.core.errors import Unavailable
 from chalicelib.core.settings import MINUTE, SECOND, settings
 from tests.service import faults
-from tests.support import wire
+from tests.support import aws_requests
 
 NOW = 1_763_938_000_000
 SECRET = "devflow-dev-secret"
@@ -62,7 +62,7 @@ def test_current_key_signs_and_all_keys_verify(set_local_keys: Callable[[str], N
 
 def test_secret_is_read_once_and_cached(store_keys: Callable[[str], None]) -> None:
     store_keys(content("one"))
-    with wire.recorded() as sent:
+    with aws_requests.recorded() as sent:
         for later in range(0, 5 * MINUTE, MINUTE):
             assert keys.keyring(NOW + later).current == "key-one"
     assert sent.operations == ["GetSecretValue"]
@@ -87,7 +87,7 @@ def test_unknown_key_id_makes_a_warm_container_read_the_keys_again(
 
 def test_invented_key_ids_do_not_cause_a_read_each(store_keys: Callable[[str], None]) -> None:
     store_keys(content("one"))
-    with wire.recorded() as sent:
+    with aws_requests.recorded() as sent:
         for attempt in range(100):
             keys.keyring(NOW + attempt, key_id=f"made-up-{attempt}")
     assert len(sent) == 1
@@ -96,7 +96,7 @@ def test_invented_key_ids_do_not_cause_a_read_each(store_keys: Callable[[str], N
 def test_known_key_id_causes_no_read(store_keys: Callable[[str], None]) -> None:
     store_keys(content("one"))
     keys.keyring(NOW)
-    with wire.recorded() as sent:
+    with aws_requests.recorded() as sent:
         keys.keyring(NOW + MINUTE, key_id="key-one")
     assert sent == []
 

@@ -1,8 +1,8 @@
-"""Promises 2, 3 and 4 where two writers meet: over and over the same two calls at once, and never two winners.
+"""Promises 2, 3 and 4 of docs/states.md in races: two concurrent calls, repeated many times, never have two winners.
 
-Each contest is of two writes, so five hundred contests are a thousand contested writes. Every one begins with the same
-rows, put back into moto's memory (whose writes are atomic under its lock), and ends with a look at all rows and both
-answers. The clock does not decide who is first; the threads do.
+A race has two writes, so five hundred races are a thousand contested writes. Every race starts with the same rows,
+which are restored in moto's memory (its lock makes writes atomic). Every race ends with a check of all rows and of both
+responses. The threads decide which call is first, not the platform's clock.
 """
 
 import itertools
@@ -22,31 +22,31 @@ from infra.local.gateway import Response
 from tests.conftest import Clock
 from tests.http.scene import Scene
 from tests.service import invariants
-from tests.service.conftest import Sharded
-from tests.support import moto_aws, wire
+from tests.service.conftest import SetShards
+from tests.support import aws_requests, moto_aws
 
 Call = Callable[[], Response | None]
 
 
 KEYS = {"tasks": ("pk", "sk"), "agents": ("owner", "agent"), "users": ("owner",)}
-"""The tables that contests change, and their keys."""
+"""The tables that races change, and their keys."""
 
 
 class StoredRows:
-    """`moto_aws.Kept` of a true DynamoDB: what is there now is written again, and what came since is deleted."""
+    """A `moto_aws.Snapshot` for DynamoDB Local. `restore` writes the saved rows and deletes all others."""
 
     def __init__(self) -> None:
         self._client = boto3.client("dynamodb")
-        self._kept = {table: {_key(table, row): row for row in moto_aws.rows(table)} for table in KEYS}
+        self._saved = {table: {_key(table, row): row for row in moto_aws.rows(table)} for table in KEYS}
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         moto_aws.empty_queues()
-        for table, kept in self._kept.items():
-            came = [dict(key) for row in moto_aws.rows(table) if (key := _key(table, row)) not in kept]
-            wanted: list[Any] = [{"PutRequest": {"Item": row}} for row in kept.values()]
-            wanted += [{"DeleteRequest": {"Key": {name: {"S": value} for name, value in key.items()}}} for key in came]
-            for start in range(0, len(wanted), 25):
-                self._client.batch_write_item(RequestItems={f"devflow-local-{table}": wanted[start : start + 25]})
+        for table, saved in self._saved.items():
+            new = [dict(key) for row in moto_aws.rows(table) if (key := _key(table, row)) not in saved]
+            writes: list[Any] = [{"PutRequest": {"Item": row}} for row in saved.values()]
+            writes += [{"DeleteRequest": {"Key": {name: {"S": value} for name, value in key.items()}}} for key in new]
+            for start in range(0, len(writes), 25):
+                self._client.batch_write_item(RequestItems={f"devflow-local-{table}": writes[start : start + 25]})
 
 
 def _key(table: str, row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -54,58 +54,61 @@ def _key(table: str, row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 @dataclass(frozen=True)
-class Contest:
-    """Two calls at once, and what may come of them: pairs of statuses (None: no answer), and the task's state then."""
+class Race:
+    """Two concurrent calls and their possible outcomes.
+
+    An outcome is the statuses of both responses (None if a call has no response) and the final status of the task.
+    """
 
     first: Call
     second: Call
     outcomes: set[tuple[int | None, int | None, str]]
 
 
-Prepare = Callable[[Scene, Clock, EventPoller], Contest]
+Prepare = Callable[[Scene, Clock, EventPoller], Race]
 
 
-def two_agents_claiming(scene: Scene, clock: Clock, poller: EventPoller) -> Contest:
+def two_agents_claiming(scene: Scene, clock: Clock, poller: EventPoller) -> Race:
     one, two = scene.agent("agent-1"), scene.agent("agent-2")
     scene.queued()
-    return Contest(one.poll, two.poll, {(200, 200, "assigned")})
+    return Race(one.poll, two.poll, {(200, 200, "assigned")})
 
 
-def complete_against_cancel(scene: Scene, clock: Clock, poller: EventPoller) -> Contest:
+def complete_against_cancel(scene: Scene, clock: Clock, poller: EventPoller) -> Race:
     agent = scene.agent()
     task = scene.running(agent)
-    return Contest(
+    return Race(
         lambda: agent.complete(task),
         lambda: scene.user.post(f"/api/tasks/{task}/cancel"),
-        {(200, 200, "completed"), (200, 409, "completed")},  # cancelled first, it still wins: within the grace
+        {(200, 200, "completed"), (200, 409, "completed")},  # after the cancel it still succeeds: in the grace period
     )
 
 
-def complete_against_timeout(scene: Scene, clock: Clock, poller: EventPoller) -> Contest:
+def complete_against_timeout(scene: Scene, clock: Clock, poller: EventPoller) -> Race:
     agent = scene.agent()
     task = scene.running(agent, timeoutSeconds=60)
     clock.advance(61)
-    return Contest(lambda: agent.complete(task), poller.sweep, {(200, None, "completed"), (409, None, "failed")})
+    return Race(lambda: agent.complete(task), poller.sweep, {(200, None, "completed"), (409, None, "failed")})
 
 
-def progress_against_requeue(scene: Scene, clock: Clock, poller: EventPoller) -> Contest:
+def progress_against_requeue(scene: Scene, clock: Clock, poller: EventPoller) -> Race:
     agent = scene.agent()
     task = scene.claimed(agent)
     clock.advance(61)
-    return Contest(lambda: agent.progress(task), poller.sweep, {(200, None, "in_progress"), (409, None, "queued")})
+    return Race(lambda: agent.progress(task), poller.sweep, {(200, None, "in_progress"), (409, None, "queued")})
 
 
-def rotate_against_report(scene: Scene, clock: Clock, poller: EventPoller) -> Contest:
+def rotate_against_report(scene: Scene, clock: Clock, poller: EventPoller) -> Race:
     agent = scene.agent()
     task = scene.running(agent)
-    return Contest(
+    return Race(
         lambda: agent.complete(task),
         lambda: scene.user.post("/api/agents/agent-1/token"),
         {(200, 201, "completed"), (401, 201, "in_progress")},
     )
 
 
-KINDS: list[Prepare] = [
+RACES: list[Prepare] = [
     two_agents_claiming,
     complete_against_cancel,
     complete_against_timeout,
@@ -114,36 +117,34 @@ KINDS: list[Prepare] = [
 ]
 
 
-def contend(
-    times: int, prepare: Prepare, scene: Scene, clock: Clock, poller: EventPoller
-) -> dict[tuple[Any, ...], int]:
-    """Let two writes meet so many times, which are twice as many contested writes: how often each outcome came.
+def race(times: int, prepare: Prepare, scene: Scene, clock: Clock, poller: EventPoller) -> dict[tuple[Any, ...], int]:
+    """Run a race `times` times, with two contested writes each. Returns the number of times of each outcome.
 
-    AssertionError for one that may not be.
+    Raises AssertionError for an impossible outcome.
     """
-    contest = prepare(scene, clock, poller)
-    rows = StoredRows() if wire.is_redirected("dynamodb") else moto_aws.Kept()
-    seen: dict[tuple[Any, ...], int] = {}
+    calls = prepare(scene, clock, poller)
+    rows = StoredRows() if aws_requests.is_redirected("dynamodb") else moto_aws.Snapshot()
+    outcomes: dict[tuple[Any, ...], int] = {}
     start = threading.Barrier(2)
 
-    def run(call: Call, late: float) -> int | None:
+    def run(call: Call, delay: float) -> int | None:
         start.wait()
-        time.sleep(late)  # threads, not the platform's clock: each gets its chance of being first
-        answer = call()
-        return None if answer is None else answer.status
+        time.sleep(delay)  # so that each call is first in some of the races
+        response = call()
+        return None if response is None else response.status
 
     with ThreadPoolExecutor(2) as pool:
         for number in range(times):
-            rows.put_back()
-            late = (number % 8) * 0.003
-            lates = (late, 0.0) if number % 3 else (0.0, late)
-            first, second = pool.map(run, (contest.first, contest.second), lates)
+            rows.restore()
+            delay = (number % 8) * 0.003
+            delays = (delay, 0.0) if number % 3 else (0.0, delay)
+            first, second = pool.map(run, (calls.first, calls.second), delays)
             (head,) = invariants.heads()
             outcome = (first, second, str(head["status"]))
-            assert outcome in contest.outcomes, outcome
-            invariants.hold()
-            seen[outcome] = seen.get(outcome, 0) + 1
-    return seen
+            assert outcome in calls.outcomes, outcome
+            invariants.check()
+            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    return outcomes
 
 
 @pytest.fixture
@@ -152,45 +153,45 @@ def without_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("prepare", KINDS, ids=lambda kind: str(kind.__name__))
-def test_a_thousand_contested_writes_have_no_double_winner(
-    prepare: Prepare, user_scene: Scene, clock: Clock, poller: EventPoller, without_limits: None, still: None
+@pytest.mark.parametrize("prepare", RACES, ids=lambda prepare: str(prepare.__name__))
+def test_a_thousand_contested_writes_never_have_two_winners(
+    prepare: Prepare, user_scene: Scene, clock: Clock, poller: EventPoller, without_limits: None, frozen_time: None
 ) -> None:
-    print(prepare.__name__, contend(500, prepare, user_scene, clock, poller))
+    print(prepare.__name__, race(500, prepare, user_scene, clock, poller))
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("prepare", KINDS, ids=lambda kind: str(kind.__name__))
-def test_ten_thousand_contested_writes_have_no_double_winner(
-    prepare: Prepare, user_scene: Scene, clock: Clock, poller: EventPoller, without_limits: None, still: None
+@pytest.mark.parametrize("prepare", RACES, ids=lambda prepare: str(prepare.__name__))
+def test_ten_thousand_contested_writes_never_have_two_winners(
+    prepare: Prepare, user_scene: Scene, clock: Clock, poller: EventPoller, without_limits: None, frozen_time: None
 ) -> None:
-    print(prepare.__name__, contend(5_000, prepare, user_scene, clock, poller))
+    print(prepare.__name__, race(5_000, prepare, user_scene, clock, poller))
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("prepare", KINDS, ids=lambda kind: str(kind.__name__))
-def test_on_amazons_own_dynamodb_ten_thousand_contested_writes_have_no_double_winner(
+@pytest.mark.parametrize("prepare", RACES, ids=lambda prepare: str(prepare.__name__))
+def test_contested_writes_on_dynamodb_local_never_have_two_winners(
     prepare: Prepare,
     true_dynamodb: str,
     user_scene: Scene,
     clock: Clock,
     poller: EventPoller,
     without_limits: None,
-    still: None,
+    frozen_time: None,
 ) -> None:
-    print(prepare.__name__, contend(5_000, prepare, user_scene, clock, poller))
+    print(prepare.__name__, race(5_000, prepare, user_scene, clock, poller))
 
 
 @pytest.fixture
-def user_scene(user: Any, poller: EventPoller, sharded: Sharded) -> Scene:
-    sharded(1)
+def user_scene(user: Any, poller: EventPoller, set_shards: SetShards) -> Scene:
+    set_shards(1)
     return Scene(user, poller)
 
 
-def test_of_many_agents_polling_at_once_each_task_has_one(
+def test_each_task_is_claimed_once_by_many_concurrent_polls(
     user_scene: Scene, clock: Clock, without_limits: None
 ) -> None:
-    """The index shows all of them the same head; they spread over the queue, and nobody gets what another has."""
+    """The index returns the same tasks to all agents. They choose different ones, and no task is claimed twice."""
     agents = [user_scene.agent(f"agent-{number}", concurrency=2) for number in range(12)]
     user_scene.queued(*(f"task-{number}" for number in range(20)))
     with ThreadPoolExecutor(12) as pool:
@@ -198,4 +199,4 @@ def test_of_many_agents_polling_at_once_each_task_has_one(
             polled = list(pool.map(lambda agent: agent.claims(limit=2), agents))
     claimed = list(itertools.chain(*polled))
     assert len(claimed) == len(set(claimed)) == 20
-    invariants.hold()
+    invariants.check()

@@ -1,7 +1,7 @@
-"""Rows of every earlier version, read by this one: whatever people have in their tables keeps working.
+"""This version reads the rows of every earlier version, so existing tables keep working after an upgrade.
 
-Each directory of tests/fixtures/rows is what one version had written (see record.py there). Its rows are loaded, the
-clock is put back to then, and the API is asked what it was asked then, and used to go on from there.
+Each directory of tests/fixtures/rows contains the rows that one version has written (see record.py there). The tests
+load these rows, set the clock to the time of the recording, repeat the recorded requests, and continue from there.
 """
 
 import json
@@ -23,16 +23,16 @@ from tests.fixtures.rows.record import AGENTS, DONE, EMAIL, FAILED, HERE, PIN, S
 from tests.support import moto_aws
 from tests.support.client import Client
 from tests.support.environment import KEY
-from tests.support.receivers import Receiver
+from tests.support.webhook_receiver import Receiver
 
 VERSIONS = sorted(directory.name for directory in HERE.iterdir() if (directory / "recorded.json").exists())
 OPEN = {name for name, status in STATUSES.items() if status in ("pending", "queued", "assigned", "in_progress")}
 UNSTABLE = {"nextCursor", "oldestQueuedSeconds"}
-"""What two answers to the same question need not have in common: a sealed cursor, and what time alone changes."""
+"""Fields that may differ between responses to the same request: an encrypted cursor, and an age."""
 
 
-class Then:
-    """The platform as a version left it, with this version's code."""
+class RecordedPlatform:
+    """The platform with the recorded rows of an earlier version and the code of this version."""
 
     def __init__(self, directory: Path, gateway: Gateway, poller: EventPoller, clock: Clock) -> None:
         self.recorded: dict[str, Any] = json.loads((directory / "recorded.json").read_text(encoding="utf-8"))
@@ -45,7 +45,7 @@ class Then:
         self.retry = next(row["task"]["S"] for row in self.rows["tasks"] if "retryOf" in row)
 
     def wait(self, milliseconds: int) -> None:
-        """Let time pass, with a sweep at least every two minutes and its messages handled."""
+        """Let time pass, with a sweep at least every two minutes. All messages are handled."""
         while milliseconds > 0:
             self._clock.advance(min(milliseconds, 2 * MINUTE) / SECOND)
             milliseconds -= 2 * MINUTE
@@ -53,23 +53,23 @@ class Then:
             self.poller.drain()
 
     def agent(self, name: str, ver: str = "ver") -> Client:
-        """A client with a token that this agent had then."""
+        """A client with a token of a recorded agent."""
         row = next(row for row in self.rows["agents"] if row["agent"]["S"] == name)
         return self._acting("agent", row, "agent", ver)
 
     def program(self, token: str) -> Client:
-        """A client with a personal token of then."""
+        """A client with a recorded personal token."""
         owner = self.rows["users"][0]["owner"]["S"]
         return Client(self._gateway, tokens.issue("personal", owner, owner, token, self._clock.now))
 
     def polled(self, name: str) -> set[str]:
-        """Which tasks this agent is given."""
+        """The ids of the tasks that a poll of this agent returns."""
         commands = self.agent(name).get(f"/api/agents/{name}/commands").json()["commands"]
         return {command["task_id"] for command in commands}
 
     def beat(self, name: str) -> dict[str, Any]:
-        answer: dict[str, Any] = self.agent(name).post(f"/api/agents/{name}/heartbeat", {"status": "ready"}).json()
-        return answer
+        response: dict[str, Any] = self.agent(name).post(f"/api/agents/{name}/heartbeat", {"status": "ready"}).json()
+        return response
 
     def statuses(self) -> dict[str, str]:
         """The status of every task, by its name in the story."""
@@ -85,7 +85,7 @@ class Then:
 
 
 def _rows_of(file: Path) -> list[dict[str, Any]]:
-    """What a version had in a table; nothing, where there was no such table yet."""
+    """The recorded rows of a table. Empty if that version had no such table."""
     found: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     return found
 
@@ -99,41 +99,41 @@ def _write(table: str, rows: list[dict[str, Any]]) -> None:
 
 
 @pytest.fixture(params=VERSIONS)
-def then(request: pytest.FixtureRequest, gateway: Gateway, poller: EventPoller, clock: Clock) -> Then:
-    return Then(HERE / request.param, gateway, poller, clock)
+def platform(request: pytest.FixtureRequest, gateway: Gateway, poller: EventPoller, clock: Clock) -> RecordedPlatform:
+    return RecordedPlatform(HERE / request.param, gateway, poller, clock)
 
 
-def differences(recorded: Any, answer: Any, where: str = "") -> Iterator[str]:
-    """Where an answer lacks what was recorded, or says something else. It may say more."""
-    if isinstance(recorded, dict) and isinstance(answer, dict):
+def differences(recorded: Any, current: Any, where: str = "") -> Iterator[str]:
+    """The values of a recorded response that are missing or different in the current one, which may have more."""
+    if isinstance(recorded, dict) and isinstance(current, dict):
         for name, value in recorded.items():
             if name not in UNSTABLE:
-                yield from differences(value, answer.get(name, "(absent)"), f"{where}.{name}")
-    elif isinstance(recorded, list) and isinstance(answer, list) and len(recorded) == len(answer):
-        for number, (one, other) in enumerate(zip(recorded, answer, strict=True)):
+                yield from differences(value, current.get(name, "(absent)"), f"{where}.{name}")
+    elif isinstance(recorded, list) and isinstance(current, list) and len(recorded) == len(current):
+        for number, (one, other) in enumerate(zip(recorded, current, strict=True)):
             yield from differences(one, other, f"{where}[{number}]")
-    elif recorded != answer:
-        yield f"{where}: {recorded!r} became {answer!r}"
+    elif recorded != current:
+        yield f"{where}: {recorded!r} became {current!r}"
 
 
-def test_there_are_rows_of_the_first_version() -> None:
+def test_rows_of_the_first_version_exist() -> None:
     assert VERSIONS[0] == "v1"
 
 
-def test_what_was_answered_then_is_answered_now_and_reading_it_writes_nothing(then: Then) -> None:
-    """But for the count of the calls, on the user's row."""
+def test_recorded_responses_are_unchanged_and_reading_writes_nothing(platform: RecordedPlatform) -> None:
+    """Reading changes only the count of calls on the user's row."""
     before = {table: _sorted(_rows(table)) for table in ("agents", "logins", "tasks", "webhooks")}
     changed = [
         difference
-        for path, answer in then.recorded["answers"].items()
-        for difference in differences(answer, then.user.get(path).json(), path)
+        for path, response in platform.recorded["answers"].items()
+        for difference in differences(response, platform.user.get(path).json(), path)
     ]
     assert not changed, "\n".join(changed)
     assert {table: _sorted(_rows(table)) for table in before} == before
 
 
 def _rows(table: str) -> list[dict[str, Any]]:
-    """Every row of a table as it stands, in DynamoDB's JSON."""
+    """All stored rows of a table, in DynamoDB's JSON."""
     return moto_aws.rows(table)
 
 
@@ -141,169 +141,169 @@ def _sorted(rows: list[dict[str, Any]]) -> list[str]:
     return sorted(json.dumps(row, sort_keys=True) for row in rows)
 
 
-def test_every_task_and_agent_is_in_the_state_in_which_it_was_left(then: Then) -> None:
-    statuses = then.statuses()
+def test_tasks_and_agents_have_their_recorded_statuses(platform: RecordedPlatform) -> None:
+    statuses = platform.statuses()
     assert statuses == {name: status for name, status in STATUSES.items() if name in statuses}
-    agents = then.user.get("/api/agents", {"limit": 100}).json()["data"]
+    agents = platform.user.get("/api/agents", {"limit": 100}).json()["data"]
     assert {agent["id"]: agent["status"] for agent in agents}.items() <= AGENTS.items()
 
 
-def test_a_user_logs_in_with_the_pin_of_then(then: Then, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(auth_model._SCRYPT, "n", 2**15)  # what the hash was made with
-    assert then.user.login(EMAIL, PIN).get("/api/tasks").json()["total"] == len(then.statuses())
+def test_recorded_pin_still_logs_in(platform: RecordedPlatform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(auth_model._SCRYPT, "n", 2**15)  # the cost of the recorded hash
+    assert platform.user.login(EMAIL, PIN).get("/api/tasks").json()["total"] == len(platform.statuses())
 
 
-def test_what_logging_in_left_then_is_as_good_as_it_was(then: Then) -> None:
-    kept = then.recorded.get("kept")
-    if kept is None:  # a version that had PINs alone
+def test_recorded_logins_and_tokens_still_work(platform: RecordedPlatform) -> None:
+    secrets = platform.recorded.get("kept")
+    if secrets is None:  # a version that had only PINs
         return
-    nobody = then.user.acting_as(None)
-    ended = jwt.encode(kept["ended"], KEY, "HS256", headers={"kid": "key-test"})
+    nobody = platform.user.acting_as(None)
+    ended = jwt.encode(secrets["ended"], KEY, "HS256", headers={"kid": "key-test"})
     assert nobody.acting_as(ended).get("/api/auth/me").status == 401
-    program = then.program(kept["personal"])
-    assert program.get("/api/auth/me").json()["tokenId"] == kept["personal"]
-    (listed,) = then.user.get("/api/auth/tokens").json()["data"]
+    program = platform.program(secrets["personal"])
+    assert program.get("/api/auth/me").json()["tokenId"] == secrets["personal"]
+    (listed,) = platform.user.get("/api/auth/tokens").json()["data"]
     assert (listed["name"], listed["lastUsedAt"]) == ("my laptop", "2026-01-05T09:00:00Z")
-    assert then.user.delete(f"/api/auth/tokens/{kept['personal']}").status == 200
+    assert platform.user.delete(f"/api/auth/tokens/{secrets['personal']}").status == 200
     assert program.get("/api/auth/me").status == 401
-    came_back = nobody.get(
+    returned = nobody.get(
         "/api/auth/slack/callback",
-        {"state": kept["state"], "error": "access_denied"},
-        Cookie=f"__Host-devflow-slack={kept['state']}",
+        {"state": secrets["state"], "error": "access_denied"},
+        Cookie=f"__Host-devflow-slack={secrets['state']}",
     )
-    assert came_back.header("Location") == "/dashboard/login?reason=slack-denied", "a state that was known"
-    used = [nobody.post("/api/auth/magic-link/verify", {"token": kept["link"]}) for _ in range(2)]
-    assert [answer.status for answer in used] == [200, 401]
+    assert returned.header("Location") == "/dashboard/login?reason=slack-denied", "the recorded state is known"
+    used = [nobody.post("/api/auth/magic-link/verify", {"token": secrets["link"]}) for _ in range(2)]
+    assert [response.status for response in used] == [200, 401]
     assert used[0].json()["user"]["email"] == EMAIL
 
 
-def test_an_agent_finds_its_claims_and_claims_what_waited(then: Then) -> None:
-    assert then.polled("claiming") == {"assigned", "assigned-pinned"}
-    claimed = then.agent("idle").get("/api/agents/idle/commands").json()["commands"]
+def test_agent_gets_its_recorded_claims_and_claims_queued_tasks(platform: RecordedPlatform) -> None:
+    assert platform.polled("claiming") == {"assigned", "assigned-pinned"}
+    claimed = platform.agent("idle").get("/api/agents/idle/commands").json()["commands"]
     assert [command["task_id"] for command in claimed] == [
-        "queued-first", "queued", "queued-bare", "queued-pinned", then.retry
+        "queued-first", "queued", "queued-bare", "queued-pinned", platform.retry
     ]  # fmt: skip
     assert claimed[0]["context"] == WORK["context"]
     assert claimed[0]["description"] == WORK["naturalLanguage"]
     assert (claimed[2]["context"], claimed[2]["branch"]) == ({}, None)
 
 
-def test_what_waited_and_what_is_submitted_now_are_one_queue(then: Then) -> None:
+def test_recorded_and_new_tasks_share_one_queue(platform: RecordedPlatform) -> None:
     for task, priority in (("sooner", 90), ("as-soon", 50), ("last", -90)):
         work = {"taskId": task, "intent": "for-idle", "priority": priority, **WORK}
-        assert then.user.post("/api/workflows/execute", work).status == 202
-    then.poller.drain()
-    claimed = then.agent("idle").get("/api/agents/idle/commands", {"limit": 4}).json()["commands"]
+        assert platform.user.post("/api/workflows/execute", work).status == 202
+    platform.poller.drain()
+    claimed = platform.agent("idle").get("/api/agents/idle/commands", {"limit": 4}).json()["commands"]
     assert [command["task_id"] for command in claimed] == ["sooner", "queued-first", "as-soon", "queued"]
 
 
-def test_an_agent_that_was_silent_is_active_again_and_takes_its_task_up(then: Then) -> None:
-    assert then.beat("silent")["status"] == "active"
-    assert then.polled("silent") == {"queued-again"}
+def test_silent_agent_becomes_active_and_claims_its_task(platform: RecordedPlatform) -> None:
+    assert platform.beat("silent")["status"] == "active"
+    assert platform.polled("silent") == {"queued-again"}
 
 
-def test_what_ran_goes_on_and_ends(then: Then) -> None:
-    running, again = then.agent("running"), then.agent("anew")
+def test_recorded_running_tasks_continue_and_end(platform: RecordedPlatform) -> None:
+    running, replaced = platform.agent("running"), platform.agent("anew")
     assert running.post("/api/tasks/running/progress", {"progress": 0.9, "step": "Pushing"}).status == 200
     assert running.post("/api/tasks/running/complete", DONE).status == 200
-    assert again.post("/api/tasks/running-again/fail", FAILED | {"attempt": 1}).status == 409
-    assert again.post("/api/tasks/running-again/logs", {"offset": 19, "data": "more", "attempt": 2}).status == 200
-    assert again.post("/api/tasks/running-again/fail", FAILED | {"attempt": 2}).status == 200
-    assert (then.status("running"), then.status("running-again")) == ("completed", "failed")
-    log = then.user.get("/api/tasks/running-again/logs").json()["data"]
+    assert replaced.post("/api/tasks/running-again/fail", FAILED | {"attempt": 1}).status == 409
+    assert replaced.post("/api/tasks/running-again/logs", {"offset": 19, "data": "more", "attempt": 2}).status == 200
+    assert replaced.post("/api/tasks/running-again/fail", FAILED | {"attempt": 2}).status == 200
+    assert (platform.status("running"), platform.status("running-again")) == ("completed", "failed")
+    log = platform.user.get("/api/tasks/running-again/logs").json()["data"]
     assert log == "The second attempt\nmore" + FAILED["logs"]
 
 
-def test_what_was_claimed_is_ended_without_a_start(then: Then) -> None:
-    assert then.agent("claiming").post("/api/tasks/assigned/complete", DONE).status == 200
-    assert then.status("assigned") == "completed"
+def test_recorded_claim_is_completed_without_a_start(platform: RecordedPlatform) -> None:
+    assert platform.agent("claiming").post("/api/tasks/assigned/complete", DONE).status == 200
+    assert platform.status("assigned") == "completed"
 
 
-def test_who_was_to_stop_is_told_so_and_stopped_if_it_does_not(then: Then) -> None:
-    assert then.beat("stopping")["cancel"] == ["running-to-stop"]
-    told = then.agent("stopping").post("/api/tasks/running-to-stop/progress", {"progress": 0.5}).json()
-    assert told["cancelRequested"] is True
-    then.wait(2 * MINUTE)
-    assert then.status("running-to-stop") == "cancelled"
+def test_recorded_cancel_request_is_returned_and_enforced(platform: RecordedPlatform) -> None:
+    assert platform.beat("stopping")["cancel"] == ["running-to-stop"]
+    progress = platform.agent("stopping").post("/api/tasks/running-to-stop/progress", {"progress": 0.5}).json()
+    assert progress["cancelRequested"] is True
+    platform.wait(2 * MINUTE)
+    assert platform.status("running-to-stop") == "cancelled"
 
 
-def test_a_report_and_a_submission_of_then_are_known_again(then: Then) -> None:
-    """Their answers may have been lost while this version was deployed."""
-    assert then.agent("idle").post("/api/tasks/completed/complete", DONE).status == 200
-    assert then.agent("idle").post("/api/tasks/completed/complete", DONE | {"summary": "Else"}).status == 409
+def test_recorded_report_and_submission_can_be_repeated(platform: RecordedPlatform) -> None:
+    """The first responses may have been lost while this version was deployed."""
+    assert platform.agent("idle").post("/api/tasks/completed/complete", DONE).status == 200
+    assert platform.agent("idle").post("/api/tasks/completed/complete", DONE | {"summary": "Else"}).status == 409
     work = {"taskId": "queued", "intent": "for-idle", **WORK}
-    assert then.user.post("/api/workflows/execute", work).status == 202
-    assert then.user.post("/api/workflows/execute", work | {"intent": "else"}).status == 409
+    assert platform.user.post("/api/workflows/execute", work).status == 202
+    assert platform.user.post("/api/workflows/execute", work | {"intent": "else"}).status == 409
 
 
-def test_a_message_that_was_lost_is_sent_again(then: Then) -> None:
-    then.wait(2 * MINUTE)
-    assert then.status("pending") == "queued"
+def test_lost_message_of_a_recorded_task_is_sent_again(platform: RecordedPlatform) -> None:
+    platform.wait(2 * MINUTE)
+    assert platform.status("pending") == "queued"
 
 
-def test_a_token_that_was_asked_for_replaces_the_old_one_when_it_is_used(then: Then) -> None:
-    old, new = then.agent("renewing"), then.agent("renewing", "nextVer")
+def test_recorded_next_token_replaces_the_old_one_at_first_use(platform: RecordedPlatform) -> None:
+    old, new = platform.agent("renewing"), platform.agent("renewing", "nextVer")
     path = "/api/agents/renewing/commands"
     assert [client.get(path).status for client in (old, new, old, new)] == [200, 200, 401, 200]
 
 
-def test_people_cancel_retry_and_resume(then: Then) -> None:
-    assert then.user.post("/api/tasks/queued-again/cancel").json()["status"] == "cancelled"
-    assert then.user.post("/api/tasks/failed-bare/retry").status == 202
-    assert then.user.post("/api/tasks/failed/retry").json()["taskId"] == then.retry
-    resumed = then.user.patch("/api/agents/paused", {"paused": False})
+def test_recorded_tasks_can_be_cancelled_and_retried_and_agents_resumed(platform: RecordedPlatform) -> None:
+    assert platform.user.post("/api/tasks/queued-again/cancel").json()["status"] == "cancelled"
+    assert platform.user.post("/api/tasks/failed-bare/retry").status == 202
+    assert platform.user.post("/api/tasks/failed/retry").json()["taskId"] == platform.retry
+    resumed = platform.user.patch("/api/agents/paused", {"paused": False})
     assert (resumed.status, resumed.json()["paused"]) == (200, False)
 
 
-def test_what_was_left_unsent_or_half_removed_is_finished_by_the_sweep(then: Then) -> None:
-    then.wait(4 * MINUTE)
+def test_sweep_finishes_recorded_events_and_removals(platform: RecordedPlatform) -> None:
+    platform.wait(4 * MINUTE)
     unsent = [row for row in _rows("tasks") if row["sk"]["S"].startswith("E#") and "dueAt" in row]
     assert unsent == []
     assert "removed" not in {row["agent"]["S"] for row in _rows("agents")}
 
 
-def test_when_nobody_is_heard_of_any_more_everything_is_taken_back(then: Then) -> None:
-    left = then.statuses()
-    then.wait(14 * MINUTE)
-    agents = then.user.get("/api/agents", {"limit": 100}).json()["data"]
+def test_all_recorded_claims_are_released_when_all_agents_are_silent(platform: RecordedPlatform) -> None:
+    before = platform.statuses()
+    platform.wait(14 * MINUTE)
+    agents = platform.user.get("/api/agents", {"limit": 100}).json()["data"]
     assert {agent["status"] for agent in agents} == {"inactive"}
-    ended = {name: status for name, status in left.items() if name not in OPEN}
-    assert then.statuses() == ended | {name: "queued" for name in left if name in OPEN} | {
+    ended = {name: status for name, status in before.items() if name not in OPEN}
+    assert platform.statuses() == ended | {name: "queued" for name in before if name in OPEN} | {
         "running-to-stop": "cancelled"
     }
 
 
-def test_every_open_task_is_looked_at_by_the_sweep_one_day(then: Then) -> None:
+def test_every_recorded_open_task_is_in_the_sweeps_index(platform: RecordedPlatform) -> None:
     heads = [row for row in _rows("tasks") if row["sk"]["S"] == "H"]
-    assert {row["task"]["S"] for row in heads if "dueShard" in row} == OPEN - {"retry"} | {then.retry}
+    assert {row["task"]["S"] for row in heads if "dueShard" in row} == OPEN - {"retry"} | {platform.retry}
 
 
-# Webhooks, from the second version on.
+# Webhooks, which exist since a later version.
 
 
-HAD_WEBHOOKS = [version for version in VERSIONS if (HERE / version / "webhooks.json").exists()]
-with_webhooks = pytest.mark.parametrize("then", HAD_WEBHOOKS, indirect=True)
+VERSIONS_WITH_WEBHOOKS = [version for version in VERSIONS if (HERE / version / "webhooks.json").exists()]
+with_webhooks = pytest.mark.parametrize("platform", VERSIONS_WITH_WEBHOOKS, indirect=True)
 
 
 @with_webhooks
-def test_what_was_on_its_way_to_a_webhook_is_tried_again_and_a_secret_rotated_then_is_still_good(
-    then: Then,
+def test_recorded_deliveries_are_retried_and_rotated_secrets_work(
+    platform: RecordedPlatform,
 ) -> None:
-    hooks = {each["description"]: each["id"] for each in then.user.get("/api/webhooks").json()["data"]}
+    hooks = {each["description"]: each["id"] for each in platform.user.get("/api/webhooks").json()["data"]}
     with Receiver() as receiver:
         for name in ("Everything", "Out of order"):
-            assert then.user.patch(f"/api/webhooks/{hooks[name]}", {"url": receiver.url}).status == 200
-        then.wait(10 * MINUTE)
-        came = {got.json()["event"] for got in receiver.got}
-        assert came == {"webhook.test", "task.created", "agent.active"}
-        assert {len(got.headers["webhook-signature"].split(" ")) for got in receiver.got} == {1, 2}
-    waiting = then.user.get(f"/api/webhooks/{hooks['Out of order']}/deliveries", {"status": "pending"}).json()
+            assert platform.user.patch(f"/api/webhooks/{hooks[name]}", {"url": receiver.url}).status == 200
+        platform.wait(10 * MINUTE)
+        events = {request.json()["event"] for request in receiver.received}
+        assert events == {"webhook.test", "task.created", "agent.active"}
+        assert {len(request.headers["webhook-signature"].split(" ")) for request in receiver.received} == {1, 2}
+    waiting = platform.user.get(f"/api/webhooks/{hooks['Out of order']}/deliveries", {"status": "pending"}).json()
     assert waiting["data"] == []
-    ended = then.user.get(f"/api/webhooks/{hooks['Gone for good']}/deliveries").json()["data"]
+    ended = platform.user.get(f"/api/webhooks/{hooks['Gone for good']}/deliveries").json()["data"]
     assert {each["event"]: each["status"] for each in ended} == {"webhook.test": "failed", "agent.active": "delivered"}
 
 
 @with_webhooks
-def test_of_every_agent_that_had_come_then_it_is_told_now(then: Then) -> None:
-    then.wait(2 * MINUTE)
+def test_recorded_status_events_are_published(platform: RecordedPlatform) -> None:
+    platform.wait(2 * MINUTE)
     assert [row["agent"]["S"] for row in _rows("agents") if "news" in row and row["agent"]["S"] == "idle"] == []

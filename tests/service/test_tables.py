@@ -1,7 +1,7 @@
-"""The PynamoDB models against the tables that come out of infra/template.yaml, in both directions.
+"""Compares the PynamoDB models with the tables of infra/template.yaml, in both directions.
 
-The template is deployed into moto, and what DynamoDB then says of each table is held against the models that live in
-it: a model of a table or an index that is not there fails, and so does a table or an index that no model knows.
+The template is deployed into moto. DynamoDB's description of each table is compared with the models of the table. A
+model without a table or index fails, and so does a table or index without a model.
 """
 
 import importlib
@@ -23,7 +23,7 @@ every_table = pytest.mark.parametrize("name", TABLES)
 
 
 def models() -> list[type[Model]]:
-    """Every model of the product, whatever module it is in."""
+    """All models of the product, from all modules."""
     for module in pkgutil.walk_packages(chalicelib.__path__, "chalicelib."):
         importlib.import_module(module.name)
     return [model for model in Model.__subclasses__() if model.__module__.startswith("chalicelib.")]
@@ -34,7 +34,7 @@ def models_of(name: str) -> list[type[Model]]:
 
 
 def deployed(name: str) -> dict[str, Any]:
-    """What DynamoDB says of a table, by its short name."""
+    """DynamoDB's description of a table, given by its short name."""
     table: dict[str, Any] = boto3.client("dynamodb").describe_table(TableName=settings.resource_name(name))["Table"]
     return table
 
@@ -48,8 +48,8 @@ def types(definitions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {definition["AttributeName"]: definition["AttributeType"] for definition in definitions}
 
 
-def projection(said: Mapping[str, Any]) -> tuple[str, list[str]]:
-    return said["ProjectionType"], sorted(said.get("NonKeyAttributes") or [])
+def projection(description: Mapping[str, Any]) -> tuple[str, list[str]]:
+    return description["ProjectionType"], sorted(description.get("NonKeyAttributes") or [])
 
 
 def indexes_of(model: type[Model]) -> dict[str, tuple[list[tuple[str, str]], tuple[str, list[str]]]]:
@@ -61,14 +61,14 @@ def indexes_of(model: type[Model]) -> dict[str, tuple[list[tuple[str, str]], tup
 
 
 def attributes_of(model: type[Model]) -> dict[str, str]:
-    """A model's attributes as they are stored: name and type."""
+    """The names and types of a model's stored attributes."""
     return {attribute.attr_name: attribute.attr_type for attribute in model.get_attributes().values()}
 
 
 def test_every_table_has_models_and_every_model_has_a_table() -> None:
-    standing = boto3.client("dynamodb").list_tables()["TableNames"]
-    assert sorted(standing) == sorted({model.Meta.table_name for model in models()})
-    assert sorted(standing) == sorted(settings.resource_name(name) for name in TABLES)
+    existing = boto3.client("dynamodb").list_tables()["TableNames"]
+    assert sorted(existing) == sorted({model.Meta.table_name for model in models()})
+    assert sorted(existing) == sorted(settings.resource_name(name) for name in TABLES)
 
 
 @every_table
@@ -83,8 +83,8 @@ def test_every_model_has_the_keys_of_its_table(name: str) -> None:
 
 
 @every_table
-def test_the_models_of_a_table_know_its_indexes_and_no_others(name: str) -> None:
-    standing = {
+def test_models_of_a_table_declare_exactly_its_indexes(name: str) -> None:
+    existing = {
         index["IndexName"]: (keys(index["KeySchema"]), projection(index["Projection"]))
         for index in deployed(name).get("GlobalSecondaryIndexes") or []
     }
@@ -92,23 +92,23 @@ def test_the_models_of_a_table_know_its_indexes_and_no_others(name: str) -> None
     for model in models_of(name):
         for index, described in indexes_of(model).items():
             assert known.setdefault(index, described) == described, f"{index} is described twice, differently"
-    assert known == standing
+    assert known == existing
 
 
 @every_table
-def test_the_keys_of_a_table_and_its_indexes_have_the_types_that_the_models_write(name: str) -> None:
+def test_keys_of_tables_and_indexes_have_the_types_of_the_models(name: str) -> None:
     defined = types(deployed(name)["AttributeDefinitions"])
-    told: dict[str, str] = {}
+    declared: dict[str, str] = {}
     for model in models_of(name):
-        told |= types(model._get_schema()["attribute_definitions"])
+        declared |= types(model._get_schema()["attribute_definitions"])
         for index in model._indexes.values():
-            told |= types(index._get_schema()["attribute_definitions"])
-    assert told == defined
+            declared |= types(index._get_schema()["attribute_definitions"])
+    assert declared == defined
 
 
 @every_table
-def test_an_index_is_made_of_attributes_that_its_model_stores(name: str) -> None:
-    """Under the very same names: an index on an attribute that nobody writes is always empty."""
+def test_every_index_uses_attributes_that_its_model_stores(name: str) -> None:
+    """The names must be equal: an index on an attribute that is never written is always empty."""
     for model in models_of(name):
         stored = attributes_of(model)
         for index in model._indexes.values():
@@ -120,17 +120,17 @@ def test_an_index_is_made_of_attributes_that_its_model_stores(name: str) -> None
 
 
 @every_table
-def test_models_that_share_a_table_agree_on_the_type_of_an_attribute(name: str) -> None:
+def test_models_of_a_table_agree_on_attribute_types(name: str) -> None:
     agreed: dict[str, str] = {}
     for model in models_of(name):
         for attribute, kind in attributes_of(model).items():
             assert agreed.setdefault(attribute, kind) == kind, f"{model.__name__}.{attribute}"
 
 
-def test_the_one_client_knows_every_table_with_all_its_indexes() -> None:
-    """It must not have to ask DynamoDB (DescribeTable) at run time; and GET /health asks each table that it knows."""
+def test_dynamodb_client_knows_every_table_with_its_indexes() -> None:
+    """The client must not need DescribeTable at run time. GET /health checks each table that the client knows."""
     models()
-    from chalicelib.dynamodb.client import connection  # noqa: PLC0415  # the client must not be built before moto stands in
+    from chalicelib.dynamodb.client import connection  # noqa: PLC0415  # moto must be active before the client is built
 
     known = {
         name: {index["IndexName"] for index in table.data.get("GlobalSecondaryIndexes") or []}

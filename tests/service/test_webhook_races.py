@@ -1,4 +1,4 @@
-"""What users do with webhooks crosses with itself, and with the deliveries that are under way."""
+"""Concurrent requests of users on webhooks, and their concurrency with deliveries in progress."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from tests.http import hooks
 from tests.http.hooks import Hook, Queue
 from tests.http.scene import Scene, ok, refused
 from tests.service import faults, invariants
-from tests.support import receivers
+from tests.support import webhook_receiver
 from tests.support.handlers import Handlers
-from tests.support.receivers import Receiver, status
+from tests.support.webhook_receiver import Receiver, status
 
 ROTATE = faults.about("-webhooks", "secrets")
 
@@ -20,104 +20,102 @@ def secrets() -> list[str]:
     return [each["value"] for each in row["secrets"]]
 
 
-def test_two_rotations_at_once_are_two_and_no_secret_is_lost(hook: Hook) -> None:
+def test_concurrent_rotations_lose_no_secret(hook: Hook) -> None:
     others: list[str] = []
-    with faults.meanwhile("UpdateItem", lambda: others.append(hook.rotate()), when=ROTATE):
-        mine = hook.rotate()
-    assert secrets() == [mine, *others, hook.secret]
+    with faults.interleaved("UpdateItem", lambda: others.append(hook.rotate()), when=ROTATE):
+        secret = hook.rotate()
+    assert secrets() == [secret, *others, hook.secret]
 
 
-def test_a_rotation_whose_answer_is_lost_on_the_way_from_aws_happens_once(hook: Hook) -> None:
-    with faults.answer_lost("UpdateItem", when=ROTATE):
-        mine = hook.rotate()
-    assert secrets() == [mine, hook.secret]
+def test_rotation_with_a_lost_response_happens_once(hook: Hook) -> None:
+    with faults.response_lost("UpdateItem", when=ROTATE):
+        secret = hook.rotate()
+    assert secrets() == [secret, hook.secret]
 
 
-def test_a_rotation_that_others_are_always_in_the_way_of_says_try_again(hook: Hook) -> None:
-    with faults.meanwhile("UpdateItem", lambda: hook.change(description="x"), times=9, when=ROTATE):
+def test_rotation_that_always_conflicts_returns_503(hook: Hook) -> None:
+    with faults.interleaved("UpdateItem", lambda: hook.change(description="x"), times=9, when=ROTATE):
         refused(hook.user.post(f"{hook.path}/rotate-secret"), 503)
     assert secrets() == [hook.secret]
 
 
-def test_a_webhook_removed_while_it_is_changed_is_not_there(hook: Hook) -> None:
+def test_webhook_removed_during_a_change_stays_removed(hook: Hook) -> None:
     changing = faults.about("-webhooks", "description")
-    with faults.meanwhile("UpdateItem", lambda: ok(hook.user.delete(hook.path)), when=changing):
+    with faults.interleaved("UpdateItem", lambda: ok(hook.user.delete(hook.path)), when=changing):
         refused(hook.user.patch(hook.path, {"description": "x"}), 404, "Webhook not found")
     assert [row["sk"] for row in invariants.rows("webhooks")] == ["~"]
 
 
-def test_two_who_remove_a_webhook_at_once_both_succeed_and_it_is_counted_once(hook: Hook) -> None:
-    with faults.meanwhile("TransactWriteItems", lambda: ok(hook.user.delete(hook.path))):
+def test_concurrent_removals_of_a_webhook_succeed_and_count_once(hook: Hook) -> None:
+    with faults.interleaved("TransactWriteItems", lambda: ok(hook.user.delete(hook.path))):
         ok(hook.user.delete(hook.path))
-    invariants.hold()
+    invariants.check()
 
 
-def test_what_is_under_way_is_not_sent_again_by_hand(
+def test_redelivery_does_not_repeat_a_delivery_in_progress(
     receiver: Receiver, hook: Hook, queue: Queue, poller: EventPoller
 ) -> None:
-    receiver.usual = receivers.hangs
+    receiver.default_responder = webhook_receiver.hangs
     delivery = hook.test()
     (message,) = queue.take()
-    with receivers.meanwhile(lambda: Handlers(poller._app).batch("deliver_webhooks", message)):
+    with webhook_receiver.in_background(lambda: Handlers(poller._app).batch("deliver_webhooks", message)):
         receiver.wait(1)
         hook.redeliver(delivery)
         assert queue.take() == []
-        receiver.let_go.set()
-    assert (hook.delivery()["status"], len(receiver.got)) == ("delivered", 1)
+        receiver.released.set()
+    assert (hook.delivery()["status"], len(receiver.received)) == ("delivered", 1)
 
 
-def test_what_arrives_while_it_is_sent_again_by_hand_is_sent_again(
-    receiver: Receiver, hook: Hook, queue: Queue
-) -> None:
+def test_delivery_that_succeeds_during_redelivery_is_sent_again(receiver: Receiver, hook: Hook, queue: Queue) -> None:
     delivery = hook.test()
-    with faults.meanwhile("UpdateItem", queue.deliver, when=faults.about("-webhooks", delivery)):
+    with faults.interleaved("UpdateItem", queue.deliver, when=faults.about("-webhooks", delivery)):
         hook.redeliver(delivery)
     queue.deliver()
-    assert [got.id for got in receiver.got] == [delivery] * 2
+    assert [got.id for got in receiver.received] == [delivery] * 2
     assert hook.delivery()["status"] == "delivered"
 
 
-def test_sending_again_what_others_are_always_at_says_try_again(hook: Hook, queue: Queue, scene: Scene) -> None:
+def test_redelivery_that_always_conflicts_returns_503(hook: Hook, queue: Queue, scene: Scene) -> None:
     delivery = hook.test()
     path = f"{hook.path}/deliveries/{delivery}/redeliver"
 
     def nudge() -> None:
-        """Somebody else gives it another time."""
+        """Another writer changes the time of the next attempt."""
         hooks.set_next_at(hooks.next_at() - 1)
 
-    with faults.meanwhile("UpdateItem", nudge, times=9, when=faults.about("-webhooks", "dueShard")):
+    with faults.interleaved("UpdateItem", nudge, times=9, when=faults.about("-webhooks", "dueShard")):
         refused(scene.user.post(path), 503)
 
 
-def test_a_delivery_whose_endpoint_is_removed_while_it_is_sent_leaves_nothing_behind(
+def test_delivery_is_deleted_if_its_endpoint_is_removed_while_sending(
     receiver: Receiver, hook: Hook, queue: Queue
 ) -> None:
-    def removed(handler: Any) -> None:
+    def remove_and_fail(handler: Any) -> None:
         ok(hook.user.delete(hook.path))
         status(500)(handler)
 
-    receiver.then(removed)
+    receiver.respond_next(remove_and_fail)
     hook.test()
     queue.deliver()
     queue.pass_to(hooks.next_at() + 60_000)
     assert [row["sk"] for row in invariants.rows("webhooks")] == ["~"]
 
 
-def test_what_the_sweeps_index_still_shows_though_it_was_looked_after_is_passed_over(
+def test_sweep_skips_deliveries_that_changed_since_its_query(
     receiver: Receiver, hook: Hook, queue: Queue, clock: Clock
 ) -> None:
     hook.test()
     clock.advance(61)
-    with faults.meanwhile("UpdateItem", queue.deliver, when=faults.about("-webhooks", "dueAt")):
+    with faults.interleaved("UpdateItem", queue.deliver, when=faults.about("-webhooks", "dueAt")):
         queue.sweep()
     assert queue.take() == []
-    assert len(receiver.got) == 1
+    assert len(receiver.received) == 1
 
 
-def test_a_delivery_whose_webhook_went_in_the_same_moment_is_left_to_whoever_took_it(
+def test_delivery_of_a_removed_webhook_is_deleted_after_its_lease(
     hook: Hook, queue: Queue, poller: EventPoller
 ) -> None:
-    """Its lease ran out, another took it, and both find the endpoint gone."""
+    """The first handler fails to delete the delivery, so its lease remains. The second one leaves it alone."""
     hook.test()
     (message,) = queue.take()
     ok(hook.user.delete(hook.path))

@@ -1,1 +1,1 @@
-"""What the tests share: AWS in process, its recorder, Amazon's DynamoDB Local, and a client."""
+"""Shared by the tests: AWS in this process, a recorder of AWS requests, Amazon's DynamoDB Local, and a client."""

@@ -12,11 +12,11 @@ import pytest
 from chalicelib.http import rate_limits
 from infra.local.event_poller import EventPoller
 from infra.local.gateway import Gateway
+from tests.support import aws_requests, moto_aws, users
 from tests.support import dynamodb_local as dynamodb_local_support
-from tests.support import moto_aws, users, wire
 from tests.support.client import Client
-from tests.support.iam import AsDeployed
-from tests.support.promises import AsDeclared
+from tests.support.declared_responses import ContractCheckedApp
+from tests.support.iam import DeployedApp
 
 
 @pytest.fixture(scope="session")
@@ -49,31 +49,31 @@ def dynamodb_local() -> Iterator[str]:
 def true_dynamodb(aws: None, dynamodb_local: str) -> Iterator[str]:
     """Replaces moto's DynamoDB with DynamoDB Local, over empty tables; returns its endpoint. SQS remains moto's."""
     dynamodb_local_support.create_tables(dynamodb_local)
-    with wire.redirected("dynamodb", dynamodb_local):
+    with aws_requests.redirected("dynamodb", dynamodb_local):
         yield dynamodb_local
 
 
 @pytest.fixture
-def deployed(aws: None) -> Iterator[AsDeployed]:
+def deployed(aws: None) -> Iterator[DeployedApp]:
     """The real app over empty tables. Each function can do only what its policy in .chalice/ allows."""
     from app import app  # noqa: PLC0415  # it must not create AWS clients before moto has replaced AWS
 
-    deployed = AsDeployed(app)
+    deployed = DeployedApp(app)
     with deployed.enforced():
         yield deployed
-    assert not deployed.refused, "the policies in .chalice/ do not allow this"
+    assert not deployed.denied, "the policies in .chalice/ do not allow this"
 
 
 @pytest.fixture
-def gateway(deployed: AsDeployed) -> Iterator[Gateway]:
-    """The app behind the in-process gateway. Each response must be one that its route declares."""
-    app = AsDeclared(deployed)
+def gateway(deployed: DeployedApp) -> Iterator[Gateway]:
+    """The app behind the in-process gateway. The route of each response must declare its status and error title."""
+    app = ContractCheckedApp(deployed)
     yield Gateway(app)
-    assert not app.broken, "the route does not declare this"
+    assert not app.violations, "the route does not declare this"
 
 
 @pytest.fixture
-def poller(deployed: AsDeployed) -> EventPoller:
+def poller(deployed: DeployedApp) -> EventPoller:
     """Invokes the app's event handlers on demand: `poller.drain()`, `poller.sweep()`. Errors are raised, not logged."""
     return EventPoller(deployed, log=_fail)
 

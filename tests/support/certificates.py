@@ -1,4 +1,4 @@
-"""Certificates for receivers on loopback, made by an authority of the tests' own."""
+"""Certificates for receivers on loopback, issued by a certificate authority that the tests create."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +12,7 @@ _DAY = timedelta(days=1)
 
 
 class Authority:
-    """Issues certificates; `bundle` is its own, for whoever is to trust it."""
+    """A certificate authority. `bundle` is the file with its own certificate, for clients that must trust it."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -30,7 +30,7 @@ class Authority:
         self.bundle.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def certificate(self, name: str, *, expired: bool = False) -> Path:
-        """A file with key and certificate for a host's name."""
+        """A PEM file with a private key and a certificate for a host name."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
         begin, end = (now - 3 * _DAY, now - _DAY) if expired else (now - _DAY, now + _DAY)

@@ -1,4 +1,4 @@
-"""A client of the API on the standard library: over HTTP, or straight into the in-process gateway."""
+"""A client of the API, built on the standard library. It calls over HTTP or calls the in-process gateway directly."""
 
 import http.client
 import json
@@ -11,13 +11,13 @@ from infra.local.gateway import Headers, Response
 
 
 class Transport(Protocol):
-    """What carries a request: `infra.local.gateway.Gateway`, or `Http`."""
+    """Carries a request to the API: `infra.local.gateway.Gateway` or `Http`."""
 
     def call(self, method: str, target: str, headers: Headers = (), body: bytes = b"") -> Response: ...
 
 
 class Http:
-    """Real HTTP, one connection a thread, kept open."""
+    """Real HTTP, with one persistent connection per thread."""
 
     def __init__(self, url: str, *, timeout: float = 30) -> None:
         parts = urlsplit(url)
@@ -27,14 +27,14 @@ class Http:
         self._opened: list[http.client.HTTPConnection] = []
 
     def call(self, method: str, target: str, headers: Headers = (), body: bytes = b"") -> Response:
-        kept = hasattr(self._local, "connection")
+        is_reused = hasattr(self._local, "connection")
         try:
             return self._exchange(self._connection(), method, target, headers, body)
         except (BrokenPipeError, ConnectionResetError):
             self.close()
-            if not kept:
+            if not is_reused:
                 raise
-            return self.call(method, target, headers, body)  # the server had ended the idle connection
+            return self.call(method, target, headers, body)  # the server had closed the idle connection
         except Exception:
             self.close()
             raise
@@ -46,7 +46,7 @@ class Http:
             del self._local.connection
 
     def close_all(self) -> None:
-        """Close every thread's connection; those threads are done with it."""
+        """Close the connections of all threads. No thread may be using its connection."""
         for connection in self._opened:
             connection.close()
 
@@ -69,19 +69,19 @@ class Http:
         if (body or method in ("POST", "PUT", "PATCH")) and not names & {"content-length", "transfer-encoding"}:
             connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body or None)
-        answer = connection.getresponse()
-        return Response(answer.status, tuple(answer.getheaders()), answer.read())
+        response = connection.getresponse()
+        return Response(response.status, tuple(response.getheaders()), response.read())
 
 
 class Client:
-    """Calls with a token and JSON bodies; `client.post("/api/tasks", {...}).json()`."""
+    """Calls the API with a token and JSON bodies: `client.post("/api/tasks", {...}).json()`."""
 
     def __init__(self, transport: Transport, token: str | None = None) -> None:
         self.transport = transport
         self.token = token
 
     def acting_as(self, token: str | None) -> "Client":
-        """The same client with another token, or none."""
+        """The same client with another token, or without one."""
         return Client(self.transport, token)
 
     def get(self, path: str, query: Mapping[str, Any] | None = None, **headers: str) -> Response:
@@ -97,9 +97,10 @@ class Client:
         return self.send("DELETE", path, **headers)
 
     def send(self, method: str, path: str, body: Any = None, **headers: str) -> Response:
-        """`body`: bytes go as they are, None not at all, anything else as JSON.
+        """Send a request.
 
-        A header's name is a keyword with underscores for dashes (`Idempotency_Key="..."`), and wins over the usual.
+        A `body` of bytes is sent unchanged, None sends no body, and anything else is sent as JSON.
+        The keyword `Idempotency_Key="..."` sets the header `Idempotency-Key`. It replaces a default header.
         """
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         sent = {"Content-Type": "application/json"} if body is not None else {}
@@ -109,7 +110,7 @@ class Client:
         return self.transport.call(method, path, sent.items(), content)
 
     def login(self, email: str = "user@example.com", pin: str = "123456") -> "Client":
-        """A client with the token of this user. AssertionError where the login fails."""
-        answer = self.post("/api/auth/pin/login", {"email": email, "pin": pin})
-        assert answer.status == 200, answer
-        return self.acting_as(answer.json()["token"])
+        """Log in with a PIN and return a client with the user's token. Raises AssertionError if the login fails."""
+        response = self.post("/api/auth/pin/login", {"email": email, "pin": pin})
+        assert response.status == 200, response
+        return self.acting_as(response.json()["token"])

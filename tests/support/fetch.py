@@ -1,4 +1,4 @@
-"""Downloads the packages that the tests run functions with, so that no test needs the network.
+"""Downloads the packages that the tests need to run functions, so that no test needs the network.
 
 Run by the Makefile: `python -m tests.support.fetch`.
 """

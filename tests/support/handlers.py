@@ -11,9 +11,10 @@ from infra.local.lambda_context import ACCOUNT, REGION, Context
 
 @dataclass
 class LambdaContext(Context):
-    """What Lambda hands over, with a clock of its own: so much time is left, call after call; the last value stays."""
+    """The context of a Lambda invocation with scripted remaining times. The last value repeats."""
 
     left: tuple[int, ...] = (30_000,)
+    """Milliseconds that each call of `get_remaining_time_in_millis` returns, in order."""
 
     def get_remaining_time_in_millis(self) -> int:
         first, *rest = self.left
@@ -22,21 +23,21 @@ class LambdaContext(Context):
 
 
 class Handlers:
-    """The handlers of the app, by what sets them off."""
+    """The event handlers of the app, grouped by their trigger."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     def batch(self, handler: str, *bodies: Any) -> list[str]:
-        """Feed one batch of messages to an SQS handler; which of them (`message-0`, ...) it names as failed."""
-        records = [record(f"message-{at}", body) for at, body in enumerate(bodies)]
-        answer = self.app.handler_map[handler]({"Records": records}, LambdaContext(handler))
-        assert set(answer) == {"batchItemFailures"}
-        assert all(set(failure) == {"itemIdentifier"} for failure in answer["batchItemFailures"])
-        return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+        """Pass one batch of messages to an SQS handler. Returns the ids of failed messages (`message-0`, ...)."""
+        records = [record(f"message-{index}", body) for index, body in enumerate(bodies)]
+        response = self.app.handler_map[handler]({"Records": records}, LambdaContext(handler))
+        assert set(response) == {"batchItemFailures"}
+        assert all(set(failure) == {"itemIdentifier"} for failure in response["batchItemFailures"])
+        return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
 
     def sweep(self, *left: int) -> None:
-        """A scheduled run that has so many milliseconds left, asked again and again."""
+        """Run the scheduled handler. `left`: the remaining milliseconds that Lambda reports, call after call."""
         event = {
             "version": "0",
             "id": str(uuid.uuid4()),
@@ -52,7 +53,7 @@ class Handlers:
 
 
 def record(identity: str, body: Any) -> dict[str, Any]:
-    """A message as Lambda gets it, https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html."""
+    """An SQS message as Lambda receives it, https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html."""
     text = body if isinstance(body, str) else json.dumps(body)
     return {
         "messageId": identity,

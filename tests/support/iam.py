@@ -1,8 +1,8 @@
-"""Holds what the functions do against their policies in .chalice/, as AWS will and moto does not.
+"""Enforces the policies of the functions in .chalice/, as AWS does and moto does not.
 
-`AsDeployed(app)` is the app as its functions run: whatever a function sends to AWS that its policy does not allow is
-refused with AWS's own error, and noted in `refused`. What it sends is noted in `calls` too: ledger.py holds at the end
-of a whole run that no policy allows more than that.
+`DeployedApp(app)` is the app as its functions run. A request to AWS that the policy of the function does not allow
+fails with AWS's own error, and is recorded in `denied`. Every request is also recorded in `calls`. At the end of a
+complete run, policy_usage.py checks that no policy allows more than that.
 """
 
 import json
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from infra.local.lambda_context import ACCOUNT, REGION
-from tests.support import wire
+from tests.support import aws_requests
 from tests.support.environment import STAGE
 
 CHALICE = Path(__file__).parents[2] / ".chalice"
 API = "api_handler"
-"""What Chalice calls the function behind the HTTP routes."""
+"""Chalice's name of the function behind the HTTP routes."""
 
 _KINDS = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
 
@@ -27,13 +27,13 @@ Need = tuple[str, str]
 """An action and the ARN of its resource."""
 
 Call = tuple[str, Need, bool]
-"""A function, what it needed, and whether it needed that on prod as well."""
+"""A function, the permission that it needed, and whether it needs it on prod as well."""
 
 calls: set[Call] = set()
-"""What functions sent to AWS in this process so far."""
+"""The permissions that functions have needed in this process so far."""
 
 _DEV_ONLY = "/api/auth/pin"
-"""What the paths of routes begin with that prod does not have; tests/http/test_prod.py."""
+"""Prefix of the routes that prod does not have; see tests/http/test_prod.py."""
 
 
 def statements(stage: str, function: str) -> list[dict[str, Any]]:
@@ -44,7 +44,7 @@ def statements(stage: str, function: str) -> list[dict[str, Any]]:
 
 
 def allows(policy: list[dict[str, Any]], need: Need) -> bool:
-    """Whether any statement allows it (none of them denies, nor has a condition)."""
+    """Whether any statement allows it. No statement denies anything or has a condition."""
     action, resource = need
     return any(
         action in statement["Action"] and any(fnmatchcase(resource, pattern) for pattern in statement["Resource"])
@@ -52,8 +52,8 @@ def allows(policy: list[dict[str, Any]], need: Need) -> bool:
     )
 
 
-def needs(request: wire.Request) -> set[Need]:
-    """What a request needs to be allowed, by AWS's service authorization reference."""
+def needs(request: aws_requests.Request) -> set[Need]:
+    """The permissions that a request needs, according to AWS's service authorization reference."""
     params, operation = request.params, request.operation
     if request.service == "sqs":
         name = params.get("QueueName") or params["QueueUrl"].rpartition("/")[2]
@@ -80,50 +80,50 @@ def _table(name: str) -> str:
     return f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}"
 
 
-class AsDeployed:
-    """The app, each of its functions held to its own policy (the one of dev, under this stage's names)."""
+class DeployedApp:
+    """The app, with the policy of each function enforced: dev's policy, with the resource names of this stage."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
         self.routes = app.routes
         self.event_sources = app.event_sources
         functions = [source.name for source in app.event_sources]
-        self.handler_map = {name: self._held(name, app.handler_map[name]) for name in functions}
-        self.refused: set[tuple[str, Need]] = set()
-        self._policies = {name: _as_of_this_stage(statements("dev", name)) for name in (API, *functions)}
-        self._acting: ContextVar[tuple[str, bool] | None] = ContextVar("acting", default=None)
+        self.handler_map = {name: self._with_policy(name, app.handler_map[name]) for name in functions}
+        self.denied: set[tuple[str, Need]] = set()
+        self._policies = {name: _for_this_stage(statements("dev", name)) for name in (API, *functions)}
+        self._current_function: ContextVar[tuple[str, bool] | None] = ContextVar("current_function", default=None)
 
     def __call__(self, event: Any, context: Any) -> Any:
-        return self._held(API, self._app)(event, context)
+        return self._with_policy(API, self._app)(event, context)
 
     @contextmanager
     def enforced(self) -> Iterator[None]:
-        """Within the block AWS refuses what the policies do not allow."""
-        with wire.guarded(self._verdict):
+        """Within the block, AWS denies what the policies do not allow."""
+        with aws_requests.intercepted(self._check):
             yield
 
-    def _held(self, function: str, handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        def act(event: Any, context: Any) -> Any:
-            before = self._acting.set((function, not event.get("path", "").startswith(_DEV_ONLY)))
+    def _with_policy(self, function: str, handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def handle(event: Any, context: Any) -> Any:
+            token = self._current_function.set((function, not event.get("path", "").startswith(_DEV_ONLY)))
             try:
                 return handler(event, context)
             finally:
-                self._acting.reset(before)
+                self._current_function.reset(token)
 
-        return act
+        return handle
 
-    def _verdict(self, request: wire.Request) -> str | None:
-        acting = self._acting.get()
-        if acting is None:
-            return None  # the test itself, which is no function
-        function, on_prod = acting
-        wanted = needs(request)
-        refused = {(function, need) for need in wanted if not allows(self._policies[function], need)}
-        calls.update((function, need, on_prod) for need in wanted)
-        self.refused |= refused
-        return "AccessDeniedException" if refused else None
+    def _check(self, request: aws_requests.Request) -> str | None:
+        current = self._current_function.get()
+        if current is None:
+            return None  # the request comes from the test, not from a function
+        function, on_prod = current
+        needed = needs(request)
+        denied = {(function, need) for need in needed if not allows(self._policies[function], need)}
+        calls.update((function, need, on_prod) for need in needed)
+        self.denied |= denied
+        return "AccessDeniedException" if denied else None
 
 
-def _as_of_this_stage(policy: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _for_this_stage(policy: list[dict[str, Any]]) -> list[dict[str, Any]]:
     adapted: list[dict[str, Any]] = json.loads(json.dumps(policy).replace("devflow-dev-", f"devflow-{STAGE}-"))
     return adapted

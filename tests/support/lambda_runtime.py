@@ -1,11 +1,11 @@
-"""Lambda's side of a function: runs a package under AWS's own runtime client, in a process of its own.
+"""Runs a deployment package as Lambda does: under AWS's own runtime client, in a separate process.
 
     with Function(directory, "app.app", environment) as function:
-        answer = function.invoke(event)
+        response = function.invoke(event)
 
-Stands in for the Runtime API (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html). The process sees the
-unpacked package, AWS's client (awslambdaric, as Lambda has it beside the package) and Python's own library; nothing of
-what is installed for the tests.
+This module is a fake Runtime API (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html). The process can
+import the unpacked package, AWS's client (awslambdaric, which Lambda provides beside the package) and Python's
+standard library. It cannot import the packages that are installed for the tests.
 """
 
 import json
@@ -30,12 +30,12 @@ from infra.local.lambda_context import ACCOUNT, REGION
 
 ROOT = Path(__file__).parents[2]
 VERSION = "/2018-06-01/runtime"
-PATIENCE = 60
-"""Seconds that a function may take, here where many things share two processors."""
+TIMEOUT_SECONDS = 60
+"""Limit for an invocation. It is generous, because the machine of the tests may be busy."""
 
 
 class FunctionFailed(AssertionError):
-    """The function raised, or its process ended; the message is what it said."""
+    """The function raised an error, or its process ended. The message is the error or the log."""
 
 
 @dataclass
@@ -53,20 +53,20 @@ class _Api(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.arn, self.function_timeout = arn, timeout
         self.waiting: queue.SimpleQueue[_Invocation | None] = queue.SimpleQueue()
-        self.answers: queue.SimpleQueue[tuple[bool, bytes]] = queue.SimpleQueue()
+        self.responses: queue.SimpleQueue[tuple[bool, bytes]] = queue.SimpleQueue()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A function that was stopped breaks its connection off."""
+        """Ignore errors: a function that is stopped aborts its connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    wbufsize = 65_536  # headers and body in one packet: the client waits 40 ms for the second one
+    wbufsize = 65_536  # sends headers and body in one packet: the client waits 40 ms for a second one
     server: _Api
 
     def do_GET(self) -> None:
-        """GET /runtime/invocation/next: blocks until there is an event."""
+        """Handle GET /runtime/invocation/next, which blocks until there is an event."""
         invocation = self.server.waiting.get()
         if invocation is None:
             self.close_connection = True
@@ -78,15 +78,15 @@ class _Handler(BaseHTTPRequestHandler):
             "Lambda-Runtime-Invoked-Function-Arn": self.server.arn,
             "Content-Type": "application/json",
         }
-        self._answer(200, invocation.body, headers)
+        self._respond(200, invocation.body, headers)
 
     def do_POST(self) -> None:
-        """POST …/response, …/error, and /runtime/init/error."""
+        """Handle POST …/response, …/error, and /runtime/init/error."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self._answer(202, b'{"status":"OK"}', {})
-        self.server.answers.put((self.path.endswith("/response"), body))
+        self._respond(202, b'{"status":"OK"}', {})
+        self.server.responses.put((self.path.endswith("/response"), body))
 
-    def _answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    def _respond(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -95,11 +95,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Silent."""
+        """Log nothing."""
 
 
 class Function:
-    """One execution environment of a function; it starts at once and ends with the block."""
+    """One execution environment of a function. It starts immediately and ends with the block."""
 
     def __init__(
         self,
@@ -112,11 +112,11 @@ class Function:
     ) -> None:
         self._api = _Api(f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}", timeout)
         threading.Thread(target=self._api.serve_forever, daemon=True).start()
-        # No pipe: what was written before an answer is there when that comes.
+        # A file and not a pipe: output that was written before a response can be read when the response arrives.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `stop`
         env = environment_of(package, environment, handler, name, self._api.server_port)
         self.spawned = time.perf_counter()
-        """When its process was started, by this process's clock."""
+        """When its process was started, by `time.perf_counter` of this process."""
         self._process = subprocess.Popen(
             [sys.executable, "-S", "-m", "awslambdaric", handler],
             cwd=package,
@@ -135,13 +135,13 @@ class Function:
 
     @property
     def log(self) -> list[str]:
-        """What it wrote so far, line by line."""
-        descriptor = self._output.fileno()  # whose position is the process's: it is not to be moved
+        """The lines that it has written so far."""
+        descriptor = self._output.fileno()  # the process shares its position, which must not be moved
         return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace").splitlines()
 
     @property
     def cpu(self) -> float:
-        """Seconds of CPU that it has used so far, by all its threads."""
+        """Seconds of CPU time that all its threads have used so far."""
         tasks = Path(f"/proc/{self._process.pid}/task").iterdir()
         return sum(int((task / "schedstat").read_text(encoding="ascii").split()[0]) for task in tasks) / 1e9
 
@@ -154,23 +154,26 @@ class Function:
         self._api.server_close()
 
     def invoke(self, event: Any) -> Any:
-        """What the function answers to an event. Raises FunctionFailed."""
+        """Invoke the function with an event and return its response. Raises FunctionFailed."""
         self._api.waiting.put(_Invocation(str(uuid.uuid4()), json.dumps(event).encode()))
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + TIMEOUT_SECONDS
         while True:
             try:
-                fine, body = self._api.answers.get(timeout=1)
+                succeeded, body = self._api.responses.get(timeout=1)
                 break
             except queue.Empty:
                 if self._process.poll() is not None or time.monotonic() > until:
                     raise FunctionFailed("\n".join(self.log)) from None
-        if not fine:
+        if not succeeded:
             raise FunctionFailed(body.decode())
         return json.loads(body)
 
 
 def environment_of(package: Path, own: Mapping[str, str], handler: str, name: str, port: int) -> dict[str, str]:
-    """What Lambda sets (https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html), and its own."""
+    """The variables that Lambda sets, and the function's own variables.
+
+    See https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html.
+    """
     return {
         "_HANDLER": handler,
         "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
@@ -201,5 +204,5 @@ def runtime_client() -> Path:
 
 
 def machine() -> str:
-    """This machine's processor, as Lambda calls it."""
+    """Lambda's name of this machine's processor architecture."""
     return {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}[platform.machine()]

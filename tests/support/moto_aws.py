@@ -1,4 +1,4 @@
-"""AWS in this process: moto, with the tables and queues of infra/template.yaml deployed into it once."""
+"""AWS in this process: moto, with the tables and queues of infra/template.yaml, which are deployed once."""
 
 import copy
 import sys
@@ -18,17 +18,17 @@ from moto.sqs.models import sqs_backends
 from infra.local import local_aws
 from infra.local.lambda_context import ACCOUNT, REGION
 from infra.local.moto_tuning import tune
-from tests.support import wire
+from tests.support import aws_requests
 from tests.support.environment import MAIL_FROM, STAGE
 
 
 @contextmanager
 def deployed() -> Iterator[None]:
-    """moto for the duration, safe under threads, with the stack in it."""
+    """Run moto during the block, thread-safe and with the stack deployed."""
     tune()
     with mock_aws(), _untraced():
         with warnings.catch_warnings():
-            # The secret, for one; what moto ignores is asserted on the template itself.
+            # For example the secret. Other tests check on the template itself what moto ignores.
             warnings.filterwarnings("ignore", "Tried to parse .* not supported by moto", UserWarning)
             local_aws.deploy_template(STAGE)
         boto3.client("sesv2").create_email_identity(EmailIdentity=MAIL_FROM)
@@ -37,12 +37,11 @@ def deployed() -> Iterator[None]:
 
 @contextmanager
 def _untraced() -> Iterator[None]:
-    """Coverage is called for every line that runs, and most are botocore's and moto's: spared those, the tests take
-    two thirds of the time."""
+    """Do not trace the lines of botocore and moto for coverage. This saves a third of the time of the tests."""
     client: Any = BaseClient
     call = client._make_api_call
 
-    def act(*args: Any, **kwargs: Any) -> Any:
+    def call_untraced(*args: Any, **kwargs: Any) -> Any:
         tracer = sys.gettrace()
         sys.settrace(None)
         try:
@@ -51,12 +50,12 @@ def _untraced() -> Iterator[None]:
             sys.settrace(tracer)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client, "_make_api_call", act)
+        patch.setattr(client, "_make_api_call", call_untraced)
         yield
 
 
 def empty() -> None:
-    """Remove every row and every message; in moto's own memory, since a new deployment would take seconds."""
+    """Remove all rows and messages from moto's memory. A new deployment would take seconds."""
     for table in dynamodb_backends[ACCOUNT][REGION].tables.values():
         table.items.clear()
     ses_backends[ACCOUNT][REGION].sent_messages.clear()
@@ -70,16 +69,16 @@ def empty_queues() -> None:
         queue.deleted_messages.clear()
 
 
-class Kept:
-    """All rows as they are now, to be put back. Messages, which would pile up where nobody reads them, are dropped."""
+class Snapshot:
+    """A copy of all current rows. `restore` writes them back and removes all messages."""
 
     def __init__(self) -> None:
-        self._kept = {name: copy.deepcopy(table.items) for name, table in self._tables().items()}
+        self._saved = {name: copy.deepcopy(table.items) for name, table in self._tables().items()}
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         empty()
         for name, table in self._tables().items():
-            table.items = copy.deepcopy(self._kept[name])
+            table.items = copy.deepcopy(self._saved[name])
 
     @staticmethod
     def _tables() -> dict[str, Any]:
@@ -88,9 +87,9 @@ class Kept:
 
 
 def rows(table: str) -> list[dict[str, Any]]:
-    """Every row of a table, by its short name, in DynamoDB's own JSON; DynamoDB Local's where a test runs on that."""
+    """All rows of a table, given by its short name, in DynamoDB's JSON. Reads DynamoDB Local if a test uses it."""
     name = f"devflow-{STAGE}-{table}"
-    if wire.is_redirected("dynamodb"):
+    if aws_requests.is_redirected("dynamodb"):
         pages = boto3.client("dynamodb").get_paginator("scan").paginate(TableName=name, ConsistentRead=True)
         return [item for page in pages for item in page["Items"]]
     backend = dynamodb_backends[ACCOUNT][REGION]
@@ -98,11 +97,11 @@ def rows(table: str) -> list[dict[str, Any]]:
 
 
 def mails() -> list[Message]:
-    """What SES was given to send: `source`, `destinations`, `subject` and `body` of each."""
+    """The mails that SES was asked to send, each with `source`, `destinations`, `subject` and `body`."""
     return [sent for sent in ses_backends[ACCOUNT][REGION].sent_messages if isinstance(sent, Message)]
 
 
 def messages(queue: str) -> list[str]:
-    """The bodies of the messages in a queue, by its short name, in flight or not."""
+    """The bodies of all messages of a queue, given by its short name, including those in flight."""
     backend = sqs_backends[ACCOUNT][REGION]
     return [str(message.body) for message in backend.queues[f"devflow-{STAGE}-{queue}"]._messages]

@@ -31,7 +31,7 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Any:
-    """Forget what an earlier test caused."""
+    """Clear the violations of earlier tests."""
     del item
     _found.clear()
     return (yield)

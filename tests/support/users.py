@@ -7,8 +7,8 @@ from tests.support.client import Client, Transport
 def make_user(
     transport: Transport, email: str = "user@example.com", name: str = "John Doe", pin: str = "123456"
 ) -> Client:
-    """Make a user; a client with that user's token (no login is counted)."""
-    from chalicelib.auth import service, store, tokens  # noqa: PLC0415  # its clients must not be built before AWS stands
+    """Create a user and return a client with that user's token. This counts no login."""
+    from chalicelib.auth import service, store, tokens  # noqa: PLC0415  # AWS must be replaced before clients are created
 
     now = clock.now()
     owner = service.ensure_user(email, name, pin, now)

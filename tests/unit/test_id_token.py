@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from chalicelib.auth import id_token
 from chalicelib.auth.id_token import IdTokenInvalid, PublicKey
-from tests.support.slack import jwk
+from tests.support.slack_server import jwk
 
 NOW = 1_763_938_000_000
 NONCE = "n-0S6_WzA2Mj"

@@ -22,12 +22,12 @@ FUNCTIONS = {
     for name in CONFIG["stages"][STAGE]["lambda_functions"]
 }
 QUEUES = {
-    template.named(queue["Properties"]["QueueName"], STAGE): "RedrivePolicy" in queue["Properties"]
+    template.resolve_name(queue["Properties"]["QueueName"], STAGE): "RedrivePolicy" in queue["Properties"]
     for queue in template.resources("AWS::SQS::Queue").values()
 }
 """Whether each queue invokes a function. The others are dead-letter queues."""
 ALARMS = {
-    template.named(alarm["Properties"]["AlarmName"], STAGE): alarm["Properties"]
+    template.resolve_name(alarm["Properties"]["AlarmName"], STAGE): alarm["Properties"]
     for alarm in template.resources("AWS::CloudWatch::Alarm").values()
 }
 DOCUMENT = (PROJECT / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -69,7 +69,7 @@ NAMES = {
 
 def dimension(alarm: dict[str, Any]) -> tuple[str, str]:
     (one,) = alarm["Dimensions"]
-    return one["Name"], template.named(one["Value"], STAGE)
+    return one["Name"], template.resolve_name(one["Value"], STAGE)
 
 
 def monitored(metric: str) -> set[str]:
@@ -108,7 +108,7 @@ def test_alarm_notifies_the_topic_when_it_starts_and_ends(name: str) -> None:
 def test_functions_have_error_and_throttle_alarms_and_expiring_logs() -> None:
     assert monitored("Errors") == monitored("Throttles") == set(FUNCTIONS.values())
     groups = template.resources("AWS::Logs::LogGroup").values()
-    assert {template.named(group["Properties"]["LogGroupName"], STAGE) for group in groups} == {
+    assert {template.resolve_name(group["Properties"]["LogGroupName"], STAGE) for group in groups} == {
         f"/aws/lambda/{name}" for name in FUNCTIONS.values()
     }
     assert all(group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"} for group in groups)
@@ -137,7 +137,7 @@ def test_alarms_and_dashboard_are_optional() -> None:
 
 def dashboard_metrics() -> Iterator[tuple[str, str, str, str]]:
     """Each metric of the dashboard: namespace, name, dimension and its value."""
-    text = template.named(template.load()["Resources"]["Dashboard"]["Properties"]["DashboardBody"], STAGE)
+    text = template.resolve_name(template.load()["Resources"]["Dashboard"]["Properties"]["DashboardBody"], STAGE)
     for widget in json.loads(text.replace("${AWS::Region}", "us-east-1"))["widgets"]:
         for metric in widget["properties"]["metrics"]:
             yield metric[0], metric[1], metric[2], metric[3]

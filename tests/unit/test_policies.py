@@ -1,4 +1,4 @@
-"""The policies in .chalice/, and how tests/support/ledger.py compares them with the calls of a whole test run."""
+"""The policies in .chalice/, and how tests/support/policy_usage.py compares them with the calls of a whole test run."""
 
 import json
 from collections import Counter
@@ -6,10 +6,10 @@ from collections import Counter
 import pytest
 
 from infra.local.lambda_context import ACCOUNT, REGION
-from tests.support import ledger
+from tests.support import policy_usage
 from tests.support.environment import STAGE
 from tests.support.iam import API, CHALICE, Call, Need, statements
-from tests.support.ledger import FUNCTIONS, STAGES, allowed, differences, needed, needed_by_aws
+from tests.support.policy_usage import FUNCTIONS, STAGES, allowed, differences, needed, needed_by_aws
 
 every_policy = pytest.mark.parametrize(
     ("stage", "function"), [(stage, function) for stage in STAGES for function in FUNCTIONS]
@@ -85,8 +85,8 @@ def test_permission_for_another_index_or_queue_is_not_enough() -> None:
     for need, other in ((index, "-tasks/index/due"), (queue, "-webhooks-dead")):
         elsewhere = (need[0], f"{need[1].rpartition('-')[0]}{other}")
         wrong = "\n".join(differences([API], seen - {(API, need, True)} | {(API, elsewhere, True)}))
-        assert f"does not name {need[0]} on {ledger.worded(elsewhere, 'prod')[1]}" in wrong
-        assert f"allows what nothing needs: {need[0]} on {ledger.worded(need, 'prod')[1]}" in wrong
+        assert f"does not name {need[0]} on {policy_usage.policy_entry(elsewhere, 'prod')[1]}" in wrong
+        assert f"allows what nothing needs: {need[0]} on {policy_usage.policy_entry(need, 'prod')[1]}" in wrong
 
 
 def test_need_of_a_route_without_prod_is_not_required_on_prod() -> None:

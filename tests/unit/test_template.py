@@ -23,14 +23,14 @@ every_invoking_queue = pytest.mark.parametrize("name", FUNCTION_OF_QUEUE)
 
 
 def test_template_has_five_tables_and_three_queues_with_dead_letter_queues() -> None:
-    assert sorted(template.named(table["Properties"]["TableName"], "dev") for table in TABLES.values()) == [
+    assert sorted(template.resolve_name(table["Properties"]["TableName"], "dev") for table in TABLES.values()) == [
         "devflow-dev-agents",
         "devflow-dev-logins",
         "devflow-dev-tasks",
         "devflow-dev-users",
         "devflow-dev-webhooks",
     ]
-    assert sorted(template.named(queue["Properties"]["QueueName"], "dev") for queue in QUEUES.values()) == [
+    assert sorted(template.resolve_name(queue["Properties"]["QueueName"], "dev") for queue in QUEUES.values()) == [
         "devflow-dev-events",
         "devflow-dev-events-dead",
         "devflow-dev-webhooks",
@@ -62,7 +62,7 @@ def test_table_outlives_its_stack_and_is_protected_on_prod(name: str) -> None:
 
 def test_rows_expire_in_three_tables() -> None:
     expiring = {
-        template.named(table["Properties"]["TableName"], "dev"): table["Properties"]["TimeToLiveSpecification"]
+        template.resolve_name(table["Properties"]["TableName"], "dev"): table["Properties"]["TimeToLiveSpecification"]
         for table in TABLES.values()
         if "TimeToLiveSpecification" in table["Properties"]
     }
@@ -113,7 +113,7 @@ def test_secret_is_generated_once_and_retained() -> None:
         "ExcludePunctuation": True,
     }
     assert (secret["DeletionPolicy"], secret["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
-    assert template.named(secret["Properties"]["Name"], "dev") == "devflow-dev-secret"
+    assert template.resolve_name(secret["Properties"]["Name"], "dev") == "devflow-dev-secret"
 
 
 def test_generated_secret_is_a_valid_keyring() -> None:

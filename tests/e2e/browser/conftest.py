@@ -24,7 +24,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Response, expect,
 from tests.e2e.browser.sample_data import SampleData, create_sample_data, heartbeats, respond
 from tests.e2e.conftest import Platform
 from tests.support.client import Client
-from tests.support.receivers import Receiver
+from tests.support.webhook_receiver import Receiver
 
 SECONDS = 60
 """The longest that a test waits for anything: the machine may be busy."""
@@ -239,7 +239,7 @@ def mails(stage: Platform, to: str) -> list[str]:
 def sample_data(user_by_mail: Callable[[str], Client]) -> Iterator[SampleData]:
     """A user with one of everything. No test changes it."""
     with Receiver() as receiver:
-        receiver.chooses = respond
+        receiver.choose_responder = respond
         data = create_sample_data(user_by_mail("jane.doe@example.com"), receiver)
         with heartbeats(data):
             yield data

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.support.client import Client
-from tests.support.receivers import Answer, Got, Receiver, status
+from tests.support.webhook_receiver import ReceivedRequest, Receiver, Responder, status
 
 SECONDS = 60
 HEARTBEAT_SECONDS = 20
@@ -105,7 +105,7 @@ def heartbeats(data: SampleData) -> Iterator[None]:
         sender.join(SECONDS)
 
 
-def respond(got: Got) -> Answer:
+def respond(got: ReceivedRequest) -> Responder:
     """The response of the sample data's receiver."""
     if "refuse" in got.path:
         return status(500, b"<h1>Out of order</h1>")

@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 from tests.e2e.browser.conftest import Visitor
 from tests.e2e.browser.sample_data import SampleData, add_webhook, register, report, work
 from tests.e2e.conftest import Platform
-from tests.support.receivers import Receiver
+from tests.support.webhook_receiver import Receiver
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "dashboard.md"
 

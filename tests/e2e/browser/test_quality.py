@@ -15,7 +15,7 @@ from tests.e2e.browser.conftest import Visitor
 from tests.e2e.browser.sample_data import SampleData, add_webhook, register, report, work
 from tests.e2e.conftest import Platform
 from tests.support.client import Client
-from tests.support.receivers import Receiver
+from tests.support.webhook_receiver import Receiver
 
 
 def assert_valid_command(line: str) -> None:

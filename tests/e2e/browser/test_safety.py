@@ -13,7 +13,7 @@ from tests.e2e.browser.conftest import Visitor
 from tests.e2e.browser.sample_data import add_webhook, wait_for_attempt
 from tests.e2e.conftest import Platform
 from tests.support.client import Client
-from tests.support.receivers import Receiver, status
+from tests.support.webhook_receiver import Receiver, status
 
 SCRIPT = "<img src=x onerror=\"window.hit='img'\"><script>window.hit='script'</script><svg onload=window.hit='svg'>"
 CONTROLS = "user\u202egpj.exe\u2066\u200f\u0007"
@@ -30,7 +30,7 @@ class HostileData:
     """A user's agent, task, webhook and token, in which every text is as hostile as the API accepts."""
 
     def __init__(self, user: Client, receiver: Receiver, pr_url: str = "javascript:window.hit='link'") -> None:
-        receiver.usual = status(500, HOSTILE.encode())
+        receiver.default_responder = status(500, HOSTILE.encode())
         self.webhook = add_webhook(user, f"{receiver.url}&{IN_ADDRESS}", HOSTILE[:200], "*")
         assert user.post(f"/api/webhooks/{self.webhook}/test").status == 202
         assert user.post("/api/auth/tokens", {"name": HOSTILE[:100]}).status == 201

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from tests.e2e.browser.conftest import Visitor, mails
 from tests.e2e.conftest import Platform
-from tests.support import slack
+from tests.support import slack_server
 
 HOUR = 3_600
 
@@ -81,11 +81,11 @@ def test_incomplete_magic_link_offers_the_login_page(visitor: Callable[..., Visi
 def test_slack_sign_in_succeeds_or_states_the_reason(
     visitor: Callable[..., Visitor], fresh_platform: Callable[..., Platform]
 ) -> None:
-    with slack.running(time.time) as fake_slack:
+    with slack_server.running(time.time) as fake_slack:
         stage = fresh_platform(
             DEVFLOW_SLACK_URL=fake_slack.url,
-            DEVFLOW_SLACK_CLIENT_ID=slack.CLIENT_ID,
-            DEVFLOW_SLACK_CLIENT_SECRET=slack.CLIENT_SECRET,
+            DEVFLOW_SLACK_CLIENT_ID=slack_server.CLIENT_ID,
+            DEVFLOW_SLACK_CLIENT_SECRET=slack_server.CLIENT_SECRET,
         )
         me = visitor(url=stage.url)
         me.monitor.allow_host(fake_slack.url)

@@ -9,7 +9,7 @@ from standardwebhooks import Webhook
 from tests.e2e.browser.conftest import Visitor
 from tests.e2e.browser.sample_data import add_webhook, submit
 from tests.support.client import Client
-from tests.support.receivers import Receiver, status
+from tests.support.webhook_receiver import Receiver, status
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_webhook_is_added_and_a_failed_delivery_is_redelivered(
     Webhook(secret).verify(test.body, test.headers)
     expect(delivery(page, "webhook.test")).to_contain_text("Delivered")
 
-    receiver.then(status(500, b"<b>no</b>"), status(502, b"<i>still no</i>"))
+    receiver.respond_next(status(500, b"<b>no</b>"), status(502, b"<i>still no</i>"))
     task = submit(owner, "nobody-does-this", "Anything")
     failing = delivery(page, "task.created")
     expect(failing).to_contain_text("2 attempts")

@@ -12,11 +12,11 @@ from tests.http import hooks
 from tests.http.hooks import Hook, Queue
 from tests.http.scene import Agent, Scene, ok
 from tests.service import faults, invariants
-from tests.service.conftest import Passing
-from tests.support import wire
+from tests.service.conftest import PassMinutes
+from tests.support import aws_requests
 from tests.support.client import Client
 from tests.support.handlers import Handlers
-from tests.support.receivers import Got, Receiver
+from tests.support.webhook_receiver import ReceivedRequest, Receiver
 
 URL = "http://localhost:9/"
 """Nobody is there: most of these tests look at what is on its way, and deliver nothing."""
@@ -40,7 +40,7 @@ def payloads(hook: Hook) -> dict[str, Any]:
 # The payloads.
 
 
-def test_the_specs_two_payloads_are_told_to_the_letter(
+def test_payloads_of_the_specification_are_sent_exactly(
     scene: Scene, agent: Agent, queue: Queue, receiver: Receiver, owner: str
 ) -> None:
     hooks.make(scene.user, receiver.url, "task.created", "task.completed")
@@ -48,7 +48,7 @@ def test_the_specs_two_payloads_are_told_to_the_letter(
     ok(agent.complete("task-1", prUrl="https://github.com/user/repo/pull/123"))
     hooks.announced(scene)
     queue.deliver()
-    created, completed = sorted(receiver.got, key=lambda got: int(got.headers["devflow-sequence"]))
+    created, completed = sorted(receiver.received, key=lambda got: int(got.headers["devflow-sequence"]))
     assert created.json() == {
         "event": "task.created",
         "data": {"taskId": "task-1", "userId": owner, "intent": "fix-bug", "repo": "https://example.com/r"},
@@ -62,14 +62,14 @@ def test_the_specs_two_payloads_are_told_to_the_letter(
             "completedAt": scene.task()["completedAt"],
         },
     }
-    assert [list(got.json()) for got in receiver.got] == [["event", "data"]] * 2
+    assert [list(got.json()) for got in receiver.received] == [["event", "data"]] * 2
     assert [list(got.json()["data"]) for got in (created, completed)] == [
         ["taskId", "userId", "intent", "repo"],
         ["taskId", "status", "prUrl", "completedAt"],
     ]
 
 
-def test_the_others_are_told_in_the_same_form(scene: Scene, agent: Agent, hook: Hook, owner: str) -> None:
+def test_other_payloads_have_the_same_form(scene: Scene, agent: Agent, hook: Hook, owner: str) -> None:
     scene.running(agent, "task-1")
     started = scene.task("task-1")
     ok(agent.fail("task-1", "It broke"))
@@ -121,9 +121,7 @@ def test_the_others_are_told_in_the_same_form(scene: Scene, agent: Agent, hook: 
     assert found["agent.active"]["status"] == "active"
 
 
-def test_the_sequence_of_two_webhooks_about_one_task_says_which_is_the_later(
-    scene: Scene, agent: Agent, hook: Hook
-) -> None:
+def test_sequence_orders_the_webhooks_of_a_task(scene: Scene, agent: Agent, hook: Hook) -> None:
     scene.running(agent)
     ok(agent.complete("task-1"))
     messages = bodies("events")
@@ -136,7 +134,7 @@ def test_the_sequence_of_two_webhooks_about_one_task_says_which_is_the_later(
 # Tasks.
 
 
-def test_an_event_is_told_once_however_often_its_message_comes(scene: Scene, hook: Hook, handlers: Handlers) -> None:
+def test_event_creates_one_delivery_for_repeated_messages(scene: Scene, hook: Hook, handlers: Handlers) -> None:
     scene.queued()
     messages = bodies("events")
     for _ in range(3):
@@ -144,15 +142,15 @@ def test_an_event_is_told_once_however_often_its_message_comes(scene: Scene, hoo
     assert told(hook) == ["task.created"]
 
 
-def test_two_who_tell_the_same_at_the_same_moment_tell_it_once(scene: Scene, hook: Hook, handlers: Handlers) -> None:
+def test_concurrent_publications_create_one_delivery(scene: Scene, hook: Hook, handlers: Handlers) -> None:
     scene.queued()
     messages = bodies("events")
-    with faults.meanwhile("TransactWriteItems", lambda: handlers.batch("announce_events", *messages)):
+    with faults.interleaved("TransactWriteItems", lambda: handlers.batch("announce_events", *messages)):
         assert handlers.batch("announce_events", *messages) == []
     assert told(hook) == ["task.created"]
 
 
-def test_each_webhook_is_told_what_it_wants_and_nobody_elses(
+def test_webhook_gets_only_selected_events_of_its_user(
     scene: Scene, hook: Hook, agent: Agent, make_user: Any, poller: EventPoller
 ) -> None:
     other = Scene(make_user("other@example.com"), poller)
@@ -169,10 +167,10 @@ def test_each_webhook_is_told_what_it_wants_and_nobody_elses(
     assert told(theirs) == []
 
 
-def test_whoever_has_no_webhooks_costs_one_request_more(scene: Scene, handlers: Handlers, hook: Hook) -> None:
+def test_event_of_a_user_without_webhooks_costs_one_more_request(scene: Scene, handlers: Handlers, hook: Hook) -> None:
     ok(scene.user.delete(hook.path))
     scene.queued()
-    with wire.recorded() as sent:
+    with aws_requests.recorded() as sent:
         handlers.batch("announce_events", *bodies("events"))
     assert [(request.operation, request.tables[0].rpartition("-")[2]) for request in sent] == [
         ("GetItem", "tasks"),
@@ -181,7 +179,7 @@ def test_whoever_has_no_webhooks_costs_one_request_more(scene: Scene, handlers: 
     ]
 
 
-def test_a_task_that_is_gone_has_nothing_to_tell_and_its_event_ends(
+def test_event_of_a_deleted_task_creates_no_delivery_and_ends(
     scene: Scene, hook: Hook, handlers: Handlers, owner: str
 ) -> None:
     scene.queued()
@@ -201,12 +199,12 @@ def news() -> list[str]:
     return [each["event"].removeprefix("agent.") for each in row.get("news", [])]
 
 
-def test_an_agent_that_registers_falls_silent_and_comes_back_is_told_of(
-    scene: Scene, hook: Hook, agent: Agent, passing: Passing, poller: EventPoller
+def test_status_events_of_an_agent_that_becomes_silent_are_published(
+    scene: Scene, hook: Hook, agent: Agent, pass_minutes: PassMinutes, poller: EventPoller
 ) -> None:
     hooks.announced(scene)
     assert told(hook) == ["agent.active"]
-    passing(5)
+    pass_minutes(5)
     hooks.announced(scene)
     assert told(hook) == ["agent.active", "agent.inactive"]
     ok(agent.beat())
@@ -220,7 +218,7 @@ def test_an_agent_that_registers_falls_silent_and_comes_back_is_told_of(
     assert news() == []
 
 
-def test_an_agent_that_goes_and_is_heard_of_again_is_told_of(scene: Scene, hook: Hook, agent: Agent) -> None:
+def test_status_events_of_an_agent_that_disconnects_are_published(scene: Scene, hook: Hook, agent: Agent) -> None:
     ok(agent.beat(status="disconnected"))
     ok(agent.beat(status="disconnected"))
     ok(agent.poll())
@@ -228,9 +226,7 @@ def test_an_agent_that_goes_and_is_heard_of_again_is_told_of(scene: Scene, hook:
     assert told(hook) == ["agent.active", "agent.inactive", "agent.active"]
 
 
-def test_an_agent_in_trouble_is_there_and_one_that_comes_back_in_trouble_says_so(
-    scene: Scene, hook: Hook, agent: Agent
-) -> None:
+def test_agent_that_returns_in_error_is_published_as_active_with_error(scene: Scene, hook: Hook, agent: Agent) -> None:
     ok(agent.beat(status="error"))
     ok(agent.beat(status="ready"))
     ok(agent.beat(status="disconnected"))
@@ -240,7 +236,7 @@ def test_an_agent_in_trouble_is_there_and_one_that_comes_back_in_trouble_says_so
     assert hook.deliveries()[0]["payload"]["data"]["status"] == "error"
 
 
-def test_an_agent_registered_anew_is_told_of_where_it_had_gone(scene: Scene, hook: Hook, agent: Agent) -> None:
+def test_replaced_agent_is_published_only_if_it_was_inactive(scene: Scene, hook: Hook, agent: Agent) -> None:
     scene.agent(replace=True)
     hooks.announced(scene)
     assert told(hook) == ["agent.active"]
@@ -250,7 +246,7 @@ def test_an_agent_registered_anew_is_told_of_where_it_had_gone(scene: Scene, hoo
     assert told(hook) == ["agent.active", "agent.inactive", "agent.active"]
 
 
-def test_news_whose_message_is_lost_are_told_by_way_of_the_sweep(
+def test_status_event_with_a_lost_message_is_published_after_a_sweep(
     scene: Scene, hook: Hook, clock: Clock, poller: EventPoller
 ) -> None:
     with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=99):
@@ -266,48 +262,48 @@ def test_news_whose_message_is_lost_are_told_by_way_of_the_sweep(
     assert (told(hook), news()) == (["agent.active"], [])
 
 
-def test_news_are_told_once_however_often_their_message_comes(
+def test_status_event_is_published_once_for_repeated_messages(
     scene: Scene, hook: Hook, agent: Agent, handlers: Handlers
 ) -> None:
     messages = bodies("events")
-    with faults.meanwhile("TransactWriteItems", lambda: handlers.batch("announce_events", *messages)):
+    with faults.interleaved("TransactWriteItems", lambda: handlers.batch("announce_events", *messages)):
         assert handlers.batch("announce_events", *messages, *messages) == []
     assert told(hook) == ["agent.active"]
 
 
-def test_news_that_come_while_others_are_told_are_told_too(
+def test_status_event_during_another_publication_is_published_too(
     scene: Scene, hook: Hook, agent: Agent, handlers: Handlers
 ) -> None:
     messages = bodies("events")
-    with faults.meanwhile("TransactWriteItems", lambda: agent.beat(status="disconnected")):
+    with faults.interleaved("TransactWriteItems", lambda: agent.beat(status="disconnected")):
         assert handlers.batch("announce_events", *messages) == []
     hooks.announced(scene)
     assert told(hook) == ["agent.active", "agent.inactive"]
 
 
-def test_much_news_of_one_agent_is_told_in_several_transactions(scene: Scene, hook: Hook, agent: Agent) -> None:
+def test_many_status_events_are_published_in_several_transactions(scene: Scene, hook: Hook, agent: Agent) -> None:
     for _ in range(3):
         ok(agent.beat(status="disconnected"))
         ok(agent.beat(status="ready"))
     assert len(news()) == 7 > event_publisher.EVENTS_PER_TRANSACTION
-    with wire.recorded() as sent:
+    with aws_requests.recorded() as sent:
         hooks.announced(scene)
     assert told(hook) == ["agent.active", *["agent.inactive", "agent.active"] * 3]
     writes = [request for request in sent if request.operation == "TransactWriteItems"]
     assert [len(request.params["TransactItems"]) for request in writes] == [3, 3, 3, 2]
 
 
-def test_an_agent_removed_before_its_news_were_told_takes_none_along(scene: Scene, hook: Hook, agent: Agent) -> None:
+def test_status_events_are_published_before_the_agent_is_deleted(scene: Scene, hook: Hook, agent: Agent) -> None:
     assert news() == ["active"]
     ok(scene.user.delete("/api/agents/agent-1"))
     assert invariants.rows("agents") == []
     assert told(hook) == ["agent.active"]
 
 
-def test_an_agent_whose_removal_was_cut_short_goes_once_its_news_are_told(
+def test_agent_of_an_interrupted_removal_is_deleted_after_its_status_events(
     scene: Scene, hook: Hook, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
-    with faults.died(2), pytest.raises(faults.Died):
+    with faults.killed_after_write(2), pytest.raises(faults.ProcessKilled):
         scene.user.delete("/api/agents/agent-1")
     assert news() == ["active"]
     clock.advance(61)
@@ -316,17 +312,17 @@ def test_an_agent_whose_removal_was_cut_short_goes_once_its_news_are_told(
     assert told(hook) == ["agent.active"]
 
 
-def test_an_agent_that_came_while_a_sweep_marked_it_silent_is_not_told_of_as_gone(
-    scene: Scene, hook: Hook, agent: Agent, passing: Passing
+def test_agent_that_checks_in_while_a_sweep_marks_it_stays_active(
+    scene: Scene, hook: Hook, agent: Agent, pass_minutes: PassMinutes
 ) -> None:
     silent = faults.about("devflow-local-agents", "SET")
-    with faults.meanwhile("UpdateItem", lambda: ok(agent.beat()), when=silent):
-        passing(5)
+    with faults.interleaved("UpdateItem", lambda: ok(agent.beat()), when=silent):
+        pass_minutes(5)
     hooks.announced(scene)
     assert told(hook) == ["agent.active"]
 
 
-def test_an_agent_that_is_gone_has_nothing_to_tell(scene: Scene, handlers: Handlers, owner: str) -> None:
+def test_message_for_a_missing_agent_is_acknowledged(scene: Scene, handlers: Handlers, owner: str) -> None:
     assert handlers.batch("announce_events", {"owner": owner, "agent": "never-was"}) == []
 
 
@@ -341,7 +337,7 @@ def deliver_all(scene: Scene, queue: Queue, clock: Clock, rounds: int) -> None:
         queue.sweep()
 
 
-def by_event(got: list[Got]) -> dict[tuple[str, str], set[str]]:
+def by_event(got: list[ReceivedRequest]) -> dict[tuple[str, str], set[str]]:
     """The ids under which each event of each task came."""
     came: dict[tuple[str, str], set[str]] = {}
     for each in got:
@@ -351,15 +347,15 @@ def by_event(got: list[Got]) -> dict[tuple[str, str], set[str]]:
     return came
 
 
-def test_what_a_user_sees_of_a_webhook_is_what_arrived(
+def test_listed_deliveries_equal_the_received_webhooks(
     scene: Scene, agent: Agent, receiver: Receiver, queue: Queue, clock: Clock, user: Client
 ) -> None:
     hook = hooks.make(user, receiver.url)
     ok(agent.complete(scene.running(agent)))
     deliver_all(scene, queue, clock, 2)
-    arrived = {got.id: got.json() for got in receiver.got}
+    arrived = {got.id: got.json() for got in receiver.received}
     assert {each["id"]: each["payload"] for each in hook.deliveries()} == arrived
-    assert set(by_event(receiver.got)) == {
+    assert set(by_event(receiver.received)) == {
         ("agent.active", "agent-1"),
         ("task.created", "task-1"),
         ("task.started", "task-1"),

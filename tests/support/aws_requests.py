@@ -1,10 +1,10 @@
-"""The wire to AWS, where botocore sends: what was asked for, how often, and what it consumed.
+"""Records, redirects and intercepts the requests that botocore sends to AWS.
 
-    with wire.recorded() as sent:
+    with aws_requests.recorded() as sent:
         gateway.call(...)
     assert [request.operation for request in sent] == ["UpdateItem"]
 
-Every attempt counts, so a retry shows. Counts what all threads of the process send.
+A recording contains every attempt, so retries are visible, and the requests of all threads of the process.
 """
 
 import json
@@ -34,30 +34,32 @@ class Request:
     service: str
     """`dynamodb`, `sqs`, ..."""
     operation: str
-    """As AWS calls it: `UpdateItem`, `SendMessage`, ..."""
+    """AWS's name of the operation: `UpdateItem`, `SendMessage`, ..."""
     params: dict[str, Any]
-    """The request itself, in AWS's own JSON."""
-    answer: dict[str, Any] = field(default_factory=dict)
-    """What came back; empty where nothing did."""
+    """The parameters, in AWS's JSON."""
+    response: dict[str, Any] = field(default_factory=dict)
+    """The parsed response. Empty if there was none."""
 
     @property
     def tables(self) -> list[str]:
-        """The tables it names, each once, sorted."""
+        """The names of the tables that it reads or writes, each once, sorted."""
         parts = [part for item in self.params.get("TransactItems", []) for part in item.values()]
         names = {part["TableName"] for part in (self.params, *parts) if "TableName" in part}
         return sorted(names | set(self.params.get("RequestItems", {})))
 
     @property
     def units(self) -> tuple[float, float]:
-        """Read and write units that it consumed, as far as the far side knows: moto's are constants, and
-        DynamoDB Local counts a transaction's writes at twice what AWS bills."""
-        consumed = self.answer.get("ConsumedCapacity") or []
+        """The consumed read and write units as the server reports them.
+
+        moto reports constants. DynamoDB Local reports twice the units that AWS bills for the writes of a transaction.
+        """
+        consumed = self.response.get("ConsumedCapacity") or []
         total = sum(part["CapacityUnits"] for part in (consumed if isinstance(consumed, list) else [consumed]))
         writes = self.operation in {"BatchWriteItem", "DeleteItem", "PutItem", "TransactWriteItems", "UpdateItem"}
         return (0.0, total) if writes else (total, 0.0)
 
 
-class Sent(list[Request]):
+class RecordedRequests(list[Request]):
     """The requests of one recording, in order."""
 
     def to(self, service: str) -> list[Request]:
@@ -69,26 +71,26 @@ class Sent(list[Request]):
 
     @property
     def units(self) -> tuple[float, float]:
-        """Read and write units of them all."""
+        """The read and write units of all requests."""
         pairs = [request.units for request in self]
         return sum(read for read, _ in pairs), sum(write for _, write in pairs)
 
 
-Verdict = Callable[[Request], str | None]
-"""The code of the error that AWS refuses a request with, or None to let it pass."""
+Interceptor = Callable[[Request], str | None]
+"""Returns the code of the error with which AWS rejects a request, or None to let the request pass."""
 
 _lock = threading.Lock()
-_recordings: list[Sent] = []
+_recordings: list[RecordedRequests] = []
 _redirected: dict[str, str] = {}
 _signing_as: list[str] = []
-_verdicts: list[Verdict] = []
+_interceptors: list[Interceptor] = []
 
 
 @contextmanager
-def recorded() -> Iterator[Sent]:
-    """Record what this process sends to AWS within the block; blocks may nest."""
+def recorded() -> Iterator[RecordedRequests]:
+    """Record the requests of this process to AWS during the block. Blocks may be nested."""
     _install()
-    sent = Sent()
+    sent = RecordedRequests()
     with _lock:
         _recordings.append(sent)
     try:
@@ -101,7 +103,7 @@ def recorded() -> Iterator[Sent]:
 
 @contextmanager
 def redirected(service: str, endpoint: str) -> Iterator[None]:
-    """Send what is meant for a service to `endpoint` instead, whatever client it comes from."""
+    """Send the requests of all clients for a service to `endpoint` instead."""
     _install()
     _redirected[service] = endpoint
     try:
@@ -112,8 +114,10 @@ def redirected(service: str, endpoint: str) -> Iterator[None]:
 
 @contextmanager
 def signing_as(access_key: str) -> Iterator[None]:
-    """Name another access key in every request, whatever client it comes from: DynamoDB Local, which checks no
-    signature, keeps a database for each where it is not told to share one."""
+    """Use another access key in the requests of all clients.
+
+    DynamoDB Local has a database for each access key, unless it runs with `-sharedDb`. It checks no signature.
+    """
     _install()
     _signing_as.append(access_key)
     try:
@@ -127,32 +131,32 @@ def is_redirected(service: str) -> bool:
 
 
 @contextmanager
-def guarded(verdict: Verdict) -> Iterator[None]:
-    """Let `verdict` refuse requests before they are sent."""
+def intercepted(interceptor: Interceptor) -> Iterator[None]:
+    """Let `interceptor` reject requests before they are sent."""
     _install()
-    _verdicts.append(verdict)
+    _interceptors.append(interceptor)
     try:
         yield
     finally:
-        _verdicts.remove(verdict)
+        _interceptors.remove(interceptor)
 
 
-# Any, for botocore's stubs do not know what is private.
+# Any, because botocore's stubs do not contain private names.
 _endpoint: Any = Endpoint
 _make_request = _endpoint.make_request
 _get_response = _endpoint._get_response
 
 
 def _install() -> None:
-    _endpoint.make_request = _watching_make_request
-    _endpoint._get_response = _watching_get_response
+    _endpoint.make_request = _recording_make_request
+    _endpoint._get_response = _recording_get_response
 
 
-def _watching_make_request(endpoint: Any, operation: Any, request: dict[str, Any]) -> Any:
+def _recording_make_request(endpoint: Any, operation: Any, request: dict[str, Any]) -> Any:
     service = operation.service_model.service_name
-    for verdict in _verdicts:
-        if code := verdict(Request(service, operation.name, _params(request["body"]))):
-            return _refusal(code)
+    for interceptor in _interceptors:
+        if code := interceptor(Request(service, operation.name, _params(request["body"]))):
+            return _rejection(code)
     if _recordings and service == "dynamodb" and operation.name in _CAPACITY_AWARE:
         params = json.loads(request["body"])
         request["body"] = json.dumps(params | {"ReturnConsumedCapacity": "TOTAL"}).encode()
@@ -161,12 +165,12 @@ def _watching_make_request(endpoint: Any, operation: Any, request: dict[str, Any
     return _make_request(endpoint, operation, request)
 
 
-def _refusal(code: str) -> tuple[AWSResponse, dict[str, Any]]:
+def _rejection(code: str) -> tuple[AWSResponse, dict[str, Any]]:
     parsed = {"Error": {"Code": code, "Message": "refused"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
     return AWSResponse("", 400, HTTPHeaders(), None), parsed
 
 
-def _watching_get_response(endpoint: Any, request: Any, operation: Any, context: Any) -> Any:
+def _recording_get_response(endpoint: Any, request: Any, operation: Any, context: Any) -> Any:
     sent = Request(operation.service_model.service_name, operation.name, _params(request.body))
     with _lock:
         for recording in _recordings:
@@ -176,7 +180,7 @@ def _watching_get_response(endpoint: Any, request: Any, operation: Any, context:
         request.headers["Authorization"] = _ACCESS_KEY.sub(f"Credential={_signing_as[-1]}/", signed)
     success, error = _get_response(endpoint, request, operation, context)
     if success is not None:
-        sent.answer = success[1]
+        sent.response = success[1]
     return success, error
 
 

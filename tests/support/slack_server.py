@@ -1,6 +1,7 @@
-"""Stands in for Slack over real HTTP: its sign-in page, its token endpoint, and the keys that it signs with.
+"""A fake Slack over real HTTP: its sign-in page, its token endpoint and its signing keys.
 
-As https://docs.slack.dev/authentication/sign-in-with-slack says. It is honest and strict until a test says otherwise.
+It implements https://docs.slack.dev/authentication/sign-in-with-slack correctly and strictly. Tests can change parts of
+its behaviour.
 """
 
 import base64
@@ -24,11 +25,11 @@ _KEY = generate_private_key(65_537, 2_048)
 _OTHER_KEY = generate_private_key(65_537, 2_048)
 
 Behaviour = Callable[["_Handler"], None]
-"""What is done with a request instead of answering it as Slack does."""
+"""Handles a request instead of the normal behaviour."""
 
 
 def jwk(key: RSAPrivateKey, kid: str) -> dict[str, str]:
-    """A public key as RFC 7517 has it."""
+    """A public key as a JSON Web Key (RFC 7517)."""
     numbers = key.public_key().public_numbers()
 
     def encoded(number: int) -> str:
@@ -40,41 +41,41 @@ def jwk(key: RSAPrivateKey, kid: str) -> dict[str, str]:
 
 @dataclass
 class Slack:
-    """What a test may bend, and what happened."""
+    """The settings that a test may change, and the recorded requests."""
 
     clock: Callable[[], float]
-    """Slack's own time, in epoch seconds."""
+    """Slack's time, in epoch seconds."""
     url: str = ""
     denies: bool = False
-    """Whether the person at the sign-in page says no."""
+    """Whether the person at the sign-in page declines."""
     claims: dict[str, Any] = field(default_factory=dict)
-    """What an id token says otherwise; None leaves a claim out."""
+    """Claims of the id token that replace the defaults. None removes a claim."""
     key: RSAPrivateKey = _KEY
     kid: str = "key-of-slack"
     sign: Callable[[dict[str, Any]], str] | None = None
-    """Makes the id token of its claims, instead of the honest way."""
-    answer: dict[str, Any] = field(default_factory=dict)
-    """What the token endpoint says otherwise."""
-    behaves: dict[str, Behaviour] = field(default_factory=dict)
-    """By path."""
-    asked: list[str] = field(default_factory=list)
+    """Signs the claims of an id token, instead of the correct signature."""
+    token_response: dict[str, Any] = field(default_factory=dict)
+    """Fields of the token endpoint's response that replace the defaults."""
+    behaviours: dict[str, Behaviour] = field(default_factory=dict)
+    """Changed behaviours, by path."""
+    requested_paths: list[str] = field(default_factory=list)
     """The paths of all requests, in order."""
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
-    """What each code that was given out and not used yet belongs to."""
+    """The sign-in request of each code that has been issued and not used yet."""
 
     @property
     def keys(self) -> dict[str, Any]:
         return {"keys": [jwk(self.key, self.kid)]}
 
     def sign_with_another_key(self) -> None:
-        self.sign = lambda said: jwt.encode(said, _OTHER_KEY, "RS256", headers={"kid": self.kid})
+        self.sign = lambda claims: jwt.encode(claims, _OTHER_KEY, "RS256", headers={"kid": self.kid})
 
     def change_keys(self) -> None:
         self.key, self.kid = _OTHER_KEY, "another-key-of-slack"
 
     def id_token(self, client: str, nonce: str) -> str:
         now = int(self.clock())
-        said = {
+        claims = {
             "iss": self.url,
             "sub": "U0R7MFMJM",
             "aud": client,
@@ -89,10 +90,10 @@ class Slack:
             "email_verified": True,
             "name": "Krane",
         } | self.claims
-        said = {name: value for name, value in said.items() if value is not None}
+        claims = {name: value for name, value in claims.items() if value is not None}
         if self.sign is not None:
-            return self.sign(said)
-        return jwt.encode(said, self.key, "RS256", headers={"kid": self.kid})
+            return self.sign(claims)
+        return jwt.encode(claims, self.key, "RS256", headers={"kid": self.kid})
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -101,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
-        if self._bent(path):
+        if self._has_changed_behaviour(path):
             return
         if path == KEYS:
             self.send(json.dumps(self.slack.keys))
@@ -112,39 +113,40 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        if self._bent(self.path):
+        if self._has_changed_behaviour(self.path):
             return
         form = {name: values[0] for name, values in parse_qs(body, strict_parsing=True).items()}
         basic = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
         known = self.slack.codes.pop(form.get("code", ""), None)
         if self.headers["Authorization"] != f"Basic {basic}":
-            answer: dict[str, Any] = {"ok": False, "error": "bad_client_secret"}
+            response: dict[str, Any] = {"ok": False, "error": "bad_client_secret"}
         elif known is None:
-            answer = {"ok": False, "error": "invalid_code"}
+            response = {"ok": False, "error": "invalid_code"}
         elif form["redirect_uri"] != known["redirect_uri"] or form["grant_type"] != "authorization_code":
-            answer = {"ok": False, "error": "bad_redirect_uri"}
+            response = {"ok": False, "error": "bad_redirect_uri"}
         else:
             token = self.slack.id_token(known["client_id"], known["nonce"])
-            answer = {"ok": True, "access_token": "xoxp-1", "token_type": "Bearer", "id_token": token}
-        self.send(json.dumps(answer | self.slack.answer))
+            response = {"ok": True, "access_token": "xoxp-1", "token_type": "Bearer", "id_token": token}
+        self.send(json.dumps(response | self.slack.token_response))
 
-    def _authorize(self, asked: dict[str, str]) -> None:
-        assert asked["response_type"] == "code"
-        assert "openid" in asked["scope"].split()
-        assert asked["client_id"] == CLIENT_ID
-        assert len(asked["state"]) >= 43
-        assert len(asked["nonce"]) >= 43
+    def _authorize(self, query: dict[str, str]) -> None:
+        assert query["response_type"] == "code"
+        assert "openid" in query["scope"].split()
+        assert query["client_id"] == CLIENT_ID
+        assert len(query["state"]) >= 43
+        assert len(query["nonce"]) >= 43
         if self.slack.denies:
-            said = {"error": "access_denied", "state": asked["state"]}
+            result = {"error": "access_denied", "state": query["state"]}
         else:
             code = secrets.token_urlsafe(16)
-            self.slack.codes[code] = asked
-            said = {"code": code, "state": asked["state"]}
-        self.send("", status=302, location=f"{asked['redirect_uri']}?{urlencode(said)}")
+            self.slack.codes[code] = query
+            result = {"code": code, "state": query["state"]}
+        self.send("", status=302, location=f"{query['redirect_uri']}?{urlencode(result)}")
 
-    def _bent(self, path: str) -> bool:
-        self.slack.asked.append(path)
-        behaviour = self.slack.behaves.get(path)
+    def _has_changed_behaviour(self, path: str) -> bool:
+        """Record a request, and handle it if a test has changed the behaviour of its path."""
+        self.slack.requested_paths.append(path)
+        behaviour = self.slack.behaviours.get(path)
         if behaviour is not None:
             behaviour(self)
         return behaviour is not None
@@ -160,11 +162,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(raw)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # named by http.server
-        """Nobody reads it."""
+        """Log nothing."""
 
 
 def says(body: str | bytes, *, status: int = 200, kind: str = "application/json") -> Behaviour:
-    """Answers this, whatever was asked."""
+    """Responds with this body to every request."""
     return lambda handler: handler.send(body, status=status, kind=kind)
 
 
@@ -173,13 +175,13 @@ def hangs_up(handler: _Handler) -> None:
 
 
 def never_answers(handler: _Handler) -> None:
-    """Takes the request, and is silent until the test is over."""
+    """Reads the request and does not respond until the test ends."""
     handler.stopping.wait()
     handler.close_connection = True
 
 
 def trickles(handler: _Handler) -> None:
-    """Sends a byte now and then, and never comes to an end."""
+    """Sends a body one byte at a time, without an end."""
     handler.send_response(200)
     handler.send_header("Content-Length", "1000000")
     handler.end_headers()
@@ -194,7 +196,7 @@ def trickles(handler: _Handler) -> None:
 
 @contextmanager
 def running(clock: Callable[[], float]) -> Iterator[Slack]:
-    """Slack, on a port of its own."""
+    """Run the fake Slack on a free port."""
     slack, stopping = Slack(clock), threading.Event()
     handler = type("Handler", (_Handler,), {"slack": slack, "stopping": stopping})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -210,6 +212,6 @@ def running(clock: Callable[[], float]) -> Iterator[Slack]:
 
 
 def path_of(address: str) -> str:
-    """Path and query of an address."""
+    """Path and query of a URL."""
     parts = urlsplit(address)
     return parts.path + (f"?{parts.query}" if parts.query else "")

@@ -83,7 +83,7 @@ def relay(url: str) -> Iterator[Relay]:
             thread.join()
 
 
-def test_every_answer_may_be_lost_once_and_all_happens_once(platform: Platform) -> None:
+def test_agent_completes_its_task_once_if_every_response_is_lost_once(platform: Platform) -> None:
     user = platform.client.login()
     intent, task = f"lost-{uuid.uuid4()}", f"task-{uuid.uuid4()}"
     body = {"taskId": task, "intent": intent, "repo": "https://github.com/user/repo", "naturalLanguage": "Anything"}

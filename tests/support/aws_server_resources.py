@@ -1,4 +1,4 @@
-"""Kinds of CloudFormation resources that moto does not make by itself. Importing this module is enough."""
+"""Kinds of CloudFormation resources that moto does not create. Importing this module registers them with moto."""
 
 import json
 import secrets
@@ -10,7 +10,7 @@ from moto.secretsmanager.models import secretsmanager_backends
 
 
 class Secret(CloudFormationModel):
-    """AWS::SecretsManager::Secret with a generated content, as far as the template has it."""
+    """AWS::SecretsManager::Secret with generated content, with the properties that the template uses."""
 
     def __init__(self, name: str) -> None:
         self.physical_resource_id = name
@@ -36,11 +36,11 @@ class Secret(CloudFormationModel):
 
     @classmethod
     def update_from_cloudformation_json(cls, original_resource: Self, *_: Any) -> Self:
-        return original_resource  # generated once
+        return original_resource  # the content is generated once
 
 
 class Alarm(CloudFormationModel):
-    """AWS::CloudWatch::Alarm on one metric, as the template has them."""
+    """AWS::CloudWatch::Alarm on one metric, with the properties that the template uses."""
 
     def __init__(self, name: str) -> None:
         self.physical_resource_id = name
@@ -57,19 +57,19 @@ class Alarm(CloudFormationModel):
     def create_from_cloudformation_json(
         cls, resource_name: str, cloudformation_json: dict[str, Any], account_id: str, region_name: str, **_: Any
     ) -> Self:
-        said = cloudformation_json["Properties"]
+        properties = cloudformation_json["Properties"]
         cloudwatch_backends[account_id][region_name].put_metric_alarm(
             name=resource_name,
-            namespace=said["Namespace"],
-            metric_name=said["MetricName"],
-            comparison_operator=said["ComparisonOperator"],
-            evaluation_periods=said["EvaluationPeriods"],
-            period=said["Period"],
-            threshold=said["Threshold"],
-            statistic=said["Statistic"],
-            description=said["AlarmDescription"],
-            dimensions=said["Dimensions"],
-            alarm_actions=said["AlarmActions"],
+            namespace=properties["Namespace"],
+            metric_name=properties["MetricName"],
+            comparison_operator=properties["ComparisonOperator"],
+            evaluation_periods=properties["EvaluationPeriods"],
+            period=properties["Period"],
+            threshold=properties["Threshold"],
+            statistic=properties["Statistic"],
+            description=properties["AlarmDescription"],
+            dimensions=properties["Dimensions"],
+            alarm_actions=properties["AlarmActions"],
         )
         return cls(resource_name)
 

@@ -9,7 +9,7 @@ from tests.conftest import Clock
 from tests.events.conftest import bodies, delete
 from tests.http.scene import Agent, Scene, ok
 from tests.service import faults, invariants
-from tests.support import moto_aws, wire
+from tests.support import aws_requests, moto_aws
 from tests.support.handlers import Handlers
 
 NOT_OURS: list[Any] = [
@@ -25,7 +25,7 @@ NOT_OURS: list[Any] = [
 ]
 
 
-def test_an_accepted_task_is_sent_with_its_ids_alone_and_that_makes_it_claimable(
+def test_message_of_an_accepted_task_contains_only_ids_and_queues_the_task(
     scene: Scene, handlers: Handlers, owner: str
 ) -> None:
     scene.submit(naturalLanguage="a secret plan", context={"more": "secrets"})
@@ -35,16 +35,14 @@ def test_an_accepted_task_is_sent_with_its_ids_alone_and_that_makes_it_claimable
     assert scene.state() == "queued"
 
 
-def test_a_whole_batch_is_handled(scene: Scene, handlers: Handlers) -> None:
+def test_batch_of_messages_is_handled(scene: Scene, handlers: Handlers) -> None:
     for number in range(10):
         scene.submit(f"task-{number}")
     assert handlers.batch("run_workflows", *bodies("workflow")) == []
     assert {scene.state(f"task-{number}") for number in range(10)} == {"queued"}
 
 
-def test_a_message_that_is_not_ours_is_dropped_and_the_rest_handled(
-    scene: Scene, handlers: Handlers, owner: str
-) -> None:
+def test_unknown_message_is_dropped_and_the_others_are_handled(scene: Scene, handlers: Handlers, owner: str) -> None:
     """It could never succeed: coming again, it would only end in the dead-letter queue."""
     scene.submit()
     messages = [*NOT_OURS, {"owner": owner, "task": "task-1", "newer": "field"}]
@@ -52,7 +50,7 @@ def test_a_message_that_is_not_ours_is_dropped_and_the_rest_handled(
     assert scene.state() == "queued"
 
 
-def test_a_message_that_fails_is_named_and_only_that_comes_again(
+def test_only_the_failed_message_of_a_batch_is_reported(
     scene: Scene, handlers: Handlers, owner: str, no_pauses: None
 ) -> None:
     for task in ("task-0", "task-1", "task-2"):
@@ -65,15 +63,13 @@ def test_a_message_that_fails_is_named_and_only_that_comes_again(
     assert scene.state("task-1") == "queued"
 
 
-def test_a_message_for_a_task_that_is_gone_is_acknowledged(scene: Scene, handlers: Handlers, owner: str) -> None:
+def test_message_for_a_missing_task_is_acknowledged(scene: Scene, handlers: Handlers, owner: str) -> None:
     assert handlers.batch("run_workflows", {"owner": owner, "task": "never-was"}) == []
     assert handlers.batch("run_workflows", {"owner": "nobody", "task": "never-was"}) == []
     assert invariants.rows("tasks") == []
 
 
-def test_a_message_that_comes_twice_or_late_changes_nothing(
-    scene: Scene, agent: Agent, handlers: Handlers, owner: str
-) -> None:
+def test_repeated_or_late_message_changes_nothing(scene: Scene, agent: Agent, handlers: Handlers, owner: str) -> None:
     message = {"owner": owner, "task": "task-1"}
     scene.submit()
     for _ in range(2):
@@ -85,26 +81,22 @@ def test_a_message_that_comes_twice_or_late_changes_nothing(
     assert scene.events() == ["created", "queued", "assigned", "completed"]
 
 
-def test_two_copies_of_a_message_at_the_same_moment_queue_the_task_once(
-    scene: Scene, handlers: Handlers, owner: str
-) -> None:
+def test_concurrent_copies_of_a_message_queue_the_task_once(scene: Scene, handlers: Handlers, owner: str) -> None:
     scene.submit()
     message = {"owner": owner, "task": "task-1"}
-    with faults.meanwhile("TransactWriteItems", lambda: handlers.batch("run_workflows", message)):
+    with faults.interleaved("TransactWriteItems", lambda: handlers.batch("run_workflows", message)):
         assert handlers.batch("run_workflows", message) == []
     assert scene.events() == ["created", "queued"]
 
 
-def test_a_task_cancelled_before_its_message_comes_stays_cancelled(
-    scene: Scene, handlers: Handlers, owner: str
-) -> None:
+def test_task_cancelled_before_its_message_stays_cancelled(scene: Scene, handlers: Handlers, owner: str) -> None:
     scene.submit()
     ok(scene.user.post("/api/tasks/task-1/cancel"))
     assert handlers.batch("run_workflows", {"owner": owner, "task": "task-1"}) == []
     assert scene.events() == ["created", "cancelled"]
 
 
-def test_a_task_pinned_to_an_agent_that_was_removed_meanwhile_fails_and_says_why(
+def test_task_pinned_to_a_removed_agent_fails_with_the_reason(
     scene: Scene, agent: Agent, handlers: Handlers, owner: str
 ) -> None:
     scene.submit(agentId="agent-1")
@@ -113,9 +105,7 @@ def test_a_task_pinned_to_an_agent_that_was_removed_meanwhile_fails_and_says_why
     assert (scene.state(), scene.task()["error"]) == ("failed", "Agent removed")
 
 
-def test_a_message_that_the_queue_would_not_take_is_sent_by_the_sweep(
-    scene: Scene, clock: Clock, poller: EventPoller
-) -> None:
+def test_message_that_was_not_sent_is_sent_by_the_sweep(scene: Scene, clock: Clock, poller: EventPoller) -> None:
     with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=9):
         scene.submit()
     assert moto_aws.messages("workflow") == []
@@ -128,7 +118,7 @@ def test_a_message_that_the_queue_would_not_take_is_sent_by_the_sweep(
     assert scene.events() == ["created", "queued"]
 
 
-def test_a_message_lost_time_and_again_ends_in_a_failure_that_says_so(
+def test_task_fails_with_the_reason_if_its_message_is_lost_five_times(
     scene: Scene, clock: Clock, poller: EventPoller
 ) -> None:
     with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=99):
@@ -140,7 +130,7 @@ def test_a_message_lost_time_and_again_ends_in_a_failure_that_says_so(
     assert "lost 5 times" in scene.task()["error"]
 
 
-def test_a_request_sent_again_sends_the_message_of_a_pending_task_again(scene: Scene) -> None:
+def test_repeated_submission_sends_the_message_of_a_pending_task_again(scene: Scene) -> None:
     """Perhaps the message was what got lost; the client need not wait for the sweep."""
     with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=9):
         scene.submit()
@@ -159,9 +149,7 @@ def unsent() -> list[str]:
     return [row["type"] for row in invariants.rows("tasks") if row["sk"].startswith("E#") and "dueAt" in row]
 
 
-def test_what_happened_is_announced_once_however_often_its_message_comes(
-    scene: Scene, handlers: Handlers, poller: EventPoller
-) -> None:
+def test_event_is_published_once_for_repeated_messages(scene: Scene, handlers: Handlers, poller: EventPoller) -> None:
     scene.submit()
     assert handlers.batch("run_workflows", *bodies("workflow")) == []
     messages = bodies("events")
@@ -172,23 +160,25 @@ def test_what_happened_is_announced_once_however_often_its_message_comes(
     assert (open_tasks(), unsent()) == (1, [])
 
 
-def test_announcing_the_end_counts_the_task_as_no_longer_open(scene: Scene, agent: Agent, poller: EventPoller) -> None:
+def test_publishing_the_end_of_a_task_decrements_the_open_tasks(
+    scene: Scene, agent: Agent, poller: EventPoller
+) -> None:
     scene.running(agent)
     ok(agent.complete("task-1"))
     poller.drain()
     assert (open_tasks(), unsent()) == (0, [])
 
 
-def test_two_announcements_at_the_same_moment_count_once(scene: Scene, handlers: Handlers) -> None:
+def test_concurrent_publications_of_an_event_count_once(scene: Scene, handlers: Handlers) -> None:
     scene.submit()
     handlers.batch("run_workflows", *bodies("workflow"))
     messages = bodies("events")
-    with faults.meanwhile("TransactWriteItems", lambda: handlers.batch("announce_events", *messages)):
+    with faults.interleaved("TransactWriteItems", lambda: handlers.batch("announce_events", *messages)):
         assert handlers.batch("announce_events", *messages) == []
     assert open_tasks() == 1
 
 
-def test_an_event_that_nobody_sent_is_announced_by_way_of_the_sweep(
+def test_event_without_a_message_is_published_after_a_sweep(
     scene: Scene, handlers: Handlers, clock: Clock, poller: EventPoller
 ) -> None:
     with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=99, when=faults.about("event")):
@@ -200,7 +190,7 @@ def test_an_event_that_nobody_sent_is_announced_by_way_of_the_sweep(
     assert (open_tasks(), unsent()) == (1, [])
 
 
-def test_an_event_whose_message_is_lost_is_sent_again_every_minute(
+def test_lost_message_of_an_event_is_sent_again_every_minute(
     scene: Scene, handlers: Handlers, clock: Clock, poller: EventPoller
 ) -> None:
     scene.submit()
@@ -215,7 +205,7 @@ def test_an_event_whose_message_is_lost_is_sent_again_every_minute(
         clock.advance(61)
 
 
-def test_an_event_of_a_user_that_is_gone_is_no_trouble(scene: Scene, handlers: Handlers, owner: str) -> None:
+def test_event_of_a_deleted_user_is_published_without_error(scene: Scene, handlers: Handlers, owner: str) -> None:
     scene.submit()
     handlers.batch("run_workflows", *bodies("workflow"))
     delete("users", owner=owner)
@@ -224,12 +214,12 @@ def test_an_event_of_a_user_that_is_gone_is_no_trouble(scene: Scene, handlers: H
 
 
 @pytest.mark.parametrize("body", NOT_OURS)
-def test_a_message_of_the_queue_of_events_that_is_not_ours_is_dropped(handlers: Handlers, body: Any) -> None:
-    with wire.recorded() as sent:
+def test_unknown_message_of_the_events_queue_is_dropped(handlers: Handlers, body: Any) -> None:
+    with aws_requests.recorded() as sent:
         assert handlers.batch("announce_events", body) == []
     assert sent == []
 
 
-def test_an_event_that_is_gone_is_acknowledged(scene: Scene, handlers: Handlers, owner: str) -> None:
+def test_message_for_a_missing_event_is_acknowledged(scene: Scene, handlers: Handlers, owner: str) -> None:
     message = {"owner": owner, "task": "task-1", "event": "E#0000000000000#0#001"}
     assert handlers.batch("announce_events", message) == []

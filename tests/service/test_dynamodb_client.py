@@ -15,7 +15,7 @@ from chalicelib.dynamodb import client
 from chalicelib.dynamodb.client import connection
 from chalicelib.dynamodb.retries import error_code
 from chalicelib.tasks import tables
-from tests.support import wire
+from tests.support import aws_requests
 
 KEY = {"pk": {"S": "p"}, "sk": {"S": "s"}}
 ODD = {
@@ -30,45 +30,45 @@ ODD = {
 
 @pytest.fixture(autouse=True)
 def _tables(aws: None) -> None:
-    """Every test begins with empty tables."""
+    """Empty tables before every test."""
 
 
 @contextmanager
 def at_event(name: str) -> Iterator[list[dict[str, Any]]]:
-    """What botocore hands over at one of its events, after our own handler was there."""
-    seen: list[dict[str, Any]] = []
+    """Record the arguments that botocore passes at one of its events, after the product's own handler has run."""
+    recorded: list[dict[str, Any]] = []
     events = connection.client.meta.events
 
-    def handler(**given: Any) -> None:
-        seen.append(given)
+    def handler(**arguments: Any) -> None:
+        recorded.append(arguments)
 
     events.register_last(name, handler)
     try:
-        yield seen
+        yield recorded
     finally:
         events.unregister(name, handler)
 
 
-def test_a_request_says_what_was_asked_for() -> None:
-    asked = {"TableName": tables.TASKS_TABLE, "Item": KEY | ODD, "ReturnConsumedCapacity": "NONE"}
-    with wire.recorded() as sent:
-        connection.dispatch("PutItem", dict(asked))
-    assert sent[0].params | {"ReturnConsumedCapacity": "NONE"} == asked
+def test_request_is_sent_unchanged() -> None:
+    request = {"TableName": tables.TASKS_TABLE, "Item": KEY | ODD, "ReturnConsumedCapacity": "NONE"}
+    with aws_requests.recorded() as sent:
+        connection.dispatch("PutItem", dict(request))
+    assert sent[0].params | {"ReturnConsumedCapacity": "NONE"} == request
 
 
-def test_an_answer_is_read_as_it_was_given() -> None:
+def test_response_is_returned_unchanged() -> None:
     connection.dispatch("PutItem", {"TableName": tables.TASKS_TABLE, "Item": KEY | ODD})
-    answer = connection.dispatch("GetItem", {"TableName": tables.TASKS_TABLE, "Key": KEY, "ConsistentRead": True})
-    assert answer["Item"] == KEY | ODD
+    response = connection.dispatch("GetItem", {"TableName": tables.TASKS_TABLE, "Key": KEY, "ConsistentRead": True})
+    assert response["Item"] == KEY | ODD
 
 
-def test_botocore_walks_through_neither_the_request_nor_the_answer() -> None:
-    """Or half of the time of a call would be gone, and no other test would notice."""
+def test_botocore_parses_neither_the_request_nor_the_response() -> None:
+    """Otherwise a call would take twice as long, and no other test would notice."""
     connection.dispatch("PutItem", {"TableName": tables.TASKS_TABLE, "Item": KEY | ODD})
     with at_event("before-parse.dynamodb.GetItem") as parsed, at_event("before-parameter-build.dynamodb") as built:
         connection.dispatch("GetItem", {"TableName": tables.TASKS_TABLE, "Key": KEY})
-    assert [given["response_dict"]["body"] for given in parsed] == [b""]
-    assert [given["params"]["Key"] for given in built] == [{}]
+    assert [arguments["response_dict"]["body"] for arguments in parsed] == [b""]
+    assert [arguments["params"]["Key"] for arguments in built] == [{}]
 
 
 @pytest.mark.parametrize(
@@ -81,16 +81,16 @@ def test_botocore_walks_through_neither_the_request_nor_the_answer() -> None:
         ("http://[::1]:4566/", "[::1]:4566"),
     ],
 )
-def test_a_request_says_where_it_goes_as_botocore_would_sign_it(address: str, host: str) -> None:
+def test_host_header_is_the_one_that_botocore_signs(address: str, host: str) -> None:
     signed: Any = SigV4Auth(Credentials("id", "secret"), "dynamodb", "eu-central-1").headers_to_sign(
         AWSRequest("POST", address)
     )
     assert client._host_header(address) == signed["host"] == host
 
 
-def test_an_error_is_told_by_its_type_and_with_its_item() -> None:
+def test_error_has_its_code_and_its_item() -> None:
     connection.dispatch("PutItem", {"TableName": tables.TASKS_TABLE, "Item": KEY | ODD})
-    refused = {
+    request = {
         "TableName": tables.TASKS_TABLE,
         "Key": KEY,
         "UpdateExpression": "SET #0 = :0",
@@ -100,18 +100,18 @@ def test_an_error_is_told_by_its_type_and_with_its_item() -> None:
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
     with pytest.raises(VerboseClientError) as failure:
-        connection.dispatch("UpdateItem", refused)
+        connection.dispatch("UpdateItem", request)
     assert error_code(failure.value) == "ConditionalCheckFailedException"
     cause: Any = failure.value.__cause__
     assert cause.response["Item"] == KEY | ODD
 
 
-def test_the_client_says_who_it_is_in_few_words() -> None:
+def test_client_sends_a_short_user_agent() -> None:
     config: Any = connection.client.meta.config
     assert config.user_agent == f"devflow/{VERSION}"
 
 
-def test_no_request_can_outlast_api_gateways_29_seconds() -> None:
+def test_request_with_retries_ends_before_api_gateways_timeout() -> None:
     config: Any = connection.client.meta.config
-    tries = config.retries["total_max_attempts"]
-    assert tries * (config.connect_timeout + config.read_timeout) <= 15
+    attempts = config.retries["total_max_attempts"]
+    assert attempts * (config.connect_timeout + config.read_timeout) <= 15

@@ -49,14 +49,14 @@ def each_has_one_effect(scene: Scene, handlers: Handlers, many: int) -> None:
     assert [row["openTasks"] for row in invariants.rows("users")] == [many]
 
 
-def test_five_hundred_messages_each_three_times_and_shuffled_have_one_effect_each(
+def test_five_hundred_shuffled_repeated_messages_have_one_effect_each(
     scene: Scene, handlers: Handlers, without_limits: None
 ) -> None:
     each_has_one_effect(scene, handlers, 500)
 
 
 @pytest.mark.long
-def test_ten_thousand_messages_each_three_times_and_shuffled_have_one_effect_each(
+def test_ten_thousand_shuffled_repeated_messages_have_one_effect_each(
     handlers: Handlers, true_dynamodb: str, scene: Scene, without_limits: None
 ) -> None:
     each_has_one_effect(scene, handlers, 10_000)

@@ -1,17 +1,18 @@
-"""A whole AWS account on loopback, to deploy into: a moto server in a process (`python -m tests.support.cloud`).
+"""An AWS account on loopback that tests deploy into: a moto server in a process.
 
-Bridges on its side of the wire what moto lacks:
+Run it with `python -m tests.support.aws_server`. It patches moto where moto differs from AWS:
 
-- API Gateway takes Swagger 2, as Chalice sends it; moto takes OpenAPI 3 alone. Overwriting an API takes its gateway
-  responses with it.
-- A queue feeds a function once; moto would let it be fed twice, and swallow the messages.
-- A stack leaves what its template retains; moto does not know the way in which our tables are. What was left is taken
-  in by a change set that imports it, and by no other. What moto makes nothing of in a template is made by
-  cloud_models.py.
-- `/execute-api/<api>/<stage>/<path>` is what that stage of an API answers, see execute_api.py.
+- API Gateway accepts Swagger 2, which Chalice sends. moto accepts only OpenAPI 3. Overwriting an API removes its
+  gateway responses.
+- AWS allows one event source mapping for a queue and a function. moto allows several, and consumes the messages itself.
+- A stack keeps the resources that its template retains. moto does not know the deletion policy of our tables. Only a
+  change set of type IMPORT takes retained resources back into a stack.
+- aws_server_resources.py creates the kinds of resources that moto ignores in a template.
+- `/execute-api/<api>/<stage>/<path>` calls that stage of an API; see execute_api.py.
 
-`POST /cloud/trouble {"method", "path", "how"}` makes the next request of that method whose path (or operation) matches
-the pattern be refused for good ("refuse") or never answered ("hang"). `GET /cloud/requests` tells the requests so far.
+`POST /cloud/trouble {"method", "path", "how"}` affects the next request of that method whose path or operation matches
+the pattern `path`. With `how` "refuse" the request gets a permanent error; with "hang" it never gets a response.
+`GET /cloud/requests` returns the requests so far.
 """
 
 import base64
@@ -38,35 +39,35 @@ from werkzeug.wrappers import Request, Response
 
 from infra.local.lambda_context import ACCOUNT, REGION
 from infra.local.moto_server import serve
-from tests.support import cloud_models
+from tests.support import aws_server_resources
 from tests.support.execute_api import ExecuteApi
 
-__all__ = ["MODULE", "bridge", "cloud_models"]
+__all__ = ["MODULE", "aws_server_resources", "patch_moto"]
 
-MODULE = "tests.support.cloud"
+MODULE = "tests.support.aws_server"
 
 WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
-def bridge() -> None:
+def patch_moto() -> None:
     """Patch moto in this process."""
     default_user_config["lambda"]["use_docker"] = False
-    _bridge_api_gateway()
-    _bridge_event_sources()
+    _patch_api_gateway()
+    _patch_event_sources()
     resources: Any = ResourceMap
     delete = resources.delete
 
-    def delete_but_for_the_retained(self: Any) -> None:
+    def delete_except_retained(self: Any) -> None:
         for resource in self._resource_json_map.values():
             if resource.get("DeletionPolicy") == "RetainExceptOnCreate":
                 resource["DeletionPolicy"] = "Retain"
         delete(self)
 
-    resources.delete = delete_but_for_the_retained
-    _bridge_imports()
+    resources.delete = delete_except_retained
+    _patch_imports()
 
 
-def _bridge_imports() -> None:
+def _patch_imports() -> None:
     change_set: Any = ChangeSet
     apply = change_set.apply
 
@@ -75,40 +76,40 @@ def _bridge_imports() -> None:
             apply(self)
             return
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Table, "create_from_cloudformation_json", _table_that_is_there)
-            patch.setattr(cloud_models.Secret, "create_from_cloudformation_json", _secret_that_is_there)
+            patch.setattr(Table, "create_from_cloudformation_json", _existing_table)
+            patch.setattr(aws_server_resources.Secret, "create_from_cloudformation_json", _existing_secret)
             apply(self)
 
     change_set.apply = apply_or_import
 
 
-def _table_that_is_there(resource_name: str, *_: Any, **__: Any) -> Any:
+def _existing_table(resource_name: str, *_: Any, **__: Any) -> Any:
     return dynamodb_backends[ACCOUNT][REGION].tables[resource_name]
 
 
-def _secret_that_is_there(resource_name: str, *_: Any, **__: Any) -> Any:
+def _existing_secret(resource_name: str, *_: Any, **__: Any) -> Any:
     secretsmanager_backends[ACCOUNT][REGION].describe_secret(resource_name)
-    secret: Any = cloud_models.Secret
+    secret: Any = aws_server_resources.Secret
     return secret(resource_name)
 
 
-def _bridge_api_gateway() -> None:
+def _patch_api_gateway() -> None:
     backend: Any = APIGatewayBackend
-    imported, put = backend.import_rest_api, backend.put_rest_api
+    original_import, original_put = backend.import_rest_api, backend.put_rest_api
 
     def import_rest_api(self: Any, api_doc: dict[str, Any], fail_on_warnings: bool) -> Any:  # noqa: FBT001  # as moto
-        return imported(self, as_openapi(api_doc), fail_on_warnings)
+        return original_import(self, as_openapi(api_doc), fail_on_warnings)
 
     def put_rest_api(self: Any, function_id: str, api_doc: dict[str, Any], *rest: Any, **more: Any) -> Any:
         if more.get("mode") == "overwrite":
             self.get_rest_api(function_id).gateway_responses.clear()
-        return put(self, function_id, as_openapi(api_doc), *rest, **more)
+        return original_put(self, function_id, as_openapi(api_doc), *rest, **more)
 
     backend.import_rest_api, backend.put_rest_api = import_rest_api, put_rest_api
 
 
 def as_openapi(document: dict[str, Any]) -> dict[str, Any]:
-    """Chalice's Swagger 2 as far as moto needs it to be OpenAPI 3."""
+    """Chalice's Swagger 2 document with the changes that let moto read it as OpenAPI 3."""
     if "swagger" not in document:
         return document
     document = {"openapi": "3.0.1"} | {name: value for name, value in document.items() if name != "swagger"}
@@ -121,7 +122,7 @@ def as_openapi(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def _bridge_event_sources() -> None:
+def _patch_event_sources() -> None:
     backend: Any = LambdaBackend
     create = backend.create_event_source_mapping
 
@@ -139,7 +140,7 @@ def _bridge_event_sources() -> None:
 
 
 class Cloud:
-    """moto, with what this module adds in front of it."""
+    """A WSGI application: moto, with the additions of this module in front of it."""
 
     def __init__(self, moto: WSGI) -> None:
         self._moto = moto
@@ -152,20 +153,20 @@ class Cloud:
         if request.path.startswith("/cloud/"):
             return self._control(request)(environ, start_response)
         if request.path.startswith("/execute-api/"):
-            return self._api.answer(request)(environ, start_response)
-        environ["wsgi.input"] = io.BytesIO(request.get_data(cache=True))  # to be read once more
-        called = called_by(request)
-        self._requests.append(called)
+            return self._api.respond(request)(environ, start_response)
+        environ["wsgi.input"] = io.BytesIO(request.get_data(cache=True))  # moto reads the body again
+        description = describe(request)
+        self._requests.append(description)
         for trouble in self._trouble:
-            if trouble["method"] == request.method and re.search(trouble["path"], called["what"]):
+            if trouble["method"] == request.method and re.search(trouble["path"], description["what"]):
                 self._trouble.remove(trouble)
                 if trouble["how"] == "hang":
-                    called["stuck"] = True
+                    description["stuck"] = True
                     threading.Event().wait()
                 return Response("{}", 400, {"x-amzn-ErrorType": "InvalidRequest"})(environ, start_response)
-        answer = self._moto(environ, start_response)
-        self._api.notice(request)
-        return answer
+        response = self._moto(environ, start_response)
+        self._api.publish_deployment(request)
+        return response
 
     def _control(self, request: Request) -> Response:
         if request.method == "GET":
@@ -174,8 +175,8 @@ class Cloud:
         return Response("{}", content_type="application/json")
 
 
-def called_by(request: Request) -> dict[str, Any]:
-    """A request to AWS: by whom (the access key), to which service, and `what`: its operation or its path."""
+def describe(request: Request) -> dict[str, Any]:
+    """A request to AWS: `by` is its access key, `what` is its operation or its path."""
     signed = re.search(r"Credential=([^/]+)/\d+/[^/]+/([^/]+)/", request.headers.get("Authorization", ""))
     target = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
     action = re.search(rb"(?:^|&)Action=(\w+)", request.get_data(cache=True)) if not target else None
@@ -190,5 +191,5 @@ def called_by(request: Request) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    bridge()
+    patch_moto()
     serve(Cloud(DomainDispatcherApplication(create_backend_app)))

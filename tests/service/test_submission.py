@@ -1,4 +1,4 @@
-"""What a submission meets besides the straight way: full houses, keys used before, agents that are gone."""
+"""Submissions in unusual situations: reached limits, reused idempotency keys, removed agents."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,38 +11,36 @@ from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.http.scene import Agent, Scene, ok, refused
 from tests.service import faults, invariants
-from tests.service.conftest import Passing
+from tests.service.conftest import PassMinutes
 
 WORK = {"intent": "fix-bug", "repo": "r", "naturalLanguage": "Do it"}
 
 
 @pytest.fixture
-def at_most() -> Iterator[Callable[..., None]]:
-    """Deploy the stage with other limits: `at_most(open_tasks_per_user=2)`."""
+def set_limits() -> Iterator[Callable[..., None]]:
+    """A function that changes the limits of the stage: `set_limits(open_tasks_per_user=2)`."""
     before = {name: getattr(settings, name) for name in ("open_tasks_per_user", "agents_per_user")}
 
     def deploy(**limits: int) -> None:
         for name, value in limits.items():
-            object.__setattr__(settings, name, value)  # frozen for everybody else
+            object.__setattr__(settings, name, value)  # the settings are frozen
 
     yield deploy
     deploy(**before)
 
 
 @pytest.mark.parametrize("who", ["user", "agent"])
-def test_a_user_has_only_so_many_open_tasks_whoever_submits_them(
-    scene: Scene, agent: Agent, at_most: Callable[..., None], who: str
-) -> None:
-    at_most(open_tasks_per_user=2)
+def test_open_tasks_per_user_are_limited(scene: Scene, agent: Agent, set_limits: Callable[..., None], who: str) -> None:
+    set_limits(open_tasks_per_user=2)
     scene.queued("task-1", "task-2")
     scene.poller.drain()
     client = scene.user if who == "user" else agent.client
-    answer = client.post("/api/workflows/execute", WORK | {"taskId": "task-3"})
-    assert refused(answer, 429)["error"] == "Too many open tasks"
-    assert answer.header("Retry-After") == "60"
+    response = client.post("/api/workflows/execute", WORK | {"taskId": "task-3"})
+    assert refused(response, 429)["error"] == "Too many open tasks"
+    assert response.header("Retry-After") == "60"
     assert len(invariants.heads()) == 2
     repo = {"repo": "https://example.com/r", "naturalLanguage": "Do it"}
-    for _ in range(2):  # the request that made a task is answered as then: its answer may have been lost
+    for _ in range(2):  # repeating the request that created a task succeeds: its response may have been lost
         ok(client.post("/api/workflows/execute", {"taskId": "task-1", "intent": "fix-bug"} | repo), 202)
     assert agent.claims(limit=1) == ["task-1"]
     ok(agent.complete("task-1"))
@@ -50,8 +48,8 @@ def test_a_user_has_only_so_many_open_tasks_whoever_submits_them(
     ok(client.post("/api/workflows/execute", WORK | {"taskId": "task-3"}), 202)
 
 
-def test_a_user_has_only_so_many_agents(scene: Scene, at_most: Callable[..., None]) -> None:
-    at_most(agents_per_user=2)
+def test_agents_per_user_are_limited(scene: Scene, set_limits: Callable[..., None]) -> None:
+    set_limits(agents_per_user=2)
     scene.agent("agent-1")
     scene.agent("agent-2")
     body = {"agentId": "agent-3", "name": "n", "version": "1"}
@@ -61,7 +59,7 @@ def test_a_user_has_only_so_many_agents(scene: Scene, at_most: Callable[..., Non
     ok(scene.user.post("/api/agents", body), 201)
 
 
-def test_a_key_is_free_again_after_a_day(scene: Scene, clock: Clock) -> None:
+def test_idempotency_key_can_be_reused_after_a_day(scene: Scene, clock: Clock) -> None:
     def submit(**work: Any) -> Any:
         return scene.user.post("/api/tasks", WORK | work, Idempotency_Key="key-1")
 
@@ -75,23 +73,23 @@ def test_a_key_is_free_again_after_a_day(scene: Scene, clock: Clock) -> None:
     refused(submit(), 409)
 
 
-def test_a_task_is_pinned_to_an_agent_that_is_there(scene: Scene, agent: Agent, other: Scene) -> None:
+def test_task_can_only_be_pinned_to_an_existing_agent_of_the_user(scene: Scene, agent: Agent, other: Scene) -> None:
     other.agent("theirs")
-    for gone in ("never-was", "theirs"):
-        refused(scene.user.post("/api/tasks", WORK | {"agentId": gone}), 404, "Agent not found")
+    for unknown in ("never-was", "theirs"):
+        refused(scene.user.post("/api/tasks", WORK | {"agentId": unknown}), 404, "Agent not found")
     assert invariants.heads() == []
     assert len(invariants.rows("agents")) == 2
 
 
-def test_work_is_not_done_again_for_an_agent_that_is_gone(scene: Scene, agent: Agent) -> None:
+def test_task_pinned_to_a_removed_agent_cannot_be_retried(scene: Scene, agent: Agent) -> None:
     scene.running(agent, agentId="agent-1")
     ok(agent.fail("task-1"))
     ok(scene.user.delete("/api/agents/agent-1"))
     refused(scene.user.post("/api/tasks/task-1/retry"), 404, "Agent not found")
 
 
-def lost_row(agent: str) -> None:
-    """An agent's row is gone, and nobody said goodbye: somebody deleted it by hand."""
+def delete_agent_row(agent: str) -> None:
+    """Delete an agent's row directly, without the steps of a removal."""
     (row,) = [row for row in invariants.rows("agents") if row["agent"] == agent]
     key = {"owner": {"S": row["owner"]}, "agent": {"S": agent}}
     boto3.client("dynamodb").delete_item(TableName="devflow-local-agents", Key=key)
@@ -104,48 +102,48 @@ def lost_row(agent: str) -> None:
     )
 
 
-@pytest.mark.parametrize(("pinned", "ends"), [(None, "queued"), ("agent-1", "failed")])
-def test_a_claim_of_an_agent_whose_row_is_gone_is_taken_back_all_the_same(
-    scene: Scene, agent: Agent, passing: Passing, pinned: str | None, ends: str
+@pytest.mark.parametrize(("pinned", "status"), [(None, "queued"), ("agent-1", "failed")])
+def test_claim_of_an_agent_with_a_deleted_row_expires(
+    scene: Scene, agent: Agent, pass_minutes: PassMinutes, pinned: str | None, status: str
 ) -> None:
     scene.claimed(agent, agentId=pinned)
-    lost_row("agent-1")
-    passing(2)
-    assert scene.state() == ends
+    delete_agent_row("agent-1")
+    pass_minutes(2)
+    assert scene.state() == status
 
 
-def test_a_task_whose_agents_row_is_gone_can_be_cancelled(scene: Scene, agent: Agent, poller: EventPoller) -> None:
+def test_task_of_an_agent_with_a_deleted_row_can_be_cancelled(scene: Scene, agent: Agent, poller: EventPoller) -> None:
     scene.running(agent)
-    lost_row("agent-1")
+    delete_agent_row("agent-1")
     ok(scene.user.post("/api/tasks/task-1/cancel"))
     assert scene.task()["cancelRequested"] is True
 
 
-def test_a_claim_of_an_agent_whose_row_is_gone_that_changes_meanwhile_is_looked_at_again(
+def test_sweep_reads_a_claim_again_if_it_changes_meanwhile(
     scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
     scene.claimed(agent)
-    lost_row("agent-1")
+    delete_agent_row("agent-1")
     clock.advance(61)
-    earlier = iter([False])
+    is_first = iter([False])
 
-    def second(_: dict[str, Any]) -> bool:
-        return next(earlier, True)
+    def is_second(_: dict[str, Any]) -> bool:
+        return next(is_first, True)
 
     def cancel() -> None:
         ok(scene.user.post("/api/tasks/task-1/cancel"))
 
-    with faults.meanwhile("TransactWriteItems", cancel, when=second):
+    with faults.interleaved("TransactWriteItems", cancel, when=is_second):
         poller.sweep()
     assert scene.events() == ["created", "queued", "assigned", "cancelled"]
 
 
-def test_the_log_of_a_failure_that_crosses_a_chunk_goes_behind_it(scene: Scene, agent: Agent) -> None:
+def test_log_of_a_failure_is_appended_after_a_concurrent_chunk(scene: Scene, agent: Agent) -> None:
     scene.running(agent)
 
     def chunk() -> None:
         ok(agent.client.post("/api/tasks/task-1/logs", {"offset": 0, "data": "first\n"}))
 
-    with faults.meanwhile("TransactWriteItems", chunk, when=faults.about("lastLog")):
+    with faults.interleaved("TransactWriteItems", chunk, when=faults.about("lastLog")):
         ok(agent.fail("task-1", logs="last\n"))
     assert ok(scene.user.get("/api/tasks/task-1/logs"))["data"] == "first\nlast\n"

@@ -17,8 +17,8 @@ from tests.conftest import Clock
 from tests.http import hooks
 from tests.http.hooks import Queue
 from tests.http.scene import Scene
-from tests.service.conftest import Passing
-from tests.support.receivers import Receiver, status
+from tests.service.conftest import PassMinutes
+from tests.support.webhook_receiver import Receiver, status
 
 Figures = Callable[[], dict[str, list[float]]]
 
@@ -51,7 +51,7 @@ def _values(line: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield metric["Name"], line[metric["Name"]]
 
 
-def test_a_request_counts_with_how_long_it_took(scene: Scene, figures: Figures) -> None:
+def test_request_emits_its_count_and_latency(scene: Scene, figures: Figures) -> None:
     scene.user.get("/api/tasks")
     scene.user.get("/nowhere")
     told = figures()
@@ -60,7 +60,7 @@ def test_a_request_counts_with_how_long_it_took(scene: Scene, figures: Figures) 
     assert set(told) == {"Requests", "Latency"}
 
 
-def test_a_refusal_for_too_many_calls_counts(scene: Scene, figures: Figures, clock: Clock) -> None:
+def test_rate_limited_request_is_counted(scene: Scene, figures: Figures, clock: Clock) -> None:
     agent = scene.agent()
     figures()
     clock.advance(60.5 - clock.now / 1_000 % 60)  # the beginning of a minute
@@ -69,7 +69,7 @@ def test_a_refusal_for_too_many_calls_counts(scene: Scene, figures: Figures, clo
     assert figures()["RateLimited"] == [1, 1]
 
 
-def test_a_claim_tells_for_how_long_its_task_has_waited(scene: Scene, figures: Figures, clock: Clock) -> None:
+def test_claim_emits_the_dispatch_latency_of_its_task(scene: Scene, figures: Figures, clock: Clock) -> None:
     agent = scene.agent()
     scene.queued("task-1")
     clock.advance(20)
@@ -86,8 +86,8 @@ def test_a_claim_tells_for_how_long_its_task_has_waited(scene: Scene, figures: F
     assert "Claims" not in figures(), "a claim that is renewed is none"
 
 
-def test_the_sweep_tells_what_waits_and_who_is_there(
-    scene: Scene, figures: Figures, clock: Clock, poller: EventPoller, passing: Passing
+def test_sweep_emits_queue_depth_and_agent_counts(
+    scene: Scene, figures: Figures, clock: Clock, poller: EventPoller, pass_minutes: PassMinutes
 ) -> None:
     poller.sweep()
     assert figures() == {}, "an idle stage has nothing to pay for"
@@ -106,7 +106,7 @@ def test_the_sweep_tells_what_waits_and_who_is_there(
     assert "AgentsInactive" not in told
 
 
-def test_however_much_there_is_the_sweep_looks_at_a_page_of_each_shard(
+def test_sweep_gauges_read_at_most_one_page_per_shard(
     scene: Scene, figures: Figures, clock: Clock, poller: EventPoller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gauges, "MAX_ROWS_PER_SHARD", 1)
@@ -123,7 +123,7 @@ def test_however_much_there_is_the_sweep_looks_at_a_page_of_each_shard(
     assert 60 <= told["OldestQueued"][0] < 600, "the first of a shard is the oldest"
 
 
-def test_tasks_that_run_hide_none_that_wait(
+def test_running_tasks_do_not_hide_queued_ones_from_the_gauges(
     scene: Scene, figures: Figures, poller: EventPoller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gauges, "MAX_ROWS_PER_SHARD", 1)
@@ -136,12 +136,12 @@ def test_tasks_that_run_hide_none_that_wait(
     assert figures()["QueueDepth"] == [1]
 
 
-def test_an_agent_that_fell_silent_over_its_work_is_inactive_until_that_is_taken_back(
-    scene: Scene, figures: Figures, poller: EventPoller, passing: Passing
+def test_silent_agent_with_running_tasks_is_counted_as_inactive(
+    scene: Scene, figures: Figures, poller: EventPoller, pass_minutes: PassMinutes
 ) -> None:
     scene.running(scene.agent("agent-1"))
     scene.agent("agent-2")  # holds nothing: silent, it is nobody's concern
-    passing(5)
+    pass_minutes(5)
     figures()
     poller.sweep()
     told = figures()
@@ -149,14 +149,14 @@ def test_an_agent_that_fell_silent_over_its_work_is_inactive_until_that_is_taken
     assert "AgentsActive" not in told
 
 
-def test_webhooks_are_told_apart_by_what_came_of_each_attempt(
+def test_webhook_attempts_are_counted_by_their_outcome(
     scene: Scene, figures: Figures, clock: Clock, poller: EventPoller
 ) -> None:
     queue = Queue(poller, clock)
     with Receiver() as receiver:
         hook = hooks.make(scene.user, receiver.url)
         for answer, metric in ((500, "WebhooksRetried"), (204, "WebhooksDelivered"), (410, "WebhooksFailed")):
-            receiver.then(status(answer))
+            receiver.respond_next(status(answer))
             hook.test()
             clock.advance(1)
             figures()
@@ -164,6 +164,6 @@ def test_webhooks_are_told_apart_by_what_came_of_each_attempt(
             assert {name: values for name, values in figures().items() if "Webhooks" in name} == {metric: [1]}, answer
 
 
-def test_there_is_a_test_of_what_makes_each_metric() -> None:
+def test_every_metric_has_a_test_in_this_module() -> None:
     told = Path(__file__).read_text(encoding="utf-8")
     assert [name for name in metrics.UNITS if f'"{name}"' not in told] == []

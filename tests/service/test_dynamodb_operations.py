@@ -13,11 +13,11 @@ from chalicelib.core.errors import Unavailable
 from chalicelib.dynamodb import marshalling
 from chalicelib.tasks import tables
 from tests.service import faults
-from tests.support import wire
+from tests.support import aws_requests
 
 
 class Note(Model):
-    """A row of no feature, in a table with two keys."""
+    """A row for these tests, in a table with a hash key and a range key."""
 
     class Meta:
         table_name = tables.TASKS_TABLE
@@ -30,15 +30,15 @@ class Note(Model):
 
 @pytest.fixture(autouse=True)
 def _tables(aws: None) -> None:
-    """Every test begins with empty tables."""
+    """Empty tables before every test."""
 
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses between tries, noted instead of slept."""
-    slept: list[float] = []
-    monkeypatch.setattr("time.sleep", slept.append)
-    return slept
+    """Records the pauses between retries instead of sleeping."""
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    return pauses
 
 
 def note(name: str, **values: Any) -> dynamodb.Item:
@@ -69,31 +69,31 @@ def texts() -> dict[str, Any]:
         ({"M": {}}, {}),
     ],
 )
-def test_a_stored_value_becomes_the_python_value_it_was(stored: dict[str, Any], value: object) -> None:
+def test_stored_value_is_decoded_to_its_python_value(stored: dict[str, Any], value: object) -> None:
     decoded = marshalling.decode({"x": stored})["x"]
     assert decoded == value
     assert type(decoded) is type(value)
 
 
-def test_an_item_that_is_not_there_is_none() -> None:
+def test_missing_item_is_none() -> None:
     assert dynamodb.get_item(Note, "p", "nothing") is None
 
 
-def test_a_read_is_consistent() -> None:
-    with wire.recorded() as sent:
+def test_get_item_is_a_consistent_read() -> None:
+    with aws_requests.recorded() as sent:
         dynamodb.get_item(Note, "p", "x")
     assert sent[0].params["ConsistentRead"] is True
 
 
-def test_a_conflict_on_one_item_is_asked_again_until_the_other_writer_is_done() -> None:
+def test_update_is_retried_until_the_conflicting_writer_is_done() -> None:
     dynamodb.transact_write(dynamodb.transact_put(note("x", number=1)))
-    with faults.refused("UpdateItem", "TransactionConflictException", times=3), wire.recorded() as sent:
+    with faults.refused("UpdateItem", "TransactionConflictException", times=3), aws_requests.recorded() as sent:
         row = dynamodb.update_item(note("x"), [dynamodb.add(Note.number, 1)])
     assert row["number"] == 2
     assert sent.operations == ["UpdateItem"] * 4
 
 
-def test_a_read_that_meets_a_transaction_is_asked_again(no_pauses: list[float]) -> None:
+def test_read_during_a_transaction_is_retried(no_pauses: list[float]) -> None:
     dynamodb.transact_write(dynamodb.transact_put(note("x", text="there")))
     with faults.refused("GetItem", "TransactionInProgressException", times=2):
         row = dynamodb.get_item(Note, "p", "x")
@@ -102,11 +102,11 @@ def test_a_read_that_meets_a_transaction_is_asked_again(no_pauses: list[float]) 
 
 
 @pytest.mark.parametrize("code", ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"])
-def test_a_transaction_cancelled_for_other_writers_alone_is_asked_again_with_the_same_token(code: str) -> None:
+def test_transaction_with_only_conflicts_is_retried_with_the_same_token(code: str) -> None:
     reasons = [{"Code": code}, {}]
     with (
         faults.refused("TransactWriteItems", "TransactionCanceledException", times=2, reasons=reasons),
-        wire.recorded() as sent,
+        aws_requests.recorded() as sent,
     ):
         dynamodb.transact_write(dynamodb.transact_put(note("x", text="x")), dynamodb.transact_put(note("y", text="y")))
     assert texts() == {"x": "x", "y": "y"}
@@ -114,11 +114,11 @@ def test_a_transaction_cancelled_for_other_writers_alone_is_asked_again_with_the
     assert len({request.params["ClientRequestToken"] for request in sent}) == 1
 
 
-def test_a_conflict_that_does_not_end_is_unavailable_and_nothing_is_written(no_pauses: list[float]) -> None:
+def test_permanent_conflict_raises_unavailable_and_writes_nothing(no_pauses: list[float]) -> None:
     reasons = [{"Code": "TransactionConflict"}]
     with (
         faults.refused("TransactWriteItems", "TransactionCanceledException", times=1_000, reasons=reasons),
-        wire.recorded() as sent,
+        aws_requests.recorded() as sent,
         pytest.raises(Unavailable),
     ):
         dynamodb.transact_write(dynamodb.transact_put(note("x", text="x")))
@@ -126,30 +126,34 @@ def test_a_conflict_that_does_not_end_is_unavailable_and_nothing_is_written(no_p
     assert texts() == {}
 
 
-def test_pauses_between_tries_grow_are_never_alike_and_fit_into_one_call(no_pauses: list[float]) -> None:
+def test_pauses_between_retries_grow_differ_and_fit_into_one_call(no_pauses: list[float]) -> None:
     with faults.refused("UpdateItem", "TransactionConflictException", times=1_000), pytest.raises(Unavailable):
         dynamodb.update_item(note("x"), [dynamodb.add(Note.number, 1)])
     assert len(set(no_pauses)) == len(no_pauses)
-    for tried, pause in enumerate(no_pauses):
-        assert 0 <= pause <= 0.01 * 2**tried
+    for retry, pause in enumerate(no_pauses):
+        assert 0 <= pause <= 0.01 * 2**retry
     assert sum(no_pauses) < 3
 
 
-def test_a_dead_connection_is_unavailable_after_botocores_own_tries(no_pauses: list[float]) -> None:
-    with faults.cut_off("GetItem", times=1_000), wire.recorded() as sent, pytest.raises(Unavailable) as raised:
+def test_timeout_raises_unavailable_after_the_retries_of_botocore(no_pauses: list[float]) -> None:
+    with (
+        faults.unreachable("GetItem", times=1_000),
+        aws_requests.recorded() as sent,
+        pytest.raises(Unavailable) as raised,
+    ):
         dynamodb.get_item(Note, "p", "x")
     assert len(sent) == 3
     assert isinstance(raised.value.__cause__, ReadTimeoutError)
 
 
-def test_an_error_on_amazons_side_is_unavailable(no_pauses: list[float]) -> None:
+def test_server_error_of_dynamodb_raises_unavailable(no_pauses: list[float]) -> None:
     with faults.refused("Query", "InternalServerError", status=500, times=1_000), pytest.raises(Unavailable):
         dynamodb.query(Note, "p", limit=1)
 
 
 @pytest.mark.parametrize("code", ["ValidationException", "AccessDeniedException", "ResourceNotFoundException"])
-def test_a_mistake_of_our_own_is_not_dressed_up_as_unavailable(code: str) -> None:
-    with faults.refused("GetItem", code), wire.recorded() as sent, pytest.raises(VerboseClientError) as got:
+def test_client_error_is_not_reported_as_unavailable(code: str) -> None:
+    with faults.refused("GetItem", code), aws_requests.recorded() as sent, pytest.raises(VerboseClientError) as got:
         dynamodb.get_item(Note, "p", "x")
     assert code in str(got.value)
     with faults.refused("Query", code), pytest.raises(VerboseClientError):
@@ -159,35 +163,35 @@ def test_a_mistake_of_our_own_is_not_dressed_up_as_unavailable(code: str) -> Non
     assert len(sent) == 1
 
 
-def test_a_failed_condition_brings_the_item_as_it_stands_without_reading_it() -> None:
-    dynamodb.transact_write(dynamodb.transact_put(note("x", text="as it stands", number=1)))
-    with wire.recorded() as sent, pytest.raises(dynamodb.ConditionFailed) as failed:
+def test_failed_condition_contains_the_stored_item_without_a_read() -> None:
+    dynamodb.transact_write(dynamodb.transact_put(note("x", text="stored", number=1)))
+    with aws_requests.recorded() as sent, pytest.raises(dynamodb.ConditionFailed) as failed:
         dynamodb.update_item(note("x"), [dynamodb.add(Note.number, 1)], dynamodb.equals(Note.text, "something else"))
     assert failed.value.row is not None
-    assert failed.value.row["text"] == "as it stands"
+    assert failed.value.row["text"] == "stored"
     assert sent.operations == ["UpdateItem"]
 
 
-def test_a_failed_condition_on_nothing_brings_none() -> None:
+def test_failed_condition_on_a_missing_item_contains_none() -> None:
     with pytest.raises(dynamodb.ConditionFailed) as failed:
         dynamodb.update_item(note("x"), [dynamodb.add(Note.number, 1)], dynamodb.exists(Note.pk))
     assert failed.value.row is None
 
 
-def test_a_failed_condition_without_the_item_costs_a_read() -> None:
-    """Older emulations of DynamoDB leave the item out of the refusal."""
-    dynamodb.transact_write(dynamodb.transact_put(note("x", text="as it stands")))
+def test_failed_condition_without_the_item_causes_a_read() -> None:
+    """Older emulations of DynamoDB do not include the item in the error."""
+    dynamodb.transact_write(dynamodb.transact_put(note("x", text="stored")))
     with (
         faults.refused("UpdateItem", "ConditionalCheckFailedException"),
         pytest.raises(dynamodb.ConditionFailed) as failed,
     ):
         dynamodb.update_item(note("x"), [dynamodb.add(Note.number, 1)], dynamodb.equals(Note.text, "something else"))
     assert failed.value.row is not None
-    assert failed.value.row["text"] == "as it stands"
+    assert failed.value.row["text"] == "stored"
 
 
-def test_a_cancelled_transaction_says_which_parts_failed_in_the_order_given() -> None:
-    """DynamoDB is sent checks, deletes, puts and updates, whatever the order in which the parts were given."""
+def test_cancelled_transaction_reports_failed_items_by_their_position() -> None:
+    """The request groups the items by kind: checks, deletes, puts, updates. The caller's order differs."""
     for name in "abcd":
         dynamodb.transact_write(dynamodb.transact_put(note(name, text=name)))
     with pytest.raises(dynamodb.TransactionCancelled) as cancelled:
@@ -204,14 +208,14 @@ def test_a_cancelled_transaction_says_which_parts_failed_in_the_order_given() ->
     assert texts() == {"a": "a", "b": "b", "c": "c", "d": "d"}
 
 
-def test_of_a_failed_condition_and_a_conflict_the_condition_counts() -> None:
-    """Asking again could not help: the condition does not hold."""
+def test_failed_condition_takes_precedence_over_a_conflict() -> None:
+    """A retry would be without effect, because the condition fails."""
     reasons: list[dict[str, Any]] = [
         {"Code": "TransactionConflict"},
         {"Code": "ConditionalCheckFailed", "Item": {"pk": {"S": "p"}, "sk": {"S": "y"}}},
     ]
     refused = faults.refused("TransactWriteItems", "TransactionCanceledException", reasons=reasons)
-    with refused, wire.recorded() as sent, pytest.raises(dynamodb.TransactionCancelled) as cancelled:
+    with refused, aws_requests.recorded() as sent, pytest.raises(dynamodb.TransactionCancelled) as cancelled:
         dynamodb.transact_write(
             dynamodb.transact_put(note("x")), dynamodb.transact_put(note("y"), dynamodb.not_exists(Note.pk))
         )
@@ -219,66 +223,66 @@ def test_of_a_failed_condition_and_a_conflict_the_condition_counts() -> None:
     assert len(sent) == 1
 
 
-def test_all_parts_of_a_transaction_are_carried_out() -> None:
+def test_all_items_of_a_transaction_are_executed() -> None:
     dynamodb.transact_write(
-        dynamodb.transact_put(note("gone", text="x")), dynamodb.transact_put(note("there", text="x"))
+        dynamodb.transact_put(note("deleted", text="x")), dynamodb.transact_put(note("checked", text="x"))
     )
     dynamodb.transact_write(
-        dynamodb.transact_delete(note("gone")),
+        dynamodb.transact_delete(note("deleted")),
         dynamodb.transact_put(note("put", text="put")),
         dynamodb.transact_update(note("changed"), [dynamodb.set_value(Note.text, "changed")]),
-        dynamodb.transact_check(note("there"), dynamodb.exists(Note.pk)),
+        dynamodb.transact_check(note("checked"), dynamodb.exists(Note.pk)),
     )
-    assert texts() == {"there": "x", "put": "put", "changed": "changed"}
+    assert texts() == {"checked": "x", "put": "put", "changed": "changed"}
 
 
-def test_many_items_are_read_in_one_request_and_missing_ones_left_out() -> None:
+def test_batch_get_reads_items_in_one_request_and_omits_missing_ones() -> None:
     for name in "abc":
         dynamodb.transact_write(dynamodb.transact_put(note(name, text=name)))
-    with wire.recorded() as sent:
+    with aws_requests.recorded() as sent:
         found = dynamodb.batch_get(Note, [("p", "a"), ("p", "c"), ("p", "nothing")])
     assert sorted(row["sk"] for row in found) == ["a", "c"]
     assert sent.operations == ["BatchGetItem"]
 
 
-def test_no_items_are_read_without_a_request() -> None:
-    with wire.recorded() as sent:
+def test_batch_get_of_no_items_sends_no_request() -> None:
+    with aws_requests.recorded() as sent:
         assert dynamodb.batch_get(Note, []) == []
     assert sent == []
 
 
-def test_what_dynamodb_leaves_over_is_asked_for_again() -> None:
+def test_unprocessed_keys_are_requested_again() -> None:
     for name in "abc":
         dynamodb.transact_write(dynamodb.transact_put(note(name, text=name)))
 
-    def leave_over(answer: dict[str, Any]) -> None:
-        items = answer["Responses"][tables.TASKS_TABLE]
-        kept, left = items[:1], items[1:]
-        answer["Responses"][tables.TASKS_TABLE] = kept
-        keys = [{"pk": item["pk"], "sk": item["sk"]} for item in left]
-        answer["UnprocessedKeys"] = {tables.TASKS_TABLE: {"Keys": keys, "ConsistentRead": True}}
+    def leave_unprocessed(response: dict[str, Any]) -> None:
+        items = response["Responses"][tables.TASKS_TABLE]
+        processed, unprocessed = items[:1], items[1:]
+        response["Responses"][tables.TASKS_TABLE] = processed
+        keys = [{"pk": item["pk"], "sk": item["sk"]} for item in unprocessed]
+        response["UnprocessedKeys"] = {tables.TASKS_TABLE: {"Keys": keys, "ConsistentRead": True}}
 
-    with faults.partly("BatchGetItem", leave_over, times=2), wire.recorded() as sent:
+    with faults.response_changed("BatchGetItem", leave_unprocessed, times=2), aws_requests.recorded() as sent:
         found = dynamodb.batch_get(Note, [("p", name) for name in "abc"], consistent=True)
     assert sorted(row["sk"] for row in found) == ["a", "b", "c"]
     assert sent.operations == ["BatchGetItem"] * 3
 
 
-def test_where_dynamodb_leaves_everything_over_again_and_again_it_is_unavailable(no_pauses: list[float]) -> None:
+def test_permanently_unprocessed_keys_raise_unavailable(no_pauses: list[float]) -> None:
     dynamodb.transact_write(dynamodb.transact_put(note("a", text="a")))
 
-    def leave_all(answer: dict[str, Any]) -> None:
-        answer["Responses"][tables.TASKS_TABLE] = []
-        answer["UnprocessedKeys"] = {tables.TASKS_TABLE: {"Keys": [{"pk": {"S": "p"}, "sk": {"S": "a"}}]}}
+    def leave_all_unprocessed(response: dict[str, Any]) -> None:
+        response["Responses"][tables.TASKS_TABLE] = []
+        response["UnprocessedKeys"] = {tables.TASKS_TABLE: {"Keys": [{"pk": {"S": "p"}, "sk": {"S": "a"}}]}}
 
-    with faults.partly("BatchGetItem", leave_all, times=3):
+    with faults.response_changed("BatchGetItem", leave_all_unprocessed, times=3):
         assert [row["sk"] for row in dynamodb.batch_get(Note, [("p", "a")])] == ["a"]
     assert len(no_pauses) == 3
-    with faults.partly("BatchGetItem", leave_all, times=1_000), pytest.raises(Unavailable):
+    with faults.response_changed("BatchGetItem", leave_all_unprocessed, times=1_000), pytest.raises(Unavailable):
         dynamodb.batch_get(Note, [("p", "a")])
 
 
-def test_a_query_goes_on_from_page_to_page_in_either_direction() -> None:
+def test_query_continues_from_page_to_page_in_both_directions() -> None:
     for name in "abcde":
         dynamodb.transact_write(dynamodb.transact_put(note(name, text=name)))
     for forward, expected in ((True, "abcde"), (False, "edcba")):
@@ -292,7 +296,7 @@ def test_a_query_goes_on_from_page_to_page_in_either_direction() -> None:
         assert max(len(page) for page in found) == 2
 
 
-def test_a_query_can_be_narrowed_by_range_and_by_filter() -> None:
+def test_query_supports_a_range_condition_and_a_filter() -> None:
     for name in ("a1", "a2", "b1"):
         dynamodb.transact_write(dynamodb.transact_put(note(name, text=name[1], number=7)))
     page = dynamodb.query(
@@ -305,10 +309,10 @@ def test_a_query_can_be_narrowed_by_range_and_by_filter() -> None:
     assert page == dynamodb.Page([{"pk": "p", "sk": "a2", "text": "2", "number": 7}], None)
 
 
-def test_the_tables_answer_while_they_are_there() -> None:
+def test_check_of_existing_tables_succeeds() -> None:
     dynamodb.check_tables()
 
 
-def test_a_missing_table_is_named() -> None:
+def test_missing_table_is_named() -> None:
     with faults.refused("GetItem", "ResourceNotFoundException"), pytest.raises(Unavailable, match="devflow-local-"):
         dynamodb.check_tables()

@@ -1,8 +1,8 @@
-"""Rolling back: code of an earlier version, over the rows that this one has written meanwhile.
+"""Rollback: an earlier version must be able to read the rows that this version has written.
 
-Of every earlier version it is known what it wrote (tests/fixtures/rows), which is what it reads. So this version tells
-the same story again, and whatever the earlier one had in its rows, these must have, in the same type. That needs
-nothing but the files. Where git knows the code of the version before, that very code is run over them as well.
+tests/fixtures/rows contains the rows that each earlier version has written, which are also what it reads. This version
+runs the same story again. Its rows must contain every attribute of the earlier version's rows, with the same type. This
+test needs only the fixture files. If git has the code of the previous version, that code also runs with the new rows.
 """
 
 import json
@@ -21,42 +21,42 @@ import pytest
 from tests.fixtures.rows.record import HERE, TABLES
 from tests.support import environment
 
-pytestmark = pytest.mark.timeout(900)  # processes of their own, on whatever machine
+pytestmark = pytest.mark.timeout(900)  # the tests start processes, possibly on a slow machine
 ROOT = Path(__file__).parents[2]
 VERSIONS = sorted(directory.name for directory in HERE.iterdir() if (directory / "recorded.json").exists())
-PATIENCE = 600
+TIMEOUT_SECONDS = 600
 RECORD = "import sys, pathlib; from tests.fixtures.rows import record; record.main('v-now', pathlib.Path(sys.argv[1]))"
 CLOSED = ("status", "state", "type", "event", "enabled", "attempt", "progress", "sends")
-"""What earlier code branches on, or reckons with."""
+"""Attributes whose values earlier code branches on or calculates with."""
 
 Row = dict[str, Any]
 
 
 def run(directory: Path, *command: str) -> None:
-    """Run Python there, with nothing of this process's settings."""
+    """Run Python in a directory, without the settings of this process."""
     env = environment.outside() | {"PYTHONPATH": os.fspath(directory), "PYTHONDONTWRITEBYTECODE": "1"}
-    ran = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, *command],
         cwd=directory,
         env=env,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
-    assert ran.returncode == 0, ran.stdout[-10_000:] + ran.stderr[-10_000:]
+    assert completed.returncode == 0, completed.stdout[-10_000:] + completed.stderr[-10_000:]
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of the rows that this version writes, in the form of the fixtures."""
-    here = tmp_path_factory.mktemp("rows")
-    run(ROOT, "-c", RECORD, os.fspath(here))
-    return here / "v-now"
+    """The directory with the rows that this version writes, in the format of the fixtures."""
+    directory = tmp_path_factory.mktemp("rows")
+    run(ROOT, "-c", RECORD, os.fspath(directory))
+    return directory / "v-now"
 
 
 def kind(table: str, row: Row) -> str:
-    """Which row of the story it is; the same in every version, but for ids that are made up."""
+    """Identifies a row of the story. It is the same in every version, because it contains no generated ids."""
     if table == "users":
         return "the user"
     if table == "logins":
@@ -74,8 +74,8 @@ def _text(row: Row, name: str) -> str:
     return str(row.get(name, {}).get("S", ""))
 
 
-def told(directory: Path, table: str) -> dict[str, list[Row]]:
-    """The rows of a table by their kind."""
+def rows_by_kind(directory: Path, table: str) -> dict[str, list[Row]]:
+    """The recorded rows of a table by their kind."""
     found: dict[str, list[Row]] = {}
     for row in json.loads((directory / f"{table}.json").read_text(encoding="utf-8")):
         found.setdefault(kind(table, row), []).append(row)
@@ -88,17 +88,17 @@ def typed(row: Row) -> set[tuple[str, str]]:
 
 
 def lost(before: list[Row], after: list[Row]) -> Iterator[str]:
-    """What earlier code finds in every such row, or knows the values of, and would not find as it was."""
+    """The differences that earlier code cannot handle: missing rows and attributes, other types, other values."""
     if not after:
         yield "no such row"
         return
-    had, has = [typed(row) for row in before], [typed(row) for row in after]
-    for name, tag in sorted(had[0].intersection(*had) - has[0].intersection(*has)):
+    old, new = [typed(row) for row in before], [typed(row) for row in after]
+    for name, tag in sorted(old[0].intersection(*old) - new[0].intersection(*new)):
         yield f"no {name} of type {tag}"
     known: dict[str, set[str]] = {}
-    for name, tag in set().union(*had):
+    for name, tag in set().union(*old):
         known.setdefault(name, set()).add(tag)
-    for name, tag in sorted(set().union(*has)):
+    for name, tag in sorted(set().union(*new)):
         if name in known and tag not in known[name]:
             yield f"{name} of type {tag}, which was {' or '.join(sorted(known[name]))}"
     for name in CLOSED:
@@ -108,12 +108,12 @@ def lost(before: list[Row], after: list[Row]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_whatever_an_earlier_version_had_in_its_rows_is_in_those_of_this_one(version: str, written: Path) -> None:
-    wrong = []
+def test_rows_contain_everything_that_an_earlier_version_stored(version: str, written: Path) -> None:
+    found = []
     for table in [name for name in TABLES if (HERE / version / f"{name}.json").exists()]:
-        before, after = told(HERE / version, table), told(written, table)
-        wrong += [f"{table}, {name}: {what}" for name in before for what in lost(before[name], after.get(name, []))]
-    assert wrong == []
+        before, after = rows_by_kind(HERE / version, table), rows_by_kind(written, table)
+        found += [f"{table}, {name}: {what}" for name in before for what in lost(before[name], after.get(name, []))]
+    assert found == []
 
 
 @pytest.mark.parametrize(
@@ -122,19 +122,19 @@ def test_whatever_an_earlier_version_had_in_its_rows_is_in_those_of_this_one(ver
         ({"status": None}, ["no status of type S", "status is {'null'} and was {'{\"S\": \"queued\"}'}"]),
         ({"priority": {"S": "5"}}, ["no priority of type N", "priority of type S, which was N"]),
         ({"status": {"S": "waiting"}}, ['status is {\'{"S": "waiting"}\'} and was {\'{"S": "queued"}\'}']),
-        ({"note": {"S": "what only newer code knows"}}, []),
+        ({"note": {"S": "an attribute that only newer code knows"}}, []),
     ],
 )
-def test_what_would_be_lost_is_noticed(change: dict[str, Any], expected: list[str]) -> None:
+def test_lost_attribute_is_detected(change: dict[str, Any], expected: list[str]) -> None:
     before = {"status": {"S": "queued"}, "priority": {"N": "5"}}
     after = {name: value for name, value in (before | change).items() if value is not None}
     assert list(lost([before], [after])) == expected
 
 
-def test_the_code_of_the_version_before_goes_on_from_the_rows_of_this_one(written: Path, tmp_path: Path) -> None:
-    """The version before, with its own test_stored_rows.py, over this version's rows and this version's tables.
+def test_previous_version_works_with_the_rows_of_this_version(written: Path, tmp_path: Path) -> None:
+    """The previous version runs its own test_stored_rows.py with the rows and the tables of this version.
 
-    Its log.py is replaced by ours, since the library that it uses may not be installed any more.
+    Its log.py is replaced by this version's, because the library that it uses may no longer be installed.
     """
     earlier, project = archived(VERSIONS[-1]), tmp_path / "project"
     with tarfile.open(fileobj=BytesIO(earlier)) as opened:
@@ -145,15 +145,15 @@ def test_the_code_of_the_version_before_goes_on_from_the_rows_of_this_one(writte
     log = (ROOT / "chalicelib" / "core" / "log.py").read_text(encoding="utf-8")
     (project / "chalicelib" / "log.py").write_text(log.replace("chalicelib.core.", "chalicelib."), encoding="utf-8")
     shutil.copytree(written, project / "tests" / "fixtures" / "rows" / "v-now")
-    asked = ("tests/service/test_stored_rows.py", "-k", "not first_version")
-    run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov", *asked)
+    selected = ("tests/service/test_stored_rows.py", "-k", "not first_version")
+    run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov", *selected)
 
 
 def archived(version: str) -> bytes:
-    """The code that recorded these rows, as git has it; skips where there is no git, or it does not go back so far."""
+    """A tar archive of the code that recorded these rows. Skips the test if git does not have that commit."""
     recorded = f"tests/fixtures/rows/{version}/recorded.json"
     if _git("rev-parse", "--is-shallow-repository").strip() != b"false":
-        pytest.skip("this clone is shallow: what git knows as the first commit is none")
+        pytest.skip("this clone is shallow, so its first commit is not the commit that added the rows")
     commit = _git("log", "-1", "--diff-filter=A", "--format=%H", "--", recorded).decode().strip()
     if not commit:
         pytest.skip(f"git does not know the commit that added {recorded}")
@@ -164,4 +164,4 @@ def _git(*arguments: str) -> bytes:
     try:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"there is no history to take earlier code from: {error}")
+        pytest.skip(f"there is no git history with earlier code: {error}")

@@ -1,7 +1,7 @@
-"""Receivers of webhooks, over real HTTP on loopback: what they got, and what they answer.
+"""A receiver of webhooks over real HTTP on loopback. It records requests, and its responses are scripted.
 
 with Receiver() as receiver:
-    receiver.then(status(500), cut, status(200))      # the first three; 204 from then on
+    receiver.respond_next(status(500), truncated, status(200))      # the first three; afterwards 204
 """
 
 import json
@@ -20,12 +20,12 @@ KB = 1_024
 
 
 @dataclass(frozen=True)
-class Got:
-    """One request, as it came."""
+class ReceivedRequest:
+    """One request that the receiver got."""
 
     path: str
     headers: dict[str, str]
-    """With names in lower case."""
+    """The names are in lower case."""
     body: bytes
 
     def json(self) -> Any:
@@ -40,13 +40,13 @@ class Got:
         return str(self.json()["event"])
 
 
-Answer = Callable[["_Handler"], None]
+Responder = Callable[["_Handler"], None]
 
 
-def status(code: int, body: bytes = b"", **headers: str) -> Answer:
-    """Answers with this status. A header's name is a keyword with underscores for dashes."""
+def status(code: int, body: bytes = b"", **headers: str) -> Responder:
+    """Responds with this status. The keyword `Retry_After="7"` sets the header `Retry-After`."""
 
-    def answer(handler: "_Handler") -> None:
+    def respond(handler: "_Handler") -> None:
         handler.send_response(code)
         for name, value in headers.items():
             handler.send_header(name.replace("_", "-"), value)
@@ -54,11 +54,11 @@ def status(code: int, body: bytes = b"", **headers: str) -> Answer:
         handler.end_headers()
         handler.wfile.write(body)
 
-    return answer
+    return respond
 
 
-def cut(handler: "_Handler") -> None:
-    """Promises more than it sends, and ends the connection."""
+def truncated(handler: "_Handler") -> None:
+    """Sends less than its Content-Length and closes the connection."""
     handler.send_response(200)
     handler.send_header("Content-Length", "1000")
     handler.end_headers()
@@ -67,19 +67,19 @@ def cut(handler: "_Handler") -> None:
     handler.close_connection = True
 
 
-def dead(handler: "_Handler") -> None:
-    """Ends the connection without a word."""
+def disconnects(handler: "_Handler") -> None:
+    """Closes the connection without a response."""
     handler.close_connection = True
 
 
-def no_http(handler: "_Handler") -> None:
-    """Says what is not HTTP."""
+def not_http(handler: "_Handler") -> None:
+    """Sends text that is not HTTP."""
     handler.wfile.write(b"220 mail.example.com ESMTP\r\n")
     handler.close_connection = True
 
 
-def huge(handler: "_Handler") -> None:
-    """Answers, and goes on for as long as anybody reads."""
+def endless(handler: "_Handler") -> None:
+    """Sends a body that never ends."""
     handler.send_response(200)
     handler.end_headers()
     handler.close_connection = True
@@ -88,8 +88,8 @@ def huge(handler: "_Handler") -> None:
             handler.wfile.write(b"x" * 64 * KB)
 
 
-def drips(handler: "_Handler") -> None:
-    """Sends a byte now and then, without an end."""
+def trickles(handler: "_Handler") -> None:
+    """Sends a header one byte at a time, without an end."""
     handler.close_connection = True
     with suppress(OSError):
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Drip: ")
@@ -99,10 +99,10 @@ def drips(handler: "_Handler") -> None:
 
 
 def hangs(handler: "_Handler") -> None:
-    """Takes the request and says nothing, until it is let go or closed."""
+    """Reads the request and does not respond until the receiver is released or closed."""
     receiver = handler.server.receiver
     receiver.hanging.release()
-    receiver.let_go.wait()
+    receiver.released.wait()
     handler.close_connection = True
     with suppress(OSError):
         status(204)(handler)
@@ -115,11 +115,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        answer = self.server.receiver.take(Got(self.path, headers, body))
-        answer(self)
+        respond = self.server.receiver.record(ReceivedRequest(self.path, headers, body))
+        respond(self)
 
     def log_message(self, *_: Any) -> None:
-        """Keep the tests' output to the tests."""
+        """Log nothing: the output belongs to the tests."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -128,26 +128,26 @@ class _Server(ThreadingHTTPServer):
     receiver: "Receiver"
 
     def handle_error(self, *_: Any) -> None:
-        """A sender that hangs up is none of its troubles."""
+        """Ignore errors: a sender may close the connection early."""
 
 
 class Receiver:
-    """Listens on loopback, on a port of its own, which it keeps when it goes down and comes up again."""
+    """Listens on a free port of loopback. The port stays the same when the receiver is stopped and started again."""
 
     def __init__(self, *, host: str = "localhost", certificate: Path | None = None) -> None:
-        self.got: list[Got] = []
+        self.received: list[ReceivedRequest] = []
         self.connections = 0
-        self.usual: Answer = status(204)
-        self.chooses: Callable[[Got], Answer] | None = None
-        """Instead of the usual answer: one that depends on the request."""
-        self.closing, self.let_go = threading.Event(), threading.Event()
+        self.default_responder: Responder = status(204)
+        self.choose_responder: Callable[[ReceivedRequest], Responder] | None = None
+        """Chooses a responder by the request, instead of the default responder."""
+        self.closing, self.released = threading.Event(), threading.Event()
         self.hanging = threading.Semaphore(0)
-        """Counts the requests that hang."""
+        """Counts the requests that wait for their response."""
         self._host, self._certificate = host, certificate
-        self._next: list[Answer] = []
+        self._next: list[Responder] = []
         self._changed = threading.Condition()
         self._port = 0
-        self.up()
+        self.start()
 
     @property
     def url(self) -> str:
@@ -158,32 +158,34 @@ class Receiver:
     def port(self) -> int:
         return self._port
 
-    def then(self, *answers: Answer) -> None:
-        """What it answers to the next requests, one after the other."""
-        self._next += answers
+    def respond_next(self, *responders: Responder) -> None:
+        """Use these responders for the next requests, in order."""
+        self._next += responders
 
-    def take(self, got: Got) -> Answer:
+    def record(self, request: ReceivedRequest) -> Responder:
+        """Record a request and choose its responder."""
         with self._changed:
-            self.got.append(got)
+            self.received.append(request)
             self._changed.notify_all()
             if self._next:
                 return self._next.pop(0)
-            return self.usual if self.chooses is None else self.chooses(got)
+            return self.default_responder if self.choose_responder is None else self.choose_responder(request)
 
-    def wait(self, many: int, *, timeout: float = 60) -> list[Got]:
-        """Wait until so many requests came; all that did."""
+    def wait(self, count: int, *, timeout: float = 60) -> list[ReceivedRequest]:
+        """Wait until at least `count` requests have arrived, and return all of them."""
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.got) >= many, timeout), f"{len(self.got)} of {many} came"
-            return list(self.got)
+            arrived = self._changed.wait_for(lambda: len(self.received) >= count, timeout)
+            assert arrived, f"{len(self.received)} of {count} requests arrived"
+            return list(self.received)
 
-    def up(self) -> None:
+    def start(self) -> None:
         receiver = self
 
         class Server(_Server):
             def get_request(self) -> Any:
-                taken = super().get_request()
+                accepted = super().get_request()
                 receiver.connections += 1
-                return taken
+                return accepted
 
         server = Server(("127.0.0.1", self._port), _Handler)
         server.receiver = self
@@ -196,8 +198,8 @@ class Receiver:
         self._thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
 
-    def down(self) -> None:
-        """Nobody listens there any more."""
+    def stop(self) -> None:
+        """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -207,19 +209,22 @@ class Receiver:
 
     def __exit__(self, *_: object) -> None:
         self.closing.set()
-        self.let_go.set()
-        self.down()
+        self.released.set()
+        self.stop()
 
 
 @contextmanager
-def meanwhile(act: Callable[[], Any]) -> Iterator[list[Any]]:
-    """Something happens in another thread, which has ended when the block has; what came of it. Raises what it did."""
+def in_background(call: Callable[[], Any]) -> Iterator[list[Any]]:
+    """Run a call in another thread during the block, and wait for it at the end. Yields a list for its result.
+
+    Raises the error of the call.
+    """
     results: list[Any] = []
     failures: list[BaseException] = []
 
     def run() -> None:
         try:
-            results.append(act())
+            results.append(call())
         except BaseException as failure:  # noqa: BLE001  # raised below
             failures.append(failure)
 
@@ -227,30 +232,31 @@ def meanwhile(act: Callable[[], Any]) -> Iterator[list[Any]]:
     thread.start()
     yield results
     thread.join(60)
-    assert not thread.is_alive(), "it did not end"
+    assert not thread.is_alive(), "the call did not return within 60 s"
     if failures:
         raise failures[0]
 
 
 @contextmanager
-def listening(host: str) -> Iterator[tuple[int, list[str]]]:
-    """Somebody who must not be connected to: the port at an address of this machine, and who connected."""
+def forbidden_listener(host: str) -> Iterator[tuple[int, list[str]]]:
+    """Listen at an address of this machine that must get no connections. Yields its port, and a list of the clients
+    that have connected by the end of the block."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    came: list[str] = []
+    clients: list[str] = []
     with socket.socket(family) as server:
         server.bind((host, 0))
         server.listen()
         server.settimeout(0)
 
-        def look() -> None:
+        def accept_all() -> None:
             while True:
                 try:
                     connection, peer = server.accept()
                 except OSError:
                     return
                 connection.close()
-                came.append(str(peer))
+                clients.append(str(peer))
 
-        yield server.getsockname()[1], came
-        time.sleep(0)  # whoever connected on loopback is in the queue already
-        look()
+        yield server.getsockname()[1], clients
+        time.sleep(0)  # connections over loopback are already in the queue
+        accept_all()
