@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the event handlers: the app's own handlers, called as AWS calls them."""
+"""Fixtures of the tests of the event handlers, which are called as AWS calls them."""
 
 import json
 from typing import Any
@@ -29,28 +29,28 @@ __all__ = ["agent", "frozen_time", "hook", "no_pauses", "pass_minutes", "queue",
 
 @pytest.fixture(autouse=True)
 def one_shard(set_shards: SetShards) -> None:
-    """A sweep is two queries then, and what it does is the same."""
+    """With one shard a sweep sends fewer queries, with the same effect."""
     set_shards(1)
 
 
 @pytest.fixture
 def handlers(deployed: DeployedApp) -> Handlers:
-    """The app's handlers, over empty tables."""
+    """The app's event handlers, with empty tables."""
     return Handlers(deployed)
 
 
 @pytest.fixture
 def owner(scene: Scene) -> str:
-    """The id of that user."""
+    """The id of user@example.com."""
     return str(invariants.rows("users")[0]["owner"])
 
 
 def bodies(queue: str) -> list[dict[str, Any]]:
-    """What waits in a queue."""
+    """The parsed bodies of all messages of a queue."""
     return [json.loads(body) for body in moto_aws.messages(queue)]
 
 
 def delete(table: str, **key: str) -> None:
-    """A row is gone."""
+    """Delete a row directly."""
     stored = {name: {"S": value} for name, value in key.items()}
     boto3.client("dynamodb").delete_item(TableName=f"devflow-local-{table}", Key=stored)

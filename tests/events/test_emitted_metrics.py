@@ -1,4 +1,4 @@
-"""What the functions tell CloudWatch: each metric, from what makes it."""
+"""The metrics that the functions emit to CloudWatch, each with the event that causes it."""
 
 import io
 import json
@@ -20,12 +20,12 @@ from tests.http.scene import Scene
 from tests.service.conftest import PassMinutes
 from tests.support.webhook_receiver import Receiver, status
 
-Figures = Callable[[], dict[str, list[float]]]
+EmittedMetrics = Callable[[], dict[str, list[float]]]
 
 
 @pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch, scene: Scene) -> Figures:
-    """The values of each metric since this was asked last, as CloudWatch reads them out of the log."""
+def emitted(monkeypatch: pytest.MonkeyPatch, scene: Scene) -> EmittedMetrics:
+    """A function that returns the values of each metric since its last call, as CloudWatch reads them from the log."""
     stream = io.StringIO()
     monkeypatch.setattr(log_module.handler, "stream", stream)
 
@@ -51,63 +51,63 @@ def _values(line: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield metric["Name"], line[metric["Name"]]
 
 
-def test_request_emits_its_count_and_latency(scene: Scene, figures: Figures) -> None:
+def test_request_emits_its_count_and_latency(scene: Scene, emitted: EmittedMetrics) -> None:
     scene.user.get("/api/tasks")
     scene.user.get("/nowhere")
-    told = figures()
-    assert told["Requests"] == [1, 1]
-    assert len(told["Latency"]) == 2
-    assert set(told) == {"Requests", "Latency"}
+    values = emitted()
+    assert values["Requests"] == [1, 1]
+    assert len(values["Latency"]) == 2
+    assert set(values) == {"Requests", "Latency"}
 
 
-def test_rate_limited_request_is_counted(scene: Scene, figures: Figures, clock: Clock) -> None:
+def test_rate_limited_request_is_counted(scene: Scene, emitted: EmittedMetrics, clock: Clock) -> None:
     agent = scene.agent()
-    figures()
-    clock.advance(60.5 - clock.now / 1_000 % 60)  # the beginning of a minute
+    emitted()
+    clock.advance(60.5 - clock.now / 1_000 % 60)  # to the beginning of a minute
     for _ in range(12):
         agent.beat()
-    assert figures()["RateLimited"] == [1, 1]
+    assert emitted()["RateLimited"] == [1, 1]
 
 
-def test_claim_emits_the_dispatch_latency_of_its_task(scene: Scene, figures: Figures, clock: Clock) -> None:
+def test_claim_emits_the_dispatch_latency_of_its_task(scene: Scene, emitted: EmittedMetrics, clock: Clock) -> None:
     agent = scene.agent()
     scene.queued("task-1")
     clock.advance(20)
     scene.queued("task-2")
     clock.advance(5)
-    figures()
+    emitted()
     agent.poll()
-    told = figures()
-    assert told["Claims"] == [2]
-    first, second = told["DispatchLatency"]
+    values = emitted()
+    assert values["Claims"] == [2]
+    first, second = values["DispatchLatency"]
     assert first - second >= 20_000
     assert second >= 5_000
     agent.poll()
-    assert "Claims" not in figures(), "a claim that is renewed is none"
+    assert "Claims" not in emitted(), "a renewal is not a new claim"
 
 
 def test_sweep_emits_queue_depth_and_agent_counts(
-    scene: Scene, figures: Figures, clock: Clock, poller: EventPoller, pass_minutes: PassMinutes
+    scene: Scene, emitted: EmittedMetrics, clock: Clock, poller: EventPoller, pass_minutes: PassMinutes
 ) -> None:
     poller.sweep()
-    assert figures() == {}, "an idle stage has nothing to pay for"
+    assert emitted() == {}, "an idle stage emits nothing that costs money"
     for name in ("agent-1", "agent-2", "agent-3"):
         scene.agent(name)
     scene.user.post("/api/agents/agent-3/heartbeat", {"status": "error"})
     scene.queued("task-1")
     clock.advance(60)
     scene.queued("task-2")
-    figures()
+    emitted()
     poller.sweep()
-    told = figures()
-    assert told["QueueDepth"] == [2]
-    assert 60 <= told["OldestQueued"][0] < 600
-    assert (told["AgentsActive"], told["AgentsError"]) == ([2], [1])
-    assert "AgentsInactive" not in told
+    values = emitted()
+    assert values["QueueDepth"] == [2]
+    assert 60 <= values["OldestQueued"][0] < 600
+    assert (values["AgentsActive"], values["AgentsError"]) == ([2], [1])
+    assert "AgentsInactive" not in values
 
 
 def test_sweep_gauges_read_at_most_one_page_per_shard(
-    scene: Scene, figures: Figures, clock: Clock, poller: EventPoller, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, emitted: EmittedMetrics, clock: Clock, poller: EventPoller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gauges, "MAX_ROWS_PER_SHARD", 1)
     for number in range(settings.shards + 2):
@@ -115,42 +115,42 @@ def test_sweep_gauges_read_at_most_one_page_per_shard(
     scene.queued("task-first")
     clock.advance(60)
     scene.queued(*[f"task-{number}" for number in range(settings.shards + 2)])
-    figures()
+    emitted()
     poller.sweep()
-    told = figures()
-    assert 1 <= told["QueueDepth"][0] <= settings.shards
-    assert 1 <= told["AgentsActive"][0] <= settings.shards
-    assert 60 <= told["OldestQueued"][0] < 600, "the first of a shard is the oldest"
+    values = emitted()
+    assert 1 <= values["QueueDepth"][0] <= settings.shards
+    assert 1 <= values["AgentsActive"][0] <= settings.shards
+    assert 60 <= values["OldestQueued"][0] < 600, "the first task of a shard is the oldest"
 
 
 def test_running_tasks_do_not_hide_queued_ones_from_the_gauges(
-    scene: Scene, figures: Figures, poller: EventPoller, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, emitted: EmittedMetrics, poller: EventPoller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gauges, "MAX_ROWS_PER_SHARD", 1)
     agent = scene.agent()
-    for number in range(8):  # some of them in the shard of the one that waits
+    for number in range(8):  # some of them are in the shard of the queued task
         scene.running(agent, f"task-{number}")
-    scene.queued("waits")
-    figures()
+    scene.queued("waiting")
+    emitted()
     poller.sweep()
-    assert figures()["QueueDepth"] == [1]
+    assert emitted()["QueueDepth"] == [1]
 
 
 def test_silent_agent_with_running_tasks_is_counted_as_inactive(
-    scene: Scene, figures: Figures, poller: EventPoller, pass_minutes: PassMinutes
+    scene: Scene, emitted: EmittedMetrics, poller: EventPoller, pass_minutes: PassMinutes
 ) -> None:
     scene.running(scene.agent("agent-1"))
-    scene.agent("agent-2")  # holds nothing: silent, it is nobody's concern
+    scene.agent("agent-2")  # has no task, so it is not counted when it is silent
     pass_minutes(5)
-    figures()
+    emitted()
     poller.sweep()
-    told = figures()
-    assert told["AgentsInactive"] == [1]
-    assert "AgentsActive" not in told
+    values = emitted()
+    assert values["AgentsInactive"] == [1]
+    assert "AgentsActive" not in values
 
 
 def test_webhook_attempts_are_counted_by_their_outcome(
-    scene: Scene, figures: Figures, clock: Clock, poller: EventPoller
+    scene: Scene, emitted: EmittedMetrics, clock: Clock, poller: EventPoller
 ) -> None:
     queue = Queue(poller, clock)
     with Receiver() as receiver:
@@ -159,11 +159,11 @@ def test_webhook_attempts_are_counted_by_their_outcome(
             receiver.respond_next(status(answer))
             hook.test()
             clock.advance(1)
-            figures()
+            emitted()
             queue.deliver()
-            assert {name: values for name, values in figures().items() if "Webhooks" in name} == {metric: [1]}, answer
+            assert {name: values for name, values in emitted().items() if "Webhooks" in name} == {metric: [1]}, answer
 
 
 def test_every_metric_has_a_test_in_this_module() -> None:
-    told = Path(__file__).read_text(encoding="utf-8")
-    assert [name for name in metrics.UNITS if f'"{name}"' not in told] == []
+    source = Path(__file__).read_text(encoding="utf-8")
+    assert [name for name in metrics.UNITS if f'"{name}"' not in source] == []

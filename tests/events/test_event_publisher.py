@@ -1,4 +1,4 @@
-"""What has happened reaches every webhook that wants it, once: events of tasks, and agents that come and go."""
+"""The event publisher: each event of a task or an agent creates one delivery for every webhook that selects it."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from tests.support.handlers import Handlers
 from tests.support.webhook_receiver import ReceivedRequest, Receiver
 
 URL = "http://localhost:9/"
-"""Nobody is there: most of these tests look at what is on its way, and deliver nothing."""
+"""Nothing listens at this URL. Most of these tests check the deliveries that were created, and deliver nothing."""
 
 
 @pytest.fixture
@@ -27,13 +27,13 @@ def hook(scene: Scene) -> Hook:
     return hooks.make(scene.user, URL)
 
 
-def told(hook: Hook) -> list[str]:
-    """The events on their way to a webhook, in their order."""
+def delivered_events(hook: Hook) -> list[str]:
+    """The events of a webhook's deliveries, in the order of their sequence."""
     return [each["event"] for each in sorted(hook.deliveries(), key=lambda each: int(each["sequence"]))]
 
 
 def payloads(hook: Hook) -> dict[str, Any]:
-    """What is told, by event."""
+    """The data of the deliveries, by event."""
     return {each["payload"]["event"]: each["payload"]["data"] for each in hook.deliveries()}
 
 
@@ -48,7 +48,7 @@ def test_payloads_of_the_specification_are_sent_exactly(
     ok(agent.complete("task-1", prUrl="https://github.com/user/repo/pull/123"))
     hooks.announced(scene)
     queue.deliver()
-    created, completed = sorted(receiver.received, key=lambda got: int(got.headers["devflow-sequence"]))
+    created, completed = sorted(receiver.received, key=lambda request: int(request.headers["devflow-sequence"]))
     assert created.json() == {
         "event": "task.created",
         "data": {"taskId": "task-1", "userId": owner, "intent": "fix-bug", "repo": "https://example.com/r"},
@@ -62,8 +62,8 @@ def test_payloads_of_the_specification_are_sent_exactly(
             "completedAt": scene.task()["completedAt"],
         },
     }
-    assert [list(got.json()) for got in receiver.received] == [["event", "data"]] * 2
-    assert [list(got.json()["data"]) for got in (created, completed)] == [
+    assert [list(request.json()) for request in receiver.received] == [["event", "data"]] * 2
+    assert [list(request.json()["data"]) for request in (created, completed)] == [
         ["taskId", "userId", "intent", "repo"],
         ["taskId", "status", "prUrl", "completedAt"],
     ]
@@ -109,14 +109,14 @@ def test_other_payloads_have_the_same_form(scene: Scene, agent: Agent, hook: Hoo
         "completedAt": scene.task("task-3")["completedAt"],
     }
     assert found["task.completed"]["prUrl"] is None
-    shown = scene.shown()
+    agent_response = scene.shown()
     assert found["agent.inactive"] == {
         "agentId": "agent-1",
         "userId": owner,
         "name": "agent-1",
         "status": "inactive",
-        "lastHeartbeat": shown["lastHeartbeat"],
-        "changedAt": shown["lastHeartbeat"],
+        "lastHeartbeat": agent_response["lastHeartbeat"],
+        "changedAt": agent_response["lastHeartbeat"],
     }
     assert found["agent.active"]["status"] == "active"
 
@@ -125,10 +125,10 @@ def test_sequence_orders_the_webhooks_of_a_task(scene: Scene, agent: Agent, hook
     scene.running(agent)
     ok(agent.complete("task-1"))
     messages = bodies("events")
-    for message in reversed(messages):  # announced in the wrong order
+    for message in reversed(messages):  # published in the wrong order
         Handlers(scene.poller._app).batch("announce_events", message)
-    of_the_task = [event for event in told(hook) if event.startswith("task.")]
-    assert of_the_task == ["task.created", "task.started", "task.completed"]
+    task_events = [event for event in delivered_events(hook) if event.startswith("task.")]
+    assert task_events == ["task.created", "task.started", "task.completed"]
 
 
 # Tasks.
@@ -139,7 +139,7 @@ def test_event_creates_one_delivery_for_repeated_messages(scene: Scene, hook: Ho
     messages = bodies("events")
     for _ in range(3):
         assert handlers.batch("announce_events", *messages, *messages) == []
-    assert told(hook) == ["task.created"]
+    assert delivered_events(hook) == ["task.created"]
 
 
 def test_concurrent_publications_create_one_delivery(scene: Scene, hook: Hook, handlers: Handlers) -> None:
@@ -147,24 +147,24 @@ def test_concurrent_publications_create_one_delivery(scene: Scene, hook: Hook, h
     messages = bodies("events")
     with faults.interleaved("TransactWriteItems", lambda: handlers.batch("announce_events", *messages)):
         assert handlers.batch("announce_events", *messages) == []
-    assert told(hook) == ["task.created"]
+    assert delivered_events(hook) == ["task.created"]
 
 
 def test_webhook_gets_only_selected_events_of_its_user(
     scene: Scene, hook: Hook, agent: Agent, make_user: Any, poller: EventPoller
 ) -> None:
     other = Scene(make_user("other@example.com"), poller)
-    theirs = hooks.make(other.user, URL)
+    other_hook = hooks.make(other.user, URL)
     failures = hooks.make(scene.user, URL, "task.failed")
-    twice = hooks.make(scene.user, URL, "task.created", "task.failed")
+    both = hooks.make(scene.user, URL, "task.created", "task.failed")
     ok(agent.fail(scene.running(agent)))
     hooks.announced(scene)
-    assert told(failures) == ["task.failed"]
-    assert told(twice) == ["task.created", "task.failed"]
-    assert [event for event in told(hook) if event.startswith("task.")] == [
+    assert delivered_events(failures) == ["task.failed"]
+    assert delivered_events(both) == ["task.created", "task.failed"]
+    assert [event for event in delivered_events(hook) if event.startswith("task.")] == [
         "task.created", "task.started", "task.failed",
     ]  # fmt: skip
-    assert told(theirs) == []
+    assert delivered_events(other_hook) == []
 
 
 def test_event_of_a_user_without_webhooks_costs_one_more_request(scene: Scene, handlers: Handlers, hook: Hook) -> None:
@@ -186,15 +186,16 @@ def test_event_of_a_deleted_task_creates_no_delivery_and_ends(
     messages = bodies("events")
     delete("tasks", pk=f"{owner}#task-1", sk="H")
     assert handlers.batch("announce_events", *messages) == []
-    assert told(hook) == []
+    assert delivered_events(hook) == []
     assert not [row for row in invariants.rows("tasks") if row["sk"].startswith("E#") and "dueAt" in row]
-    delete("users", owner=owner)  # whose count says that there is one task more
+    delete("users", owner=owner)  # its count of open tasks still includes the deleted task
 
 
-# Agents. What is told of them is on their row; a heartbeat costs no request more.
+# Agents. Their status events are stored on their row, so a heartbeat costs no additional request.
 
 
-def news() -> list[str]:
+def unpublished() -> list[str]:
+    """The stored status events of the only agent that are not published yet."""
     (row,) = invariants.rows("agents")
     return [each["event"].removeprefix("agent.") for each in row.get("news", [])]
 
@@ -203,19 +204,19 @@ def test_status_events_of_an_agent_that_becomes_silent_are_published(
     scene: Scene, hook: Hook, agent: Agent, pass_minutes: PassMinutes, poller: EventPoller
 ) -> None:
     hooks.announced(scene)
-    assert told(hook) == ["agent.active"]
+    assert delivered_events(hook) == ["agent.active"]
     pass_minutes(5)
     hooks.announced(scene)
-    assert told(hook) == ["agent.active", "agent.inactive"]
+    assert delivered_events(hook) == ["agent.active", "agent.inactive"]
     ok(agent.beat())
     hooks.announced(scene)
-    assert told(hook) == ["agent.active", "agent.inactive", "agent.active"]
+    assert delivered_events(hook) == ["agent.active", "agent.inactive", "agent.active"]
     for _ in range(3):
         ok(agent.beat(status="ready"))
         ok(agent.poll())
     hooks.announced(scene)
-    assert len(told(hook)) == 3
-    assert news() == []
+    assert len(delivered_events(hook)) == 3
+    assert unpublished() == []
 
 
 def test_status_events_of_an_agent_that_disconnects_are_published(scene: Scene, hook: Hook, agent: Agent) -> None:
@@ -223,7 +224,7 @@ def test_status_events_of_an_agent_that_disconnects_are_published(scene: Scene, 
     ok(agent.beat(status="disconnected"))
     ok(agent.poll())
     hooks.announced(scene)
-    assert told(hook) == ["agent.active", "agent.inactive", "agent.active"]
+    assert delivered_events(hook) == ["agent.active", "agent.inactive", "agent.active"]
 
 
 def test_agent_that_returns_in_error_is_published_as_active_with_error(scene: Scene, hook: Hook, agent: Agent) -> None:
@@ -232,18 +233,18 @@ def test_agent_that_returns_in_error_is_published_as_active_with_error(scene: Sc
     ok(agent.beat(status="disconnected"))
     ok(agent.beat(status="error"))
     hooks.announced(scene)
-    assert told(hook) == ["agent.active", "agent.inactive", "agent.active"]
+    assert delivered_events(hook) == ["agent.active", "agent.inactive", "agent.active"]
     assert hook.deliveries()[0]["payload"]["data"]["status"] == "error"
 
 
 def test_replaced_agent_is_published_only_if_it_was_inactive(scene: Scene, hook: Hook, agent: Agent) -> None:
     scene.agent(replace=True)
     hooks.announced(scene)
-    assert told(hook) == ["agent.active"]
+    assert delivered_events(hook) == ["agent.active"]
     ok(agent.client.acting_as(scene.user.token).post("/api/agents/agent-1/heartbeat", {"status": "disconnected"}))
     scene.agent(replace=True)
     hooks.announced(scene)
-    assert told(hook) == ["agent.active", "agent.inactive", "agent.active"]
+    assert delivered_events(hook) == ["agent.active", "agent.inactive", "agent.active"]
 
 
 def test_status_event_with_a_lost_message_is_published_after_a_sweep(
@@ -251,15 +252,15 @@ def test_status_event_with_a_lost_message_is_published_after_a_sweep(
 ) -> None:
     with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=99):
         agent = scene.agent()
-    assert (bodies("events"), news()) == ([], ["active"])
+    assert (bodies("events"), unpublished()) == ([], ["active"])
     clock.advance(61)
-    ok(agent.beat())  # which moves when the sweep looks after the agent, but not this
+    ok(agent.beat())  # this moves the next check of the agent, but not the publication of its event
     poller.sweep()
     assert len(bodies("events")) == 1
     poller.sweep()
     assert len(bodies("events")) == 1
     hooks.announced(scene)
-    assert (told(hook), news()) == (["agent.active"], [])
+    assert (delivered_events(hook), unpublished()) == (["agent.active"], [])
 
 
 def test_status_event_is_published_once_for_repeated_messages(
@@ -268,7 +269,7 @@ def test_status_event_is_published_once_for_repeated_messages(
     messages = bodies("events")
     with faults.interleaved("TransactWriteItems", lambda: handlers.batch("announce_events", *messages)):
         assert handlers.batch("announce_events", *messages, *messages) == []
-    assert told(hook) == ["agent.active"]
+    assert delivered_events(hook) == ["agent.active"]
 
 
 def test_status_event_during_another_publication_is_published_too(
@@ -278,26 +279,26 @@ def test_status_event_during_another_publication_is_published_too(
     with faults.interleaved("TransactWriteItems", lambda: agent.beat(status="disconnected")):
         assert handlers.batch("announce_events", *messages) == []
     hooks.announced(scene)
-    assert told(hook) == ["agent.active", "agent.inactive"]
+    assert delivered_events(hook) == ["agent.active", "agent.inactive"]
 
 
 def test_many_status_events_are_published_in_several_transactions(scene: Scene, hook: Hook, agent: Agent) -> None:
     for _ in range(3):
         ok(agent.beat(status="disconnected"))
         ok(agent.beat(status="ready"))
-    assert len(news()) == 7 > event_publisher.EVENTS_PER_TRANSACTION
+    assert len(unpublished()) == 7 > event_publisher.EVENTS_PER_TRANSACTION
     with aws_requests.recorded() as sent:
         hooks.announced(scene)
-    assert told(hook) == ["agent.active", *["agent.inactive", "agent.active"] * 3]
+    assert delivered_events(hook) == ["agent.active", *["agent.inactive", "agent.active"] * 3]
     writes = [request for request in sent if request.operation == "TransactWriteItems"]
     assert [len(request.params["TransactItems"]) for request in writes] == [3, 3, 3, 2]
 
 
 def test_status_events_are_published_before_the_agent_is_deleted(scene: Scene, hook: Hook, agent: Agent) -> None:
-    assert news() == ["active"]
+    assert unpublished() == ["active"]
     ok(scene.user.delete("/api/agents/agent-1"))
     assert invariants.rows("agents") == []
-    assert told(hook) == ["agent.active"]
+    assert delivered_events(hook) == ["agent.active"]
 
 
 def test_agent_of_an_interrupted_removal_is_deleted_after_its_status_events(
@@ -305,28 +306,28 @@ def test_agent_of_an_interrupted_removal_is_deleted_after_its_status_events(
 ) -> None:
     with faults.killed_after_write(2), pytest.raises(faults.ProcessKilled):
         scene.user.delete("/api/agents/agent-1")
-    assert news() == ["active"]
+    assert unpublished() == ["active"]
     clock.advance(61)
     poller.sweep()
     assert invariants.rows("agents") == []
-    assert told(hook) == ["agent.active"]
+    assert delivered_events(hook) == ["agent.active"]
 
 
 def test_agent_that_checks_in_while_a_sweep_marks_it_stays_active(
     scene: Scene, hook: Hook, agent: Agent, pass_minutes: PassMinutes
 ) -> None:
-    silent = faults.about("devflow-local-agents", "SET")
-    with faults.interleaved("UpdateItem", lambda: ok(agent.beat()), when=silent):
+    marking = faults.about("devflow-local-agents", "SET")
+    with faults.interleaved("UpdateItem", lambda: ok(agent.beat()), when=marking):
         pass_minutes(5)
     hooks.announced(scene)
-    assert told(hook) == ["agent.active"]
+    assert delivered_events(hook) == ["agent.active"]
 
 
 def test_message_for_a_missing_agent_is_acknowledged(scene: Scene, handlers: Handlers, owner: str) -> None:
     assert handlers.batch("announce_events", {"owner": owner, "agent": "never-was"}) == []
 
 
-# Everything together.
+# From an event to the receiver.
 
 
 def deliver_all(scene: Scene, queue: Queue, clock: Clock, rounds: int) -> None:
@@ -337,14 +338,14 @@ def deliver_all(scene: Scene, queue: Queue, clock: Clock, rounds: int) -> None:
         queue.sweep()
 
 
-def by_event(got: list[ReceivedRequest]) -> dict[tuple[str, str], set[str]]:
-    """The ids under which each event of each task came."""
-    came: dict[tuple[str, str], set[str]] = {}
-    for each in got:
-        payload = each.json()
-        about = payload["data"].get("taskId") or payload["data"]["agentId"]
-        came.setdefault((payload["event"], about), set()).add(each.id)
-    return came
+def ids_by_event(requests: list[ReceivedRequest]) -> dict[tuple[str, str], set[str]]:
+    """The ids of the received webhooks, by their event and the id of their task or agent."""
+    ids: dict[tuple[str, str], set[str]] = {}
+    for request in requests:
+        payload = request.json()
+        subject = payload["data"].get("taskId") or payload["data"]["agentId"]
+        ids.setdefault((payload["event"], subject), set()).add(request.id)
+    return ids
 
 
 def test_listed_deliveries_equal_the_received_webhooks(
@@ -353,9 +354,9 @@ def test_listed_deliveries_equal_the_received_webhooks(
     hook = hooks.make(user, receiver.url)
     ok(agent.complete(scene.running(agent)))
     deliver_all(scene, queue, clock, 2)
-    arrived = {got.id: got.json() for got in receiver.received}
-    assert {each["id"]: each["payload"] for each in hook.deliveries()} == arrived
-    assert set(by_event(receiver.received)) == {
+    received = {request.id: request.json() for request in receiver.received}
+    assert {each["id"]: each["payload"] for each in hook.deliveries()} == received
+    assert set(ids_by_event(receiver.received)) == {
         ("agent.active", "agent-1"),
         ("task.created", "task-1"),
         ("task.started", "task-1"),

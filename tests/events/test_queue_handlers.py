@@ -1,4 +1,4 @@
-"""The functions behind the queues: batches of messages that may be late, doubled, orphaned or not ours."""
+"""The functions behind the queues. Messages may be late, repeated, without their row, or unknown."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.service import faults, invariants
 from tests.support import aws_requests, moto_aws
 from tests.support.handlers import Handlers
 
-NOT_OURS: list[Any] = [
+UNKNOWN_MESSAGES: list[Any] = [
     "",
     "not json",
     "[]",
@@ -43,9 +43,9 @@ def test_batch_of_messages_is_handled(scene: Scene, handlers: Handlers) -> None:
 
 
 def test_unknown_message_is_dropped_and_the_others_are_handled(scene: Scene, handlers: Handlers, owner: str) -> None:
-    """It could never succeed: coming again, it would only end in the dead-letter queue."""
+    """It can never succeed. Retries would only move it to the dead-letter queue."""
     scene.submit()
-    messages = [*NOT_OURS, {"owner": owner, "task": "task-1", "newer": "field"}]
+    messages = [*UNKNOWN_MESSAGES, {"owner": owner, "task": "task-1", "newer": "field"}]
     assert handlers.batch("run_workflows", *messages) == []
     assert scene.state() == "queued"
 
@@ -131,14 +131,14 @@ def test_task_fails_with_the_reason_if_its_message_is_lost_five_times(
 
 
 def test_repeated_submission_sends_the_message_of_a_pending_task_again(scene: Scene) -> None:
-    """Perhaps the message was what got lost; the client need not wait for the sweep."""
+    """The message may have been lost. The client does not have to wait for the sweep."""
     with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=9):
         scene.submit()
     scene.submit()
     assert len(moto_aws.messages("workflow")) == 1
 
 
-# Events that are to be announced.
+# Events that must be published.
 
 
 def open_tasks() -> int:
@@ -213,7 +213,7 @@ def test_event_of_a_deleted_user_is_published_without_error(scene: Scene, handle
     assert unsent() == []
 
 
-@pytest.mark.parametrize("body", NOT_OURS)
+@pytest.mark.parametrize("body", UNKNOWN_MESSAGES)
 def test_unknown_message_of_the_events_queue_is_dropped(handlers: Handlers, body: Any) -> None:
     with aws_requests.recorded() as sent:
         assert handlers.batch("announce_events", body) == []

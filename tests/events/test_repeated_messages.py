@@ -1,4 +1,4 @@
-"""Queues deliver at least once and in any order: every message three times, shuffled, has its effect once."""
+"""Queues deliver at least once and in any order. Three shuffled copies of every message have one effect."""
 
 import random
 from collections import Counter
@@ -23,40 +23,40 @@ def without_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def deliver(handlers: Handlers, handler: str, messages: list[Any]) -> None:
-    """Each three times, in an order that knows nothing of the one they were sent in."""
-    thrice = messages * 3
-    random.Random(len(messages)).shuffle(thrice)  # noqa: S311  # an order, no secret
-    for start in range(0, len(thrice), BATCH):
-        assert handlers.batch(handler, *thrice[start : start + BATCH]) == []
+    """Deliver each message three times, in a shuffled order."""
+    copies = messages * 3
+    random.Random(len(messages)).shuffle(copies)  # noqa: S311  # an order, no secret
+    for start in range(0, len(copies), BATCH):
+        assert handlers.batch(handler, *copies[start : start + BATCH]) == []
 
 
-def each_has_one_effect(scene: Scene, handlers: Handlers, many: int) -> None:
-    tasks = {scene.submit(f"task-{number}") for number in range(many)}
+def assert_each_has_one_effect(scene: Scene, handlers: Handlers, count: int) -> None:
+    tasks = {scene.submit(f"task-{number}") for number in range(count)}
     submitted = bodies("workflow")
-    assert len(submitted) == many
+    assert len(submitted) == count
     deliver(handlers, "run_workflows", submitted)
     rows = invariants.rows("tasks")
     assert {row["task"]: row["status"] for row in rows if row["sk"] == "H"} == dict.fromkeys(tasks, "queued")
     events = [row for row in rows if row["sk"].startswith("E#")]
-    told = Counter((row["pk"].partition("#")[2], row["type"]) for row in events)
-    assert told == dict.fromkeys([(task, event) for task in tasks for event in ("task.created", "task.queued")], 1)
+    stored = Counter((row["pk"].partition("#")[2], row["type"]) for row in events)
+    assert stored == dict.fromkeys([(task, event) for task in tasks for event in ("task.created", "task.queued")], 1)
     unsent = [row for row in events if "dueAt" in row]
-    assert Counter(row["type"] for row in unsent) == {"task.created": many}
+    assert Counter(row["type"] for row in unsent) == {"task.created": count}
     moto_aws.empty_queues()
-    about = [{"owner": row["pk"].partition("#")[0], "task": row["pk"].partition("#")[2]} for row in unsent]
-    deliver(handlers, "announce_events", [ids | {"event": row["sk"]} for ids, row in zip(about, unsent, strict=True)])
+    keys = [{"owner": row["pk"].partition("#")[0], "task": row["pk"].partition("#")[2]} for row in unsent]
+    deliver(handlers, "announce_events", [key | {"event": row["sk"]} for key, row in zip(keys, unsent, strict=True)])
     assert not [row for row in invariants.rows("tasks") if row["sk"].startswith("E#") and "dueAt" in row]
-    assert [row["openTasks"] for row in invariants.rows("users")] == [many]
+    assert [row["openTasks"] for row in invariants.rows("users")] == [count]
 
 
 def test_five_hundred_shuffled_repeated_messages_have_one_effect_each(
     scene: Scene, handlers: Handlers, without_limits: None
 ) -> None:
-    each_has_one_effect(scene, handlers, 500)
+    assert_each_has_one_effect(scene, handlers, 500)
 
 
 @pytest.mark.long
 def test_ten_thousand_shuffled_repeated_messages_have_one_effect_each(
     handlers: Handlers, true_dynamodb: str, scene: Scene, without_limits: None
 ) -> None:
-    each_has_one_effect(scene, handlers, 10_000)
+    assert_each_has_one_effect(scene, handlers, 10_000)

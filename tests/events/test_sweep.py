@@ -1,4 +1,4 @@
-"""The scheduled function: what it takes up, what it leaves alone, and what does not stop it."""
+"""The scheduled function: what it resumes, what it skips, and which errors do not stop it."""
 
 import io
 import json
@@ -29,29 +29,31 @@ def test_idle_sweep_queries_each_index_and_changes_nothing(
     handlers.sweep()
     with aws_requests.recorded() as sent:
         handlers.sweep()
-    looks = 4 + 2  # what is due, and what there is, for the figures that it tells
-    assert sent.operations == ["UpdateItem", *["Query"] * looks * settings.shards]
+    queries = 4 + 2  # for due rows, and for the gauges
+    assert sent.operations == ["UpdateItem", *["Query"] * queries * settings.shards]
     assert [row for row in moto_aws.rows("tasks") if row["pk"] != {"S": "~sweep"}] == before[0]
     assert moto_aws.rows("agents") == before[1]
 
 
 @pytest.fixture
-def swept(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, Any]]:
-    """What the last sweep says of itself in the log."""
+def last_sweep(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, Any]]:
+    """A function that returns the counts that the last sweep has logged."""
     stream = io.StringIO()
     monkeypatch.setattr(log_module.handler, "stream", stream)
 
     def last() -> dict[str, Any]:
         lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-        (*_, said) = [line for line in lines if line["message"] == "swept"]
-        return {name: said[name] for name in ("tasks", "agents", "failures", "finished")}
+        (*_, line) = [line for line in lines if line["message"] == "swept"]
+        return {name: line[name] for name in ("tasks", "agents", "failures", "finished")}
 
     return last
 
 
-def test_sweep_logs_what_it_did(agent: Agent, pass_minutes: PassMinutes, swept: Callable[[], dict[str, Any]]) -> None:
+def test_sweep_logs_what_it_did(
+    agent: Agent, pass_minutes: PassMinutes, last_sweep: Callable[[], dict[str, Any]]
+) -> None:
     pass_minutes(5)
-    assert swept() == {"tasks": 0, "agents": 1, "failures": 0, "finished": True}
+    assert last_sweep() == {"tasks": 0, "agents": 1, "failures": 0, "finished": True}
 
 
 def test_claims_and_then_running_tasks_of_a_silent_agent_are_requeued(
@@ -98,25 +100,25 @@ def test_concurrent_sweeps_do_everything_once(scene: Scene, clock: Clock, handle
     handlers.sweep()
     for _ in range(3):
         clock.advance(170)
-        at_once([handlers.sweep] * 3)
+        run_concurrently([handlers.sweep] * 3)
     invariants.check()
     for number in range(2):
         assert scene.events(f"running-{number}")[4:] == ["requeued"]
         assert scene.events(f"claimed-{number}")[3:] == ["requeued"]
 
 
-def at_once(acts: list[Callable[[], object]]) -> None:
-    """Run all in threads of their own, begun together; raises what any of them raises."""
-    ready, raised = threading.Barrier(len(acts)), []
+def run_concurrently(calls: list[Callable[[], object]]) -> None:
+    """Run each call in its own thread, all started together. Fails if any of them raises an error."""
+    ready, raised = threading.Barrier(len(calls)), []
 
-    def run(act: Callable[[], object]) -> None:
+    def run(call: Callable[[], object]) -> None:
         ready.wait()
         try:
-            act()
-        except BaseException as error:  # noqa: BLE001  # carried to the thread of the test
+            call()
+        except BaseException as error:  # noqa: BLE001  # checked in the thread of the test
             raised.append(error)
 
-    threads = [threading.Thread(target=run, args=(act,)) for act in acts]
+    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -127,7 +129,7 @@ def at_once(acts: list[Callable[[], object]]) -> None:
 def test_sweep_skips_a_task_that_changes_meanwhile(
     scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
-    """The agent starts the task between the sweep's look and its write."""
+    """The agent starts the task between the query of the sweep and its write."""
     scene.claimed(agent)
     clock.advance(61)
     with faults.interleaved("TransactWriteItems", lambda: ok(agent.progress("task-1"))):
@@ -155,19 +157,19 @@ def test_error_of_one_task_does_not_stop_the_sweep(
     clock: Clock,
     handlers: Handlers,
     no_pauses: None,
-    swept: Callable[[], dict[str, Any]],
+    last_sweep: Callable[[], dict[str, Any]],
 ) -> None:
     tasks = [f"task-{number}" for number in range(6)]
     scene.queued(*tasks)
     agent.commands()
     clock.advance(61)
-    bad = faults.about("task-3")
-    with faults.refused("TransactWriteItems", "InternalServerError", status=500, times=999, when=bad):
+    failing = faults.about("task-3")
+    with faults.refused("TransactWriteItems", "InternalServerError", status=500, times=999, when=failing):
         handlers.sweep()
     states = {task: scene.state(task) for task in tasks}
     assert states.pop("task-3") == "assigned"
     assert set(states.values()) == {"queued"}
-    assert (swept()["tasks"], swept()["failures"]) == (5, 1)
+    assert (last_sweep()["tasks"], last_sweep()["failures"]) == (5, 1)
     handlers.sweep()
     assert scene.state("task-3") == "queued"
 
@@ -175,8 +177,8 @@ def test_error_of_one_task_does_not_stop_the_sweep(
 def test_error_of_one_agent_does_not_stop_the_sweep(scene: Scene, pass_minutes: PassMinutes, no_pauses: None) -> None:
     scene.agent("agent-1")
     scene.agent("agent-2")
-    bad = faults.about("agent-1", "inactive")
-    with faults.refused("UpdateItem", "InternalServerError", status=500, times=999, when=bad):
+    failing = faults.about("agent-1", "inactive")
+    with faults.refused("UpdateItem", "InternalServerError", status=500, times=999, when=failing):
         pass_minutes(5)
     assert (scene.shown("agent-1")["status"], scene.shown("agent-2")["status"]) == ("active", "inactive")
     pass_minutes(1)
@@ -188,8 +190,8 @@ def test_error_of_one_task_of_a_lost_agent_does_not_stop_the_others(
 ) -> None:
     tasks = [scene.running(agent, f"task-{number}") for number in range(3)]
     pass_minutes(5)
-    bad = faults.about("task-0")
-    with faults.refused("TransactWriteItems", "InternalServerError", status=500, times=999, when=bad):
+    failing = faults.about("task-0")
+    with faults.refused("TransactWriteItems", "InternalServerError", status=500, times=999, when=failing):
         pass_minutes(6)
     assert [scene.state(task) for task in tasks] == ["in_progress", "queued", "queued"]
     pass_minutes(1)
@@ -197,16 +199,16 @@ def test_error_of_one_task_of_a_lost_agent_does_not_stop_the_others(
 
 
 def test_sweep_stops_in_time_and_the_next_one_resumes(
-    scene: Scene, agent: Agent, clock: Clock, handlers: Handlers, swept: Callable[[], dict[str, Any]]
+    scene: Scene, agent: Agent, clock: Clock, handlers: Handlers, last_sweep: Callable[[], dict[str, Any]]
 ) -> None:
     tasks = [f"task-{number}" for number in range(6)]
     scene.queued(*tasks)
     agent.commands()
     clock.advance(61)
     handlers.sweep(30_000, 20_000, 10_000, 4_999)
-    done = [task for task in tasks if scene.state(task) == "queued"]
-    assert 0 < len(done) < 6
-    assert swept()["finished"] is False
+    requeued = [task for task in tasks if scene.state(task) == "queued"]
+    assert 0 < len(requeued) < 6
+    assert last_sweep()["finished"] is False
     handlers.sweep()
     assert {scene.state(task) for task in tasks} == {"queued"}
 
@@ -232,31 +234,31 @@ def test_sweep_handles_several_pages_of_due_rows(
     assert {scene.state(task) for task in tasks} == {"queued"}
 
 
-# Rows that an index still shows, or shows otherwise than they are: indexes lag behind their tables.
+# Indexes are eventually consistent: they may contain deleted or outdated rows.
 
 
-def shown_too(row: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
-    """A change to a query's answer: it has this row as well."""
+def with_row(row: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
+    """A change that adds a row to the response of a query."""
 
-    def show(answer: dict[str, Any]) -> None:
-        answer["Items"].append(row)
+    def add(response: dict[str, Any]) -> None:
+        response["Items"].append(row)
 
-    return show
+    return add
 
 
 def test_sweep_skips_deleted_rows_that_are_still_in_an_index(
-    scene: Scene, handlers: Handlers, owner: str, swept: Callable[[], dict[str, Any]]
+    scene: Scene, handlers: Handlers, owner: str, last_sweep: Callable[[], dict[str, Any]]
 ) -> None:
-    ghost = {"owner": {"S": owner}, "agent": {"S": "gone"}, "checkShard": {"N": "0"}, "checkAt": {"N": "1"}}
+    agent = {"owner": {"S": owner}, "agent": {"S": "gone"}, "checkShard": {"N": "0"}, "checkAt": {"N": "1"}}
     task = {"pk": {"S": f"{owner}#gone"}, "sk": {"S": "H"}, "dueShard": {"N": "0"}, "dueAt": {"N": "1"}}
     event = task | {"sk": {"S": "E#0000000000001#0#001"}}
     with (
-        faults.response_changed("Query", shown_too(ghost), when=faults.about('"live"')),
-        faults.response_changed("Query", shown_too(task), when=faults.about('"due"', "-tasks")),
-        faults.response_changed("Query", shown_too(event), when=faults.about('"due"', "-tasks")),
+        faults.response_changed("Query", with_row(agent), when=faults.about('"live"')),
+        faults.response_changed("Query", with_row(task), when=faults.about('"due"', "-tasks")),
+        faults.response_changed("Query", with_row(event), when=faults.about('"due"', "-tasks")),
     ):
         handlers.sweep()
-    assert swept() == {"tasks": 0, "agents": 0, "failures": 0, "finished": True}
+    assert last_sweep() == {"tasks": 0, "agents": 0, "failures": 0, "finished": True}
     assert [row["sk"] for row in invariants.rows("tasks")] == ["~sweep"]
     assert invariants.rows("agents") == []
 
@@ -268,7 +270,7 @@ def test_sweep_skips_ended_tasks_that_are_still_in_the_index(
     ok(agent.complete("task-1"))
     clock.advance(3 * 3600)
     stale = {"pk": {"S": f"{owner}#task-1"}, "sk": {"S": "H"}, "dueShard": {"N": "0"}, "dueAt": {"N": "1"}}
-    with faults.response_changed("Query", shown_too(stale), when=faults.about('"due"', "-tasks")):
+    with faults.response_changed("Query", with_row(stale), when=faults.about('"due"', "-tasks")):
         handlers.sweep()
     assert scene.state() == "completed"
 
@@ -291,17 +293,20 @@ def test_sweep_finds_rows_of_another_number_of_shards(
     assert {scene.shown(f"agent-{number}")["status"] for number in range(5)} == {"inactive"}
 
 
-# Agents that are removed.
+# Removed agents.
 
 
 def test_sweep_finishes_an_interrupted_removal(
     scene: Scene, agent: Agent, poller: EventPoller, pass_minutes: PassMinutes
 ) -> None:
-    """The row stays as a tombstone in the sweep's index until it holds nothing."""
+    """The row stays in the sweep's index as a tombstone until it has no claims."""
     scene.running(agent, "running")
     scene.claimed(agent, "claimed")
     scene.queued("pinned", agentId="agent-1")
-    with faults.killed_after_write(2), pytest.raises(faults.ProcessKilled):  # the user is let in, the agent marked
+    with (
+        faults.killed_after_write(2),
+        pytest.raises(faults.ProcessKilled),
+    ):  # after the user's call is counted and the agent is marked
         scene.user.delete("/api/agents/agent-1")
     assert scene.user.get("/api/agents/agent-1").status == 404
     assert agent.poll().status == 401
@@ -315,7 +320,7 @@ def test_sweep_finishes_an_interrupted_removal(
 def test_agent_removed_during_a_sweep_stays_removed(
     scene: Scene, agent: Agent, poller: EventPoller, clock: Clock, pass_minutes: PassMinutes
 ) -> None:
-    """A task was pinned to it a moment ago, so its row has to stay for a while."""
+    """A task has just been pinned to the agent, so its row must stay for a while."""
     poller.sweep()
     clock.advance(140)
     poller.sweep()
@@ -333,33 +338,33 @@ def test_agent_removed_during_a_sweep_stays_removed(
     assert invariants.rows("agents") == []
 
 
-# Outages of our own.
+# Outages of the platform.
 
 
 def outage(clock: Clock, poller: EventPoller, minutes: float) -> None:
-    """The platform stands still for so long: nobody can reach it and no sweep runs."""
+    """An outage of the platform: no request reaches it and no sweep runs. The next sweep ends it."""
     clock.advance(60 * minutes)
     poller.sweep()
 
 
 @pytest.fixture
-def humming(clock: Clock, poller: EventPoller) -> Callable[[], None]:
-    """The sweep ran just now, and the agents were heard of half a minute before: as ever, in operation."""
+def operate_normally(clock: Clock, poller: EventPoller) -> Callable[[], None]:
+    """A function that sweeps half a minute after the last calls of the agents, as in normal operation."""
 
-    def hum() -> None:
+    def operate() -> None:
         clock.advance(30)
         poller.sweep()
 
-    return hum
+    return operate
 
 
 @pytest.mark.parametrize("minutes", [3.5, 30, 60 * 30])
 def test_platform_outage_makes_no_agent_silent_or_lost(
-    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, humming: Callable[[], None], minutes: float
+    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, operate_normally: Callable[[], None], minutes: float
 ) -> None:
     scene.running(agent, "running")
     scene.claimed(agent, "claimed")
-    humming()
+    operate_normally()
     outage(clock, poller, minutes)
     assert scene.shown()["status"] == "active"
     assert [scene.state(task) for task in ("running", "claimed")] == ["in_progress", "assigned"]
@@ -371,10 +376,10 @@ def test_platform_outage_makes_no_agent_silent_or_lost(
 
 
 def test_platform_outage_moves_deadlines_by_its_length(
-    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, humming: Callable[[], None]
+    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, operate_normally: Callable[[], None]
 ) -> None:
     scene.running(agent, "running")
-    humming()
+    operate_normally()
     outage(clock, poller, 60)
     for _ in range(3):
         clock.advance(60)
@@ -390,7 +395,7 @@ def test_platform_outage_moves_deadlines_by_its_length(
 def test_silence_before_a_platform_outage_still_counts(
     scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
-    """Nine of its ten minutes were over: it has one left."""
+    """Nine of the ten minutes before the agent is lost have passed before the outage, so one is left."""
     scene.running(agent, "running")
     for _ in range(9):
         poller.sweep()
@@ -405,10 +410,10 @@ def test_silence_before_a_platform_outage_still_counts(
 
 
 def test_outage_is_remembered_if_the_sweep_that_notices_it_is_killed(
-    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, humming: Callable[[], None]
+    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, operate_normally: Callable[[], None]
 ) -> None:
     scene.running(agent, "running")
-    humming()
+    operate_normally()
     clock.advance(60 * 60)
     with faults.killed_after_write(1), pytest.raises(faults.ProcessKilled):
         poller.sweep()
@@ -417,10 +422,10 @@ def test_outage_is_remembered_if_the_sweep_that_notices_it_is_killed(
 
 
 def test_concurrent_sweeps_after_an_outage_declare_no_agent_lost(
-    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, humming: Callable[[], None]
+    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, operate_normally: Callable[[], None]
 ) -> None:
     scene.running(agent, "running")
-    humming()
+    operate_normally()
     clock.advance(60 * 60)
     with faults.interleaved("Query", poller.sweep):
         poller.sweep()

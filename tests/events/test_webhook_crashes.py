@@ -1,4 +1,4 @@
-"""Many tasks end while three in ten of the deliveries die at it: everything arrives, signed, and at the right user."""
+"""All webhooks of many tasks arrive, signed, at their user, if three in ten processes are killed while delivering."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -24,14 +24,14 @@ EVENTS = ("task.created", "task.completed")
 
 @pytest.fixture
 def receivers() -> Iterator[list[Receiver]]:
-    with ExitStack() as ending:
-        yield [ending.enter_context(Receiver()) for _ in range(2)]
+    with ExitStack() as stack:
+        yield [stack.enter_context(Receiver()) for _ in range(2)]
 
 
-@pytest.mark.parametrize("many", [200, pytest.param(1_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("task_count", [200, pytest.param(1_000, marks=pytest.mark.long)])
 @pytest.mark.timeout(1_800)
 def test_every_webhook_arrives_if_three_in_ten_deliveries_are_killed(
-    many: int,
+    task_count: int,
     make_user: MakeUser,
     poller: EventPoller,
     clock: Clock,
@@ -40,37 +40,40 @@ def test_every_webhook_arrives_if_three_in_ten_deliveries_are_killed(
 ) -> None:
     monkeypatch.setattr("chalicelib.http.rate_limits.settings", replace(settings, rate_limits=False))
     scenes = [Scene(make_user(f"{name}@example.com"), poller) for name in ("john", "jane")]
-    made = [hooks.make(scene.user, receiver.url, *EVENTS) for scene, receiver in zip(scenes, receivers, strict=True)]
-    tasks = [{f"task-{owner}-{number}" for number in range(many // 2)} for owner in range(2)]
+    created = [hooks.make(scene.user, receiver.url, *EVENTS) for scene, receiver in zip(scenes, receivers, strict=True)]
+    tasks = [{f"task-{owner}-{number}" for number in range(task_count // 2)} for owner in range(2)]
     for scene, names in zip(scenes, tasks, strict=True):
         finish(scene, sorted(names))
         hooks.announced(scene)
-    died = deliver_all(Queue(poller, clock), Handlers(poller._app), clock)
-    assert died > many / 10
+    killed = deliver_all(Queue(poller, clock), Handlers(poller._app), clock)
+    assert killed > task_count / 10
     invariants.check()
-    for receiver, hook, names in zip(receivers, made, tasks, strict=True):
-        assert {(got.event, got.json()["data"]["taskId"]) for got in receiver.received} == {
+    for receiver, hook, names in zip(receivers, created, tasks, strict=True):
+        assert {(request.event, request.json()["data"]["taskId"]) for request in receiver.received} == {
             (event, task) for event in EVENTS for task in names
         }
-        assert all(hooks.signed_with(got, hook.secret) for got in receiver.received)
-        assert len({got.id for got in receiver.received}) == 2 * len(names), "sent again, it has the same id"
+        assert all(hooks.signed_with(request, hook.secret) for request in receiver.received)
+        assert len({request.id for request in receiver.received}) == 2 * len(names), "a retry has the same id"
         assert len(receiver.received) >= 2 * len(names)
 
 
 def finish(scene: Scene, names: list[str]) -> None:
-    """Submit so many tasks, and let an agent claim and complete them."""
+    """Submit these tasks, and let an agent claim and complete them."""
     agent = scene.agent()
     for start in range(0, len(names), 20):
-        some = names[start : start + 20]
-        scene.queued(*some)
-        assert set(agent.claims(limit=20)) == set(some)
-        for task in some:
+        batch = names[start : start + 20]
+        scene.queued(*batch)
+        assert set(agent.claims(limit=20)) == set(batch)
+        for task in batch:
             ok(agent.complete(task))
 
 
 def deliver_all(queue: Queue, handlers: Handlers, clock: Clock) -> int:
-    """Deliver until nothing waits, the process dying at three of ten, after any of its writes; how often it died."""
-    chance, deaths = random.Random(20), 0  # noqa: S311  # the same every time
+    """Deliver until no delivery is pending. Three in ten processes are killed, after any of their writes.
+
+    Returns the number of killed processes.
+    """
+    chance, killed = random.Random(20), 0  # noqa: S311  # the same every time
     for _ in range(60):
         for message in queue.take():
             if chance.random() >= 0.3:
@@ -79,9 +82,9 @@ def deliver_all(queue: Queue, handlers: Handlers, clock: Clock) -> int:
             with faults.killed_after_write(chance.randint(1, 4)), suppress(faults.ProcessKilled):
                 assert handlers.batch("deliver_webhooks", message) == []
                 continue
-            deaths += 1
+            killed += 1
         if not any(row["status"] == "pending" for row in hooks.rows()):
-            return deaths
+            return killed
         clock.advance(61)
         queue.sweep()
     raise AssertionError([row for row in hooks.rows() if row["status"] == "pending"])

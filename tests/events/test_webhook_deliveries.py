@@ -1,4 +1,4 @@
-"""Deliveries, from the message to the receiver: the schedule on a moved clock, against real receivers."""
+"""Deliveries from the message to the receiver: the schedule, with a moved clock and real receivers."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,14 +23,14 @@ from tests.support.webhook_receiver import Receiver, Responder, status
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 PAUSES = [5 * SECOND, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 10 * HOUR]
 TIMEOUT = 300
-"""Milliseconds that a receiver that never answers has here."""
+"""Milliseconds after which these tests abort a request without a response."""
 
 
 pytestmark = pytest.mark.usefixtures("frozen_time")
 
 
 def down(handler: Any) -> None:
-    raise AssertionError("nobody listens")
+    raise AssertionError("the receiver does not listen")
 
 
 FAILURES: dict[str, tuple[Responder, int | None, str]] = {
@@ -48,18 +48,18 @@ FAILURES: dict[str, tuple[Responder, int | None, str]] = {
 def test_failing_webhook_is_attempted_eight_times_with_one_id(
     what: str, receiver: Receiver, hook: Hook, queue: Queue, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And its endpoint stays enabled: that is for 410, and for five days."""
-    answer, code, error = FAILURES[what]
-    if what == "too slow":  # which is not waited for as long as in truth; all others may take their time
+    """The endpoint stays enabled. Only a 410 response or five days of failures disable it."""
+    responder, code, error = FAILURES[what]
+    if what == "too slow":  # shorter than in production; the other receivers need the normal timeout
         monkeypatch.setattr("chalicelib.webhooks.delivery.settings", replace(settings, webhook_timeout=TIMEOUT))
-    receiver.default_responder = answer
-    if answer is down:
+    receiver.default_responder = responder
+    if responder is down:
         receiver.stop()
-    assert gone_through(hook, queue, clock) == (code, error)
-    assert len({got.id for got in receiver.received}) == (0 if answer is down else 1)
-    assert len(receiver.received) == (0 if answer is down else 8)
-    assert all(hooks.signed_with(got, hook.secret) for got in receiver.received)
-    if answer is down:
+    assert fail_every_attempt(hook, queue, clock) == (code, error)
+    assert len({request.id for request in receiver.received}) == (0 if responder is down else 1)
+    assert len(receiver.received) == (0 if responder is down else 8)
+    assert all(hooks.signed_with(request, hook.secret) for request in receiver.received)
+    if responder is down:
         receiver.start()
 
 
@@ -67,36 +67,36 @@ def test_receiver_with_an_untrusted_certificate_gets_nothing(
     scene: Scene, queue: Queue, clock: Clock, tmp_path: Path
 ) -> None:
     with Receiver(certificate=Authority(tmp_path).certificate("localhost")) as receiver:
-        code, error = gone_through(hooks.make(scene.user, receiver.url), queue, clock)
+        code, error = fail_every_attempt(hooks.make(scene.user, receiver.url), queue, clock)
         assert code is None
         assert error.startswith("The certificate is not valid: ")
         assert receiver.connections >= 8
         assert receiver.received == []
 
 
-def gone_through(hook: Hook, queue: Queue, clock: Clock) -> tuple[int | None, str]:
-    """A test goes through the whole schedule, each attempt at its time; the status and error of every attempt."""
+def fail_every_attempt(hook: Hook, queue: Queue, clock: Clock) -> tuple[int | None, str]:
+    """Deliver a test through the complete schedule and check the time of each attempt.
+
+    Returns the status and the error of the attempts, which must all be equal.
+    """
     hook.test()
     queue.deliver()
-    for tried, pause in enumerate(PAUSES, 1):
+    for count, pause in enumerate(PAUSES, 1):
         attempts, next_at = hook.delivery()["attempts"], hooks.next_at()
-        assert len(attempts) == tried
+        assert len(attempts) == count
         ended = hooks.rows()[0]["attempts"][-1]["at"] + attempts[-1]["latencyMs"]
         assert pause <= next_at - ended <= pause * 1.1 + 1
         queue.pass_to(next_at - 2 * SECOND)
-        assert len(hook.delivery()["attempts"]) == tried, "not before its time"
+        assert len(hook.delivery()["attempts"]) == count, "no attempt before its time"
         queue.pass_to(next_at + (MINUTE if pause < 15 * MINUTE else 0))
-    told = hook.delivery()
-    ((code, error),) = {(each["status"], each["error"]) for each in told["attempts"]}
-    assert (told["status"], told["error"], told["nextAttemptAt"]) == (
-        "failed",
-        f"All 8 attempts failed. Last error: {error}",
-        None,
-    )
-    assert len(told["attempts"]) == 8
+    delivery = hook.delivery()
+    ((code, error),) = {(each["status"], each["error"]) for each in delivery["attempts"]}
+    assert (delivery["status"], delivery["nextAttemptAt"]) == ("failed", None)
+    assert delivery["error"] == f"All 8 attempts failed. Last error: {error}"
+    assert len(delivery["attempts"]) == 8
     assert hook.shown()["enabled"]
     queue.pass_to(clock.now + DAY)
-    assert len(hook.delivery()["attempts"]) == 8, "and then no more"
+    assert len(hook.delivery()["attempts"]) == 8, "no further attempts"
     return code, error
 
 
@@ -112,10 +112,10 @@ def test_receiver_that_was_down_gets_the_webhook_later(
     assert hook.shown()["failingSince"] is not None
     receiver.start()
     queue.pass_to(hooks.next_at() + MINUTE)
-    told = hook.delivery()
-    assert (told["status"], len(told["attempts"])) == ("delivered", failures + 1)
-    assert (told["attempts"][-1]["status"], told["attempts"][-1]["error"]) == (204, None)
-    assert [got.id for got in receiver.received] == [told["id"]]
+    delivery = hook.delivery()
+    assert (delivery["status"], len(delivery["attempts"])) == ("delivered", failures + 1)
+    assert (delivery["attempts"][-1]["status"], delivery["attempts"][-1]["error"]) == (204, None)
+    assert [request.id for request in receiver.received] == [delivery["id"]]
     assert hook.shown()["failingSince"] is None
 
 
@@ -123,8 +123,8 @@ def test_first_kilobyte_of_an_endless_response_is_stored(receiver: Receiver, hoo
     receiver.respond_next(webhook_receiver.endless)
     hook.test()
     queue.deliver()
-    told = hook.delivery()
-    assert (told["status"], told["attempts"][0]["answer"]) == ("delivered", "x" * 1_024)
+    delivery = hook.delivery()
+    assert (delivery["status"], delivery["attempts"][0]["answer"]) == ("delivered", "x" * 1_024)
 
 
 @pytest.mark.parametrize("code", [429, 503])
@@ -134,17 +134,17 @@ def test_retry_after_delays_all_deliveries_to_the_endpoint(
     receiver.respond_next(status(code, Retry_After="1800"))
     first = hook.test()
     queue.deliver()
-    asked = clock.now
-    assert hooks.next_at() == asked + hook.delivery()["attempts"][0]["latencyMs"] + 1_800 * SECOND
+    start = clock.now
+    assert hooks.next_at() == start + hook.delivery()["attempts"][0]["latencyMs"] + 1_800 * SECOND
     second = hook.test()
     queue.deliver()
-    queue.pass_to(asked + 1_780 * SECOND)
+    queue.pass_to(start + 1_780 * SECOND)
     assert len(receiver.received) == 1
-    assert sorted(len(told["attempts"]) for told in hook.deliveries()) == [0, 1], "no attempt used up by waiting"
-    queue.pass_to(asked + 1_860 * SECOND)
-    queue.pass_to(clock.now + MINUTE)  # one at a time, to a receiver that failed
-    assert sorted(got.id for got in receiver.received[1:]) == sorted([first, second])
-    assert {told["status"] for told in hook.deliveries()} == {"delivered"}
+    assert sorted(len(delivery["attempts"]) for delivery in hook.deliveries()) == [0, 1], "waiting uses no attempt"
+    queue.pass_to(start + 1_860 * SECOND)
+    queue.pass_to(clock.now + MINUTE)  # a receiver that has failed gets one request at a time
+    assert sorted(request.id for request in receiver.received[1:]) == sorted([first, second])
+    assert {delivery["status"] for delivery in hook.deliveries()} == {"delivered"}
 
 
 def test_endpoint_that_returns_410_is_disabled_with_the_reason(receiver: Receiver, hook: Hook, queue: Queue) -> None:
@@ -152,30 +152,30 @@ def test_endpoint_that_returns_410_is_disabled_with_the_reason(receiver: Receive
     hook.test()
     hook.test()
     queue.deliver()
-    shown = hook.shown()
-    assert (shown["enabled"], shown["disabledReason"]) == (False, "The receiver returned 410 (Gone).")
-    assert "failed" in {told["status"] for told in hook.deliveries()}
+    webhook = hook.shown()
+    assert (webhook["enabled"], webhook["disabledReason"]) == (False, "The receiver returned 410 (Gone).")
+    assert "failed" in {delivery["status"] for delivery in hook.deliveries()}
     queue.pass_to(0)
-    assert {told["status"] for told in hook.deliveries()} <= {"failed", "delivered"}
+    assert {delivery["status"] for delivery in hook.deliveries()} <= {"failed", "delivered"}
 
 
 def test_five_days_of_failures_disable_a_webhook_until_it_is_enabled(
     scene: Scene, receiver: Receiver, hook: Hook, queue: Queue, clock: Clock
 ) -> None:
     receiver.default_responder = status(500)
-    began = clock.now
-    while clock.now < began + 5 * DAY:
+    start = clock.now
+    while clock.now < start + 5 * DAY:
         hook.test()
         queue.deliver()
         assert hook.shown()["enabled"]
-        queue.take()  # what failed is left to its next time, which here does not come
+        queue.take()  # drop the retries, so that only new deliveries are attempted
         clock.advance(20 * 3_600 + 1)
     hook.test()
     queue.deliver()
-    shown = hook.shown()
-    assert shown["enabled"] is False
-    assert shown["disabledReason"].startswith("Every attempt has failed for five days, since ")
-    assert shown["disabledAt"] is not None
+    webhook = hook.shown()
+    assert webhook["enabled"] is False
+    assert webhook["disabledReason"].startswith("Every attempt has failed for five days, since ")
+    assert webhook["disabledAt"] is not None
     receiver.default_responder = status(204)
     assert hook.change(enabled=True)["failingSince"] is None
     queue.take()
@@ -186,11 +186,11 @@ def test_five_days_of_failures_disable_a_webhook_until_it_is_enabled(
 
 
 def test_endpoint_changed_during_a_410_response_is_not_disabled(receiver: Receiver, hook: Hook, queue: Queue) -> None:
-    def changed_meanwhile(handler: Any) -> None:
+    def change_and_return_410(handler: Any) -> None:
         hook.change(url=f"{receiver.url}&new")
         status(410)(handler)
 
-    receiver.respond_next(changed_meanwhile)
+    receiver.respond_next(change_and_return_410)
     hook.test()
     queue.deliver()
     assert hook.shown()["enabled"]
@@ -214,26 +214,25 @@ def test_repeated_early_or_late_message_delivers_once(
     (message,) = queue.take()
     for _ in range(3):
         assert handlers.batch("deliver_webhooks", message) == []
-    assert len(receiver.received) == 2, "the time of the second attempt has not come"
+    assert len(receiver.received) == 2, "the second attempt is not due yet"
 
 
 def test_message_for_a_missing_delivery_or_unknown_message_is_acknowledged(poller: EventPoller) -> None:
     handlers = Handlers(poller._app)
-    gone = {"owner": "user-1", "webhook": "webhook-1", "delivery": "msg_1"}
-    assert handlers.batch("deliver_webhooks", gone, {"owner": "user-1"}, "hello", {}) == []
+    missing = {"owner": "user-1", "webhook": "webhook-1", "delivery": "msg_1"}
+    assert handlers.batch("deliver_webhooks", missing, {"owner": "user-1"}, "hello", {}) == []
 
 
 def test_failed_message_is_reported_and_the_others_are_delivered(
     receiver: Receiver, hook: Hook, queue: Queue, poller: EventPoller, clock: Clock, no_pauses: None
 ) -> None:
-    bad, *_ = [hook.test() for _ in range(3)]
-    messages = sorted(queue.take(), key=lambda message: message["delivery"] != bad)
-    broken = faults.refused("UpdateItem", "InternalServerError", status=500, times=99, when=faults.about(bad))
-    with broken:
+    failing, *_ = [hook.test() for _ in range(3)]
+    messages = sorted(queue.take(), key=lambda message: message["delivery"] != failing)
+    with faults.refused("UpdateItem", "InternalServerError", status=500, times=99, when=faults.about(failing)):
         assert Handlers(poller._app).batch("deliver_webhooks", *messages) == ["message-0"]
     assert len(receiver.received) == 2
     queue.pass_to(clock.now + 2 * MINUTE)
-    assert sorted(got.id for got in receiver.received) == sorted(message["delivery"] for message in messages)
+    assert sorted(request.id for request in receiver.received) == sorted(message["delivery"] for message in messages)
 
 
 def test_message_that_was_not_sent_is_sent_by_the_sweep(
@@ -252,7 +251,7 @@ def test_delivery_of_a_killed_process_is_sent_again(receiver: Receiver, hook: Ho
         queue.deliver()
     assert receiver.received == []
     queue.pass_to(clock.now + 30 * SECOND)
-    assert receiver.received == [], "it may be at it still"
+    assert receiver.received == [], "the process may still be sending"
     queue.pass_to(clock.now + rules.DELIVERY_LEASE)
     assert len(receiver.received) == 1
 
@@ -269,20 +268,20 @@ def test_sweep_sends_a_message_every_minute_until_it_is_handled(hook: Hook, queu
 
 
 def test_delivery_costs_four_requests(receiver: Receiver, hook: Hook, queue: Queue) -> None:
-    """Take it, take a lane and with it the endpoint, note what came of it, leave the lane."""
+    """Lease the delivery, take a slot of the endpoint, record the attempt, release the slot."""
     hook.test()
     with aws_requests.recorded() as sent:
         queue.deliver()
     assert [request.operation for request in sent] == ["UpdateItem"] * 4
 
 
-# Many at once.
+# Concurrent deliveries.
 
 
 def test_concurrent_requests_to_one_endpoint_are_limited_and_retried(
     receiver: Receiver, hook: Hook, queue: Queue, poller: EventPoller
 ) -> None:
-    """Two batches at the same time, into an endpoint that does not answer: its lanes, and not one request more."""
+    """Two concurrent batches to an endpoint that does not respond. It gets only as many requests as it has slots."""
     receiver.default_responder = webhook_receiver.hangs
     for _ in range(20):
         hook.test()
@@ -302,12 +301,12 @@ def test_concurrent_requests_to_one_endpoint_are_limited_and_retried(
         if not waiting:
             break
         queue.pass_to(max(waiting) + MINUTE)
-    assert {told["status"] for told in hook.deliveries()} == {"delivered"}
+    assert {delivery["status"] for delivery in hook.deliveries()} == {"delivered"}
     assert len(receiver.received) == 20
 
 
 def deferred() -> int:
-    """How many deliveries found no lane so far."""
+    """The number of deliveries that have been deferred because no slot was free."""
     return sum(row["deferrals"] > 0 for row in hooks.rows())
 
 
@@ -332,25 +331,25 @@ def test_failing_endpoint_gets_one_request_at_a_time(
 def test_endpoint_that_does_not_respond_delays_no_other(
     scene: Scene, receiver: Receiver, hook: Hook, queue: Queue, poller: EventPoller
 ) -> None:
-    """In one batch, and in those after it, while the first is still waiting for its answer."""
+    """Neither in the same batch nor in later ones, while the first delivery waits for its response."""
     receiver.default_responder = webhook_receiver.hangs
-    with Receiver() as prompt:
-        quick = [hooks.make(scene.user, prompt.url) for _ in range(3)]
+    with Receiver() as fast_receiver:
+        fast_hooks = [hooks.make(scene.user, fast_receiver.url) for _ in range(3)]
         hook.test()
-        for each in quick:
+        for fast_hook in fast_hooks:
             for _ in range(3):
-                each.test()
+                fast_hook.test()
         first = queue.take()
-        for each in quick:
+        for fast_hook in fast_hooks:
             for _ in range(3):
-                each.test()
+                fast_hook.test()
         second = queue.take()
         handlers = Handlers(poller._app)
         with webhook_receiver.in_background(lambda: handlers.batch("deliver_webhooks", *first)):
-            prompt.wait(9)
+            fast_receiver.wait(9)
             for message in second:
                 assert handlers.batch("deliver_webhooks", message) == []
-            assert len(prompt.received) == 18
+            assert len(fast_receiver.received) == 18
             assert not receiver.released.is_set()
             receiver.released.set()
     assert ok(scene.user.get(f"{hook.path}/deliveries"))["data"][0]["status"] == "delivered"

@@ -1,4 +1,7 @@
-"""Where a webhook leads when it is sent, whatever it led to when it was made. Nobody inside is connected to."""
+"""The address of a webhook at the time of a delivery. No internal address is ever connected to.
+
+The address may differ from the one at the creation of the webhook.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,7 +31,7 @@ PUBLIC = "93.184.216.34"
 
 @pytest.fixture
 def deployed_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a deployed stage, this machine is no target."""
+    """As on a deployed stage, webhooks must not call this machine."""
     for module in ("service", "delivery"):
         monkeypatch.setattr(f"chalicelib.webhooks.{module}.settings", replace(settings, stage="dev"))
 
@@ -44,8 +47,8 @@ def queue(poller: EventPoller, clock: Clock) -> Queue:
     return Queue(poller, clock)
 
 
-def leads_to(url: str) -> None:
-    """The only webhook there is leads there from now on, however it came to that."""
+def store_url(url: str) -> None:
+    """Change the stored URL of the only webhook, without the checks of the API."""
     (row,) = [row for row in invariants.rows("webhooks") if row["sk"].startswith("W#")]
     boto3.client("dynamodb").update_item(
         TableName="devflow-local-webhooks",
@@ -61,9 +64,9 @@ def hook(scene: Scene, names: FakeDns, deployed_stage: None) -> Hook:
     return hooks.make(scene.user, f"https://{NAME}:8443/")
 
 
-def tried(hook: Hook, queue: Queue) -> dict[str, Any]:
-    """The attempt that is made now."""
-    queue.take()  # what failed before
+def attempt_delivery(hook: Hook, queue: Queue) -> dict[str, Any]:
+    """Deliver a test of the webhook now, and return the attempt."""
+    queue.take()  # drop the retries of earlier attempts
     hook.test()
     queue.deliver()
     attempt: dict[str, Any] = hook.deliveries(limit=1)[0]["attempts"][-1]
@@ -79,25 +82,25 @@ def test_stored_webhook_url_with_an_internal_address_is_never_called(
     names.set("two.example.com", [PUBLIC, "10.0.0.1"])
     names.set("six.example.com", ["2606:4700::1111", "::ffff:127.0.0.1"])
     with (
-        webhook_receiver.forbidden_listener("127.0.0.1") as (port, came),
-        webhook_receiver.forbidden_listener("::1") as (_, came_too),
+        webhook_receiver.forbidden_listener("127.0.0.1") as (port, clients),
+        webhook_receiver.forbidden_listener("::1") as (_, clients6),
         connection_attempts() as attempts,
     ):
         for hostile in HOSTILE:
-            leads_to(hostile.replace("{port}", str(port)))
+            store_url(hostile.replace("{port}", str(port)))
             clock.advance(10)
-            assert tried(hook, queue)["error"] is not None, hostile
-    assert (came, came_too, attempts) == ([], [], [])
+            assert attempt_delivery(hook, queue)["error"] is not None, hostile
+    assert (clients, clients6, attempts) == ([], [], [])
 
 
 @pytest.mark.parametrize("inside", INSIDE)
 def test_name_that_resolves_to_an_internal_address_later_is_not_called(
     hook: Hook, names: FakeDns, queue: Queue, inside: str
 ) -> None:
-    for answer in ([inside], [PUBLIC, inside], [inside, PUBLIC]):
-        names.set(NAME, answer)
+    for addresses in ([inside], [PUBLIC, inside], [inside, PUBLIC]):
+        names.set(NAME, addresses)
         with connection_attempts() as attempts:
-            error = tried(hook, queue)["error"]
+            error = attempt_delivery(hook, queue)["error"]
         assert error == "The URL must lead only to public internet addresses. One of its addresses is not public."
         assert attempts == []
 
@@ -105,7 +108,7 @@ def test_name_that_resolves_to_an_internal_address_later_is_not_called(
 def test_delivery_connects_to_the_address_that_it_has_checked(
     scene: Scene, queue: Queue, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the local stage, where this machine may be a target: the first answer is it, any further one is not."""
+    """On the local stage, which may call this machine. The name is resolved once; a second lookup would differ."""
     authority = Authority(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle))
     http_client._tls_context.cache_clear()
@@ -131,7 +134,7 @@ def test_delivery_connects_to_the_address_that_it_has_checked(
 def test_redirect_to_an_internal_address_is_not_followed(scene: Scene, queue: Queue, location: str) -> None:
     with (
         Receiver() as receiver,
-        webhook_receiver.forbidden_listener("127.0.0.1") as (port, came),
+        webhook_receiver.forbidden_listener("127.0.0.1") as (port, clients),
     ):
         receiver.respond_next(status(307, Location=location.replace("{port}", str(port))))
         hook = hooks.make(scene.user, receiver.url.replace("localhost", "127.0.0.1"))
@@ -139,15 +142,15 @@ def test_redirect_to_an_internal_address_is_not_followed(scene: Scene, queue: Qu
         with connection_attempts() as attempts:
             queue.deliver()
         assert attempts == [("127.0.0.1", receiver.port)]
-        assert (len(receiver.received), came) == (1, [])
+        assert (len(receiver.received), clients) == (1, [])
         assert hook.delivery()["attempts"][0]["error"] == "The receiver returned 307. Redirects are not followed."
 
 
 def test_proxy_of_the_environment_is_ignored(scene: Scene, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Receiver() as receiver, webhook_receiver.forbidden_listener("127.0.0.1") as (port, came):
+    with Receiver() as receiver, webhook_receiver.forbidden_listener("127.0.0.1") as (port, clients):
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
         hook = hooks.make(scene.user, receiver.url)
         hook.test()
         queue.deliver()
-        assert (hook.delivery()["status"], came) == ("delivered", [])
+        assert (hook.delivery()["status"], clients) == ("delivered", [])
