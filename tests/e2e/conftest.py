@@ -1,4 +1,4 @@
-"""Real processes: `python -m infra.local`, spoken to over HTTP alone."""
+"""Fixtures with real processes: `python -m infra.local`, which tests call only over HTTP."""
 
 import fcntl
 import re
@@ -24,8 +24,11 @@ _URL = re.compile(r"DevFlow runs at (http://\S+)")
 
 
 class Platform:
-    """One local stage on a port of its own, on which one may call as often as one likes: how often tests call, and in
-    which minute, depends on how fast the machine is. `DEVFLOW_RATE_LIMITS="1"` is what users get."""
+    """One local stage on a free port, without rate limits.
+
+    Rate limits would make tests depend on the speed of the machine. `DEVFLOW_RATE_LIMITS="1"` enables them, as for
+    users.
+    """
 
     program: ClassVar = ["-m", "infra.local"]
 
@@ -41,25 +44,25 @@ class Platform:
                 stderr=subprocess.STDOUT,
             )
         self.url = self._ready()
-        """Its address, without a trailing slash."""
+        """The URL of the stage, without a trailing slash."""
         self._http = Http(self.url)
         self.client = Client(self._http)
-        """A client without a token; `platform.client.login()` is one with the ready-made user's."""
+        """A client without a token. `platform.client.login()` returns a client of the predefined user."""
 
     @property
     def output(self) -> str:
-        """What it has printed so far: banner and log."""
+        """The output of the process so far: banner and log."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def advance(self, seconds: float) -> Response:
-        """Move its clock; everything due meanwhile has happened when this returns."""
+        """Move the clock of the stage. Everything that is due by then has happened when this returns."""
         with closing(Http(self.url, timeout=300)) as http:
-            answer = Client(http).post("/local/clock", {"advanceSeconds": seconds})
-        assert answer.status == 200, answer
-        return answer
+            response = Client(http).post("/local/clock", {"advanceSeconds": seconds})
+        assert response.status == 200, response
+        return response
 
     def stop(self, signal_number: int = signal.SIGTERM) -> int:
-        """End it, if it still runs, and wait; its exit status."""
+        """End the process if it still runs, and wait for it. Returns its exit status."""
         if hasattr(self, "_http"):
             self._http.close_all()
         if self.process.poll() is None:
@@ -86,7 +89,7 @@ class Platform:
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A local stage that all tests of the session share: keep to ids of your own, and move its clock forward alone."""
+    """A local stage that all tests of the session share. Tests must use unique ids, and may move its clock forward."""
     started = Platform(tmp_path_factory.mktemp("platform") / "log")
     yield started
     started.stop()
@@ -94,12 +97,12 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 @pytest.fixture
 def fresh_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Platform]]:
-    """Starts local stages for one test alone: `fresh_platform(DEVFLOW_RATE_LIMITS="1")`."""
-    with ExitStack() as ending:
+    """A function that starts a local stage for one test: `fresh_platform(DEVFLOW_RATE_LIMITS="1")`."""
+    with ExitStack() as stack:
 
         def start(**env: str) -> Platform:
             started = Platform(tmp_path_factory.mktemp("platform") / "log", **env)
-            ending.callback(started.stop)
+            stack.callback(started.stop)
             return started
 
         yield start
@@ -121,13 +124,15 @@ NO_NETWORK = (
 
 @pytest.fixture(scope="session")
 def node_home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory where the packages of js/package.json can be imported: the pinned versions, installed once and kept
-    in pytest's cache."""
+    """A directory from which Node can import the packages of js/package.json.
+
+    The pinned versions are installed once, into pytest's cache.
+    """
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
-    kept = request.config.pluginmanager.hasplugin("cacheprovider")
-    home = request.config.cache.mkdir("devflow-node") if kept else tmp_path_factory.mktemp("node")
+    has_cache = request.config.pluginmanager.hasplugin("cacheprovider")
+    home = request.config.cache.mkdir("devflow-node") if has_cache else tmp_path_factory.mktemp("node")
     with (home / "lock").open("w") as lock:  # several processes may run tests at the same time
         fcntl.flock(lock, fcntl.LOCK_EX)
         _install(home)
@@ -145,9 +150,9 @@ def _install(home: Path) -> None:
         done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         installed.unlink()
-        pytest.skip(f"npm did not get its packages within {INSTALL_SECONDS} s")
+        pytest.skip(f"npm could not install the packages within {INSTALL_SECONDS} s")
     if done.returncode != 0:
         installed.unlink()
-        if any(sign in done.stderr for sign in NO_NETWORK):
-            pytest.skip(f"npm cannot get its packages, it seems for want of a network: {done.stderr[-300:]}")
+        if any(text in done.stderr for text in NO_NETWORK):
+            pytest.skip(f"npm cannot install the packages, probably because there is no network: {done.stderr[-300:]}")
         pytest.fail(f"npm ci failed:\n{done.stderr}")

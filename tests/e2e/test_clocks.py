@@ -1,4 +1,4 @@
-"""The server's clock decides; an agent's may be anything."""
+"""Only the server's clock matters. The clock of an agent may be wrong."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ time.time_ns = lambda: int(time.time() * 1e9)
 sys.argv = sys.argv[2:]
 runpy.run_path(program, run_name="__main__")
 """
-"""Runs a program whose clock is off by so many seconds."""
+"""A Python program that runs another program with a clock that is off by some seconds."""
 
 
 def instant(text: object) -> datetime:
@@ -34,7 +34,7 @@ def instant(text: object) -> datetime:
 
 
 def server_time(platform: Platform) -> datetime:
-    """What the server's clock says, to the second: other tests move it forward."""
+    """The time of the server's clock, in seconds. Other tests move this clock forward."""
     return instant(platform.client.get("/local/clock").json()["now"])
 
 
@@ -57,12 +57,12 @@ def test_agent_with_a_clock_off_by_an_hour_works_normally(platform: Platform, of
     assert done.returncode == 0, done.stderr
     found = user.get(f"/api/tasks/{task}").json()
     assert (found["status"], found["attempt"], found["agentId"]) == ("completed", 1, agent)
-    shown = user.get(f"/api/agents/{agent}").json()
+    last_heartbeat = user.get(f"/api/agents/{agent}").json()["lastHeartbeat"]
     events = user.get(f"/api/tasks/{task}/events", {"limit": 100}).json()["data"]
-    told = [found["createdAt"], found["startedAt"], found["completedAt"], shown["lastHeartbeat"]]
-    told += [event["timestamp"] for event in events]
+    timestamps = [found["createdAt"], found["startedAt"], found["completedAt"], last_heartbeat]
+    timestamps += [event["timestamp"] for event in events]
     after = server_time(platform)
-    assert all(before <= instant(text) <= after for text in told), told
+    assert all(before <= instant(text) <= after for text in timestamps), timestamps
 
 
 @pytest.mark.parametrize("off", [-3_600, 3_600])
@@ -70,14 +70,14 @@ def test_timestamps_in_requests_are_ignored(platform: Platform, off: int) -> Non
     user = platform.client.login()
     agent = f"clock-{uuid.uuid4()}"
     wrong = datetime.now(UTC) + timedelta(seconds=off)
-    said = {"timestamp": wrong.isoformat(), "lastHeartbeat": wrong.isoformat(), "createdAt": wrong.isoformat()}
-    dated = {"Date": format_datetime(wrong, usegmt=True)}
-    about = {"agentId": agent, "name": agent, "version": "1"}
+    wrong_fields = {"timestamp": wrong.isoformat(), "lastHeartbeat": wrong.isoformat(), "createdAt": wrong.isoformat()}
+    headers = {"Date": format_datetime(wrong, usegmt=True)}
+    registration = {"agentId": agent, "name": agent, "version": "1"}
     before = server_time(platform)
-    registered = user.post("/api/agents", about | said, **dated)
+    registered = user.post("/api/agents", registration | wrong_fields, **headers)
     assert registered.status == 201
     worker = user.acting_as(registered.json()["token"])
-    assert worker.post(f"/api/agents/{agent}/heartbeat", {"status": "ready"} | said, **dated).status == 200
-    shown = user.get(f"/api/agents/{agent}").json()
-    assert before <= instant(shown["createdAt"]) <= instant(shown["lastHeartbeat"]) <= server_time(platform)
-    assert shown["status"] == "active"
+    assert worker.post(f"/api/agents/{agent}/heartbeat", {"status": "ready"} | wrong_fields, **headers).status == 200
+    stored = user.get(f"/api/agents/{agent}").json()
+    assert before <= instant(stored["createdAt"]) <= instant(stored["lastHeartbeat"]) <= server_time(platform)
+    assert stored["status"] == "active"

@@ -1,7 +1,7 @@
-"""The specification's own JavaScript example, word for word but for the ids and the token.
+"""The specification's JavaScript example, unchanged except for the ids and the token.
 
-`js/spec_example.js` is the specification's text as it stands. It speaks to port 3000, and so does this test where
-that port is free; where it is taken, the port in `baseURL` is the only other thing that changes.
+`js/spec_example.js` contains the text of the specification. It calls port 3000, and this test uses that port if it is
+free. Otherwise the test also replaces the port in `baseURL`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SHOW = "console.log(JSON.stringify({registered: response.data, commands: command
 
 
 def free(port: int) -> bool:
-    """Whether nobody listens there, on either loopback address."""
+    """Whether no process listens on this port of the IPv4 and IPv6 loopback addresses."""
     for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         with socket.socket(family) as probe:
             if probe.connect_ex((host, port)) == 0:
@@ -46,17 +46,17 @@ def test_javascript_example_of_the_specification_works(
         "naturalLanguage": "Fix the null pointer exception in login flow",
     }
     assert user.post("/api/workflows/execute", body).status == 202
-    platform.advance(0.001)  # its message is worked off when this returns, so the one poll there is finds the task
+    platform.advance(0.001)  # handles the message, so that the only poll of the example finds the task
 
     example = (SOURCES / "spec_example.js").read_text(encoding="utf-8")
-    for theirs, ours in {
+    for placeholder, value in {
         "http://localhost:3000": platform.url,
         "agent-uuid": agent,
         "agent-id": agent,
         "task-id": task,
     }.items():
-        assert theirs in example
-        example = example.replace(theirs, ours)
+        assert placeholder in example
+        example = example.replace(placeholder, value)
     script = node_home / f"{task}.mjs"
     script.write_text(f"const token = {json.dumps(user.token)};\n{example}{SHOW}\n", encoding="utf-8")
     try:
@@ -64,10 +64,10 @@ def test_javascript_example_of_the_specification_works(
     finally:
         script.unlink()
 
-    assert done.returncode == 0, done.stderr  # axios throws on any answer but 2xx
-    got = json.loads(done.stdout)
-    assert (got["registered"]["success"], got["registered"]["agent"]["id"]) == (True, agent)
-    assert [command["task_id"] for command in got["commands"]] == [task]
+    assert done.returncode == 0, done.stderr  # axios throws an error for any response except 2xx
+    printed = json.loads(done.stdout)
+    assert (printed["registered"]["success"], printed["registered"]["agent"]["id"]) == (True, agent)
+    assert [command["task_id"] for command in printed["commands"]] == [task]
     ended = user.get(f"/api/tasks/{task}").json()
     assert (ended["status"], ended["agentId"], ended["summary"]) == ("completed", agent, "Task completed")
     assert ended["prUrl"] == "https://github.com/..."

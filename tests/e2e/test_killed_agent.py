@@ -1,7 +1,7 @@
-"""The reference agent on a machine that dies (SIGKILL) at each step of the protocol, and what becomes of its task.
+"""The reference agent is killed (SIGKILL) at each step of the protocol, and its task continues as specified.
 
-A relay between the agent and the stage holds one of its calls. While the agent waits for the answer it is killed, and
-only then the call gets lost or goes on its way: so each death is at its step exactly. The clock is moved, not slept.
+A relay between the agent and the stage holds back one request. The agent is killed while it waits for the response.
+After that the request is dropped or forwarded. So each kill happens at exactly one step. The clock is moved, not slept.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ AGENT = Path(__file__).parents[2] / "examples" / "agent.py"
 SECONDS = 30
 
 LEASE = 60
-"""Seconds that a claim holds without a further poll (docs/protocol.md, as the next one)."""
+"""Seconds after which a claim expires without another poll (docs/protocol.md)."""
 LOST_AFTER = 600
-"""Seconds of silence after which a run is lost."""
-SOONER = 20
-"""Seconds before such a time at which nothing may have happened yet: more than the real time that a step takes."""
+"""Seconds of silence after which an agent's running task is lost (docs/protocol.md)."""
+MARGIN = 20
+"""Seconds before a deadline at which nothing may have happened yet. More than the real time that a step takes."""
 
 STEPS = ["Starting", "Reading the code", "Making the change", "Running tests"]
 
 
-class Call(NamedTuple):
-    """A request, as it came from an agent."""
+class RelayedRequest(NamedTuple):
+    """A request of an agent."""
 
     method: str
     path: str
@@ -52,54 +52,59 @@ class Call(NamedTuple):
 
 
 class Relay(ThreadingHTTPServer):
-    """Passes an agent's calls on, but holds the `nth` to a path that ends with `halt`, until told otherwise."""
+    """Forwards the requests of an agent, except the `nth` request to a path that ends with `pause_at`.
+
+    That request is held back until the relay is released.
+    """
 
     daemon_threads = True
 
-    def __init__(self, url: str, halt: str, nth: int) -> None:
-        super().__init__(("127.0.0.1", 0), RelayedCall)
+    def __init__(self, url: str, pause_at: str, nth: int) -> None:
+        super().__init__(("127.0.0.1", 0), RelayHandler)
         self.target = urlsplit(url).netloc
-        self.halt, self.left = halt, nth
-        self.held: queue.SimpleQueue[Call] = queue.SimpleQueue()
-        self.told, self.goes_on = threading.Event(), False
+        self.pause_at, self.left = pause_at, nth
+        self.held: queue.SimpleQueue[RelayedRequest] = queue.SimpleQueue()
+        self.released, self.forwards_held = threading.Event(), False
         self.thread = threading.Thread(target=self.serve_forever, args=(0.02,))
         self.thread.start()
 
-    def swallows(self, call: Call) -> bool:
-        if call.path.partition("?")[0].endswith(f"/{self.halt}"):
+    def drops(self, request: RelayedRequest) -> bool:
+        """Whether to drop a request. Blocks while the request is held back."""
+        if request.path.partition("?")[0].endswith(f"/{self.pause_at}"):
             self.left -= 1
             if self.left == 0:
-                self.held.put(call)
-                self.told.wait()
-                return not self.goes_on
+                self.held.put(request)
+                self.released.wait()
+                return not self.forwards_held
         return False
 
-    def pass_on(self, call: Call) -> tuple[int, bytes]:
+    def forward(self, request: RelayedRequest) -> tuple[int, bytes]:
+        """Send a request to the stage. Returns the status and the body of the response."""
         connection = http.client.HTTPConnection(self.target, timeout=SECONDS)
         try:
-            connection.request(call.method, call.path, call.body or None, call.headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
+            connection.request(request.method, request.path, request.body or None, request.headers)
+            response = connection.getresponse()
+            return response.status, response.read()
         finally:
             connection.close()
 
-    def end(self) -> None:
-        self.told.set()
+    def close(self) -> None:
+        self.released.set()
         self.shutdown()
         self.thread.join()
         self.server_close()
 
 
-class RelayedCall(BaseHTTPRequestHandler):
+class RelayHandler(BaseHTTPRequestHandler):
     server: Relay
 
     def relay(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        kept = {name: value for name, value in self.headers.items() if name not in ("Host", "Connection")}
-        call = Call(self.command, self.path, kept, body)
-        if self.server.swallows(call):
+        headers = {name: value for name, value in self.headers.items() if name not in ("Host", "Connection")}
+        request = RelayedRequest(self.command, self.path, headers, body)
+        if self.server.drops(request):
             return
-        status, content = self.server.pass_on(call)
+        status, content = self.server.forward(request)
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -108,51 +113,51 @@ class RelayedCall(BaseHTTPRequestHandler):
     do_GET = do_POST = relay  # noqa: N815  # named by http.server
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # named by http.server
-        """Nothing: the test says what matters."""
+        """Log nothing."""
 
 
-class Machine(NamedTuple):
-    """A process of the reference agent that waits for the answer to a call, which the relay holds."""
+class PausedAgent(NamedTuple):
+    """A process of the reference agent that waits for the response to a request, which the relay holds back."""
 
     process: subprocess.Popen[bytes]
     relay: Relay
-    call: Call
+    request: RelayedRequest
 
-    def die(self) -> Machine:
+    def kill(self) -> PausedAgent:
         self.process.kill()
         assert self.process.wait(SECONDS) == -signal.SIGKILL
         return self
 
     def send(self) -> int:
-        """Let the call arrive, which may be long after the machine died; the status that it got."""
-        return self.relay.pass_on(self.call)[0]
+        """Send the held request now, possibly long after the agent was killed. Returns the status of the response."""
+        return self.relay.forward(self.request)[0]
 
-    def go_on(self) -> None:
-        """Let the call arrive and the agent do the rest of its task."""
-        self.relay.goes_on = True
-        self.relay.told.set()
+    def resume(self) -> None:
+        """Forward the held request, and let the agent finish its task."""
+        self.relay.forwards_held = True
+        self.relay.released.set()
         assert self.process.wait(SECONDS) == 0
 
 
-class Scene:
-    """One task, a machine that dies on it, and another one."""
+class Scenario:
+    """One task, an agent that is killed during it, and a second agent."""
 
-    def __init__(self, stage: Platform, user: Client, logs: Path, ending: ExitStack) -> None:
-        self.stage, self.user, self.logs, self.ending = stage, user, logs, ending
+    def __init__(self, stage: Platform, user: Client, logs: Path, stack: ExitStack) -> None:
+        self.stage, self.user, self.logs, self.stack = stage, user, logs, stack
         self.intent = f"killed-{uuid.uuid4()}"
         self.first, self.second = f"{self.intent}-first", f"{self.intent}-second"
 
     def submit(self, **more: Any) -> str:
-        """A new task's id; it is claimable when this returns."""
+        """Submit a task and return its id. The task is claimable when this returns."""
         task = f"task-{uuid.uuid4()}"
         body = {"taskId": task, "intent": self.intent, "repo": "https://github.com/u/r", "naturalLanguage": "Anything"}
-        answer = self.user.post("/api/workflows/execute", body | more)
-        assert answer.status == 202, answer
+        response = self.user.post("/api/workflows/execute", body | more)
+        assert response.status == 202, response
         self.stage.advance(0.001)
         return task
 
     def start(self, agent: str, url: str) -> subprocess.Popen[bytes]:
-        """A process of the reference agent, which ends after its first task."""
+        """Start a process of the reference agent, which exits after its first task."""
         arguments = ["--url", url, "--agent-id", agent, "--capability", self.intent, "--once"]
         with (self.logs / agent).open("ab") as log:
             process = subprocess.Popen(
@@ -162,63 +167,63 @@ class Scene:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self.ending.callback(process.wait)
-        self.ending.callback(process.kill)
+        self.stack.callback(process.wait)
+        self.stack.callback(process.kill)
         return process
 
-    def halt(self, agent: str, halt: str, nth: int = 1) -> Machine:
-        """A machine that has come as far as its `nth` call to a path that ends with `halt`."""
-        relay = Relay(self.stage.url, halt, nth)
-        self.ending.callback(relay.end)
+    def pause(self, agent: str, pause_at: str, nth: int = 1) -> PausedAgent:
+        """Start an agent and hold back its `nth` request to a path that ends with `pause_at`."""
+        relay = Relay(self.stage.url, pause_at, nth)
+        self.stack.callback(relay.close)
         process = self.start(agent, f"http://127.0.0.1:{relay.server_port}")
         try:
-            return Machine(process, relay, relay.held.get(timeout=SECONDS))
+            return PausedAgent(process, relay, relay.held.get(timeout=SECONDS))
         except queue.Empty:
-            pytest.fail(f"it made no such call: {self.said(agent)}")
+            pytest.fail(f"the agent sent no such request: {self.output(agent)}")
 
-    def work(self, agent: str) -> None:
-        """Let a machine that stays alive do one task."""
-        assert self.start(agent, self.stage.url).wait(SECONDS) == 0, self.said(agent)
+    def run(self, agent: str) -> None:
+        """Let an agent complete one task."""
+        assert self.start(agent, self.stage.url).wait(SECONDS) == 0, self.output(agent)
 
-    def said(self, agent: str) -> str:
+    def output(self, agent: str) -> str:
         return (self.logs / agent).read_text(encoding="utf-8")
 
-    def shown(self, task: str) -> dict[str, Any]:
+    def task(self, task: str) -> dict[str, Any]:
         found: dict[str, Any] = self.user.get(f"/api/tasks/{task}").json()
         return found
 
-    def stand(self, task: str) -> tuple[str, int, str | None]:
-        """Its status, its attempt, and who holds it or held it last."""
-        shown = self.shown(task)
-        return shown["status"], shown["attempt"], shown["agentId"]
+    def state(self, task: str) -> tuple[str, int, str | None]:
+        """The status, the attempt, and the current or last agent of a task."""
+        found = self.task(task)
+        return found["status"], found["attempt"], found["agentId"]
 
     def timeline(self, task: str) -> list[tuple[str, int, str | None]]:
-        """Of each event what happened, in which attempt, and to whom."""
-        answer = self.user.get(f"/api/tasks/{task}/events")
-        assert answer.status == 200, answer
-        told = [(event["type"], event["attempt"], event["agentId"]) for event in answer.json()["data"]]
-        assert told[:2] == [("task.created", 1, None), ("task.queued", 1, None)]
-        return told[2:]
+        """The type, attempt and agent of each event after the task was queued for the first time."""
+        response = self.user.get(f"/api/tasks/{task}/events")
+        assert response.status == 200, response
+        events = [(event["type"], event["attempt"], event["agentId"]) for event in response.json()["data"]]
+        assert events[:2] == [("task.created", 1, None), ("task.queued", 1, None)]
+        return events[2:]
 
 
-def claimed(agent: str, attempt: int = 1) -> list[tuple[str, int, str]]:
+def claim_events(agent: str, attempt: int = 1) -> list[tuple[str, int, str]]:
     return [("task.assigned", attempt, agent)]
 
 
-def begun(agent: str, attempt: int, steps: int) -> list[tuple[str, int, str]]:
-    """What a timeline tells of an agent that came as far as this step."""
-    told = [("task.started", attempt, agent), *[("task.step", attempt, agent)] * (len(STEPS) - 1)]
-    return [*claimed(agent, attempt), *told[:steps]]
+def events_until(agent: str, attempt: int, steps: int) -> list[tuple[str, int, str]]:
+    """The events of an agent that has reported this number of steps."""
+    events = [("task.started", attempt, agent), *[("task.step", attempt, agent)] * (len(STEPS) - 1)]
+    return [*claim_events(agent, attempt), *events[:steps]]
 
 
-def done(agent: str, attempt: int = 1) -> list[tuple[str, int, str]]:
-    """What it tells of one that does the whole task."""
-    return [*begun(agent, attempt, len(STEPS)), ("task.completed", attempt, agent)]
+def completed_events(agent: str, attempt: int = 1) -> list[tuple[str, int, str]]:
+    """The events of an agent that completes the task."""
+    return [*events_until(agent, attempt, len(STEPS)), ("task.completed", attempt, agent)]
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A stage for this module alone: its clock is moved by hours."""
+    """A stage for this module, which moves its clock by hours."""
     started = Platform(tmp_path_factory.mktemp("killed") / "log")
     yield started
     started.stop()
@@ -230,46 +235,46 @@ def user(stage: Platform) -> Client:
 
 
 @pytest.fixture
-def scene(stage: Platform, user: Client, tmp_path: Path) -> Iterator[Scene]:
-    with ExitStack() as ending:
-        yield Scene(stage, user, tmp_path, ending)
+def scenario(stage: Platform, user: Client, tmp_path: Path) -> Iterator[Scenario]:
+    with ExitStack() as stack:
+        yield Scenario(stage, user, tmp_path, stack)
 
 
 @pytest.mark.parametrize("last", ["heartbeat", "commands"])
-def test_task_stays_queued_if_the_agent_is_killed_before_its_poll(scene: Scene, last: str) -> None:
-    task = scene.submit(maxAttempts=1)
+def test_task_stays_queued_if_the_agent_is_killed_before_its_poll(scenario: Scenario, last: str) -> None:
+    task = scenario.submit(maxAttempts=1)
 
-    scene.halt(scene.first, last).die()
+    scenario.pause(scenario.first, last).kill()
 
-    assert scene.user.get(f"/api/agents/{scene.first}").json()["status"] == "active", "it was registered"
-    assert scene.stand(task) == ("queued", 1, None)
-    scene.work(scene.second)
-    assert scene.stand(task) == ("completed", 1, scene.second)
-    assert scene.timeline(task) == done(scene.second)
+    assert scenario.user.get(f"/api/agents/{scenario.first}").json()["status"] == "active", "the agent is registered"
+    assert scenario.state(task) == ("queued", 1, None)
+    scenario.run(scenario.second)
+    assert scenario.state(task) == ("completed", 1, scenario.second)
+    assert scenario.timeline(task) == completed_events(scenario.second)
 
 
 @pytest.mark.parametrize(
     ("last", "then"),
     [("commands", "arrives"), ("progress", "is lost")],
-    ids=["before its poll is answered", "before its first progress arrives"],
+    ids=["before the response to its poll", "before its first progress arrives"],
 )
-def test_claim_of_a_killed_agent_expires_without_using_an_attempt(scene: Scene, last: str, then: str) -> None:
-    task = scene.submit(maxAttempts=1)
+def test_claim_of_a_killed_agent_expires_without_using_an_attempt(scenario: Scenario, last: str, then: str) -> None:
+    task = scenario.submit(maxAttempts=1)
 
-    dead = scene.halt(scene.first, last).die()
+    killed = scenario.pause(scenario.first, last).kill()
     if then == "arrives":
-        assert dead.send() == 200
+        assert killed.send() == 200
 
-    scene.stage.advance(LEASE - SOONER)
-    assert scene.stand(task) == ("assigned", 1, scene.first)
-    scene.stage.advance(SOONER)
-    assert scene.stand(task) == ("queued", 1, None)
-    scene.work(scene.second)
-    assert scene.stand(task) == ("completed", 1, scene.second)
-    assert scene.timeline(task) == [
-        *claimed(scene.first),
-        ("task.requeued", 1, scene.first),
-        *done(scene.second),
+    scenario.stage.advance(LEASE - MARGIN)
+    assert scenario.state(task) == ("assigned", 1, scenario.first)
+    scenario.stage.advance(MARGIN)
+    assert scenario.state(task) == ("queued", 1, None)
+    scenario.run(scenario.second)
+    assert scenario.state(task) == ("completed", 1, scenario.second)
+    assert scenario.timeline(task) == [
+        *claim_events(scenario.first),
+        ("task.requeued", 1, scenario.first),
+        *completed_events(scenario.second),
     ]
 
 
@@ -281,61 +286,61 @@ def test_claim_of_a_killed_agent_expires_without_using_an_attempt(scene: Scene, 
         ("progress", 4, "is lost", 3),
         ("complete", 1, "is lost", 4),
     ],
-    ids=["with its first progress on its way", "just begun", "in the middle", "when all is done but not told"],
+    ids=["while its first progress is sent", "after its start", "in the middle", "before its result arrives"],
 )
 def test_running_task_of_a_killed_agent_is_retried_after_ten_minutes(
-    scene: Scene, last: str, nth: int, then: str, steps: int
+    scenario: Scenario, last: str, nth: int, then: str, steps: int
 ) -> None:
-    task = scene.submit()
+    task = scenario.submit()
 
-    dead = scene.halt(scene.first, last, nth).die()
+    killed = scenario.pause(scenario.first, last, nth).kill()
     if then == "arrives":
-        assert dead.send() == 200
+        assert killed.send() == 200
 
-    scene.stage.advance(LOST_AFTER - SOONER)
-    assert scene.stand(task) == ("in_progress", 1, scene.first)
-    assert scene.shown(task)["currentStep"] == STEPS[steps - 1]
-    scene.stage.advance(SOONER)
-    assert scene.stand(task) == ("queued", 2, None)
-    scene.work(scene.second)
-    assert scene.stand(task) == ("completed", 2, scene.second)
-    assert scene.timeline(task) == [
-        *begun(scene.first, 1, steps),
-        ("task.requeued", 2, scene.first),
-        *done(scene.second, 2),
+    scenario.stage.advance(LOST_AFTER - MARGIN)
+    assert scenario.state(task) == ("in_progress", 1, scenario.first)
+    assert scenario.task(task)["currentStep"] == STEPS[steps - 1]
+    scenario.stage.advance(MARGIN)
+    assert scenario.state(task) == ("queued", 2, None)
+    scenario.run(scenario.second)
+    assert scenario.state(task) == ("completed", 2, scenario.second)
+    assert scenario.timeline(task) == [
+        *events_until(scenario.first, 1, steps),
+        ("task.requeued", 2, scenario.first),
+        *completed_events(scenario.second, 2),
     ]
 
 
-def test_task_fails_if_the_agent_of_its_last_attempt_is_killed(scene: Scene) -> None:
-    task = scene.submit(maxAttempts=1)
+def test_task_fails_if_the_agent_of_its_last_attempt_is_killed(scenario: Scenario) -> None:
+    task = scenario.submit(maxAttempts=1)
 
-    dead = scene.halt(scene.first, "complete").die()
-    scene.stage.advance(LOST_AFTER - SOONER)
-    assert scene.stand(task) == ("in_progress", 1, scene.first)
-    scene.stage.advance(SOONER)
+    killed = scenario.pause(scenario.first, "complete").kill()
+    scenario.stage.advance(LOST_AFTER - MARGIN)
+    assert scenario.state(task) == ("in_progress", 1, scenario.first)
+    scenario.stage.advance(MARGIN)
 
-    ended = scene.shown(task)
+    ended = scenario.task(task)
     assert (ended["status"], ended["error"]) == ("failed", "Agent lost")
-    assert scene.user.get(f"/api/agents/{scene.first}").json()["status"] == "inactive"
-    assert dead.send() == 409
-    assert scene.shown(task) == ended
-    assert scene.timeline(task) == [*begun(scene.first, 1, len(STEPS)), ("task.failed", 1, scene.first)]
+    assert scenario.user.get(f"/api/agents/{scenario.first}").json()["status"] == "inactive"
+    assert killed.send() == 409
+    assert scenario.task(task) == ended
+    assert scenario.timeline(task) == [*events_until(scenario.first, 1, len(STEPS)), ("task.failed", 1, scenario.first)]
 
 
-def test_result_that_arrives_after_the_agent_is_killed_counts(scene: Scene) -> None:
-    task = scene.submit()
+def test_result_that_arrives_after_the_agent_is_killed_counts(scenario: Scenario) -> None:
+    task = scenario.submit()
 
-    dead = scene.halt(scene.first, "complete").die()
-    assert dead.send() == 200
-    ended = scene.shown(task)
-    scene.stage.advance(LOST_AFTER)
-    other = scene.submit(priority=-1)
-    scene.work(scene.second)
+    killed = scenario.pause(scenario.first, "complete").kill()
+    assert killed.send() == 200
+    ended = scenario.task(task)
+    scenario.stage.advance(LOST_AFTER)
+    other = scenario.submit(priority=-1)
+    scenario.run(scenario.second)
 
-    assert scene.stand(other) == ("completed", 1, scene.second), "it was offered this one alone"
-    assert scene.shown(task) == ended
-    assert scene.stand(task) == ("completed", 1, scene.first)
-    assert scene.timeline(task) == done(scene.first)
+    assert scenario.state(other) == ("completed", 1, scenario.second), "the agent got only this task"
+    assert scenario.task(task) == ended
+    assert scenario.state(task) == ("completed", 1, scenario.first)
+    assert scenario.timeline(task) == completed_events(scenario.first)
 
 
 @pytest.mark.parametrize(
@@ -343,31 +348,31 @@ def test_result_that_arrives_after_the_agent_is_killed_counts(scene: Scene) -> N
     [("progress", LEASE, 1), ("complete", LOST_AFTER, 2)],
     ids=["its first progress", "its result"],
 )
-def test_late_report_of_a_killed_agent_is_rejected(scene: Scene, last: str, after: int, attempt: int) -> None:
-    task = scene.submit()
+def test_late_report_of_a_killed_agent_is_rejected(scenario: Scenario, last: str, after: int, attempt: int) -> None:
+    task = scenario.submit()
 
-    dead = scene.halt(scene.first, last).die()
-    scene.stage.advance(after)
+    killed = scenario.pause(scenario.first, last).kill()
+    scenario.stage.advance(after)
 
-    assert dead.send() == 409
-    assert scene.stand(task) == ("queued", attempt, None)
-    alive = scene.halt(scene.second, "complete")
-    assert dead.send() == 409
-    assert scene.stand(task) == ("in_progress", attempt, scene.second)
-    alive.go_on()
-    ended = scene.shown(task)
-    assert dead.send() == 409
-    assert scene.shown(task) == ended
-    assert scene.stand(task) == ("completed", attempt, scene.second)
-    mine = done(scene.second, attempt)
-    assert scene.timeline(task)[-len(mine) :] == mine
+    assert killed.send() == 409
+    assert scenario.state(task) == ("queued", attempt, None)
+    second = scenario.pause(scenario.second, "complete")
+    assert killed.send() == 409
+    assert scenario.state(task) == ("in_progress", attempt, scenario.second)
+    second.resume()
+    ended = scenario.task(task)
+    assert killed.send() == 409
+    assert scenario.task(task) == ended
+    assert scenario.state(task) == ("completed", attempt, scenario.second)
+    expected = completed_events(scenario.second, attempt)
+    assert scenario.timeline(task)[-len(expected) :] == expected
 
 
-def test_restarted_agent_runs_its_claimed_task_immediately(scene: Scene) -> None:
-    task = scene.submit(maxAttempts=1)
+def test_restarted_agent_runs_its_claimed_task_immediately(scenario: Scenario) -> None:
+    task = scenario.submit(maxAttempts=1)
 
-    scene.halt(scene.first, "progress").die()
-    scene.work(scene.first)
+    scenario.pause(scenario.first, "progress").kill()
+    scenario.run(scenario.first)
 
-    assert scene.stand(task) == ("completed", 1, scene.first)
-    assert scene.timeline(task) == done(scene.first)
+    assert scenario.state(task) == ("completed", 1, scenario.first)
+    assert scenario.timeline(task) == completed_events(scenario.first)

@@ -1,6 +1,6 @@
-"""An agent that goes silent, and what becomes of it and of what it had claimed. The clock is moved, not slept.
+"""An agent that becomes silent, and the release of its claims. The clock is moved, not slept.
 
-It is the shared platform's clock: it only moves forward, and no test relies on what another one left behind.
+The tests move the clock of the shared platform, which only moves forward. No test depends on another one.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 
 class Agent:
-    """A registered agent, as a test plays it."""
+    """A registered agent that a test controls."""
 
     def __init__(self, user: Client, intent: str) -> None:
         self.id = f"agent-{uuid.uuid4()}"
-        about = {"agentId": self.id, "name": "my agent", "version": "0.2.0", "capabilities": [intent]}
-        answer = user.post("/api/agents", about)
-        assert answer.status == 201, answer
-        self.client = user.acting_as(answer.json()["token"])
+        body = {"agentId": self.id, "name": "my agent", "version": "0.2.0", "capabilities": [intent]}
+        response = user.post("/api/agents", body)
+        assert response.status == 201, response
+        self.client = user.acting_as(response.json()["token"])
 
     def poll(self) -> list[str]:
-        """The ids of its claims."""
-        answer = self.client.get(f"/api/agents/{self.id}/commands")
-        assert answer.status == 200, answer
-        return [command["task_id"] for command in answer.json()["commands"]]
+        """Poll, and return the ids of the claimed tasks."""
+        response = self.client.get(f"/api/agents/{self.id}/commands")
+        assert response.status == 200, response
+        return [command["task_id"] for command in response.json()["commands"]]
 
 
 def submit(platform: Platform, user: Client, intent: str) -> str:
-    """A new task's id; it is claimable when this returns."""
+    """Submit a task and return its id. The task is claimable when this returns."""
     task = f"task-{uuid.uuid4()}"
     body = {"taskId": task, "intent": intent, "repo": "https://github.com/user/repo", "naturalLanguage": "Anything"}
     assert user.post("/api/workflows/execute", body).status == 202
@@ -62,8 +62,8 @@ def test_silent_agent_becomes_inactive_loses_its_claims_and_returns(platform: Pl
     assert late.status == 409, late
     assert user.get(f"/api/tasks/{task}").json()["agentId"] == other.id
 
-    answer = silent.client.post(f"/api/agents/{silent.id}/heartbeat", {"status": "ready"})
-    assert (answer.status, answer.json()["status"]) == (200, "active")
+    response = silent.client.post(f"/api/agents/{silent.id}/heartbeat", {"status": "ready"})
+    assert (response.status, response.json()["status"]) == (200, "active")
     assert user.get(f"/api/agents/{silent.id}").json()["status"] == "active"
     done = other.client.post(f"/api/tasks/{task}/complete", {"success": True, "attempt": 1})
     assert done.status == 200, done
@@ -85,15 +85,15 @@ def test_polls_renew_a_claim_for_at_most_ten_minutes(
     platform.advance(60)
 
     assert user.get(f"/api/tasks/{task}").json()["status"] == "queued"
-    assert agent.poll() == [task], "claimed anew"
+    assert agent.poll() == [task], "the agent claims it again"
     assert [event["status"] for event in events(user, task)] == ["pending", "queued", "assigned", "queued", "assigned"]
 
 
 def events(user: Client, task: str) -> list[dict[str, str]]:
-    answer = user.get(f"/api/tasks/{task}/events")
-    assert answer.status == 200, answer
-    told: list[dict[str, str]] = answer.json()["data"]
-    return told
+    response = user.get(f"/api/tasks/{task}/events")
+    assert response.status == 200, response
+    found: list[dict[str, str]] = response.json()["data"]
+    return found
 
 
 def test_clock_of_the_local_stage_only_moves_forward(platform: Platform) -> None:
@@ -105,8 +105,8 @@ def test_clock_of_the_local_stage_only_moves_forward(platform: Platform) -> None
     moved = datetime.fromisoformat(after["now"]) - datetime.fromisoformat(before["now"])
     assert 120 <= moved.total_seconds() < 180
     bodies: list[Any] = [{"advanceSeconds": -60}, {"advanceSeconds": 0}, {"advanceSeconds": "60"}, {}, []]
-    for refused in bodies:
-        answer = platform.client.post("/local/clock", refused)
-        assert answer.status == 400, (refused, answer)
-        assert set(answer.json()) == {"error", "message", "statusCode", "timestamp"}
+    for invalid in bodies:
+        response = platform.client.post("/local/clock", invalid)
+        assert response.status == 400, (invalid, response)
+        assert set(response.json()) == {"error", "message", "statusCode", "timestamp"}
     assert platform.client.get("/local/clock").json()["shiftedSeconds"] == after["shiftedSeconds"]

@@ -1,4 +1,4 @@
-"""The reference agent over a network that loses the answer to everything that it says for the first time."""
+"""The reference agent over a network that loses the first response to every request."""
 
 from __future__ import annotations
 
@@ -23,44 +23,45 @@ AGENT = Path(__file__).parents[2] / "examples" / "agent.py"
 
 
 class Relay(ThreadingHTTPServer):
-    """Passes requests on. Of each new one the answer is lost; a completion is once more put off with a 429."""
+    """Forwards requests, and drops the response to each new one. The second completion gets a 429 response."""
 
     daemon_threads = True
 
     def __init__(self, url: str) -> None:
-        super().__init__(("127.0.0.1", 0), RelayedCall)
+        super().__init__(("127.0.0.1", 0), RelayHandler)
         self.target = urlsplit(url).netloc
         self.seen: dict[tuple[str, str, bytes], int] = {}
 
-    def times(self, request: tuple[str, str, bytes]) -> int:
+    def count(self, request: tuple[str, str, bytes]) -> int:
+        """Count a request. Returns how many times it has been sent."""
         self.seen[request] = self.seen.get(request, 0) + 1
         return self.seen[request]
 
 
-class RelayedCall(BaseHTTPRequestHandler):
+class RelayHandler(BaseHTTPRequestHandler):
     server: Relay
 
     def relay(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        beat = self.path.endswith("/heartbeat")  # never the same twice, for it tells the time since the start
-        times = self.server.times((self.command, self.path, b"" if beat else body))
-        if times == 2 and self.path.endswith("/complete"):
-            self.answer(429, [("Retry-After", "1")], b"{}")
+        is_heartbeat = self.path.endswith("/heartbeat")  # its body always differs, because it contains the uptime
+        count = self.server.count((self.command, self.path, b"" if is_heartbeat else body))
+        if count == 2 and self.path.endswith("/complete"):
+            self.respond(429, [("Retry-After", "1")], b"{}")
             return
         connection = http.client.HTTPConnection(self.server.target, timeout=20)
-        kept = {name: value for name, value in self.headers.items() if name not in ("Host", "Connection")}
-        connection.request(self.command, self.path, body or None, kept)
-        got = connection.getresponse()
-        content = got.read()
+        headers = {name: value for name, value in self.headers.items() if name not in ("Host", "Connection")}
+        connection.request(self.command, self.path, body or None, headers)
+        response = connection.getresponse()
+        content = response.read()
         connection.close()
-        if times == 1:
+        if count == 1:
             self.close_connection = True
         else:
-            self.answer(got.status, [("Content-Type", "application/json")], content)
+            self.respond(response.status, [("Content-Type", "application/json")], content)
 
     do_GET = do_POST = relay  # noqa: N815  # named by http.server
 
-    def answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+    def respond(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
         self.send_response(status)
         for name, value in [*headers, ("Content-Length", str(len(content)))]:
             self.send_header(name, value)
@@ -68,7 +69,7 @@ class RelayedCall(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # named by http.server
-        """Nothing: the test says what matters."""
+        """Log nothing."""
 
 
 @contextmanager
@@ -88,20 +89,20 @@ def test_agent_completes_its_task_once_if_every_response_is_lost_once(platform: 
     intent, task = f"lost-{uuid.uuid4()}", f"task-{uuid.uuid4()}"
     body = {"taskId": task, "intent": intent, "repo": "https://github.com/user/repo", "naturalLanguage": "Anything"}
     for _ in range(2):
-        answer = user.post("/api/workflows/execute", body)
-        assert (answer.status, answer.json()) == (202, {"accepted": True, "taskId": task})
+        response = user.post("/api/workflows/execute", body)
+        assert (response.status, response.json()) == (202, {"accepted": True, "taskId": task})
 
-    with relay(platform.url) as between:
+    with relay(platform.url) as server:
         done = subprocess.run(
-            [sys.executable, AGENT, "--url", f"http://127.0.0.1:{between.server_port}", "--once",
+            [sys.executable, AGENT, "--url", f"http://127.0.0.1:{server.server_port}", "--once",
              "--agent-id", intent, "--capability", intent],
             env=os.environ | {"DEVFLOW_TOKEN": str(user.token)},
             capture_output=True, text=True, timeout=45, check=False,
         )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
-    reports = {(path.rpartition("/")[2], times) for (_, path, _), times in between.seen.items()}
-    assert {("agents", 2), ("progress", 2), ("complete", 3)} <= reports, "each was sent until it was answered"
+    reports = {(path.rpartition("/")[2], count) for (_, path, _), count in server.seen.items()}
+    assert {("agents", 2), ("progress", 2), ("complete", 3)} <= reports, "each is sent until it gets a response"
     ended = user.get(f"/api/tasks/{task}").json()
     assert (ended["status"], ended["agentId"], ended["attempt"]) == ("completed", intent, 1)
     events = [(event["status"], event["detail"]) for event in user.get(f"/api/tasks/{task}/events").json()["data"]]

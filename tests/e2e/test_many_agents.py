@@ -1,4 +1,4 @@
-"""Sixteen agents and two hundred tasks at once: nobody gets what another has, and nothing is left over."""
+"""Sixteen agents poll two hundred tasks concurrently. Every task is claimed by exactly one agent."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 AGENTS = 16
 TASKS = 200
-MOST_HELD = 20
+MAX_CLAIMS = 20
 STEPS = (7, 9, 4)
 SECONDS = 120
 
 
-def patiently(call: Callable[[], Response]) -> Response:
-    """A call as the protocol wants it made: a 503 (on a machine too busy for all this at once) is no last word."""
+def with_retries(call: Callable[[], Response]) -> Response:
+    """Retry a call after a 503 response, as the protocol requires. A busy machine may cause 503 responses."""
     end = time.monotonic() + SECONDS
-    while (answer := call()).status == 503 and time.monotonic() < end:
-        time.sleep(float(answer.header("Retry-After") or 1))
-    return answer
+    while (response := call()).status == 503 and time.monotonic() < end:
+        time.sleep(float(response.header("Retry-After") or 1))
+    return response
 
 
-class Crowd:
-    """What the agents' threads share: when to start, and what everybody has claimed so far."""
+class AgentGroup:
+    """The state that the threads of the agents share: the start of the polls, and all claims so far."""
 
     def __init__(self, platform: Platform, token: str | None) -> None:
         self.platform = platform
@@ -49,16 +49,16 @@ class Crowd:
         self.start = threading.Barrier(AGENTS, self.wait_until_claimable, timeout=SECONDS)
 
     def wait_until_claimable(self) -> None:
-        self.platform.advance(0.001)  # all messages of the queue are worked off when this returns
+        self.platform.advance(0.001)  # handles all messages of the queue
         waiting = self.user.get("/api/tasks", {"intent": self.intent, "status": "queued", "limit": 1}).json()
         assert waiting["total"] == TASKS
 
-    def take_part(self, number: int) -> None:
-        """One agent's part: register, submit a share of the tasks, and then poll until all tasks are claimed."""
+    def run_agent(self, number: int) -> None:
+        """Register an agent, submit a share of the tasks, and then poll until all tasks are claimed."""
         try:
             agent = f"agent-{number}-{uuid.uuid4()}"
-            about = {"agentId": agent, "name": agent, "version": "0.2.0", "capabilities": [self.intent]}
-            registered = self.user.post("/api/agents", about)
+            body = {"agentId": agent, "name": agent, "version": "0.2.0", "capabilities": [self.intent]}
+            registered = self.user.post("/api/agents", body)
             assert registered.status == 201, registered
             for task in self.tasks[number::AGENTS]:
                 self.submit(task)
@@ -73,20 +73,20 @@ class Crowd:
 
     def submit(self, task: str) -> None:
         body = {"taskId": task, "intent": self.intent, "repo": "https://github.com/u/r", "naturalLanguage": "Anything"}
-        answer = patiently(partial(self.user.post, "/api/workflows/execute", body))
-        assert answer.status == 202, answer
+        response = with_retries(partial(self.user.post, "/api/workflows/execute", body))
+        assert response.status == 202, response
 
     def poll(self, agent: str, worker: Client, number: int) -> None:
-        """Ask for more each time, by other steps than the others, and start nothing: claims stay claims."""
+        """Increase the limit with each poll, by steps that differ between agents. No claimed task is started."""
         limit, end = 0, time.monotonic() + SECONDS
         for step in itertools.islice(itertools.cycle(STEPS), number, None):
-            limit = min(limit + step, MOST_HELD)
-            answer = patiently(partial(worker.get, f"/api/agents/{agent}/commands", {"limit": limit}))
-            assert answer.status == 200, answer
-            commands = answer.json()["commands"]
+            limit = min(limit + step, MAX_CLAIMS)
+            response = with_retries(partial(worker.get, f"/api/agents/{agent}/commands", {"limit": limit}))
+            assert response.status == 200, response
+            commands = response.json()["commands"]
             assert len(commands) <= limit
             self.claims[agent] |= {command["task_id"] for command in commands}
-            if self.all_claimed() or len(self.claims[agent]) == MOST_HELD:
+            if self.all_claimed() or len(self.claims[agent]) == MAX_CLAIMS:
                 return
             assert time.monotonic() < end, f"only {self.total()} of {TASKS} were claimed in time"
 
@@ -101,15 +101,15 @@ class Crowd:
 def test_every_task_is_claimed_by_exactly_one_agent(fresh_platform: Callable[..., Platform]) -> None:
     platform = fresh_platform()
     user = platform.client.login()
-    crowd = Crowd(platform, user.token)
+    group = AgentGroup(platform, user.token)
 
     with ThreadPoolExecutor(AGENTS) as pool:
-        list(pool.map(crowd.take_part, range(AGENTS)))
+        list(pool.map(group.run_agent, range(AGENTS)))
 
-    assert Counter(task for claimed in crowd.claims.values() for task in claimed) == Counter(crowd.tasks)
-    holders = {task: agent for agent, claimed in crowd.claims.items() for task in claimed}
-    query: dict[str, object] = {"intent": crowd.intent, "status": "assigned", "limit": 100}
+    assert Counter(task for claimed in group.claims.values() for task in claimed) == Counter(group.tasks)
+    agents = {task: agent for agent, claimed in group.claims.items() for task in claimed}
+    query: dict[str, object] = {"intent": group.intent, "status": "assigned", "limit": 100}
     first = user.get("/api/tasks", query).json()
     second = user.get("/api/tasks", query | {"cursor": first["nextCursor"]}).json()
-    assert {task["id"]: task["agentId"] for task in first["data"] + second["data"]} == holders
+    assert {task["id"]: task["agentId"] for task in first["data"] + second["data"]} == agents
     assert (first["total"], second["hasMore"]) == (TASKS, False)

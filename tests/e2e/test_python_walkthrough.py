@@ -1,4 +1,4 @@
-"""A task's whole life over real HTTP, from the login to the timeline."""
+"""The complete lifecycle of a task over real HTTP, from the login to the timeline."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def submission(task: str, intent: str) -> dict[str, Any]:
 
 
 def register(user: Client, capability: str) -> tuple[str, Client]:
-    """A new agent's id, and a client with its token."""
+    """Register an agent. Returns its id and a client with its token."""
     agent = f"agent-{uuid.uuid4()}"
     body = {
         "agentId": agent,
@@ -37,22 +37,22 @@ def register(user: Client, capability: str) -> tuple[str, Client]:
         "platform": "darwin",
         "capabilities": [capability],
     }
-    answer = user.post("/api/agents", body)
-    assert answer.status == 201, answer
-    registered = answer.json()
+    response = user.post("/api/agents", body)
+    assert response.status == 201, response
+    registered = response.json()
     assert registered["success"] is True
-    shown = registered["agent"]
+    created = registered["agent"]
     spec = {"id": agent, "status": "active"} | {name: body[name] for name in body if name != "agentId"}
-    assert {name: shown[name] for name in spec} == spec
-    assert all(TIMESTAMP.fullmatch(shown[name]) for name in ("lastHeartbeat", "createdAt", "updatedAt"))
+    assert {name: created[name] for name in spec} == spec
+    assert all(TIMESTAMP.fullmatch(created[name]) for name in ("lastHeartbeat", "createdAt", "updatedAt"))
     return agent, user.acting_as(registered["token"])
 
 
 def seconds_until_command(user: Client, worker: Client, agent: str, task: str, intent: str) -> tuple[float, Any]:
-    """Submit a task and poll until it comes; how long that took, and the command."""
+    """Submit a task and poll until the agent gets it. Returns the duration in seconds, and the command."""
     started = time.monotonic()
-    answer = user.post("/api/workflows/execute", submission(task, intent))
-    assert (answer.status, answer.json()) == (202, {"accepted": True, "taskId": task})
+    response = user.post("/api/workflows/execute", submission(task, intent))
+    assert (response.status, response.json()) == (202, {"accepted": True, "taskId": task})
     while time.monotonic() < started + 20:
         polled = worker.get(f"/api/agents/{agent}/commands")
         assert polled.status == 200, polled
@@ -60,7 +60,7 @@ def seconds_until_command(user: Client, worker: Client, agent: str, task: str, i
             if command["task_id"] == task:
                 return time.monotonic() - started, command
         time.sleep(POLL_PAUSE)
-    raise AssertionError(f"{task} never came")
+    raise AssertionError(f"no poll returned {task}")
 
 
 def test_task_runs_from_submission_to_completion(platform: Platform) -> None:
@@ -68,7 +68,7 @@ def test_task_runs_from_submission_to_completion(platform: Platform) -> None:
     intent = f"walk-{uuid.uuid4()}"
     agent, worker = register(user, intent)
 
-    # The machine may be busy with something else for a moment: the best of a few tries counts.
+    # The machine may be busy for a moment, so the best of several attempts counts.
     seconds = []
     for _ in range(TRIES):
         task = f"task-{uuid.uuid4()}"
@@ -91,10 +91,10 @@ def test_task_runs_from_submission_to_completion(platform: Platform) -> None:
 
     for step, progress in (("Cloning", 0.1), ("Running tests", 0.45)):
         report = {"status": "in_progress", "step": step, "progress": progress, "details": "45/65", "attempt": 1}
-        answer = worker.post(f"/api/tasks/{task}/progress", report)
-        assert answer.status == 200, answer
-        said = {"success": True, "taskId": task, "message": "Progress updated", "cancelRequested": False}
-        assert answer.json() == said
+        response = worker.post(f"/api/tasks/{task}/progress", report)
+        assert response.status == 200, response
+        spec = {"success": True, "taskId": task, "message": "Progress updated", "cancelRequested": False}
+        assert response.json() == spec
 
     running = user.get(f"/api/tasks/{task}").json()
     assert TIMESTAMP.fullmatch(running.pop("createdAt"))
@@ -124,9 +124,9 @@ def test_task_runs_from_submission_to_completion(platform: Platform) -> None:
         "attempt": 1,
     }
     completed = {"success": True, "taskId": task, "status": "completed"}
-    for _ in ("sent", "sent again, as if the answer had been lost"):
-        answer = worker.post(f"/api/tasks/{task}/complete", report)
-        assert (answer.status, answer.json()) == (200, completed)
+    for _ in ("sent", "sent again, as if the response had been lost"):
+        response = worker.post(f"/api/tasks/{task}/complete", report)
+        assert (response.status, response.json()) == (200, completed)
     assert worker.post(f"/api/tasks/{task}/complete", report | {"summary": "Another"}).status == 409
 
     done = user.get(f"/api/tasks/{task}").json()
@@ -164,9 +164,9 @@ def test_failed_task_has_the_reported_reason(platform: Platform) -> None:
         "logs": "...execution logs...",
         "attempt": 1,
     }
-    answer = worker.post(f"/api/tasks/{task}/fail", report)
+    response = worker.post(f"/api/tasks/{task}/fail", report)
 
-    assert (answer.status, answer.json()) == (200, {"success": True, "taskId": task, "status": "failed"})
+    assert (response.status, response.json()) == (200, {"success": True, "taskId": task, "status": "failed"})
     failed = user.get(f"/api/tasks/{task}").json()
     assert (failed["status"], failed["error"], failed["details"]) == ("failed", report["error"], report["details"])
     assert TIMESTAMP.fullmatch(failed["startedAt"])

@@ -1,4 +1,4 @@
-"""examples/agent.py as real processes against the real platform."""
+"""examples/agent.py in real processes, with a real local stage."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from tests.support.client import Client
 
 AGENT = Path(__file__).parents[2] / "examples" / "agent.py"
-IMPATIENT = "import sys, agent; agent.PROGRESS = 0.2; sys.exit(agent.main())"
-"""The same program, which asks every 0.2 s instead of 10 s whether it should stop."""
+FAST_PROGRESS = "import sys, agent; agent.PROGRESS = 0.2; sys.exit(agent.main())"
+"""The same program, but it sends its progress, and learns of a cancel, every 0.2 s instead of every 10 s."""
 
 SECONDS = 30
 
 
 class Agent:
-    """One process of the reference agent. `token` goes into its environment, as its users should do it too."""
+    """One process of the reference agent. `token` is passed in its environment, as users should do too."""
 
-    def __init__(self, url: str, token: str, log: Path, *arguments: str, impatient: bool = False) -> None:
+    def __init__(self, url: str, token: str, log: Path, *arguments: str, fast_progress: bool = False) -> None:
         self.log = log
-        program = ["-c", IMPATIENT] if impatient else [str(AGENT)]
+        program = ["-c", FAST_PROGRESS] if fast_progress else [str(AGENT)]
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, *program, "--url", url, *arguments],
@@ -45,32 +45,32 @@ class Agent:
             )
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text(encoding="utf-8")
 
     def wait_for(self, text: str) -> None:
         end = time.monotonic() + SECONDS
-        while text not in self.said:
-            assert self.process.poll() is None, self.said
-            assert time.monotonic() < end, self.said
+        while text not in self.output:
+            assert self.process.poll() is None, self.output
+            assert time.monotonic() < end, self.output
             time.sleep(0.02)
 
     def end(self) -> int:
-        """Ask it to stop, and wait; its exit status."""
+        """Send SIGTERM and wait for the process. Returns its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(SECONDS)
 
 
 @pytest.fixture
 def start_agent(platform: Platform, tmp_path: Path) -> Iterator[Callable[..., Agent]]:
-    """Starts the reference agent: `start_agent(token, "--once")`; ended with the test, whatever happens."""
-    with ExitStack() as ending:
+    """A function that starts the reference agent: `start_agent(token, "--once")`. It is killed after the test."""
+    with ExitStack() as stack:
 
-        def start(token: str, *arguments: str, impatient: bool = False) -> Agent:
+        def start(token: str, *arguments: str, fast_progress: bool = False) -> Agent:
             log = tmp_path / f"{uuid.uuid4()}.log"
-            agent = Agent(platform.url, token, log, *arguments, impatient=impatient)
-            ending.callback(agent.process.wait)
-            ending.callback(agent.process.kill)
+            agent = Agent(platform.url, token, log, *arguments, fast_progress=fast_progress)
+            stack.callback(agent.process.wait)
+            stack.callback(agent.process.kill)
             return agent
 
         yield start
@@ -96,19 +96,19 @@ def submit(user: Client, intent: str) -> str:
         "branch": "main",
         "naturalLanguage": "Fix the null pointer exception in login flow",
     }
-    answer = user.post("/api/workflows/execute", body)
-    assert answer.status == 202, answer
+    response = user.post("/api/workflows/execute", body)
+    assert response.status == 202, response
     return task
 
 
-def finished(user: Client, task: str) -> dict[str, Any]:
-    """The task, once it has come to its end."""
+def wait_until_ended(user: Client, task: str) -> dict[str, Any]:
+    """Wait until a task has ended, and return it."""
     end = time.monotonic() + SECONDS
     while True:
-        shown: dict[str, Any] = user.get(f"/api/tasks/{task}").json()
-        if shown["status"] in ("completed", "failed", "cancelled"):
-            return shown
-        assert time.monotonic() < end, shown
+        found: dict[str, Any] = user.get(f"/api/tasks/{task}").json()
+        if found["status"] in ("completed", "failed", "cancelled"):
+            return found
+        assert time.monotonic() < end, found
         time.sleep(0.05)
 
 
@@ -121,8 +121,8 @@ def test_agent_completes_one_task_and_exits(user: Client, intent: str, start_age
 
     agent = start_agent(str(user.token), "--agent-id", intent, "--capability", intent, "--once")
 
-    assert agent.process.wait(SECONDS) == 0, agent.said
-    done = finished(user, task)
+    assert agent.process.wait(SECONDS) == 0, agent.output
+    done = wait_until_ended(user, task)
     assert (done["status"], done["agentId"], done["summary"]) == ("completed", intent, "Walked through the steps")
     assert done["currentStep"] == "Running tests"
     events = statuses(user, task)
@@ -138,13 +138,13 @@ def test_program_gets_the_task_and_returns_the_result(
 
     agent = start_agent(str(user.token), "--agent-id", intent, "--capability", intent, "--once", "--run", command)
 
-    assert agent.process.wait(SECONDS) == 0, agent.said
-    done = finished(user, task)
+    assert agent.process.wait(SECONDS) == 0, agent.output
+    done = wait_until_ended(user, task)
     assert done["status"] == "completed", done
     assert {name: done[name] for name in result} == result
     assert done["output"] == f"working on it\n{json.dumps(result)}"
-    given = json.loads((tmp_path / "command").read_text(encoding="utf-8"))
-    assert (given["task_id"], given["intent"], given["attempt"]) == (task, intent, 1)
+    received = json.loads((tmp_path / "command").read_text(encoding="utf-8"))
+    assert (received["task_id"], received["intent"], received["attempt"]) == (task, intent, 1)
     assert "DEVFLOW_TOKEN" not in (tmp_path / "env").read_text(encoding="utf-8")
 
 
@@ -158,8 +158,8 @@ def test_failing_program_fails_the_task_with_its_error(
         "--run", "echo cloning; echo 'cannot clone: no such repository' >&2; exit 3",
     )  # fmt: skip
 
-    assert agent.process.wait(SECONDS) == 0, agent.said
-    failed = finished(user, task)
+    assert agent.process.wait(SECONDS) == 0, agent.output
+    failed = wait_until_ended(user, task)
     assert (failed["status"], failed["error"]) == ("failed", "Exit status 3: cannot clone: no such repository")
 
 
@@ -175,7 +175,7 @@ def test_two_agents_run_each_of_ten_tasks_once(
         )
         for number in range(2)
     ]
-    ended = [finished(user, task) for task in tasks]
+    ended = [wait_until_ended(user, task) for task in tasks]
 
     assert {task["status"] for task in ended} == {"completed"}
     assert {task["agentId"] for task in ended} == {f"{intent}-0", f"{intent}-1"}
@@ -188,26 +188,26 @@ def test_idle_agent_exits_on_sigterm(user: Client, intent: str, start_agent: Cal
     agent = start_agent(str(user.token), "--agent-id", intent, "--capability", intent)
     agent.wait_for("polling")
 
-    assert agent.end() == 0, agent.said
+    assert agent.end() == 0, agent.output
 
 
 def test_working_agent_finishes_its_task_on_sigterm(
     user: Client, intent: str, tmp_path: Path, start_agent: Callable[..., Agent]
 ) -> None:
     first = submit(user, intent)
-    command = f"touch {tmp_path}/begun; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; echo finished"
+    command = f"touch {tmp_path}/started; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; echo finished"
     agent = start_agent(str(user.token), "--agent-id", intent, "--capability", intent, "--run", command)
     end = time.monotonic() + SECONDS
-    while not (tmp_path / "begun").exists():
-        assert time.monotonic() < end, agent.said
+    while not (tmp_path / "started").exists():
+        assert time.monotonic() < end, agent.output
         time.sleep(0.02)
 
     agent.process.send_signal(signal.SIGTERM)
     second = submit(user, intent)
     (tmp_path / "go").touch()
 
-    assert agent.process.wait(SECONDS) == 0, agent.said
-    assert finished(user, first)["summary"] == "finished"
+    assert agent.process.wait(SECONDS) == 0, agent.output
+    assert wait_until_ended(user, first)["summary"] == "finished"
     assert user.get(f"/api/tasks/{second}").json()["status"] in ("pending", "queued")
 
 
@@ -217,38 +217,38 @@ def test_agent_stops_the_program_of_a_cancelled_task(
     task = submit(user, intent)
     agent = start_agent(
         str(user.token), "--agent-id", intent, "--capability", intent, "--run", f"echo $$ > {tmp_path}/pid; sleep 300",
-        impatient=True,
+        fast_progress=True,
     )  # fmt: skip
     end = time.monotonic() + SECONDS
     while user.get(f"/api/tasks/{task}").json()["currentStep"] != "Running":
-        assert time.monotonic() < end, agent.said
+        assert time.monotonic() < end, agent.output
         time.sleep(0.05)
 
     assert user.post(f"/api/tasks/{task}/cancel").status == 200
 
-    ended = finished(user, task)
+    ended = wait_until_ended(user, task)
     assert (ended["status"], ended["error"]) == ("cancelled", "Cancelled")
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text(encoding="utf-8")), 0)
-    assert agent.end() == 0, agent.said
+    assert agent.end() == 0, agent.output
 
 
 def test_agent_exits_if_its_token_is_rejected(intent: str, start_agent: Callable[..., Agent]) -> None:
     agent = start_agent("not-a-token", "--agent-id", intent)
 
     assert agent.process.wait(SECONDS) == 1
-    assert "401" in agent.said
+    assert "401" in agent.output
 
 
 def test_restarted_agent_continues_with_the_same_id(
     user: Client, intent: str, start_agent: Callable[..., Agent]
 ) -> None:
-    about = {"agentId": intent, "name": "my agent", "version": "0.2.0", "capabilities": [intent]}
-    own = user.post("/api/agents", about).json()["token"]
-    for token in (own, str(user.token)):
+    body = {"agentId": intent, "name": "my agent", "version": "0.2.0", "capabilities": [intent]}
+    agent_token = user.post("/api/agents", body).json()["token"]
+    for token in (agent_token, str(user.token)):
         task = submit(user, intent)
 
         agent = start_agent(token, "--agent-id", intent, "--capability", intent, "--once")
 
-        assert agent.process.wait(SECONDS) == 0, agent.said
-        assert finished(user, task)["agentId"] == intent
+        assert agent.process.wait(SECONDS) == 0, agent.output
+        assert wait_until_ended(user, task)["agentId"] == intent

@@ -1,4 +1,4 @@
-"""`make unit` enforces what it promises: tests/support/unit_only.py, in a pytest of its own."""
+"""`make unit` enforces its restrictions: tests/support/unit_only.py in a separate pytest process."""
 
 import subprocess
 import sys

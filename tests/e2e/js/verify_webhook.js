@@ -1,5 +1,5 @@
-// Verifies webhooks with npm's standardwebhooks. Reads one JSON line each, {secret, headers, body}, and writes the
-// payload that was signed; ends with an error where one does not verify.
+// Verifies webhooks with npm's standardwebhooks. Reads one JSON object per line, {secret, headers, body}, and writes the
+// verified payload. Exits with an error if a webhook cannot be verified.
 import { createInterface } from "node:readline";
 import { Webhook } from "standardwebhooks";
 
