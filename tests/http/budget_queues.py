@@ -53,7 +53,7 @@ def _delivery(world: World) -> Call:
 
 @call("delivery of a webhook that is refused")
 def _refused_delivery(world: World) -> Call:
-    _create_webhook(world).then(status(500))
+    _create_webhook(world).respond_next(status(500))
     return _test_delivery(world)
 
 

@@ -70,7 +70,7 @@ def make(user: Client, url: str, *events: str) -> Hook:
     return Hook(user, created["webhook"]["id"], created["secret"])
 
 
-def signed_with(got: Got, secret: str) -> bool:
+def signed_with(got: ReceivedRequest, secret: str) -> bool:
     """Whether one of the signatures of a received webhook was made with this secret. Its age is not checked."""
     sent_at = datetime.fromtimestamp(int(got.headers["webhook-timestamp"]), UTC)
     signature = Webhook(secret).sign(got.id, sent_at, got.body.decode())

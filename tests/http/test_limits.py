@@ -237,7 +237,7 @@ def test_caller_over_a_limit_costs_no_request_until_the_window_resets(scene: Sce
         "a login": (10, lambda: try_pin(scene.user.acting_as(None), email=f"{next(nobody)}@example.com")),
     }
     for what, (limit, call) in calls.items():
-        with wire.recorded() as sent:
+        with aws_requests.recorded() as sent:
             responses = [call() for _ in range(limit + 1)]
         assert responses[-1].status == 429
         assert list(sent), what

@@ -102,7 +102,7 @@ def test_permitted_caller_gets_the_declared_status(stage: Stage) -> None:
         for client in permitted[route.access]:
             response = stage.call(route, client)
             assert response.status == route.status, (route.method, route.path, response)
-            before.put_back()
+            before.restore()
 
 
 # Invalid tokens: 401 on every route.

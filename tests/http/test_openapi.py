@@ -76,7 +76,7 @@ def test_document_has_exactly_the_declared_statuses_and_titles(document: Json, r
             if status != route.status
             for title in response["content"]["application/json"]["schema"]["properties"]["error"]["enum"]
         }
-        assert documented == refusals(route), route
+        assert documented == declared_errors(route), route
         media = "application/json" if route.response is not None else route.media_type
         assert list(responses[route.status].get("content", {})) == ([] if media is None else [media])
 

@@ -208,14 +208,14 @@ def test_twentieth_token_is_created_once_when_the_response_was_lost(user: Client
     """The repeated write finds twenty tokens, one of which is its own."""
     for number in range(19):
         create(user, f"token {number}")
-    with faults.answer_lost("UpdateItem", when=faults.about("expiresAt", "createdAt")) as lost:
+    with faults.response_lost("UpdateItem", when=faults.about("expiresAt", "createdAt")) as lost:
         last = create(user, "the last")
-    assert len(lost.struck) == 1
+    assert len(lost.affected) == 1
     assert len(list_tokens(user)) == 20
     ok(user.acting_as(last["token"]).get("/api/auth/me"))
 
 
 def test_user_deleted_during_creation_gets_no_token(user: Client) -> None:
-    with faults.meanwhile("UpdateItem", moto_aws.empty, when=faults.about("expiresAt", "createdAt")):
+    with faults.interleaved("UpdateItem", moto_aws.empty, when=faults.about("expiresAt", "createdAt")):
         refused(user.post(PATH, {"name": "cli"}), 503)
     assert moto_aws.rows("users") == []

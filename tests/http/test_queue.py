@@ -177,7 +177,7 @@ def test_sweep_continues_after_an_item_that_fails(scene: Scene, clock: Clock) ->
 def test_container_requests_each_queue_url_once(scene: Scene) -> None:
     sqs._queue_url.cache_clear()
     webhook = hooks.make(scene.user, "http://localhost:9/")
-    with wire.recorded() as sent:
+    with aws_requests.recorded() as sent:
         for number in (1, 2):
             scene.submit(f"task-{number}")
             scene.agent(f"agent-{number}")

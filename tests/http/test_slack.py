@@ -150,7 +150,7 @@ def test_state_that_does_not_match_the_cookie_is_rejected(browser: Browser, slac
     callback = browser.start()
     code = parse_qs(urlsplit(callback).query)["code"][0]
     assert failure_reason(browser.get(f"{CALLBACK}?code={code}&state={state}"), browser) == "slack-expired"
-    assert TOKEN not in slack.asked, "the code was not sent to Slack"
+    assert TOKEN not in slack.requested_paths, "the code was not sent to Slack"
 
 
 def test_callback_without_a_valid_state_is_rejected(browser: Browser) -> None:
@@ -172,11 +172,11 @@ def test_state_is_used_once(browser: Browser, slack: Slack) -> None:
     cookies = dict(browser.cookies)
     assert browser.get(callback).header("Location") == "/dashboard"
     browser.cookies = cookies
-    requests = slack.asked.count(TOKEN)
+    requests = slack.requested_paths.count(TOKEN)
     repeated = browser.get(callback)
     assert repeated.header("Location") == "/dashboard/login?reason=slack-expired"
     assert browser.session is None
-    assert slack.asked.count(TOKEN) == requests
+    assert slack.requested_paths.count(TOKEN) == requests
 
 
 def test_concurrent_callbacks_with_one_state_sign_in_once(gateway: Gateway, slack: Slack, browser: Browser) -> None:
@@ -207,7 +207,7 @@ def test_state_is_valid_for_ten_minutes(browser: Browser, clock: Clock) -> None:
 def test_denied_sign_in_returns_to_the_login_page(browser: Browser, slack: Slack) -> None:
     slack.denies = True
     assert failure_reason(browser.sign_in(), browser) == "slack-denied"
-    assert TOKEN not in slack.asked
+    assert TOKEN not in slack.requested_paths
 
 
 def test_denied_sign_in_consumes_the_state(browser: Browser, slack: Slack) -> None:
@@ -380,10 +380,10 @@ def test_id_token_signed_with_another_key_is_rejected(browser: Browser, slack: S
 def test_slack_keys_are_cached_until_an_unknown_key_is_used(browser: Browser, slack: Slack) -> None:
     for _ in range(2):
         assert browser.sign_in().header("Location") == "/dashboard"
-    assert slack.asked.count(KEYS) == 1
+    assert slack.requested_paths.count(KEYS) == 1
     slack.change_keys()
     assert browser.sign_in().header("Location") == "/dashboard"
-    assert slack.asked.count(KEYS) == 2
+    assert slack.requested_paths.count(KEYS) == 2
 
 
 def test_withdrawn_slack_key_is_rejected_after_an_hour(browser: Browser, slack: Slack, clock: Clock) -> None:
@@ -429,7 +429,7 @@ INVALID_RESPONSES = [
 def test_invalid_response_of_the_token_endpoint_reports_slack_unavailable(
     browser: Browser, slack: Slack, behaviour: standin.Behaviour
 ) -> None:
-    slack.behaves[TOKEN] = behaviour
+    slack.behaviours[TOKEN] = behaviour
     assert failure_reason(browser.sign_in(), browser) == "slack-unavailable"
 
 
@@ -440,7 +440,7 @@ KEYS_INVALID_RESPONSES = [*INVALID_RESPONSES[:10], says("no", status=500), says(
 def test_invalid_response_of_the_keys_endpoint_is_rejected(
     browser: Browser, slack: Slack, behaviour: standin.Behaviour
 ) -> None:
-    slack.behaves[KEYS] = behaviour
+    slack.behaviours[KEYS] = behaviour
     assert failure_reason(browser.sign_in(), browser) in ("slack-unavailable", "slack-refused")
 
 
@@ -459,7 +459,7 @@ def test_invalid_response_of_the_keys_endpoint_is_rejected(
     ids=str,
 )
 def test_unusable_slack_keys_verify_no_token(browser: Browser, slack: Slack, document: dict[str, Any]) -> None:
-    slack.behaves[KEYS] = says(json.dumps(document))
+    slack.behaviours[KEYS] = says(json.dumps(document))
     assert failure_reason(browser.sign_in(), browser) == "slack-refused"
 
 
@@ -468,7 +468,7 @@ def test_slack_key_for_another_purpose_verifies_no_token(
     browser: Browser, slack: Slack, change: dict[str, str]
 ) -> None:
     (key,) = slack.keys["keys"]
-    slack.behaves[KEYS] = says(json.dumps({"keys": [key | change]}))
+    slack.behaviours[KEYS] = says(json.dumps({"keys": [key | change]}))
     assert failure_reason(browser.sign_in(), browser) == "slack-refused"
 
 
@@ -478,14 +478,14 @@ def test_slow_slack_reports_slack_unavailable(
     browser: Browser, slack: Slack, behaviour: standin.Behaviour, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slack_api, "REQUEST_TIMEOUT", 0.5)
-    slack.behaves[endpoint] = behaviour
+    slack.behaviours[endpoint] = behaviour
     assert failure_reason(browser.sign_in(), browser) == "slack-unavailable"
 
 
 def test_slow_step_ends_before_the_deadline(browser: Browser, slack: Slack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slack_api, "STEP_TIMEOUT", 0.2)
     for endpoint in (TOKEN, KEYS):
-        slack.behaves = {endpoint: standin.never_answers}
+        slack.behaviours = {endpoint: standin.never_answers}
         assert failure_reason(browser.sign_in(), browser) == "slack-unavailable"
 
 
@@ -504,7 +504,7 @@ def test_unreachable_slack_reports_slack_unavailable(
 
 @pytest.mark.parametrize("error", ["invalid_code", "code_already_used", "bad_redirect_uri", "bad_client_secret"])
 def test_code_rejected_by_slack_returns_to_the_login_page(browser: Browser, slack: Slack, error: str) -> None:
-    slack.behaves[TOKEN] = says(json.dumps({"ok": False, "error": error}))
+    slack.behaviours[TOKEN] = says(json.dumps({"ok": False, "error": error}))
     expected = "slack-refused" if "code" in error else "slack-unavailable"
     assert failure_reason(browser.sign_in(), browser) == expected
 
@@ -579,9 +579,9 @@ def test_slack_responses_and_secrets_are_not_logged(browser: Browser, slack: Sla
     code, state = (parse_qs(urlsplit(callback).query)[name][0] for name in ("code", "state"))
     browser.get(callback)
     for behaviour in (says("s3cr3t"), says('{"ok": false, "error": "s3cr3t"}'), says("s3cr3t", status=500)):
-        slack.behaves[TOKEN] = behaviour
+        slack.behaviours[TOKEN] = behaviour
         browser.sign_in()
-    slack.behaves.clear()
+    slack.behaviours.clear()
     slack.claims = {"nonce": "s3cr3t"}
     browser.sign_in()
     logged = log.text + caplog.text

@@ -183,7 +183,7 @@ def test_deliveries_are_listed_newest_first_with_all_attempts(
     scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
 ) -> None:
     webhook = hooks.make(scene.user, receiver.url)
-    receiver.then(status(500, b"no" * 1_000))
+    receiver.respond_next(status(500, b"no" * 1_000))
     first = webhook.test()
     queue.deliver()
     clock.advance(6)
@@ -212,7 +212,7 @@ def test_deliveries_are_listed_newest_first_with_all_attempts(
 
 def test_deliveries_are_filtered_and_listed_in_pages(scene: Scene, receiver: Receiver, queue: Queue) -> None:
     webhook = hooks.make(scene.user, receiver.url)
-    receiver.usual = status(410)
+    receiver.default_responder = status(410)
     tests = [webhook.test() for _ in range(3)]
     queue.deliver()
     assert {each["status"] for each in webhook.deliveries()} == {"failed"}
@@ -343,15 +343,15 @@ def deployed_stage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_internal_address_is_rejected_without_a_connection(
-    scene: Scene, names: Names, clock: Clock, deployed_stage: None
+    scene: Scene, names: FakeDns, clock: Clock, deployed_stage: None
 ) -> None:
     assert len(HOSTILE) >= 30
     webhook = ok(scene.user.post("/api/webhooks", {"url": "https://hooks.example.com/"}), 201)["webhook"]
     before = snapshot()
     with (
-        receivers.listening("127.0.0.1") as (port, connections_v4),
-        receivers.listening("::1") as (_, connections_v6),
-        connections() as attempts,
+        webhook_receiver.listening("127.0.0.1") as (port, connections_v4),
+        webhook_receiver.listening("::1") as (_, connections_v6),
+        connection_attempts() as attempts,
     ):
         for number, hostile in enumerate(HOSTILE):
             if not number % 40:
@@ -363,7 +363,7 @@ def test_internal_address_is_rejected_without_a_connection(
     assert {**snapshot(), "users": before["users"]} == before
 
 
-def test_temporarily_unresolvable_host_is_accepted(scene: Scene, names: Names, deployed_stage: None) -> None:
+def test_temporarily_unresolvable_host_is_accepted(scene: Scene, names: FakeDns, deployed_stage: None) -> None:
     names.set("hooks.example.com", socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"))
     ok(scene.user.post("/api/webhooks", {"url": "https://hooks.example.com/"}), 201)
 
@@ -384,7 +384,7 @@ def test_rotated_webhook_signs_with_both_secrets_for_a_day(
     clock.advance(86_401)
     webhook.test()
     queue.deliver()
-    both, one = receiver.got
+    both, one = receiver.received
     assert [hooks.signed_with(both, secret) for secret in (new, webhook.secret)] == [True, True]
     assert len(both.headers["webhook-signature"].split(" ")) == 2
     assert [hooks.signed_with(one, secret) for secret in (new, webhook.secret)] == [True, False]
@@ -405,7 +405,7 @@ def test_changing_url_or_enabling_resets_the_failure_period(
     scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
 ) -> None:
     webhook = hooks.make(scene.user, receiver.url)
-    receiver.then(status(500), status(500))
+    receiver.respond_next(status(500), status(500))
     for change in ({"url": f"{receiver.url}&again"}, {"enabled": True}):
         clock.advance(60)
         webhook.test()
@@ -431,7 +431,7 @@ def test_redelivery_sends_the_same_id_and_body(scene: Scene, receiver: Receiver,
 
 def test_redelivery_sends_a_waiting_delivery_at_once(scene: Scene, receiver: Receiver, queue: Queue) -> None:
     webhook = hooks.make(scene.user, receiver.url)
-    receiver.then(status(503, Retry_After="3600"))
+    receiver.respond_next(status(503, Retry_After="3600"))
     delivery = webhook.test()
     queue.deliver()
     assert queue.take() == []

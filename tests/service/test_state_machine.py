@@ -3,7 +3,7 @@
 Hypothesis drives the real API and the real event handlers: users, agents, fenced agents, cancels, retries, removals,
 clock jumps, sweeps, and messages that are lost, late, repeated and out of order. After every step the invariants of the
 stored rows must hold (tests/service/invariants.py), ended tasks must be unchanged, and every response must be one that
-the small model in this module allows. At the end, every accepted task must end through the passing of time alone.
+the small model in this module allows. At the end, every accepted task must end through the pass_minutes of time alone.
 """
 
 from collections.abc import Iterator
