@@ -88,7 +88,7 @@ def _open_world(name: str, endpoint: str, number: int) -> Iterator[World]:
         if "PIN" not in name:  # a full scrypt takes a quarter of a second; only the PIN calls measure it
             patch.setitem(auth_model._SCRYPT, "n", 2**4)
         world = make_world(make_user(Gateway(app), email), EventPoller(app), Clock(), email)
-        with world.ends:
+        with world.cleanup:
             yield world
 
 

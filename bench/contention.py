@@ -68,7 +68,7 @@ def open_world() -> Iterator[World]:
 def run_case(world: World, agents: list[Agent], case: ContentionCase, pool: ThreadPoolExecutor) -> ContentionCounts:
     counts = ContentionCounts()
     for _ in range(case.repetitions):
-        world.queued(case.tasks)
+        world.queue_tasks(case.tasks)
         start = threading.Barrier(len(agents))
 
         def poll(agent: Agent, start: threading.Barrier = start) -> list[str]:

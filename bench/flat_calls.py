@@ -54,7 +54,7 @@ class CallSite:
 
 
 CALLS: dict[str, Callable[[CallSite], Any]] = {
-    "heartbeat": lambda site: site.agent.beat(),
+    "heartbeat": lambda site: site.agent.heartbeat(),
     "poll, idle": lambda site: site.idle_agent.poll(),
     "poll that claims": CallSite.claim,
     "progress, first": lambda site: site.agent.progress(site.task_id),

@@ -67,7 +67,7 @@ class EventRecorder:
 
 def _claim_tasks(number: int) -> Callable[[World], Call]:
     def prepare(world: World) -> Call:
-        world.queued(number)
+        world.queue_tasks(number)
         return world.agent().poll
 
     return prepare
@@ -75,7 +75,7 @@ def _claim_tasks(number: int) -> Callable[[World], Call]:
 
 def _renew_claims(number: int) -> Callable[[World], Call]:
     def prepare(world: World) -> Call:
-        world.queued(number)
+        world.queue_tasks(number)
         agent = world.agent()
         agent.poll()
         return agent.poll
@@ -122,7 +122,7 @@ def _forged(world: World) -> Call:
 def _revoked(world: World) -> Call:
     agent = world.agent()
     world.user.post("/api/agents/agent-1/token")
-    return agent.beat
+    return agent.heartbeat
 
 
 @rejected("a session after logout")
@@ -147,14 +147,14 @@ def _not_a_user(world: World) -> Call:
 def _too_often(world: World) -> Call:
     agent = world.agent()
     for _ in range(10):
-        agent.beat()
-    return agent.beat
+        agent.heartbeat()
+    return agent.heartbeat
 
 
 @rejected("a negative uptime")
 def _negative(world: World) -> Call:
     agent = world.agent()
-    return lambda: agent.beat(uptime=-1)
+    return lambda: agent.heartbeat(uptime=-1)
 
 
 @rejected("a limit of 0")

@@ -14,7 +14,7 @@ from chalicelib.aws import session
 from infra.local.event_poller import EventPoller
 from infra.local.gateway import Gateway
 from tests.conftest import Clock
-from tests.http.budget_world import find_queues
+from tests.http.budget_world import cache_queue_urls
 from tests.long import load, scale
 from tests.long.scale import SIZES, START
 from tests.support import aws_requests, dynamodb_local, invocations
@@ -92,7 +92,7 @@ def open_scaled_platform() -> Iterator[ScaledPlatform]:
         from app import app  # noqa: PLC0415  # the app builds its AWS clients on import; moto must be active by then
 
         gateway, poller = Gateway(app), EventPoller(app, log=_fail)
-        find_queues()
+        cache_queue_urls()
         with invocations.recorded(gateway, poller) as seen:
             yield ScaledPlatform(endpoint, gateway, poller, seen)
 

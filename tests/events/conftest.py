@@ -6,7 +6,7 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.http.scene import Scene
+from tests.http.scenario import Scenario
 from tests.service import invariants
 from tests.service.conftest import (
     SetShards,
@@ -17,14 +17,14 @@ from tests.service.conftest import (
     pass_minutes,
     queue,
     receiver,
-    scene,
+    scenario,
     set_shards,
 )
 from tests.support import moto_aws
 from tests.support.handlers import Handlers
 from tests.support.iam import DeployedApp
 
-__all__ = ["agent", "frozen_time", "hook", "no_pauses", "pass_minutes", "queue", "receiver", "scene", "set_shards"]
+__all__ = ["agent", "frozen_time", "hook", "no_pauses", "pass_minutes", "queue", "receiver", "scenario", "set_shards"]
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def handlers(deployed: DeployedApp) -> Handlers:
 
 
 @pytest.fixture
-def owner(scene: Scene) -> str:
+def owner(scenario: Scenario) -> str:
     """The id of user@example.com."""
     return str(invariants.rows("users")[0]["owner"])
 

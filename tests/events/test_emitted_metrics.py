@@ -14,9 +14,8 @@ from chalicelib.core.settings import settings
 from chalicelib.orchestration import gauges
 from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
-from tests.http import hooks
-from tests.http.hooks import Queue
-from tests.http.scene import Scene
+from tests.http.scenario import Scenario
+from tests.http.webhook_helpers import WebhookQueue, create_webhook
 from tests.service.conftest import PassMinutes
 from tests.support.webhook_receiver import Receiver, status
 
@@ -24,7 +23,7 @@ EmittedMetrics = Callable[[], dict[str, list[float]]]
 
 
 @pytest.fixture
-def emitted(monkeypatch: pytest.MonkeyPatch, scene: Scene) -> EmittedMetrics:
+def emitted(monkeypatch: pytest.MonkeyPatch, scenario: Scenario) -> EmittedMetrics:
     """A function that returns the values of each metric since its last call, as CloudWatch reads them from the log."""
     stream = io.StringIO()
     monkeypatch.setattr(log_module.handler, "stream", stream)
@@ -51,29 +50,31 @@ def _values(line: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield metric["Name"], line[metric["Name"]]
 
 
-def test_request_emits_its_count_and_latency(scene: Scene, emitted: EmittedMetrics) -> None:
-    scene.user.get("/api/tasks")
-    scene.user.get("/nowhere")
+def test_request_emits_its_count_and_latency(scenario: Scenario, emitted: EmittedMetrics) -> None:
+    scenario.user.get("/api/tasks")
+    scenario.user.get("/nowhere")
     values = emitted()
     assert values["Requests"] == [1, 1]
     assert len(values["Latency"]) == 2
     assert set(values) == {"Requests", "Latency"}
 
 
-def test_rate_limited_request_is_counted(scene: Scene, emitted: EmittedMetrics, clock: Clock) -> None:
-    agent = scene.agent()
+def test_rate_limited_request_is_counted(scenario: Scenario, emitted: EmittedMetrics, clock: Clock) -> None:
+    agent = scenario.agent()
     emitted()
     clock.advance(60.5 - clock.now / 1_000 % 60)  # to the beginning of a minute
     for _ in range(12):
-        agent.beat()
+        agent.heartbeat()
     assert emitted()["RateLimited"] == [1, 1]
 
 
-def test_claim_emits_the_dispatch_latency_of_its_task(scene: Scene, emitted: EmittedMetrics, clock: Clock) -> None:
-    agent = scene.agent()
-    scene.queued("task-1")
+def test_claim_emits_the_dispatch_latency_of_its_task(
+    scenario: Scenario, emitted: EmittedMetrics, clock: Clock
+) -> None:
+    agent = scenario.agent()
+    scenario.queue_tasks("task-1")
     clock.advance(20)
-    scene.queued("task-2")
+    scenario.queue_tasks("task-2")
     clock.advance(5)
     emitted()
     agent.poll()
@@ -87,16 +88,16 @@ def test_claim_emits_the_dispatch_latency_of_its_task(scene: Scene, emitted: Emi
 
 
 def test_sweep_emits_queue_depth_and_agent_counts(
-    scene: Scene, emitted: EmittedMetrics, clock: Clock, poller: EventPoller, pass_minutes: PassMinutes
+    scenario: Scenario, emitted: EmittedMetrics, clock: Clock, poller: EventPoller, pass_minutes: PassMinutes
 ) -> None:
     poller.sweep()
     assert emitted() == {}, "an idle stage emits nothing that costs money"
     for name in ("agent-1", "agent-2", "agent-3"):
-        scene.agent(name)
-    scene.user.post("/api/agents/agent-3/heartbeat", {"status": "error"})
-    scene.queued("task-1")
+        scenario.agent(name)
+    scenario.user.post("/api/agents/agent-3/heartbeat", {"status": "error"})
+    scenario.queue_tasks("task-1")
     clock.advance(60)
-    scene.queued("task-2")
+    scenario.queue_tasks("task-2")
     emitted()
     poller.sweep()
     values = emitted()
@@ -107,14 +108,14 @@ def test_sweep_emits_queue_depth_and_agent_counts(
 
 
 def test_sweep_gauges_read_at_most_one_page_per_shard(
-    scene: Scene, emitted: EmittedMetrics, clock: Clock, poller: EventPoller, monkeypatch: pytest.MonkeyPatch
+    scenario: Scenario, emitted: EmittedMetrics, clock: Clock, poller: EventPoller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gauges, "MAX_ROWS_PER_SHARD", 1)
     for number in range(settings.shards + 2):
-        scene.agent(f"agent-{number}")
-    scene.queued("task-first")
+        scenario.agent(f"agent-{number}")
+    scenario.queue_tasks("task-first")
     clock.advance(60)
-    scene.queued(*[f"task-{number}" for number in range(settings.shards + 2)])
+    scenario.queue_tasks(*[f"task-{number}" for number in range(settings.shards + 2)])
     emitted()
     poller.sweep()
     values = emitted()
@@ -124,23 +125,23 @@ def test_sweep_gauges_read_at_most_one_page_per_shard(
 
 
 def test_running_tasks_do_not_hide_queued_ones_from_the_gauges(
-    scene: Scene, emitted: EmittedMetrics, poller: EventPoller, monkeypatch: pytest.MonkeyPatch
+    scenario: Scenario, emitted: EmittedMetrics, poller: EventPoller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gauges, "MAX_ROWS_PER_SHARD", 1)
-    agent = scene.agent()
+    agent = scenario.agent()
     for number in range(8):  # some of them are in the shard of the queued task
-        scene.running(agent, f"task-{number}")
-    scene.queued("waiting")
+        scenario.start_task(agent, f"task-{number}")
+    scenario.queue_tasks("waiting")
     emitted()
     poller.sweep()
     assert emitted()["QueueDepth"] == [1]
 
 
 def test_silent_agent_with_running_tasks_is_counted_as_inactive(
-    scene: Scene, emitted: EmittedMetrics, poller: EventPoller, pass_minutes: PassMinutes
+    scenario: Scenario, emitted: EmittedMetrics, poller: EventPoller, pass_minutes: PassMinutes
 ) -> None:
-    scene.running(scene.agent("agent-1"))
-    scene.agent("agent-2")  # has no task, so it is not counted when it is silent
+    scenario.start_task(scenario.agent("agent-1"))
+    scenario.agent("agent-2")  # has no task, so it is not counted when it is silent
     pass_minutes(5)
     emitted()
     poller.sweep()
@@ -150,11 +151,11 @@ def test_silent_agent_with_running_tasks_is_counted_as_inactive(
 
 
 def test_webhook_attempts_are_counted_by_their_outcome(
-    scene: Scene, emitted: EmittedMetrics, clock: Clock, poller: EventPoller
+    scenario: Scenario, emitted: EmittedMetrics, clock: Clock, poller: EventPoller
 ) -> None:
-    queue = Queue(poller, clock)
+    queue = WebhookQueue(poller, clock)
     with Receiver() as receiver:
-        hook = hooks.make(scene.user, receiver.url)
+        hook = create_webhook(scenario.user, receiver.url)
         for answer, metric in ((500, "WebhooksRetried"), (204, "WebhooksDelivered"), (410, "WebhooksFailed")):
             receiver.respond_next(status(answer))
             hook.test()

@@ -8,9 +8,8 @@ from chalicelib.orchestration import event_publisher
 from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.events.conftest import bodies, delete
-from tests.http import hooks
-from tests.http.hooks import Hook, Queue
-from tests.http.scene import Agent, Scene, ok
+from tests.http.scenario import Agent, Scenario, ok
+from tests.http.webhook_helpers import WebhookClient, WebhookQueue, create_webhook, publish_events
 from tests.service import faults, invariants
 from tests.service.conftest import PassMinutes
 from tests.support import aws_requests
@@ -23,16 +22,16 @@ URL = "http://localhost:9/"
 
 
 @pytest.fixture
-def hook(scene: Scene) -> Hook:
-    return hooks.make(scene.user, URL)
+def hook(scenario: Scenario) -> WebhookClient:
+    return create_webhook(scenario.user, URL)
 
 
-def delivered_events(hook: Hook) -> list[str]:
+def delivered_events(hook: WebhookClient) -> list[str]:
     """The events of a webhook's deliveries, in the order of their sequence."""
     return [each["event"] for each in sorted(hook.deliveries(), key=lambda each: int(each["sequence"]))]
 
 
-def payloads(hook: Hook) -> dict[str, Any]:
+def payloads(hook: WebhookClient) -> dict[str, Any]:
     """The data of the deliveries, by event."""
     return {each["payload"]["event"]: each["payload"]["data"] for each in hook.deliveries()}
 
@@ -41,12 +40,12 @@ def payloads(hook: Hook) -> dict[str, Any]:
 
 
 def test_payloads_of_the_specification_are_sent_exactly(
-    scene: Scene, agent: Agent, queue: Queue, receiver: Receiver, owner: str
+    scenario: Scenario, agent: Agent, queue: WebhookQueue, receiver: Receiver, owner: str
 ) -> None:
-    hooks.make(scene.user, receiver.url, "task.created", "task.completed")
-    scene.running(agent)
+    create_webhook(scenario.user, receiver.url, "task.created", "task.completed")
+    scenario.start_task(agent)
     ok(agent.complete("task-1", prUrl="https://github.com/user/repo/pull/123"))
-    hooks.announced(scene)
+    publish_events(scenario)
     queue.deliver()
     created, completed = sorted(receiver.received, key=lambda request: int(request.headers["devflow-sequence"]))
     assert created.json() == {
@@ -59,7 +58,7 @@ def test_payloads_of_the_specification_are_sent_exactly(
             "taskId": "task-1",
             "status": "completed",
             "prUrl": "https://github.com/user/repo/pull/123",
-            "completedAt": scene.task()["completedAt"],
+            "completedAt": scenario.get_task()["completedAt"],
         },
     }
     assert [list(request.json()) for request in receiver.received] == [["event", "data"]] * 2
@@ -69,16 +68,16 @@ def test_payloads_of_the_specification_are_sent_exactly(
     ]
 
 
-def test_other_payloads_have_the_same_form(scene: Scene, agent: Agent, hook: Hook, owner: str) -> None:
-    scene.running(agent, "task-1")
-    started = scene.task("task-1")
+def test_other_payloads_have_the_same_form(scenario: Scenario, agent: Agent, hook: WebhookClient, owner: str) -> None:
+    scenario.start_task(agent, "task-1")
+    started = scenario.get_task("task-1")
     ok(agent.fail("task-1", "It broke"))
-    scene.running(agent, "task-2")
+    scenario.start_task(agent, "task-2")
     ok(agent.complete("task-2"))
-    scene.queued("task-3")
-    ok(scene.user.post("/api/tasks/task-3/cancel"))
-    ok(agent.beat(status="disconnected"))
-    hooks.announced(scene)
+    scenario.queue_tasks("task-3")
+    ok(scenario.user.post("/api/tasks/task-3/cancel"))
+    ok(agent.heartbeat(status="disconnected"))
+    publish_events(scenario)
     found = payloads(hook)
     assert set(found) == {
         "agent.active", "agent.inactive", "task.created", "task.started", "task.completed", "task.failed",
@@ -100,16 +99,16 @@ def test_other_payloads_have_the_same_form(scene: Scene, agent: Agent, hook: Hoo
         "taskId": "task-1",
         "status": "failed",
         "error": "It broke",
-        "completedAt": scene.task("task-1")["completedAt"],
+        "completedAt": scenario.get_task("task-1")["completedAt"],
     }
     assert found["task.cancelled"] == {
         "taskId": "task-3",
         "status": "cancelled",
         "error": None,
-        "completedAt": scene.task("task-3")["completedAt"],
+        "completedAt": scenario.get_task("task-3")["completedAt"],
     }
     assert found["task.completed"]["prUrl"] is None
-    agent_response = scene.shown()
+    agent_response = scenario.get_agent()
     assert found["agent.inactive"] == {
         "agentId": "agent-1",
         "userId": owner,
@@ -121,12 +120,12 @@ def test_other_payloads_have_the_same_form(scene: Scene, agent: Agent, hook: Hoo
     assert found["agent.active"]["status"] == "active"
 
 
-def test_sequence_orders_the_webhooks_of_a_task(scene: Scene, agent: Agent, hook: Hook) -> None:
-    scene.running(agent)
+def test_sequence_orders_the_webhooks_of_a_task(scenario: Scenario, agent: Agent, hook: WebhookClient) -> None:
+    scenario.start_task(agent)
     ok(agent.complete("task-1"))
     messages = bodies("events")
     for message in reversed(messages):  # published in the wrong order
-        Handlers(scene.poller._app).batch("announce_events", message)
+        Handlers(scenario.poller._app).batch("announce_events", message)
     task_events = [event for event in delivered_events(hook) if event.startswith("task.")]
     assert task_events == ["task.created", "task.started", "task.completed"]
 
@@ -134,16 +133,20 @@ def test_sequence_orders_the_webhooks_of_a_task(scene: Scene, agent: Agent, hook
 # Tasks.
 
 
-def test_event_creates_one_delivery_for_repeated_messages(scene: Scene, hook: Hook, handlers: Handlers) -> None:
-    scene.queued()
+def test_event_creates_one_delivery_for_repeated_messages(
+    scenario: Scenario, hook: WebhookClient, handlers: Handlers
+) -> None:
+    scenario.queue_tasks()
     messages = bodies("events")
     for _ in range(3):
         assert handlers.batch("announce_events", *messages, *messages) == []
     assert delivered_events(hook) == ["task.created"]
 
 
-def test_concurrent_publications_create_one_delivery(scene: Scene, hook: Hook, handlers: Handlers) -> None:
-    scene.queued()
+def test_concurrent_publications_create_one_delivery(
+    scenario: Scenario, hook: WebhookClient, handlers: Handlers
+) -> None:
+    scenario.queue_tasks()
     messages = bodies("events")
     with faults.interleaved("TransactWriteItems", lambda: handlers.batch("announce_events", *messages)):
         assert handlers.batch("announce_events", *messages) == []
@@ -151,14 +154,14 @@ def test_concurrent_publications_create_one_delivery(scene: Scene, hook: Hook, h
 
 
 def test_webhook_gets_only_selected_events_of_its_user(
-    scene: Scene, hook: Hook, agent: Agent, make_user: Any, poller: EventPoller
+    scenario: Scenario, hook: WebhookClient, agent: Agent, make_user: Any, poller: EventPoller
 ) -> None:
-    other = Scene(make_user("other@example.com"), poller)
-    other_hook = hooks.make(other.user, URL)
-    failures = hooks.make(scene.user, URL, "task.failed")
-    both = hooks.make(scene.user, URL, "task.created", "task.failed")
-    ok(agent.fail(scene.running(agent)))
-    hooks.announced(scene)
+    other = Scenario(make_user("other@example.com"), poller)
+    other_hook = create_webhook(other.user, URL)
+    failures = create_webhook(scenario.user, URL, "task.failed")
+    both = create_webhook(scenario.user, URL, "task.created", "task.failed")
+    ok(agent.fail(scenario.start_task(agent)))
+    publish_events(scenario)
     assert delivered_events(failures) == ["task.failed"]
     assert delivered_events(both) == ["task.created", "task.failed"]
     assert [event for event in delivered_events(hook) if event.startswith("task.")] == [
@@ -167,9 +170,11 @@ def test_webhook_gets_only_selected_events_of_its_user(
     assert delivered_events(other_hook) == []
 
 
-def test_event_of_a_user_without_webhooks_costs_one_more_request(scene: Scene, handlers: Handlers, hook: Hook) -> None:
-    ok(scene.user.delete(hook.path))
-    scene.queued()
+def test_event_of_a_user_without_webhooks_costs_one_more_request(
+    scenario: Scenario, handlers: Handlers, hook: WebhookClient
+) -> None:
+    ok(scenario.user.delete(hook.path))
+    scenario.queue_tasks()
     with aws_requests.recorded() as sent:
         handlers.batch("announce_events", *bodies("events"))
     assert [(request.operation, request.tables[0].rpartition("-")[2]) for request in sent] == [
@@ -180,9 +185,9 @@ def test_event_of_a_user_without_webhooks_costs_one_more_request(scene: Scene, h
 
 
 def test_event_of_a_deleted_task_creates_no_delivery_and_ends(
-    scene: Scene, hook: Hook, handlers: Handlers, owner: str
+    scenario: Scenario, hook: WebhookClient, handlers: Handlers, owner: str
 ) -> None:
-    scene.queued()
+    scenario.queue_tasks()
     messages = bodies("events")
     delete("tasks", pk=f"{owner}#task-1", sk="H")
     assert handlers.batch("announce_events", *messages) == []
@@ -201,70 +206,76 @@ def unpublished() -> list[str]:
 
 
 def test_status_events_of_an_agent_that_becomes_silent_are_published(
-    scene: Scene, hook: Hook, agent: Agent, pass_minutes: PassMinutes, poller: EventPoller
+    scenario: Scenario, hook: WebhookClient, agent: Agent, pass_minutes: PassMinutes, poller: EventPoller
 ) -> None:
-    hooks.announced(scene)
+    publish_events(scenario)
     assert delivered_events(hook) == ["agent.active"]
     pass_minutes(5)
-    hooks.announced(scene)
+    publish_events(scenario)
     assert delivered_events(hook) == ["agent.active", "agent.inactive"]
-    ok(agent.beat())
-    hooks.announced(scene)
+    ok(agent.heartbeat())
+    publish_events(scenario)
     assert delivered_events(hook) == ["agent.active", "agent.inactive", "agent.active"]
     for _ in range(3):
-        ok(agent.beat(status="ready"))
+        ok(agent.heartbeat(status="ready"))
         ok(agent.poll())
-    hooks.announced(scene)
+    publish_events(scenario)
     assert len(delivered_events(hook)) == 3
     assert unpublished() == []
 
 
-def test_status_events_of_an_agent_that_disconnects_are_published(scene: Scene, hook: Hook, agent: Agent) -> None:
-    ok(agent.beat(status="disconnected"))
-    ok(agent.beat(status="disconnected"))
+def test_status_events_of_an_agent_that_disconnects_are_published(
+    scenario: Scenario, hook: WebhookClient, agent: Agent
+) -> None:
+    ok(agent.heartbeat(status="disconnected"))
+    ok(agent.heartbeat(status="disconnected"))
     ok(agent.poll())
-    hooks.announced(scene)
+    publish_events(scenario)
     assert delivered_events(hook) == ["agent.active", "agent.inactive", "agent.active"]
 
 
-def test_agent_that_returns_in_error_is_published_as_active_with_error(scene: Scene, hook: Hook, agent: Agent) -> None:
-    ok(agent.beat(status="error"))
-    ok(agent.beat(status="ready"))
-    ok(agent.beat(status="disconnected"))
-    ok(agent.beat(status="error"))
-    hooks.announced(scene)
+def test_agent_that_returns_in_error_is_published_as_active_with_error(
+    scenario: Scenario, hook: WebhookClient, agent: Agent
+) -> None:
+    ok(agent.heartbeat(status="error"))
+    ok(agent.heartbeat(status="ready"))
+    ok(agent.heartbeat(status="disconnected"))
+    ok(agent.heartbeat(status="error"))
+    publish_events(scenario)
     assert delivered_events(hook) == ["agent.active", "agent.inactive", "agent.active"]
     assert hook.deliveries()[0]["payload"]["data"]["status"] == "error"
 
 
-def test_replaced_agent_is_published_only_if_it_was_inactive(scene: Scene, hook: Hook, agent: Agent) -> None:
-    scene.agent(replace=True)
-    hooks.announced(scene)
+def test_replaced_agent_is_published_only_if_it_was_inactive(
+    scenario: Scenario, hook: WebhookClient, agent: Agent
+) -> None:
+    scenario.agent(replace=True)
+    publish_events(scenario)
     assert delivered_events(hook) == ["agent.active"]
-    ok(agent.client.acting_as(scene.user.token).post("/api/agents/agent-1/heartbeat", {"status": "disconnected"}))
-    scene.agent(replace=True)
-    hooks.announced(scene)
+    ok(agent.client.acting_as(scenario.user.token).post("/api/agents/agent-1/heartbeat", {"status": "disconnected"}))
+    scenario.agent(replace=True)
+    publish_events(scenario)
     assert delivered_events(hook) == ["agent.active", "agent.inactive", "agent.active"]
 
 
 def test_status_event_with_a_lost_message_is_published_after_a_sweep(
-    scene: Scene, hook: Hook, clock: Clock, poller: EventPoller
+    scenario: Scenario, hook: WebhookClient, clock: Clock, poller: EventPoller
 ) -> None:
     with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=99):
-        agent = scene.agent()
+        agent = scenario.agent()
     assert (bodies("events"), unpublished()) == ([], ["active"])
     clock.advance(61)
-    ok(agent.beat())  # this moves the next check of the agent, but not the publication of its event
+    ok(agent.heartbeat())  # this moves the next check of the agent, but not the publication of its event
     poller.sweep()
     assert len(bodies("events")) == 1
     poller.sweep()
     assert len(bodies("events")) == 1
-    hooks.announced(scene)
+    publish_events(scenario)
     assert (delivered_events(hook), unpublished()) == (["agent.active"], [])
 
 
 def test_status_event_is_published_once_for_repeated_messages(
-    scene: Scene, hook: Hook, agent: Agent, handlers: Handlers
+    scenario: Scenario, hook: WebhookClient, agent: Agent, handlers: Handlers
 ) -> None:
     messages = bodies("events")
     with faults.interleaved("TransactWriteItems", lambda: handlers.batch("announce_events", *messages)):
@@ -273,39 +284,43 @@ def test_status_event_is_published_once_for_repeated_messages(
 
 
 def test_status_event_during_another_publication_is_published_too(
-    scene: Scene, hook: Hook, agent: Agent, handlers: Handlers
+    scenario: Scenario, hook: WebhookClient, agent: Agent, handlers: Handlers
 ) -> None:
     messages = bodies("events")
-    with faults.interleaved("TransactWriteItems", lambda: agent.beat(status="disconnected")):
+    with faults.interleaved("TransactWriteItems", lambda: agent.heartbeat(status="disconnected")):
         assert handlers.batch("announce_events", *messages) == []
-    hooks.announced(scene)
+    publish_events(scenario)
     assert delivered_events(hook) == ["agent.active", "agent.inactive"]
 
 
-def test_many_status_events_are_published_in_several_transactions(scene: Scene, hook: Hook, agent: Agent) -> None:
+def test_many_status_events_are_published_in_several_transactions(
+    scenario: Scenario, hook: WebhookClient, agent: Agent
+) -> None:
     for _ in range(3):
-        ok(agent.beat(status="disconnected"))
-        ok(agent.beat(status="ready"))
+        ok(agent.heartbeat(status="disconnected"))
+        ok(agent.heartbeat(status="ready"))
     assert len(unpublished()) == 7 > event_publisher.EVENTS_PER_TRANSACTION
     with aws_requests.recorded() as sent:
-        hooks.announced(scene)
+        publish_events(scenario)
     assert delivered_events(hook) == ["agent.active", *["agent.inactive", "agent.active"] * 3]
     writes = [request for request in sent if request.operation == "TransactWriteItems"]
     assert [len(request.params["TransactItems"]) for request in writes] == [3, 3, 3, 2]
 
 
-def test_status_events_are_published_before_the_agent_is_deleted(scene: Scene, hook: Hook, agent: Agent) -> None:
+def test_status_events_are_published_before_the_agent_is_deleted(
+    scenario: Scenario, hook: WebhookClient, agent: Agent
+) -> None:
     assert unpublished() == ["active"]
-    ok(scene.user.delete("/api/agents/agent-1"))
+    ok(scenario.user.delete("/api/agents/agent-1"))
     assert invariants.rows("agents") == []
     assert delivered_events(hook) == ["agent.active"]
 
 
 def test_agent_of_an_interrupted_removal_is_deleted_after_its_status_events(
-    scene: Scene, hook: Hook, agent: Agent, clock: Clock, poller: EventPoller
+    scenario: Scenario, hook: WebhookClient, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
     with faults.killed_after_write(2), pytest.raises(faults.ProcessKilled):
-        scene.user.delete("/api/agents/agent-1")
+        scenario.user.delete("/api/agents/agent-1")
     assert unpublished() == ["active"]
     clock.advance(61)
     poller.sweep()
@@ -314,25 +329,25 @@ def test_agent_of_an_interrupted_removal_is_deleted_after_its_status_events(
 
 
 def test_agent_that_checks_in_while_a_sweep_marks_it_stays_active(
-    scene: Scene, hook: Hook, agent: Agent, pass_minutes: PassMinutes
+    scenario: Scenario, hook: WebhookClient, agent: Agent, pass_minutes: PassMinutes
 ) -> None:
     marking = faults.about("devflow-local-agents", "SET")
-    with faults.interleaved("UpdateItem", lambda: ok(agent.beat()), when=marking):
+    with faults.interleaved("UpdateItem", lambda: ok(agent.heartbeat()), when=marking):
         pass_minutes(5)
-    hooks.announced(scene)
+    publish_events(scenario)
     assert delivered_events(hook) == ["agent.active"]
 
 
-def test_message_for_a_missing_agent_is_acknowledged(scene: Scene, handlers: Handlers, owner: str) -> None:
+def test_message_for_a_missing_agent_is_acknowledged(scenario: Scenario, handlers: Handlers, owner: str) -> None:
     assert handlers.batch("announce_events", {"owner": owner, "agent": "never-was"}) == []
 
 
 # From an event to the receiver.
 
 
-def deliver_all(scene: Scene, queue: Queue, clock: Clock, rounds: int) -> None:
+def deliver_all(scenario: Scenario, queue: WebhookQueue, clock: Clock, rounds: int) -> None:
     for _ in range(rounds):
-        hooks.announced(scene)
+        publish_events(scenario)
         queue.deliver()
         clock.advance(61)
         queue.sweep()
@@ -349,11 +364,11 @@ def ids_by_event(requests: list[ReceivedRequest]) -> dict[tuple[str, str], set[s
 
 
 def test_listed_deliveries_equal_the_received_webhooks(
-    scene: Scene, agent: Agent, receiver: Receiver, queue: Queue, clock: Clock, user: Client
+    scenario: Scenario, agent: Agent, receiver: Receiver, queue: WebhookQueue, clock: Clock, user: Client
 ) -> None:
-    hook = hooks.make(user, receiver.url)
-    ok(agent.complete(scene.running(agent)))
-    deliver_all(scene, queue, clock, 2)
+    hook = create_webhook(user, receiver.url)
+    ok(agent.complete(scenario.start_task(agent)))
+    deliver_all(scenario, queue, clock, 2)
     received = {request.id: request.json() for request in receiver.received}
     assert {each["id"]: each["payload"] for each in hook.deliveries()} == received
     assert set(ids_by_event(receiver.received)) == {

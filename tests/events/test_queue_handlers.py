@@ -7,7 +7,7 @@ import pytest
 from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.events.conftest import bodies, delete
-from tests.http.scene import Agent, Scene, ok
+from tests.http.scenario import Agent, Scenario, ok
 from tests.service import faults, invariants
 from tests.support import aws_requests, moto_aws
 from tests.support.handlers import Handlers
@@ -26,88 +26,92 @@ UNKNOWN_MESSAGES: list[Any] = [
 
 
 def test_message_of_an_accepted_task_contains_only_ids_and_queues_the_task(
-    scene: Scene, handlers: Handlers, owner: str
+    scenario: Scenario, handlers: Handlers, owner: str
 ) -> None:
-    scene.submit(naturalLanguage="a secret plan", context={"more": "secrets"})
+    scenario.submit(naturalLanguage="a secret plan", context={"more": "secrets"})
     assert bodies("workflow") == [{"owner": owner, "task": "task-1"}]
-    assert scene.state() == "pending"
+    assert scenario.task_status() == "pending"
     assert handlers.batch("run_workflows", *bodies("workflow")) == []
-    assert scene.state() == "queued"
+    assert scenario.task_status() == "queued"
 
 
-def test_batch_of_messages_is_handled(scene: Scene, handlers: Handlers) -> None:
+def test_batch_of_messages_is_handled(scenario: Scenario, handlers: Handlers) -> None:
     for number in range(10):
-        scene.submit(f"task-{number}")
+        scenario.submit(f"task-{number}")
     assert handlers.batch("run_workflows", *bodies("workflow")) == []
-    assert {scene.state(f"task-{number}") for number in range(10)} == {"queued"}
+    assert {scenario.task_status(f"task-{number}") for number in range(10)} == {"queued"}
 
 
-def test_unknown_message_is_dropped_and_the_others_are_handled(scene: Scene, handlers: Handlers, owner: str) -> None:
+def test_unknown_message_is_dropped_and_the_others_are_handled(
+    scenario: Scenario, handlers: Handlers, owner: str
+) -> None:
     """It can never succeed. Retries would only move it to the dead-letter queue."""
-    scene.submit()
+    scenario.submit()
     messages = [*UNKNOWN_MESSAGES, {"owner": owner, "task": "task-1", "newer": "field"}]
     assert handlers.batch("run_workflows", *messages) == []
-    assert scene.state() == "queued"
+    assert scenario.task_status() == "queued"
 
 
 def test_only_the_failed_message_of_a_batch_is_reported(
-    scene: Scene, handlers: Handlers, owner: str, no_pauses: None
+    scenario: Scenario, handlers: Handlers, owner: str, no_pauses: None
 ) -> None:
     for task in ("task-0", "task-1", "task-2"):
-        scene.submit(task)
+        scenario.submit(task)
     messages = [{"owner": owner, "task": f"task-{number}"} for number in range(3)]
     with faults.refused("TransactWriteItems", "InternalServerError", status=500, times=99, when=faults.about("task-1")):
         assert handlers.batch("run_workflows", *messages) == ["message-1"]
-    assert [scene.state(f"task-{number}") for number in range(3)] == ["queued", "pending", "queued"]
+    assert [scenario.task_status(f"task-{number}") for number in range(3)] == ["queued", "pending", "queued"]
     assert handlers.batch("run_workflows", messages[1]) == []
-    assert scene.state("task-1") == "queued"
+    assert scenario.task_status("task-1") == "queued"
 
 
-def test_message_for_a_missing_task_is_acknowledged(scene: Scene, handlers: Handlers, owner: str) -> None:
+def test_message_for_a_missing_task_is_acknowledged(scenario: Scenario, handlers: Handlers, owner: str) -> None:
     assert handlers.batch("run_workflows", {"owner": owner, "task": "never-was"}) == []
     assert handlers.batch("run_workflows", {"owner": "nobody", "task": "never-was"}) == []
     assert invariants.rows("tasks") == []
 
 
-def test_repeated_or_late_message_changes_nothing(scene: Scene, agent: Agent, handlers: Handlers, owner: str) -> None:
+def test_repeated_or_late_message_changes_nothing(
+    scenario: Scenario, agent: Agent, handlers: Handlers, owner: str
+) -> None:
     message = {"owner": owner, "task": "task-1"}
-    scene.submit()
+    scenario.submit()
     for _ in range(2):
         assert handlers.batch("run_workflows", message, message) == []
     agent.commands()
     assert handlers.batch("run_workflows", message) == []
     ok(agent.complete("task-1"))
     assert handlers.batch("run_workflows", message) == []
-    assert scene.events() == ["created", "queued", "assigned", "completed"]
+    assert scenario.event_types() == ["created", "queued", "assigned", "completed"]
 
 
-def test_concurrent_copies_of_a_message_queue_the_task_once(scene: Scene, handlers: Handlers, owner: str) -> None:
-    scene.submit()
+def test_concurrent_copies_of_a_message_queue_the_task_once(scenario: Scenario, handlers: Handlers, owner: str) -> None:
+    scenario.submit()
     message = {"owner": owner, "task": "task-1"}
     with faults.interleaved("TransactWriteItems", lambda: handlers.batch("run_workflows", message)):
         assert handlers.batch("run_workflows", message) == []
-    assert scene.events() == ["created", "queued"]
+    assert scenario.event_types() == ["created", "queued"]
 
 
-def test_task_cancelled_before_its_message_stays_cancelled(scene: Scene, handlers: Handlers, owner: str) -> None:
-    scene.submit()
-    ok(scene.user.post("/api/tasks/task-1/cancel"))
+def test_task_cancelled_before_its_message_stays_cancelled(scenario: Scenario, handlers: Handlers, owner: str) -> None:
+    scenario.submit()
+    ok(scenario.user.post("/api/tasks/task-1/cancel"))
     assert handlers.batch("run_workflows", {"owner": owner, "task": "task-1"}) == []
-    assert scene.events() == ["created", "cancelled"]
+    assert scenario.event_types() == ["created", "cancelled"]
 
 
 def test_task_pinned_to_a_removed_agent_fails_with_the_reason(
-    scene: Scene, agent: Agent, handlers: Handlers, owner: str
+    scenario: Scenario, agent: Agent, handlers: Handlers, owner: str
 ) -> None:
-    scene.submit(agentId="agent-1")
-    ok(scene.user.delete("/api/agents/agent-1"))
+    scenario.submit(agentId="agent-1")
+    ok(scenario.user.delete("/api/agents/agent-1"))
     assert handlers.batch("run_workflows", {"owner": owner, "task": "task-1"}) == []
-    assert (scene.state(), scene.task()["error"]) == ("failed", "Agent removed")
+    assert (scenario.task_status(), scenario.get_task()["error"]) == ("failed", "Agent removed")
 
 
-def test_message_that_was_not_sent_is_sent_by_the_sweep(scene: Scene, clock: Clock, poller: EventPoller) -> None:
+def test_message_that_was_not_sent_is_sent_by_the_sweep(scenario: Scenario, clock: Clock, poller: EventPoller) -> None:
     with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=9):
-        scene.submit()
+        scenario.submit()
     assert moto_aws.messages("workflow") == []
     clock.advance(59)
     poller.sweep()
@@ -115,26 +119,26 @@ def test_message_that_was_not_sent_is_sent_by_the_sweep(scene: Scene, clock: Clo
     clock.advance(2)
     poller.sweep()
     poller.drain()
-    assert scene.events() == ["created", "queued"]
+    assert scenario.event_types() == ["created", "queued"]
 
 
 def test_task_fails_with_the_reason_if_its_message_is_lost_five_times(
-    scene: Scene, clock: Clock, poller: EventPoller
+    scenario: Scenario, clock: Clock, poller: EventPoller
 ) -> None:
     with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=99):
-        scene.submit()
+        scenario.submit()
         for _ in range(5):
             clock.advance(61)
             poller.sweep()
-    assert scene.state() == "failed"
-    assert "lost 5 times" in scene.task()["error"]
+    assert scenario.task_status() == "failed"
+    assert "lost 5 times" in scenario.get_task()["error"]
 
 
-def test_repeated_submission_sends_the_message_of_a_pending_task_again(scene: Scene) -> None:
+def test_repeated_submission_sends_the_message_of_a_pending_task_again(scenario: Scenario) -> None:
     """The message may have been lost. The client does not have to wait for the sweep."""
     with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=9):
-        scene.submit()
-    scene.submit()
+        scenario.submit()
+    scenario.submit()
     assert len(moto_aws.messages("workflow")) == 1
 
 
@@ -149,8 +153,10 @@ def unsent() -> list[str]:
     return [row["type"] for row in invariants.rows("tasks") if row["sk"].startswith("E#") and "dueAt" in row]
 
 
-def test_event_is_published_once_for_repeated_messages(scene: Scene, handlers: Handlers, poller: EventPoller) -> None:
-    scene.submit()
+def test_event_is_published_once_for_repeated_messages(
+    scenario: Scenario, handlers: Handlers, poller: EventPoller
+) -> None:
+    scenario.submit()
     assert handlers.batch("run_workflows", *bodies("workflow")) == []
     messages = bodies("events")
     assert [message["task"] for message in messages] == ["task-1"]
@@ -161,16 +167,16 @@ def test_event_is_published_once_for_repeated_messages(scene: Scene, handlers: H
 
 
 def test_publishing_the_end_of_a_task_decrements_the_open_tasks(
-    scene: Scene, agent: Agent, poller: EventPoller
+    scenario: Scenario, agent: Agent, poller: EventPoller
 ) -> None:
-    scene.running(agent)
+    scenario.start_task(agent)
     ok(agent.complete("task-1"))
     poller.drain()
     assert (open_tasks(), unsent()) == (0, [])
 
 
-def test_concurrent_publications_of_an_event_count_once(scene: Scene, handlers: Handlers) -> None:
-    scene.submit()
+def test_concurrent_publications_of_an_event_count_once(scenario: Scenario, handlers: Handlers) -> None:
+    scenario.submit()
     handlers.batch("run_workflows", *bodies("workflow"))
     messages = bodies("events")
     with faults.interleaved("TransactWriteItems", lambda: handlers.batch("announce_events", *messages)):
@@ -179,10 +185,10 @@ def test_concurrent_publications_of_an_event_count_once(scene: Scene, handlers: 
 
 
 def test_event_without_a_message_is_published_after_a_sweep(
-    scene: Scene, handlers: Handlers, clock: Clock, poller: EventPoller
+    scenario: Scenario, handlers: Handlers, clock: Clock, poller: EventPoller
 ) -> None:
     with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=99, when=faults.about("event")):
-        scene.queued()
+        scenario.queue_tasks()
     assert (bodies("events"), unsent()) == ([], ["task.created"])
     clock.advance(121)
     poller.sweep()
@@ -191,9 +197,9 @@ def test_event_without_a_message_is_published_after_a_sweep(
 
 
 def test_lost_message_of_an_event_is_sent_again_every_minute(
-    scene: Scene, handlers: Handlers, clock: Clock, poller: EventPoller
+    scenario: Scenario, handlers: Handlers, clock: Clock, poller: EventPoller
 ) -> None:
-    scene.submit()
+    scenario.submit()
     handlers.batch("run_workflows", *bodies("workflow"))
     before = len(bodies("events"))
     clock.advance(121)
@@ -205,8 +211,8 @@ def test_lost_message_of_an_event_is_sent_again_every_minute(
         clock.advance(61)
 
 
-def test_event_of_a_deleted_user_is_published_without_error(scene: Scene, handlers: Handlers, owner: str) -> None:
-    scene.submit()
+def test_event_of_a_deleted_user_is_published_without_error(scenario: Scenario, handlers: Handlers, owner: str) -> None:
+    scenario.submit()
     handlers.batch("run_workflows", *bodies("workflow"))
     delete("users", owner=owner)
     assert handlers.batch("announce_events", *bodies("events")) == []
@@ -220,6 +226,6 @@ def test_unknown_message_of_the_events_queue_is_dropped(handlers: Handlers, body
     assert sent == []
 
 
-def test_message_for_a_missing_event_is_acknowledged(scene: Scene, handlers: Handlers, owner: str) -> None:
+def test_message_for_a_missing_event_is_acknowledged(scenario: Scenario, handlers: Handlers, owner: str) -> None:
     message = {"owner": owner, "task": "task-1", "event": "E#0000000000000#0#001"}
     assert handlers.batch("announce_events", message) == []

@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.core.settings import settings
 from tests.events.conftest import bodies
-from tests.http.scene import Scene
+from tests.http.scenario import Scenario
 from tests.service import invariants
 from tests.support import moto_aws
 from tests.support.handlers import Handlers
@@ -30,8 +30,8 @@ def deliver(handlers: Handlers, handler: str, messages: list[Any]) -> None:
         assert handlers.batch(handler, *copies[start : start + BATCH]) == []
 
 
-def assert_each_has_one_effect(scene: Scene, handlers: Handlers, count: int) -> None:
-    tasks = {scene.submit(f"task-{number}") for number in range(count)}
+def assert_each_has_one_effect(scenario: Scenario, handlers: Handlers, count: int) -> None:
+    tasks = {scenario.submit(f"task-{number}") for number in range(count)}
     submitted = bodies("workflow")
     assert len(submitted) == count
     deliver(handlers, "run_workflows", submitted)
@@ -50,13 +50,13 @@ def assert_each_has_one_effect(scene: Scene, handlers: Handlers, count: int) -> 
 
 
 def test_five_hundred_shuffled_repeated_messages_have_one_effect_each(
-    scene: Scene, handlers: Handlers, without_limits: None
+    scenario: Scenario, handlers: Handlers, without_limits: None
 ) -> None:
-    assert_each_has_one_effect(scene, handlers, 500)
+    assert_each_has_one_effect(scenario, handlers, 500)
 
 
 @pytest.mark.long
 def test_ten_thousand_shuffled_repeated_messages_have_one_effect_each(
-    handlers: Handlers, true_dynamodb: str, scene: Scene, without_limits: None
+    handlers: Handlers, true_dynamodb: str, scenario: Scenario, without_limits: None
 ) -> None:
-    assert_each_has_one_effect(scene, handlers, 10_000)
+    assert_each_has_one_effect(scenario, handlers, 10_000)

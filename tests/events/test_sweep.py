@@ -13,7 +13,7 @@ from chalicelib.core.settings import settings
 from chalicelib.orchestration import sweep
 from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
-from tests.http.scene import Agent, Scene, ok
+from tests.http.scenario import Agent, Scenario, ok
 from tests.service import faults, invariants
 from tests.service.conftest import PassMinutes, SetShards
 from tests.support import aws_requests, moto_aws
@@ -21,10 +21,10 @@ from tests.support.handlers import Handlers
 
 
 def test_idle_sweep_queries_each_index_and_changes_nothing(
-    scene: Scene, agent: Agent, handlers: Handlers, set_shards: SetShards
+    scenario: Scenario, agent: Agent, handlers: Handlers, set_shards: SetShards
 ) -> None:
     set_shards(3)
-    scene.running(agent)
+    scenario.start_task(agent)
     before = moto_aws.rows("tasks"), moto_aws.rows("agents")
     handlers.sweep()
     with aws_requests.recorded() as sent:
@@ -36,7 +36,7 @@ def test_idle_sweep_queries_each_index_and_changes_nothing(
 
 
 @pytest.fixture
-def last_sweep(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, Any]]:
+def last_sweep(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, Any]]:
     """A function that returns the counts that the last sweep has logged."""
     stream = io.StringIO()
     monkeypatch.setattr(log_module.handler, "stream", stream)
@@ -57,44 +57,48 @@ def test_sweep_logs_what_it_did(
 
 
 def test_claims_and_then_running_tasks_of_a_silent_agent_are_requeued(
-    scene: Scene, agent: Agent, pass_minutes: PassMinutes
+    scenario: Scenario, agent: Agent, pass_minutes: PassMinutes
 ) -> None:
-    scene.running(agent, "task-1")
-    scene.claimed(agent, "task-2")
+    scenario.start_task(agent, "task-1")
+    scenario.claim_task(agent, "task-2")
     pass_minutes(4)
-    assert scene.shown()["status"] == "inactive"
-    assert (scene.state("task-1"), scene.state("task-2")) == ("in_progress", "queued")
+    assert scenario.get_agent()["status"] == "inactive"
+    assert (scenario.task_status("task-1"), scenario.task_status("task-2")) == ("in_progress", "queued")
     pass_minutes(5)
-    assert scene.state("task-1") == "in_progress"
+    assert scenario.task_status("task-1") == "in_progress"
     pass_minutes(2)
-    assert (scene.state("task-1"), scene.task("task-1")["attempt"]) == ("queued", 2)
+    assert (scenario.task_status("task-1"), scenario.get_task("task-1")["attempt"]) == ("queued", 2)
 
 
-def test_unrenewed_claim_of_an_active_agent_is_requeued(scene: Scene, agent: Agent, pass_minutes: PassMinutes) -> None:
-    scene.claimed(agent)
+def test_unrenewed_claim_of_an_active_agent_is_requeued(
+    scenario: Scenario, agent: Agent, pass_minutes: PassMinutes
+) -> None:
+    scenario.claim_task(agent)
     for _ in range(2):
-        ok(agent.beat())
+        ok(agent.heartbeat())
         pass_minutes(0.6)
-    assert scene.events() == ["created", "queued", "assigned", "requeued"]
+    assert scenario.event_types() == ["created", "queued", "assigned", "requeued"]
     assert agent.claims() == ["task-1"]
 
 
-def test_claim_can_be_renewed_for_at_most_ten_minutes(scene: Scene, agent: Agent, pass_minutes: PassMinutes) -> None:
-    scene.claimed(agent)
+def test_claim_can_be_renewed_for_at_most_ten_minutes(
+    scenario: Scenario, agent: Agent, pass_minutes: PassMinutes
+) -> None:
+    scenario.claim_task(agent)
     for _ in range(9):
         pass_minutes(1 - 1 / 60)
         assert agent.claims() == ["task-1"]
-    assert scene.events() == ["created", "queued", "assigned"]
+    assert scenario.event_types() == ["created", "queued", "assigned"]
     for _ in range(3):
         pass_minutes(0.5)
-    assert scene.events()[:4] == ["created", "queued", "assigned", "requeued"]
+    assert scenario.event_types()[:4] == ["created", "queued", "assigned", "requeued"]
 
 
-def test_concurrent_sweeps_do_everything_once(scene: Scene, clock: Clock, handlers: Handlers) -> None:
-    agents = [scene.agent(f"agent-{number}", capabilities=[f"kind-{number}"]) for number in range(2)]
+def test_concurrent_sweeps_do_everything_once(scenario: Scenario, clock: Clock, handlers: Handlers) -> None:
+    agents = [scenario.agent(f"agent-{number}", capabilities=[f"kind-{number}"]) for number in range(2)]
     for number, agent in enumerate(agents):
-        scene.running(agent, f"running-{number}", intent=f"kind-{number}")
-        scene.claimed(agent, f"claimed-{number}", intent=f"kind-{number}")
+        scenario.start_task(agent, f"running-{number}", intent=f"kind-{number}")
+        scenario.claim_task(agent, f"claimed-{number}", intent=f"kind-{number}")
     handlers.sweep()
     clock.advance(170)
     handlers.sweep()
@@ -103,8 +107,8 @@ def test_concurrent_sweeps_do_everything_once(scene: Scene, clock: Clock, handle
         run_concurrently([handlers.sweep] * 3)
     invariants.check()
     for number in range(2):
-        assert scene.events(f"running-{number}")[4:] == ["requeued"]
-        assert scene.events(f"claimed-{number}")[3:] == ["requeued"]
+        assert scenario.event_types(f"running-{number}")[4:] == ["requeued"]
+        assert scenario.event_types(f"claimed-{number}")[3:] == ["requeued"]
 
 
 def run_concurrently(calls: list[Callable[[], object]]) -> None:
@@ -127,32 +131,32 @@ def run_concurrently(calls: list[Callable[[], object]]) -> None:
 
 
 def test_sweep_skips_a_task_that_changes_meanwhile(
-    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
+    scenario: Scenario, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
     """The agent starts the task between the query of the sweep and its write."""
-    scene.claimed(agent)
+    scenario.claim_task(agent)
     clock.advance(61)
     with faults.interleaved("TransactWriteItems", lambda: ok(agent.progress("task-1"))):
         poller.sweep()
-    assert scene.events() == ["created", "queued", "assigned", "started"]
-    assert scene.state() == "in_progress"
+    assert scenario.event_types() == ["created", "queued", "assigned", "started"]
+    assert scenario.task_status() == "in_progress"
 
 
 def test_agent_that_checks_in_during_a_sweep_stays_active(
-    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
+    scenario: Scenario, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
     poller.sweep()
     clock.advance(140)
     poller.sweep()
     clock.advance(80)
-    with faults.interleaved("UpdateItem", lambda: ok(agent.beat()), when=faults.about("inactive")) as fault:
+    with faults.interleaved("UpdateItem", lambda: ok(agent.heartbeat()), when=faults.about("inactive")) as fault:
         poller.sweep()
     assert fault.affected
-    assert scene.shown()["status"] == "active"
+    assert scenario.get_agent()["status"] == "active"
 
 
 def test_error_of_one_task_does_not_stop_the_sweep(
-    scene: Scene,
+    scenario: Scenario,
     agent: Agent,
     clock: Clock,
     handlers: Handlers,
@@ -160,78 +164,80 @@ def test_error_of_one_task_does_not_stop_the_sweep(
     last_sweep: Callable[[], dict[str, Any]],
 ) -> None:
     tasks = [f"task-{number}" for number in range(6)]
-    scene.queued(*tasks)
+    scenario.queue_tasks(*tasks)
     agent.commands()
     clock.advance(61)
     failing = faults.about("task-3")
     with faults.refused("TransactWriteItems", "InternalServerError", status=500, times=999, when=failing):
         handlers.sweep()
-    states = {task: scene.state(task) for task in tasks}
+    states = {task: scenario.task_status(task) for task in tasks}
     assert states.pop("task-3") == "assigned"
     assert set(states.values()) == {"queued"}
     assert (last_sweep()["tasks"], last_sweep()["failures"]) == (5, 1)
     handlers.sweep()
-    assert scene.state("task-3") == "queued"
+    assert scenario.task_status("task-3") == "queued"
 
 
-def test_error_of_one_agent_does_not_stop_the_sweep(scene: Scene, pass_minutes: PassMinutes, no_pauses: None) -> None:
-    scene.agent("agent-1")
-    scene.agent("agent-2")
+def test_error_of_one_agent_does_not_stop_the_sweep(
+    scenario: Scenario, pass_minutes: PassMinutes, no_pauses: None
+) -> None:
+    scenario.agent("agent-1")
+    scenario.agent("agent-2")
     failing = faults.about("agent-1", "inactive")
     with faults.refused("UpdateItem", "InternalServerError", status=500, times=999, when=failing):
         pass_minutes(5)
-    assert (scene.shown("agent-1")["status"], scene.shown("agent-2")["status"]) == ("active", "inactive")
+    assert (scenario.get_agent("agent-1")["status"], scenario.get_agent("agent-2")["status"]) == ("active", "inactive")
     pass_minutes(1)
-    assert scene.shown("agent-1")["status"] == "inactive"
+    assert scenario.get_agent("agent-1")["status"] == "inactive"
 
 
 def test_error_of_one_task_of_a_lost_agent_does_not_stop_the_others(
-    scene: Scene, agent: Agent, pass_minutes: PassMinutes, no_pauses: None
+    scenario: Scenario, agent: Agent, pass_minutes: PassMinutes, no_pauses: None
 ) -> None:
-    tasks = [scene.running(agent, f"task-{number}") for number in range(3)]
+    tasks = [scenario.start_task(agent, f"task-{number}") for number in range(3)]
     pass_minutes(5)
     failing = faults.about("task-0")
     with faults.refused("TransactWriteItems", "InternalServerError", status=500, times=999, when=failing):
         pass_minutes(6)
-    assert [scene.state(task) for task in tasks] == ["in_progress", "queued", "queued"]
+    assert [scenario.task_status(task) for task in tasks] == ["in_progress", "queued", "queued"]
     pass_minutes(1)
-    assert scene.state("task-0") == "queued"
+    assert scenario.task_status("task-0") == "queued"
 
 
 def test_sweep_stops_in_time_and_the_next_one_resumes(
-    scene: Scene, agent: Agent, clock: Clock, handlers: Handlers, last_sweep: Callable[[], dict[str, Any]]
+    scenario: Scenario, agent: Agent, clock: Clock, handlers: Handlers, last_sweep: Callable[[], dict[str, Any]]
 ) -> None:
     tasks = [f"task-{number}" for number in range(6)]
-    scene.queued(*tasks)
+    scenario.queue_tasks(*tasks)
     agent.commands()
     clock.advance(61)
     handlers.sweep(30_000, 20_000, 10_000, 4_999)
-    requeued = [task for task in tasks if scene.state(task) == "queued"]
+    requeued = [task for task in tasks if scenario.task_status(task) == "queued"]
     assert 0 < len(requeued) < 6
     assert last_sweep()["finished"] is False
     handlers.sweep()
-    assert {scene.state(task) for task in tasks} == {"queued"}
+    assert {scenario.task_status(task) for task in tasks} == {"queued"}
 
 
 def test_sweep_without_remaining_time_does_nothing(
-    scene: Scene, agent: Agent, clock: Clock, handlers: Handlers
+    scenario: Scenario, agent: Agent, clock: Clock, handlers: Handlers
 ) -> None:
-    scene.claimed(agent)
+    scenario.claim_task(agent)
     clock.advance(300)
     handlers.sweep(1)
-    assert (scene.state(), scene.shown()["status"]) == ("assigned", "active")
+    assert (scenario.task_status(), scenario.get_agent()["status"]) == ("assigned", "active")
 
 
 def test_sweep_handles_several_pages_of_due_rows(
-    scene: Scene, agent: Agent, clock: Clock, handlers: Handlers, monkeypatch: pytest.MonkeyPatch
+    scenario: Scenario, agent: Agent, clock: Clock, handlers: Handlers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep, "PAGE_SIZE", 1)
     tasks = [f"task-{number}" for number in range(6)]
-    scene.queued(*tasks)
+    scenario.queue_tasks(*tasks)
     agent.commands()
     clock.advance(61)
     handlers.sweep()
-    assert {scene.state(task) for task in tasks} == {"queued"}
+    assert {scenario.task_status(task) for task in tasks} == {"queued"}
 
 
 # Indexes are eventually consistent: they may contain deleted or outdated rows.
@@ -247,7 +253,7 @@ def with_row(row: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
 
 
 def test_sweep_skips_deleted_rows_that_are_still_in_an_index(
-    scene: Scene, handlers: Handlers, owner: str, last_sweep: Callable[[], dict[str, Any]]
+    scenario: Scenario, handlers: Handlers, owner: str, last_sweep: Callable[[], dict[str, Any]]
 ) -> None:
     agent = {"owner": {"S": owner}, "agent": {"S": "gone"}, "checkShard": {"N": "0"}, "checkAt": {"N": "1"}}
     task = {"pk": {"S": f"{owner}#gone"}, "sk": {"S": "H"}, "dueShard": {"N": "0"}, "dueAt": {"N": "1"}}
@@ -264,15 +270,15 @@ def test_sweep_skips_deleted_rows_that_are_still_in_an_index(
 
 
 def test_sweep_skips_ended_tasks_that_are_still_in_the_index(
-    scene: Scene, agent: Agent, handlers: Handlers, clock: Clock, owner: str
+    scenario: Scenario, agent: Agent, handlers: Handlers, clock: Clock, owner: str
 ) -> None:
-    scene.running(agent)
+    scenario.start_task(agent)
     ok(agent.complete("task-1"))
     clock.advance(3 * 3600)
     stale = {"pk": {"S": f"{owner}#task-1"}, "sk": {"S": "H"}, "dueShard": {"N": "0"}, "dueAt": {"N": "1"}}
     with faults.response_changed("Query", with_row(stale), when=faults.about('"due"', "-tasks")):
         handlers.sweep()
-    assert scene.state() == "completed"
+    assert scenario.task_status() == "completed"
 
 
 # Shards.
@@ -280,60 +286,60 @@ def test_sweep_skips_ended_tasks_that_are_still_in_the_index(
 
 @pytest.mark.parametrize(("before", "after"), [(8, 3), (1, 8)])
 def test_sweep_finds_rows_of_another_number_of_shards(
-    scene: Scene, set_shards: SetShards, pass_minutes: PassMinutes, before: int, after: int
+    scenario: Scenario, set_shards: SetShards, pass_minutes: PassMinutes, before: int, after: int
 ) -> None:
     set_shards(before)
-    agents = [scene.agent(f"agent-{number}", capabilities=[f"kind-{number}"]) for number in range(5)]
+    agents = [scenario.agent(f"agent-{number}", capabilities=[f"kind-{number}"]) for number in range(5)]
     for number, agent in enumerate(agents):
-        scene.claimed(agent, f"task-{number}", intent=f"kind-{number}")
+        scenario.claim_task(agent, f"task-{number}", intent=f"kind-{number}")
     pass_minutes(0.5)
     set_shards(after)
     pass_minutes(5)
-    assert {scene.state(f"task-{number}") for number in range(5)} == {"queued"}
-    assert {scene.shown(f"agent-{number}")["status"] for number in range(5)} == {"inactive"}
+    assert {scenario.task_status(f"task-{number}") for number in range(5)} == {"queued"}
+    assert {scenario.get_agent(f"agent-{number}")["status"] for number in range(5)} == {"inactive"}
 
 
 # Removed agents.
 
 
 def test_sweep_finishes_an_interrupted_removal(
-    scene: Scene, agent: Agent, poller: EventPoller, pass_minutes: PassMinutes
+    scenario: Scenario, agent: Agent, poller: EventPoller, pass_minutes: PassMinutes
 ) -> None:
     """The row stays in the sweep's index as a tombstone until it has no claims."""
-    scene.running(agent, "running")
-    scene.claimed(agent, "claimed")
-    scene.queued("pinned", agentId="agent-1")
+    scenario.start_task(agent, "running")
+    scenario.claim_task(agent, "claimed")
+    scenario.queue_tasks("pinned", agentId="agent-1")
     with (
         faults.killed_after_write(2),
         pytest.raises(faults.ProcessKilled),
     ):  # after the user's call is counted and the agent is marked
-        scene.user.delete("/api/agents/agent-1")
-    assert scene.user.get("/api/agents/agent-1").status == 404
+        scenario.user.delete("/api/agents/agent-1")
+    assert scenario.user.get("/api/agents/agent-1").status == 404
     assert agent.poll().status == 401
-    assert scene.state("running") == "in_progress"
+    assert scenario.task_status("running") == "in_progress"
     pass_minutes(2)
-    assert [scene.state(task) for task in ("running", "claimed", "pinned")] == ["queued", "queued", "failed"]
-    assert scene.task("pinned")["error"] == "Agent removed"
+    assert [scenario.task_status(task) for task in ("running", "claimed", "pinned")] == ["queued", "queued", "failed"]
+    assert scenario.get_task("pinned")["error"] == "Agent removed"
     assert invariants.rows("agents") == []
 
 
 def test_agent_removed_during_a_sweep_stays_removed(
-    scene: Scene, agent: Agent, poller: EventPoller, clock: Clock, pass_minutes: PassMinutes
+    scenario: Scenario, agent: Agent, poller: EventPoller, clock: Clock, pass_minutes: PassMinutes
 ) -> None:
     """A task has just been pinned to the agent, so its row must stay for a while."""
     poller.sweep()
     clock.advance(140)
     poller.sweep()
     clock.advance(70)
-    scene.queued("pinned", agentId="agent-1")
+    scenario.queue_tasks("pinned", agentId="agent-1")
     clock.advance(10)
     removing = faults.interleaved(
-        "UpdateItem", lambda: ok(scene.user.delete("/api/agents/agent-1")), when=faults.about("inactive")
+        "UpdateItem", lambda: ok(scenario.user.delete("/api/agents/agent-1")), when=faults.about("inactive")
     )
     with removing as fault:
         poller.sweep()
     assert fault.affected
-    assert scene.user.get("/api/agents/agent-1").status == 404
+    assert scenario.user.get("/api/agents/agent-1").status == 404
     pass_minutes(3)
     assert invariants.rows("agents") == []
 
@@ -360,94 +366,99 @@ def operate_normally(clock: Clock, poller: EventPoller) -> Callable[[], None]:
 
 @pytest.mark.parametrize("minutes", [3.5, 30, 60 * 30])
 def test_platform_outage_makes_no_agent_silent_or_lost(
-    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, operate_normally: Callable[[], None], minutes: float
+    scenario: Scenario,
+    agent: Agent,
+    clock: Clock,
+    poller: EventPoller,
+    operate_normally: Callable[[], None],
+    minutes: float,
 ) -> None:
-    scene.running(agent, "running")
-    scene.claimed(agent, "claimed")
+    scenario.start_task(agent, "running")
+    scenario.claim_task(agent, "claimed")
     operate_normally()
     outage(clock, poller, minutes)
-    assert scene.shown()["status"] == "active"
-    assert [scene.state(task) for task in ("running", "claimed")] == ["in_progress", "assigned"]
+    assert scenario.get_agent()["status"] == "active"
+    assert [scenario.task_status(task) for task in ("running", "claimed")] == ["in_progress", "assigned"]
     clock.advance(20)
     poller.sweep()
-    assert scene.shown()["status"] == "active"
+    assert scenario.get_agent()["status"] == "active"
     assert agent.claims() == ["claimed"]
     ok(agent.progress("running"))
 
 
 def test_platform_outage_moves_deadlines_by_its_length(
-    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, operate_normally: Callable[[], None]
+    scenario: Scenario, agent: Agent, clock: Clock, poller: EventPoller, operate_normally: Callable[[], None]
 ) -> None:
-    scene.running(agent, "running")
+    scenario.start_task(agent, "running")
     operate_normally()
     outage(clock, poller, 60)
     for _ in range(3):
         clock.advance(60)
         poller.sweep()
-    assert scene.shown()["status"] == "inactive"
-    assert scene.state("running") == "in_progress"
+    assert scenario.get_agent()["status"] == "inactive"
+    assert scenario.task_status("running") == "in_progress"
     for _ in range(8):
         clock.advance(60)
         poller.sweep()
-    assert scene.state("running") == "queued"
+    assert scenario.task_status("running") == "queued"
 
 
 def test_silence_before_a_platform_outage_still_counts(
-    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
+    scenario: Scenario, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
     """Nine of the ten minutes before the agent is lost have passed before the outage, so one is left."""
-    scene.running(agent, "running")
+    scenario.start_task(agent, "running")
     for _ in range(9):
         poller.sweep()
         clock.advance(60)
     poller.sweep()
     outage(clock, poller, 60)
-    assert scene.state("running") == "in_progress"
+    assert scenario.task_status("running") == "in_progress"
     for _ in range(3):
         clock.advance(60)
         poller.sweep()
-    assert scene.state("running") == "queued"
+    assert scenario.task_status("running") == "queued"
 
 
 def test_outage_is_remembered_if_the_sweep_that_notices_it_is_killed(
-    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, operate_normally: Callable[[], None]
+    scenario: Scenario, agent: Agent, clock: Clock, poller: EventPoller, operate_normally: Callable[[], None]
 ) -> None:
-    scene.running(agent, "running")
+    scenario.start_task(agent, "running")
     operate_normally()
     clock.advance(60 * 60)
     with faults.killed_after_write(1), pytest.raises(faults.ProcessKilled):
         poller.sweep()
     poller.sweep()
-    assert (scene.shown()["status"], scene.state("running")) == ("active", "in_progress")
+    assert (scenario.get_agent()["status"], scenario.task_status("running")) == ("active", "in_progress")
 
 
 def test_concurrent_sweeps_after_an_outage_declare_no_agent_lost(
-    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, operate_normally: Callable[[], None]
+    scenario: Scenario, agent: Agent, clock: Clock, poller: EventPoller, operate_normally: Callable[[], None]
 ) -> None:
-    scene.running(agent, "running")
+    scenario.start_task(agent, "running")
     operate_normally()
     clock.advance(60 * 60)
     with faults.interleaved("Query", poller.sweep):
         poller.sweep()
-    assert (scene.shown()["status"], scene.state("running")) == ("active", "in_progress")
+    assert (scenario.get_agent()["status"], scenario.task_status("running")) == ("active", "in_progress")
 
 
 def test_outage_does_not_shorten_the_day_of_a_queued_task(
-    scene: Scene, clock: Clock, poller: EventPoller, pass_minutes: PassMinutes
+    scenario: Scenario, clock: Clock, poller: EventPoller, pass_minutes: PassMinutes
 ) -> None:
-    scene.queued()
+    scenario.queue_tasks()
     pass_minutes(60 * 23)
     outage(clock, poller, 60 * 5)
-    assert scene.state() == "queued"
+    assert scenario.task_status() == "queued"
     pass_minutes(30)
-    assert scene.state() == "queued"
+    assert scenario.task_status() == "queued"
     pass_minutes(31)
-    assert scene.state() == "failed"
+    assert scenario.task_status() == "failed"
 
 
-def test_first_sweep_detects_no_outage(scene: Scene, agent: Agent, clock: Clock, poller: EventPoller) -> None:
-    scene.running(agent)
+def test_first_sweep_detects_no_outage(scenario: Scenario, agent: Agent, clock: Clock, poller: EventPoller) -> None:
+    scenario.start_task(agent)
     clock.advance(60 * 60)
     poller.sweep()
-    assert scene.shown()["status"] == "inactive"
-    assert scene.state() == "queued"
+    assert scenario.get_agent()["status"] == "inactive"
+    assert scenario.task_status() == "queued"

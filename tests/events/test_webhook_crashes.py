@@ -10,9 +10,8 @@ import pytest
 from chalicelib.core.settings import settings
 from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
-from tests.http import hooks
-from tests.http.hooks import Queue
-from tests.http.scene import Scene, ok
+from tests.http.scenario import Scenario, ok
+from tests.http.webhook_helpers import WebhookQueue, create_webhook, delivery_rows, is_signed_with, publish_events
 from tests.service import faults, invariants
 from tests.support.client import Client
 from tests.support.handlers import Handlers
@@ -39,43 +38,46 @@ def test_every_webhook_arrives_if_three_in_ten_deliveries_are_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("chalicelib.http.rate_limits.settings", replace(settings, rate_limits=False))
-    scenes = [Scene(make_user(f"{name}@example.com"), poller) for name in ("john", "jane")]
-    created = [hooks.make(scene.user, receiver.url, *EVENTS) for scene, receiver in zip(scenes, receivers, strict=True)]
+    scenes = [Scenario(make_user(f"{name}@example.com"), poller) for name in ("john", "jane")]
+    created = [
+        create_webhook(scenario.user, receiver.url, *EVENTS)
+        for scenario, receiver in zip(scenes, receivers, strict=True)
+    ]
     tasks = [{f"task-{owner}-{number}" for number in range(task_count // 2)} for owner in range(2)]
-    for scene, names in zip(scenes, tasks, strict=True):
-        finish(scene, sorted(names))
-        hooks.announced(scene)
-    killed = deliver_all(Queue(poller, clock), Handlers(poller._app), clock)
+    for scenario, names in zip(scenes, tasks, strict=True):
+        finish(scenario, sorted(names))
+        publish_events(scenario)
+    killed = deliver_all(WebhookQueue(poller, clock), Handlers(poller._app), clock)
     assert killed > task_count / 10
     invariants.check()
     for receiver, hook, names in zip(receivers, created, tasks, strict=True):
         assert {(request.event, request.json()["data"]["taskId"]) for request in receiver.received} == {
             (event, task) for event in EVENTS for task in names
         }
-        assert all(hooks.signed_with(request, hook.secret) for request in receiver.received)
+        assert all(is_signed_with(request, hook.secret) for request in receiver.received)
         assert len({request.id for request in receiver.received}) == 2 * len(names), "a retry has the same id"
         assert len(receiver.received) >= 2 * len(names)
 
 
-def finish(scene: Scene, names: list[str]) -> None:
+def finish(scenario: Scenario, names: list[str]) -> None:
     """Submit these tasks, and let an agent claim and complete them."""
-    agent = scene.agent()
+    agent = scenario.agent()
     for start in range(0, len(names), 20):
         batch = names[start : start + 20]
-        scene.queued(*batch)
+        scenario.queue_tasks(*batch)
         assert set(agent.claims(limit=20)) == set(batch)
         for task in batch:
             ok(agent.complete(task))
 
 
-def deliver_all(queue: Queue, handlers: Handlers, clock: Clock) -> int:
+def deliver_all(queue: WebhookQueue, handlers: Handlers, clock: Clock) -> int:
     """Deliver until no delivery is pending. Three in ten processes are killed, after any of their writes.
 
     Returns the number of killed processes.
     """
     chance, killed = random.Random(20), 0  # noqa: S311  # the same every time
     for _ in range(60):
-        for message in queue.take():
+        for message in queue.take_all():
             if chance.random() >= 0.3:
                 assert handlers.batch("deliver_webhooks", message) == []
                 continue
@@ -83,8 +85,8 @@ def deliver_all(queue: Queue, handlers: Handlers, clock: Clock) -> int:
                 assert handlers.batch("deliver_webhooks", message) == []
                 continue
             killed += 1
-        if not any(row["status"] == "pending" for row in hooks.rows()):
+        if not any(row["status"] == "pending" for row in delivery_rows()):
             return killed
         clock.advance(61)
         queue.sweep()
-    raise AssertionError([row for row in hooks.rows() if row["status"] == "pending"])
+    raise AssertionError([row for row in delivery_rows() if row["status"] == "pending"])

@@ -14,10 +14,9 @@ from chalicelib.core.settings import settings
 from chalicelib.webhooks import http_client
 from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
-from tests.http import hooks
-from tests.http.hooks import Hook, Queue
-from tests.http.scene import Scene
+from tests.http.scenario import Scenario
 from tests.http.test_webhooks import HOSTILE
+from tests.http.webhook_helpers import WebhookClient, WebhookQueue, create_webhook
 from tests.service import invariants
 from tests.support import webhook_receiver
 from tests.support.certificates import Authority
@@ -43,8 +42,8 @@ def names() -> Iterator[FakeDns]:
 
 
 @pytest.fixture
-def queue(poller: EventPoller, clock: Clock) -> Queue:
-    return Queue(poller, clock)
+def queue(poller: EventPoller, clock: Clock) -> WebhookQueue:
+    return WebhookQueue(poller, clock)
 
 
 def store_url(url: str) -> None:
@@ -60,13 +59,13 @@ def store_url(url: str) -> None:
 
 
 @pytest.fixture
-def hook(scene: Scene, names: FakeDns, deployed_stage: None) -> Hook:
-    return hooks.make(scene.user, f"https://{NAME}:8443/")
+def hook(scenario: Scenario, names: FakeDns, deployed_stage: None) -> WebhookClient:
+    return create_webhook(scenario.user, f"https://{NAME}:8443/")
 
 
-def attempt_delivery(hook: Hook, queue: Queue) -> dict[str, Any]:
+def attempt_delivery(hook: WebhookClient, queue: WebhookQueue) -> dict[str, Any]:
     """Deliver a test of the webhook now, and return the attempt."""
-    queue.take()  # drop the retries of earlier attempts
+    queue.take_all()  # drop the retries of earlier attempts
     hook.test()
     queue.deliver()
     attempt: dict[str, Any] = hook.deliveries(limit=1)[0]["attempts"][-1]
@@ -75,7 +74,7 @@ def attempt_delivery(hook: Hook, queue: Queue) -> dict[str, Any]:
 
 
 def test_stored_webhook_url_with_an_internal_address_is_never_called(
-    hook: Hook, names: FakeDns, queue: Queue, clock: Clock
+    hook: WebhookClient, names: FakeDns, queue: WebhookQueue, clock: Clock
 ) -> None:
     names.set("localtest.example.com", ["127.0.0.1"])
     names.set("metadata.example.com", ["169.254.169.254"])
@@ -95,7 +94,7 @@ def test_stored_webhook_url_with_an_internal_address_is_never_called(
 
 @pytest.mark.parametrize("inside", INSIDE)
 def test_name_that_resolves_to_an_internal_address_later_is_not_called(
-    hook: Hook, names: FakeDns, queue: Queue, inside: str
+    hook: WebhookClient, names: FakeDns, queue: WebhookQueue, inside: str
 ) -> None:
     for addresses in ([inside], [PUBLIC, inside], [inside, PUBLIC]):
         names.set(NAME, addresses)
@@ -106,7 +105,7 @@ def test_name_that_resolves_to_an_internal_address_later_is_not_called(
 
 
 def test_delivery_connects_to_the_address_that_it_has_checked(
-    scene: Scene, queue: Queue, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    scenario: Scenario, queue: WebhookQueue, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the local stage, which may call this machine. The name is resolved once; a second lookup would differ."""
     authority = Authority(tmp_path)
@@ -116,7 +115,7 @@ def test_delivery_connects_to_the_address_that_it_has_checked(
         Receiver(host=NAME, certificate=authority.certificate(NAME)) as receiver,
         resolving({NAME: [["127.0.0.1"]]}) as names,
     ):
-        hook = hooks.make(scene.user, receiver.url)
+        hook = create_webhook(scenario.user, receiver.url)
         hook.test()
         names.lookups.clear()
         names.set(NAME, ["127.0.0.1"], ["169.254.169.254"])
@@ -131,13 +130,15 @@ def test_delivery_connects_to_the_address_that_it_has_checked(
 @pytest.mark.parametrize(
     "location", ["http://127.0.0.1:{port}/", "http://169.254.169.254/latest/meta-data/", "//[::1]:{port}/", "/inside"]
 )
-def test_redirect_to_an_internal_address_is_not_followed(scene: Scene, queue: Queue, location: str) -> None:
+def test_redirect_to_an_internal_address_is_not_followed(
+    scenario: Scenario, queue: WebhookQueue, location: str
+) -> None:
     with (
         Receiver() as receiver,
         webhook_receiver.forbidden_listener("127.0.0.1") as (port, clients),
     ):
         receiver.respond_next(status(307, Location=location.replace("{port}", str(port))))
-        hook = hooks.make(scene.user, receiver.url.replace("localhost", "127.0.0.1"))
+        hook = create_webhook(scenario.user, receiver.url.replace("localhost", "127.0.0.1"))
         hook.test()
         with connection_attempts() as attempts:
             queue.deliver()
@@ -146,11 +147,13 @@ def test_redirect_to_an_internal_address_is_not_followed(scene: Scene, queue: Qu
         assert hook.delivery()["attempts"][0]["error"] == "The receiver returned 307. Redirects are not followed."
 
 
-def test_proxy_of_the_environment_is_ignored(scene: Scene, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_of_the_environment_is_ignored(
+    scenario: Scenario, queue: WebhookQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Receiver() as receiver, webhook_receiver.forbidden_listener("127.0.0.1") as (port, clients):
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
-        hook = hooks.make(scene.user, receiver.url)
+        hook = create_webhook(scenario.user, receiver.url)
         hook.test()
         queue.deliver()
         assert (hook.delivery()["status"], clients) == ("delivered", [])

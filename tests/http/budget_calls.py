@@ -1,7 +1,7 @@
 """The calls that are measured. Each function prepares a world, and returns the one call to measure in it.
 
-This module has the calls of agents, the calls about tasks, and the sweep. budget_routes.py and
-budget_logins.py have the other routes, and budget_queues.py has the messages of the queues. test_budget.py
+This module has the calls of agents, the calls about tasks, and the sweep. budget_user_calls.py and
+budget_login_calls.py have the other routes, and budget_queue_calls.py has the messages of the queues. test_budget.py
 and test_budget_routes.py state the requests of each call. test_figures.py asserts that every route and
 handler is measured.
 
@@ -10,38 +10,48 @@ The names of calls are the keys of bench/figures.json, and the bill in bench/cos
 
 from chalicelib.agents.rules import INACTIVE_AFTER
 from chalicelib.core.settings import KB, SECOND
-from tests.http import budget_logins, budget_queues, budget_routes
+from tests.http import budget_login_calls, budget_queue_calls, budget_user_calls
 from tests.http.budget_world import CALLS, WORK, Agent, Call, World, call, make_world
 
-__all__ = ["CALLS", "WORK", "Agent", "Call", "World", "budget_logins", "budget_queues", "budget_routes", "make_world"]
+__all__ = [
+    "CALLS",
+    "WORK",
+    "Agent",
+    "Call",
+    "World",
+    "budget_login_calls",
+    "budget_queue_calls",
+    "budget_user_calls",
+    "make_world",
+]
 
 
 @call("heartbeat")
 def _heartbeat(world: World) -> Call:
     agent = world.agent()
-    agent.beat()
-    return agent.beat
+    agent.heartbeat()
+    return agent.heartbeat
 
 
 @call("heartbeat, first of a minute")
 def _first_heartbeat_of_a_minute(world: World) -> Call:
     agent = world.agent()
-    agent.beat()
+    agent.heartbeat()
     world.next_minute()
-    return agent.beat
+    return agent.heartbeat
 
 
 @call("heartbeat, changes everything")
 def _heartbeat_that_changes_everything(world: World) -> Call:
     agent = world.agent()
-    return lambda: agent.beat(status="busy", version="0.3.0", capabilities=["fix-bug", "feature"], concurrency=3)
+    return lambda: agent.heartbeat(status="busy", version="0.3.0", capabilities=["fix-bug", "feature"], concurrency=3)
 
 
 @call("heartbeat, runs a task and says so")
 def _heartbeat_of_a_busy_agent(world: World) -> Call:
     agent = world.agent()
-    task_id = world.running(agent)
-    return lambda: agent.beat(status="busy", taskIds=[task_id])
+    task_id = world.start_task(agent)
+    return lambda: agent.heartbeat(status="busy", taskIds=[task_id])
 
 
 @call("idle poll, empty queue")
@@ -59,14 +69,14 @@ def _first_idle_poll_of_a_minute(world: World) -> Call:
 
 @call("idle poll, others' queue")
 def _idle_poll_with_other_intents(world: World) -> Call:
-    world.queued(5, intent="feature")
+    world.queue_tasks(5, intent="feature")
     return world.agent("fix-bug", "review-pr").poll
 
 
 @call("idle poll, runs a task")
 def _idle_poll_of_a_busy_agent(world: World) -> Call:
     agent = world.agent()
-    world.running(agent)
+    world.start_task(agent)
     return agent.poll
 
 
@@ -88,76 +98,76 @@ def _idle_poll_of_a_long_queue_with_three_capabilities(world: World) -> Call:
 
 @call("poll that claims 1")
 def _claiming_poll(world: World) -> Call:
-    world.queued()
+    world.queue_tasks()
     return world.agent().poll
 
 
 @call("poll that claims 4")
 def _claiming_poll_of_four(world: World) -> Call:
-    world.queued(6)
+    world.queue_tasks(6)
     return world.agent(concurrency=4).poll
 
 
 @call("poll that claims 1 pinned to it")
 def _claiming_poll_of_a_pinned_task(world: World) -> Call:
     agent = world.agent()
-    world.queued(agentId=agent.name)
+    world.queue_tasks(agentId=agent.name)
     return agent.poll
 
 
 @call("poll that finds 1 claim")
 def _poll_with_a_claim(world: World) -> Call:
     agent = world.agent()
-    world.claimed(agent)
+    world.claim_task(agent)
     return agent.poll
 
 
 @call("progress, the first")
 def _first_progress(world: World) -> Call:
     agent = world.agent()
-    task_id = world.claimed(agent)
+    task_id = world.claim_task(agent)
     return lambda: agent.progress(task_id)
 
 
 @call("progress, the same step")
 def _progress(world: World) -> Call:
     agent = world.agent()
-    task_id = world.running(agent)
+    task_id = world.start_task(agent)
     return lambda: agent.progress(task_id, progress=0.7)
 
 
 @call("progress, a new step")
 def _progress_with_a_new_step(world: World) -> Call:
     agent = world.agent()
-    task_id = world.running(agent)
+    task_id = world.start_task(agent)
     return lambda: agent.progress(task_id, "Opening the pull request")
 
 
 @call("complete")
 def _complete(world: World) -> Call:
     agent = world.agent()
-    task_id = world.running(agent)
+    task_id = world.start_task(agent)
     return lambda: agent.complete(task_id)
 
 
 @call("complete, never started")
 def _complete_without_start(world: World) -> Call:
     agent = world.agent()
-    task_id = world.claimed(agent)
+    task_id = world.claim_task(agent)
     return lambda: agent.complete(task_id)
 
 
 @call("fail")
 def _fail(world: World) -> Call:
     agent = world.agent()
-    task_id = world.running(agent)
+    task_id = world.start_task(agent)
     return lambda: agent.fail(task_id)
 
 
 @call("fail with 300 KB of logs")
 def _fail_with_logs(world: World) -> Call:
     agent = world.agent()
-    task_id = world.running(agent)
+    task_id = world.start_task(agent)
     return lambda: agent.fail(task_id, logs="x" * 300 * KB)
 
 
@@ -194,14 +204,14 @@ def _page_of_agents(world: World) -> Call:
 
 @call("page of events")
 def _page_of_events(world: World) -> Call:
-    task_id = world.running(world.agent())
+    task_id = world.start_task(world.agent())
     return lambda: world.user.get(f"/api/tasks/{task_id}/events")
 
 
 @call("sweep, idle")
 def _idle_sweep(world: World) -> Call:
-    world.running(world.agent())
-    world.queued()
+    world.start_task(world.agent())
+    world.queue_tasks()
     world.poller.sweep()
     return world.poller.sweep
 
@@ -222,11 +232,11 @@ def _sweep_of_agents(world: World) -> Call:
 def _sweep_of_claims(world: World) -> Call:
     agents = [world.agent(name=f"agent-{number}") for number in range(4)]
     for agent in agents:
-        world.claimed(agent)
+        world.claim_task(agent)
     world.poller.sweep()
     world.clock.advance(61)
     for agent in agents:
-        agent.beat()
+        agent.heartbeat()
     return world.poller.sweep
 
 

@@ -45,7 +45,7 @@ class Agent:
     def __init__(self, name: str, client: Client) -> None:
         self.name, self.client = name, client
 
-    def beat(self, **more: Any) -> Response:
+    def heartbeat(self, **more: Any) -> Response:
         return self.client.post(f"/api/agents/{self.name}/heartbeat", HEARTBEAT | more)
 
     def poll(self, limit: int = 10) -> Response:
@@ -75,7 +75,7 @@ class World:
     clock: Clock
     email: str = "user@example.com"
     submitted: int = 0
-    ends: ExitStack = field(default_factory=ExitStack)
+    cleanup: ExitStack = field(default_factory=ExitStack)
     """Closes what the calls of this world opened. The creator of the world must enter and exit it."""
 
     def __post_init__(self) -> None:
@@ -93,7 +93,7 @@ class World:
         body = {"taskId": f"task-{self.submitted}", "intent": intent, **WORK, **more}
         return (by or self.user).post("/api/workflows/execute", body)
 
-    def queued(self, count: int = 1, intent: str = "fix-bug", **more: Any) -> str:
+    def queue_tasks(self, count: int = 1, intent: str = "fix-bug", **more: Any) -> str:
         """Submit a number of tasks and make them claimable. Returns the last id."""
         for _ in range(count):
             self.submit(intent, **more)
@@ -106,7 +106,7 @@ class World:
         sqs_backends[ACCOUNT][REGION].queues[f"devflow-local-{queue}"]._messages.clear()
         return bodies
 
-    def handled(self, handler: str, messages: list[dict[str, Any]]) -> "Call":
+    def handle_batch(self, handler: str, messages: list[dict[str, Any]]) -> "Call":
         """A call that passes one batch of messages to a function, as Lambda does."""
 
         def handle() -> None:
@@ -115,15 +115,15 @@ class World:
 
         return handle
 
-    def claimed(self, agent: Agent) -> str:
+    def claim_task(self, agent: Agent) -> str:
         """Submit a task that this agent claims. Returns its id."""
-        task_id = self.queued()
+        task_id = self.queue_tasks()
         assert agent.claims() == [task_id]
         return task_id
 
-    def running(self, agent: Agent) -> str:
+    def start_task(self, agent: Agent) -> str:
         """Submit a task that this agent claims and starts. Returns its id."""
-        task_id = self.claimed(agent)
+        task_id = self.claim_task(agent)
         assert agent.progress(task_id).status == 200
         return task_id
 
@@ -139,9 +139,9 @@ class World:
         """Create two completed and six queued tasks of two intents."""
         agent = self.agent()
         for _ in range(2):
-            agent.complete(self.running(agent))
-        self.queued(4)
-        self.queued(2, intent="feature")
+            agent.complete(self.start_task(agent))
+        self.queue_tasks(4)
+        self.queue_tasks(2, intent="feature")
 
 
 def register(user: Client, name: str, *capabilities: str, **more: Any) -> Agent:
@@ -152,7 +152,7 @@ def register(user: Client, name: str, *capabilities: str, **more: Any) -> Agent:
     return Agent(name, user.acting_as(response.json()["token"]))
 
 
-def find_queues() -> None:
+def cache_queue_urls() -> None:
     """Cache the URLs of all queues. A container requests each URL once, and a measured call must not contain this."""
     for name in ("workflow", "events", "webhooks"):
         sqs._queue_url(name)
@@ -160,7 +160,7 @@ def find_queues() -> None:
 
 def make_world(user: Client, poller: EventPoller, clock: Clock, email: str = "user@example.com") -> World:
     """A world for a user who was created a moment ago."""
-    find_queues()
+    cache_queue_urls()
     owner = tokens.verify(user.token, clock.now).owner
     return World(user, owner, poller, clock, email)
 

@@ -15,26 +15,26 @@ from chalicelib.http import route_specs
 from infra.local.event_poller import EventPoller
 from infra.local.gateway import Gateway
 from tests.conftest import Clock
-from tests.http.scene import Agent, Scene
+from tests.http.scenario import Agent, Scenario
 from tests.support.client import Client
 
 
 @pytest.fixture
-def scene(user: Client, poller: EventPoller) -> Scene:
+def scenario(user: Client, poller: EventPoller) -> Scenario:
     """The user user@example.com, without agents and tasks."""
-    return Scene(user, poller)
+    return Scenario(user, poller)
 
 
 @pytest.fixture
-def agent(scene: Scene) -> Agent:
+def agent(scenario: Scenario) -> Agent:
     """The agent agent-1 of that user."""
-    return scene.agent()
+    return scenario.agent()
 
 
 @pytest.fixture
-def other(make_user: Callable[..., Client], poller: EventPoller) -> Scene:
+def other(make_user: Callable[..., Client], poller: EventPoller) -> Scenario:
     """Another user, who must never see or change data of the first one."""
-    return Scene(make_user("other@example.com", "Jane Roe"), poller)
+    return Scenario(make_user("other@example.com", "Jane Roe"), poller)
 
 
 class Log:

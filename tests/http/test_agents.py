@@ -7,7 +7,7 @@ import pytest
 
 from infra.local.gateway import Response
 from tests.conftest import Clock
-from tests.http.scene import INSTANT, Agent, Scene, epoch, ok, refused, snapshot
+from tests.http.scenario import INSTANT, Agent, Scenario, epoch, ok, refused, snapshot
 from tests.support.client import Client
 
 SPEC = {
@@ -74,134 +74,134 @@ def test_registered_id_returns_409_without_a_recent_matching_key(
     ok(Agent("agent-1", user.acting_as(token)).poll())
 
 
-def test_idempotency_key_is_scoped_to_its_user_and_agent(scene: Scene, other: Scene) -> None:
-    for each in (scene, other):
+def test_idempotency_key_is_scoped_to_its_user_and_agent(scenario: Scenario, other: Scenario) -> None:
+    for each in (scenario, other):
         for name in ("agent-1", "agent-2"):
             ok(each.user.post("/api/agents", REGISTRATION | {"agentId": name}, Idempotency_Key="k"), 201)
-    assert ok(scene.user.get("/api/agents"))["total"] == ok(other.user.get("/api/agents"))["total"] == 2
+    assert ok(scenario.user.get("/api/agents"))["total"] == ok(other.user.get("/api/agents"))["total"] == 2
 
 
 # Heartbeats.
 
 
-def test_heartbeat_response_matches_the_specification(scene: Scene, agent: Agent) -> None:
+def test_heartbeat_response_matches_the_specification(scenario: Scenario, agent: Agent) -> None:
     report = {"status": "ready", "uptime": 3600, "taskCount": 5, "memoryUsage": 256, "cpuUsage": 12.5}
-    body = ok(agent.beat(**report))
+    body = ok(agent.heartbeat(**report))
     assert body == {"success": True, "nextPollInterval": 5_000, "status": "active", "cancel": []}
 
 
 @pytest.mark.parametrize(
     "body", [None, b"", {}, {"status": "busy"}, {"cpuUsage": 0}, {"future": [1]}, {"status": None}]
 )
-def test_heartbeat_body_and_all_its_fields_are_optional(scene: Scene, agent: Agent, body: Any) -> None:
+def test_heartbeat_body_and_all_its_fields_are_optional(scenario: Scenario, agent: Agent, body: Any) -> None:
     assert ok(agent.client.post(f"/api/agents/{agent.id}/heartbeat", body))["success"] is True
 
 
-def test_heartbeat_updates_last_heartbeat(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_heartbeat_updates_last_heartbeat(scenario: Scenario, agent: Agent, clock: Clock) -> None:
     clock.advance(90)
-    ok(agent.beat())
-    assert abs(epoch(scene.shown()["lastHeartbeat"]) - clock.now / 1_000) < 10
-    assert epoch(scene.shown()["createdAt"]) < clock.now / 1_000 - 80
+    ok(agent.heartbeat())
+    assert abs(epoch(scenario.get_agent()["lastHeartbeat"]) - clock.now / 1_000) < 10
+    assert epoch(scenario.get_agent()["createdAt"]) < clock.now / 1_000 - 80
 
 
-def test_heartbeat_changes_version_capabilities_and_concurrency(scene: Scene) -> None:
-    agent = scene.agent(capabilities=["feature"], concurrency=1)
-    scene.queued("task-1", "task-2", intent="explain")
+def test_heartbeat_changes_version_capabilities_and_concurrency(scenario: Scenario) -> None:
+    agent = scenario.agent(capabilities=["feature"], concurrency=1)
+    scenario.queue_tasks("task-1", "task-2", intent="explain")
     assert agent.claims() == []
-    ok(agent.beat(version="2", capabilities=["explain"], concurrency=2))
-    found = scene.shown()
+    ok(agent.heartbeat(version="2", capabilities=["explain"], concurrency=2))
+    found = scenario.get_agent()
     assert (found["version"], found["capabilities"], found["concurrency"]) == ("2", ["explain"], 2)
     assert agent.claims() == ["task-1", "task-2"]
-    ok(agent.beat())
-    assert scene.shown()["version"] == "2", "a heartbeat keeps the fields that it omits"
-    assert scene.shown()["capabilities"] == ["explain"]
+    ok(agent.heartbeat())
+    assert scenario.get_agent()["version"] == "2", "a heartbeat keeps the fields that it omits"
+    assert scenario.get_agent()["capabilities"] == ["explain"]
 
 
-def test_agent_has_status_error_while_it_reports_error(scene: Scene, agent: Agent) -> None:
-    assert ok(agent.beat(status="error"))["status"] == "error"
-    assert scene.shown()["status"] == "error"
-    assert ok(scene.user.get("/api/agents?status=error"))["total"] == 1
-    assert ok(agent.beat(status="ready"))["status"] == "active"
-    assert scene.shown()["status"] == "active"
+def test_agent_has_status_error_while_it_reports_error(scenario: Scenario, agent: Agent) -> None:
+    assert ok(agent.heartbeat(status="error"))["status"] == "error"
+    assert scenario.get_agent()["status"] == "error"
+    assert ok(scenario.user.get("/api/agents?status=error"))["total"] == 1
+    assert ok(agent.heartbeat(status="ready"))["status"] == "active"
+    assert scenario.get_agent()["status"] == "active"
 
 
 @pytest.mark.parametrize("reported", ["ready", "busy", "draining", "whatever"])
-def test_other_reported_statuses_leave_the_agent_active(scene: Scene, agent: Agent, reported: str) -> None:
-    assert ok(agent.beat(status=reported))["status"] == "active"
-    assert scene.shown()["status"] == "active"
+def test_other_reported_statuses_leave_the_agent_active(scenario: Scenario, agent: Agent, reported: str) -> None:
+    assert ok(agent.heartbeat(status=reported))["status"] == "active"
+    assert scenario.get_agent()["status"] == "active"
 
 
-def test_disconnected_agent_is_inactive_until_its_next_heartbeat(scene: Scene, agent: Agent) -> None:
-    scene.claimed(agent)
-    assert ok(agent.beat(status="disconnected"))["status"] == "inactive"
-    assert scene.shown()["status"] == "inactive"
-    ok(agent.beat(status="ready"))
-    assert scene.shown()["status"] == "active"
+def test_disconnected_agent_is_inactive_until_its_next_heartbeat(scenario: Scenario, agent: Agent) -> None:
+    scenario.claim_task(agent)
+    assert ok(agent.heartbeat(status="disconnected"))["status"] == "inactive"
+    assert scenario.get_agent()["status"] == "inactive"
+    ok(agent.heartbeat(status="ready"))
+    assert scenario.get_agent()["status"] == "active"
 
 
-def test_disconnected_agent_becomes_active_when_it_polls(scene: Scene, agent: Agent) -> None:
-    scene.queued()
-    ok(agent.beat(status="disconnected"))
+def test_disconnected_agent_becomes_active_when_it_polls(scenario: Scenario, agent: Agent) -> None:
+    scenario.queue_tasks()
+    ok(agent.heartbeat(status="disconnected"))
     assert agent.claims() == ["task-1"]
-    found = scene.shown()
+    found = scenario.get_agent()
     assert (found["status"], found["reportedStatus"]) == ("active", None)
 
 
-def test_heartbeat_keeps_the_fields_that_it_omits(scene: Scene, agent: Agent) -> None:
+def test_heartbeat_keeps_the_fields_that_it_omits(scenario: Scenario, agent: Agent) -> None:
     """An agent that reported `draining` gets no new claims until it reports another status."""
-    scene.queued()
-    ok(agent.beat(status="draining", uptime=3600))
-    ok(agent.beat())
+    scenario.queue_tasks()
+    ok(agent.heartbeat(status="draining", uptime=3600))
+    ok(agent.heartbeat())
     assert agent.claims() == []
-    assert (scene.shown()["reportedStatus"], scene.shown()["machine"]) == ("draining", {"uptime": 3600})
-    ok(agent.beat(status="error"))
-    assert ok(agent.beat())["status"] == "error"
-    ok(agent.beat(status="ready"))
+    assert (scenario.get_agent()["reportedStatus"], scenario.get_agent()["machine"]) == ("draining", {"uptime": 3600})
+    ok(agent.heartbeat(status="error"))
+    assert ok(agent.heartbeat())["status"] == "error"
+    ok(agent.heartbeat(status="ready"))
     assert agent.claims() == ["task-1"]
 
 
 @pytest.mark.parametrize(
-    "send", [lambda agent: agent.poll(limit=0), lambda agent: agent.beat(uptime=-1)], ids=["poll", "beat"]
+    "send", [lambda agent: agent.poll(limit=0), lambda agent: agent.heartbeat(uptime=-1)], ids=["poll", "beat"]
 )
 def test_invalid_call_with_a_valid_token_is_a_check_in_and_is_counted(
-    scene: Scene, agent: Agent, clock: Clock, send: Callable[[Agent], Response]
+    scenario: Scenario, agent: Agent, clock: Clock, send: Callable[[Agent], Response]
 ) -> None:
-    last_heartbeat = scene.shown()["lastHeartbeat"]
+    last_heartbeat = scenario.get_agent()["lastHeartbeat"]
     clock.advance(30)
     first, second = send(agent), send(agent)
     assert (first.status, second.status) == (400, 400)
     left = [int(str(response.header("X-RateLimit-Remaining"))) for response in (first, second)]
     assert left[0] - left[1] == 1
-    assert scene.shown()["lastHeartbeat"] > last_heartbeat
-    ok(scene.user.post("/api/agents/agent-1/token"), 201)
+    assert scenario.get_agent()["lastHeartbeat"] > last_heartbeat
+    ok(scenario.user.post("/api/agents/agent-1/token"), 201)
     refused(send(agent), 401, "Agent token expired or invalid")
 
 
-def test_idempotency_key_with_another_registration_returns_409(scene: Scene) -> None:
+def test_idempotency_key_with_another_registration_returns_409(scenario: Scenario) -> None:
     body = {"agentId": "agent-1", "name": "n", "version": "1"}
-    ok(scene.user.post("/api/agents", body, Idempotency_Key="key-1"), 201)
-    refused(scene.user.post("/api/agents", body | {"name": "o"}, Idempotency_Key="key-1"), 409, "Conflict")
-    assert scene.shown()["name"] == "n"
+    ok(scenario.user.post("/api/agents", body, Idempotency_Key="key-1"), 201)
+    refused(scenario.user.post("/api/agents", body | {"name": "o"}, Idempotency_Key="key-1"), 409, "Conflict")
+    assert scenario.get_agent()["name"] == "n"
 
 
 # Active or inactive.
 
 
 def test_agent_becomes_inactive_150_to_270_seconds_after_its_last_check_in(
-    scene: Scene, agent: Agent, clock: Clock
+    scenario: Scenario, agent: Agent, clock: Clock
 ) -> None:
     clock.advance(145)
-    scene.poller.sweep()
-    assert scene.shown()["status"] == "active"
+    scenario.poller.sweep()
+    assert scenario.get_agent()["status"] == "active"
     clock.advance(125)
-    scene.poller.sweep()
-    assert scene.shown()["status"] == "inactive"
-    assert ok(scene.user.get("/api/agents?status=inactive"))["total"] == 1
-    assert ok(scene.user.get("/api/agents?status=active"))["total"] == 0
+    scenario.poller.sweep()
+    assert scenario.get_agent()["status"] == "inactive"
+    assert ok(scenario.user.get("/api/agents?status=inactive"))["total"] == 1
+    assert ok(scenario.user.get("/api/agents?status=active"))["total"] == 0
 
 
 CHECK_INS: dict[str, Callable[[Agent], Response]] = {
-    "heartbeat": lambda agent: agent.beat(),
+    "heartbeat": lambda agent: agent.heartbeat(),
     "poll": lambda agent: agent.poll(),
     "read": lambda agent: agent.client.get("/api/tasks/task-1"),
     "progress": lambda agent: agent.progress("task-1", 0.5, step="another"),
@@ -211,69 +211,73 @@ CHECK_INS: dict[str, Callable[[Agent], Response]] = {
 }
 
 
-def test_every_agent_call_is_a_check_in(scene: Scene, agent: Agent, clock: Clock) -> None:
-    scene.running(agent, "task-1")
-    scene.running(agent, "task-2")
+def test_every_agent_call_is_a_check_in(scenario: Scenario, agent: Agent, clock: Clock) -> None:
+    scenario.start_task(agent, "task-1")
+    scenario.start_task(agent, "task-2")
     for what, check_in in CHECK_INS.items():
-        scene.later(clock, 280)
-        assert scene.shown()["status"] == "inactive", what
+        scenario.advance(clock, 280)
+        assert scenario.get_agent()["status"] == "inactive", what
         ok(check_in(agent))
-        assert scene.shown()["status"] == "active", what
+        assert scenario.get_agent()["status"] == "active", what
 
 
-def test_agent_that_returned_can_become_inactive_again(scene: Scene, agent: Agent, clock: Clock) -> None:
-    scene.later(clock, 280)
-    ok(agent.beat())
-    scene.later(clock, 120)
-    assert scene.shown()["status"] == "active"
-    scene.later(clock, 160)
-    assert scene.shown()["status"] == "inactive"
+def test_agent_that_returned_can_become_inactive_again(scenario: Scenario, agent: Agent, clock: Clock) -> None:
+    scenario.advance(clock, 280)
+    ok(agent.heartbeat())
+    scenario.advance(clock, 120)
+    assert scenario.get_agent()["status"] == "active"
+    scenario.advance(clock, 160)
+    assert scenario.get_agent()["status"] == "inactive"
 
 
-def test_agent_that_checks_in_stays_active(scene: Scene, agent: Agent, clock: Clock) -> None:
-    scene.running(agent, "task-1")
+def test_agent_that_checks_in_stays_active(scenario: Scenario, agent: Agent, clock: Clock) -> None:
+    scenario.start_task(agent, "task-1")
     for what in ("heartbeat", "poll", "read", "same progress"):
         clock.advance(140)
         ok(CHECK_INS[what](agent))
-        scene.poller.sweep()
-        assert scene.shown()["status"] == "active", what
+        scenario.poller.sweep()
+        assert scenario.get_agent()["status"] == "active", what
 
 
-def test_call_with_an_invalid_token_is_no_check_in(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_call_with_an_invalid_token_is_no_check_in(scenario: Scenario, agent: Agent, clock: Clock) -> None:
     clock.advance(280)
-    scene.poller.sweep()
-    refused(Agent(agent.id, scene.user.acting_as("garbage")).beat(), 401)
-    assert scene.shown()["status"] == "inactive"
+    scenario.poller.sweep()
+    refused(Agent(agent.id, scenario.user.acting_as("garbage")).heartbeat(), 401)
+    assert scenario.get_agent()["status"] == "inactive"
 
 
-def test_silent_agent_in_error_becomes_inactive(scene: Scene, agent: Agent, clock: Clock) -> None:
-    ok(agent.beat(status="error"))
+def test_silent_agent_in_error_becomes_inactive(scenario: Scenario, agent: Agent, clock: Clock) -> None:
+    ok(agent.heartbeat(status="error"))
     clock.advance(280)
-    scene.poller.sweep()
-    assert scene.shown()["status"] == "inactive"
+    scenario.poller.sweep()
+    assert scenario.get_agent()["status"] == "inactive"
 
 
-def test_silent_agent_loses_its_claims_and_keeps_its_running_task(scene: Scene, agent: Agent, clock: Clock) -> None:
-    scene.running(agent, "running")
-    scene.claimed(agent, "claimed")
-    assert scene.shown()["status"] == "active"
-    scene.later(clock, 280)
-    assert (scene.state("running"), scene.state("claimed")) == ("in_progress", "queued")
-    another = scene.agent("another")
+def test_silent_agent_loses_its_claims_and_keeps_its_running_task(
+    scenario: Scenario, agent: Agent, clock: Clock
+) -> None:
+    scenario.start_task(agent, "running")
+    scenario.claim_task(agent, "claimed")
+    assert scenario.get_agent()["status"] == "active"
+    scenario.advance(clock, 280)
+    assert (scenario.task_status("running"), scenario.task_status("claimed")) == ("in_progress", "queued")
+    another = scenario.agent("another")
     assert another.claims() == ["claimed"]
-    assert scene.task("claimed")["attempt"] == 1
+    assert scenario.get_task("claimed")["attempt"] == 1
     ok(agent.progress("running", 0.9))
     ok(agent.complete("running"))
 
 
-def test_running_task_moves_to_another_agent_after_ten_silent_minutes(scene: Scene, agent: Agent, clock: Clock) -> None:
-    task_id = scene.running(agent)
-    another = scene.agent("another")
-    scene.later(clock, 9 * 60, another)
-    assert scene.state(task_id) == "in_progress"
+def test_running_task_moves_to_another_agent_after_ten_silent_minutes(
+    scenario: Scenario, agent: Agent, clock: Clock
+) -> None:
+    task_id = scenario.start_task(agent)
+    another = scenario.agent("another")
+    scenario.advance(clock, 9 * 60, another)
+    assert scenario.task_status(task_id) == "in_progress"
     assert another.claims() == []
-    scene.later(clock, 4 * 60, another)
-    task = scene.task(task_id)
+    scenario.advance(clock, 4 * 60, another)
+    task = scenario.get_task(task_id)
     assert (task["status"], task["attempt"], task["startedAt"], task["progress"]) == ("queued", 2, None, 0)
     assert another.commands()[0]["attempt"] == 2
     ok(another.progress(task_id, 0.2))
@@ -285,27 +289,27 @@ def test_running_task_moves_to_another_agent_after_ten_silent_minutes(scene: Sce
         refused(late, 409)
     assert snapshot() == before
     ok(another.complete(task_id))
-    assert scene.task(task_id)["agentId"] == "another"
+    assert scenario.get_task(task_id)["agentId"] == "another"
 
 
-def test_task_fails_with_agent_lost_after_its_last_attempt(scene: Scene, agent: Agent, clock: Clock) -> None:
-    scene.queued(maxAttempts=2)
+def test_task_fails_with_agent_lost_after_its_last_attempt(scenario: Scenario, agent: Agent, clock: Clock) -> None:
+    scenario.queue_tasks(maxAttempts=2)
     for attempt in (1, 2):
         assert [command["attempt"] for command in agent.commands()] == [attempt]
         ok(agent.progress("task-1"))
-        scene.later(clock, 13 * 60)
-    task = scene.task()
+        scenario.advance(clock, 13 * 60)
+    task = scenario.get_task()
     assert (task["status"], task["error"], task["attempt"]) == ("failed", "Agent lost", 2)
     assert task["completedAt"] is not None
     assert agent.claims() == []
 
 
-def test_platform_outage_does_not_end_running_attempts(scene: Scene, agent: Agent, clock: Clock) -> None:
-    task_id = scene.running(agent)
-    scene.poller.sweep()
+def test_platform_outage_does_not_end_running_attempts(scenario: Scenario, agent: Agent, clock: Clock) -> None:
+    task_id = scenario.start_task(agent)
+    scenario.poller.sweep()
     clock.advance(3 * 3_600)
-    scene.poller.sweep()
-    assert scene.state(task_id) == "in_progress"
-    assert scene.shown()["status"] == "active"
-    scene.later(clock, 60)
+    scenario.poller.sweep()
+    assert scenario.task_status(task_id) == "in_progress"
+    assert scenario.get_agent()["status"] == "active"
+    scenario.advance(clock, 60)
     ok(agent.complete(task_id))

@@ -82,21 +82,21 @@ def test_poll_that_finds_claims_sends_two_more_requests(world: World) -> None:
 
 
 def test_poll_that_claims_more_than_fits_sends_two_more_requests(world: World) -> None:
-    world.queued(10, naturalLanguage="x" * 200 * KB)
+    world.queue_tasks(10, naturalLanguage="x" * 200 * KB)
     polled = costs.measured(world.agent().poll)
     assert polled.requests == (CHECK_IN, QUERY_TASKS, WRITE_AGENT_AND_TASKS, READ_TASKS)
 
 
 def test_poll_of_an_agent_at_its_concurrency_limit_queries_no_queue(world: World) -> None:
     agent = world.agent(concurrency=1)
-    world.claimed(agent)
+    world.claim_task(agent)
     assert costs.measured(agent.poll).requests == (CHECK_IN, WRITE_TASKS, READ_TASKS)
 
 
 def test_only_an_agent_with_pinned_tasks_queries_its_own_queue(world: World) -> None:
     """It sends one more request from the submission of a pinned task until a poll a minute later finds no such task."""
     agent = world.agent()
-    task_id = world.queued(agentId=agent.name)
+    task_id = world.queue_tasks(agentId=agent.name)
     assert costs.measured(agent.poll).requests == (
         CHECK_IN,
         QUERY_TASKS,
@@ -180,9 +180,9 @@ def test_page_sends_three_requests_with_every_filter(world: World) -> None:
 
 def test_page_sends_three_requests_when_few_of_many_rows_match(world: World) -> None:
     """By cursor. Pages by offset read up to a thousand rows for the total."""
-    world.queued(intent="rare")
-    world.queued(12, intent="common")
-    world.queued(intent="rare")
+    world.queue_tasks(intent="rare")
+    world.queue_tasks(12, intent="common")
+    world.queue_tasks(intent="rare")
     rare = {"status": "queued", "intent": "rare", "limit": 1}
     cursor = world.user.get("/api/tasks", rare).json()["nextCursor"]
     listed = costs.measured(lambda: world.user.get("/api/tasks", rare | {"cursor": cursor}))

@@ -12,7 +12,7 @@ from collections import Counter
 import pytest
 
 from bench import figures
-from tests.http.budget_calls import CALLS, budget_logins, budget_queues, budget_routes
+from tests.http.budget_calls import CALLS, budget_login_calls, budget_queue_calls, budget_user_calls
 from tests.http.test_budget import CHECK_IN, COUNT_CALL
 
 FIGURES = figures.load()
@@ -103,5 +103,5 @@ def test_call_sends_exactly_its_budgeted_requests(name: str) -> None:
 
 
 def test_every_call_has_a_budget() -> None:
-    modules = {module.__name__ for module in (budget_logins, budget_queues, budget_routes)}
+    modules = {module.__name__ for module in (budget_login_calls, budget_queue_calls, budget_user_calls)}
     assert {name for name, prepare in CALLS.items() if prepare.__module__ in modules} == set(BUDGET)

@@ -31,7 +31,7 @@ def agents(world: World) -> list[Agent]:
 
 def test_each_agent_that_loses_a_race_for_a_task_sends_one_extra_request(world: World, agents: list[Agent]) -> None:
     """The worst case: the index returns the same task to all fifty agents. A loser queries nothing else."""
-    world.queued()
+    world.queue_tasks()
     first_items: list[dict[str, Any]] = []
 
     def stale(response: dict[str, Any]) -> None:
@@ -45,7 +45,7 @@ def test_each_agent_that_loses_a_race_for_a_task_sends_one_extra_request(world: 
 
 
 def test_claimed_task_costs_no_extra_request_once_the_index_is_current(world: World, agents: list[Agent]) -> None:
-    world.queued()
+    world.queue_tasks()
     polled = [costs.measured(agent.poll).requests for agent in agents]
     assert polled[0] == (CHECK_IN, QUERY_TASKS, WRITE_AGENT_AND_TASKS, READ_TASKS)
     assert polled[1:] == [(CHECK_IN, QUERY_TASKS)] * (AGENTS - 1)
@@ -54,7 +54,7 @@ def test_claimed_task_costs_no_extra_request_once_the_index_is_current(world: Wo
 def test_agent_claims_other_tasks_with_one_more_request_after_a_conflict(world: World, agents: list[Agent]) -> None:
     """The index returns five tasks that another agent claimed, and after them a free one."""
     first, second = agents[:2]
-    world.queued(5)
+    world.queue_tasks(5)
     first_items: list[dict[str, Any]] = []
 
     def stale(response: dict[str, Any]) -> None:
@@ -64,6 +64,6 @@ def test_agent_claims_other_tasks_with_one_more_request_after_a_conflict(world: 
 
     with faults.response_changed("Query", stale, times=10, when=faults.about('"queue"')):
         assert len(first.claims()) == 5
-        world.queued()
+        world.queue_tasks()
         polled = costs.measured(second.poll)
     assert polled.requests == (CHECK_IN, QUERY_TASKS, WRITE_AGENT_AND_TASKS, WRITE_AGENT_AND_TASKS, READ_TASKS)

@@ -10,7 +10,7 @@ from chalicelib.core.settings import settings
 from chalicelib.http import cors
 from infra.local.gateway import Response
 from tests.http.conftest import Routes
-from tests.http.scene import Agent, Scene, failing, ok, refused
+from tests.http.scenario import Agent, Scenario, failing, ok, refused
 from tests.http.test_headers import DENIED
 from tests.support import aws_requests
 from tests.support.client import Client
@@ -85,8 +85,8 @@ def test_options_without_a_preflight_returns_405(configured: None, anonymous: Cl
     refused(preflight(anonymous, "/api/nothing", CONFIGURED[0]), 404)
 
 
-def responses_of_many_kinds(scene: Scene, agent: Agent, origin: str) -> Iterator[tuple[int, Response]]:
-    user = scene.user
+def responses_of_many_kinds(scenario: Scenario, agent: Agent, origin: str) -> Iterator[tuple[int, Response]]:
+    user = scenario.user
     yield 200, user.get("/api/agents", Origin=origin)
     yield 202, user.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"}, Origin=origin)
     yield 400, user.post("/api/agents", {}, Origin=origin)
@@ -103,9 +103,9 @@ def responses_of_many_kinds(scene: Scene, agent: Agent, origin: str) -> Iterator
 
 
 def test_configured_origin_can_read_every_response_and_its_headers(
-    configured: None, scene: Scene, agent: Agent
+    configured: None, scenario: Scenario, agent: Agent
 ) -> None:
-    for status, response in responses_of_many_kinds(scene, agent, CONFIGURED[1]):
+    for status, response in responses_of_many_kinds(scenario, agent, CONFIGURED[1]):
         assert (response.status, response.header("Access-Control-Allow-Origin")) == (status, CONFIGURED[1])
         assert response.header("Vary") == "Origin"
         exposed = set((response.header("Access-Control-Expose-Headers") or "").split(", "))
@@ -114,14 +114,14 @@ def test_configured_origin_can_read_every_response_and_its_headers(
         assert response.header("Access-Control-Allow-Credentials") is None
 
 
-def test_another_origin_can_read_no_response(configured: None, scene: Scene, agent: Agent) -> None:
-    for status, response in responses_of_many_kinds(scene, agent, OTHER_ORIGINS[0]):
+def test_another_origin_can_read_no_response(configured: None, scenario: Scenario, agent: Agent) -> None:
+    for status, response in responses_of_many_kinds(scenario, agent, OTHER_ORIGINS[0]):
         assert (response.status, cors_headers(response), response.header("Vary")) == (status, [], "Origin")
 
 
-def test_no_origin_is_allowed_by_default(scene: Scene, agent: Agent) -> None:
-    refused(preflight(scene.user, "/api/tasks", CONFIGURED[0]), 405)
-    for _, response in responses_of_many_kinds(scene, agent, CONFIGURED[0]):
+def test_no_origin_is_allowed_by_default(scenario: Scenario, agent: Agent) -> None:
+    refused(preflight(scenario.user, "/api/tasks", CONFIGURED[0]), 405)
+    for _, response in responses_of_many_kinds(scenario, agent, CONFIGURED[0]):
         assert (cors_headers(response), response.header("Vary")) == ([], None)
 
 

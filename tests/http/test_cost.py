@@ -33,7 +33,7 @@ def test_dashboard_refreshes_at_the_assumed_intervals() -> None:
 def test_finished_task_needs_about_the_assumed_storage(user: Client, poller: EventPoller, clock: Clock) -> None:
     world = make_world(user, poller, clock)
     agent = world.agent()
-    task_id = world.running(agent)
+    task_id = world.start_task(agent)
     for number in range(usage.TASK // usage.STEP - 1):
         assert agent.progress(task_id, f"Step {number} of many, each of which is an event").status == 200
     agent.complete(task_id)

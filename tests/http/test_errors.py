@@ -10,7 +10,7 @@ from infra.local.gateway import _response as as_response
 from infra.local.lambda_context import Context
 from tests.conftest import Clock
 from tests.http.conftest import Routes
-from tests.http.scene import Agent, Scene, failing, ok, refused, snapshot
+from tests.http.scenario import Agent, Scenario, failing, ok, refused, snapshot
 from tests.support.client import Client
 
 USER_ROUTES = [
@@ -44,9 +44,9 @@ def test_registration_without_a_valid_token_returns_401(anonymous: Client) -> No
     assert "details" not in refused(anonymous.post("/api/agents", {}), 401, "Invalid or expired token")
 
 
-def test_registering_an_id_twice_returns_409(scene: Scene, agent: Agent) -> None:
+def test_registering_an_id_twice_returns_409(scenario: Scenario, agent: Agent) -> None:
     before = snapshot()
-    repeated = scene.user.post("/api/agents", {"agentId": agent.id, "name": "another", "version": "2"})
+    repeated = scenario.user.post("/api/agents", {"agentId": agent.id, "name": "another", "version": "2"})
     refused(repeated, 409, "Agent with this ID already exists for user")
     assert snapshot() == before
 
@@ -58,13 +58,13 @@ def test_agent_routes_have_their_own_title_for_401(anonymous: Client, method: st
 
 
 @pytest.mark.parametrize(("method", "path"), AGENT_ROUTES)
-def test_unknown_agent_returns_404(scene: Scene, agent: Agent, method: str, path: str) -> None:
-    for caller in (scene.user, agent.client):
+def test_unknown_agent_returns_404(scenario: Scenario, agent: Agent, method: str, path: str) -> None:
+    for caller in (scenario.user, agent.client):
         refused(caller.send(method, path.format("agent-2")), 404, "Agent not found")
 
 
-def test_progress_out_of_range_returns_400_and_starts_no_task(scene: Scene, agent: Agent) -> None:
-    task_id = scene.claimed(agent)
+def test_progress_out_of_range_returns_400_and_starts_no_task(scenario: Scenario, agent: Agent) -> None:
+    task_id = scenario.claim_task(agent)
     before = snapshot()
     for progress in (-0.0001, 1.0001, -1, 2, 1e308, -1e308, 10**30):
         refused(agent.progress(task_id, progress), 400, "Progress must be between 0 and 1")
@@ -73,9 +73,9 @@ def test_progress_out_of_range_returns_400_and_starts_no_task(scene: Scene, agen
 
 @pytest.mark.parametrize(("method", "path", "body"), TASK_ROUTES)
 def test_unknown_task_returns_404(
-    scene: Scene, agent: Agent, method: str, path: str, body: dict[str, Any] | None
+    scenario: Scenario, agent: Agent, method: str, path: str, body: dict[str, Any] | None
 ) -> None:
-    refused(scene.user.send(method, path.format("task-9"), body), 404, "Task not found")
+    refused(scenario.user.send(method, path.format("task-9"), body), 404, "Task not found")
     if not path.endswith("events"):
         refused(agent.client.send(method, path.format("task-9"), body), 404, "Task not found")
 
@@ -85,11 +85,11 @@ def test_execution_without_required_fields_names_them(user: Client) -> None:
     assert body["details"] == ["taskId", "intent", "repo", "naturalLanguage"]
 
 
-def test_workflow_that_cannot_be_stored_returns_500_and_is_not_accepted(scene: Scene) -> None:
+def test_workflow_that_cannot_be_stored_returns_500_and_is_not_accepted(scenario: Scenario) -> None:
     denied = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "secret"}}, "TransactWriteItems")
     before = snapshot()
     with failing("TransactWriteItems", denied):
-        response = scene.user.post(
+        response = scenario.user.post(
             "/api/workflows/execute", {"taskId": "t", "intent": "i", "repo": "r", "naturalLanguage": "n"}
         )
     body = refused(response, 500, "Failed to execute workflow")
@@ -97,18 +97,18 @@ def test_workflow_that_cannot_be_stored_returns_500_and_is_not_accepted(scene: S
     assert snapshot() == before
 
 
-def test_unreachable_database_returns_503_with_retry_after(scene: Scene, agent: Agent) -> None:
+def test_unreachable_database_returns_503_with_retry_after(scenario: Scenario, agent: Agent) -> None:
     out_of_reach = EndpointConnectionError(endpoint_url="https://secret.example.com")
     for operation in ("UpdateItem", "GetItem", "TransactWriteItems", "BatchGetItem", "Query"):
         with failing(operation, out_of_reach):
             for response in (
                 agent.poll(),
-                agent.beat(),
+                agent.heartbeat(),
                 agent.complete("task-1"),
-                scene.user.get("/api/agents"),
-                scene.user.get("/api/agents/agent-1"),
-                scene.user.get("/api/tasks"),
-                scene.user.get("/api/tasks/task-1"),
+                scenario.user.get("/api/agents"),
+                scenario.user.get("/api/agents/agent-1"),
+                scenario.user.get("/api/tasks"),
+                scenario.user.get("/api/tasks/task-1"),
             ):
                 if response.status >= 500:
                     refused(response, 503)
@@ -160,63 +160,63 @@ def _overlapping(routes: Routes, resource: str) -> list[str]:
 # Resources of another user or agent.
 
 
-def test_agent_token_on_user_routes_returns_403(scene: Scene, agent: Agent) -> None:
-    scene.running(agent)
+def test_agent_token_on_user_routes_returns_403(scenario: Scenario, agent: Agent) -> None:
+    scenario.start_task(agent)
     before = snapshot()
     for method, path in USER_ROUTES:
         refused(agent.client.send(method, path, {} if method == "POST" else None), 403, "Insufficient permissions")
     assert snapshot() == before
 
 
-def test_agents_of_another_user_return_404(scene: Scene, other: Scene) -> None:
-    own_agent, other_agent = scene.agent("mine"), other.agent("theirs")
+def test_agents_of_another_user_return_404(scenario: Scenario, other: Scenario) -> None:
+    own_agent, other_agent = scenario.agent("mine"), other.agent("theirs")
     before = snapshot()
     for method, path in [*AGENT_ROUTES, ("GET", "/api/agents/{}")]:
-        refused(scene.user.send(method, path.format(other_agent.id)), 404, "Agent not found")
+        refused(scenario.user.send(method, path.format(other_agent.id)), 404, "Agent not found")
     for method, path in AGENT_ROUTES:
         refused(own_agent.client.send(method, path.format(other_agent.id)), 404, "Agent not found")
-    assert ok(scene.user.get("/api/agents"))["total"] == 1
+    assert ok(scenario.user.get("/api/agents"))["total"] == 1
     assert snapshot() == before
 
 
-def test_tasks_of_another_user_return_404(scene: Scene, other: Scene) -> None:
-    own_agent = scene.agent("mine")
-    task_id = other.running(other.agent("theirs"), "their-task")
+def test_tasks_of_another_user_return_404(scenario: Scenario, other: Scenario) -> None:
+    own_agent = scenario.agent("mine")
+    task_id = other.start_task(other.agent("theirs"), "their-task")
     before = snapshot()
     for method, path, body in TASK_ROUTES:
-        refused(scene.user.send(method, path.format(task_id), body), 404, "Task not found")
+        refused(scenario.user.send(method, path.format(task_id), body), 404, "Task not found")
         if not path.endswith("events"):
             refused(own_agent.client.send(method, path.format(task_id), body), 404, "Task not found")
-    assert ok(scene.user.get("/api/tasks"))["total"] == 0
+    assert ok(scenario.user.get("/api/tasks"))["total"] == 0
     assert own_agent.claims() == []
     assert snapshot() == before
 
 
-def test_agent_gets_404_for_another_agent_of_the_same_user(scene: Scene) -> None:
-    one, two = scene.agent("one"), scene.agent("two")
+def test_agent_gets_404_for_another_agent_of_the_same_user(scenario: Scenario) -> None:
+    one, two = scenario.agent("one"), scenario.agent("two")
     for method, path in AGENT_ROUTES:
         refused(one.client.send(method, path.format(two.id)), 404, "Agent not found")
 
 
-def test_two_users_can_use_the_same_ids(scene: Scene, other: Scene) -> None:
-    own_agent, other_agent = scene.agent("same"), other.agent("same")
-    scene.queued("task", naturalLanguage="mine")
-    other.queued("task", naturalLanguage="theirs")
+def test_two_users_can_use_the_same_ids(scenario: Scenario, other: Scenario) -> None:
+    own_agent, other_agent = scenario.agent("same"), other.agent("same")
+    scenario.queue_tasks("task", naturalLanguage="mine")
+    other.queue_tasks("task", naturalLanguage="theirs")
     assert [command["description"] for command in own_agent.commands()] == ["mine"]
     assert [command["description"] for command in other_agent.commands()] == ["theirs"]
     ok(own_agent.complete("task"))
-    assert (scene.state("task"), other.state("task")) == ("completed", "assigned")
+    assert (scenario.task_status("task"), other.task_status("task")) == ("completed", "assigned")
 
 
-def test_invalid_id_in_a_path_returns_404(scene: Scene, agent: Agent, clock: Clock) -> None:
+def test_invalid_id_in_a_path_returns_404(scenario: Scenario, agent: Agent, clock: Clock) -> None:
     before = snapshot()
     for name in INVALID_IDS:
         clock.advance(60)  # the rate limits are not under test
         for method, path, body in TASK_ROUTES:
-            refused(scene.user.send(method, path.format(name), body), 404, "Task not found")
+            refused(scenario.user.send(method, path.format(name), body), 404, "Task not found")
         for method, path in AGENT_ROUTES:
             refused(agent.client.send(method, path.format(name)), 404, "Agent not found")
-        refused(scene.user.get(f"/api/agents/{name}"), 404, "Agent not found")
+        refused(scenario.user.get(f"/api/agents/{name}"), 404, "Agent not found")
     assert snapshot() == before
 
 
@@ -224,21 +224,21 @@ def test_invalid_id_in_a_path_returns_404(scene: Scene, agent: Agent, clock: Clo
 
 
 @pytest.mark.parametrize("body", ["!!!", "abc", "é", "e30", "====", "\ud800"])
-def test_body_with_invalid_base64_returns_400(scene: Scene, gateway: Gateway, body: str) -> None:
-    event = _event(gateway, scene.user, "POST", "/api/tasks", b"{}")
+def test_body_with_invalid_base64_returns_400(scenario: Scenario, gateway: Gateway, body: str) -> None:
+    event = _event(gateway, scenario.user, "POST", "/api/tasks", b"{}")
     before = snapshot()
     _assert_event_refused(gateway, event | {"body": body, "isBase64Encoded": True}, 400)
     assert snapshot() == before
 
 
-def test_base64_body_is_decoded(scene: Scene, gateway: Gateway) -> None:
-    event = _event(gateway, scene.user, "POST", "/api/tasks", b"")
+def test_base64_body_is_decoded(scenario: Scenario, gateway: Gateway) -> None:
+    event = _event(gateway, scenario.user, "POST", "/api/tasks", b"")
     response = gateway._app(event | {"body": "e30=", "isBase64Encoded": True}, Context("test"))
     assert (response["statusCode"], "Missing required fields" in response["body"]) == (400, True)
 
 
-def test_event_without_headers_returns_401(scene: Scene, gateway: Gateway) -> None:
-    event = _event(gateway, scene.user, "POST", "/api/tasks", b"{}")
+def test_event_without_headers_returns_401(scenario: Scenario, gateway: Gateway) -> None:
+    event = _event(gateway, scenario.user, "POST", "/api/tasks", b"{}")
     _assert_event_refused(gateway, event | {"headers": None, "multiValueHeaders": None}, 401)
 
 

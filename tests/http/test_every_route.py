@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import Clock
 from tests.http.conftest import Routes
-from tests.http.scene import Scene, refused, snapshot
+from tests.http.scenario import Scenario, refused, snapshot
 
 KB = 1_024
 
@@ -57,14 +57,14 @@ OTHER_TYPES = ["text/plain", "application/x-www-form-urlencoded", "multipart/for
 
 
 @pytest.fixture
-def populated(scene: Scene) -> Scene:
+def populated(scenario: Scenario) -> Scenario:
     """A user with agent-1, which runs task-1. So every route has data that it could change."""
-    scene.running(scene.agent())
-    return scene
+    scenario.start_task(scenario.agent())
+    return scenario
 
 
 def send_to_all(
-    scene: Scene, routes: Routes, clock: Clock, content: bytes, *, only: Collection[str] | None = None
+    scenario: Scenario, routes: Routes, clock: Clock, content: bytes, *, only: Collection[str] | None = None
 ) -> dict[str, int]:
     """Send one body to every route that may read a body, or to those in `only`, and check every response.
 
@@ -76,7 +76,7 @@ def send_to_all(
         if method == "GET" or (only is not None and resource not in only):
             continue
         before = snapshot()
-        response = scene.user.send(method, routes.path(resource), content)
+        response = scenario.user.send(method, routes.path(resource), content)
         what = f"{method} {resource} with {content[:50]!r}: {response}"
         assert response.status < 500, what
         if response.status >= 400:
@@ -94,22 +94,22 @@ def send_to_all(
 SOME = ("/api/tasks", "/api/tasks/{task_id}/complete", "/api/auth/pin/login")
 
 
-def test_body_that_is_not_json_returns_400(populated: Scene, routes: Routes, clock: Clock) -> None:
+def test_body_that_is_not_json_returns_400(populated: Scenario, routes: Routes, clock: Clock) -> None:
     for what, content in NOT_JSON.items():
         assert set(send_to_all(populated, routes, clock, content, only=SOME).values()) == {400}, what
 
 
-def test_json_body_that_is_not_an_object_returns_400(populated: Scene, routes: Routes, clock: Clock) -> None:
+def test_json_body_that_is_not_an_object_returns_400(populated: Scenario, routes: Routes, clock: Clock) -> None:
     for what, content in NOT_AN_OBJECT.items():
         assert set(send_to_all(populated, routes, clock, content, only=SOME).values()) == {400}, what
 
 
 @pytest.mark.parametrize("what", ["invalid UTF-8", "nested 100,000 deep and closed", "an array"])
-def test_every_route_rejects_an_unreadable_body(populated: Scene, routes: Routes, clock: Clock, what: str) -> None:
+def test_every_route_rejects_an_unreadable_body(populated: Scenario, routes: Routes, clock: Clock, what: str) -> None:
     assert set(send_to_all(populated, routes, clock, (NOT_JSON | NOT_AN_OBJECT)[what]).values()) == {400}
 
 
-def test_missing_or_unsupported_content_type_returns_415(populated: Scene, routes: Routes, clock: Clock) -> None:
+def test_missing_or_unsupported_content_type_returns_415(populated: Scenario, routes: Routes, clock: Clock) -> None:
     before = snapshot()
     for content_type, (resource, body) in product([*OTHER_TYPES, None], routes.BODIES.items()):
         clock.advance(10)  # the rate limits are not under test
@@ -125,12 +125,12 @@ def test_missing_or_unsupported_content_type_returns_415(populated: Scene, route
 @pytest.mark.parametrize(
     "content_type", ["application/json", "APPLICATION/JSON", "application/json; charset=utf-8", "application/json ;x=y"]
 )
-def test_json_content_type_may_have_any_case_and_parameters(scene: Scene, content_type: str) -> None:
+def test_json_content_type_may_have_any_case_and_parameters(scenario: Scenario, content_type: str) -> None:
     body = b'{"intent": "i", "repo": "r", "naturalLanguage": "n"}'
-    assert scene.user.post("/api/tasks", body, Content_Type=content_type).status == 202
+    assert scenario.user.post("/api/tasks", body, Content_Type=content_type).status == 202
 
 
-def test_get_ignores_its_body(populated: Scene, routes: Routes) -> None:
+def test_get_ignores_its_body(populated: Scenario, routes: Routes) -> None:
     for method, resource in routes.all:
         if method == "GET":
             plain = populated.user.get(routes.path(resource))
@@ -142,19 +142,19 @@ def test_get_ignores_its_body(populated: Scene, routes: Routes) -> None:
                 )
 
 
-def test_body_without_required_fields_returns_400(populated: Scene, routes: Routes, clock: Clock) -> None:
+def test_body_without_required_fields_returns_400(populated: Scenario, routes: Routes, clock: Clock) -> None:
     for content in (b"", b"{}", b'{"a": 1, "__proto__": {}, "__class__": "x", "\\u0000": ""}'):
         assert set(send_to_all(populated, routes, clock, content, only=routes.BODIES).values()) == {400}, content
 
 
-def test_body_of_300_kb_is_too_large_except_for_reports(populated: Scene, routes: Routes, clock: Clock) -> None:
+def test_body_of_300_kb_is_too_large_except_for_reports(populated: Scenario, routes: Routes, clock: Clock) -> None:
     content = json.dumps({"filler": "x" * 300 * KB}).encode()
     for resource, status in send_to_all(populated, routes, clock, content).items():
         assert status == (400 if resource.endswith(("/complete", "/fail", "/logs")) else 413), resource
     refused(populated.user.post("/api/agents/agent-1/heartbeat", content), 413, "Request too large")
 
 
-def test_body_of_more_than_1_mb_is_too_large_for_every_route(populated: Scene, routes: Routes, clock: Clock) -> None:
+def test_body_of_more_than_1_mb_is_too_large_for_every_route(populated: Scenario, routes: Routes, clock: Clock) -> None:
     content = json.dumps({"success": True, "error": "e", "output": "x" * 1_024 * KB}).encode()
     assert set(send_to_all(populated, routes, clock, content).values()) == {413}
 
@@ -168,13 +168,13 @@ FIELDS = ["agentId", "name", "version", "platform", "capabilities", "concurrency
 UNUSUAL_VALUES: list[Any] = [None, "", "\0", "x" * 6_000, 10**400, -1, 1e308, [], [[]], {}, {"a": {}}, True]
 
 
-def test_unusual_values_in_all_fields_cause_no_server_error(populated: Scene, routes: Routes, clock: Clock) -> None:
+def test_unusual_values_in_all_fields_cause_no_server_error(populated: Scenario, routes: Routes, clock: Clock) -> None:
     for value in UNUSUAL_VALUES:
         body = json.dumps(dict.fromkeys(FIELDS, value)).encode()
         send_to_all(populated, routes, clock, body, only=[*routes.BODIES, "/api/agents/{agent_id}/heartbeat"])
 
 
-def test_unusual_queries_cause_no_server_error(populated: Scene, routes: Routes) -> None:
+def test_unusual_queries_cause_no_server_error(populated: Scenario, routes: Routes) -> None:
     for method, resource in routes.all:
         if method == "GET":
             for query in ("limit=%00", "limit=1&limit=x", "limit=" + "9" * 5_000, "cursor=%FF", "cursor=" + "A" * 4_000,
@@ -185,7 +185,7 @@ def test_unusual_queries_cause_no_server_error(populated: Scene, routes: Routes)
                     refused(response, response.status)
 
 
-def test_accept_header_does_not_change_the_json_response(populated: Scene, routes: Routes) -> None:
+def test_accept_header_does_not_change_the_json_response(populated: Scenario, routes: Routes) -> None:
     accepts = ("application/octet-stream", "")
     for (method, resource), accept in product(routes.all, accepts):
         response = populated.user.send(method, routes.path(resource), {}, Accept=accept, Accept_Encoding="br")

@@ -27,7 +27,7 @@ TOLERANCE = 0.15
 @pytest.fixture
 def world(user: Client, poller: EventPoller, clock: Clock) -> Iterator[World]:
     world = make_world(user, poller, clock)
-    with world.ends:
+    with world.cleanup:
         yield world
 
 
@@ -60,6 +60,6 @@ def test_consumed_units_match_the_figures(
     true_dynamodb: str, user: Client, poller: EventPoller, clock: Clock, name: str
 ) -> None:
     world = make_world(user, poller, clock)
-    with world.ends:
+    with world.cleanup:
         _, read, write = units.billed(true_dynamodb, CALLS[name](world))
     assert (read, write) == (FIGURES[name].read, FIGURES[name].write), OUTDATED

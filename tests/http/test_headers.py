@@ -10,16 +10,16 @@ from chalicelib.http.responses import SECURITY_HEADERS
 from infra.local.gateway import Response
 from tests.conftest import Clock
 from tests.http.conftest import Log, Routes
-from tests.http.scene import Agent, Scene, epoch, failing, ok, refused
+from tests.http.scenario import Agent, Scenario, epoch, failing, ok, refused
 from tests.support.client import Client
 
 RATE = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 DENIED = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "x")
 
 
-def responses_of_every_kind(scene: Scene, agent: Agent) -> Iterator[tuple[int, Response]]:
+def responses_of_every_kind(scenario: Scenario, agent: Agent) -> Iterator[tuple[int, Response]]:
     """A response of each status, with the status that it must have."""
-    user, nobody = scene.user, scene.user.acting_as(None)
+    user, nobody = scenario.user, scenario.user.acting_as(None)
     yield 200, user.get("/api/agents")
     yield 200, agent.poll()
     yield 201, user.post("/api/agents", {"agentId": "a", "name": "n", "version": "1"})
@@ -36,16 +36,16 @@ def responses_of_every_kind(scene: Scene, agent: Agent) -> Iterator[tuple[int, R
     with failing("TransactWriteItems", DENIED):
         yield 500, user.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"})
     for _ in range(10):
-        agent.beat()
-    yield 429, agent.beat()
+        agent.heartbeat()
+    yield 429, agent.heartbeat()
 
 
-def test_every_response_has_security_headers_and_no_api_response_is_cached(scene: Scene, agent: Agent) -> None:
+def test_every_response_has_security_headers_and_no_api_response_is_cached(scenario: Scenario, agent: Agent) -> None:
     statuses = set()
     for status, response in [
-        *responses_of_every_kind(scene, agent),
-        (200, scene.user.get("/health")),
-        (404, scene.user.get("/")),
+        *responses_of_every_kind(scenario, agent),
+        (200, scenario.user.get("/health")),
+        (404, scenario.user.get("/")),
     ]:
         assert response.status == status, response
         statuses.add(status)
@@ -57,7 +57,7 @@ def test_every_response_has_security_headers_and_no_api_response_is_cached(scene
         assert response.header("Content-Type") == "application/json"
         assert response.header("X-Request-Id")
     assert len(statuses) == 13
-    for _, response in responses_of_every_kind(scene, scene.agent("another")):
+    for _, response in responses_of_every_kind(scenario, scenario.agent("another")):
         assert response.header("Cache-Control") == "no-store"
 
 
@@ -70,8 +70,8 @@ def test_response_of_the_gateway_itself_has_security_headers(user: Client) -> No
     assert response.header("Cache-Control") == "no-store"
 
 
-def test_no_response_has_a_duplicate_or_malformed_header(scene: Scene, agent: Agent) -> None:
-    for _, response in responses_of_every_kind(scene, agent):
+def test_no_response_has_a_duplicate_or_malformed_header(scenario: Scenario, agent: Agent) -> None:
+    for _, response in responses_of_every_kind(scenario, agent):
         names = [name.lower() for name, _ in response.headers]
         assert len(names) == len(set(names)), response
         assert all("\n" not in value and value.isascii() for _, value in response.headers)
@@ -83,11 +83,11 @@ def test_no_response_has_a_duplicate_or_malformed_header(scene: Scene, agent: Ag
 @pytest.mark.parametrize(
     "valid", ["0d0e7f5e-6a0d-4b52-a1c9-7c4c2d4d8a15", "f" * 32, "1-67891233-abcdef012345678912345678"]
 )
-def test_valid_request_id_is_used_in_response_and_log(scene: Scene, log: Log, valid: str) -> None:
+def test_valid_request_id_is_used_in_response_and_log(scenario: Scenario, log: Log, valid: str) -> None:
     for response in (
-        scene.user.get("/api/agents", x_request_id=valid),
-        scene.user.get("/api/nothing", X_REQUEST_ID=valid),
-        scene.user.acting_as(None).post("/api/agents", {}, X_Request_Id=valid),
+        scenario.user.get("/api/agents", x_request_id=valid),
+        scenario.user.get("/api/nothing", X_REQUEST_ID=valid),
+        scenario.user.acting_as(None).post("/api/agents", {}, X_Request_Id=valid),
     ):
         assert response.header("X-Request-Id") == valid
     assert [line["requestId"] for line in log.requests] == [valid] * 3
@@ -96,17 +96,17 @@ def test_valid_request_id_is_used_in_response_and_log(scene: Scene, log: Log, va
 @pytest.mark.parametrize(
     "invalid", ["", " ", "x" * 500, "a b c d e f g", "évidemment", "<script>alert(1)</script>", "a\nb: c\nd"]
 )
-def test_invalid_request_id_is_replaced(scene: Scene, log: Log, invalid: str) -> None:
-    generated = {scene.user.get("/health", X_Request_Id=invalid).header("X-Request-Id") or "" for _ in range(3)}
+def test_invalid_request_id_is_replaced(scenario: Scenario, log: Log, invalid: str) -> None:
+    generated = {scenario.user.get("/health", X_Request_Id=invalid).header("X-Request-Id") or "" for _ in range(3)}
     assert len(generated) == 3
     assert all(re.fullmatch(r"[A-Za-z0-9-]{16,64}", each) for each in generated)
     assert {line["requestId"] for line in log.requests} == generated
     assert len(invalid) < 2 or invalid not in log.text
 
 
-def test_every_log_line_of_a_request_has_its_id(scene: Scene, log: Log) -> None:
+def test_every_log_line_of_a_request_has_its_id(scenario: Scenario, log: Log) -> None:
     with failing("TransactWriteItems", DENIED):
-        response = scene.user.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"})
+        response = scenario.user.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"})
     assert response.status == 500
     assert len(log.lines) > 1, "a server error is logged in addition to the request"
     assert {line["requestId"] for line in log.lines} == {response.header("X-Request-Id")}
@@ -115,13 +115,15 @@ def test_every_log_line_of_a_request_has_its_id(scene: Scene, log: Log) -> None:
 # The log.
 
 
-def test_request_is_logged_once_with_caller_route_status_and_duration(scene: Scene, agent: Agent, log: Log) -> None:
-    owner = scene.shown(agent.id)["userId"]
+def test_request_is_logged_once_with_caller_route_status_and_duration(
+    scenario: Scenario, agent: Agent, log: Log
+) -> None:
+    owner = scenario.get_agent(agent.id)["userId"]
     agent.poll(limit=5)
-    scene.user.get("/api/tasks/secret-task")
-    scene.user.acting_as("garbage").post("/api/agents", {})
-    scene.user.get("/no/such/path")
-    scene.user.delete("/api/agents")
+    scenario.user.get("/api/tasks/secret-task")
+    scenario.user.acting_as("garbage").post("/api/agents", {})
+    scenario.user.get("/no/such/path")
+    scenario.user.delete("/api/agents")
     logged = [(line["method"], line["route"], line["status"], line.get("who") or "") for line in log.requests]
     assert logged == [
         ("GET", "/api/agents/{agent_id}", 200, owner),
@@ -139,7 +141,7 @@ def test_request_is_logged_once_with_caller_route_status_and_duration(scene: Sce
         assert line["requestId"]
 
 
-def test_secrets_are_never_logged(scene: Scene, anonymous: Client, log: Log, clock: Clock) -> None:
+def test_secrets_are_never_logged(scenario: Scenario, anonymous: Client, log: Log, clock: Clock) -> None:
     """Tokens, PINs and bodies are not in the log, whatever fails. They are not in stack traces either."""
     secret = "s3cr3t-4a7d1ed4"
     work = {
@@ -149,24 +151,24 @@ def test_secrets_are_never_logged(scene: Scene, anonymous: Client, log: Log, clo
         "naturalLanguage": secret,
         "context": {secret: secret},
     }
-    agent = scene.agent("agent-1", name=secret, version=secret, platform=secret)
-    scene.running(agent, "task-1", **work)
+    agent = scenario.agent("agent-1", name=secret, version=secret, platform=secret)
+    scenario.start_task(agent, "task-1", **work)
     login = {"email": f"{secret}@example.com", "pin": "271828"}
     calls: list[Callable[[], Response]] = [
         lambda: anonymous.post("/api/auth/pin/login", login),
         lambda: anonymous.post("/api/auth/pin/login", login | {"pin": secret}),
-        lambda: scene.user.post("/api/workflows/execute", work | {"taskId": "task-2"}),
-        lambda: scene.user.post("/api/tasks", work, Idempotency_Key=secret),
-        lambda: scene.user.post("/api/tasks", work | {"priority": secret}),
-        lambda: scene.user.post("/api/tasks", f'{{"{secret}": '.encode()),
-        lambda: scene.user.post("/api/agents", {"agentId": "agent-2", "name": secret, "version": "1"}),
-        lambda: agent.beat(status=secret, version=secret),
+        lambda: scenario.user.post("/api/workflows/execute", work | {"taskId": "task-2"}),
+        lambda: scenario.user.post("/api/tasks", work, Idempotency_Key=secret),
+        lambda: scenario.user.post("/api/tasks", work | {"priority": secret}),
+        lambda: scenario.user.post("/api/tasks", f'{{"{secret}": '.encode()),
+        lambda: scenario.user.post("/api/agents", {"agentId": "agent-2", "name": secret, "version": "1"}),
+        lambda: agent.heartbeat(status=secret, version=secret),
         lambda: agent.progress("task-1", 0.5, step=secret, details=secret),
         lambda: agent.fail("task-1", secret, details=secret, logs=secret),
         lambda: agent.fail("task-1", secret, details=secret, logs=secret),
         lambda: agent.complete("task-1", summary=secret, output=secret, resultFiles={secret: secret}),
-        lambda: scene.user.get("/api/tasks/task-1", {secret: secret}),
-        lambda: scene.user.acting_as(f"{secret}.{secret}.{secret}").get("/api/tasks"),
+        lambda: scenario.user.get("/api/tasks/task-1", {secret: secret}),
+        lambda: scenario.user.acting_as(f"{secret}.{secret}.{secret}").get("/api/tasks"),
     ]
     for operation, error in (
         ("TransactWriteItems", DENIED),
@@ -177,25 +179,25 @@ def test_secrets_are_never_logged(scene: Scene, anonymous: Client, log: Log, clo
             for call in calls:
                 call()
         clock.advance(60)
-    scene.poller.drain()
-    scene.poller.sweep()
+    scenario.poller.drain()
+    scenario.poller.sweep()
     assert len(log.requests) > 40
     assert '"status":500' in log.text
     assert secret not in log.text
     assert "271828" not in log.text
-    for token in (scene.user.token, agent.client.token):
+    for token in (scenario.user.token, agent.client.token):
         for part in (token or "").split(".")[1:]:
             assert part not in log.text
 
 
-def test_log_line_is_one_line_of_json_for_every_path(scene: Scene, log: Log) -> None:
+def test_log_line_is_one_line_of_json_for_every_path(scenario: Scenario, log: Log) -> None:
     for path in ("/api/tasks/%0A%0D%22%5C", "/a\nb", '/"}{', "/\u2028", "/%00", "/api/agents/" + "x" * 5_000):
-        scene.user.get(path)
+        scenario.user.get(path)
     assert len(log.lines) == len(log.requests) == 6
     assert len(log.text) < 6_000, "a long path does not fill the log"
 
 
-# The headers of the rate limits. test_limits.py has the limits themselves.
+# The headers of the rate limits. test_rate_limits.py has the limits themselves.
 
 
 def quota(response: Response) -> tuple[int, int, int]:
@@ -203,23 +205,23 @@ def quota(response: Response) -> tuple[int, int, int]:
     return limit, remaining, reset
 
 
-def test_rate_limited_responses_report_the_remaining_calls(scene: Scene, fresh_minute: Clock) -> None:
-    agent = scene.agent()
-    scene.queued("task-1")
-    scene.queued("task-2")
+def test_rate_limited_responses_report_the_remaining_calls(scenario: Scenario, fresh_minute: Clock) -> None:
+    agent = scenario.agent()
+    scenario.queue_tasks("task-1")
+    scenario.queue_tasks("task-2")
     body = {"agentId": "agent-1", "name": "n", "version": "1"}
     work = {"intent": "fix-bug", "repo": "r", "naturalLanguage": "n"}
     calls_by_limit: dict[tuple[int, str], list[Callable[[], Response]]] = {
         (100, "the user's agents API"): [
-            lambda: scene.user.get("/api/agents"),
-            lambda: scene.user.get("/api/agents/agent-1"),
-            lambda: scene.user.get("/api/agents/agent-9"),
-            lambda: scene.user.post("/api/agents", body),
-            lambda: scene.user.post("/api/agents", {}),
-            lambda: scene.user.get("/api/agents?limit=0"),
+            lambda: scenario.user.get("/api/agents"),
+            lambda: scenario.user.get("/api/agents/agent-1"),
+            lambda: scenario.user.get("/api/agents/agent-9"),
+            lambda: scenario.user.post("/api/agents", body),
+            lambda: scenario.user.post("/api/agents", {}),
+            lambda: scenario.user.get("/api/agents?limit=0"),
         ],
         (100, "commands"): [agent.poll, agent.poll, lambda: agent.poll(limit=2)],
-        (10, "heartbeat"): [agent.beat, agent.beat, agent.beat],
+        (10, "heartbeat"): [agent.heartbeat, agent.heartbeat, agent.heartbeat],
         (1_000, "the agent's tasks API"): [
             lambda: agent.progress("task-1", 0.1, step="one"),
             lambda: agent.progress("task-1", 0.2, step="one"),
@@ -229,12 +231,12 @@ def test_rate_limited_responses_report_the_remaining_calls(scene: Scene, fresh_m
             lambda: agent.complete("task-2"),
         ],
         (1_000, "the user's tasks API"): [
-            lambda: scene.user.get("/api/tasks"),
-            lambda: scene.user.get("/api/tasks/task-1"),
-            lambda: scene.user.get("/api/tasks/task-9"),
-            lambda: scene.user.post("/api/tasks", work),
-            lambda: scene.user.post("/api/tasks", {}),
-            lambda: scene.user.get("/api/tasks/task-1/events"),
+            lambda: scenario.user.get("/api/tasks"),
+            lambda: scenario.user.get("/api/tasks/task-1"),
+            lambda: scenario.user.get("/api/tasks/task-9"),
+            lambda: scenario.user.post("/api/tasks", work),
+            lambda: scenario.user.post("/api/tasks", {}),
+            lambda: scenario.user.get("/api/tasks/task-1/events"),
         ],
     }
     for limit, calls in calls_by_limit.items():
@@ -252,14 +254,14 @@ def test_login_response_reports_the_remaining_calls(user: Client, anonymous: Cli
     assert quota(anonymous.post("/api/auth/pin/login", login | {"pin": "000000"}))[:2] == (10, 7)
 
 
-def test_responses_without_rate_limit_have_no_rate_limit_headers(scene: Scene, agent: Agent) -> None:
-    agent.beat()
+def test_responses_without_rate_limit_have_no_rate_limit_headers(scenario: Scenario, agent: Agent) -> None:
+    agent.heartbeat()
     for response in (
-        scene.user.get("/health"),
-        scene.user.get("/nothing"),
-        scene.user.delete("/api/agents"),
-        scene.user.acting_as(None).get("/api/agents"),
-        scene.user.acting_as("garbage").get("/api/tasks"),
+        scenario.user.get("/health"),
+        scenario.user.get("/nothing"),
+        scenario.user.delete("/api/agents"),
+        scenario.user.acting_as(None).get("/api/agents"),
+        scenario.user.acting_as("garbage").get("/api/tasks"),
     ):
         assert [response.header(name) for name in RATE] == [None] * 3, response
 
@@ -271,15 +273,15 @@ def test_health_needs_no_token_and_returns_503_when_unhealthy(anonymous: Client,
         refused(anonymous.get("/health"), 503)
 
 
-def test_timestamps_are_utc_in_whole_seconds(scene: Scene, clock: Clock) -> None:
-    agent = scene.agent()
-    task_id = scene.running(agent)
+def test_timestamps_are_utc_in_whole_seconds(scenario: Scenario, clock: Clock) -> None:
+    agent = scenario.agent()
+    task_id = scenario.start_task(agent)
     ok(agent.complete(task_id))
-    task = scene.task(task_id)
+    task = scenario.get_task(task_id)
     for instant in (task["createdAt"], task["startedAt"], task["completedAt"], task["updatedAt"]):
         assert abs(epoch(instant) - clock.now / 1_000) < 30
     for name in ("lastHeartbeat", "createdAt", "updatedAt"):
-        assert abs(epoch(scene.shown(agent.id)[name]) - clock.now / 1_000) < 30
+        assert abs(epoch(scenario.get_agent(agent.id)[name]) - clock.now / 1_000) < 30
 
 
 def test_every_guarded_route_returns_401_without_a_token(routes: Routes, anonymous: Client) -> None:

@@ -5,7 +5,7 @@ import pytest
 from infra.local.event_poller import EventPoller
 from infra.local.gateway import Response
 from tests.conftest import Clock
-from tests.http.scene import Agent, Scene, ok, refused
+from tests.http.scenario import Agent, Scenario, ok, refused
 
 KB = 1024
 MB = 1024 * KB
@@ -15,16 +15,16 @@ def append(agent: Agent, offset: int, data: str, **more: object) -> Response:
     return agent.client.post("/api/tasks/task-1/logs", {"offset": offset, "data": data} | more)
 
 
-def read(scene: Scene, **query: int) -> dict[str, object]:
-    found: dict[str, object] = ok(scene.user.get("/api/tasks/task-1/logs", query))
+def read(scenario: Scenario, **query: int) -> dict[str, object]:
+    found: dict[str, object] = ok(scenario.user.get("/api/tasks/task-1/logs", query))
     return found
 
 
-def test_offsets_of_chunks_are_in_bytes(scene: Scene, agent: Agent) -> None:
-    scene.running(agent)
+def test_offsets_of_chunks_are_in_bytes(scenario: Scenario, agent: Agent) -> None:
+    scenario.start_task(agent)
     assert ok(append(agent, 0, "größe "))["nextOffset"] == 8
     assert ok(append(agent, 8, "zwei"))["nextOffset"] == 12
-    assert read(scene) == {
+    assert read(scenario) == {
         "taskId": "task-1",
         "attempt": 1,
         "offset": 0,
@@ -33,28 +33,28 @@ def test_offsets_of_chunks_are_in_bytes(scene: Scene, agent: Agent) -> None:
         "complete": False,
         "truncated": False,
     }
-    assert read(scene, offset=8)["data"] == "zwei"
-    assert read(scene, offset=12)["data"] == ""
-    assert read(scene, offset=4, limit=5)["data"] == "ße zw"[:4]  # ß has two bytes, and no character is split
+    assert read(scenario, offset=8)["data"] == "zwei"
+    assert read(scenario, offset=12)["data"] == ""
+    assert read(scenario, offset=4, limit=5)["data"] == "ße zw"[:4]  # ß has two bytes, and no character is split
 
 
 @pytest.mark.parametrize(("offset", "data"), [(0, "é🙂 é"), (1, "🙂 é"), (3, " é"), (7, "é"), (8, "")])
 def test_offset_within_a_character_starts_at_the_next_character(
-    scene: Scene, agent: Agent, offset: int, data: str
+    scenario: Scenario, agent: Agent, offset: int, data: str
 ) -> None:
-    scene.running(agent)
+    scenario.start_task(agent)
     ok(append(agent, 0, "é🙂 é"))
     ok(agent.complete("task-1"))
-    found = read(scene, offset=offset)
+    found = read(scenario, offset=offset)
     assert (found["data"], found["nextOffset"], found["complete"]) == (data, 9, True)
 
 
-def test_reader_makes_progress_with_the_smallest_limit(scene: Scene, agent: Agent) -> None:
-    scene.running(agent)
+def test_reader_makes_progress_with_the_smallest_limit(scenario: Scenario, agent: Agent) -> None:
+    scenario.start_task(agent)
     text = "a ß € 🙂 end"
     ok(append(agent, 0, text))
     received, offset = "", 0
-    while piece := read(scene, offset=offset, limit=1):
+    while piece := read(scenario, offset=offset, limit=1):
         if not piece["data"]:
             break
         received += str(piece["data"])
@@ -62,65 +62,65 @@ def test_reader_makes_progress_with_the_smallest_limit(scene: Scene, agent: Agen
     assert received == text
 
 
-def test_repeated_chunk_is_stored_once(scene: Scene, agent: Agent) -> None:
-    scene.running(agent)
+def test_repeated_chunk_is_stored_once(scenario: Scenario, agent: Agent) -> None:
+    scenario.start_task(agent)
     for _ in range(2):
         assert ok(append(agent, 0, "one "))["nextOffset"] == 4
     for _ in range(2):
         assert ok(append(agent, 0, "one two"))["nextOffset"] == 7
-    assert read(scene)["data"] == "one two"
+    assert read(scenario)["data"] == "one two"
 
 
-def test_gap_returns_416_with_the_expected_offset(scene: Scene, agent: Agent) -> None:
-    scene.running(agent)
+def test_gap_returns_416_with_the_expected_offset(scenario: Scenario, agent: Agent) -> None:
+    scenario.start_task(agent)
     ok(append(agent, 0, "one"))
     response = append(agent, 4, "two")
     assert refused(response, 416, "Wrong offset")["details"] == ["offset: 3"]
     assert response.header("Upload-Offset") == "3"
-    assert read(scene)["data"] == "one"
+    assert read(scenario)["data"] == "one"
 
 
 def test_only_the_holding_agent_appends_until_ten_minutes_after_the_end(
-    scene: Scene, agent: Agent, clock: Clock
+    scenario: Scenario, agent: Agent, clock: Clock
 ) -> None:
-    scene.queued()
+    scenario.queue_tasks()
     refused(append(agent, 0, "x"), 409)
-    scene.running(agent)
-    refused(append(scene.agent("agent-2"), 0, "x"), 409)
+    scenario.start_task(agent)
+    refused(append(scenario.agent("agent-2"), 0, "x"), 409)
     ok(agent.complete("task-1"))
     clock.advance(590)
     ok(append(agent, 0, "late"))
     clock.advance(11)
     refused(append(agent, 4, "x"), 409)
-    assert read(scene)["complete"] is True
+    assert read(scenario)["complete"] is True
 
 
-def test_each_attempt_has_its_own_log(scene: Scene, agent: Agent, clock: Clock) -> None:
-    scene.running(agent)
+def test_each_attempt_has_its_own_log(scenario: Scenario, agent: Agent, clock: Clock) -> None:
+    scenario.start_task(agent)
     ok(append(agent, 0, "first", attempt=1))
-    ok(scene.user.post("/api/agents", {"agentId": "agent-1", "name": "n", "version": "1", "replace": True}), 201)
-    second = scene.agent("agent-2")
+    ok(scenario.user.post("/api/agents", {"agentId": "agent-1", "name": "n", "version": "1", "replace": True}), 201)
+    second = scenario.agent("agent-2")
     second.claims()
     ok(append(second, 0, "second", attempt=2))
-    assert read(scene)["data"] == "second"
-    earlier = read(scene, attempt=1)
+    assert read(scenario)["data"] == "second"
+    earlier = read(scenario, attempt=1)
     assert (earlier["data"], earlier["attempt"]) == ("first", 1)
     refused(append(agent, 5, "x", attempt=1), 401)
 
 
-def test_log_of_a_failure_is_appended_once(scene: Scene, agent: Agent) -> None:
-    scene.running(agent)
+def test_log_of_a_failure_is_appended_once(scenario: Scenario, agent: Agent) -> None:
+    scenario.start_task(agent)
     ok(append(agent, 0, "before "))
     long = "é" * (100 * KB) + "x" * (300 * KB)
     for _ in range(2):
         ok(agent.fail("task-1", logs=long))
-    first = read(scene, limit=MB)
+    first = read(scenario, limit=MB)
     assert first["data"] == "before " + long
     assert first["complete"] is True
 
 
-def test_log_ends_at_four_megabytes_with_a_marker(scene: Scene, agent: Agent) -> None:
-    scene.running(agent)
+def test_log_ends_at_four_megabytes_with_a_marker(scenario: Scenario, agent: Agent) -> None:
+    scenario.start_task(agent)
     piece = "x" * (MB - KB)
     offset = 0
     for _ in range(4):
@@ -128,40 +128,40 @@ def test_log_ends_at_four_megabytes_with_a_marker(scene: Scene, agent: Agent) ->
     full = ok(append(agent, offset, piece))
     assert full["truncated"] is True
     assert ok(append(agent, offset + len(piece), "more"))["truncated"] is True
-    end = read(scene, offset=4 * MB - 10)
+    end = read(scenario, offset=4 * MB - 10)
     assert end["truncated"] is True
     assert str(end["data"]).startswith("x" * 10 + "\n[the log is cut here")
     assert ok(agent.complete("task-1"))["status"] == "completed"
 
 
-def test_log_is_stored_for_thirty_days(scene: Scene, agent: Agent, clock: Clock) -> None:
-    scene.running(agent)
+def test_log_is_stored_for_thirty_days(scenario: Scenario, agent: Agent, clock: Clock) -> None:
+    scenario.start_task(agent)
     ok(append(agent, 0, "kept"))
     ok(agent.complete("task-1"))
     clock.advance(30 * 86_400 - 60)
-    scene.user.token = None
-    later = scene.user.login()
+    scenario.user.token = None
+    later = scenario.user.login()
     assert ok(later.get("/api/tasks/task-1/logs"))["data"] == "kept"
     clock.advance(61)
     assert ok(later.get("/api/tasks/task-1/logs"))["data"] == ""
     assert ok(later.get("/api/tasks/task-1"))["status"] == "completed"
 
 
-def test_another_user_or_agent_cannot_read_the_log(scene: Scene, other: Scene, agent: Agent) -> None:
-    scene.running(agent)
+def test_another_user_or_agent_cannot_read_the_log(scenario: Scenario, other: Scenario, agent: Agent) -> None:
+    scenario.start_task(agent)
     ok(append(agent, 0, "secret"))
     refused(other.user.get("/api/tasks/task-1/logs"), 404, "Task not found")
-    refused(scene.agent("agent-2").client.get("/api/tasks/task-1/logs"), 404, "Task not found")
+    refused(scenario.agent("agent-2").client.get("/api/tasks/task-1/logs"), 404, "Task not found")
     assert ok(agent.client.get("/api/tasks/task-1/logs"))["data"] == "secret"
 
 
 def test_stats_report_queued_tasks_and_agents_by_status(
-    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
+    scenario: Scenario, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
-    scene.running(agent)
-    scene.queued("task-2", "task-3")
+    scenario.start_task(agent)
+    scenario.queue_tasks("task-2", "task-3")
     clock.advance(90)
-    assert ok(scene.user.get("/api/stats")) == {
+    assert ok(scenario.user.get("/api/stats")) == {
         "queueDepth": 2,
         "oldestQueuedSeconds": 90,
         "tasks": {

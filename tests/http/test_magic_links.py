@@ -15,7 +15,7 @@ from chalicelib.core.settings import settings
 from infra.local.gateway import Gateway, Response
 from tests.conftest import Clock
 from tests.http.conftest import Log
-from tests.http.scene import failing, ok, refused, snapshot
+from tests.http.scenario import failing, ok, refused, snapshot
 from tests.support import moto_aws
 from tests.support.client import Client
 

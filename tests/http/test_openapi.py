@@ -12,7 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from chalicelib.http import RouteSpec
 from tests.http.conftest import Routes
-from tests.http.scene import Scene, ok
+from tests.http.scenario import Scenario, ok
 from tests.support.client import Client
 from tests.support.declared_responses import declared_errors
 
@@ -128,10 +128,10 @@ def test_schemas_enforce_the_limits_of_requests(document: Json) -> None:
     assert not Draft202012Validator(document["components"]["schemas"]["ProgressReport"]).is_valid({"progress": 1.01})
 
 
-def test_response_has_all_fields_that_the_document_requires(document: Json, scene: Scene) -> None:
-    scene.agent()
+def test_response_has_all_fields_that_the_document_requires(document: Json, scenario: Scenario) -> None:
+    scenario.agent()
     listing = document["components"]["schemas"]["AgentList"] | {"components": document["components"]}
-    response = ok(scene.user.get("/api/agents"))
+    response = ok(scenario.user.get("/api/agents"))
     Draft202012Validator(listing).validate(response)
     assert set(listing["required"]) == set(response)
     assert set(document["components"]["schemas"]["AgentResponse"]["required"]) == set(response["data"][0])

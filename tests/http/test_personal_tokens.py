@@ -7,7 +7,7 @@ import boto3
 import pytest
 
 from tests.conftest import Clock
-from tests.http.scene import Scene, epoch, ok, refused, snapshot
+from tests.http.scenario import Scenario, epoch, ok, refused, snapshot
 from tests.service import faults
 from tests.support import costs, moto_aws
 from tests.support.client import Client
@@ -36,10 +36,10 @@ def test_token_is_returned_only_at_creation(user: Client, clock: Clock) -> None:
     assert not [table for table in ("users", "logins") if body["token"] in str(moto_aws.rows(table))]
 
 
-def test_personal_token_cannot_manage_logins_or_tokens(scene: Scene) -> None:
-    program = scene.user.acting_as(create(scene.user)["token"])
-    assert ok(program.get("/api/auth/me"))["user"] == ok(scene.user.get("/api/auth/me"))["user"]
-    assert ok(program.get("/api/auth/me"))["tokenId"] == list_tokens(scene.user)[0]["id"]
+def test_personal_token_cannot_manage_logins_or_tokens(scenario: Scenario) -> None:
+    program = scenario.user.acting_as(create(scenario.user)["token"])
+    assert ok(program.get("/api/auth/me"))["user"] == ok(scenario.user.get("/api/auth/me"))["user"]
+    assert ok(program.get("/api/auth/me"))["tokenId"] == list_tokens(scenario.user)[0]["id"]
     ok(program.post("/api/agents", {"agentId": "a", "name": "n", "version": "1"}), 201)
     ok(program.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"}), 202)
     ok(program.get("/api/tasks"))
@@ -47,7 +47,7 @@ def test_personal_token_cannot_manage_logins_or_tokens(scene: Scene) -> None:
     for method, path, body in (
         ("GET", PATH, None),
         ("POST", PATH, {"name": "another"}),
-        ("DELETE", f"{PATH}/{list_tokens(scene.user)[0]['id']}", None),
+        ("DELETE", f"{PATH}/{list_tokens(scenario.user)[0]['id']}", None),
         ("POST", "/api/auth/pin", {"pin": "271828"}),
         ("POST", "/api/auth/logout", {"everywhere": True}),
     ):
@@ -78,8 +78,8 @@ def test_logout_of_a_session_keeps_personal_tokens(user: Client) -> None:
     ok(program.get("/api/auth/me"))
 
 
-def test_tokens_of_another_user_return_404(scene: Scene, other: Scene) -> None:
-    token = create(scene.user)
+def test_tokens_of_another_user_return_404(scenario: Scenario, other: Scenario) -> None:
+    token = create(scenario.user)
     before = snapshot()
     refused(other.user.delete(f"{PATH}/{token['id']}"), 404, "Token not found")
     assert list_tokens(other.user) == []

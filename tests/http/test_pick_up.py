@@ -9,7 +9,7 @@ import pytest
 from chalicelib.agents.entities import FAST_POLLING_TIME, MAX_POLL_INTERVAL, MIN_POLL_INTERVAL
 from chalicelib.core.settings import MINUTE, SECOND
 from tests.conftest import Clock
-from tests.http.scene import Agent, Scene, ok
+from tests.http.scenario import Agent, Scenario, ok
 
 PHASES = [0.0, 0.3, 0.5, 0.999]
 """The part of an agent's interval that has passed when a task is submitted: from none to almost all."""
@@ -34,12 +34,12 @@ class Polling:
             commands, self.interval = self.poll()
             assert commands == []
 
-    def pick_up(self, scene: Scene, task_id: str, phase: float) -> int:
+    def pick_up(self, scenario: Scenario, task_id: str, phase: float) -> int:
         """Submit a task at this phase of the interval. The agent completes it at once. Returns the latency in ms."""
         elapsed = self.interval * phase
         self.clock.advance(elapsed / SECOND)
         submitted_at = self.clock.now
-        scene.queued(task_id)
+        scenario.queue_tasks(task_id)
         self.clock.advance((self.interval - elapsed) / SECOND)
         commands, self.interval = self.poll()
         assert commands == [task_id]
@@ -49,24 +49,26 @@ class Polling:
 
 
 @pytest.fixture
-def polling(scene: Scene, fresh_minute: Clock) -> Polling:
-    return Polling(scene.agent(), fresh_minute)
+def polling(scenario: Scenario, fresh_minute: Clock) -> Polling:
+    return Polling(scenario.agent(), fresh_minute)
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_long_idle_agent_gets_a_task_within_half_a_minute(scene: Scene, polling: Polling, phase: float) -> None:
+def test_long_idle_agent_gets_a_task_within_half_a_minute(scenario: Scenario, polling: Polling, phase: float) -> None:
     polling.idle(30 * MINUTE)
     assert polling.interval == MAX_POLL_INTERVAL == 30 * SECOND
-    assert polling.pick_up(scene, "task-1", phase) <= 30 * SECOND
+    assert polling.pick_up(scenario, "task-1", phase) <= 30 * SECOND
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_recently_busy_agent_gets_a_task_within_five_seconds(scene: Scene, polling: Polling, phase: float) -> None:
+def test_recently_busy_agent_gets_a_task_within_five_seconds(
+    scenario: Scenario, polling: Polling, phase: float
+) -> None:
     polling.idle(30 * MINUTE)
-    polling.pick_up(scene, "first", phase)
+    polling.pick_up(scenario, "first", phase)
     for number in range(3):
         polling.idle(FAST_POLLING_TIME - 2 * MIN_POLL_INTERVAL)
-        assert polling.pick_up(scene, f"task-{number}", phase) <= 5 * SECOND
+        assert polling.pick_up(scenario, f"task-{number}", phase) <= 5 * SECOND
 
 
 def test_idle_agent_polls_at_growing_intervals(polling: Polling) -> None:

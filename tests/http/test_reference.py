@@ -10,7 +10,7 @@ from infra.reference import DOCS, PAGES, regions, render
 from infra.reference.tables import operations
 from infra.reference.types import SECTIONS
 from tests.conftest import Clock
-from tests.http.scene import Agent, Scene, ok
+from tests.http.scenario import Agent, Scenario, ok
 from tests.support.client import Client
 
 Json = dict[str, Any]
@@ -95,7 +95,9 @@ GOOD: dict[str, Json] = {
 
 
 @pytest.mark.parametrize("call", GOOD)
-def test_blank_and_null_fields_have_the_documented_outcome(scene: Scene, agent: Agent, clock: Clock, call: str) -> None:
+def test_blank_and_null_fields_have_the_documented_outcome(
+    scenario: Scenario, agent: Agent, clock: Clock, call: str
+) -> None:
     fields = dict(blank_fields(call))
     assert fields.keys() >= GOOD[call].keys()
     task = ""
@@ -104,11 +106,11 @@ def test_blank_and_null_fields_have_the_documented_outcome(scene: Scene, agent: 
         for number, (value, outcome) in enumerate(zip(VALUES, outcomes, strict=True)):
             name = f"{field}-{number}"
             if call in ON_A_TASK and not task:
-                task = scene.claimed(agent, name)
+                task = scenario.claim_task(agent, name)
             body = GOOD[call] | dict.fromkeys(NEW_IDS.get(call, ()), name) | {field: value}
             if value is ABSENT:
                 del body[field]
-            client = scene.user if call == "register" else agent.client
+            client = scenario.user if call == "register" else agent.client
             response = client.post(PATHS[call].format(agent=agent.id, task=task), body)
             title = response.json()["error"] if response.status >= 400 else None
             assert title == TITLES.get(outcome), (field, value, outcome)
@@ -116,70 +118,72 @@ def test_blank_and_null_fields_have_the_documented_outcome(scene: Scene, agent: 
                 task = ""
 
 
-def test_report_of_an_earlier_attempt_gets_the_documented_message(scene: Scene, agent: Agent, clock: Clock) -> None:
-    scene.claimed(agent, "task-550e8400")
+def test_report_of_an_earlier_attempt_gets_the_documented_message(
+    scenario: Scenario, agent: Agent, clock: Clock
+) -> None:
+    scenario.claim_task(agent, "task-550e8400")
     agent.progress("task-550e8400")
     for _ in range(2):
         clock.advance(61)
-        agent.beat(taskIds=[])
-    scene.poller.drain()
+        agent.heartbeat(taskIds=[])
+    scenario.poller.drain()
     assert [(each["task_id"], each["attempt"]) for each in agent.commands()] == [("task-550e8400", 2)]
     refused = agent.complete("task-550e8400", attempt=1)
     assert refused.status == 409
     assert f'"message": "{refused.json()["message"]}"' in PROTOCOL
 
 
-def test_retry_of_a_running_task_gets_the_documented_message(scene: Scene, agent: Agent) -> None:
-    scene.claimed(agent, "task-1")
+def test_retry_of_a_running_task_gets_the_documented_message(scenario: Scenario, agent: Agent) -> None:
+    scenario.claim_task(agent, "task-1")
     agent.progress("task-1")
-    refused = scene.user.post("/api/tasks/task-1/retry")
+    refused = scenario.user.post("/api/tasks/task-1/retry")
     assert refused.status == 409
     assert f'"message": "{refused.json()["message"]}"' in API
 
 
-def test_details_of_an_invalid_request_are_the_documented_ones(scene: Scene) -> None:
-    response = scene.user.post("/api/agents", {"agentId": "a b", "name": "a", "version": "1", "concurrency": 21})
+def test_details_of_an_invalid_request_are_the_documented_ones(scenario: Scenario) -> None:
+    response = scenario.user.post("/api/agents", {"agentId": "a b", "name": "a", "version": "1", "concurrency": 21})
     assert response.status == 400
     assert [each for each in response.json()["details"] if f'"{each}"' not in API] == []
 
 
-def test_heartbeat_with_one_figure_removes_the_others(scene: Scene, agent: Agent) -> None:
-    agent.beat(uptime=1, cpuUsage=2)
-    agent.beat(status="ready")
-    assert ok(scene.user.get(f"/api/agents/{agent.id}"))["machine"] == {"uptime": 1, "cpuUsage": 2}
-    agent.beat(uptime=3)
-    assert ok(scene.user.get(f"/api/agents/{agent.id}"))["machine"] == {"uptime": 3}
+def test_heartbeat_with_one_figure_removes_the_others(scenario: Scenario, agent: Agent) -> None:
+    agent.heartbeat(uptime=1, cpuUsage=2)
+    agent.heartbeat(status="ready")
+    assert ok(scenario.user.get(f"/api/agents/{agent.id}"))["machine"] == {"uptime": 1, "cpuUsage": 2}
+    agent.heartbeat(uptime=3)
+    assert ok(scenario.user.get(f"/api/agents/{agent.id}"))["machine"] == {"uptime": 3}
 
 
-def test_second_renewal_ends_the_first_new_token(scene: Scene, agent: Agent) -> None:
+def test_second_renewal_ends_the_first_new_token(scenario: Scenario, agent: Agent) -> None:
     first, second = (ok(agent.client.post(f"/api/agents/{agent.id}/token"), 201)["token"] for _ in range(2))
-    assert scene.user.acting_as(first).get(f"/api/agents/{agent.id}/commands").status == 401
+    assert scenario.user.acting_as(first).get(f"/api/agents/{agent.id}/commands").status == 401
     assert agent.poll().status == 200
-    assert scene.user.acting_as(second).get(f"/api/agents/{agent.id}/commands").status == 200
+    assert scenario.user.acting_as(second).get(f"/api/agents/{agent.id}/commands").status == 200
     assert agent.poll().status == 401
 
 
-def test_report_with_and_without_attempt_are_different(scene: Scene, agent: Agent) -> None:
-    scene.claimed(agent, "task-1")
+def test_report_with_and_without_attempt_are_different(scenario: Scenario, agent: Agent) -> None:
+    scenario.claim_task(agent, "task-1")
     assert agent.complete("task-1", attempt=1).status == 200
     assert agent.complete("task-1", attempt=1, summary=None).status == 200
     assert agent.complete("task-1").status == 409
 
 
 def test_instance_stays_live_for_150_s_after_its_last_heartbeat(agent: Agent, clock: Clock) -> None:
-    ok(agent.beat(instanceId="a"))
+    ok(agent.heartbeat(instanceId="a"))
     clock.advance(100)
     ok(agent.poll())
-    ok(agent.beat())
-    assert agent.beat(instanceId="b").status == 409
+    ok(agent.heartbeat())
+    assert agent.heartbeat(instanceId="b").status == 409
     clock.advance(51)
-    ok(agent.beat(instanceId="b"))
-    ok(agent.beat(instanceId="b", status="disconnected"))
-    ok(agent.beat(instanceId="c"))
+    ok(agent.heartbeat(instanceId="b"))
+    ok(agent.heartbeat(instanceId="b", status="disconnected"))
+    ok(agent.heartbeat(instanceId="c"))
 
 
-def test_chunk_that_splits_a_character_gets_416(scene: Scene, agent: Agent) -> None:
-    scene.claimed(agent, "task-1")
+def test_chunk_that_splits_a_character_gets_416(scenario: Scenario, agent: Agent) -> None:
+    scenario.claim_task(agent, "task-1")
 
     def append(offset: int, data: str) -> int:
         return agent.client.post("/api/tasks/task-1/logs", {"offset": offset, "data": data}).status

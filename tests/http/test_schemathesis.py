@@ -26,7 +26,7 @@ from chalicelib.core.settings import settings
 from chalicelib.http import rate_limits
 from infra.local.gateway import Gateway
 from infra.local.http_server import HttpServer
-from tests.http.scene import Scene
+from tests.http.scenario import Scenario
 from tests.support.client import Client
 
 CONFIG = """
@@ -113,18 +113,20 @@ def url(gateway: Gateway, hooks: None, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 @pytest.fixture
-def run(url: str, scene: Scene, other: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+def run(
+    url: str, scenario: Scenario, other: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
     """Runs schemathesis for two users, neither of which may read the other's data.
 
     The first user has agents, and tasks in three states.
     """
-    scene.agent("agent-2")
-    scene.running(scene.agent())
-    scene.queued("task-2")
-    scene.submit("task-3")
+    scenario.agent("agent-2")
+    scenario.start_task(scenario.agent())
+    scenario.queue_tasks("task-2")
+    scenario.submit("task-3")
     users = {
         name: {"name": "Authorization", "value": f"Bearer {each.user.token}"}
-        for name, each in (("john", scene), ("jane", other))
+        for name, each in (("john", scenario), ("jane", other))
     }
     auth = {"auth": [{"name": name, "fixedHeaders": [header]} for name, header in users.items()]}
     (tmp_path / "users.json").write_text(json.dumps(auth))

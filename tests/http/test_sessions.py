@@ -11,7 +11,7 @@ from chalicelib.core.settings import settings
 from infra.local.gateway import Gateway, Response
 from tests.conftest import Clock
 from tests.http.conftest import Routes
-from tests.http.scene import Agent, Scene, ok, refused, snapshot
+from tests.http.scenario import Agent, Scenario, ok, refused, snapshot
 from tests.support import moto_aws
 from tests.support.client import Client
 
@@ -55,12 +55,12 @@ def test_logout_ends_only_the_current_session(user: Client, anonymous: Client) -
 
 
 def test_logout_everywhere_ends_sessions_and_personal_tokens_but_no_agents(
-    scene: Scene, agent: Agent, anonymous: Client
+    scenario: Scenario, agent: Agent, anonymous: Client
 ) -> None:
     other = log_in(anonymous)
     personal = other.acting_as(ok(other.post("/api/auth/tokens", {"name": "cli"}), 201)["token"])
-    ok(scene.user.post("/api/auth/logout", {"everywhere": True}))
-    for client in (scene.user, other, personal):
+    ok(scenario.user.post("/api/auth/logout", {"everywhere": True}))
+    for client in (scenario.user, other, personal):
         refused(client.get("/api/auth/me"), 401)
         refused(client.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"}), 401)
     assert agent.poll().status == 200
@@ -193,9 +193,9 @@ def test_cookie_is_accepted_only_from_our_own_pages(
 
 
 def test_no_route_accepts_a_cookie_from_a_cross_site_request(
-    scene: Scene, agent: Agent, anonymous: Client, routes: Routes
+    scenario: Scenario, agent: Agent, anonymous: Client, routes: Routes
 ) -> None:
-    scene.running(agent)
+    scenario.start_task(agent)
     cookie = session_cookie(log_in_from_own_page(anonymous))
     before = snapshot()
     for method, resource in routes.guarded:

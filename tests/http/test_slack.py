@@ -24,7 +24,7 @@ from chalicelib.core.settings import settings
 from infra.local.gateway import Gateway, Response
 from tests.conftest import Clock
 from tests.http.conftest import Log
-from tests.http.scene import failing, ok
+from tests.http.scenario import failing, ok
 from tests.support import moto_aws
 from tests.support import slack_server as standin
 from tests.support.client import Client, Http

@@ -7,7 +7,7 @@ import pytest
 
 from infra.local.gateway import Response
 from tests.conftest import Clock
-from tests.http.scene import INSTANT, Agent, Scene, epoch, ok, refused, snapshot
+from tests.http.scenario import INSTANT, Agent, Scenario, epoch, ok, refused, snapshot
 from tests.support.client import Client
 
 SPEC = {
@@ -24,10 +24,10 @@ DAY = 24 * 3_600
 # Submission.
 
 
-def test_execute_response_and_stored_task_match_the_specification(scene: Scene, clock: Clock) -> None:
-    response = scene.user.post("/api/workflows/execute", SPEC)
+def test_execute_response_and_stored_task_match_the_specification(scenario: Scenario, clock: Clock) -> None:
+    response = scenario.user.post("/api/workflows/execute", SPEC)
     assert ok(response, 202) == {"accepted": True, "taskId": SPEC["taskId"]}
-    task = scene.task(str(SPEC["taskId"]))
+    task = scenario.get_task(str(SPEC["taskId"]))
     assert {name: task[name] for name in ("id", "intent", "repo", "branch", "description")} == {
         "id": SPEC["taskId"],
         "intent": SPEC["intent"],
@@ -43,27 +43,27 @@ def test_execute_response_and_stored_task_match_the_specification(scene: Scene, 
     for name in ("createdAt", "updatedAt"):
         assert INSTANT.fullmatch(task[name])
         assert abs(epoch(task[name]) - clock.now / 1_000) < 30
-    assert scene.events(str(SPEC["taskId"])) == ["created"]
+    assert scenario.event_types(str(SPEC["taskId"])) == ["created"]
 
 
-def test_task_becomes_claimable_when_its_message_is_handled(scene: Scene) -> None:
-    scene.queued()
-    assert (scene.state(), scene.events()) == ("queued", ["created", "queued"])
+def test_task_becomes_claimable_when_its_message_is_handled(scenario: Scenario) -> None:
+    scenario.queue_tasks()
+    assert (scenario.task_status(), scenario.event_types()) == ("queued", ["created", "queued"])
 
 
-def test_repeated_submission_returns_the_same_task_in_every_state(scene: Scene, agent: Agent) -> None:
+def test_repeated_submission_returns_the_same_task_in_every_state(scenario: Scenario, agent: Agent) -> None:
     work: dict[str, Any] = {"context": {"b": 1, "a": [2]}, "priority": 3, "agentId": agent.id, "timeoutSeconds": 60}
     for advance in (
         lambda: None,
-        scene.run_workflows,
+        scenario.run_workflows,
         agent.poll,
         lambda: ok(agent.progress("task-1")),
         lambda: ok(agent.complete("task-1")),
     ):
         advance()
-        assert scene.submit(**work, future="unknown") == "task-1"
-    assert scene.events() == ["created", "queued", "assigned", "started", "completed"]
-    assert ok(scene.user.get("/api/tasks"))["total"] == 1
+        assert scenario.submit(**work, future="unknown") == "task-1"
+    assert scenario.event_types() == ["created", "queued", "assigned", "started", "completed"]
+    assert ok(scenario.user.get("/api/tasks"))["total"] == 1
 
 
 CHANGES: list[dict[str, Any]] = [
@@ -72,95 +72,97 @@ CHANGES: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-def test_different_submission_with_the_same_id_returns_409(scene: Scene) -> None:
+def test_different_submission_with_the_same_id_returns_409(scenario: Scenario) -> None:
     work: dict[str, Any] = WORK | {"context": {"a": 1}}
-    scene.submit(**work)
+    scenario.submit(**work)
     before = snapshot()["tasks"]
     for change in CHANGES:
-        refused(scene.user.post("/api/workflows/execute", {"taskId": "task-1"} | work | change), 409)
+        refused(scenario.user.post("/api/workflows/execute", {"taskId": "task-1"} | work | change), 409)
     assert snapshot()["tasks"] == before
 
 
-def test_server_generates_an_id(scene: Scene) -> None:
-    responses = [ok(scene.user.post("/api/tasks", WORK), 202) for _ in range(2)]
+def test_server_generates_an_id(scenario: Scenario) -> None:
+    responses = [ok(scenario.user.post("/api/tasks", WORK), 202) for _ in range(2)]
     assert [set(response) for response in responses] == [{"accepted", "taskId"}] * 2
     assert responses[0]["taskId"] != responses[1]["taskId"]
-    assert {scene.state(response["taskId"]) for response in responses} == {"pending"}
+    assert {scenario.task_status(response["taskId"]) for response in responses} == {"pending"}
 
 
-def test_idempotency_key_identifies_one_task_and_conflicts_on_another_body(scene: Scene, other: Scene) -> None:
-    first = ok(scene.user.post("/api/tasks", WORK, Idempotency_Key="k"), 202)["taskId"]
-    assert ok(scene.user.post("/api/tasks", WORK, Idempotency_Key="k"), 202)["taskId"] == first
+def test_idempotency_key_identifies_one_task_and_conflicts_on_another_body(scenario: Scenario, other: Scenario) -> None:
+    first = ok(scenario.user.post("/api/tasks", WORK, Idempotency_Key="k"), 202)["taskId"]
+    assert ok(scenario.user.post("/api/tasks", WORK, Idempotency_Key="k"), 202)["taskId"] == first
     before = snapshot()["tasks"]
-    refused(scene.user.post("/api/tasks", WORK | {"repo": "other"}, Idempotency_Key="k"), 409)
+    refused(scenario.user.post("/api/tasks", WORK | {"repo": "other"}, Idempotency_Key="k"), 409)
     assert snapshot()["tasks"] == before
-    assert ok(scene.user.post("/api/tasks", WORK, Idempotency_Key="l"), 202)["taskId"] != first
+    assert ok(scenario.user.post("/api/tasks", WORK, Idempotency_Key="l"), 202)["taskId"] != first
     assert ok(other.user.post("/api/tasks", WORK, Idempotency_Key="k"), 202)["taskId"] != first
-    assert ok(scene.user.get("/api/tasks"))["total"] == 2
+    assert ok(scenario.user.get("/api/tasks"))["total"] == 2
 
 
-def test_agent_can_submit_a_task(scene: Scene, agent: Agent) -> None:
+def test_agent_can_submit_a_task(scenario: Scenario, agent: Agent) -> None:
     ok(agent.client.post("/api/workflows/execute", SPEC), 202)
-    scene.run_workflows()
+    scenario.run_workflows()
     assert agent.claims() == [SPEC["taskId"]]
 
 
-def test_pinning_to_an_unknown_agent_returns_404_and_stores_nothing(scene: Scene, other: Scene) -> None:
+def test_pinning_to_an_unknown_agent_returns_404_and_stores_nothing(scenario: Scenario, other: Scenario) -> None:
     other.agent("theirs")
     before = snapshot()
     for agent in ("nobody", "theirs"):
         body = WORK | {"agentId": agent}
-        refused(scene.user.post("/api/workflows/execute", body | {"taskId": "t"}), 404, "Agent not found")
-        refused(scene.user.post("/api/tasks", body), 404, "Agent not found")
+        refused(scenario.user.post("/api/workflows/execute", body | {"taskId": "t"}), 404, "Agent not found")
+        refused(scenario.user.post("/api/tasks", body), 404, "Agent not found")
     assert snapshot() == before
 
 
 # Progress.
 
 
-def test_first_progress_starts_the_task_and_matches_the_specification(scene: Scene, agent: Agent, clock: Clock) -> None:
-    task_id = scene.claimed(agent)
-    assert scene.task(task_id)["startedAt"] is None
+def test_first_progress_starts_the_task_and_matches_the_specification(
+    scenario: Scenario, agent: Agent, clock: Clock
+) -> None:
+    task_id = scenario.claim_task(agent)
+    assert scenario.get_task(task_id)["startedAt"] is None
     clock.advance(30)
     report = {"status": "in_progress", "step": "Running test suite", "details": "Executed 45/65 tests", "attempt": 1}
     body = ok(agent.progress(task_id, 0.65, **report))
     assert body == {"success": True, "taskId": task_id, "message": "Progress updated", "cancelRequested": False}
-    task = scene.task(task_id)
+    task = scenario.get_task(task_id)
     assert (task["status"], task["progress"], task["agentId"]) == ("in_progress", 0.65, agent.id)
     assert (task["currentStep"], task["details"]) == ("Running test suite", "Executed 45/65 tests")
     assert abs(epoch(task["startedAt"]) - clock.now / 1_000) < 10
     clock.advance(30)
     ok(agent.progress(task_id, 0.7))
-    assert scene.task(task_id)["startedAt"] == task["startedAt"]
-    assert scene.task(task_id)["updatedAt"] > task["updatedAt"]
+    assert scenario.get_task(task_id)["startedAt"] == task["startedAt"]
+    assert scenario.get_task(task_id)["updatedAt"] > task["updatedAt"]
 
 
-def test_each_new_step_is_one_event(scene: Scene, agent: Agent) -> None:
-    task_id = scene.claimed(agent)
+def test_each_new_step_is_one_event(scenario: Scenario, agent: Agent) -> None:
+    task_id = scenario.claim_task(agent)
     for step in ("one", "one", "two", None, "two", "one"):
         ok(agent.progress(task_id, 0.5, **({} if step is None else {"step": step})))
-    events = ok(scene.user.get(f"/api/tasks/{task_id}/events"))["data"]
+    events = ok(scenario.user.get(f"/api/tasks/{task_id}/events"))["data"]
     assert [(event["type"], event["detail"]) for event in events[3:]] == [
         ("task.started", "one"), ("task.step", "two"), ("task.step", "one"),
     ]  # fmt: skip
     assert {event["agentId"] for event in events[2:]} == {agent.id}
     assert {event["attempt"] for event in events} == {1}
-    assert scene.task(task_id)["currentStep"] == "one"
+    assert scenario.get_task(task_id)["currentStep"] == "one"
 
 
-def test_progress_keeps_the_fields_that_it_omits(scene: Scene, agent: Agent) -> None:
-    task_id = scene.claimed(agent)
+def test_progress_keeps_the_fields_that_it_omits(scenario: Scenario, agent: Agent) -> None:
+    task_id = scenario.claim_task(agent)
     ok(agent.progress(task_id, 0.5, step="one", details="first"))
     ok(agent.progress(task_id, 0.6))
-    task = scene.task(task_id)
+    task = scenario.get_task(task_id)
     assert (task["progress"], task["currentStep"], task["details"]) == (0.6, "one", "first")
 
 
 # Final reports.
 
 
-def test_completion_is_stored_and_matches_the_specification(scene: Scene, agent: Agent, clock: Clock) -> None:
-    task_id = scene.running(agent)
+def test_completion_is_stored_and_matches_the_specification(scenario: Scenario, agent: Agent, clock: Clock) -> None:
+    task_id = scenario.start_task(agent)
     clock.advance(30)
     report: dict[str, Any] = {
         "summary": "Fixed null pointer exception in auth service",
@@ -169,27 +171,27 @@ def test_completion_is_stored_and_matches_the_specification(scene: Scene, agent:
         "resultFiles": {"commit": "abc123def456", "files": ["src/auth/login.ts", "tests/auth.test.ts"]},
     }
     assert ok(agent.complete(task_id, **report)) == {"success": True, "taskId": task_id, "status": "completed"}
-    task = scene.task(task_id)
+    task = scenario.get_task(task_id)
     assert {name: task[name] for name in report} == report
     assert (task["status"], task["progress"], task["error"]) == ("completed", 1, None)
     assert abs(epoch(task["completedAt"]) - clock.now / 1_000) < 10
-    assert scene.events(task_id)[-1] == "completed"
-    assert scene.shown()["holding"] == []
+    assert scenario.event_types(task_id)[-1] == "completed"
+    assert scenario.get_agent()["holding"] == []
 
 
-def test_completion_without_success_fails_the_task(scene: Scene, agent: Agent) -> None:
-    task_id = scene.running(agent)
+def test_completion_without_success_fails_the_task(scenario: Scenario, agent: Agent) -> None:
+    task_id = scenario.start_task(agent)
     assert ok(agent.complete(task_id, success=False, summary="Tests are red"))["status"] == "failed"
-    task = scene.task(task_id)
+    task = scenario.get_task(task_id)
     assert (task["status"], task["error"], task["summary"]) == ("failed", "Tests are red", "Tests are red")
 
 
-def test_failure_is_stored_and_matches_the_specification(scene: Scene, agent: Agent) -> None:
-    task_id = scene.running(agent)
+def test_failure_is_stored_and_matches_the_specification(scenario: Scenario, agent: Agent) -> None:
+    task_id = scenario.start_task(agent)
     report = {"details": "Failed to authenticate with GitHub: invalid credentials", "logs": "...execution logs..."}
     response = agent.fail(task_id, "Repository clone failed", **report)
     assert ok(response) == {"success": True, "taskId": task_id, "status": "failed"}
-    task = scene.task(task_id)
+    task = scenario.get_task(task_id)
     assert (task["status"], task["error"], task["details"]) == (
         "failed",
         "Repository clone failed",
@@ -201,15 +203,15 @@ def test_failure_is_stored_and_matches_the_specification(scene: Scene, agent: Ag
 
 @pytest.mark.parametrize("report", [Agent.complete, Agent.fail])
 def test_final_report_on_a_claim_starts_and_ends_the_task(
-    scene: Scene, agent: Agent, report: Callable[..., Response]
+    scenario: Scenario, agent: Agent, report: Callable[..., Response]
 ) -> None:
-    task_id = scene.claimed(agent)
+    task_id = scenario.claim_task(agent)
     ok(report(agent, task_id))
-    task = scene.task(task_id)
+    task = scenario.get_task(task_id)
     assert task["status"] == ("completed" if report is Agent.complete else "failed")
     assert None not in (task["startedAt"], task["completedAt"])
-    assert scene.events(task_id)[:3] == ["created", "queued", "assigned"]
-    assert scene.events(task_id)[-1] == task["status"]
+    assert scenario.event_types(task_id)[:3] == ["created", "queued", "assigned"]
+    assert scenario.event_types(task_id)[-1] == task["status"]
 
 
 REPORTS: list[Callable[[Agent], Response]] = [
@@ -229,9 +231,9 @@ OTHERS: list[Callable[[Agent], Response]] = [
 
 @pytest.mark.parametrize(("which", "started"), [(0, True), (1, True), (2, True), (2, False)])
 def test_repeated_final_report_succeeds_and_a_different_one_returns_409(
-    scene: Scene, agent: Agent, which: int, *, started: bool
+    scenario: Scenario, agent: Agent, which: int, *, started: bool
 ) -> None:
-    (scene.running if started else scene.claimed)(agent)
+    (scenario.start_task if started else scenario.claim_task)(agent)
     first = ok(REPORTS[which](agent))
     before = snapshot()
     assert ok(REPORTS[which](agent)) == first
@@ -242,37 +244,37 @@ def test_repeated_final_report_succeeds_and_a_different_one_returns_409(
     assert snapshot() == before
 
 
-def test_report_on_a_task_without_agent_returns_409(scene: Scene, agent: Agent) -> None:
-    scene.submit()
+def test_report_on_a_task_without_agent_returns_409(scenario: Scenario, agent: Agent) -> None:
+    scenario.submit()
     for _ in range(2):
         before = snapshot()
-        for reporter in (agent, agent.by_its_user(scene.user)):
+        for reporter in (agent, agent.with_user_token(scenario.user)):
             for response in (reporter.progress("task-1"), reporter.complete("task-1"), reporter.fail("task-1")):
                 refused(response, 409)
         assert snapshot() == before
-        scene.run_workflows()
+        scenario.run_workflows()
 
 
-def test_report_by_another_agent_returns_409_and_changes_nothing(scene: Scene, agent: Agent) -> None:
-    another = scene.agent("another")
-    scene.claimed(agent)
+def test_report_by_another_agent_returns_409_and_changes_nothing(scenario: Scenario, agent: Agent) -> None:
+    another = scenario.agent("another")
+    scenario.claim_task(agent)
     for advance in (
         lambda: None,
         lambda: ok(agent.progress("task-1")),
         lambda: ok(agent.complete("task-1", summary="s")),
     ):
         advance()
-        scene.run_workflows()
+        scenario.run_workflows()
         before = snapshot()
         for report in OTHERS:
             refused(report(another), 409)
         assert snapshot() == before
 
 
-def test_agent_reads_only_the_tasks_that_it_holds(scene: Scene, agent: Agent) -> None:
-    another = scene.agent("another")
-    task_id = scene.claimed(agent)
-    scene.queued("queued")
+def test_agent_reads_only_the_tasks_that_it_holds(scenario: Scenario, agent: Agent) -> None:
+    another = scenario.agent("another")
+    task_id = scenario.claim_task(agent)
+    scenario.queue_tasks("queued")
     for _ in range(2):
         assert ok(agent.client.get(f"/api/tasks/{task_id}"))["id"] == task_id
         refused(another.client.get(f"/api/tasks/{task_id}"), 404, "Task not found")
@@ -284,25 +286,25 @@ def test_agent_reads_only_the_tasks_that_it_holds(scene: Scene, agent: Agent) ->
 # User tokens.
 
 
-def test_user_token_can_do_what_agent_tokens_can(scene: Scene, agent: Agent) -> None:
+def test_user_token_can_do_what_agent_tokens_can(scenario: Scenario, agent: Agent) -> None:
     """As in the axios example of the specification: one token for all calls, and no attempt in the reports."""
-    by_user = agent.by_its_user(scene.user)
-    scene.queued("one", "two")
+    by_user = agent.with_user_token(scenario.user)
+    scenario.queue_tasks("one", "two")
     assert by_user.claims() == ["one", "two"]
-    ok(by_user.beat())
+    ok(by_user.heartbeat())
     ok(by_user.progress("one", 0.5, step="Running tests", status="in_progress"))
     assert (
         ok(by_user.complete("one", summary="Task completed", prUrl="https://github.com/..."))["status"] == "completed"
     )
     assert ok(by_user.fail("two"))["status"] == "failed"
-    assert scene.shown()["holding"] == []
+    assert scenario.get_agent()["holding"] == []
 
 
-def test_user_report_must_name_the_attempt_after_the_first(scene: Scene, agent: Agent, clock: Clock) -> None:
-    task_id = scene.running(agent)
-    scene.later(clock, 13 * 60)
+def test_user_report_must_name_the_attempt_after_the_first(scenario: Scenario, agent: Agent, clock: Clock) -> None:
+    task_id = scenario.start_task(agent)
+    scenario.advance(clock, 13 * 60)
     assert [command["attempt"] for command in agent.commands()] == [2]
-    by_user = agent.by_its_user(scene.user)
+    by_user = agent.with_user_token(scenario.user)
     before = snapshot()
     wrong: list[dict[str, Any]] = [{}, {"attempt": 1}, {"attempt": 3}]
     for attempt in wrong:
@@ -315,12 +317,12 @@ def test_user_report_must_name_the_attempt_after_the_first(scene: Scene, agent: 
     refused(by_user.complete(task_id), 409)
     assert snapshot() == before
     ok(by_user.complete(task_id, attempt=2))
-    assert scene.task(task_id)["attempt"] == 2
+    assert scenario.get_task(task_id)["attempt"] == 2
 
 
-def test_late_report_on_an_earlier_attempt_returns_409(scene: Scene, agent: Agent, clock: Clock) -> None:
-    task_id = scene.running(agent)
-    scene.later(clock, 13 * 60)
+def test_late_report_on_an_earlier_attempt_returns_409(scenario: Scenario, agent: Agent, clock: Clock) -> None:
+    task_id = scenario.start_task(agent)
+    scenario.advance(clock, 13 * 60)
     assert agent.claims() == [task_id]
     before = snapshot()
     for report in (agent.progress, agent.complete, agent.fail):
@@ -334,13 +336,13 @@ def test_late_report_on_an_earlier_attempt_returns_409(scene: Scene, agent: Agen
 # Timeouts and retention.
 
 
-def test_task_fails_when_it_exceeds_its_timeout(scene: Scene, agent: Agent, clock: Clock) -> None:
-    agent = scene.agent("busy", concurrency=1)
-    task_id = scene.running(agent, "task-1", timeoutSeconds=300)
-    scene.later(clock, 280, agent)
-    assert scene.state(task_id) == "in_progress"
-    scene.later(clock, 120, agent)
-    task = scene.task(task_id)
+def test_task_fails_when_it_exceeds_its_timeout(scenario: Scenario, agent: Agent, clock: Clock) -> None:
+    agent = scenario.agent("busy", concurrency=1)
+    task_id = scenario.start_task(agent, "task-1", timeoutSeconds=300)
+    scenario.advance(clock, 280, agent)
+    assert scenario.task_status(task_id) == "in_progress"
+    scenario.advance(clock, 120, agent)
+    task = scenario.get_task(task_id)
     assert task["status"] == "failed"
     assert "300" in task["error"]
     assert task["completedAt"] is not None
@@ -348,28 +350,28 @@ def test_task_fails_when_it_exceeds_its_timeout(scene: Scene, agent: Agent, cloc
     for report in (agent.progress, agent.complete, agent.fail):
         refused(report(task_id), 409)
     assert snapshot() == before
-    scene.claimed(agent, "next")
-    assert scene.events(task_id)[-1] == "failed"
+    scenario.claim_task(agent, "next")
+    assert scenario.event_types(task_id)[-1] == "failed"
 
 
-def test_task_queued_for_more_than_a_day_fails(scene: Scene, clock: Clock) -> None:
-    scene.queued()
+def test_task_queued_for_more_than_a_day_fails(scenario: Scenario, clock: Clock) -> None:
+    scenario.queue_tasks()
     clock.advance(DAY - 60)
-    scene.poller.sweep()
-    assert scene.state() == "queued"
+    scenario.poller.sweep()
+    assert scenario.task_status() == "queued"
     clock.advance(90)
-    scene.poller.sweep()
-    task = scene.task()
+    scenario.poller.sweep()
+    task = scenario.get_task()
     assert task["status"] == "failed"
     assert task["error"]
-    assert scene.agent().claims() == []
-    assert scene.events() == ["created", "queued", "failed"]
+    assert scenario.agent().claims() == []
+    assert scenario.event_types() == ["created", "queued", "failed"]
 
 
 def test_finished_task_is_stored_for_90_days(
-    scene: Scene, agent: Agent, clock: Clock, make_user: Callable[..., Client]
+    scenario: Scenario, agent: Agent, clock: Clock, make_user: Callable[..., Client]
 ) -> None:
-    task_id = scene.running(agent)
+    task_id = scenario.start_task(agent)
     ok(agent.complete(task_id))
     clock.advance(89 * DAY)
     user = make_user()
@@ -380,12 +382,12 @@ def test_finished_task_is_stored_for_90_days(
     assert ok(user.get("/api/tasks"))["data"] == []
 
 
-def test_events_describe_every_transition(scene: Scene, agent: Agent, clock: Clock) -> None:
-    task_id = scene.claimed(agent)
+def test_events_describe_every_transition(scenario: Scenario, agent: Agent, clock: Clock) -> None:
+    task_id = scenario.claim_task(agent)
     clock.advance(5)
     ok(agent.progress(task_id, 0.5, step="one"))
     ok(agent.fail(task_id, "It broke"))
-    events = ok(scene.user.get(f"/api/tasks/{task_id}/events"))["data"]
+    events = ok(scenario.user.get(f"/api/tasks/{task_id}/events"))["data"]
     assert [(event["type"], event["status"], event["agentId"], event["detail"]) for event in events] == [
         ("task.created", "pending", None, None),
         ("task.queued", "queued", None, None),

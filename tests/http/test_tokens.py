@@ -1,6 +1,6 @@
 """Invalid tokens of every variety on every route, and the lifetime of tokens.
 
-test_matrix.py has one invalid token of each kind.
+test_access_matrix.py has one invalid token of each kind.
 """
 
 import base64
@@ -18,7 +18,7 @@ from chalicelib.auth import keys
 from chalicelib.core.settings import settings
 from tests.conftest import Clock
 from tests.http.conftest import Routes
-from tests.http.scene import Agent, Scene, ok, refused, snapshot
+from tests.http.scenario import Agent, Scenario, ok, refused, snapshot
 from tests.support import aws_requests
 from tests.support.client import Client
 from tests.support.environment import KEY
@@ -143,16 +143,16 @@ def refused_everywhere(client: Client, routes: Routes, what: str) -> None:
 @pytest.mark.parametrize("forge", [forged_headers, wrong_claims])
 @pytest.mark.parametrize("kind", ["user", "agent"])
 def test_forged_token_returns_401_on_every_route(
-    scene: Scene, agent: Agent, routes: Routes, kind: str, forge: Callable[..., Iterator[tuple[str, str]]]
+    scenario: Scenario, agent: Agent, routes: Routes, kind: str, forge: Callable[..., Iterator[tuple[str, str]]]
 ) -> None:
-    scene.running(agent)
-    valid = (scene.user if kind == "user" else agent.client).token or ""
+    scenario.start_task(agent)
+    valid = (scenario.user if kind == "user" else agent.client).token or ""
     for what, token in forge(claims_of(valid), valid):
-        refused_everywhere(scene.user.acting_as(token), routes, what)
+        refused_everywhere(scenario.user.acting_as(token), routes, what)
 
 
-def test_malformed_token_returns_401_on_every_route(scene: Scene, agent: Agent, routes: Routes) -> None:
-    scene.running(agent)
+def test_malformed_token_returns_401_on_every_route(scenario: Scenario, agent: Agent, routes: Routes) -> None:
+    scenario.start_task(agent)
     for what, token in malformed(agent.client.token or ""):
         refused_everywhere(agent.client.acting_as(token), routes, what)
 
@@ -191,44 +191,44 @@ def test_agent_token_is_valid_for_30_days_and_30_seconds_of_leeway(agent: Agent,
     assert agent.claims() == []
     clock.advance(30)
     refused(agent.poll(), 401, "Agent token expired or invalid")
-    refused(agent.beat(), 401, "Agent token expired or invalid")
+    refused(agent.heartbeat(), 401, "Agent token expired or invalid")
 
 
 @pytest.mark.parametrize("kind", ["user", "agent"])
 def test_expired_token_returns_401_on_every_route(
-    scene: Scene, agent: Agent, routes: Routes, clock: Clock, kind: str
+    scenario: Scenario, agent: Agent, routes: Routes, clock: Clock, kind: str
 ) -> None:
-    scene.running(agent)
+    scenario.start_task(agent)
     clock.advance(31 * DAY)
-    refused_everywhere(scene.user if kind == "user" else agent.client, routes, f"an expired token of {kind}")
+    refused_everywhere(scenario.user if kind == "user" else agent.client, routes, f"an expired token of {kind}")
 
 
-def test_token_has_exactly_the_documented_claims(scene: Scene, agent: Agent, clock: Clock) -> None:
-    for token, kind in ((scene.user.token, "user"), (agent.client.token, "agent")):
+def test_token_has_exactly_the_documented_claims(scenario: Scenario, agent: Agent, clock: Clock) -> None:
+    for token, kind in ((scenario.user.token, "user"), (agent.client.token, "agent")):
         claims = claims_of(token)
         assert set(claims) == {"iss", "aud", "sub", "own", "typ", "ver", "jti", "iat", "exp"}
         assert (claims["typ"], claims["exp"] - claims["iat"]) == (kind, 30 * DAY)
         assert abs(claims["iat"] - clock.now / 1_000) < 60
         assert jwt.get_unverified_header(token or "") == VALID_HEADER
-    owner = claims_of(scene.user.token)["sub"]
+    owner = claims_of(scenario.user.token)["sub"]
     assert claims_of(agent.client.token)["sub"] == agent.id
-    assert claims_of(agent.client.token)["own"] == owner == claims_of(scene.user.token)["own"]
+    assert claims_of(agent.client.token)["own"] == owner == claims_of(scenario.user.token)["own"]
 
 
-def test_replaced_token_is_revoked_at_once(scene: Scene) -> None:
+def test_replaced_token_is_revoked_at_once(scenario: Scenario) -> None:
     body = {"agentId": "agent-1", "name": "n", "version": "1"}
-    first = ok(scene.user.post("/api/agents", body, Idempotency_Key="k"), 201)["token"]
-    old = Agent("agent-1", scene.user.acting_as(first))
-    ok(old.beat())
-    second = ok(scene.user.post("/api/agents", body, Idempotency_Key="k"), 201)["token"]
+    first = ok(scenario.user.post("/api/agents", body, Idempotency_Key="k"), 201)["token"]
+    old = Agent("agent-1", scenario.user.acting_as(first))
+    ok(old.heartbeat())
+    second = ok(scenario.user.post("/api/agents", body, Idempotency_Key="k"), 201)["token"]
     before = snapshot()
     refused(old.poll(), 401, "Agent token expired or invalid")
-    refused(old.beat(), 401, "Agent token expired or invalid")
+    refused(old.heartbeat(), 401, "Agent token expired or invalid")
     refused(old.progress("task-1"), 401)
     refused(old.complete("task-1"), 401)
     refused(old.client.get("/api/tasks/task-1"), 401)
     assert snapshot() == before
-    ok(Agent("agent-1", scene.user.acting_as(second)).beat())
+    ok(Agent("agent-1", scenario.user.acting_as(second)).heartbeat())
 
 
 def test_deployed_stage_verifies_tokens_with_the_keys_in_its_secret(

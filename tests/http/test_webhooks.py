@@ -9,9 +9,8 @@ import pytest
 
 from chalicelib.core.settings import settings
 from tests.conftest import Clock
-from tests.http import hooks
-from tests.http.hooks import Hook, Queue
-from tests.http.scene import Agent, Scene, ok, refused, snapshot
+from tests.http.scenario import Agent, Scenario, ok, refused, snapshot
+from tests.http.webhook_helpers import WebhookClient, WebhookQueue, create_webhook, is_signed_with, publish_events
 from tests.support import moto_aws, webhook_receiver
 from tests.support.fake_dns import FakeDns, connection_attempts, resolving
 from tests.support.webhook_receiver import Receiver, status
@@ -27,13 +26,13 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def queue(scene: Scene, clock: Clock) -> Queue:
-    return Queue(scene.poller, clock)
+def queue(scenario: Scenario, clock: Clock) -> WebhookQueue:
+    return WebhookQueue(scenario.poller, clock)
 
 
-def test_webhook_secret_is_returned_only_at_creation(scene: Scene) -> None:
+def test_webhook_secret_is_returned_only_at_creation(scenario: Scenario) -> None:
     body = {"url": URL, "events": ["task.created", "task.completed"], "description": "The team's chat"}
-    created = ok(scene.user.post("/api/webhooks", body), 201)
+    created = ok(scenario.user.post("/api/webhooks", body), 201)
     webhook = created["webhook"]
     assert created["success"] is True
     assert created["secret"].startswith("whsec_")
@@ -47,20 +46,20 @@ def test_webhook_secret_is_returned_only_at_creation(scene: Scene) -> None:
         "createdAt": webhook["createdAt"],
         "updatedAt": webhook["createdAt"],
     }
-    for response in (scene.user.get(f"/api/webhooks/{webhook['id']}"), scene.user.get("/api/webhooks")):
+    for response in (scenario.user.get(f"/api/webhooks/{webhook['id']}"), scenario.user.get("/api/webhooks")):
         assert created["secret"].encode() not in response.body
-    assert ok(scene.user.get(f"/api/webhooks/{webhook['id']}")) == webhook
-    assert ok(scene.user.get("/api/webhooks"))["data"] == [webhook]
+    assert ok(scenario.user.get(f"/api/webhooks/{webhook['id']}")) == webhook
+    assert ok(scenario.user.get("/api/webhooks"))["data"] == [webhook]
 
 
-def test_webhook_selects_all_events_by_default(scene: Scene) -> None:
-    created = ok(scene.user.post("/api/webhooks", {"url": URL}), 201)
+def test_webhook_selects_all_events_by_default(scenario: Scenario) -> None:
+    created = ok(scenario.user.post("/api/webhooks", {"url": URL}), 201)
     assert created["webhook"]["events"] == ["*"]
     named = {"url": URL, "events": ["task.failed", "task.failed", "agent.inactive"]}
-    assert ok(scene.user.post("/api/webhooks", named), 201)["webhook"]["events"] == ["task.failed", "agent.inactive"]
-    assert ok(scene.user.post("/api/webhooks", named | {"events": ["task.failed", "*"]}), 201)["webhook"]["events"] == [
-        "*"
-    ]
+    assert ok(scenario.user.post("/api/webhooks", named), 201)["webhook"]["events"] == ["task.failed", "agent.inactive"]
+    assert ok(scenario.user.post("/api/webhooks", named | {"events": ["task.failed", "*"]}), 201)["webhook"][
+        "events"
+    ] == ["*"]
 
 
 @pytest.mark.parametrize(
@@ -70,98 +69,100 @@ def test_webhook_selects_all_events_by_default(scene: Scene) -> None:
         {"description": "x" * 201}, {"url": 5}, {"url": "x" * 2_049}, {"events": [None]}, {"url": "nonsense"},
     ],
 )  # fmt: skip
-def test_invalid_request_creates_and_changes_no_webhook(scene: Scene, wrong: dict[str, Any]) -> None:
-    webhook = hooks.make(scene.user, URL)
+def test_invalid_request_creates_and_changes_no_webhook(scenario: Scenario, wrong: dict[str, Any]) -> None:
+    webhook = create_webhook(scenario.user, URL)
     before = snapshot()
-    refused(scene.user.post("/api/webhooks", {"url": URL} | wrong), 400, "Invalid request")
-    refused(scene.user.patch(webhook.path, wrong), 400, "Invalid request")
+    refused(scenario.user.post("/api/webhooks", {"url": URL} | wrong), 400, "Invalid request")
+    refused(scenario.user.patch(webhook.path, wrong), 400, "Invalid request")
     assert {**snapshot(), "users": before["users"]} == before
 
 
-def test_webhook_requires_a_url(scene: Scene) -> None:
-    assert refused(scene.user.post("/api/webhooks", {}), 400, "Missing required fields")["details"] == ["url"]
+def test_webhook_requires_a_url(scenario: Scenario) -> None:
+    assert refused(scenario.user.post("/api/webhooks", {}), 400, "Missing required fields")["details"] == ["url"]
 
 
-def test_idempotency_key_returns_the_same_webhook_for_ten_minutes(scene: Scene, clock: Clock) -> None:
-    created = ok(scene.user.post("/api/webhooks", {"url": URL}, Idempotency_Key="key-1"), 201)
+def test_idempotency_key_returns_the_same_webhook_for_ten_minutes(scenario: Scenario, clock: Clock) -> None:
+    created = ok(scenario.user.post("/api/webhooks", {"url": URL}, Idempotency_Key="key-1"), 201)
     clock.advance(590)
-    assert ok(scene.user.post("/api/webhooks", {"url": URL}, Idempotency_Key="key-1"), 201) == created
-    refused(scene.user.post("/api/webhooks", {"url": f"{URL}/2"}, Idempotency_Key="key-1"), 409, "Conflict")
-    assert ok(scene.user.get("/api/webhooks"))["total"] == 1
+    assert ok(scenario.user.post("/api/webhooks", {"url": URL}, Idempotency_Key="key-1"), 201) == created
+    refused(scenario.user.post("/api/webhooks", {"url": f"{URL}/2"}, Idempotency_Key="key-1"), 409, "Conflict")
+    assert ok(scenario.user.get("/api/webhooks"))["total"] == 1
     clock.advance(20)
-    later = ok(scene.user.post("/api/webhooks", {"url": URL}, Idempotency_Key="key-1"), 201)
+    later = ok(scenario.user.post("/api/webhooks", {"url": URL}, Idempotency_Key="key-1"), 201)
     assert later["webhook"]["id"] != created["webhook"]["id"]
     assert later["secret"] != created["secret"]
 
 
-def test_number_of_webhooks_for_each_user_is_limited(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_webhooks_for_each_user_is_limited(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chalicelib.webhooks.service.settings", replace(settings, webhooks_per_user=2))
-    first, _ = hooks.make(scene.user, URL), hooks.make(scene.user, URL)
-    assert "limit of webhooks" in refused(scene.user.post("/api/webhooks", {"url": URL}), 409, "Conflict")["message"]
-    assert ok(scene.user.delete(first.path)) == {"success": True, "webhookId": first.id}
-    hooks.make(scene.user, URL)
-    refused(scene.user.post("/api/webhooks", {"url": URL}), 409)
+    first, _ = create_webhook(scenario.user, URL), create_webhook(scenario.user, URL)
+    assert "limit of webhooks" in refused(scenario.user.post("/api/webhooks", {"url": URL}), 409, "Conflict")["message"]
+    assert ok(scenario.user.delete(first.path)) == {"success": True, "webhookId": first.id}
+    create_webhook(scenario.user, URL)
+    refused(scenario.user.post("/api/webhooks", {"url": URL}), 409)
 
 
-def test_webhooks_are_listed_in_pages(scene: Scene) -> None:
-    webhook_ids = sorted(hooks.make(scene.user, URL).id for _ in range(5))
-    first = ok(scene.user.get("/api/webhooks", {"limit": 3}))
+def test_webhooks_are_listed_in_pages(scenario: Scenario) -> None:
+    webhook_ids = sorted(create_webhook(scenario.user, URL).id for _ in range(5))
+    first = ok(scenario.user.get("/api/webhooks", {"limit": 3}))
     assert (first["total"], first["hasMore"]) == (5, True)
-    second = ok(scene.user.get("/api/webhooks", {"limit": 3, "cursor": first["nextCursor"]}))
+    second = ok(scenario.user.get("/api/webhooks", {"limit": 3, "cursor": first["nextCursor"]}))
     assert [each["id"] for each in first["data"] + second["data"]] == webhook_ids
 
 
-def test_patch_changes_only_the_given_fields(scene: Scene) -> None:
-    webhook = hooks.make(scene.user, URL)
-    changed = webhook.change(url=f"{URL}/2", events=["task.failed"])
+def test_patch_changes_only_the_given_fields(scenario: Scenario) -> None:
+    webhook = create_webhook(scenario.user, URL)
+    changed = webhook.update(url=f"{URL}/2", events=["task.failed"])
     assert (changed["url"], changed["events"], changed["description"]) == (f"{URL}/2", ["task.failed"], None)
-    changed = webhook.change(description="Chat")
+    changed = webhook.update(description="Chat")
     assert (changed["url"], changed["events"], changed["description"]) == (f"{URL}/2", ["task.failed"], "Chat")
-    assert webhook.shown() == changed
+    assert webhook.get() == changed
 
 
-def test_user_can_disable_and_enable_a_webhook(scene: Scene, receiver: Receiver, queue: Queue) -> None:
-    webhook = hooks.make(scene.user, receiver.url)
-    disabled = webhook.change(enabled=False)
+def test_user_can_disable_and_enable_a_webhook(scenario: Scenario, receiver: Receiver, queue: WebhookQueue) -> None:
+    webhook = create_webhook(scenario.user, receiver.url)
+    disabled = webhook.update(enabled=False)
     assert (disabled["enabled"], disabled["disabledReason"]) == (False, "You disabled the webhook.")
     assert disabled["disabledAt"] is not None
-    refused(scene.user.post(f"{webhook.path}/test"), 409, "Conflict")
-    scene.queued()
-    hooks.announced(scene)
+    refused(scenario.user.post(f"{webhook.path}/test"), 409, "Conflict")
+    scenario.queue_tasks()
+    publish_events(scenario)
     assert webhook.deliveries() == []
-    enabled = webhook.change(enabled=True)
+    enabled = webhook.update(enabled=True)
     assert (enabled["enabled"], enabled["disabledReason"], enabled["disabledAt"]) == (True, None, None)
     webhook.test()
     queue.deliver()
     assert [got.event for got in receiver.received] == ["webhook.test"]
 
 
-def test_pending_delivery_fails_when_its_webhook_is_disabled(scene: Scene, receiver: Receiver, queue: Queue) -> None:
-    webhook = hooks.make(scene.user, receiver.url)
+def test_pending_delivery_fails_when_its_webhook_is_disabled(
+    scenario: Scenario, receiver: Receiver, queue: WebhookQueue
+) -> None:
+    webhook = create_webhook(scenario.user, receiver.url)
     delivery = webhook.test()
-    webhook.change(enabled=False)
+    webhook.update(enabled=False)
     queue.deliver()
     failed = webhook.delivery()
     assert (failed["status"], failed["error"], failed["attempts"]) == ("failed", "The webhook is disabled.", [])
-    refused(scene.user.post(f"{webhook.path}/deliveries/{delivery}/redeliver"), 409)
-    webhook.change(enabled=True)
+    refused(scenario.user.post(f"{webhook.path}/deliveries/{delivery}/redeliver"), 409)
+    webhook.update(enabled=True)
     webhook.redeliver(delivery)
     queue.deliver()
     assert [got.id for got in receiver.received] == [delivery]
 
 
-def test_removing_a_webhook_deletes_its_deliveries(scene: Scene, receiver: Receiver, queue: Queue) -> None:
-    webhook = hooks.make(scene.user, receiver.url)
+def test_removing_a_webhook_deletes_its_deliveries(scenario: Scenario, receiver: Receiver, queue: WebhookQueue) -> None:
+    webhook = create_webhook(scenario.user, receiver.url)
     webhook.test()
-    ok(scene.user.delete(webhook.path))
+    ok(scenario.user.delete(webhook.path))
     for response in (
-        scene.user.get(webhook.path),
-        scene.user.delete(webhook.path),
-        scene.user.patch(webhook.path, {"description": "x"}),
-        scene.user.post(f"{webhook.path}/test"),
-        scene.user.post(f"{webhook.path}/rotate-secret"),
-        scene.user.get(f"{webhook.path}/deliveries"),
-        scene.user.post(f"{webhook.path}/deliveries/msg_1/redeliver"),
+        scenario.user.get(webhook.path),
+        scenario.user.delete(webhook.path),
+        scenario.user.patch(webhook.path, {"description": "x"}),
+        scenario.user.post(f"{webhook.path}/test"),
+        scenario.user.post(f"{webhook.path}/rotate-secret"),
+        scenario.user.get(f"{webhook.path}/deliveries"),
+        scenario.user.post(f"{webhook.path}/deliveries/msg_1/redeliver"),
     ):
         refused(response, 404, "Webhook not found")
     queue.deliver()
@@ -169,20 +170,20 @@ def test_removing_a_webhook_deletes_its_deliveries(scene: Scene, receiver: Recei
     assert [row for row in moto_aws.rows("webhooks") if row["sk"]["S"] != "~"] == []
 
 
-def test_test_event_ignores_the_event_filter(scene: Scene, receiver: Receiver, queue: Queue) -> None:
-    webhook = hooks.make(scene.user, receiver.url, "task.failed")
+def test_test_event_ignores_the_event_filter(scenario: Scenario, receiver: Receiver, queue: WebhookQueue) -> None:
+    webhook = create_webhook(scenario.user, receiver.url, "task.failed")
     delivery = webhook.test()
     queue.deliver()
     (got,) = receiver.received
-    owner = scene.shown_owner()
+    owner = scenario.user_id()
     assert got.json() == {"event": "webhook.test", "data": {"webhookId": webhook.id, "userId": owner}}
-    assert (got.id, hooks.signed_with(got, webhook.secret)) == (delivery, True)
+    assert (got.id, is_signed_with(got, webhook.secret)) == (delivery, True)
 
 
 def test_deliveries_are_listed_newest_first_with_all_attempts(
-    scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
+    scenario: Scenario, receiver: Receiver, queue: WebhookQueue, clock: Clock
 ) -> None:
-    webhook = hooks.make(scene.user, receiver.url)
+    webhook = create_webhook(scenario.user, receiver.url)
     receiver.respond_next(status(500, b"no" * 1_000))
     first = webhook.test()
     queue.deliver()
@@ -210,47 +211,49 @@ def test_deliveries_are_listed_newest_first_with_all_attempts(
     }
 
 
-def test_deliveries_are_filtered_and_listed_in_pages(scene: Scene, receiver: Receiver, queue: Queue) -> None:
-    webhook = hooks.make(scene.user, receiver.url)
+def test_deliveries_are_filtered_and_listed_in_pages(
+    scenario: Scenario, receiver: Receiver, queue: WebhookQueue
+) -> None:
+    webhook = create_webhook(scenario.user, receiver.url)
     receiver.default_responder = status(410)
     tests = [webhook.test() for _ in range(3)]
     queue.deliver()
     assert {each["status"] for each in webhook.deliveries()} == {"failed"}
     assert len(webhook.deliveries(status="failed", event="webhook.test")) == 3
     assert webhook.deliveries(status="pending") == webhook.deliveries(event="task.created") == []
-    page = ok(scene.user.get(f"{webhook.path}/deliveries", {"limit": 2}))
-    rest = ok(scene.user.get(f"{webhook.path}/deliveries", {"limit": 2, "cursor": page["nextCursor"]}))
+    page = ok(scenario.user.get(f"{webhook.path}/deliveries", {"limit": 2}))
+    rest = ok(scenario.user.get(f"{webhook.path}/deliveries", {"limit": 2, "cursor": page["nextCursor"]}))
     assert [each["id"] for each in page["data"] + rest["data"]] == sorted(tests, reverse=True)
     assert page["total"] == 3
-    refused(scene.user.get(f"{webhook.path}/deliveries", {"status": "lost"}), 400)
-    other = hooks.make(scene.user, receiver.url)
-    refused(scene.user.get(f"{other.path}/deliveries", {"limit": 2, "cursor": page["nextCursor"]}), 400)
+    refused(scenario.user.get(f"{webhook.path}/deliveries", {"status": "lost"}), 400)
+    other = create_webhook(scenario.user, receiver.url)
+    refused(scenario.user.get(f"{other.path}/deliveries", {"limit": 2, "cursor": page["nextCursor"]}), 400)
 
 
 def test_delivery_is_stored_for_thirty_days_after_its_end(
-    scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
+    scenario: Scenario, receiver: Receiver, queue: WebhookQueue, clock: Clock
 ) -> None:
-    webhook = hooks.make(scene.user, receiver.url)
+    webhook = create_webhook(scenario.user, receiver.url)
     delivery = webhook.test()
     queue.deliver()
     clock.advance(30 * 86_400 - 60)
-    user = scene.logged_in_anew()
+    user = scenario.log_in_again()
     assert [each["id"] for each in replace(webhook, user=user).deliveries()] == [delivery]
     clock.advance(120)
-    user = scene.logged_in_anew()
+    user = scenario.log_in_again()
     assert replace(webhook, user=user).deliveries() == []
     refused(user.post(f"{webhook.path}/deliveries/{delivery}/redeliver"), 404, "Delivery not found")
 
 
-def test_unknown_delivery_cannot_be_redelivered(scene: Scene) -> None:
-    webhook = hooks.make(scene.user, URL)
-    refused(scene.user.post(f"{webhook.path}/deliveries/msg_1/redeliver"), 404, "Delivery not found")
+def test_unknown_delivery_cannot_be_redelivered(scenario: Scenario) -> None:
+    webhook = create_webhook(scenario.user, URL)
+    refused(scenario.user.post(f"{webhook.path}/deliveries/msg_1/redeliver"), 404, "Delivery not found")
 
 
 # Access.
 
 
-def every_call(webhook: Hook, delivery: str) -> list[tuple[str, str, Any]]:
+def every_call(webhook: WebhookClient, delivery: str) -> list[tuple[str, str, Any]]:
     return [
         ("GET", webhook.path, None),
         ("PATCH", webhook.path, {"description": "x"}),
@@ -262,8 +265,8 @@ def every_call(webhook: Hook, delivery: str) -> list[tuple[str, str, Any]]:
     ]
 
 
-def test_agent_token_returns_403_on_every_webhook_route(scene: Scene, agent: Agent) -> None:
-    webhook = hooks.make(scene.user, URL)
+def test_agent_token_returns_403_on_every_webhook_route(scenario: Scenario, agent: Agent) -> None:
+    webhook = create_webhook(scenario.user, URL)
     calls = [
         ("POST", "/api/webhooks", {"url": URL}),
         ("GET", "/api/webhooks", None),
@@ -275,27 +278,27 @@ def test_agent_token_returns_403_on_every_webhook_route(scene: Scene, agent: Age
     assert snapshot() == before
 
 
-def test_webhook_of_another_user_returns_404(scene: Scene, other: Scene) -> None:
-    webhook = hooks.make(scene.user, URL)
+def test_webhook_of_another_user_returns_404(scenario: Scenario, other: Scenario) -> None:
+    webhook = create_webhook(scenario.user, URL)
     calls = every_call(webhook, webhook.test())
     before = snapshot()
     for method, path, body in calls:
         refused(other.user.send(method, path, body), 404, "Webhook not found")
     assert ok(other.user.get("/api/webhooks"))["data"] == []
-    own = hooks.make(other.user, URL)
+    own = create_webhook(other.user, URL)
     ((_, row),) = [(row["pk"], row) for row in moto_aws.rows("webhooks") if row["sk"]["S"].startswith("D#")]
     foreign = row["sk"]["S"].removeprefix("D#")
     refused(other.user.post(f"{own.path}/deliveries/{foreign}/redeliver"), 404, "Delivery not found")
     assert {**snapshot(), "users": before["users"], "webhooks": before["webhooks"]} == before
 
 
-def test_webhook_calls_have_their_own_rate_limit(scene: Scene, fresh_minute: Clock) -> None:
-    response = scene.user.get("/api/webhooks")
+def test_webhook_calls_have_their_own_rate_limit(scenario: Scenario, fresh_minute: Clock) -> None:
+    response = scenario.user.get("/api/webhooks")
     assert (response.header("X-RateLimit-Limit"), response.header("X-RateLimit-Remaining")) == ("100", "99")
     for _ in range(99):
-        ok(scene.user.get("/api/webhooks"))
-    refused(scene.user.get("/api/webhooks"), 429)
-    ok(scene.user.get("/api/agents"))
+        ok(scenario.user.get("/api/webhooks"))
+    refused(scenario.user.get("/api/webhooks"), 429)
+    ok(scenario.user.get("/api/agents"))
 
 
 # Allowed addresses at creation. tests/events/test_webhook_targets.py has the checks at delivery.
@@ -343,39 +346,39 @@ def deployed_stage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_internal_address_is_rejected_without_a_connection(
-    scene: Scene, names: FakeDns, clock: Clock, deployed_stage: None
+    scenario: Scenario, names: FakeDns, clock: Clock, deployed_stage: None
 ) -> None:
     assert len(HOSTILE) >= 30
-    webhook = ok(scene.user.post("/api/webhooks", {"url": "https://hooks.example.com/"}), 201)["webhook"]
+    webhook = ok(scenario.user.post("/api/webhooks", {"url": "https://hooks.example.com/"}), 201)["webhook"]
     before = snapshot()
     with (
-        webhook_receiver.listening("127.0.0.1") as (port, connections_v4),
-        webhook_receiver.listening("::1") as (_, connections_v6),
+        webhook_receiver.forbidden_listener("127.0.0.1") as (port, connections_v4),
+        webhook_receiver.forbidden_listener("::1") as (_, connections_v6),
         connection_attempts() as attempts,
     ):
         for number, hostile in enumerate(HOSTILE):
             if not number % 40:
                 clock.advance(60)
             url = hostile.replace("{port}", str(port))
-            refused(scene.user.post("/api/webhooks", {"url": url}), 400, "Invalid request")
-            refused(scene.user.patch(f"/api/webhooks/{webhook['id']}", {"url": url}), 400, "Invalid request")
+            refused(scenario.user.post("/api/webhooks", {"url": url}), 400, "Invalid request")
+            refused(scenario.user.patch(f"/api/webhooks/{webhook['id']}", {"url": url}), 400, "Invalid request")
     assert (connections_v4, connections_v6, attempts) == ([], [], [])
     assert {**snapshot(), "users": before["users"]} == before
 
 
-def test_temporarily_unresolvable_host_is_accepted(scene: Scene, names: FakeDns, deployed_stage: None) -> None:
+def test_temporarily_unresolvable_host_is_accepted(scenario: Scenario, names: FakeDns, deployed_stage: None) -> None:
     names.set("hooks.example.com", socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"))
-    ok(scene.user.post("/api/webhooks", {"url": "https://hooks.example.com/"}), 201)
+    ok(scenario.user.post("/api/webhooks", {"url": "https://hooks.example.com/"}), 201)
 
 
 # Rotation.
 
 
 def test_rotated_webhook_signs_with_both_secrets_for_a_day(
-    scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
+    scenario: Scenario, receiver: Receiver, queue: WebhookQueue, clock: Clock
 ) -> None:
-    webhook = hooks.make(scene.user, receiver.url)
-    response = ok(scene.user.post(f"{webhook.path}/rotate-secret"))
+    webhook = create_webhook(scenario.user, receiver.url)
+    response = ok(scenario.user.post(f"{webhook.path}/rotate-secret"))
     new = response["secret"]
     assert new != webhook.secret
     assert response["webhook"]["oldSecretsUntil"] is not None
@@ -385,37 +388,39 @@ def test_rotated_webhook_signs_with_both_secrets_for_a_day(
     webhook.test()
     queue.deliver()
     both, one = receiver.received
-    assert [hooks.signed_with(both, secret) for secret in (new, webhook.secret)] == [True, True]
+    assert [is_signed_with(both, secret) for secret in (new, webhook.secret)] == [True, True]
     assert len(both.headers["webhook-signature"].split(" ")) == 2
-    assert [hooks.signed_with(one, secret) for secret in (new, webhook.secret)] == [True, False]
-    assert webhook.shown()["oldSecretsUntil"] is None
+    assert [is_signed_with(one, secret) for secret in (new, webhook.secret)] == [True, False]
+    assert webhook.get()["oldSecretsUntil"] is None
 
 
-def test_idempotency_key_rotates_the_secret_once(scene: Scene) -> None:
-    webhook = hooks.make(scene.user, URL)
-    responses = [ok(scene.user.post(f"{webhook.path}/rotate-secret", Idempotency_Key="key-1")) for _ in range(2)]
+def test_idempotency_key_rotates_the_secret_once(scenario: Scenario) -> None:
+    webhook = create_webhook(scenario.user, URL)
+    responses = [ok(scenario.user.post(f"{webhook.path}/rotate-secret", Idempotency_Key="key-1")) for _ in range(2)]
     assert responses[0]["secret"] == responses[1]["secret"] != webhook.secret
     assert (
-        ok(scene.user.post(f"{webhook.path}/rotate-secret", Idempotency_Key="key-2"))["secret"]
+        ok(scenario.user.post(f"{webhook.path}/rotate-secret", Idempotency_Key="key-2"))["secret"]
         != responses[0]["secret"]
     )
 
 
 def test_changing_url_or_enabling_resets_the_failure_period(
-    scene: Scene, receiver: Receiver, queue: Queue, clock: Clock
+    scenario: Scenario, receiver: Receiver, queue: WebhookQueue, clock: Clock
 ) -> None:
-    webhook = hooks.make(scene.user, receiver.url)
+    webhook = create_webhook(scenario.user, receiver.url)
     receiver.respond_next(status(500), status(500))
     for change in ({"url": f"{receiver.url}&again"}, {"enabled": True}):
         clock.advance(60)
         webhook.test()
         queue.deliver()
-        assert webhook.shown()["failingSince"] is not None
-        assert webhook.change(**change)["failingSince"] is None
+        assert webhook.get()["failingSince"] is not None
+        assert webhook.update(**change)["failingSince"] is None
 
 
-def test_redelivery_sends_the_same_id_and_body(scene: Scene, receiver: Receiver, queue: Queue, clock: Clock) -> None:
-    webhook = hooks.make(scene.user, receiver.url)
+def test_redelivery_sends_the_same_id_and_body(
+    scenario: Scenario, receiver: Receiver, queue: WebhookQueue, clock: Clock
+) -> None:
+    webhook = create_webhook(scenario.user, receiver.url)
     delivery = webhook.test()
     queue.deliver()
     clock.advance(3_600)
@@ -429,13 +434,15 @@ def test_redelivery_sends_the_same_id_and_body(scene: Scene, receiver: Receiver,
     assert webhook.delivery()["status"] == "delivered"
 
 
-def test_redelivery_sends_a_waiting_delivery_at_once(scene: Scene, receiver: Receiver, queue: Queue) -> None:
-    webhook = hooks.make(scene.user, receiver.url)
+def test_redelivery_sends_a_waiting_delivery_at_once(
+    scenario: Scenario, receiver: Receiver, queue: WebhookQueue
+) -> None:
+    webhook = create_webhook(scenario.user, receiver.url)
     receiver.respond_next(status(503, Retry_After="3600"))
     delivery = webhook.test()
     queue.deliver()
-    assert queue.take() == []
-    webhook.change(enabled=True)  # this also ends the pause that `Retry-After` requested
+    assert queue.take_all() == []
+    webhook.update(enabled=True)  # this also ends the pause that `Retry-After` requested
     webhook.redeliver(delivery)
     queue.deliver()
     assert webhook.delivery()["status"] == "delivered"

@@ -29,7 +29,7 @@ from chalicelib.http.pagination import EXACT_TOTAL_LIMIT
 from infra.local.event_poller import EventPoller
 from infra.local.gateway import Response
 from tests.conftest import Clock
-from tests.http.budget_world import WORK, find_queues, register
+from tests.http.budget_world import WORK, cache_queue_urls, register
 from tests.long import load, scale
 from tests.long.scale import DUE, FACTOR, ONE, SIZES, START, MakeUser
 from tests.support import costs, dynamodb_local, moto_aws
@@ -165,8 +165,8 @@ def measure_work(platform: Platform, users: str, user: Client) -> None:
     measure, grows = platform.measure, users == ONE
     agent, idler = register(user, "measured", "feature"), register(user, "idler", "review-pr")
     spanner = register(user, "spanner", "explain", "review-pr")  # the queue's index has `feature` between these
-    agent.beat()
-    measure("heartbeat", users, agent.beat)
+    agent.heartbeat()
+    measure("heartbeat", users, agent.heartbeat)
     idler.poll()
     measure("poll, idle", users, idler.poll)
     measure("poll, idle, others' queue", users, spanner.poll, bounded=grows)
@@ -187,7 +187,7 @@ def measure_work(platform: Platform, users: str, user: Client) -> None:
     measure("submit", users, lambda: user.post("/api/workflows/execute", work))
     measure("its message", users, platform.poller.drain)
     platform.move_clock_to(START + MINUTE)
-    measure("heartbeat, first of a minute", users, agent.beat)
+    measure("heartbeat, first of a minute", users, agent.heartbeat)
 
 
 def measure_sweeps(platform: Platform) -> None:
@@ -205,7 +205,7 @@ def measure_sweeps(platform: Platform) -> None:
 def test_cost_of_a_call_does_not_grow_with_the_amount_of_data(
     true_dynamodb: str, make_user: MakeUser, poller: EventPoller, clock: Clock
 ) -> None:
-    find_queues()
+    cache_queue_urls()
     measured = Measured()
     for size in SIZES:
         start = time.monotonic()

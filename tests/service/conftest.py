@@ -11,9 +11,8 @@ from chalicelib.core import clock as server_clock
 from chalicelib.core.settings import settings
 from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
-from tests.http import hooks
-from tests.http.hooks import Hook, Queue
-from tests.http.scene import Agent, Scene
+from tests.http.scenario import Agent, Scenario
+from tests.http.webhook_helpers import WebhookClient, WebhookQueue, create_webhook
 from tests.service import invariants
 from tests.service.operations import OperationHarness
 from tests.support.client import Client
@@ -21,22 +20,22 @@ from tests.support.webhook_receiver import Receiver
 
 
 @pytest.fixture
-def scene(user: Client, poller: EventPoller) -> Iterator[Scene]:
+def scenario(user: Client, poller: EventPoller) -> Iterator[Scenario]:
     """user@example.com, without agents and tasks. The invariants of the stored rows are checked at the end."""
-    yield Scene(user, poller)
+    yield Scenario(user, poller)
     invariants.check()
 
 
 @pytest.fixture
-def agent(scene: Scene) -> Agent:
+def agent(scenario: Scenario) -> Agent:
     """agent-1 of user@example.com."""
-    return scene.agent()
+    return scenario.agent()
 
 
 @pytest.fixture
-def other(make_user: Callable[..., Client], poller: EventPoller) -> Scene:
+def other(make_user: Callable[..., Client], poller: EventPoller) -> Scenario:
     """Another user."""
-    return Scene(make_user("other@example.com", "Jane Roe"), poller)
+    return Scenario(make_user("other@example.com", "Jane Roe"), poller)
 
 
 @pytest.fixture
@@ -47,15 +46,15 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def hook(scene: Scene, receiver: Receiver) -> Hook:
+def hook(scenario: Scenario, receiver: Receiver) -> WebhookClient:
     """A webhook of user@example.com that delivers to the receiver."""
-    return hooks.make(scene.user, receiver.url)
+    return create_webhook(scenario.user, receiver.url)
 
 
 @pytest.fixture
-def queue(poller: EventPoller, clock: Clock) -> Queue:
+def queue(poller: EventPoller, clock: Clock) -> WebhookQueue:
     """The webhooks queue, whose messages a test handles on demand."""
-    return Queue(poller, clock)
+    return WebhookQueue(poller, clock)
 
 
 @pytest.fixture

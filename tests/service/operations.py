@@ -21,7 +21,7 @@ from chalicelib.core.errors import Unavailable
 from infra.local.event_poller import EventPoller
 from infra.local.gateway import Response
 from infra.local.lambda_context import ACCOUNT, REGION
-from tests.http.scene import Agent, Scene
+from tests.http.scenario import Agent, Scenario
 from tests.service import faults, invariants
 from tests.support import aws_requests, moto_aws
 from tests.support.client import Client
@@ -33,7 +33,7 @@ State = dict[str, Any]
 class OperationContext(NamedTuple):
     """A platform that contains only user@example.com and agent-1."""
 
-    scene: Scene
+    scenario: Scenario
     agent: Agent
 
 
@@ -50,7 +50,7 @@ class Operation:
 
     def assert_effect(self, context: OperationContext) -> None:
         """Assert that the operation has had its complete effect exactly once."""
-        context.scene.poller.drain()
+        context.scenario.poller.drain()
         invariants.check()
         assert self.read_state() == self.expected_state
 
@@ -86,27 +86,27 @@ FULL_TIMELINE = ["created", "queued", "assigned", "started"]
 OPERATIONS = {
     "submit": Operation(
         no_preparation,
-        lambda ctx: ctx.scene.user.post("/api/workflows/execute", SUBMISSION),
+        lambda ctx: ctx.scenario.user.post("/api/workflows/execute", SUBMISSION),
         task_state,
         {"status": "queued", "attempt": 1, "events": FULL_TIMELINE[:2]},
     ),
     "submit with a key": Operation(
         no_preparation,
-        lambda ctx: ctx.scene.user.post("/api/tasks", SUBMISSION_WITHOUT_ID, Idempotency_Key="key-1"),
+        lambda ctx: ctx.scenario.user.post("/api/tasks", SUBMISSION_WITHOUT_ID, Idempotency_Key="key-1"),
         task_statuses,
         {"tasks": ["queued"]},
     ),
     "register": Operation(
         no_preparation,
-        lambda ctx: ctx.scene.user.post(
+        lambda ctx: ctx.scenario.user.post(
             "/api/agents", {"agentId": "agent-2", "name": "n", "version": "1"}, Idempotency_Key="key-1"
         ),
         agent_names,
         {"agents": {"agent-1": "agent-1", "agent-2": "n"}},
     ),
     "register again": Operation(
-        lambda ctx: ctx.scene.running(ctx.agent),
-        lambda ctx: ctx.scene.user.post(
+        lambda ctx: ctx.scenario.start_task(ctx.agent),
+        lambda ctx: ctx.scenario.user.post(
             "/api/agents",
             {"agentId": "agent-1", "name": "n", "version": "1", "replace": True},
             Idempotency_Key="key-1",
@@ -115,87 +115,87 @@ OPERATIONS = {
         {"status": "queued", "attempt": 2, "events": [*FULL_TIMELINE, "requeued"]},
     ),
     "remove": Operation(
-        lambda ctx: ctx.scene.running(ctx.agent),
-        lambda ctx: ctx.scene.user.delete("/api/agents/agent-1"),
+        lambda ctx: ctx.scenario.start_task(ctx.agent),
+        lambda ctx: ctx.scenario.user.delete("/api/agents/agent-1"),
         lambda: task_state() | agent_names(),
         {"status": "queued", "attempt": 2, "events": [*FULL_TIMELINE, "requeued"], "agents": {}},
         repeat_statuses=(404,),
     ),
     "poll": Operation(
-        lambda ctx: ctx.scene.queued(),
+        lambda ctx: ctx.scenario.queue_tasks(),
         lambda ctx: ctx.agent.poll(),
         task_state,
         {"status": "assigned", "attempt": 1, "events": FULL_TIMELINE[:3]},
     ),
     "first progress": Operation(
-        lambda ctx: ctx.scene.claimed(ctx.agent),
+        lambda ctx: ctx.scenario.claim_task(ctx.agent),
         lambda ctx: ctx.agent.progress("task-1", 0.3, step="Cloning", attempt=1),
         task_state,
         {"status": "in_progress", "attempt": 1, "events": FULL_TIMELINE},
     ),
     "a new step": Operation(
-        lambda ctx: ctx.scene.running(ctx.agent),
+        lambda ctx: ctx.scenario.start_task(ctx.agent),
         lambda ctx: ctx.agent.progress("task-1", 0.3, step="Cloning", attempt=1),
         task_state,
         {"status": "in_progress", "attempt": 1, "events": [*FULL_TIMELINE, "step"]},
     ),
     "complete": Operation(
-        lambda ctx: ctx.scene.running(ctx.agent),
+        lambda ctx: ctx.scenario.start_task(ctx.agent),
         lambda ctx: ctx.agent.complete("task-1", summary="Fixed"),
         task_state,
         {"status": "completed", "attempt": 1, "events": [*FULL_TIMELINE, "completed"]},
     ),
     "complete a claim": Operation(
-        lambda ctx: ctx.scene.claimed(ctx.agent),
+        lambda ctx: ctx.scenario.claim_task(ctx.agent),
         lambda ctx: ctx.agent.complete("task-1", summary="Fixed"),
         task_state,
         {"status": "completed", "attempt": 1, "events": [*FULL_TIMELINE[:3], "completed"]},
     ),
     "fail": Operation(
-        lambda ctx: ctx.scene.running(ctx.agent),
+        lambda ctx: ctx.scenario.start_task(ctx.agent),
         lambda ctx: ctx.agent.fail("task-1", "It broke", logs="line 1\nline 2\n"),
         lambda: task_state() | log_chunks(),
         {"status": "failed", "attempt": 1, "events": [*FULL_TIMELINE, "failed"], "log": ["line 1\nline 2\n"]},
     ),
     "log": Operation(
-        lambda ctx: ctx.scene.running(ctx.agent),
+        lambda ctx: ctx.scenario.start_task(ctx.agent),
         lambda ctx: ctx.agent.client.post("/api/tasks/task-1/logs", {"offset": 0, "data": "line 1\n"}),
         log_chunks,
         {"log": ["line 1\n"]},
     ),
     "cancel a claim": Operation(
-        lambda ctx: ctx.scene.claimed(ctx.agent),
-        lambda ctx: ctx.scene.user.post("/api/tasks/task-1/cancel"),
+        lambda ctx: ctx.scenario.claim_task(ctx.agent),
+        lambda ctx: ctx.scenario.user.post("/api/tasks/task-1/cancel"),
         task_state,
         {"status": "cancelled", "attempt": 1, "events": [*FULL_TIMELINE[:3], "cancelled"]},
     ),
     "cancel a run": Operation(
-        lambda ctx: ctx.scene.running(ctx.agent),
-        lambda ctx: ctx.scene.user.post("/api/tasks/task-1/cancel"),
+        lambda ctx: ctx.scenario.start_task(ctx.agent),
+        lambda ctx: ctx.scenario.user.post("/api/tasks/task-1/cancel"),
         task_state,
         {"status": "in_progress", "attempt": 1, "events": [*FULL_TIMELINE, "cancel_requested"]},
     ),
     "retry": Operation(
-        lambda ctx: ctx.agent.fail(ctx.scene.running(ctx.agent)),
-        lambda ctx: ctx.scene.user.post("/api/tasks/task-1/retry"),
+        lambda ctx: ctx.agent.fail(ctx.scenario.start_task(ctx.agent)),
+        lambda ctx: ctx.scenario.user.post("/api/tasks/task-1/retry"),
         task_statuses,
         {"tasks": ["failed", "queued"]},
     ),
     "heartbeat": Operation(
-        lambda ctx: ctx.scene.running(ctx.agent),
-        lambda ctx: ctx.agent.beat(status="ready", taskIds=["task-1"], instanceId="process-1"),
+        lambda ctx: ctx.scenario.start_task(ctx.agent),
+        lambda ctx: ctx.agent.heartbeat(status="ready", taskIds=["task-1"], instanceId="process-1"),
         task_state,
         {"status": "in_progress", "attempt": 1, "events": FULL_TIMELINE},
     ),
     "disconnect": Operation(
-        lambda ctx: ctx.scene.claimed(ctx.agent),
-        lambda ctx: ctx.agent.beat(status="disconnected"),
+        lambda ctx: ctx.scenario.claim_task(ctx.agent),
+        lambda ctx: ctx.agent.heartbeat(status="disconnected"),
         task_state,
         {"status": "queued", "attempt": 1, "events": [*FULL_TIMELINE[:3], "requeued"]},
     ),
     "rename": Operation(
         no_preparation,
-        lambda ctx: ctx.scene.user.patch("/api/agents/agent-1", {"name": "renamed"}),
+        lambda ctx: ctx.scenario.user.patch("/api/agents/agent-1", {"name": "renamed"}),
         agent_names,
         {"agents": {"agent-1": "renamed"}},
     ),
@@ -205,13 +205,13 @@ OPERATIONS = {
 def handle_message(context: OperationContext, handler: str, about: str = "") -> Response:
     """Handle the first message of a queue that contains this text. 503 if the message will be delivered again."""
     (body, *_) = [json.loads(text) for text in moto_aws.messages(QUEUES[handler]) if about in text]
-    return Response(503 if Handlers(context.scene.poller._app).batch(handler, body) else 200)
+    return Response(503 if Handlers(context.scenario.poller._app).batch(handler, body) else 200)
 
 
 def sweep(context: OperationContext) -> Response:
     """Run the scheduled handler. 503 if it raises an error, so that AWS counts the run as failed."""
     try:
-        Handlers(context.scene.poller._app).sweep()
+        Handlers(context.scenario.poller._app).sweep()
     except Unavailable:
         return Response(503)
     return Response(200)
@@ -225,7 +225,7 @@ def pass_minutes(context: OperationContext, minutes: int, *alive: Agent) -> int:
     for left in reversed(range(minutes)):
         server_clock.shift(60)
         for agent in alive:
-            agent.beat()
+            agent.heartbeat()
         if left:
             sweep(context)
     return minutes
@@ -244,8 +244,8 @@ def publish_state() -> State:
 
 
 def _cancel_running_task(context: OperationContext) -> None:
-    context.scene.running(context.agent)
-    context.scene.user.post("/api/tasks/task-1/cancel")
+    context.scenario.start_task(context.agent)
+    context.scenario.user.post("/api/tasks/task-1/cancel")
     pass_minutes(context, 2, context.agent)
 
 
@@ -254,50 +254,50 @@ QUEUES = {"run_workflows": "workflow", "announce_events": "events", "deliver_web
 
 EVENT_OPERATIONS = {
     "a message of the workflow queue": Operation(
-        lambda ctx: ctx.scene.submit(),
+        lambda ctx: ctx.scenario.submit(),
         lambda ctx: handle_message(ctx, "run_workflows"),
         task_state,
         {"status": "queued", "attempt": 1, "events": FULL_TIMELINE[:2]},
     ),
     "a message of the queue of events": Operation(
-        lambda ctx: ctx.scene.queued(),
+        lambda ctx: ctx.scenario.queue_tasks(),
         lambda ctx: handle_message(ctx, "announce_events", "task-1"),
         lambda: task_state() | publish_state(),
         {"status": "queued", "attempt": 1, "events": FULL_TIMELINE[:2], "open": 1, "unsent": 0},
     ),
     "a sweep that finds a lost message": Operation(
-        lambda ctx: (ctx.scene.submit(), lose_messages(), pass_minutes(ctx, 2)),
+        lambda ctx: (ctx.scenario.submit(), lose_messages(), pass_minutes(ctx, 2)),
         sweep,
         task_state,
         {"status": "queued", "attempt": 1, "events": FULL_TIMELINE[:2]},
     ),
     "a sweep that finds an unpublished event": Operation(
-        lambda ctx: (ctx.scene.queued(), lose_messages(), pass_minutes(ctx, 4)),
+        lambda ctx: (ctx.scenario.queue_tasks(), lose_messages(), pass_minutes(ctx, 4)),
         sweep,
         lambda: task_state() | publish_state(),
         {"status": "queued", "attempt": 1, "events": FULL_TIMELINE[:2], "open": 1, "unsent": 0},
     ),
     "a sweep that finds an expired claim": Operation(
-        lambda ctx: (ctx.scene.claimed(ctx.agent), pass_minutes(ctx, 2, ctx.agent)),
+        lambda ctx: (ctx.scenario.claim_task(ctx.agent), pass_minutes(ctx, 2, ctx.agent)),
         sweep,
         task_state,
         {"status": "queued", "attempt": 1, "events": [*FULL_TIMELINE[:3], "requeued"]},
     ),
     "a sweep that finds a silent agent": Operation(
-        lambda ctx: (ctx.scene.running(ctx.agent), pass_minutes(ctx, 4)),
+        lambda ctx: (ctx.scenario.start_task(ctx.agent), pass_minutes(ctx, 4)),
         sweep,
         lambda: task_state() | {"agents": [row["state"] for row in invariants.rows("agents")]},
         {"status": "in_progress", "attempt": 1, "events": FULL_TIMELINE, "agents": ["inactive"]},
     ),
     "a sweep that finds a lost agent": Operation(
-        lambda ctx: (ctx.scene.running(ctx.agent), pass_minutes(ctx, 11)),
+        lambda ctx: (ctx.scenario.start_task(ctx.agent), pass_minutes(ctx, 11)),
         sweep,
         task_state,
         {"status": "queued", "attempt": 2, "events": [*FULL_TIMELINE, "requeued"]},
     ),
     "a sweep that finds a timed out task": Operation(
         lambda ctx: (
-            ctx.scene.running(ctx.agent, timeoutSeconds=60),
+            ctx.scenario.start_task(ctx.agent, timeoutSeconds=60),
             pass_minutes(ctx, 2, ctx.agent),
         ),
         sweep,
@@ -363,8 +363,8 @@ class OperationHarness:
             for body in bodies:
                 sqs.send(name, json.loads(body))
         server_clock._shifted_ms = prepared.at - int(time.time() * 1_000)
-        scene = Scene(self._user.acting_as(prepared.user), self._poller)
-        return OperationContext(scene, Agent("agent-1", scene.user.acting_as(prepared.agent)))
+        scenario = Scenario(self._user.acting_as(prepared.user), self._poller)
+        return OperationContext(scenario, Agent("agent-1", scenario.user.acting_as(prepared.agent)))
 
     def _prepared(self, operation: Operation) -> Prepared:
         if id(operation) not in _prepared:
@@ -376,17 +376,17 @@ class OperationHarness:
         now = server_clock.now()
         owner = ensure_user("user@example.com", "John Doe", "123456", now)
         version = str(next(row["ver"] for row in invariants.rows("users")))
-        scene = Scene(self._user.acting_as(tokens.issue("user", owner, owner, version, now)), self._poller)
-        agent = scene.agent()
-        scene.poller.drain()  # publish the events of the registration
-        operation.prepare(OperationContext(scene, agent))
+        scenario = Scenario(self._user.acting_as(tokens.issue("user", owner, owner, version, now)), self._poller)
+        agent = scenario.agent()
+        scenario.poller.drain()  # publish the events of the registration
+        operation.prepare(OperationContext(scenario, agent))
         tables = {name: deepcopy(table.items) for name, table in _tables().items()}
         messages = {name: moto_aws.messages(name) for name in QUEUES.values()}
         at = server_clock.now()
         with aws_requests.recorded() as sent:
-            operation.run(OperationContext(scene, agent))
+            operation.run(OperationContext(scenario, agent))
         requests = [request.operation for request in sent]
-        return Prepared(tables, scene.user.token, agent.client.token, at, requests, messages)
+        return Prepared(tables, scenario.user.token, agent.client.token, at, requests, messages)
 
 
 def _tables() -> Any:

@@ -32,7 +32,7 @@ def run_with_fault(operation: Operation, harness: OperationHarness, number: int,
     invariants.check()
     response = operation.run(context)
     assert response.status < 300 or response.status in operation.repeat_statuses, response
-    context.scene.poller.sweep()
+    context.scenario.poller.sweep()
     operation.assert_effect(context)
 
 

@@ -77,7 +77,7 @@ def test_repeated_request_finishes_the_work_of_a_killed_process(
         invariants.check()
         response = operation.run(context)
         assert response.status < 300 or response.status in operation.repeat_statuses, (after, aws_operation, response)
-        context.scene.poller.sweep()
+        context.scenario.poller.sweep()
         operation.assert_effect(context)
 
 

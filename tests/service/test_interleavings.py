@@ -16,110 +16,110 @@ from chalicelib.tasks import reports
 from chalicelib.tasks.requests import ProgressReport
 from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
-from tests.http.scene import Agent, Scene, ok, refused
+from tests.http.scenario import Agent, Scenario, ok, refused
 from tests.service import faults, invariants
 from tests.service.conftest import PassMinutes
 
 
-def cancel_task(scene: Scene, task: str = "task-1") -> Callable[[], Any]:
-    return lambda: ok(scene.user.post(f"/api/tasks/{task}/cancel"))
+def cancel_task(scenario: Scenario, task: str = "task-1") -> Callable[[], Any]:
+    return lambda: ok(scenario.user.post(f"/api/tasks/{task}/cancel"))
 
 
-def remove_agent(scene: Scene, agent: str = "agent-1") -> Callable[[], Any]:
-    return lambda: ok(scene.user.delete(f"/api/agents/{agent}"))
+def remove_agent(scenario: Scenario, agent: str = "agent-1") -> Callable[[], Any]:
+    return lambda: ok(scenario.user.delete(f"/api/agents/{agent}"))
 
 
-def test_cancel_during_first_progress_finds_the_task_running(scene: Scene, agent: Agent) -> None:
-    scene.claimed(agent)
+def test_cancel_during_first_progress_finds_the_task_running(scenario: Scenario, agent: Agent) -> None:
+    scenario.claim_task(agent)
     with faults.interleaved("TransactWriteItems", lambda: ok(agent.progress("task-1"))):
-        response = ok(scene.user.post("/api/tasks/task-1/cancel"))
+        response = ok(scenario.user.post("/api/tasks/task-1/cancel"))
     assert (response["status"], response["cancelRequested"]) == ("in_progress", True)
     assert ok(agent.progress("task-1"))["cancelRequested"] is True
 
 
-def test_first_progress_during_cancel_is_rejected(scene: Scene, agent: Agent) -> None:
-    scene.claimed(agent)
-    with faults.interleaved("TransactWriteItems", cancel_task(scene)):
+def test_first_progress_during_cancel_is_rejected(scenario: Scenario, agent: Agent) -> None:
+    scenario.claim_task(agent)
+    with faults.interleaved("TransactWriteItems", cancel_task(scenario)):
         refused(agent.progress("task-1"), 409)
-    assert scene.events() == ["created", "queued", "assigned", "cancelled"]
+    assert scenario.event_types() == ["created", "queued", "assigned", "cancelled"]
 
 
-def test_progress_during_cancel_request_returns_the_request(scene: Scene, agent: Agent) -> None:
-    scene.running(agent)
-    with faults.interleaved("TransactWriteItems", cancel_task(scene), when=faults.about("task.step")):
+def test_progress_during_cancel_request_returns_the_request(scenario: Scenario, agent: Agent) -> None:
+    scenario.start_task(agent)
+    with faults.interleaved("TransactWriteItems", cancel_task(scenario), when=faults.about("task.step")):
         assert ok(agent.progress("task-1", step="Building"))["cancelRequested"] is True
-    assert ok(agent.beat())["cancel"] == ["task-1"]
+    assert ok(agent.heartbeat())["cancel"] == ["task-1"]
 
 
-def test_complete_during_cancel_request_succeeds(scene: Scene, agent: Agent) -> None:
-    scene.running(agent)
-    with faults.interleaved("TransactWriteItems", cancel_task(scene)):
+def test_complete_during_cancel_request_succeeds(scenario: Scenario, agent: Agent) -> None:
+    scenario.start_task(agent)
+    with faults.interleaved("TransactWriteItems", cancel_task(scenario)):
         assert ok(agent.complete("task-1"))["status"] == "completed"
 
 
-def test_fail_during_cancel_request_cancels_the_task(scene: Scene, agent: Agent) -> None:
-    scene.running(agent)
-    with faults.interleaved("TransactWriteItems", cancel_task(scene)):
+def test_fail_during_cancel_request_cancels_the_task(scenario: Scenario, agent: Agent) -> None:
+    scenario.start_task(agent)
+    with faults.interleaved("TransactWriteItems", cancel_task(scenario)):
         assert ok(agent.fail("task-1"))["status"] == "cancelled"
 
 
-def test_cancel_during_complete_is_rejected(scene: Scene, agent: Agent) -> None:
-    scene.running(agent)
+def test_cancel_during_complete_is_rejected(scenario: Scenario, agent: Agent) -> None:
+    scenario.start_task(agent)
     with faults.interleaved("TransactWriteItems", lambda: ok(agent.complete("task-1"))):
-        refused(scene.user.post("/api/tasks/task-1/cancel"), 409)
-    assert scene.state() == "completed"
+        refused(scenario.user.post("/api/tasks/task-1/cancel"), 409)
+    assert scenario.task_status() == "completed"
 
 
-def test_poll_during_cancel_returns_the_other_tasks(scene: Scene, agent: Agent) -> None:
-    scene.queued("task-1", "task-2")
-    with faults.interleaved("TransactWriteItems", cancel_task(scene)):
+def test_poll_during_cancel_returns_the_other_tasks(scenario: Scenario, agent: Agent) -> None:
+    scenario.queue_tasks("task-1", "task-2")
+    with faults.interleaved("TransactWriteItems", cancel_task(scenario)):
         assert agent.claims() == ["task-2"]
-    assert scene.state("task-1") == "cancelled"
+    assert scenario.task_status("task-1") == "cancelled"
 
 
-def test_poll_returns_the_other_claims_if_one_is_cancelled_meanwhile(scene: Scene, agent: Agent) -> None:
-    scene.claimed(agent, "task-1")
-    scene.claimed(agent, "task-2")
-    with faults.interleaved("TransactWriteItems", cancel_task(scene)):
+def test_poll_returns_the_other_claims_if_one_is_cancelled_meanwhile(scenario: Scenario, agent: Agent) -> None:
+    scenario.claim_task(agent, "task-1")
+    scenario.claim_task(agent, "task-2")
+    with faults.interleaved("TransactWriteItems", cancel_task(scenario)):
         assert agent.claims() == ["task-2"]
 
 
-def test_poll_is_empty_if_its_only_claim_is_cancelled_meanwhile(scene: Scene, agent: Agent) -> None:
-    scene.claimed(agent)
-    with faults.interleaved("TransactWriteItems", cancel_task(scene)):
+def test_poll_is_empty_if_its_only_claim_is_cancelled_meanwhile(scenario: Scenario, agent: Agent) -> None:
+    scenario.claim_task(agent)
+    with faults.interleaved("TransactWriteItems", cancel_task(scenario)):
         assert agent.claims() == []
 
 
-def test_task_cancelled_between_claim_and_response_is_not_returned(scene: Scene, agent: Agent) -> None:
-    scene.queued()
-    with faults.interleaved("BatchGetItem", cancel_task(scene)):
+def test_task_cancelled_between_claim_and_response_is_not_returned(scenario: Scenario, agent: Agent) -> None:
+    scenario.queue_tasks()
+    with faults.interleaved("BatchGetItem", cancel_task(scenario)):
         assert agent.claims() == []
 
 
-def test_poll_during_removal_of_the_agent_claims_nothing(scene: Scene, agent: Agent) -> None:
-    scene.queued()
-    with faults.interleaved("TransactWriteItems", remove_agent(scene)):
+def test_poll_during_removal_of_the_agent_claims_nothing(scenario: Scenario, agent: Agent) -> None:
+    scenario.queue_tasks()
+    with faults.interleaved("TransactWriteItems", remove_agent(scenario)):
         assert agent.claims() == []
-    assert scene.state() == "queued"
+    assert scenario.task_status() == "queued"
 
 
-def test_concurrent_polls_of_one_agent_respect_its_concurrency(scene: Scene) -> None:
-    agent = scene.agent(concurrency=2)
-    scene.queued(*[f"task-{number}" for number in range(6)])
+def test_concurrent_polls_of_one_agent_respect_its_concurrency(scenario: Scenario) -> None:
+    agent = scenario.agent(concurrency=2)
+    scenario.queue_tasks(*[f"task-{number}" for number in range(6)])
     claimed: list[str] = []
     with faults.interleaved("TransactWriteItems", lambda: claimed.extend(agent.claims())):
         agent.claims()
     assert len(claimed) == 2
-    assert sorted(agent.claims()) == sorted(claimed) == scene.shown()["holding"]
+    assert sorted(agent.claims()) == sorted(claimed) == scenario.get_agent()["holding"]
 
 
-def test_agents_with_a_stale_view_of_the_queue_claim_each_task_once(scene: Scene) -> None:
+def test_agents_with_a_stale_view_of_the_queue_claim_each_task_once(scenario: Scenario) -> None:
     """The index returns the same tasks to all agents, but the condition is on the task's row.
 
     An agent that loses too many conflicts gets a task with its next poll.
     """
-    agents = [scene.agent(f"agent-{number}", concurrency=1) for number in range(6)]
-    scene.queued(*[f"task-{number:02d}" for number in range(9)])
+    agents = [scenario.agent(f"agent-{number}", concurrency=1) for number in range(6)]
+    scenario.queue_tasks(*[f"task-{number:02d}" for number in range(9)])
     first_items: list[dict[str, Any]] = []
 
     def stale(response: dict[str, Any]) -> None:
@@ -131,106 +131,106 @@ def test_agents_with_a_stale_view_of_the_queue_claim_each_task_once(scene: Scene
         claims = [agent.claims(limit=1) for agent in agents]
     claimed = [task for claim in claims for task in claim]
     assert len(claimed) == len(set(claimed)) >= 3
-    assert all(scene.state(task) == "assigned" for task in claimed)
+    assert all(scenario.task_status(task) == "assigned" for task in claimed)
     claimed_later = [task for agent in agents for task in agent.claims(limit=1)]
     assert len(claimed_later) == len(set(claimed_later)) == 6
 
 
 def test_report_during_loss_of_the_task_is_rejected_and_changes_nothing(
-    scene: Scene, agent: Agent, clock: Clock
+    scenario: Scenario, agent: Agent, clock: Clock
 ) -> None:
-    scene.running(agent)
+    scenario.start_task(agent)
     replacement = {"agentId": "agent-1", "name": "n", "version": "1", "replace": True}
-    with faults.interleaved("TransactWriteItems", lambda: ok(scene.user.post("/api/agents", replacement), 201)):
+    with faults.interleaved("TransactWriteItems", lambda: ok(scenario.user.post("/api/agents", replacement), 201)):
         assert agent.complete("task-1").status == 401
-    assert (scene.state(), scene.task()["attempt"]) == ("queued", 2)
+    assert (scenario.task_status(), scenario.get_task()["attempt"]) == ("queued", 2)
 
 
 @pytest.mark.parametrize("report", [{"summary": "Fixed"}, {}])
 def test_equal_report_of_an_agent_that_lost_the_task_is_rejected(
-    scene: Scene, agent: Agent, pass_minutes: PassMinutes, report: dict[str, Any]
+    scenario: Scenario, agent: Agent, pass_minutes: PassMinutes, report: dict[str, Any]
 ) -> None:
     """Two attempts may end with the same report. Each agent must know whether its own report counted."""
-    scene.running(agent)
+    scenario.start_task(agent)
     pass_minutes(5)
     pass_minutes(6)
-    second = scene.agent("agent-2")
+    second = scenario.agent("agent-2")
     assert second.claims() == ["task-1"]
     ok(second.complete("task-1", **report))
     refused(agent.complete("task-1", **report), 409)
     ok(second.complete("task-1", **report))
 
 
-def test_equal_report_of_an_agent_that_never_had_the_task_is_rejected(scene: Scene, agent: Agent) -> None:
-    scene.running(agent)
+def test_equal_report_of_an_agent_that_never_had_the_task_is_rejected(scenario: Scenario, agent: Agent) -> None:
+    scenario.start_task(agent)
     ok(agent.complete("task-1"))
-    refused(scene.agent("agent-2").complete("task-1"), 409)
-    refused(scene.agent("agent-3").fail("task-1", logs="not mine"), 409)
+    refused(scenario.agent("agent-2").complete("task-1"), 409)
+    refused(scenario.agent("agent-3").fail("task-1", logs="not mine"), 409)
 
 
-def test_one_of_two_different_concurrent_final_reports_succeeds(scene: Scene, agent: Agent) -> None:
-    scene.running(agent)
+def test_one_of_two_different_concurrent_final_reports_succeeds(scenario: Scenario, agent: Agent) -> None:
+    scenario.start_task(agent)
     with faults.interleaved("TransactWriteItems", lambda: ok(agent.complete("task-1", summary="First"))):
         refused(agent.fail("task-1"), 409)
-    assert (scene.state(), scene.task()["summary"]) == ("completed", "First")
+    assert (scenario.task_status(), scenario.get_task()["summary"]) == ("completed", "First")
 
 
-def test_concurrent_equal_submissions_create_one_task(scene: Scene) -> None:
-    with faults.interleaved("TransactWriteItems", scene.submit):
-        scene.submit()
-    assert scene.events() == ["created"]
+def test_concurrent_equal_submissions_create_one_task(scenario: Scenario) -> None:
+    with faults.interleaved("TransactWriteItems", scenario.submit):
+        scenario.submit()
+    assert scenario.event_types() == ["created"]
 
 
-def test_one_of_two_different_concurrent_submissions_with_one_id_succeeds(scene: Scene) -> None:
-    with faults.interleaved("TransactWriteItems", lambda: scene.submit(naturalLanguage="First")):
+def test_one_of_two_different_concurrent_submissions_with_one_id_succeeds(scenario: Scenario) -> None:
+    with faults.interleaved("TransactWriteItems", lambda: scenario.submit(naturalLanguage="First")):
         body = {"taskId": "task-1", "intent": "fix-bug", "repo": "r", "naturalLanguage": "Second"}
-        refused(scene.user.post("/api/workflows/execute", body), 409)
-    assert scene.task()["description"] == "First"
+        refused(scenario.user.post("/api/workflows/execute", body), 409)
+    assert scenario.get_task()["description"] == "First"
 
 
-def test_concurrent_equal_registrations_create_one_agent(scene: Scene) -> None:
+def test_concurrent_equal_registrations_create_one_agent(scenario: Scenario) -> None:
     body = {"agentId": "agent-1", "name": "n", "version": "1"}
 
     def register() -> Any:
-        return scene.user.post("/api/agents", body, Idempotency_Key="key-1")
+        return scenario.user.post("/api/agents", body, Idempotency_Key="key-1")
 
     with faults.interleaved("TransactWriteItems", register):
         token = ok(register(), 201)["token"]
-    assert ok(scene.user.get("/api/agents"))["total"] == 1
-    assert Agent("agent-1", scene.user.acting_as(token)).poll().status == 200
+    assert ok(scenario.user.get("/api/agents"))["total"] == 1
+    assert Agent("agent-1", scenario.user.acting_as(token)).poll().status == 200
 
 
-def test_repeated_concurrent_registrations_return_a_valid_token(scene: Scene) -> None:
+def test_repeated_concurrent_registrations_return_a_valid_token(scenario: Scenario) -> None:
     body = {"agentId": "agent-1", "name": "n", "version": "1"}
 
     def register() -> Any:
-        return scene.user.post("/api/agents", body, Idempotency_Key="key-1")
+        return scenario.user.post("/api/agents", body, Idempotency_Key="key-1")
 
     ok(register(), 201)
     with faults.interleaved("UpdateItem", register, when=faults.about("agent-1")):
         response = register()
     token = ok(response, 201)["token"]
-    assert ok(scene.user.get("/api/agents"))["total"] == 1
-    assert Agent("agent-1", scene.user.acting_as(token)).poll().status == 200
+    assert ok(scenario.user.get("/api/agents"))["total"] == 1
+    assert Agent("agent-1", scenario.user.acting_as(token)).poll().status == 200
 
 
-def test_repeated_registration_returns_503_if_the_agent_is_removed_meanwhile(scene: Scene) -> None:
+def test_repeated_registration_returns_503_if_the_agent_is_removed_meanwhile(scenario: Scenario) -> None:
     body = {"agentId": "agent-1", "name": "n", "version": "1"}
 
     def register() -> Any:
-        return scene.user.post("/api/agents", body, Idempotency_Key="key-1")
+        return scenario.user.post("/api/agents", body, Idempotency_Key="key-1")
 
     ok(register(), 201)
-    with faults.interleaved("UpdateItem", remove_agent(scene), when=faults.about("agent-1")):
+    with faults.interleaved("UpdateItem", remove_agent(scenario), when=faults.about("agent-1")):
         refused(register(), 503)
     ok(register(), 201)
 
 
-def test_repeated_registration_that_always_conflicts_returns_503(scene: Scene) -> None:
+def test_repeated_registration_that_always_conflicts_returns_503(scenario: Scenario) -> None:
     body = {"agentId": "agent-1", "name": "n", "version": "1"}
 
     def register() -> Any:
-        return scene.user.post("/api/agents", body, Idempotency_Key="key-1")
+        return scenario.user.post("/api/agents", body, Idempotency_Key="key-1")
 
     def other_writer() -> None:
         version = {"S": str(next(versions))}
@@ -249,74 +249,74 @@ def test_repeated_registration_that_always_conflicts_returns_503(scene: Scene) -
     ok(register(), 201)
 
 
-def test_one_of_two_concurrent_replacements_of_an_agent_stays_valid(scene: Scene, agent: Agent) -> None:
-    scene.running(agent)
+def test_one_of_two_concurrent_replacements_of_an_agent_stays_valid(scenario: Scenario, agent: Agent) -> None:
+    scenario.start_task(agent)
     responses = []
 
     def replace(name: str) -> None:
         body = {"agentId": "agent-1", "name": name, "version": "1", "replace": True}
-        responses.append((name, ok(scene.user.post("/api/agents", body), 201)))
+        responses.append((name, ok(scenario.user.post("/api/agents", body), 201)))
 
     with faults.interleaved("TransactWriteItems", lambda: replace("second"), when=faults.about("requeued")):
         replace("first")
     assert [response["agent"]["name"] for _, response in responses] == [name for name, _ in responses]
-    statuses = [Agent("agent-1", scene.user.acting_as(response["token"])).poll().status for _, response in responses]
+    statuses = [Agent("agent-1", scenario.user.acting_as(response["token"])).poll().status for _, response in responses]
     assert sorted(statuses) == [200, 401]
 
 
-def test_agent_replaced_during_its_removal_exists_afterwards(scene: Scene, agent: Agent) -> None:
+def test_agent_replaced_during_its_removal_exists_afterwards(scenario: Scenario, agent: Agent) -> None:
     replacement = {"agentId": "agent-1", "name": "replacement", "version": "1", "replace": True}
-    with faults.interleaved("UpdateItem", remove_agent(scene), when=faults.about("replacement")):
-        ok(scene.user.post("/api/agents", replacement), 201)
-    assert scene.shown()["name"] == "replacement"
+    with faults.interleaved("UpdateItem", remove_agent(scenario), when=faults.about("replacement")):
+        ok(scenario.user.post("/api/agents", replacement), 201)
+    assert scenario.get_agent()["name"] == "replacement"
 
 
-def test_concurrent_removals_remove_an_agent_once(scene: Scene, agent: Agent) -> None:
-    with faults.interleaved("UpdateItem", remove_agent(scene), when=faults.about("removed")):
-        assert scene.user.delete("/api/agents/agent-1").status in (200, 404)
+def test_concurrent_removals_remove_an_agent_once(scenario: Scenario, agent: Agent) -> None:
+    with faults.interleaved("UpdateItem", remove_agent(scenario), when=faults.about("removed")):
+        assert scenario.user.delete("/api/agents/agent-1").status in (200, 404)
     assert invariants.rows("agents") == []
 
 
-def test_restarted_process_is_not_rejected_as_a_second_instance(scene: Scene, agent: Agent) -> None:
+def test_restarted_process_is_not_rejected_as_a_second_instance(scenario: Scenario, agent: Agent) -> None:
     """It has registered with `replace`, so the previous process is already fenced."""
-    ok(agent.beat(instanceId="process-1"))
+    ok(agent.heartbeat(instanceId="process-1"))
     body = {"agentId": "agent-1", "name": "n", "version": "1", "replace": True}
-    token = ok(scene.user.post("/api/agents", body), 201)["token"]
-    ok(Agent("agent-1", scene.user.acting_as(token)).beat(instanceId="process-2"))
+    token = ok(scenario.user.post("/api/agents", body), 201)["token"]
+    ok(Agent("agent-1", scenario.user.acting_as(token)).heartbeat(instanceId="process-2"))
 
 
-def test_next_instance_is_accepted_immediately_after_disconnect(scene: Scene, agent: Agent) -> None:
-    ok(agent.beat(instanceId="process-1"))
-    ok(agent.beat(instanceId="process-1", status="disconnected"))
-    ok(agent.beat(instanceId="process-2"))
+def test_next_instance_is_accepted_immediately_after_disconnect(scenario: Scenario, agent: Agent) -> None:
+    ok(agent.heartbeat(instanceId="process-1"))
+    ok(agent.heartbeat(instanceId="process-1", status="disconnected"))
+    ok(agent.heartbeat(instanceId="process-2"))
 
 
-def test_concurrent_log_chunks_are_both_appended(scene: Scene, agent: Agent) -> None:
-    scene.running(agent)
+def test_concurrent_log_chunks_are_both_appended(scenario: Scenario, agent: Agent) -> None:
+    scenario.start_task(agent)
 
     def append(offset: int, data: str) -> Any:
         return agent.client.post("/api/tasks/task-1/logs", {"offset": offset, "data": data})
 
     with faults.interleaved("TransactWriteItems", lambda: ok(append(0, "first\n"))):
         assert ok(append(0, "first\nsecond\n"))["nextOffset"] == 13
-    assert ok(scene.user.get("/api/tasks/task-1/logs"))["data"] == "first\nsecond\n"
+    assert ok(scenario.user.get("/api/tasks/task-1/logs"))["data"] == "first\nsecond\n"
 
 
-def test_two_steps_in_one_millisecond_are_both_in_the_timeline(scene: Scene, agent: Agent) -> None:
-    scene.running(agent)
+def test_two_steps_in_one_millisecond_are_both_in_the_timeline(scenario: Scenario, agent: Agent) -> None:
+    scenario.start_task(agent)
     now = server_clock.now()
     caller = tokens.verify(agent.client.token, now)
     for step in ("Building", "Testing"):
         reports.report_progress(caller, "task-1", ProgressReport.model_validate({"progress": 0.5, "step": step}), now)
-    assert scene.events() == ["created", "queued", "assigned", "started", "step", "step"]
+    assert scenario.event_types() == ["created", "queued", "assigned", "started", "step", "step"]
 
 
-def test_calls_of_one_user_do_not_count_for_another(scene: Scene, other: Scene, clock: Clock) -> None:
+def test_calls_of_one_user_do_not_count_for_another(scenario: Scenario, other: Scenario, clock: Clock) -> None:
     """Both agents have the same id. After a transaction the count is the last one that this container has read."""
     clock.advance(60 - clock.now / 1_000 % 60)  # all calls are in one minute
-    agent, agent_of_other = scene.agent(), other.agent()
-    scene.running(agent)
-    other.running(agent_of_other)
+    agent, agent_of_other = scenario.agent(), other.agent()
+    scenario.start_task(agent)
+    other.start_task(agent_of_other)
     for _ in range(7):
         ok(agent_of_other.progress("task-1"))
     response = agent.complete("task-1")
@@ -335,38 +335,38 @@ def test_calls_of_one_user_do_not_count_for_another(scene: Scene, other: Scene, 
     ],
 )
 def test_request_that_always_conflicts_returns_503(
-    scene: Scene, agent: Agent, who: str, path: str, body: dict[str, Any] | None
+    scenario: Scenario, agent: Agent, who: str, path: str, body: dict[str, Any] | None
 ) -> None:
     """The condition on the task always fails. The response is 503, not 500."""
-    scene.running(agent)
+    scenario.start_task(agent)
     reasons = [{"Code": "ConditionalCheckFailed"}] * 4
     with faults.refused("TransactWriteItems", "TransactionCanceledException", reasons=reasons, times=99):
-        response = (agent.client if who == "agent" else scene.user).post(f"/api/tasks/task-1/{path}", body)
+        response = (agent.client if who == "agent" else scenario.user).post(f"/api/tasks/task-1/{path}", body)
     refused(response, 503)
     assert response.header("Retry-After") == "1"
 
 
-def test_heartbeat_that_always_conflicts_returns_503(scene: Scene, agent: Agent) -> None:
+def test_heartbeat_that_always_conflicts_returns_503(scenario: Scenario, agent: Agent) -> None:
     with faults.refused("UpdateItem", "ConditionalCheckFailedException", times=99, when=faults.about("agent-1")):
-        refused(agent.beat(), 503)
+        refused(agent.heartbeat(), 503)
 
 
 def test_pinned_task_fails_if_its_agent_is_removed_while_it_is_queued(
-    scene: Scene, agent: Agent, poller: EventPoller
+    scenario: Scenario, agent: Agent, poller: EventPoller
 ) -> None:
-    scene.submit(agentId="agent-1")
-    with faults.interleaved("TransactWriteItems", remove_agent(scene)):
+    scenario.submit(agentId="agent-1")
+    with faults.interleaved("TransactWriteItems", remove_agent(scenario)):
         poller.drain()
-    assert (scene.state(), scene.task()["error"]) == ("failed", "Agent removed")
+    assert (scenario.task_status(), scenario.get_task()["error"]) == ("failed", "Agent removed")
 
 
 def test_pinned_task_fails_if_its_agent_is_removed_while_its_claim_expires(
-    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller, pass_minutes: PassMinutes
+    scenario: Scenario, agent: Agent, clock: Clock, poller: EventPoller, pass_minutes: PassMinutes
 ) -> None:
-    scene.claimed(agent, agentId="agent-1")
+    scenario.claim_task(agent, agentId="agent-1")
     clock.advance(61)
-    with faults.interleaved("TransactWriteItems", remove_agent(scene)):
+    with faults.interleaved("TransactWriteItems", remove_agent(scenario)):
         poller.sweep()
     pass_minutes(3)
-    assert scene.state() == "failed"
+    assert scenario.task_status() == "failed"
     assert invariants.rows("agents") == []

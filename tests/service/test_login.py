@@ -14,7 +14,7 @@ from chalicelib.auth.schemas import PinLoginRequest, SetPinRequest
 from chalicelib.core.errors import DevFlowError, RateLimited, Unauthenticated, Unavailable
 from chalicelib.core.settings import MINUTE
 from chalicelib.http.rate_limits import TASKS_API
-from tests.http.scene import Scene, refused
+from tests.http.scenario import Scenario, refused
 from tests.service import faults, invariants
 from tests.support import aws_requests
 from tests.support.client import Client
@@ -209,7 +209,7 @@ def test_deleted_user_cannot_log_in_with_a_verified_address(owner: str) -> None:
         service.ensure_verified_user("user@example.com", "John", NOW)
 
 
-def test_token_of_a_deleted_user_is_rejected(scene: Scene, user: Client) -> None:
+def test_token_of_a_deleted_user_is_rejected(scenario: Scenario, user: Client) -> None:
     (row,) = invariants.rows("users")
     boto3.client("dynamodb").delete_item(TableName="devflow-local-users", Key={"owner": {"S": str(row["owner"])}})
     refused(user.get("/api/agents"), 401, "Invalid or expired token")

@@ -20,7 +20,7 @@ from chalicelib.core.settings import settings
 from infra.local.event_poller import EventPoller
 from infra.local.gateway import Response
 from tests.conftest import Clock
-from tests.http.scene import Scene
+from tests.http.scenario import Scenario
 from tests.service import invariants
 from tests.service.conftest import SetShards
 from tests.support import aws_requests, moto_aws
@@ -65,45 +65,45 @@ class Race:
     outcomes: set[tuple[int | None, int | None, str]]
 
 
-Prepare = Callable[[Scene, Clock, EventPoller], Race]
+Prepare = Callable[[Scenario, Clock, EventPoller], Race]
 
 
-def two_agents_claiming(scene: Scene, clock: Clock, poller: EventPoller) -> Race:
-    one, two = scene.agent("agent-1"), scene.agent("agent-2")
-    scene.queued()
+def two_agents_claiming(scenario: Scenario, clock: Clock, poller: EventPoller) -> Race:
+    one, two = scenario.agent("agent-1"), scenario.agent("agent-2")
+    scenario.queue_tasks()
     return Race(one.poll, two.poll, {(200, 200, "assigned")})
 
 
-def complete_against_cancel(scene: Scene, clock: Clock, poller: EventPoller) -> Race:
-    agent = scene.agent()
-    task = scene.running(agent)
+def complete_against_cancel(scenario: Scenario, clock: Clock, poller: EventPoller) -> Race:
+    agent = scenario.agent()
+    task = scenario.start_task(agent)
     return Race(
         lambda: agent.complete(task),
-        lambda: scene.user.post(f"/api/tasks/{task}/cancel"),
+        lambda: scenario.user.post(f"/api/tasks/{task}/cancel"),
         {(200, 200, "completed"), (200, 409, "completed")},  # after the cancel it still succeeds: in the grace period
     )
 
 
-def complete_against_timeout(scene: Scene, clock: Clock, poller: EventPoller) -> Race:
-    agent = scene.agent()
-    task = scene.running(agent, timeoutSeconds=60)
+def complete_against_timeout(scenario: Scenario, clock: Clock, poller: EventPoller) -> Race:
+    agent = scenario.agent()
+    task = scenario.start_task(agent, timeoutSeconds=60)
     clock.advance(61)
     return Race(lambda: agent.complete(task), poller.sweep, {(200, None, "completed"), (409, None, "failed")})
 
 
-def progress_against_requeue(scene: Scene, clock: Clock, poller: EventPoller) -> Race:
-    agent = scene.agent()
-    task = scene.claimed(agent)
+def progress_against_requeue(scenario: Scenario, clock: Clock, poller: EventPoller) -> Race:
+    agent = scenario.agent()
+    task = scenario.claim_task(agent)
     clock.advance(61)
     return Race(lambda: agent.progress(task), poller.sweep, {(200, None, "in_progress"), (409, None, "queued")})
 
 
-def rotate_against_report(scene: Scene, clock: Clock, poller: EventPoller) -> Race:
-    agent = scene.agent()
-    task = scene.running(agent)
+def rotate_against_report(scenario: Scenario, clock: Clock, poller: EventPoller) -> Race:
+    agent = scenario.agent()
+    task = scenario.start_task(agent)
     return Race(
         lambda: agent.complete(task),
-        lambda: scene.user.post("/api/agents/agent-1/token"),
+        lambda: scenario.user.post("/api/agents/agent-1/token"),
         {(200, 201, "completed"), (401, 201, "in_progress")},
     )
 
@@ -117,12 +117,14 @@ RACES: list[Prepare] = [
 ]
 
 
-def race(times: int, prepare: Prepare, scene: Scene, clock: Clock, poller: EventPoller) -> dict[tuple[Any, ...], int]:
+def race(
+    times: int, prepare: Prepare, scenario: Scenario, clock: Clock, poller: EventPoller
+) -> dict[tuple[Any, ...], int]:
     """Run a race `times` times, with two contested writes each. Returns the number of times of each outcome.
 
     Raises AssertionError for an impossible outcome.
     """
-    calls = prepare(scene, clock, poller)
+    calls = prepare(scenario, clock, poller)
     rows = StoredRows() if aws_requests.is_redirected("dynamodb") else moto_aws.Snapshot()
     outcomes: dict[tuple[Any, ...], int] = {}
     start = threading.Barrier(2)
@@ -155,17 +157,27 @@ def without_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("prepare", RACES, ids=lambda prepare: str(prepare.__name__))
 def test_a_thousand_contested_writes_never_have_two_winners(
-    prepare: Prepare, user_scene: Scene, clock: Clock, poller: EventPoller, without_limits: None, frozen_time: None
+    prepare: Prepare,
+    user_scenario: Scenario,
+    clock: Clock,
+    poller: EventPoller,
+    without_limits: None,
+    frozen_time: None,
 ) -> None:
-    print(prepare.__name__, race(500, prepare, user_scene, clock, poller))
+    print(prepare.__name__, race(500, prepare, user_scenario, clock, poller))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("prepare", RACES, ids=lambda prepare: str(prepare.__name__))
 def test_ten_thousand_contested_writes_never_have_two_winners(
-    prepare: Prepare, user_scene: Scene, clock: Clock, poller: EventPoller, without_limits: None, frozen_time: None
+    prepare: Prepare,
+    user_scenario: Scenario,
+    clock: Clock,
+    poller: EventPoller,
+    without_limits: None,
+    frozen_time: None,
 ) -> None:
-    print(prepare.__name__, race(5_000, prepare, user_scene, clock, poller))
+    print(prepare.__name__, race(5_000, prepare, user_scenario, clock, poller))
 
 
 @pytest.mark.long
@@ -173,27 +185,27 @@ def test_ten_thousand_contested_writes_never_have_two_winners(
 def test_contested_writes_on_dynamodb_local_never_have_two_winners(
     prepare: Prepare,
     true_dynamodb: str,
-    user_scene: Scene,
+    user_scenario: Scenario,
     clock: Clock,
     poller: EventPoller,
     without_limits: None,
     frozen_time: None,
 ) -> None:
-    print(prepare.__name__, race(5_000, prepare, user_scene, clock, poller))
+    print(prepare.__name__, race(5_000, prepare, user_scenario, clock, poller))
 
 
 @pytest.fixture
-def user_scene(user: Any, poller: EventPoller, set_shards: SetShards) -> Scene:
+def user_scenario(user: Any, poller: EventPoller, set_shards: SetShards) -> Scenario:
     set_shards(1)
-    return Scene(user, poller)
+    return Scenario(user, poller)
 
 
 def test_each_task_is_claimed_once_by_many_concurrent_polls(
-    user_scene: Scene, clock: Clock, without_limits: None
+    user_scenario: Scenario, clock: Clock, without_limits: None
 ) -> None:
     """The index returns the same tasks to all agents. They choose different ones, and no task is claimed twice."""
-    agents = [user_scene.agent(f"agent-{number}", concurrency=2) for number in range(12)]
-    user_scene.queued(*(f"task-{number}" for number in range(20)))
+    agents = [user_scenario.agent(f"agent-{number}", concurrency=2) for number in range(12)]
+    user_scenario.queue_tasks(*(f"task-{number}" for number in range(20)))
     with ThreadPoolExecutor(12) as pool:
         for _ in range(4):
             polled = list(pool.map(lambda agent: agent.claims(limit=2), agents))

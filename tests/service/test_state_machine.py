@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from chalicelib.core import clock as server_clock
 from chalicelib.core.settings import settings as product_settings
 from infra.local.gateway import Gateway, Response
-from tests.http.scene import Agent, ok
+from tests.http.scenario import Agent, ok
 from tests.service import invariants
 from tests.service.conftest import SetShards
 from tests.support import moto_aws
@@ -151,7 +151,7 @@ class PlatformMachine(RuleBasedStateMachine):
         valid = self._valid(agent)
         if valid is not None:
             body = {} if reported == "omitted" else {"taskIds": self._tasks_of(agent) if reported == "all" else []}
-            assert valid.beat(**body).status in (200, 401)
+            assert valid.heartbeat(**body).status in (200, 401)
 
     @with_tasks
     @with_agents

@@ -9,7 +9,7 @@ import pytest
 from chalicelib.core.settings import settings
 from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
-from tests.http.scene import Agent, Scene, ok, refused
+from tests.http.scenario import Agent, Scenario, ok, refused
 from tests.service import faults, invariants
 from tests.service.conftest import PassMinutes
 
@@ -30,11 +30,13 @@ def set_limits() -> Iterator[Callable[..., None]]:
 
 
 @pytest.mark.parametrize("who", ["user", "agent"])
-def test_open_tasks_per_user_are_limited(scene: Scene, agent: Agent, set_limits: Callable[..., None], who: str) -> None:
+def test_open_tasks_per_user_are_limited(
+    scenario: Scenario, agent: Agent, set_limits: Callable[..., None], who: str
+) -> None:
     set_limits(open_tasks_per_user=2)
-    scene.queued("task-1", "task-2")
-    scene.poller.drain()
-    client = scene.user if who == "user" else agent.client
+    scenario.queue_tasks("task-1", "task-2")
+    scenario.poller.drain()
+    client = scenario.user if who == "user" else agent.client
     response = client.post("/api/workflows/execute", WORK | {"taskId": "task-3"})
     assert refused(response, 429)["error"] == "Too many open tasks"
     assert response.header("Retry-After") == "60"
@@ -44,24 +46,24 @@ def test_open_tasks_per_user_are_limited(scene: Scene, agent: Agent, set_limits:
         ok(client.post("/api/workflows/execute", {"taskId": "task-1", "intent": "fix-bug"} | repo), 202)
     assert agent.claims(limit=1) == ["task-1"]
     ok(agent.complete("task-1"))
-    scene.poller.drain()
+    scenario.poller.drain()
     ok(client.post("/api/workflows/execute", WORK | {"taskId": "task-3"}), 202)
 
 
-def test_agents_per_user_are_limited(scene: Scene, set_limits: Callable[..., None]) -> None:
+def test_agents_per_user_are_limited(scenario: Scenario, set_limits: Callable[..., None]) -> None:
     set_limits(agents_per_user=2)
-    scene.agent("agent-1")
-    scene.agent("agent-2")
+    scenario.agent("agent-1")
+    scenario.agent("agent-2")
     body = {"agentId": "agent-3", "name": "n", "version": "1"}
-    refused(scene.user.post("/api/agents", body), 409)
-    refused(scene.user.post("/api/agents", body | {"replace": True}), 409)
-    ok(scene.user.delete("/api/agents/agent-1"))
-    ok(scene.user.post("/api/agents", body), 201)
+    refused(scenario.user.post("/api/agents", body), 409)
+    refused(scenario.user.post("/api/agents", body | {"replace": True}), 409)
+    ok(scenario.user.delete("/api/agents/agent-1"))
+    ok(scenario.user.post("/api/agents", body), 201)
 
 
-def test_idempotency_key_can_be_reused_after_a_day(scene: Scene, clock: Clock) -> None:
+def test_idempotency_key_can_be_reused_after_a_day(scenario: Scenario, clock: Clock) -> None:
     def submit(**work: Any) -> Any:
-        return scene.user.post("/api/tasks", WORK | work, Idempotency_Key="key-1")
+        return scenario.user.post("/api/tasks", WORK | work, Idempotency_Key="key-1")
 
     first = ok(submit(), 202)["taskId"]
     clock.advance(86_399)
@@ -73,19 +75,21 @@ def test_idempotency_key_can_be_reused_after_a_day(scene: Scene, clock: Clock) -
     refused(submit(), 409)
 
 
-def test_task_can_only_be_pinned_to_an_existing_agent_of_the_user(scene: Scene, agent: Agent, other: Scene) -> None:
+def test_task_can_only_be_pinned_to_an_existing_agent_of_the_user(
+    scenario: Scenario, agent: Agent, other: Scenario
+) -> None:
     other.agent("theirs")
     for unknown in ("never-was", "theirs"):
-        refused(scene.user.post("/api/tasks", WORK | {"agentId": unknown}), 404, "Agent not found")
+        refused(scenario.user.post("/api/tasks", WORK | {"agentId": unknown}), 404, "Agent not found")
     assert invariants.heads() == []
     assert len(invariants.rows("agents")) == 2
 
 
-def test_task_pinned_to_a_removed_agent_cannot_be_retried(scene: Scene, agent: Agent) -> None:
-    scene.running(agent, agentId="agent-1")
+def test_task_pinned_to_a_removed_agent_cannot_be_retried(scenario: Scenario, agent: Agent) -> None:
+    scenario.start_task(agent, agentId="agent-1")
     ok(agent.fail("task-1"))
-    ok(scene.user.delete("/api/agents/agent-1"))
-    refused(scene.user.post("/api/tasks/task-1/retry"), 404, "Agent not found")
+    ok(scenario.user.delete("/api/agents/agent-1"))
+    refused(scenario.user.post("/api/tasks/task-1/retry"), 404, "Agent not found")
 
 
 def delete_agent_row(agent: str) -> None:
@@ -104,25 +108,27 @@ def delete_agent_row(agent: str) -> None:
 
 @pytest.mark.parametrize(("pinned", "status"), [(None, "queued"), ("agent-1", "failed")])
 def test_claim_of_an_agent_with_a_deleted_row_expires(
-    scene: Scene, agent: Agent, pass_minutes: PassMinutes, pinned: str | None, status: str
+    scenario: Scenario, agent: Agent, pass_minutes: PassMinutes, pinned: str | None, status: str
 ) -> None:
-    scene.claimed(agent, agentId=pinned)
+    scenario.claim_task(agent, agentId=pinned)
     delete_agent_row("agent-1")
     pass_minutes(2)
-    assert scene.state() == status
+    assert scenario.task_status() == status
 
 
-def test_task_of_an_agent_with_a_deleted_row_can_be_cancelled(scene: Scene, agent: Agent, poller: EventPoller) -> None:
-    scene.running(agent)
+def test_task_of_an_agent_with_a_deleted_row_can_be_cancelled(
+    scenario: Scenario, agent: Agent, poller: EventPoller
+) -> None:
+    scenario.start_task(agent)
     delete_agent_row("agent-1")
-    ok(scene.user.post("/api/tasks/task-1/cancel"))
-    assert scene.task()["cancelRequested"] is True
+    ok(scenario.user.post("/api/tasks/task-1/cancel"))
+    assert scenario.get_task()["cancelRequested"] is True
 
 
 def test_sweep_reads_a_claim_again_if_it_changes_meanwhile(
-    scene: Scene, agent: Agent, clock: Clock, poller: EventPoller
+    scenario: Scenario, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:
-    scene.claimed(agent)
+    scenario.claim_task(agent)
     delete_agent_row("agent-1")
     clock.advance(61)
     is_first = iter([False])
@@ -131,19 +137,19 @@ def test_sweep_reads_a_claim_again_if_it_changes_meanwhile(
         return next(is_first, True)
 
     def cancel() -> None:
-        ok(scene.user.post("/api/tasks/task-1/cancel"))
+        ok(scenario.user.post("/api/tasks/task-1/cancel"))
 
     with faults.interleaved("TransactWriteItems", cancel, when=is_second):
         poller.sweep()
-    assert scene.events() == ["created", "queued", "assigned", "cancelled"]
+    assert scenario.event_types() == ["created", "queued", "assigned", "cancelled"]
 
 
-def test_log_of_a_failure_is_appended_after_a_concurrent_chunk(scene: Scene, agent: Agent) -> None:
-    scene.running(agent)
+def test_log_of_a_failure_is_appended_after_a_concurrent_chunk(scenario: Scenario, agent: Agent) -> None:
+    scenario.start_task(agent)
 
     def chunk() -> None:
         ok(agent.client.post("/api/tasks/task-1/logs", {"offset": 0, "data": "first\n"}))
 
     with faults.interleaved("TransactWriteItems", chunk, when=faults.about("lastLog")):
         ok(agent.fail("task-1", logs="last\n"))
-    assert ok(scene.user.get("/api/tasks/task-1/logs"))["data"] == "first\nlast\n"
+    assert ok(scenario.user.get("/api/tasks/task-1/logs"))["data"] == "first\nlast\n"

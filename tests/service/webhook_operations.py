@@ -6,7 +6,7 @@ from functools import cache
 from chalicelib.core import clock as server_clock
 from chalicelib.webhooks.rules import DELIVERY_LEASE
 from infra.local.gateway import Response
-from tests.http.hooks import Hook, make
+from tests.http.webhook_helpers import WebhookClient, create_webhook
 from tests.service import invariants
 from tests.service.operations import (
     Operation,
@@ -44,8 +44,8 @@ def receiver() -> Receiver:
     return Receiver()
 
 
-def _create_webhook(context: OperationContext) -> Hook:
-    return make(context.scene.user, receiver().url)
+def _create_webhook(context: OperationContext) -> WebhookClient:
+    return create_webhook(context.scenario.user, receiver().url)
 
 
 def _test_webhook(context: OperationContext) -> None:
@@ -60,7 +60,7 @@ def _test_webhook_and_lose_message(context: OperationContext) -> None:
 
 def _deliver_test_webhook(context: OperationContext) -> None:
     _test_webhook(context)
-    context.scene.poller.drain()
+    context.scenario.poller.drain()
 
 
 def _webhook_id() -> str:
@@ -72,7 +72,7 @@ def _webhook_id() -> str:
 def _redeliver(context: OperationContext) -> Response:
     (delivery,) = [str(row["sk"]) for row in invariants.rows("webhooks") if str(row["sk"]).startswith("D#")]
     path = f"/api/webhooks/{_webhook_id()}/deliveries/{delivery.removeprefix('D#')}/redeliver"
-    return context.scene.user.post(path)
+    return context.scenario.user.post(path)
 
 
 def after(context: OperationContext, seconds: float, run: Callable[[OperationContext], Response]) -> Response:
@@ -84,26 +84,26 @@ def after(context: OperationContext, seconds: float, run: Callable[[OperationCon
 WEBHOOK_OPERATIONS = {
     "create a webhook": Operation(
         no_preparation,
-        lambda ctx: ctx.scene.user.post("/api/webhooks", {"url": "http://localhost:9/"}, Idempotency_Key="key-1"),
+        lambda ctx: ctx.scenario.user.post("/api/webhooks", {"url": "http://localhost:9/"}, Idempotency_Key="key-1"),
         webhook_state,
         {"webhooks": ["enabled"], "deliveries": []},
     ),
     "disable a webhook": Operation(
         _create_webhook,
-        lambda ctx: ctx.scene.user.patch(f"/api/webhooks/{_webhook_id()}", {"enabled": False}),
+        lambda ctx: ctx.scenario.user.patch(f"/api/webhooks/{_webhook_id()}", {"enabled": False}),
         webhook_state,
         {"webhooks": ["disabled"], "deliveries": []},
     ),
     "remove a webhook": Operation(
         _create_webhook,
-        lambda ctx: ctx.scene.user.delete(f"/api/webhooks/{_webhook_id()}"),
+        lambda ctx: ctx.scenario.user.delete(f"/api/webhooks/{_webhook_id()}"),
         webhook_state,
         {"webhooks": [], "deliveries": []},
         repeat_statuses=(404,),
     ),
     "rotate a secret": Operation(
         _create_webhook,
-        lambda ctx: ctx.scene.user.post(f"/api/webhooks/{_webhook_id()}/rotate-secret", Idempotency_Key="key-1"),
+        lambda ctx: ctx.scenario.user.post(f"/api/webhooks/{_webhook_id()}/rotate-secret", Idempotency_Key="key-1"),
         lambda: {"secrets": [len(row["secrets"]) for row in invariants.rows("webhooks") if "secrets" in row]},
         {"secrets": [2]},
     ),
@@ -117,19 +117,19 @@ WEBHOOK_OPERATIONS = {
 
 WEBHOOK_EVENT_OPERATIONS = {
     "a message of the queue of events that a webhook selects": Operation(
-        lambda ctx: (_create_webhook(ctx), ctx.scene.queued()),
+        lambda ctx: (_create_webhook(ctx), ctx.scenario.queue_tasks()),
         lambda ctx: handle_message(ctx, "announce_events", "task-1"),
         webhook_state,
         {"webhooks": ["enabled"], "deliveries": ["task.created"]},
     ),
     "a message that an agent became active": Operation(
-        lambda ctx: (_create_webhook(ctx), ctx.scene.agent("agent-2")),
+        lambda ctx: (_create_webhook(ctx), ctx.scenario.agent("agent-2")),
         lambda ctx: handle_message(ctx, "announce_events", "agent-2"),
         lambda: webhook_state() | unpublished_status_events(),
         {"webhooks": ["enabled"], "deliveries": ["agent.active"], "news": []},
     ),
     "a sweep that finds an unpublished status event": Operation(
-        lambda ctx: (_create_webhook(ctx), ctx.scene.agent("agent-2"), lose_messages()),
+        lambda ctx: (_create_webhook(ctx), ctx.scenario.agent("agent-2"), lose_messages()),
         lambda ctx: after(ctx, 61, sweep),
         lambda: webhook_state() | unpublished_status_events(),
         {"webhooks": ["enabled"], "deliveries": ["agent.active"], "news": []},

@@ -60,7 +60,7 @@ def _finish_slack(world: World) -> Call:
     anonymous = world.user.acting_as(None)
     started = anonymous.get("/api/auth/slack")
     http = Http(url)
-    world.ends.callback(http.close_all)
+    world.cleanup.callback(http.close_all)
     authorized = http.call("GET", standin.path_of(started.header("Location") or ""))
     callback = urlsplit(authorized.header("Location") or "")
     query = {name: values[0] for name, values in parse_qs(callback.query).items()}
@@ -70,10 +70,10 @@ def _finish_slack(world: World) -> Call:
 
 def _slack(world: World) -> str:
     """Run a stand-in for Slack and configure this stage for it, until the world is closed. Returns its URL."""
-    slack = world.ends.enter_context(standin.running(lambda: world.clock.now / 1_000))
+    slack = world.cleanup.enter_context(standin.running(lambda: world.clock.now / 1_000))
     secret = {"current": "key-test", "key-test": KEY.decode()}
     secret |= {"slackClientId": standin.CLIENT_ID, "slackClientSecret": standin.CLIENT_SECRET}
-    patch = world.ends.enter_context(pytest.MonkeyPatch.context())
+    patch = world.cleanup.enter_context(pytest.MonkeyPatch.context())
     patch.setattr(keys, "settings", replace(settings, local_secret=json.dumps(secret)))
     patch.setattr(keys, "_cached", None)
     patch.setattr(slack_login, "_cached_keys", (0, {}))

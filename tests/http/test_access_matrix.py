@@ -19,11 +19,10 @@ from chalicelib.core import errors
 from chalicelib.http import RouteSpec, status_for
 from infra.local.gateway import Response
 from tests.conftest import Clock
-from tests.http import hooks
 from tests.http.conftest import Routes
-from tests.http.hooks import Hook
-from tests.http.scene import Agent, Scene, ok, refused, snapshot
+from tests.http.scenario import Agent, Scenario, ok, refused, snapshot
 from tests.http.test_tokens import OTHER_KEY, VALID_HEADER, claims_of, encoded, signed
+from tests.http.webhook_helpers import WebhookClient, create_webhook
 from tests.support import moto_aws
 from tests.support.client import Client
 
@@ -38,13 +37,13 @@ class Stage:
     jane has an agent.
     """
 
-    john: Scene
-    jane: Scene
+    john: Scenario
+    jane: Scenario
     agent: Agent
     sibling: Agent
     janes: Agent
     personal: dict[str, Any]
-    webhook: Hook
+    webhook: WebhookClient
     delivery: str
     routes: Routes
 
@@ -64,17 +63,17 @@ class Stage:
 
 
 @pytest.fixture
-def stage(scene: Scene, other: Scene, routes: Routes, fresh_minute: Clock) -> Stage:
-    agent, sibling = scene.agent(), scene.agent("agent-2")
-    scene.running(agent)
-    ok(agent.complete(scene.running(agent, "task-2")))
-    personal = ok(scene.user.post("/api/auth/tokens", {"name": "a program"}), 201)
+def stage(scenario: Scenario, other: Scenario, routes: Routes, fresh_minute: Clock) -> Stage:
+    agent, sibling = scenario.agent(), scenario.agent("agent-2")
+    scenario.start_task(agent)
+    ok(agent.complete(scenario.start_task(agent, "task-2")))
+    personal = ok(scenario.user.post("/api/auth/tokens", {"name": "a program"}), 201)
     janes = other.agent("janes")
-    webhook = hooks.make(scene.user, "http://localhost:9/")
+    webhook = create_webhook(scenario.user, "http://localhost:9/")
     delivery = webhook.test()
-    scene.poller.drain()
+    scenario.poller.drain()
     fresh_minute.advance(60)  # the calls above must not count on the rate limits
-    return Stage(scene, other, agent, sibling, janes, personal, webhook, delivery, routes)
+    return Stage(scenario, other, agent, sibling, janes, personal, webhook, delivery, routes)
 
 
 def guarded(stage: Stage) -> list[RouteSpec]:

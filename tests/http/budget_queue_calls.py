@@ -1,30 +1,30 @@
 """The measured messages of the queues, each as a batch of one message. See budget_calls.py."""
 
 from tests.http.budget_world import Call, World, call
-from tests.http.hooks import make
+from tests.http.webhook_helpers import create_webhook
 from tests.support.webhook_receiver import Receiver, status
 
 
 @call("message of the workflow queue")
 def _submitted(world: World) -> Call:
     world.submit()
-    return world.handled("run_workflows", world.messages("workflow"))
+    return world.handle_batch("run_workflows", world.messages("workflow"))
 
 
 @call("message of the workflow queue, sent twice")
 def _submitted_twice(world: World) -> Call:
     world.submit()
     messages = world.messages("workflow")
-    world.handled("run_workflows", messages)()
-    return world.handled("run_workflows", messages)
+    world.handle_batch("run_workflows", messages)()
+    return world.handle_batch("run_workflows", messages)
 
 
 @call("event of a task, nobody listens")
 def _event(world: World) -> Call:
-    world.claimed(world.agent())
+    world.claim_task(world.agent())
     world.messages("events")
     world.user.post("/api/tasks/task-1/cancel")
-    return world.handled("announce_events", world.messages("events"))
+    return world.handle_batch("announce_events", world.messages("events"))
 
 
 @call("event of a task, a webhook listens")
@@ -36,7 +36,7 @@ def _event_with_a_webhook(world: World) -> Call:
 @call("an agent came, nobody listens")
 def _agent_became_active(world: World) -> Call:
     world.agent()
-    return world.handled("announce_events", world.messages("events"))
+    return world.handle_batch("announce_events", world.messages("events"))
 
 
 @call("an agent came, a webhook listens")
@@ -59,12 +59,12 @@ def _refused_delivery(world: World) -> Call:
 
 def _create_webhook(world: World) -> Receiver:
     """Create a webhook that selects all events. Returns its receiver."""
-    receiver = world.ends.enter_context(Receiver())
-    make(world.user, receiver.url)
+    receiver = world.cleanup.enter_context(Receiver())
+    create_webhook(world.user, receiver.url)
     return receiver
 
 
 def _test_delivery(world: World) -> Call:
     (webhook,) = world.user.get("/api/webhooks").json()["data"]
     world.user.post(f"/api/webhooks/{webhook['id']}/test")
-    return world.handled("deliver_webhooks", world.messages("webhooks"))
+    return world.handle_batch("deliver_webhooks", world.messages("webhooks"))

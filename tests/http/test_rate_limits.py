@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from infra.local.gateway import Gateway, Response
 from tests.conftest import Clock
-from tests.http.scene import Agent, Scene, failing, ok, refused, snapshot
+from tests.http.scenario import Agent, Scenario, failing, ok, refused, snapshot
 from tests.support import aws_requests, moto_aws
 from tests.support.client import Client
 
@@ -38,52 +38,54 @@ def assert_limited_until_reset(call: Callable[[], Response], limit: int, clock: 
     assert call().status != 429
 
 
-def test_user_has_100_calls_a_minute_to_the_agents_api(scene: Scene, other: Scene, fresh_minute: Clock) -> None:
-    agent = scene.agent()
+def test_user_has_100_calls_a_minute_to_the_agents_api(
+    scenario: Scenario, other: Scenario, fresh_minute: Clock
+) -> None:
+    agent = scenario.agent()
     for _ in range(33):
-        refused(scene.user.get("/api/agents/nobody"), 404)
-        refused(scene.user.post("/api/agents", {}), 400)
-        refused(scene.user.get("/api/agents?limit=0"), 400)
-    assert other.shown(other.agent().id), "another user has separate limits"
+        refused(scenario.user.get("/api/agents/nobody"), 404)
+        refused(scenario.user.post("/api/agents", {}), 400)
+        refused(scenario.user.get("/api/agents?limit=0"), 400)
+    assert other.get_agent(other.agent().id), "another user has separate limits"
     assert agent.poll().status == 200, "agents have separate limits"
-    assert scene.user.get("/api/tasks").status == 200, "the tasks API has a separate limit"
-    assert_limited_until_reset(lambda: scene.user.get("/api/agents"), 100, fresh_minute)
+    assert scenario.user.get("/api/tasks").status == 200, "the tasks API has a separate limit"
+    assert_limited_until_reset(lambda: scenario.user.get("/api/agents"), 100, fresh_minute)
 
 
-def test_user_acting_for_an_agent_is_counted_as_the_user(scene: Scene, agent: Agent, fresh_minute: Clock) -> None:
-    by_user = agent.by_its_user(scene.user)
+def test_user_acting_for_an_agent_is_counted_as_the_user(scenario: Scenario, agent: Agent, fresh_minute: Clock) -> None:
+    by_user = agent.with_user_token(scenario.user)
     for _ in range(3):
         ok(by_user.poll())
-    assert ok(by_user.beat())
-    assert scene.user.get("/api/agents/agent-1").header("X-RateLimit-Remaining") == "95"
-    assert agent.beat().header("X-RateLimit-Remaining") == "9"
+    assert ok(by_user.heartbeat())
+    assert scenario.user.get("/api/agents/agent-1").header("X-RateLimit-Remaining") == "95"
+    assert agent.heartbeat().header("X-RateLimit-Remaining") == "9"
 
 
-def test_agent_has_100_polls_a_minute(scene: Scene, fresh_minute: Clock) -> None:
-    agent, another = scene.agent(), scene.agent("another")
+def test_agent_has_100_polls_a_minute(scenario: Scenario, fresh_minute: Clock) -> None:
+    agent, another = scenario.agent(), scenario.agent("another")
     for _ in range(100):
         ok(agent.poll(limit=1))
     ok(another.poll())
-    ok(agent.beat())
+    ok(agent.heartbeat())
     assert_limited_until_reset(agent.poll, 100, fresh_minute)
 
 
-def test_agent_has_10_heartbeats_a_minute(scene: Scene, fresh_minute: Clock) -> None:
-    agent, another = scene.agent(), scene.agent("another")
+def test_agent_has_10_heartbeats_a_minute(scenario: Scenario, fresh_minute: Clock) -> None:
+    agent, another = scenario.agent(), scenario.agent("another")
     for _ in range(10):
-        ok(agent.beat())
-    ok(another.beat())
+        ok(agent.heartbeat())
+    ok(another.heartbeat())
     ok(agent.poll())
-    assert_limited_until_reset(agent.beat, 10, fresh_minute)
+    assert_limited_until_reset(agent.heartbeat, 10, fresh_minute)
 
 
-def test_rate_limited_heartbeat_has_no_effect(scene: Scene, fresh_minute: Clock) -> None:
-    agent = scene.agent()
+def test_rate_limited_heartbeat_has_no_effect(scenario: Scenario, fresh_minute: Clock) -> None:
+    agent = scenario.agent()
     for _ in range(10):
-        ok(agent.beat(status="ready"))
-    refused(agent.beat(status="draining", version="2"), 429)
-    assert scene.shown(agent.id)["version"] == "1"
-    scene.queued("task-1")
+        ok(agent.heartbeat(status="ready"))
+    refused(agent.heartbeat(status="draining", version="2"), 429)
+    assert scenario.get_agent(agent.id)["version"] == "1"
+    scenario.queue_tasks("task-1")
     assert agent.claims() == ["task-1"]
 
 
@@ -213,11 +215,11 @@ def at_once(calls: Sequence[Callable[[], Response]]) -> Counter[int]:
         )
 
 
-def test_fifty_concurrent_callers_never_exceed_the_limit(scene: Scene, agent: Agent, fresh_minute: Clock) -> None:
+def test_fifty_concurrent_callers_never_exceed_the_limit(scenario: Scenario, agent: Agent, fresh_minute: Clock) -> None:
     body = {"email": "nobody@example.com", "pin": "123456"}
-    assert at_once([agent.beat] * 100) == {200: 10, 429: 90}
-    assert at_once([lambda: scene.user.get("/api/agents/nobody")] * 200) == {404: 100, 429: 100}
-    logins = at_once([lambda: scene.user.acting_as(None).post(LOGIN, body)] * 100)
+    assert at_once([agent.heartbeat] * 100) == {200: 10, 429: 90}
+    assert at_once([lambda: scenario.user.get("/api/agents/nobody")] * 200) == {404: 100, 429: 100}
+    logins = at_once([lambda: scenario.user.acting_as(None).post(LOGIN, body)] * 100)
     assert (logins[401], logins[429]) == (5, 95), (
         "an account has five guesses from all callers; an address has ten calls"
     )
@@ -226,15 +228,15 @@ def test_fifty_concurrent_callers_never_exceed_the_limit(scene: Scene, agent: Ag
 # Rejections from memory.
 
 
-def test_caller_over_a_limit_costs_no_request_until_the_window_resets(scene: Scene, fresh_minute: Clock) -> None:
-    agent = scene.agent()
-    task_id = scene.running(agent)
+def test_caller_over_a_limit_costs_no_request_until_the_window_resets(scenario: Scenario, fresh_minute: Clock) -> None:
+    agent = scenario.agent()
+    task_id = scenario.start_task(agent)
     nobody = itertools.count()
     calls: dict[str, tuple[int, Callable[[], Response]]] = {
-        "a heartbeat": (10, agent.beat),
+        "a heartbeat": (10, agent.heartbeat),
         "a poll": (100, agent.poll),
-        "a user": (100, lambda: scene.user.get("/api/agents")),
-        "a login": (10, lambda: try_pin(scene.user.acting_as(None), email=f"{next(nobody)}@example.com")),
+        "a user": (100, lambda: scenario.user.get("/api/agents")),
+        "a login": (10, lambda: try_pin(scenario.user.acting_as(None), email=f"{next(nobody)}@example.com")),
     }
     for what, (limit, call) in calls.items():
         with aws_requests.recorded() as sent:
@@ -254,44 +256,44 @@ def test_caller_over_a_limit_costs_no_request_until_the_window_resets(scene: Sce
     ok(agent.complete(task_id))
 
 
-def test_rejection_from_memory_applies_only_to_the_same_token(scene: Scene, fresh_minute: Clock) -> None:
-    agent = scene.agent()
+def test_rejection_from_memory_applies_only_to_the_same_token(scenario: Scenario, fresh_minute: Clock) -> None:
+    agent = scenario.agent()
     for _ in range(11):
-        agent.beat()
-    refused(agent.beat(), 429)
-    renewed = ok(scene.user.post(f"/api/agents/{agent.id}/token"), 201)["token"]
-    new = Agent(agent.id, scene.user.acting_as(renewed))
-    refused(new.beat(), 429)  # the count of the agent is older than this token
+        agent.heartbeat()
+    refused(agent.heartbeat(), 429)
+    renewed = ok(scenario.user.post(f"/api/agents/{agent.id}/token"), 201)["token"]
+    new = Agent(agent.id, scenario.user.acting_as(renewed))
+    refused(new.heartbeat(), 429)  # the count of the agent is older than this token
     fresh_minute.advance(60)
-    ok(new.beat())
-    refused(agent.beat(), 401, "Agent token expired or invalid")
+    ok(new.heartbeat())
+    refused(agent.heartbeat(), 401, "Agent token expired or invalid")
 
 
 # Counts that cannot be written.
 
 
 @pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "InternalServerError"])
-def test_api_continues_when_counts_cannot_be_written(scene: Scene, agent: Agent, code: str) -> None:
-    task_id = scene.running(agent)
-    invalid = scene.user.acting_as("garbage")
+def test_api_continues_when_counts_cannot_be_written(scenario: Scenario, agent: Agent, code: str) -> None:
+    task_id = scenario.start_task(agent)
+    invalid = scenario.user.acting_as("garbage")
     with failing("UpdateItem", ClientError({"Error": {"Code": code, "Message": "no"}}, "UpdateItem")):
         for _ in range(3):
-            assert ok(scene.user.get("/api/agents"))["total"] == 1
-            assert ok(scene.user.get(f"/api/tasks/{task_id}"))["status"] == "in_progress"
+            assert ok(scenario.user.get("/api/agents"))["total"] == 1
+            assert ok(scenario.user.get(f"/api/tasks/{task_id}"))["status"] == "in_progress"
             assert ok(agent.client.get(f"/api/tasks/{task_id}"))["status"] == "in_progress"
             assert ok(agent.poll())["commands"] == []
-        ok(scene.user.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"}), 202)
+        ok(scenario.user.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"}), 202)
         refused(invalid.get("/api/agents"), 401)
         refused(agent.client.get("/api/tasks"), 403)
-        refused(agent.beat(), 503)  # a heartbeat is only this write
+        refused(agent.heartbeat(), 503)  # a heartbeat is only this write
 
 
-def test_revoked_token_is_rejected_when_counts_cannot_be_written(scene: Scene, agent: Agent) -> None:
-    ok(scene.user.post(f"/api/agents/{agent.id}/token"), 201)
-    ended = scene.user.login()
+def test_revoked_token_is_rejected_when_counts_cannot_be_written(scenario: Scenario, agent: Agent) -> None:
+    ok(scenario.user.post(f"/api/agents/{agent.id}/token"), 201)
+    ended = scenario.user.login()
     ok(ended.post("/api/auth/logout"))
-    removed = scene.agent("agent-2")
-    ok(scene.user.delete("/api/agents/agent-2"))
+    removed = scenario.agent("agent-2")
+    ok(scenario.user.delete("/api/agents/agent-2"))
     with failing("UpdateItem", EndpointConnectionError(endpoint_url="https://example.com")):
         refused(agent.poll(), 401)
         refused(removed.poll(), 401)
@@ -299,11 +301,11 @@ def test_revoked_token_is_rejected_when_counts_cannot_be_written(scene: Scene, a
         refused(ended.get("/api/agents"), 401)
 
 
-def test_caller_over_the_limit_stays_rejected_during_an_outage(scene: Scene, fresh_minute: Clock) -> None:
+def test_caller_over_the_limit_stays_rejected_during_an_outage(scenario: Scenario, fresh_minute: Clock) -> None:
     for _ in range(100):
-        scene.user.get("/api/agents/nobody")
+        scenario.user.get("/api/agents/nobody")
     with failing("UpdateItem", EndpointConnectionError(endpoint_url="https://example.com")):
-        refused(scene.user.get("/api/agents"), 429)
+        refused(scenario.user.get("/api/agents"), 429)
 
 
 # The size of the counts.
@@ -316,11 +318,11 @@ def largest_item(table: str) -> int:
 
 @pytest.mark.parametrize("table", ["users", "agents", "logins"])
 def test_counts_of_past_minutes_do_not_accumulate(
-    scene: Scene, agent: Agent, anonymous: Client, clock: Clock, table: str
+    scenario: Scenario, agent: Agent, anonymous: Client, clock: Clock, table: str
 ) -> None:
     calls: dict[str, list[Callable[[], Response]]] = {
-        "users": [lambda: scene.user.post("/api/agents", {}), lambda: scene.user.post("/api/tasks", {})],
-        "agents": [agent.beat, agent.poll, lambda: agent.client.get("/api/tasks/nothing")],
+        "users": [lambda: scenario.user.post("/api/agents", {}), lambda: scenario.user.post("/api/tasks", {})],
+        "agents": [agent.heartbeat, agent.poll, lambda: agent.client.get("/api/tasks/nothing")],
         "logins": [lambda: try_pin(anonymous, email="nobody@example.com")],
     }
     sizes = []

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.http.scene import Agent, Scene, ok, refused, snapshot
+from tests.http.scenario import Agent, Scenario, ok, refused, snapshot
 from tests.support.client import Client
 
 KB = 1_024
@@ -50,7 +50,7 @@ def each_value(table: Table) -> Iterator[tuple[str, Any]]:
     return ((field, value) for field, values in table.items() for value in values)
 
 
-def test_absent_null_or_blank_required_field_returns_400(scene: Scene, agent: Agent) -> None:
+def test_absent_null_or_blank_required_field_returns_400(scenario: Scenario, agent: Agent) -> None:
     before = snapshot()
     bodies: dict[str, dict[str, Any]] = {
         "/api/agents": {"agentId": "a", "name": "n", "version": "1"},
@@ -66,7 +66,7 @@ def test_absent_null_or_blank_required_field_returns_400(scene: Scene, agent: Ag
             others = {other: given for other, given in body.items() if other != name}
             blanks: list[dict[str, Any]] = [{name: ""}, {name: "  "}] if isinstance(value, str) else []
             for absent in [{}, {name: None}, *blanks]:
-                response = scene.user.post(path, others | absent)
+                response = scenario.user.post(path, others | absent)
                 assert refused(response, 400, "Missing required fields")["details"] == [name], (path, absent)
     assert snapshot() == before
 
@@ -75,37 +75,37 @@ def names_the_field(body: dict[str, Any], field: str) -> bool:
     return any(detail.startswith((f"{field}:", f"{field}.")) for detail in body.get("details", []))
 
 
-def test_invalid_field_of_a_submission_is_named(scene: Scene) -> None:
+def test_invalid_field_of_a_submission_is_named(scenario: Scenario) -> None:
     before = snapshot()
     for field, value in each_value(WRONG_WORK):
         for path, body in (("/api/workflows/execute", {"taskId": "t"} | WORK), ("/api/tasks", WORK)):
-            error = refused(scene.user.post(path, body | {field: value}), 400)
+            error = refused(scenario.user.post(path, body | {field: value}), 400)
             assert names_the_field(error, field), (path, field, value, error)
     for value in INVALID_IDS:
-        error = refused(scene.user.post("/api/workflows/execute", WORK | {"taskId": value}), 400)
+        error = refused(scenario.user.post("/api/workflows/execute", WORK | {"taskId": value}), 400)
         assert names_the_field(error, "taskId"), (value, error)
     assert snapshot() == before
 
 
-def test_invalid_field_of_a_registration_is_named(scene: Scene) -> None:
+def test_invalid_field_of_a_registration_is_named(scenario: Scenario) -> None:
     before = snapshot()
     for field, value in each_value(WRONG_AGENTS):
         body = {"agentId": "a", "name": "n", "version": "1", field: value}
-        error = refused(scene.user.post("/api/agents", body), 400)
+        error = refused(scenario.user.post("/api/agents", body), 400)
         assert names_the_field(error, field), (field, value, error)
     assert snapshot() == before
 
 
-def test_invalid_field_of_a_heartbeat_is_named(scene: Scene, agent: Agent) -> None:
+def test_invalid_field_of_a_heartbeat_is_named(scenario: Scenario, agent: Agent) -> None:
     before = snapshot()
     for field, value in each_value(WRONG_HEARTBEATS):
-        error = refused(scene.user.post(f"/api/agents/{agent.id}/heartbeat", {field: value}), 400)
+        error = refused(scenario.user.post(f"/api/agents/{agent.id}/heartbeat", {field: value}), 400)
         assert names_the_field(error, field), (field, value, error)
     assert snapshot() == before
 
 
-def test_invalid_field_of_a_report_returns_400(scene: Scene, agent: Agent) -> None:
-    task_id = scene.running(agent)
+def test_invalid_field_of_a_report_returns_400(scenario: Scenario, agent: Agent) -> None:
+    task_id = scenario.start_task(agent)
     before = snapshot()
     wrong: Any
     for wrong in [0, -1, 1.5, "first", [], 10**30]:
@@ -133,20 +133,22 @@ def test_invalid_field_of_a_report_returns_400(scene: Scene, agent: Agent) -> No
     assert snapshot() == before
 
 
-def test_progress_from_0_to_1_is_accepted(scene: Scene, agent: Agent) -> None:
-    task_id = scene.claimed(agent)
+def test_progress_from_0_to_1_is_accepted(scenario: Scenario, agent: Agent) -> None:
+    task_id = scenario.claim_task(agent)
     for progress in (0, 1, 0.0, 1.0, 5e-324, 0.12345678901234567):
         ok(agent.progress(task_id, progress))
-        assert scene.task(task_id)["progress"] == pytest.approx(progress, abs=1e-4)
+        assert scenario.get_task(task_id)["progress"] == pytest.approx(progress, abs=1e-4)
 
 
 HUGE = ["1e999", "1" + "0" * 5_000, "0." + "1" * 5_000]
 
 
 @pytest.mark.parametrize("number", HUGE, ids=lambda number: number[:8])
-def test_huge_number_is_rejected_or_stored_without_a_server_error(scene: Scene, agent: Agent, number: str) -> None:
+def test_huge_number_is_rejected_or_stored_without_a_server_error(
+    scenario: Scenario, agent: Agent, number: str
+) -> None:
     """If the number is stored, every route that returns it still works."""
-    task_id = scene.running(agent)
+    task_id = scenario.start_task(agent)
     for path, text in (
         (f"/api/tasks/{task_id}/progress", '{"progress": %s}'),
         (f"/api/tasks/{task_id}/progress", '{"progress": 0.5, "attempt": %s}'),
@@ -157,31 +159,31 @@ def test_huge_number_is_rejected_or_stored_without_a_server_error(scene: Scene, 
          '{"taskId": "t", "intent": "fix-bug", "repo": "r", "naturalLanguage": "n", "context": {"n": %s}}'),
         (f"/api/tasks/{task_id}/complete", '{"success": true, "resultFiles": {"n": %s}}'),
     ):  # fmt: skip
-        response = agent.by_its_user(scene.user).client.post(path, text.replace("%s", number).encode())
+        response = agent.with_user_token(scenario.user).client.post(path, text.replace("%s", number).encode())
         assert response.status in (200, 202, 400), (path, number, response)
         if response.status == 400:
             refused(response, 400)
-    scene.run_workflows()
+    scenario.run_workflows()
     assert b"Infinity" not in agent.poll().body
     assert b"NaN" not in agent.poll().body
-    ok(scene.user.get("/api/tasks"))
-    scene.task(task_id)
-    scene.shown(agent.id)
+    ok(scenario.user.get("/api/tasks"))
+    scenario.get_task(task_id)
+    scenario.get_agent(agent.id)
 
 
 @pytest.mark.parametrize("name", VALID_IDS)
-def test_every_valid_id_works_from_submission_to_completion(scene: Scene, name: str) -> None:
-    agent = scene.agent(name)
-    scene.queued(name, agentId=name)
+def test_every_valid_id_works_from_submission_to_completion(scenario: Scenario, name: str) -> None:
+    agent = scenario.agent(name)
+    scenario.queue_tasks(name, agentId=name)
     assert agent.claims() == [name]
     for step in ("one", "one", "two"):
         ok(agent.progress(name, 0.5, step=step))
-    assert ok(agent.beat())["cancel"] == []
-    assert scene.shown(name)["id"] == name
+    assert ok(agent.heartbeat())["cancel"] == []
+    assert scenario.get_agent(name)["id"] == name
     ok(agent.complete(name))
     assert agent.claims() == []
-    assert [listed["id"] for listed in ok(scene.user.get("/api/tasks", {"agentId": name}))["data"]] == [name]
-    assert scene.events(name) == ["created", "queued", "assigned", "started", "step", "completed"]
+    assert [listed["id"] for listed in ok(scenario.user.get("/api/tasks", {"agentId": name}))["data"]] == [name]
+    assert scenario.event_types(name) == ["created", "queued", "assigned", "started", "step", "completed"]
 
 
 UNUSUAL = (
@@ -190,33 +192,33 @@ UNUSUAL = (
 )
 
 
-def test_unusual_text_is_returned_unchanged(scene: Scene, agent: Agent) -> None:
+def test_unusual_text_is_returned_unchanged(scenario: Scenario, agent: Agent) -> None:
     context = {UNUSUAL: [UNUSUAL, {"": None}], "": "", "a.b": {"$ref": "#"}, "1": 1.5, "deep": [[[[[[]]]]]]}
-    scene.queued("task-1", repo=UNUSUAL, branch=UNUSUAL, naturalLanguage=UNUSUAL, context=context)
+    scenario.queue_tasks("task-1", repo=UNUSUAL, branch=UNUSUAL, naturalLanguage=UNUSUAL, context=context)
     (command,) = agent.commands()
     assert [command[name] for name in ("repo", "branch", "description")] == [UNUSUAL] * 3
     assert command["context"] == context
     ok(agent.progress("task-1", 0.5, step=UNUSUAL, details=UNUSUAL))
-    task = scene.task()
+    task = scenario.get_task()
     assert [task[name] for name in ("repo", "branch", "description", "currentStep", "details")] == [UNUSUAL] * 5
     assert task["context"] == context
     ok(agent.complete("task-1", summary=UNUSUAL, output=UNUSUAL, prUrl=UNUSUAL, resultFiles={UNUSUAL: UNUSUAL}))
-    task = scene.task()
+    task = scenario.get_task()
     assert [task[name] for name in ("summary", "output", "prUrl")] == [UNUSUAL] * 3
     assert task["resultFiles"] == {UNUSUAL: UNUSUAL}
 
 
-def test_infinite_number_in_a_context_returns_400(scene: Scene) -> None:
+def test_infinite_number_in_a_context_returns_400(scenario: Scenario) -> None:
     """JSON has no infinity, but Python parses a number such as 1e400 as infinity."""
     body = b'{"intent": "fix-bug", "repo": "r", "naturalLanguage": "n", "context": {"a": [1e400]}}'
-    error = refused(scene.user.post("/api/tasks", body), 400)
+    error = refused(scenario.user.post("/api/tasks", body), 400)
     assert names_the_field(error, "context")
-    assert ok(scene.user.get("/api/tasks"))["total"] == 0
+    assert ok(scenario.user.get("/api/tasks"))["total"] == 0
 
 
-def test_report_with_half_a_surrogate_pair_is_accepted(scene: Scene, agent: Agent) -> None:
+def test_report_with_half_a_surrogate_pair_is_accepted(scenario: Scenario, agent: Agent) -> None:
     """Half of a surrogate pair is valid JSON (RFC 8259, section 8.2). JavaScript and Python send it for cut text."""
-    task_id = scene.running(agent)
+    task_id = scenario.start_task(agent)
     for path, field, more in (
         ("progress", "details", '"progress": 0.5'),
         ("logs", "data", '"offset": 0'),
@@ -224,33 +226,33 @@ def test_report_with_half_a_surrogate_pair_is_accepted(scene: Scene, agent: Agen
     ):
         body = f'{{{more}, "{field}": "cut \\ud83d"}}'.encode()
         ok(agent.client.post(f"/api/tasks/{task_id}/{path}", body))
-    assert (scene.task()["output"], scene.task()["details"]) == ("cut \ufffd", "cut \ufffd")
-    assert ok(scene.user.get(f"/api/tasks/{task_id}/logs"))["data"] == "cut \ufffd"
+    assert (scenario.get_task()["output"], scenario.get_task()["details"]) == ("cut \ufffd", "cut \ufffd")
+    assert ok(scenario.user.get(f"/api/tasks/{task_id}/logs"))["data"] == "cut \ufffd"
     refused(
         agent.client.post(f"/api/tasks/{task_id}/progress", b'{"progress": 0.5, "step": "\\ud83d"'), 400, "Invalid JSON"
     )
 
 
-def test_optional_text_may_be_empty(scene: Scene, agent: Agent) -> None:
+def test_optional_text_may_be_empty(scenario: Scenario, agent: Agent) -> None:
     for task_id in ("task-1", "task-2"):
-        scene.claimed(agent, task_id, branch="", context={})
+        scenario.claim_task(agent, task_id, branch="", context={})
         ok(agent.progress(task_id, 0, step="", details=""))
     ok(agent.complete("task-1", summary="", output="", prUrl="", resultFiles={}))
     ok(agent.fail("task-2", details="", logs=""))
-    ok(agent.beat(status=""))
-    assert (scene.state("task-1"), scene.state("task-2")) == ("completed", "failed")
+    ok(agent.heartbeat(status=""))
+    assert (scenario.task_status("task-1"), scenario.task_status("task-2")) == ("completed", "failed")
 
 
 @pytest.mark.parametrize("letter", ["x", "🔑"])
-def test_submission_of_almost_256_kb_is_accepted(scene: Scene, agent: Agent, letter: str) -> None:
+def test_submission_of_almost_256_kb_is_accepted(scenario: Scenario, agent: Agent, letter: str) -> None:
     text = letter * (125 * KB // len(letter.encode()))
     work = WORK | {"taskId": "task-1", "naturalLanguage": text, "context": {"a": text}}
     body = json.dumps(work, ensure_ascii=False).encode()
-    ok(scene.user.post("/api/workflows/execute", body), 202)
-    scene.poller.drain()
+    ok(scenario.user.post("/api/workflows/execute", body), 202)
+    scenario.poller.drain()
     (command,) = agent.commands()
     assert (command["description"], command["context"]) == (text, {"a": text})
-    assert len(ok(scene.user.get("/api/tasks"))["data"][0]["description"]) <= 1_000
+    assert len(ok(scenario.user.get("/api/tasks"))["data"][0]["description"]) <= 1_000
 
 
 def is_truncated(stored: str, sent: str) -> bool:
@@ -259,8 +261,8 @@ def is_truncated(stored: str, sent: str) -> bool:
 
 
 @pytest.mark.parametrize("letter", ["x", "🔑"])
-def test_huge_completion_is_accepted_and_truncated_with_a_marker(scene: Scene, agent: Agent, letter: str) -> None:
-    task_id = scene.running(agent)
+def test_huge_completion_is_accepted_and_truncated_with_a_marker(scenario: Scenario, agent: Agent, letter: str) -> None:
+    task_id = scenario.start_task(agent)
     long = letter * (240 * KB // len(letter.encode()))
     files = {"commit": "abc123", "files": [f"src/{letter}/{number}" for number in range(12_000)]}
     report = {"success": True, "summary": long, "output": long, "prUrl": long, "resultFiles": files}
@@ -268,7 +270,7 @@ def test_huge_completion_is_accepted_and_truncated_with_a_marker(scene: Scene, a
     assert 880 * KB < len(body) <= 1_024 * KB
     ok(agent.client.post(f"/api/tasks/{task_id}/complete", body))
     ok(agent.client.post(f"/api/tasks/{task_id}/complete", body))
-    task = scene.task(task_id)
+    task = scenario.get_task(task_id)
     for name in ("summary", "output", "prUrl"):
         assert is_truncated(task[name], long), name
     assert task["resultFiles"]["commit"] == "abc123"
@@ -280,62 +282,62 @@ def test_huge_completion_is_accepted_and_truncated_with_a_marker(scene: Scene, a
 @pytest.mark.parametrize(
     "files", [["x" * 500_000], {"a": "x" * 500_000}, {"files": {"x" * 500_000: 1}}, [[["x"] * 90_000]]]
 )
-def test_huge_result_files_of_any_form_are_truncated(scene: Scene, agent: Agent, files: Any) -> None:
-    task_id = scene.running(agent)
+def test_huge_result_files_of_any_form_are_truncated(scenario: Scenario, agent: Agent, files: Any) -> None:
+    task_id = scenario.start_task(agent)
     ok(agent.complete(task_id, resultFiles=files))
-    assert len(json.dumps(scene.task(task_id)["resultFiles"])) < 100_000
+    assert len(json.dumps(scenario.get_task(task_id)["resultFiles"])) < 100_000
 
 
-def test_huge_failure_is_accepted_and_truncated_with_a_marker(scene: Scene, agent: Agent) -> None:
-    task_id = scene.running(agent)
+def test_huge_failure_is_accepted_and_truncated_with_a_marker(scenario: Scenario, agent: Agent) -> None:
+    task_id = scenario.start_task(agent)
     long = "x" * 300 * KB
     ok(agent.fail(task_id, error=long, details=long, logs=long))
-    task = scene.task(task_id)
+    task = scenario.get_task(task_id)
     assert is_truncated(task["error"], long)
     assert is_truncated(task["details"], long)
-    (listed,) = ok(scene.user.get("/api/tasks"))["data"]
+    (listed,) = ok(scenario.user.get("/api/tasks"))["data"]
     assert len(json.dumps(listed)) < 4 * KB
 
 
-def test_failure_with_a_megabyte_of_logs_is_accepted(scene: Scene, agent: Agent) -> None:
-    task_id = scene.running(agent)
+def test_failure_with_a_megabyte_of_logs_is_accepted(scenario: Scenario, agent: Agent) -> None:
+    task_id = scenario.start_task(agent)
     ok(
         agent.fail(task_id, logs="🔑" * (1_000 * KB // 4 // 3))
     )  # each emoji has 4 bytes in UTF-8 and 12 bytes in the JSON of the client
-    assert (scene.state(task_id), scene.task(task_id)["error"]) == ("failed", "It broke")
+    assert (scenario.task_status(task_id), scenario.get_task(task_id)["error"]) == ("failed", "It broke")
 
 
-def test_smaller_report_succeeds_after_one_that_was_too_large(scene: Scene, agent: Agent) -> None:
-    task_id = scene.running(agent)
+def test_smaller_report_succeeds_after_one_that_was_too_large(scenario: Scenario, agent: Agent) -> None:
+    task_id = scenario.start_task(agent)
     before = snapshot()
     refused(agent.complete(task_id, output="x" * 1_024 * KB), 413, "Request too large")
     assert snapshot() == before
     ok(agent.complete(task_id, output="shorter"))
 
 
-def test_long_step_is_truncated_and_still_recognized_as_the_same_step(scene: Scene, agent: Agent) -> None:
-    task_id = scene.claimed(agent)
+def test_long_step_is_truncated_and_still_recognized_as_the_same_step(scenario: Scenario, agent: Agent) -> None:
+    task_id = scenario.claim_task(agent)
     long = "é" * 15_000
     for _ in range(2):
         ok(agent.progress(task_id, 0.5, step=long, details=long))
-    task = scene.task(task_id)
+    task = scenario.get_task(task_id)
     for name in ("currentStep", "details"):
         assert len(task[name]) < 5_000
         assert long[:50] in task[name]
         assert task[name].strip("é"), "no marker says that the text was truncated"
     ok(agent.progress(task_id, 0.6, step=long[:-1] + "x", details=long))
-    assert scene.events(task_id).count("step") <= 1
+    assert scenario.event_types(task_id).count("step") <= 1
 
 
-def test_unknown_fields_and_user_ids_in_bodies_are_ignored(scene: Scene, other: Scene) -> None:
-    other_client = scene.user.acting_as(other.user.token)
-    owner = other.shown(other.agent("x").id)["userId"]
+def test_unknown_fields_and_user_ids_in_bodies_are_ignored(scenario: Scenario, other: Scenario) -> None:
+    other_client = scenario.user.acting_as(other.user.token)
+    owner = other.get_agent(other.agent("x").id)["userId"]
     body = {"agentId": "agent-1", "name": "n", "version": "1", "userId": owner, "owner": owner, "future": {"a": 1}}
-    registered = ok(scene.user.post("/api/agents", body), 201)
+    registered = ok(scenario.user.post("/api/agents", body), 201)
     assert registered["agent"]["userId"] != owner
-    scene.submit(userId=owner, owner=owner, status="completed", createdAt=0, future=[1])
-    assert scene.state() == "pending"
-    assert scene.task()["userId"] == registered["agent"]["userId"]
+    scenario.submit(userId=owner, owner=owner, status="completed", createdAt=0, future=[1])
+    assert scenario.task_status() == "pending"
+    assert scenario.get_task()["userId"] == registered["agent"]["userId"]
     refused(other_client.get("/api/tasks/task-1"), 404)
 
 

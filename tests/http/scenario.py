@@ -29,12 +29,12 @@ TRACE = (b"Traceback", b'File "', b"chalicelib", b"pydantic", b"site-packages", 
 
 @dataclass(frozen=True)
 class Agent:
-    """A client of a registered agent. It uses the agent's token, or its user's token (see `by_its_user`)."""
+    """A client of a registered agent. It uses the agent's token, or its user's token (see `with_user_token`)."""
 
     id: str
     client: Client
 
-    def by_its_user(self, user: Client) -> "Agent":
+    def with_user_token(self, user: Client) -> "Agent":
         return Agent(self.id, user)
 
     def poll(self, **query: Any) -> Response:
@@ -49,7 +49,7 @@ class Agent:
         """Poll successfully, and return the task ids of the response in their order."""
         return [command["task_id"] for command in self.commands(**query)]
 
-    def beat(self, **fields: Any) -> Response:
+    def heartbeat(self, **fields: Any) -> Response:
         return self.client.post(f"/api/agents/{self.id}/heartbeat", fields)
 
     def progress(self, task_id: str, progress: float = 0.5, **report: Any) -> Response:
@@ -62,7 +62,7 @@ class Agent:
         return self.client.post(f"/api/tasks/{task_id}/fail", {"error": error} | report)
 
 
-class Scene:
+class Scenario:
     """One user with agents and tasks. Each method creates or reads one state through the API."""
 
     def __init__(self, user: Client, poller: EventPoller) -> None:
@@ -87,7 +87,7 @@ class Scene:
         ok(self.user.post("/api/workflows/execute", body), 202)
         return task_id
 
-    def queued(self, *task_ids: str, **work: Any) -> str:
+    def queue_tasks(self, *task_ids: str, **work: Any) -> str:
         """Submit tasks in this order and make them claimable. Without ids it submits task-1. Returns the last id."""
         for task_id in task_ids or ("task-1",):
             self.submit(task_id, **work)
@@ -98,41 +98,41 @@ class Scene:
         """Handle the messages of the workflow queue. Messages of the other queues stay in their queues."""
         self._workflow.drain()
 
-    def claimed(self, agent: Agent, task_id: str = "task-1", **work: Any) -> str:
+    def claim_task(self, agent: Agent, task_id: str = "task-1", **work: Any) -> str:
         """Submit a task that this agent claims. Returns its id."""
-        self.queued(task_id, **work)
+        self.queue_tasks(task_id, **work)
         assert task_id in agent.claims()
         return task_id
 
-    def running(self, agent: Agent, task_id: str = "task-1", **work: Any) -> str:
+    def start_task(self, agent: Agent, task_id: str = "task-1", **work: Any) -> str:
         """Submit a task that this agent claims and starts. Returns its id."""
-        self.claimed(agent, task_id, **work)
+        self.claim_task(agent, task_id, **work)
         ok(agent.progress(task_id, 0.1))
         return task_id
 
-    def task(self, task_id: str = "task-1") -> dict[str, Any]:
+    def get_task(self, task_id: str = "task-1") -> dict[str, Any]:
         found: dict[str, Any] = ok(self.user.get(f"/api/tasks/{task_id}"))
         return found
 
-    def state(self, task_id: str = "task-1") -> str:
-        return str(self.task(task_id)["status"])
+    def task_status(self, task_id: str = "task-1") -> str:
+        return str(self.get_task(task_id)["status"])
 
-    def shown(self, agent_id: str = "agent-1") -> dict[str, Any]:
+    def get_agent(self, agent_id: str = "agent-1") -> dict[str, Any]:
         found: dict[str, Any] = ok(self.user.get(f"/api/agents/{agent_id}"))
         return found
 
-    def shown_owner(self) -> str:
+    def user_id(self) -> str:
         """The id of the user."""
         return str(jwt.decode(self.user.token or "", options={"verify_signature": False})["own"])
 
-    def logged_in_anew(self) -> Client:
+    def log_in_again(self) -> Client:
         """A client of the same user with a new token. Needed when a test outlives the first token."""
-        owner = self.shown_owner()
+        owner = self.user_id()
         user = auth_store.load_user(owner)
         assert user is not None
         return self.user.acting_as(tokens.issue("user", owner, owner, user.ver, clock.now()))
 
-    def multiply(self, task_id: str, new_ids: Sequence[str], *, age: int = 1, keys_only: bool = False) -> None:
+    def copy_task(self, task_id: str, new_ids: Sequence[str], *, age: int = 1, keys_only: bool = False) -> None:
         """Store copies of a task without its events, because a thousand submissions would take minutes.
 
         The first copy is `age` seconds newer than the task, and each further copy is a second newer than the one
@@ -156,7 +156,7 @@ class Scene:
             puts: list[Any] = [{"PutRequest": {"Item": copy}} for copy in copies[start : start + 25]]
             client.batch_write_item(RequestItems={"devflow-local-tasks": puts})
 
-    def later(self, clock: Clock, seconds: int, *active: Agent) -> None:
+    def advance(self, clock: Clock, seconds: int, *active: Agent) -> None:
         """Advance the clock, and run the sweep and the workflow queue. The agents in `active` send heartbeats.
 
         The steps are shorter than the gap between sweeps that the platform treats as its own outage.
@@ -166,11 +166,11 @@ class Scene:
             clock.advance(step)
             seconds -= step
             for agent in active:
-                ok(agent.beat())
+                ok(agent.heartbeat())
             self.poller.sweep()
             self.run_workflows()
 
-    def events(self, task_id: str = "task-1") -> list[str]:
+    def event_types(self, task_id: str = "task-1") -> list[str]:
         """The types of the events of a task, oldest first, without the prefix `task.`."""
         page = ok(self.user.get(f"/api/tasks/{task_id}/events", {"limit": 100}))
         return [event["type"].removeprefix("task.") for event in page["data"]]

@@ -5,7 +5,7 @@ from typing import Any
 from chalicelib.dashboard import pages
 from infra.local.gateway import Response
 from tests.http.budget_world import WORK, Agent, Call, World, call
-from tests.http.hooks import Hook, make
+from tests.http.webhook_helpers import WebhookClient, create_webhook
 from tests.support.client import Client
 
 WEBHOOK_URL = "http://localhost:9/"
@@ -38,7 +38,7 @@ def _remove(world: World) -> Call:
 
 @call("remove an agent that runs a task")
 def _remove_a_busy_agent(world: World) -> Call:
-    world.running(world.agent())
+    world.start_task(world.agent())
     world.poller.drain()
     return lambda: world.user.delete("/api/agents/agent-1")
 
@@ -62,33 +62,33 @@ def _submit_without_an_id(world: World) -> Call:
 
 @call("show a task")
 def _show_task(world: World) -> Call:
-    task_id = world.running(world.agent())
+    task_id = world.start_task(world.agent())
     return lambda: world.user.get(f"/api/tasks/{task_id}")
 
 
 @call("show a task to its agent")
 def _show_task_to_its_agent(world: World) -> Call:
     agent = world.agent()
-    task_id = world.running(agent)
+    task_id = world.start_task(agent)
     return lambda: agent.client.get(f"/api/tasks/{task_id}")
 
 
 @call("cancel a task that waits")
 def _cancel(world: World) -> Call:
-    task_id = world.queued()
+    task_id = world.queue_tasks()
     return lambda: world.user.post(f"/api/tasks/{task_id}/cancel")
 
 
 @call("cancel a task that runs")
 def _cancel_a_running_task(world: World) -> Call:
-    task_id = world.running(world.agent())
+    task_id = world.start_task(world.agent())
     return lambda: world.user.post(f"/api/tasks/{task_id}/cancel")
 
 
 @call("retry a task")
 def _retry(world: World) -> Call:
     agent = world.agent()
-    task_id = world.running(agent)
+    task_id = world.start_task(agent)
     agent.fail(task_id)
     return lambda: world.user.post(f"/api/tasks/{task_id}/retry")
 
@@ -96,7 +96,7 @@ def _retry(world: World) -> Call:
 def _task_with_log(world: World) -> tuple[Agent, str]:
     """An agent, and the id of its running task with 1 KB of log."""
     agent = world.agent()
-    task_id = world.running(agent)
+    task_id = world.start_task(agent)
     agent.client.post(f"/api/tasks/{task_id}/logs", {"offset": 0, "data": "x" * 1_000})
     return agent, task_id
 
@@ -128,7 +128,7 @@ def _with_a_webhook(act: Any) -> Any:
     """Prepare a call about an existing webhook."""
 
     def prepare(world: World) -> Call:
-        webhook = make(world.user, WEBHOOK_URL)
+        webhook = create_webhook(world.user, WEBHOOK_URL)
         return lambda: act(world.user, webhook)
 
     return prepare
@@ -136,43 +136,43 @@ def _with_a_webhook(act: Any) -> Any:
 
 @call("page of webhooks")
 @_with_a_webhook
-def _list_webhooks(user: Client, webhook: Hook) -> Response:
+def _list_webhooks(user: Client, webhook: WebhookClient) -> Response:
     return user.get("/api/webhooks")
 
 
 @call("show a webhook")
 @_with_a_webhook
-def _show_webhook(user: Client, webhook: Hook) -> Response:
+def _show_webhook(user: Client, webhook: WebhookClient) -> Response:
     return user.get(webhook.path)
 
 
 @call("change a webhook")
 @_with_a_webhook
-def _change_webhook(user: Client, webhook: Hook) -> Response:
+def _change_webhook(user: Client, webhook: WebhookClient) -> Response:
     return user.patch(webhook.path, {"url": f"{WEBHOOK_URL}other"})
 
 
 @call("remove a webhook")
 @_with_a_webhook
-def _remove_webhook(user: Client, webhook: Hook) -> Response:
+def _remove_webhook(user: Client, webhook: WebhookClient) -> Response:
     return user.delete(webhook.path)
 
 
 @call("new secret for a webhook")
 @_with_a_webhook
-def _rotate_secret(user: Client, webhook: Hook) -> Response:
+def _rotate_secret(user: Client, webhook: WebhookClient) -> Response:
     return user.post(f"{webhook.path}/rotate-secret")
 
 
 @call("test a webhook")
 @_with_a_webhook
-def _test_webhook(user: Client, webhook: Hook) -> Response:
+def _test_webhook(user: Client, webhook: WebhookClient) -> Response:
     return user.post(f"{webhook.path}/test")
 
 
 @call("page of deliveries")
 def _list_deliveries(world: World) -> Call:
-    webhook = make(world.user, WEBHOOK_URL)
+    webhook = create_webhook(world.user, WEBHOOK_URL)
     for _ in range(3):
         webhook.test()
     return lambda: world.user.get(f"{webhook.path}/deliveries", {"limit": 2})
@@ -180,7 +180,7 @@ def _list_deliveries(world: World) -> Call:
 
 @call("redeliver")
 def _redeliver(world: World) -> Call:
-    webhook = make(world.user, WEBHOOK_URL)
+    webhook = create_webhook(world.user, WEBHOOK_URL)
     delivery = webhook.test()
     return lambda: world.user.post(f"{webhook.path}/deliveries/{delivery}/redeliver")
 
