@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.tests.support.processes import is_alive
 from devflow.cancel_token import CancelReason, CancelToken
 from devflow.errors import TaskFailedError
 from devflow.program import MAX_LINE, LineSplitter, Program, run_program
@@ -21,14 +22,6 @@ SECONDS = 30
 
 def python(code: str, cwd: Path, stdin: bytes = b"", grace: float = 5.0) -> Program:
     return Program([sys.executable, "-u", "-c", code], cwd, dict(os.environ), stdin, grace)
-
-
-def alive(process: int) -> bool:
-    """Whether the process is running and not a zombie."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def wait_until(done: object) -> None:
@@ -66,7 +59,7 @@ def test_processes_left_by_the_program_are_killed(tmp_path: Path) -> None:
     code = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)']).pid)"
 
     assert run_program(python(code, tmp_path), CancelToken(), output.append) == 0
-    wait_until(lambda: not alive(int(output[0])))
+    wait_until(lambda: not is_alive(int(output[0])))
 
 
 def test_process_outside_the_group_that_keeps_stdout_open_does_not_block(tmp_path: Path) -> None:
@@ -110,7 +103,7 @@ def test_program_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path
         cancel_token.cancel(CancelReason.USER_REQUEST)
 
     assert run_program(python(code, tmp_path, grace=0.2), cancel_token, hear) == -signal.SIGKILL
-    wait_until(lambda: not alive(children[0]))
+    wait_until(lambda: not is_alive(children[0]))
 
 
 def test_program_is_killed_at_once_when_the_agent_shuts_down(tmp_path: Path) -> None:
@@ -144,9 +137,9 @@ def test_program_ends_with_an_agent_that_is_killed(tmp_path: Path) -> None:
     assert agent.stdout is not None
     with agent, agent.stdout:
         program = int(agent.stdout.readline())
-        assert alive(program)
+        assert is_alive(program)
         agent.kill()
-    wait_until(lambda: not alive(program))
+    wait_until(lambda: not is_alive(program))
 
 
 def test_strongest_cancel_reason_wins() -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.tests.e2e.conftest import SECONDS, git, is_alive, wait_until
+from agent.tests.e2e.conftest import SECONDS, git, wait_until
+from agent.tests.support.processes import is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
