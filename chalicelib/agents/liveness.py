@@ -114,7 +114,8 @@ class CheckIn(NamedTuple):
                 self._record(row)
                 stale = rate_limits.stale_windows(row["calls"], self.now)
                 if stale:
-                    with suppress(Unavailable):  # the next call removes them
+                    # The next call removes them; or the agent was removed.
+                    with suppress(Unavailable, dynamodb.ConditionFailed):
                         cleanup = [dynamodb.remove(AgentRow.calls[window]) for window in stale]
                         dynamodb.update_item(self.row, cleanup, dynamodb.exists(AgentRow.owner))
             if check_in.status_event is not None:

@@ -89,7 +89,7 @@ def admit(owner: str, check: TokenCheck, rate_limit: RateLimit, now: int, caller
     rate_limits.record(row["calls"], rate_limit, now)
     stale = rate_limits.stale_windows(row["calls"], now)
     if stale:
-        with suppress(Unavailable):  # the next call removes them
+        with suppress(Unavailable, dynamodb.ConditionFailed):  # the next call removes them; or the user was removed
             cleanup = [dynamodb.remove(UserRow.calls[window]) for window in stale]
             dynamodb.update_item(_row(owner), cleanup, dynamodb.exists(UserRow.owner))
     return to_user(row)
@@ -181,18 +181,17 @@ def _remove_token(token_id: str) -> Any:
 
 def delete_token(owner: str, token_id: str) -> None:
     """Revoke a personal token. Safe to repeat."""
-    dynamodb.update_item(_row(owner), [_remove_token(token_id)], dynamodb.exists(UserRow.owner))
+    _update_existing(owner, [_remove_token(token_id)])
 
 
 def save_ended_session(owner: str, fingerprint: str) -> None:
     """End the session whose token has this fingerprint. Safe to repeat."""
-    dynamodb.update_item(_row(owner), [dynamodb.add(UserRow.ended, {fingerprint})], dynamodb.exists(UserRow.owner))
+    _update_existing(owner, [dynamodb.add(UserRow.ended, {fingerprint})])
 
 
 def delete_ended_sessions(owner: str, fingerprints: Iterable[str]) -> None:
     """Delete the fingerprints of tokens that have expired."""
-    expired = dynamodb.delete_from(UserRow.ended, set(fingerprints))
-    dynamodb.update_item(_row(owner), [expired], dynamodb.exists(UserRow.owner))
+    _update_existing(owner, [dynamodb.delete_from(UserRow.ended, set(fingerprints))])
 
 
 def end_all_sessions(owner: str, ver: str, *, tokens_too: bool) -> None:
@@ -200,7 +199,15 @@ def end_all_sessions(owner: str, ver: str, *, tokens_too: bool) -> None:
     actions = [dynamodb.set_value(UserRow.ver, ver), dynamodb.remove(UserRow.ended)]
     if tokens_too:
         actions.append(dynamodb.set_value(UserRow.tokens, {}))
-    dynamodb.update_item(_row(owner), actions, dynamodb.exists(UserRow.owner))
+    _update_existing(owner, actions)
+
+
+def _update_existing(owner: str, actions: list[dynamodb.Clause]) -> None:
+    """Update a user's row. Raises Unauthenticated if the user was removed meanwhile. The row is not created again."""
+    try:
+        dynamodb.update_item(_row(owner), actions, dynamodb.exists(UserRow.owner))
+    except dynamodb.ConditionFailed:
+        raise Unauthenticated from None
 
 
 def agent_count_item(owner: str, change: int, maximum: int) -> dynamodb.TransactItem:

@@ -1,0 +1,107 @@
+"""A user's row is removed while a request of that user is being handled. No write may create the row again."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from moto.dynamodb.models import dynamodb_backends
+
+from chalicelib import dynamodb
+from chalicelib.auth import store
+from chalicelib.core.errors import Unauthenticated
+from infra.local.gateway import Response
+from infra.local.lambda_context import ACCOUNT, REGION
+from tests.conftest import Clock
+from tests.http.scene import Scene, ok, refused
+from tests.service import faults, invariants
+from tests.support.client import Client
+
+OWNER = "user-1"
+
+WRITES: dict[str, Callable[[], object]] = {
+    "delete a token": lambda: store.delete_token(OWNER, "token-1"),
+    "end a session": lambda: store.save_ended_session(OWNER, "fingerprint"),
+    "forget ended sessions": lambda: store.delete_ended_sessions(OWNER, ["fingerprint"]),
+    "end all sessions": lambda: store.end_all_sessions(OWNER, "v2", tokens_too=False),
+    "end all sessions and tokens": lambda: store.end_all_sessions(OWNER, "v2", tokens_too=True),
+}
+
+COUNTS: dict[str, Callable[[], dynamodb.TransactItem]] = {
+    "one agent more": lambda: store.agent_count_item(OWNER, 1, 100),
+    "one agent less": lambda: store.agent_count_item(OWNER, -1, 0),
+    "one task more": lambda: store.open_task_count_item(OWNER, 1),
+    "one task less": lambda: store.open_task_count_item(OWNER, -1),
+}
+
+REQUESTS: dict[str, Callable[[Client, str], Response]] = {
+    "log out": lambda user, _: user.post("/api/auth/logout", {}),
+    "log out everywhere": lambda user, _: user.post("/api/auth/logout", {"everywhere": True}),
+    "revoke a token": lambda user, token_id: user.delete(f"/api/auth/tokens/{token_id}"),
+}
+
+
+def remove_users() -> None:
+    """Delete every user's row, as an operator would. No function has a policy that allows it."""
+    dynamodb_backends[ACCOUNT][REGION].tables["devflow-local-users"].items.clear()
+
+
+def does_not_count(params: dict[str, Any]) -> bool:
+    """Whether a request is not the one that admits the caller, which counts the call."""
+    return not faults.about('"calls"')(params)
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_write_for_a_removed_user_is_refused_and_creates_no_row(aws: None, write: str) -> None:
+    with pytest.raises(Unauthenticated):
+        WRITES[write]()
+    assert invariants.rows("users") == []
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_count_for_a_removed_user_cancels_its_transaction(aws: None, count: str) -> None:
+    with pytest.raises(dynamodb.TransactionCancelled):
+        dynamodb.transact_write(COUNTS[count]())
+    assert invariants.rows("users") == []
+
+
+@pytest.mark.parametrize("request_name", REQUESTS)
+def test_user_removed_during_a_request_is_not_authenticated(user: Client, request_name: str) -> None:
+    token_id = ok(user.post("/api/auth/tokens", {"name": "ci"}), 201)["id"]
+    with faults.meanwhile("UpdateItem", remove_users, when=does_not_count) as fault:
+        refused(REQUESTS[request_name](user, token_id), 401)
+    assert fault.struck
+    assert invariants.rows("users") == []
+
+
+def test_clean_up_of_old_counts_creates_no_row(user: Client, clock: Clock) -> None:
+    removed = 0
+
+    def remove_at_clean_up() -> None:
+        nonlocal removed
+        removed += 1
+        remove_users()
+
+    with faults.meanwhile("UpdateItem", remove_at_clean_up, when=is_clean_up):
+        for _ in range(12):
+            if removed:
+                break
+            ok(user.get("/api/tasks"))
+            clock.advance(30 * 60)
+    assert removed == 1
+    assert invariants.rows("users") == []
+    refused(user.get("/api/tasks"), 401)
+
+
+def is_clean_up(params: dict[str, Any]) -> bool:
+    return str(params["UpdateExpression"]).startswith("REMOVE")
+
+
+def test_task_that_ends_after_its_user_was_removed_ends_without_the_user(user: Client, scene: Scene) -> None:
+    agent = scene.agent()
+    scene.running(agent)
+    remove_users()
+    ok(agent.complete("task-1"))
+    scene.poller.drain()
+    (head,) = invariants.heads()
+    assert head["status"] == "completed"
+    assert invariants.rows("users") == []
