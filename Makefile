@@ -3,12 +3,13 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run demo unit integration e2e test test-long fmt lint lint-js types types-js check check-infra \
-	screenshots docs api-diff bench bench-cold cost keys package deploy destroy lock clean
+	screenshots docs api-diff bench bench-cold cost mutate keys package deploy destroy lock clean
 
 BIN := .venv/bin
 BENCH := .venv-bench/bin
 INFRA := .venv-infra/bin
 LOCK := .venv-lock/bin
+MUTATE := .venv-mutate/bin
 # Evaluated only when a virtual environment has to be made. `make PYTHON=python3.13 unit` chooses another one.
 PYTHON = $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
@@ -87,6 +88,9 @@ bench-cold: .venv/installed ## measure cold starts; ARGS=work counts instruction
 cost: .venv/installed ## write docs/cost.md from the measured capacity and the list prices of AWS
 	@$(BIN)/python -m bench.cost
 
+mutate: .venv/installed .venv-mutate/installed ## change random places in the code, and list the changes that no test notices
+	@$(MUTATE)/python tools/mutate.py --seed "$(or $(SEED),1)" --count "$(or $(COUNT),20)" $(ARGS)
+
 docs: .venv/installed ## write the generated tables of docs/api.md and docs/protocol.md from the OpenAPI document
 	@$(BIN)/python -m infra.reference
 
@@ -114,12 +118,14 @@ lock: .venv-lock/installed ## write the lock files from the requirements; ARGS=-
 	$(COMPILE) bench/requirements.txt -c requirements-dev.lock -o bench/requirements.lock
 	$(COMPILE) infra/requirements-check.txt -o infra/requirements-check.lock
 	$(COMPILE) infra/requirements-lock.txt -o infra/requirements-lock.lock
+	$(COMPILE) infra/requirements-mutate.txt -c requirements-dev.lock --no-emit-package yattag \
+		-o infra/requirements-mutate.lock
 
 COMPILE = $(LOCK)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock' $(ARGS)
 
 clean: ## remove everything that these commands have installed or written
-	rm -rf .venv .venv-bench .venv-infra .venv-lock .cache .coverage .coverage.* \
+	rm -rf .venv .venv-bench .venv-infra .venv-lock .venv-mutate .cache .coverage .coverage.* \
 		.import_linter_cache .mypy_cache .pytest_cache .ruff_cache tools/dashboard/node_modules
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
@@ -157,6 +163,12 @@ lint-js types-js: .venv/installed
 .venv-lock/installed: infra/requirements-lock.lock
 	$(call venv,.venv-lock)
 	$(LOCK)/python $(INSTALL) -r infra/requirements-lock.lock
+	@touch $@
+
+# Without yattag, which has no wheel. Only the reports in HTML of Cosmic Ray need it.
+.venv-mutate/installed: infra/requirements-mutate.lock
+	$(call venv,.venv-mutate)
+	$(MUTATE)/python $(INSTALL) --no-deps -r infra/requirements-mutate.lock
 	@touch $@
 
 define venv

@@ -16,6 +16,7 @@ SOURCES = {
     "bench/requirements.lock": ["bench/requirements.txt"],
     "infra/requirements-check.lock": ["infra/requirements-check.txt"],
     "infra/requirements-lock.lock": ["infra/requirements-lock.txt"],
+    "infra/requirements-mutate.lock": ["infra/requirements-mutate.txt"],
 }
 EXACT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^\]]+\])?==([^\s;]+)(?: ; .+)?")
 EXAMPLE = """\
