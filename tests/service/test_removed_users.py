@@ -12,7 +12,7 @@ from chalicelib.core.errors import Unauthenticated
 from infra.local.gateway import Response
 from infra.local.lambda_context import ACCOUNT, REGION
 from tests.conftest import Clock
-from tests.http.scene import Scene, ok, refused
+from tests.http.scenario import Scenario, ok, refused
 from tests.service import faults, invariants
 from tests.support.client import Client
 
@@ -67,9 +67,9 @@ def test_count_for_a_removed_user_cancels_its_transaction(aws: None, count: str)
 @pytest.mark.parametrize("request_name", REQUESTS)
 def test_user_removed_during_a_request_is_not_authenticated(user: Client, request_name: str) -> None:
     token_id = ok(user.post("/api/auth/tokens", {"name": "ci"}), 201)["id"]
-    with faults.meanwhile("UpdateItem", remove_users, when=does_not_count) as fault:
+    with faults.interleaved("UpdateItem", remove_users, when=does_not_count) as fault:
         refused(REQUESTS[request_name](user, token_id), 401)
-    assert fault.struck
+    assert fault.affected
     assert invariants.rows("users") == []
 
 
@@ -81,7 +81,7 @@ def test_clean_up_of_old_counts_creates_no_row(user: Client, clock: Clock) -> No
         removed += 1
         remove_users()
 
-    with faults.meanwhile("UpdateItem", remove_at_clean_up, when=is_clean_up):
+    with faults.interleaved("UpdateItem", remove_at_clean_up, when=is_clean_up):
         for _ in range(12):
             if removed:
                 break
@@ -96,12 +96,12 @@ def is_clean_up(params: dict[str, Any]) -> bool:
     return str(params["UpdateExpression"]).startswith("REMOVE")
 
 
-def test_task_that_ends_after_its_user_was_removed_ends_without_the_user(user: Client, scene: Scene) -> None:
-    agent = scene.agent()
-    scene.running(agent)
+def test_task_that_ends_after_its_user_was_removed_ends_without_the_user(user: Client, scenario: Scenario) -> None:
+    agent = scenario.agent()
+    scenario.start_task(agent)
     remove_users()
     ok(agent.complete("task-1"))
-    scene.poller.drain()
+    scenario.poller.drain()
     (head,) = invariants.heads()
     assert head["status"] == "completed"
     assert invariants.rows("users") == []
