@@ -60,7 +60,9 @@ def needs(request: aws_requests.Request) -> set[Need]:
         return {(f"sqs:{operation}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}")}
     if request.service == "sesv2":
         sender = params["FromEmailAddress"]
-        return {(f"ses:{operation}", f"arn:aws:ses:{REGION}:{ACCOUNT}:identity/{sender}")}
+        # SES needs the configuration set as well if the identity has a default one. A stage's identity may have one.
+        resources = (f"identity/{sender}", "configuration-set/default")
+        return {(f"ses:{operation}", f"arn:aws:ses:{REGION}:{ACCOUNT}:{resource}") for resource in resources}
     if request.service == "secretsmanager":
         # AWS adds six random characters to the name.
         return {

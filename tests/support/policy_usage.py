@@ -32,10 +32,10 @@ def needed_by_aws(stage: str, function: str) -> set[Need]:
     messages from it: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html.
     """
     name = f"devflow-{stage}" if function == API else f"devflow-{stage}-{function}"
-    group = f"arn:aws:logs:*:*:log-group:/aws/lambda/{name}:*"
+    group = f"arn:*:logs:*:*:log-group:/aws/lambda/{name}:*"
     needed = {("logs:CreateLogStream", group), ("logs:PutLogEvents", group)}
     if function in SOURCE_QUEUES:
-        queue = f"arn:aws:sqs:*:*:devflow-{stage}-{SOURCE_QUEUES[function]}"
+        queue = f"arn:*:sqs:*:*:devflow-{stage}-{SOURCE_QUEUES[function]}"
         needed |= {(f"sqs:{action}", queue) for action in ("DeleteMessage", "GetQueueAttributes", "ReceiveMessage")}
     return needed
 
@@ -58,10 +58,11 @@ def policy_entry(need: Need, stage: str) -> Need:
     """
     action, resource = need
     resource = resource.replace(f":{REGION}:{ACCOUNT}:", ":*:*:").replace(f"devflow-{STAGE}", f"devflow-{stage}")
+    resource = resource.replace("arn:aws:", "arn:*:", 1)
     if action.startswith("secretsmanager:"):
         resource = resource.removesuffix("-AbCdEf") + "-??????"
     elif action.startswith("ses:"):
-        resource = "arn:aws:ses:*:*:identity/*"
+        resource = f"{resource.partition('/')[0]}/*"
     return action, resource
 
 

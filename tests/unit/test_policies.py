@@ -8,7 +8,7 @@ import pytest
 from infra.local.lambda_context import ACCOUNT, REGION
 from tests.support import policy_usage
 from tests.support.environment import STAGE
-from tests.support.iam import API, CHALICE, Call, Need, statements
+from tests.support.iam import API, CHALICE, Call, Need, allows, statements
 from tests.support.policy_usage import FUNCTIONS, STAGES, allowed, differences, needed, needed_by_aws
 
 every_policy = pytest.mark.parametrize(
@@ -20,12 +20,13 @@ def local_need(need: Need) -> Need:
     """A permission of a dev policy, with the account, region and stage of the tests."""
     action, resource = need
     for in_policy, in_tests in (
+        ("arn:*:", "arn:aws:"),
         (":*:*:", f":{REGION}:{ACCOUNT}:"),
         ("devflow-dev", f"devflow-{STAGE}"),
         ("-??????", "-AbCdEf"),
     ):
         resource = resource.replace(in_policy, in_tests)
-    return action, resource.replace("identity/*", "identity/devflow@example.com")
+    return action, resource.replace("identity/*", "identity/devflow@example.com").replace("-set/*", "-set/default")
 
 
 def all_allowed_calls(function: str) -> set[Call]:
@@ -50,6 +51,28 @@ def test_policy_names_each_permission_once_and_without_wildcards(stage: str, fun
         ("Action", "Effect", "Resource", "Sid")
     }
     assert {statement["Effect"] for statement in statements(stage, function)} == {"Allow"}
+
+
+@every_policy
+@pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])
+def test_policy_allows_its_calls_in_every_partition(stage: str, function: str, partition: str) -> None:
+    """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html lists the partitions."""
+    policy = statements(stage, function)
+    for action, resource in allowed(stage, function):
+        assert resource.startswith("arn:*:"), "an ARN of one partition cannot be used in the others"
+        assert allows(policy, (action, resource.replace("arn:*:", f"arn:{partition}:", 1)))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_api_may_send_mail_with_the_default_configuration_set_of_an_identity(stage: str) -> None:
+    """SES also authorises SendEmail for the configuration set, if the identity has a default one:
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsimpleemailservicev2.html."""
+    identity, configuration_set = (
+        ("ses:SendEmail", f"arn:aws:ses:{REGION}:{ACCOUNT}:{resource}")
+        for resource in ("identity/example.com", "configuration-set/marketing")
+    )
+    assert allows(statements(stage, API), identity)
+    assert allows(statements(stage, API), configuration_set)
 
 
 def test_every_function_of_every_stage_has_exactly_one_policy() -> None:
@@ -99,6 +122,6 @@ def test_function_that_sends_to_a_queue_needs_its_url() -> None:
     """Even if another function requested the URL first, because the tests run all functions in one process."""
     queue = f"arn:aws:sqs:{REGION}:{ACCOUNT}:devflow-{STAGE}-events"
     seen: set[Call] = {("sweep", ("sqs:SendMessage", queue), True), (API, ("sqs:GetQueueUrl", queue), True)}
-    asks = ("sqs:GetQueueUrl", "arn:aws:sqs:*:*:devflow-dev-events")
+    asks = ("sqs:GetQueueUrl", "arn:*:sqs:*:*:devflow-dev-events")
     assert asks in needed("dev", "sweep", seen)
     assert asks not in needed("dev", "run_workflows", seen)

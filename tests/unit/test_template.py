@@ -131,6 +131,11 @@ def test_names_differ_between_stages() -> None:
     assert all("${Stage}" in name["Fn::Sub"] for name in names)
 
 
+def test_template_names_no_partition() -> None:
+    """So that it can be deployed in GovCloud and China."""
+    assert "arn:aws" not in (Path(__file__).parents[2] / "infra" / "template.yaml").read_text(encoding="utf-8")
+
+
 def test_every_skipped_checkov_rule_has_a_reason() -> None:
     """One rule is skipped for each of five resource types. `make check-infra` checks all others."""
     skipped = {
