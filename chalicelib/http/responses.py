@@ -82,6 +82,7 @@ def error_response(error: DevFlowError, now: int) -> Response:
     elif isinstance(error, errors.MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allowed)
     elif isinstance(error, errors.Unauthenticated):
+        # RFC 9110, section 11.6.1. API Gateway renames it to x-amzn-Remapped-WWW-Authenticate, so it is not documented.
         headers["WWW-Authenticate"] = 'Bearer realm="devflow"'
     return Response(body, status, headers)
 

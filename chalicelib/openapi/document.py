@@ -32,10 +32,6 @@ HEADERS: dict[str, Json] = {
     },
     "X-RateLimit-Reset": {"description": "The start of the next minute, in epoch seconds.", "schema": _NON_NEGATIVE},
     "Retry-After": {"description": "Seconds until the request can succeed.", "schema": _NON_NEGATIVE},
-    "WWW-Authenticate": {
-        "description": "The authentication that is required (RFC 6750).",
-        "schema": {"type": "string"},
-    },
     "Upload-Offset": {"description": "The end of the stored data, in bytes.", "schema": _NON_NEGATIVE},
     "Location": {"description": "The address of the redirect.", "schema": {"type": "string"}},
 }
@@ -44,7 +40,6 @@ HEADERS: dict[str, Json] = {
 _QUOTA_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 _HEADERS_BY_STATUS: dict[int, tuple[str, ...]] = {
     302: ("Location",),
-    401: ("WWW-Authenticate",),
     416: ("Upload-Offset",),
     429: ("Retry-After", *_QUOTA_HEADERS),
     503: ("Retry-After",),

@@ -29,6 +29,10 @@ MINIMUM_COMPRESSION_SIZE = 1024
 """Bytes; `minimum_compression_size` in .chalice/config.json
 (https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-gzip-compression-decompression.html)."""
 
+_RENAMED_HEADERS = {"www-authenticate": "x-amzn-Remapped-WWW-Authenticate"}
+"""Response headers that API Gateway renames, in lower case, with their new names
+(https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-known-issues.html)."""
+
 Headers = Iterable[tuple[str, str]]
 
 
@@ -175,6 +179,7 @@ def _response(result: Mapping[str, Any]) -> Response:
     for name, values in (result.get("multiValueHeaders") or {}).items():
         headers = [pair for pair in headers if pair[0].lower() != name.lower()]
         headers += [(str(name), str(value)) for value in values]
+    headers = [(_RENAMED_HEADERS.get(name.lower(), name), value) for name, value in headers]
     body = result.get("body") or ""
     content = base64.b64decode(body) if result.get("isBase64Encoded") else body.encode("utf-8")
     return Response(int(result["statusCode"]), tuple(headers), content)

@@ -136,7 +136,7 @@ def refused_everywhere(client: Client, routes: Routes, what: str) -> None:
         title = "Agent token expired or invalid" if resource in AGENT_ROUTES else "Invalid or expired token"
         assert (response.status, response.json().get("error")) == (401, title), (what, method, resource, response)
         refused(response, 401)
-        assert (response.header("WWW-Authenticate") or "").startswith("Bearer"), (what, method, resource)
+        assert response.header("WWW-Authenticate") is None, "API Gateway renames it"
     assert snapshot() == before
 
 

@@ -126,6 +126,16 @@ def test_multi_value_headers_override_single_ones() -> None:
     assert (response.status, response.body) == (204, b"")
 
 
+@pytest.mark.parametrize("name", ["WWW-Authenticate", "www-authenticate"])
+@pytest.mark.parametrize("kind", ["headers", "multiValueHeaders"])
+def test_www_authenticate_is_renamed(name: str, kind: str) -> None:
+    value = 'Bearer realm="devflow"'
+    headers = {name: [value] if kind == "multiValueHeaders" else value}
+    response = Gateway(Fixed({"statusCode": 401, kind: headers, "body": ""})).call("GET", "/")
+    assert response.header("WWW-Authenticate") is None
+    assert response.header("x-amzn-Remapped-WWW-Authenticate") == value
+
+
 def test_binary_response_is_decoded() -> None:
     result = {"statusCode": 200, "body": base64.b64encode(b"\xff").decode(), "isBase64Encoded": True}
     assert Gateway(Fixed(result)).call("GET", "/").body == b"\xff"
