@@ -2,11 +2,14 @@
 
 import json
 import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+import yaml
 from botocore.exceptions import ClientError
 from chalice.deploy import models
 
-from infra.deploy.aws_account import AwsAccount
+from infra.deploy.aws_account import AwsAccount, error_code
 from infra.deploy.deploy_error import DeployError
 from infra.deploy.stage import STAGE_NAME, Stage
 
@@ -21,6 +24,7 @@ def check(stage: Stage, account: AwsAccount) -> None:
     print(f"  account {account.id}, region {account.region}")
     check_functions(stage)
     check_template(stage, account)
+    check_indexes(stage, account)
 
 
 def check_name(name: str) -> None:
@@ -69,3 +73,54 @@ def check_template(stage: Stage, account: AwsAccount) -> None:
     except ClientError as error:
         message = error.response["Error"].get("Message")
         raise DeployError(f"CloudFormation rejects infra/template.yaml: {message}") from None
+
+
+def check_indexes(stage: Stage, account: AwsAccount) -> None:
+    """CloudFormation can do every change of the tables' indexes. It creates or deletes one index of a table per update,
+    and fails after it has changed other resources if there are more. It does not change an index:
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-dynamodb-table.html."""
+    resources = yaml.safe_load(stage.template)["Resources"]
+    for logical_id, table in stage.names_by_logical_id("AWS::DynamoDB::Table", "TableName").items():
+        try:
+            deployed = account.client("dynamodb").describe_table(TableName=table)["Table"]
+        except ClientError as error:
+            if error_code(error) != "ResourceNotFoundException":
+                raise
+            continue  # a new table is created with all its indexes
+        _check_indexes(table, _indexes(deployed), _indexes(resources[logical_id]["Properties"]))
+
+
+def _check_indexes(table: str, deployed: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """`deployed` and `wanted`: the definition of each index, by name."""
+    for name in sorted(deployed.keys() & wanted.keys()):
+        if deployed[name] != wanted[name]:
+            raise DeployError(
+                f"The index {name} of the table {table} has other keys or attributes than in infra/template.yaml, and "
+                "CloudFormation cannot change an index. Nothing was changed. Add the new definition under another name "
+                f"and deploy. Then use it in the code, remove {name} from the template, and deploy again."
+            )
+    changes = [("create", sorted(wanted.keys() - deployed.keys())), ("delete", sorted(deployed.keys() - wanted.keys()))]
+    if sum(len(names) for _, names in changes) > 1:
+        planned = " and ".join(f"{action} {_name_indexes(names)}" for action, names in changes if names)
+        raise DeployError(
+            f"This would {planned} of the table {table}, but CloudFormation creates or deletes only one index of a "
+            "table at a time. Nothing was changed. Keep one of these changes in infra/template.yaml, deploy, and "
+            "repeat this with the next change."
+        )
+
+
+def _indexes(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys and projection of each index by name, of a table in the template or as DynamoDB describes it."""
+    return {
+        index["IndexName"]: (
+            [(key["AttributeName"], key["KeyType"]) for key in index["KeySchema"]],
+            index["Projection"]["ProjectionType"],
+            sorted(index["Projection"].get("NonKeyAttributes", [])),
+        )
+        for index in table.get("GlobalSecondaryIndexes", [])
+    }
+
+
+def _name_indexes(names: Iterable[str]) -> str:
+    named = list(names)
+    return f"the index{'es' if len(named) > 1 else ''} {', '.join(named)}"

@@ -55,7 +55,8 @@ class Stage:
 
     @cached_property
     def template(self) -> str:
-        return (self.project / TEMPLATE).read_text(encoding="utf-8")
+        """The template as compact JSON, because a request to CloudFormation may contain 51,200 bytes of it."""
+        return json.dumps(yaml.safe_load((self.project / TEMPLATE).read_text(encoding="utf-8")), separators=(",", ":"))
 
     @property
     def parameters(self) -> dict[str, str]:
