@@ -47,11 +47,26 @@ EVENT_MODULES = {
 
 app = App(f"devflow-{settings.stage}", FEATURES)
 
+MAX_WORKFLOW_BATCHES = 75
+MAX_EVENT_BATCHES = 240
+"""The concurrent executions of each function.
+
+Without a limit, a backlog of one queue may take all concurrent executions of the account (1,000 by default), and API
+Gateway then returns 503. Together with `MAX_BATCHES` of webhooks, the limits leave at least half of them to the API. An
+execution handles about 23 messages a second, so 1,000 tasks a second with five events each pass. A longer backlog waits
+in its queue.
+"""
+
 TIME_TO_STOP = 5_000
 """The sweep stops when its Lambda has less than this many milliseconds left."""
 
 
-@app.on_sqs_message(queue=settings.resource_name("workflow"), batch_size=10, name="run_workflows")
+@app.on_sqs_message(
+    queue=settings.resource_name("workflow"),
+    batch_size=10,
+    maximum_concurrency=MAX_WORKFLOW_BATCHES,
+    name="run_workflows",
+)
 def run_workflows(event: SQSEvent) -> dict[str, Any]:
     """Make submitted tasks claimable."""
     from chalicelib.orchestration.workflow_queue import handle_message
@@ -59,7 +74,12 @@ def run_workflows(event: SQSEvent) -> dict[str, Any]:
     return handle_batch(handle_message, event.to_dict()["Records"], clock.now())
 
 
-@app.on_sqs_message(queue=settings.resource_name("events"), batch_size=10, name="announce_events")
+@app.on_sqs_message(
+    queue=settings.resource_name("events"),
+    batch_size=10,
+    maximum_concurrency=MAX_EVENT_BATCHES,
+    name="announce_events",
+)
 def announce_events(event: SQSEvent) -> dict[str, Any]:
     """Publish events: create a delivery for each webhook that subscribes to them."""
     from chalicelib.orchestration.event_publisher import handle_message

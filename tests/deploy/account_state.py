@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from tests.deploy.conftest import Cloud
+from tests.support import template
 
 
 class AccountState:
@@ -55,7 +56,9 @@ class AccountState:
         }
 
     def triggers(self) -> list[Any]:
-        names = ("UUID", "EventSourceArn", "FunctionArn", "BatchSize", "FunctionResponseTypes", "State")
+        names = (
+            "UUID", "EventSourceArn", "FunctionArn", "BatchSize", "ScalingConfig", "FunctionResponseTypes", "State"
+        )  # fmt: skip
         found = self._cloud.client("lambda").list_event_source_mappings()["EventSourceMappings"]
         return sorted(({name: each.get(name) for name in names} for each in found), key=lambda each: each["UUID"])
 
@@ -100,10 +103,10 @@ class AccountState:
             described[url.rpartition("/")[2]] = {name: attributes.get(name) for name in names}
         return described
 
-    def alarms(self) -> dict[str, tuple[str, str]]:
-        """The metric of each alarm, and the value of its dimension."""
+    def alarms(self) -> dict[str, template.Metric]:
+        """The metric of each alarm."""
         found = self._cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]
-        return {alarm["AlarmName"]: (alarm["MetricName"], alarm["Dimensions"][0]["Value"]) for alarm in found}
+        return {alarm["AlarmName"]: template.monitored_metric(alarm) for alarm in found}
 
     def dashboards(self) -> list[str]:
         return [

@@ -89,6 +89,7 @@ class Expected:
                 "EventSourceArn": arn("sqs", str(source.queue).replace(f"-{LOCAL}-", f"-{self._stage}-")),
                 "FunctionArn": arn("lambda", f"function:{self.full_name(name)}"),
                 "BatchSize": source.batch_size,
+                "ScalingConfig": {"MaximumConcurrency": source.maximum_concurrency},
                 "FunctionResponseTypes": ["ReportBatchItemFailures"],
                 "State": "Enabled",
             }
@@ -154,15 +155,12 @@ class Expected:
     def secrets(self) -> list[str]:
         return sorted(self._named("AWS::SecretsManager::Secret", "Name"))
 
-    def alarms(self) -> dict[str, tuple[str, str]]:
+    def alarms(self) -> dict[str, template.Metric]:
         if not self._is_enabled("WithAlarms"):
             return {}
         alarms = [alarm["Properties"] for alarm in template.resources("AWS::CloudWatch::Alarm").values()]
         return {
-            template.resolve_name(alarm["AlarmName"], self._stage): (
-                alarm["MetricName"],
-                template.resolve_name(alarm["Dimensions"][0]["Value"], self._stage),
-            )
+            template.resolve_name(alarm["AlarmName"], self._stage): template.monitored_metric(alarm, self._stage)
             for alarm in alarms
         }
 
