@@ -8,6 +8,7 @@ of dimensions is a metric that costs 0.30 dollars a month. A metric costs nothin
 does not record a value of zero.
 """
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -23,6 +24,7 @@ UNITS = {
     "DispatchLatency": "Milliseconds",
     "QueueDepth": "Count",
     "OldestQueued": "Seconds",
+    "OldestPending": "Seconds",
     "AgentsActive": "Count",
     "AgentsInactive": "Count",
     "AgentsError": "Count",
@@ -62,9 +64,17 @@ def flush(now: int) -> dict[str, Any]:
 
 
 def log_fields(recorded: dict[str, list[float]], now: int) -> dict[str, Any]:
-    """Fields of a log line from which CloudWatch extracts these values. Counts are summed, to save bytes."""
+    """Fields of a log line from which CloudWatch extracts these values.
+
+    To save bytes, counts are summed, and of ages (in seconds) only the oldest is sent.
+    """
+    combined: dict[str, Callable[[list[float]], float]] = {"Count": sum, "Seconds": max}
     values: dict[str, Any] = {
-        name: sum(each) if UNITS[name] == "Count" else each[:MAX_VALUES] if len(each) > 1 else each[0]
+        name: combined[UNITS[name]](each)
+        if UNITS[name] in combined
+        else each[:MAX_VALUES]
+        if len(each) > 1
+        else each[0]
         for name, each in recorded.items()
     }
     metrics = [{"Name": name, "Unit": UNITS[name]} for name in values]

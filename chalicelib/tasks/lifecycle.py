@@ -10,9 +10,11 @@ from typing import Any
 from chalicelib import dynamodb
 from chalicelib.agents import claims
 from chalicelib.aws import sqs
+from chalicelib.core import metrics
 from chalicelib.core.errors import Unavailable
 from chalicelib.core.log import logger
 from chalicelib.core.outage import Outage
+from chalicelib.core.settings import SECOND
 from chalicelib.tasks import outbox, rules, store
 from chalicelib.tasks.entities import DEFAULT_TIMEOUT, HELD_STATUSES, Task, Transition
 from chalicelib.tasks.tables import EVENT
@@ -173,7 +175,14 @@ def process_due(key: dynamodb.Row, now: int, outage: Outage | None) -> bool:
     if key["sk"].startswith(EVENT):
         return outbox.resend_event(key, now)
     owner, _, task_id = key["pk"].partition("#")
-    transition = apply_transition(owner, task_id, lambda task: rules.on_deadline(task, now, outage), now)
+
+    def rule(task: Task) -> Transition | None:
+        if task.status == "pending" and task.due is not None and task.due <= now:
+            # Recorded before the write, so that the alarm also works while writes fail.
+            metrics.record("OldestPending", (now - (task.created_at or now)) // SECOND)
+        return rules.on_deadline(task, now, outage)
+
+    transition = apply_transition(owner, task_id, rule, now)
     if transition is None:
         return False
     if transition.after.status == "pending":

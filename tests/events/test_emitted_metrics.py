@@ -16,7 +16,9 @@ from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.http.scenario import Scenario
 from tests.http.webhook_helpers import WebhookQueue, create_webhook
+from tests.service import faults
 from tests.service.conftest import PassMinutes
+from tests.support import moto_aws
 from tests.support.webhook_receiver import Receiver, status
 
 EmittedMetrics = Callable[[], dict[str, list[float]]]
@@ -105,6 +107,36 @@ def test_sweep_emits_queue_depth_and_agent_counts(
     assert 60 <= values["OldestQueued"][0] < 600
     assert (values["AgentsActive"], values["AgentsError"]) == ([2], [1])
     assert "AgentsInactive" not in values
+
+
+def test_sweep_emits_the_age_of_the_oldest_pending_task(
+    scenario: Scenario, emitted: EmittedMetrics, clock: Clock, poller: EventPoller
+) -> None:
+    for task in ("task-1", "task-2"):
+        scenario.submit(task)
+        clock.advance(150)
+    moto_aws.empty_queues()  # no message makes them claimable
+    emitted()
+    poller.sweep()
+    (age,) = emitted()["OldestPending"]
+    assert 300 <= age < 360
+    poller.drain()
+    clock.advance(60)
+    poller.sweep()
+    assert "OldestPending" not in emitted(), "no task waits"
+
+
+def test_age_of_a_pending_task_is_emitted_while_no_write_succeeds(
+    scenario: Scenario, emitted: EmittedMetrics, clock: Clock, poller: EventPoller, no_pauses: None
+) -> None:
+    scenario.submit()
+    moto_aws.empty_queues()
+    clock.advance(900)
+    emitted()
+    with faults.refused("TransactWriteItems", "InternalServerError", status=500, times=999):
+        poller.sweep()
+    (age,) = emitted()["OldestPending"]
+    assert 900 <= age < 960
 
 
 def test_sweep_gauges_read_at_most_one_page_per_shard(

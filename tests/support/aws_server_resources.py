@@ -4,7 +4,7 @@ import json
 import secrets
 from typing import Any, Self
 
-from moto.cloudwatch.models import cloudwatch_backends
+from moto.cloudwatch.models import MetricDataQuery, cloudwatch_backends
 from moto.core.common_models import CloudFormationModel
 from moto.secretsmanager.models import secretsmanager_backends
 
@@ -40,7 +40,7 @@ class Secret(CloudFormationModel):
 
 
 class Alarm(CloudFormationModel):
-    """AWS::CloudWatch::Alarm on one metric, with the properties that the template uses."""
+    """AWS::CloudWatch::Alarm on one metric or one query, as the template has them."""
 
     def __init__(self, name: str) -> None:
         self.physical_resource_id = name
@@ -60,15 +60,19 @@ class Alarm(CloudFormationModel):
         properties = cloudformation_json["Properties"]
         cloudwatch_backends[account_id][region_name].put_metric_alarm(
             name=resource_name,
-            namespace=properties["Namespace"],
-            metric_name=properties["MetricName"],
+            namespace=properties.get("Namespace"),
+            metric_name=properties.get("MetricName"),
+            metric_data_queries=[
+                MetricDataQuery(query["Id"], "", query["Period"], query["ReturnData"], expression=query["Expression"])
+                for query in properties.get("Metrics", [])
+            ],
             comparison_operator=properties["ComparisonOperator"],
             evaluation_periods=properties["EvaluationPeriods"],
-            period=properties["Period"],
+            period=properties.get("Period"),
             threshold=properties["Threshold"],
-            statistic=properties["Statistic"],
+            statistic=properties.get("Statistic"),
             description=properties["AlarmDescription"],
-            dimensions=properties["Dimensions"],
+            dimensions=properties.get("Dimensions", []),
             alarm_actions=properties["AlarmActions"],
         )
         return cls(resource_name)

@@ -1,6 +1,7 @@
 """infra/template.yaml as data, for parts that moto ignores and for servers without CloudFormation."""
 
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -21,6 +22,37 @@ def resources(kind: str) -> dict[str, dict[str, Any]]:
 def resolve_name(value: dict[str, str], stage: str) -> str:
     """The name of a resource on a stage: resolves `{"Fn::Sub": "devflow-${Stage}-tasks"}`."""
     return value["Fn::Sub"].replace("${Stage}", stage)
+
+
+class Metric(NamedTuple):
+    """A metric of CloudWatch: its namespace, its name, and the dimension that selects it."""
+
+    namespace: str
+    name: str
+    dimension: str
+    value: str
+
+
+_QUERY = re.compile(r"SELECT \w+\((\w+)\) FROM SCHEMA\(\"([\w/]+)\", [\w, ]+\) WHERE (\w+) = '([\w-]+)'")
+
+
+def monitored_metric(alarm: dict[str, Any], stage: str = "") -> Metric:
+    """The metric of an alarm, as the template or CloudWatch describes it. The alarm names it, or has a query for it.
+
+    `stage` is needed for an alarm of the template, whose names contain it.
+    """
+
+    def resolved(value: str | dict[str, str]) -> str:
+        return value if isinstance(value, str) else resolve_name(value, stage)
+
+    if alarm.get("Metrics"):
+        (query,) = alarm["Metrics"]
+        found = _QUERY.fullmatch(resolved(query["Expression"]))
+        assert found, query
+        name, namespace, dimension, value = found.groups()
+        return Metric(namespace, name, dimension, value)
+    (one,) = alarm["Dimensions"]
+    return Metric(alarm["Namespace"], alarm["MetricName"], one["Name"], resolved(one["Value"]))
 
 
 def create_table_requests(stage: str) -> list[dict[str, Any]]:

@@ -44,6 +44,13 @@ def test_counts_are_summed_and_other_values_are_limited_per_line() -> None:
     assert fields["DispatchLatency"] == list(range(metrics.MAX_VALUES))
 
 
+def test_only_the_oldest_of_several_ages_is_sent() -> None:
+    metrics.begin()
+    for age in range(200):
+        metrics.record("OldestPending", age)
+    assert metrics.flush(NOW)["OldestPending"] == 199
+
+
 def test_flush_without_recorded_values_is_empty() -> None:
     metrics.begin()
     assert metrics.flush(NOW) == {}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from chalicelib.core import metrics
-from infra.deploy.stage import PROJECT
+from infra.deploy.stage import PROJECT, Stage
 from tests.support import template
 
 CONFIG = json.loads((PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))
@@ -26,6 +26,10 @@ QUEUES = {
     for queue in template.resources("AWS::SQS::Queue").values()
 }
 """Whether each queue invokes a function. The others are dead-letter queues."""
+TABLES = {
+    template.resolve_name(table["Properties"]["TableName"], STAGE)
+    for table in template.resources("AWS::DynamoDB::Table").values()
+}
 ALARMS = {
     template.resolve_name(alarm["Properties"]["AlarmName"], STAGE): alarm["Properties"]
     for alarm in template.resources("AWS::CloudWatch::Alarm").values()
@@ -49,11 +53,13 @@ PUBLISHED = {
             "NumberOfMessagesReceived", "NumberOfMessagesSent",
         },
     },
+    "AWS/DynamoDB": {"by": {"TableName"}, "metrics": {"ThrottledRequests", "TransactionConflict"}},
     metrics.NAMESPACE: {"by": {"Stage"}, "metrics": set(metrics.UNITS)},
 }  # fmt: skip
 """The metrics that AWS publishes and those that our code emits, by namespace, and the dimension of each namespace.
 
 https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-metrics-and-dimensions.html
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/metrics-dimensions.html
 https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
 """
@@ -62,19 +68,24 @@ NAMES = {
     "AWS/ApiGateway": {f"devflow-{STAGE}"},
     "AWS/Lambda": set(FUNCTIONS.values()),
     "AWS/SQS": set(QUEUES),
+    "AWS/DynamoDB": TABLES,
     metrics.NAMESPACE: {STAGE},
 }
 """The values that the dimension of each namespace can have."""
 
 
+def metric_of(alarm: dict[str, Any]) -> str:
+    return template.monitored_metric(alarm, STAGE).name
+
+
 def dimension(alarm: dict[str, Any]) -> tuple[str, str]:
-    (one,) = alarm["Dimensions"]
-    return one["Name"], template.resolve_name(one["Value"], STAGE)
+    metric = template.monitored_metric(alarm, STAGE)
+    return metric.dimension, metric.value
 
 
 def monitored(metric: str) -> set[str]:
-    """The functions, queues or APIs that have an alarm for this metric."""
-    return {dimension(alarm)[1] for alarm in ALARMS.values() if alarm["MetricName"] == metric}
+    """The functions, queues, tables or APIs that have an alarm for this metric."""
+    return {dimension(alarm)[1] for alarm in ALARMS.values() if metric_of(alarm) == metric}
 
 
 every_alarm = pytest.mark.parametrize("name", ALARMS)
@@ -83,11 +94,11 @@ every_alarm = pytest.mark.parametrize("name", ALARMS)
 @every_alarm
 def test_alarm_uses_an_existing_metric(name: str) -> None:
     alarm = ALARMS[name]
-    name_of_dimension, value = dimension(alarm)
-    published = PUBLISHED[alarm["Namespace"]]
-    assert alarm["MetricName"] in published["metrics"]
-    assert {name_of_dimension} == published["by"]
-    assert value in NAMES[alarm["Namespace"]]
+    metric = template.monitored_metric(alarm, STAGE)
+    published = PUBLISHED[metric.namespace]
+    assert metric.name in published["metrics"]
+    assert {metric.dimension} == published["by"]
+    assert metric.value in NAMES[metric.namespace]
 
 
 @every_alarm
@@ -123,10 +134,33 @@ def test_every_queue_has_an_alarm_for_old_or_dead_messages() -> None:
 
 def test_there_are_alarms_for_server_errors_and_a_stopped_sweep() -> None:
     assert monitored("5XXError") == {f"devflow-{STAGE}"}
-    (stopped,) = [alarm for alarm in ALARMS.values() if alarm["MetricName"] == "Invocations"]
+    (stopped,) = [alarm for alarm in ALARMS.values() if metric_of(alarm) == "Invocations"]
     assert dimension(stopped)[1] == FUNCTIONS["sweep"]
     assert (stopped["ComparisonOperator"], stopped["Threshold"]) == ("LessThanThreshold", 1)
     assert stopped["TreatMissingData"] == "breaching", "a function that is not invoked emits no data"
+
+
+def test_every_table_has_alarms_for_conflicts_and_throttled_requests() -> None:
+    assert monitored("TransactionConflict") == monitored("ThrottledRequests") == TABLES
+
+
+def test_throttled_requests_of_all_operations_of_a_table_are_added_up() -> None:
+    """DynamoDB publishes ThrottledRequests with the dimensions TableName and Operation, and with no others."""
+    throttled = [alarm for alarm in ALARMS.values() if metric_of(alarm) == "ThrottledRequests"]
+    for alarm in throttled:
+        (query,) = alarm["Metrics"]
+        assert (
+            'SUM(ThrottledRequests) FROM SCHEMA("AWS/DynamoDB", TableName, Operation)' in query["Expression"]["Fn::Sub"]
+        )
+
+
+def test_there_is_an_alarm_for_old_pending_tasks() -> None:
+    """The age of a queue's oldest message misses a task whose message is lost."""
+    assert monitored("OldestPending") == {STAGE}
+    (alarm,) = [alarm for alarm in ALARMS.values() if metric_of(alarm) == "OldestPending"]
+    assert alarm["Statistic"] == "Maximum"
+    assert alarm["TreatMissingData"] == "notBreaching", "there is no value where no task waits"
+    assert alarm["Threshold"] >= 10 * 60, "the sweep makes a task claimable long before"
 
 
 def test_alarms_and_dashboard_are_optional() -> None:
@@ -159,5 +193,9 @@ def test_dashboard_has_every_function_and_every_invoking_queue() -> None:
 
 
 def test_template_fits_into_a_request() -> None:
-    """CloudFormation accepts 51,200 bytes in a request. A larger template must be uploaded to S3."""
-    assert len((PROJECT / "infra" / "template.yaml").read_bytes()) < 51_200
+    """CloudFormation accepts 51,200 bytes in a request. A larger template must be uploaded to S3.
+
+    A deployment sends the template as compact JSON, without comments and indentation.
+    """
+    assert len(Stage(STAGE).template.encode()) < 51_200
+    assert json.loads(Stage(STAGE).template) == template.load()
