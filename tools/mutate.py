@@ -7,7 +7,8 @@ which depends only on the seed and the code, and chooses the tests. `[tool.cosmi
 modules, and the tests of each source tree. Type annotations are never changed, because they do nothing at run time.
 
 The changes are made in a copy of the repository, .cache/mutate, so that an interrupted run leaves the original alone.
-The exit status is 0 if the sample was tested, whatever survived, and 1 if the unchanged code does not pass its tests.
+The exit status is 0 if the sample was tested, whatever survived. It is 1 if the unchanged code does not pass its tests,
+or if tests could not run.
 """
 
 import argparse
@@ -20,11 +21,11 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from cosmic_ray.commands.init import init
 from cosmic_ray.mutating import mutate_and_test
@@ -46,6 +47,17 @@ class Span(NamedTuple):
     end: Position
 
 
+Status = Literal["noticed", "survived", "unclear"]
+
+
+class Result(NamedTuple):
+    """What the tests made of a change. `detail` is the first test that failed, or the diff of a survivor."""
+
+    status: Status
+    detail: str
+    place: str
+
+
 def main() -> int:
     options = _parse_options()
     config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["cosmic-ray"]
@@ -57,12 +69,19 @@ def main() -> int:
     trees = sorted({_tree_of(mutation.module_path, config) for mutation in sample})
     if options.baseline and not all(_passes_unchanged(tree, config) for tree in trees):
         return 1
-    survivors = [diff for mutation in sample if (diff := _test(mutation, config)) is not None]
-    for diff in survivors:
-        print(f"\n{diff}")
-    killed = len(sample) - len(survivors)
-    print(f"\nseed {options.seed}: the tests noticed {killed} of {len(sample)} changes")
-    return 0
+    results = []
+    for mutation in sample:
+        results.append(_test(mutation, config))
+        status, detail, place = results[-1]
+        print(f"{status:8} {place}{'' if status == 'survived' else f' ({detail})'}", flush=True)
+    for result in results:
+        if result.status == "survived":
+            print(f"\n{result.place}\n{result.detail}")
+    counts = Counter(result.status for result in results)
+    print(f"\nseed {options.seed}: the tests noticed {counts['noticed']} of {len(results)} changes")
+    if counts["unclear"]:
+        print(f"{counts['unclear']} are unclear, because the tests could not run", file=sys.stderr)
+    return 1 if counts["unclear"] else 0
 
 
 def _parse_options() -> argparse.Namespace:
@@ -141,7 +160,8 @@ def _test_command(tree: str, config: dict[str, Any], module: Path | None = None)
         texts = {path: path.read_text(encoding="utf-8") for path in tests}
         tests.sort(key=lambda path: -_count_mentions(texts[path], package))
     arguments = ["-q", "-x", "-n", "2", "--dist", "worksteal", "-p", "no:cacheprovider"]
-    return shlex.join([str(ROOT / ".venv" / "bin" / "python"), "-m", "pytest", *arguments, *map(str, tests)])
+    command = shlex.join([str(ROOT / ".venv" / "bin" / "python"), "-m", "pytest", *arguments, *map(str, tests)])
+    return shlex.join(["sh", "-c", f"{command} 2>&1"])  # Cosmic Ray returns the standard output only
 
 
 def _import_root(tree: str) -> Path:
@@ -165,17 +185,28 @@ def _passes_unchanged(tree: str, config: dict[str, Any]) -> bool:
     return False
 
 
-def _test(mutation: MutationSpec, config: dict[str, Any]) -> str | None:
-    """Make a change, run the tests and undo it. Returns the change as a diff if no test failed."""
+def _test(mutation: MutationSpec, config: dict[str, Any]) -> Result:
+    """Make a change, run the tests and undo it."""
     module = mutation.module_path
-    command = _test_command(_tree_of(module, config), config, module)
-    result = mutate_and_test([mutation], command, config["timeout"])
-    survived = result.test_outcome is TestOutcome.SURVIVED
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", result.output or "", re.MULTILINE)
-    operator = mutation.operator_name.removeprefix("core/")
-    note = "" if survived else f" ({failed[1] if failed else 'the tests did not start, or did not end in time'})"
-    print(f"{'survived' if survived else 'noticed '} {module}:{mutation.start_pos[0]} {operator}{note}", flush=True)
-    return (result.diff or "") if survived else None
+    done = mutate_and_test([mutation], _test_command(_tree_of(module, config), config, module), config["timeout"])
+    place = f"{module}:{mutation.start_pos[0]} {mutation.operator_name.removeprefix('core/')}"
+    if done.test_outcome is TestOutcome.SURVIVED:
+        return Result("survived", done.diff or "", place)
+    return Result(*judge(done.output or ""), place=place)
+
+
+def judge(output: str) -> tuple[Status, str]:
+    """Return what the output of tests that did not pass means, and why.
+
+    A failure counts only if pytest reports it. Otherwise a missing package would look like a change that was noticed.
+    """
+    if output == "timeout":
+        return "noticed", "the tests did not end in time"
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
+    if failed is not None:
+        return "noticed", failed[1]
+    lines = output.strip().splitlines() or ["no output"]
+    return ("noticed" if "while loading conftest" in output else "unclear"), lines[-1]
 
 
 if __name__ == "__main__":
