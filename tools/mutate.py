@@ -7,12 +7,14 @@ which depends only on the seed and the code, and chooses the tests. `[tool.cosmi
 modules, and the tests of each source tree. Type annotations are never changed, because they do nothing at run time.
 
 The changes are made in a copy of the repository, .cache/mutate, so that an interrupted run leaves the original alone.
+Only one run at a time uses the copy.
 The exit status is 0 if the sample was tested, whatever survived. It is 1 if the unchanged code does not pass its tests,
 or if tests could not run.
 """
 
 import argparse
 import ast
+import fcntl
 import os
 import random
 import re
@@ -25,7 +27,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TextIO
 
 from cosmic_ray.commands.init import init
 from cosmic_ray.mutating import mutate_and_test
@@ -61,8 +63,13 @@ class Result(NamedTuple):
 def main() -> int:
     options = _parse_options()
     config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["cosmic-ray"]
-    _copy_repository()
-    os.chdir(COPY)
+    with _lock_copy():
+        _copy_repository()
+        os.chdir(COPY)
+        return _run(options, config)
+
+
+def _run(options: argparse.Namespace, config: dict[str, Any]) -> int:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(COPY / "agent" / "src"), str(COPY)])
     modules = [Path(name) for name in options.modules] or _find_modules(config)
     sample = draw_sample(find_mutations(modules), options.seed, options.count)
@@ -91,6 +98,17 @@ def _parse_options() -> argparse.Namespace:
     parser.add_argument("--no-baseline", dest="baseline", action="store_false", help="do not test the unchanged code")
     parser.add_argument("modules", nargs="*", metavar="MODULE", help="only change these, relative to the repository")
     return parser.parse_args()
+
+
+def _lock_copy() -> TextIO:
+    """Let no other run change the copy until this process ends. Raises SystemExit if another run uses it."""
+    COPY.parent.mkdir(exist_ok=True)
+    lock = COPY.with_suffix(".lock").open("w", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("Another `make mutate` is running in this repository. Wait until it ends, or stop it.")
+    return lock
 
 
 def _copy_repository() -> None:
