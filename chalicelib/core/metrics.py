@@ -8,7 +8,6 @@ of dimensions is a metric that costs 0.30 dollars a month. A metric costs nothin
 does not record a value of zero.
 """
 
-from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -68,15 +67,15 @@ def log_fields(recorded: dict[str, list[float]], now: int) -> dict[str, Any]:
 
     To save bytes, counts are summed, and of ages (in seconds) only the oldest is sent.
     """
-    combined: dict[str, Callable[[list[float]], float]] = {"Count": sum, "Seconds": max}
-    values: dict[str, Any] = {
-        name: combined[UNITS[name]](each)
-        if UNITS[name] in combined
-        else each[:MAX_VALUES]
-        if len(each) > 1
-        else each[0]
-        for name, each in recorded.items()
-    }
+    values = {name: _combine(UNITS[name], each) for name, each in recorded.items()}
     metrics = [{"Name": name, "Unit": UNITS[name]} for name in values]
     directive = {"Namespace": NAMESPACE, "Dimensions": [["Stage"]], "Metrics": metrics}
     return {"_aws": {"Timestamp": now, "CloudWatchMetrics": [directive]}, "Stage": settings.stage, **values}
+
+
+def _combine(unit: str, values: list[float]) -> Any:
+    if unit == "Count":
+        return sum(values)
+    if unit == "Seconds":
+        return max(values)
+    return values[:MAX_VALUES] if len(values) > 1 else values[0]
