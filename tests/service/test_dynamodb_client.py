@@ -2,14 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from typing import Any
 
 import pytest
 from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
+from botocore.awsrequest import AWSRequest, AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.credentials import Credentials
+from botocore.regions import EndpointRulesetResolver
 from pynamodb.exceptions import VerboseClientError
+from urllib3 import HTTPResponse
 
+from chalicelib.aws import session
 from chalicelib.core.settings import VERSION
 from chalicelib.dynamodb import client
 from chalicelib.dynamodb.client import connection
@@ -69,6 +74,47 @@ def test_botocore_parses_neither_the_request_nor_the_response() -> None:
         connection.dispatch("GetItem", {"TableName": tables.TASKS_TABLE, "Key": KEY})
     assert [arguments["response_dict"]["body"] for arguments in parsed] == [b""]
     assert [arguments["params"]["Key"] for arguments in built] == [{}]
+
+
+def test_endpoint_is_resolved_once_for_each_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a call would take a twelfth longer, and no other test would notice."""
+    resolved = []
+    construct = EndpointRulesetResolver.construct_endpoint
+
+    def count(self: EndpointRulesetResolver, **arguments: Any) -> Any:
+        resolved.append(arguments["operation_model"].name)
+        return construct(self, **arguments)
+
+    monkeypatch.setattr(EndpointRulesetResolver, "construct_endpoint", count)
+    monkeypatch.setattr(connection, "_client", None)
+    for _ in range(3):
+        connection.dispatch("GetItem", {"TableName": tables.TASKS_TABLE, "Key": KEY})
+    assert resolved == ["GetItem"]
+
+
+@pytest.mark.parametrize(
+    ("region", "address"),
+    [
+        ("eu-central-1", "https://dynamodb.eu-central-1.amazonaws.com/"),
+        ("cn-north-1", "https://dynamodb.cn-north-1.amazonaws.com.cn/"),
+        ("us-gov-west-1", "https://dynamodb.us-gov-west-1.amazonaws.com/"),
+    ],
+)
+def test_every_request_goes_to_the_region_and_is_signed_for_it(region: str, address: str) -> None:
+    dynamodb: Any = session.botocore_session().create_client(
+        "dynamodb", region_name=region, aws_access_key_id="id", aws_secret_access_key="secret"
+    )
+    sent: list[Any] = []
+
+    def answer(request: Any, **_: Any) -> AWSResponse:
+        sent.append(request)
+        return AWSResponse(request.url, 200, HTTPHeaders(), HTTPResponse(BytesIO(b"{}"), preload_content=False))
+
+    dynamodb.meta.events.register_first("before-send.dynamodb", answer)
+    for _ in range(2):
+        dynamodb.get_item(TableName="t", Key=KEY)
+    assert [request.url for request in sent] == [address] * 2
+    assert all(f"/{region}/dynamodb/aws4_request" in str(request.headers["Authorization"]) for request in sent)
 
 
 @pytest.mark.parametrize(
