@@ -63,7 +63,8 @@ class CheckIn(NamedTuple):
         return became_inactive(self.now, self.now) if after == "inactive" else None
 
     def actions(self) -> list[dynamodb.Clause]:
-        actions = [_record_seen(self.now, shard(self.caller.owner, self.agent_id), check_at(self.now))]
+        owner, agent_id = self.caller.owner, self.agent_id
+        actions = [_record_seen(self.now, shard(owner, agent_id), check_at(owner, agent_id, self.now))]
         if self.state or self.reactivating:
             actions.append(dynamodb.set_value(AgentRow.state, self.state or "active"))
         if self.instance_id:

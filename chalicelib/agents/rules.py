@@ -1,5 +1,6 @@
 """The rules of agents: liveness, status events and registration. No I/O; time is an argument (epoch milliseconds)."""
 
+import hashlib
 from typing import Literal
 
 from chalicelib.agents.entities import Agent, AgentState, StatusEvent
@@ -45,13 +46,23 @@ def status_event_payload(agent: Agent, event: StatusEvent) -> dict[str, str]:
     }
 
 
-def check_at(seen_at: int) -> int:
+def check_at(owner: str, agent_id: str, seen_at: int) -> int:
     """When the sweep must check an agent whose last check-in was at `seen_at`.
 
-    It is 150 s after the end of that minute. So an agent's index entry changes at most once a minute, and an agent that
-    is due has certainly made no check-in for 150 s.
+    It is 150 s after the end of the agent's minute. So an agent's index entry changes at most once a minute, and an
+    agent that is due has certainly made no check-in for 150 s. The minutes of different agents begin at different
+    times, so that the changes of many agents are spread over the minute.
     """
-    return (seen_at // MINUTE + 1) * MINUTE + INACTIVE_AFTER
+    shift = _minute_shift(owner, agent_id)
+    return ((seen_at - shift) // MINUTE + 1) * MINUTE + shift + INACTIVE_AFTER
+
+
+def _minute_shift(owner: str, agent_id: str) -> int:
+    """When an agent's minute begins, in milliseconds after the clock's minute. The same in every process and version.
+
+    It must not depend on the agent's shard (`dynamodb.shard`), which uses the first bytes of the same digest.
+    """
+    return int.from_bytes(hashlib.blake2s(f"{owner}#{agent_id}".encode()).digest()[4:8]) % MINUTE
 
 
 def assess_liveness(agent: Agent, now: int, outage: Outage | None = None) -> Literal["alive", "inactive", "lost"]:

@@ -37,7 +37,7 @@ def create_item(agent: Agent) -> dynamodb.TransactItem:
         claims={},
         calls={},
         check_shard=shard(agent.owner, agent.id),
-        check_at=check_at(agent.seen_at),
+        check_at=check_at(agent.owner, agent.id, agent.seen_at),
         status_events=[to_stored_event(each) for each in agent.status_events] or None,
         publish_shard=None if at is None else shard(agent.owner, agent.id),
         publish_at=None if at is None else at + PUBLISH_WITHIN,
@@ -107,7 +107,10 @@ def postpone_status_events(owner: str, agent_id: str, at: int) -> bool:
 
 def check_schedule(owner: str, agent_id: str, now: int, *, at: int | None = None) -> dict[str, int]:
     """Attributes that put an agent into the sweep's index, to be checked when it may be inactive, or at `at`."""
-    return {"check_shard": shard(owner, agent_id), "check_at": check_at(now) if at is None else at}
+    return {
+        "check_shard": shard(owner, agent_id),
+        "check_at": check_at(owner, agent_id, now) if at is None else at,
+    }
 
 
 def delete_item(owner: str, agent_id: str) -> dynamodb.TransactItem:

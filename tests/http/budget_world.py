@@ -9,6 +9,7 @@ from typing import Any
 
 from moto.sqs.models import sqs_backends
 
+from chalicelib.agents.rules import INACTIVE_AFTER, check_at
 from chalicelib.auth import tokens
 from chalicelib.aws import sqs
 from chalicelib.core.settings import MINUTE, SECOND
@@ -67,7 +68,10 @@ class Agent:
 
 @dataclass
 class World:
-    """A user and a platform at the start of a minute, so no rate limit window ends between two calls."""
+    """A user and a platform at a time early in a minute.
+
+    So between two calls no rate limit window ends, and agent-1 does not move in the sweep's index.
+    """
 
     user: Client
     owner: str
@@ -82,7 +86,10 @@ class World:
         self.next_minute()
 
     def next_minute(self) -> None:
-        self.clock.advance((MINUTE - self.clock.now % MINUTE) / SECOND)
+        start = self.clock.now // MINUTE * MINUTE + MINUTE
+        moves_at = check_at(self.owner, "agent-1", start) - INACTIVE_AFTER  # the end of the agent's minute
+        late = 25 * SECOND if moves_at - start < 20 * SECOND else 0  # more time than a call takes on a slow machine
+        self.clock.advance((start + late - self.clock.now) / SECOND)
 
     def agent(self, *capabilities: str, name: str = "agent-1", **more: Any) -> Agent:
         return register(self.user, name, *(capabilities or ["fix-bug"]), **more)

@@ -1,5 +1,8 @@
 """chalicelib/agents/rules.py: when the sweep checks an agent, and when an agent is inactive or lost."""
 
+from collections import Counter
+from itertools import pairwise
+
 import pytest
 
 from chalicelib.agents import rules
@@ -9,17 +12,33 @@ from tests.support.builders import NOW, make_agent
 
 
 def test_sweep_checks_an_agent_150_to_210_seconds_after_its_last_check_in() -> None:
-    """The due time is rounded up to a minute. The minute between two sweeps comes on top."""
-    for second in range(120):
-        seen_at = NOW // MINUTE * MINUTE + second * SECOND
-        due = rules.check_at(seen_at)
-        assert 150 * SECOND < due - seen_at <= 210 * SECOND
-        assert rules.assess_liveness(make_agent(seen_at=seen_at), due) == "inactive"
+    """The due time is rounded up to the end of the agent's minute. The minute between two sweeps comes on top."""
+    for agent_id in ("agent-1", "agent-2", "agent-3"):
+        for second in range(120):
+            seen_at = NOW + second * SECOND
+            due = rules.check_at("user-1", agent_id, seen_at)
+            assert 150 * SECOND < due - seen_at <= 210 * SECOND
+            assert rules.assess_liveness(make_agent(seen_at=seen_at), due) == "inactive"
 
 
-def test_check_ins_within_a_minute_do_not_move_the_agent_in_the_index() -> None:
-    minute = NOW // MINUTE * MINUTE
-    assert len({rules.check_at(minute + second * SECOND) for second in range(60)}) == 1
+def test_agent_moves_in_the_index_at_most_once_a_minute() -> None:
+    moments = range(NOW, NOW + 10 * MINUTE, SECOND)
+    for agent_id in ("agent-1", "agent-2", "agent-3"):
+        due = [rules.check_at("user-1", agent_id, seen_at) for seen_at in moments]
+        moved_at = [at for at, (one, other) in zip(moments[1:], pairwise(due), strict=True) if one != other]
+        assert [later - earlier for earlier, later in pairwise(moved_at)] == [MINUTE] * 9
+
+
+def test_index_moves_of_many_agents_are_spread_over_the_minute() -> None:
+    """10,000 agents that check in every 5 s. Aligned minutes would move all of them within the same 5 s."""
+    start = NOW // MINUTE * MINUTE
+    moves: Counter[int] = Counter()
+    for number in range(10_000):
+        first = start + number % 5_000
+        due = [rules.check_at("user-1", f"agent-{number}", first + second * SECOND) for second in range(0, 65, 5)]
+        moves.update(slot for slot, (one, other) in enumerate(pairwise(due)) if one != other)
+    assert moves.total() == 10_000
+    assert max(moves.values()) / 5 < 200, "moves in a second; 10,000 / 60 is the mean"
 
 
 @pytest.mark.parametrize(
