@@ -29,16 +29,21 @@ _MAX_ROUNDS = 5
 def poll(check_in: CheckIn, limit: int) -> PollResponse:
     """Renew the agent's claims and claim further tasks, up to `limit` claims. Highest priority first, then oldest.
 
-    Two requests if there is nothing to claim, four if there is.
+    Two requests if there is nothing to claim, four if there is. If the agent's claims change during the poll, because a
+    task starts or ends or because another poll claims, the poll reads the agent again and continues from there. So a
+    slot that becomes free during a poll does not stay empty until the next one.
     """
-    agent = check_in.save()
-    unstarted = [
-        _expected_task(agent, task_id, claim) for task_id, claim in agent.claims.items() if claim.started_at is None
-    ]
-    free_slots = agent.free_slots(limit)
-    queued = _find_claimable(agent, free_slots, check_in.now) if free_slots else []
-    claimed = _renew_and_claim(agent, unstarted, queued, free_slots, check_in)
-    commands = _to_commands(agent, claimed, limit)
+    agent, commands = check_in.save(), list[Command]()
+    for _ in range(_MAX_ROUNDS):
+        claimed = _renew_and_claim(agent, limit, check_in)
+        if claimed is not None:
+            commands, unchanged = _to_commands(agent, claimed, limit)
+            if unchanged:
+                break
+        current = agents.load_agent(agent.owner, agent.id)
+        if current is None or current.ver != agent.ver:  # the agent was removed, or the token of this poll was revoked
+            break
+        agent = current
     return PollResponse(commands=commands, next_poll_interval=_next_poll_interval(agent, commands, check_in.now))
 
 
@@ -80,26 +85,31 @@ def _find_shared(owner: str, intents: list[str], minimum: int) -> list[Task]:
     return found
 
 
-def _renew_and_claim(
-    agent: Agent, unstarted: list[Task], queued: list[Task], free_slots: int, check_in: CheckIn
-) -> list[Task]:
-    """Renew the agent's claims on `unstarted` and claim some of `queued`, in one transaction.
+def _renew_and_claim(agent: Agent, limit: int, check_in: CheckIn) -> list[Task] | None:
+    """Renew the agent's claims and claim further tasks, in one transaction. Returns the tasks.
+
+    Returns None if the agent's claims are not as `agent` has them.
 
     If other agents claimed some of the tasks first, the next round leaves these out. It chooses at random from the
     rest, and half as many. So fifty agents that read the same beginning of a queue spread over it.
     """
+    renewals = [
+        rules.renew_claim(_expected_task(agent, task_id, claim), check_in.now)
+        for task_id, claim in agent.claims.items()
+        if claim.started_at is None
+    ]
+    free_slots = agent.free_slots(limit)
+    queued = _find_claimable(agent, free_slots, check_in.now) if free_slots else []
     chosen = queued[:free_slots]
     for round_number in range(1, _MAX_ROUNDS + 1):
-        renewals = [rules.renew_claim(task, check_in.now) for task in unstarted]
         new_claims = [rules.claim(task, agent.id, check_in.now) for task in chosen]
         if not renewals and not new_claims:
             return []
         try:
             _save_claims(agent, renewals, new_claims, check_in)
         except _ClaimConflict as conflict:
-            if conflict.agent_changed:  # another poll of the same agent: the next poll returns what it claims
-                return []
-            unstarted = [task for task in unstarted if task.id not in conflict.task_ids]
+            if conflict.agent_changed:
+                return None
             queued = [task for task in queued if task.id not in conflict.task_ids]
             count = max(1, free_slots >> round_number) if chosen else 0
             window = queued[: max(WINDOW, count)]
@@ -113,7 +123,7 @@ def _renew_and_claim(
 
 
 class _ClaimConflict(Exception):
-    """The tasks with these ids are not as expected. `agent_changed`: the agent's row is not as expected."""
+    """The queued tasks with these ids are not as expected. `agent_changed`: the agent or its claims are not."""
 
     def __init__(self, task_ids: set[str], *, agent_changed: bool) -> None:
         self.task_ids, self.agent_changed = task_ids, agent_changed
@@ -125,7 +135,7 @@ def _save_claims(
 ) -> None:
     """Write all renewals and claims in one transaction. Raises _ClaimConflict."""
     items: list[dynamodb.TransactItem] = []
-    item_task_ids: list[str | None] = []  # None: the item is the agent's
+    item_task_ids: list[str | None] = []  # None: the item is the agent's, or of a task that it has claimed
     if new_claims:
         claims = {
             each.after.id: Claim(attempt=each.after.attempt, timeout=each.after.timeout, claimed_at=check_in.now)
@@ -137,7 +147,8 @@ def _save_claims(
     for transition in (*renewals, *new_claims):
         task_items = store.transition_items(transition)
         items += task_items
-        item_task_ids += [transition.after.id] * len(task_items)
+        queued_task_id = transition.after.id if transition.before.status == "queued" else None
+        item_task_ids += [queued_task_id] * len(task_items)
     try:
         dynamodb.transact_write(*items)
     except dynamodb.TransactionCancelled as cancelled:
@@ -147,10 +158,13 @@ def _save_claims(
         ) from None
 
 
-def _to_commands(agent: Agent, claimed: Sequence[Task], limit: int) -> list[Command]:
-    """The commands for these claims, in the order of `poll`. The next poll returns those that exceed the size limit."""
+def _to_commands(agent: Agent, claimed: Sequence[Task], limit: int) -> tuple[list[Command], bool]:
+    """The commands for these claims, in the order of `poll`, and whether all of these claims are still unstarted.
+
+    The next poll returns the commands that exceed the size limit.
+    """
     if not claimed:
-        return []
+        return [], True
     found = store.load_with_bodies(agent.owner, [task.id for task in claimed])
     unstarted = [
         (task, body) for task, body in found.values() if task.agent_id == agent.id and task.status == "assigned"
@@ -164,7 +178,7 @@ def _to_commands(agent: Agent, claimed: Sequence[Task], limit: int) -> list[Comm
         if commands and size > RESPONSE_LIMIT:
             break
         commands.append(command)
-    return commands
+    return commands, len(unstarted) == len(claimed)
 
 
 def _next_poll_interval(agent: Agent, commands: Sequence[Command], now: int) -> int:

@@ -113,6 +113,48 @@ def test_concurrent_polls_of_one_agent_respect_its_concurrency(scenario: Scenari
     assert sorted(agent.claims()) == sorted(claimed) == scenario.get_agent()["holding"]
 
 
+def test_concurrent_polls_of_one_agent_leave_no_slot_empty(scenario: Scenario) -> None:
+    agent = scenario.agent(concurrency=3)
+    scenario.queue_tasks(*[f"task-{number}" for number in range(6)])
+    with faults.interleaved("TransactWriteItems", lambda: agent.claims(limit=1)):
+        assert agent.claims() == ["task-0", "task-1", "task-2"]
+    assert scenario.get_agent()["holding"] == ["task-0", "task-1", "task-2"]
+
+
+@pytest.mark.parametrize("operation", ["TransactWriteItems", "BatchGetItem"])
+@pytest.mark.parametrize(("limit", "expected"), [(1, 1), (4, 3)])
+def test_poll_during_a_first_progress_fills_the_slots(
+    scenario: Scenario, operation: str, limit: int, expected: int
+) -> None:
+    """The claim of the previous poll starts while the poll renews it, or between the renewal and the response."""
+    agent = scenario.agent(concurrency=4)
+    tasks = [f"task-{number}" for number in range(8)]
+    scenario.queue_tasks(*tasks)
+    assert agent.claims(limit=1) == tasks[:1]
+    with faults.interleaved(operation, lambda: ok(agent.progress(tasks[0]))):
+        assert agent.claims(limit=limit) == tasks[1 : 1 + expected]
+    assert scenario.get_agent()["holding"] == tasks[: 1 + expected]
+
+
+def test_poll_that_always_meets_changed_claims_ends(scenario: Scenario) -> None:
+    """Each try of the poll finds that a claim has started. The poll returns what it has, and the next one continues."""
+    agent = scenario.agent(concurrency=20)
+    tasks = [f"task-{number:02}" for number in range(20)]
+    scenario.queue_tasks(*tasks)
+    started: list[str] = []
+
+    def start_a_claim() -> None:
+        claimed = [task for task in scenario.get_agent()["holding"] if task not in started]
+        started.extend(claimed[:1])
+        for task in claimed[:1]:
+            ok(agent.progress(task))
+
+    agent.claims(limit=1)
+    with faults.interleaved("TransactWriteItems", start_a_claim, times=1_000, when=faults.about('"assigned"')):
+        assert agent.poll(limit=1).status == 200
+    assert len(agent.claims(limit=1)) == 1
+
+
 def test_agents_with_a_stale_view_of_the_queue_claim_each_task_once(scenario: Scenario) -> None:
     """The index returns the same tasks to all agents, but the condition is on the task's row.
 
