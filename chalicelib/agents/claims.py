@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from chalicelib import dynamodb
-from chalicelib.agents.entities import Claim
+from chalicelib.agents.entities import REMOVED, Claim
 from chalicelib.agents.liveness import CheckIn
-from chalicelib.agents.store import has_at_most_claims, is_registered
+from chalicelib.agents.store import accepts_intent, has_at_most_claims, is_registered
 from chalicelib.agents.tables import AgentRow
 
 
@@ -52,9 +52,14 @@ def cancel_claim_item(owner: str, agent_id: str, task_id: str) -> dynamodb.Trans
     return dynamodb.transact_update(_row(owner, agent_id), [_request_cancel(task_id)], _has_claim(task_id))
 
 
-def agent_exists_check(owner: str, agent_id: str) -> dynamodb.TransactItem:
-    """Cancels the transaction if there is no such agent."""
-    return dynamodb.transact_check(_row(owner, agent_id), is_registered())
+def accepts_intent_check(owner: str, agent_id: str, intent: str) -> dynamodb.TransactItem:
+    """Cancels the transaction if there is no such agent, or if it does not accept the intent."""
+    return dynamodb.transact_check(_row(owner, agent_id), is_registered() & accepts_intent(intent))
+
+
+def is_agent_missing(row: dynamodb.Row | None) -> bool:
+    """Whether `accepts_intent_check` failed because there is no such agent. `row` is the stored row of the agent."""
+    return row is None or row["state"] == REMOVED
 
 
 def pinned_task_item(owner: str, agent_id: str, now: int) -> dynamodb.TransactItem:

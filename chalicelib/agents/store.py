@@ -201,6 +201,11 @@ def is_registered() -> dynamodb.Clause:
     return dynamodb.is_in(AgentRow.state, "active", "inactive", "error")
 
 
+def accepts_intent(intent: str) -> dynamodb.Clause:
+    """A condition: the intent is among the agent's capabilities."""
+    return dynamodb.contains(AgentRow.capabilities, intent)
+
+
 @dynamodb.clause
 def has_at_most_claims(maximum: int) -> Any:
     """A condition on the number of the agent's claims."""

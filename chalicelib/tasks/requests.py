@@ -30,8 +30,8 @@ class SubmitTaskRequest(InputModel):
     context: dict[str, Any] | None = None
     """Passed to the agent unchanged."""
     agent_id: Id | None = None
-    """Pins the task to one agent. The agent must be registered, and needs the intent to claim the task. If it does not
-    claim the task within 24 hours, the task fails."""
+    """Pins the task to one agent. The agent must be registered and must accept the intent. If it does not claim the
+    task within 24 hours, the task fails."""
     priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
     """Tasks with a higher number are claimed first."""
     timeout_seconds: Annotated[int, Field(ge=60, le=24 * 3_600)] = DEFAULT_TIMEOUT // SECOND

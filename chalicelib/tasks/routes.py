@@ -34,11 +34,11 @@ from chalicelib.tasks.responses import (
     TaskList,
 )
 from chalicelib.tasks.rules import NotHeld, WrongState
-from chalicelib.tasks.service import DifferentRequest, ExecutionFailed, TooManyOpenTasks
+from chalicelib.tasks.service import DifferentRequest, ExecutionFailed, IntentNotAccepted, TooManyOpenTasks
 
 blueprint = Blueprint(__name__)
 
-_SUBMIT_ERRORS = (DifferentRequest, AgentNotFound, TooManyOpenTasks, ExecutionFailed)
+_SUBMIT_ERRORS = (IntentNotAccepted, DifferentRequest, AgentNotFound, TooManyOpenTasks, ExecutionFailed)
 
 
 @route(
@@ -101,7 +101,8 @@ def cancel_task(request: Request, task_id: str) -> Response:
 
 @route(
     blueprint, "POST", "/api/tasks/{task_id}/retry", "user", TASKS_API,
-    response=AcceptedResponse, status=202, raises=(TaskNotFound, WrongState, AgentNotFound, TooManyOpenTasks),
+    response=AcceptedResponse, status=202,
+    raises=(IntentNotAccepted, TaskNotFound, WrongState, AgentNotFound, TooManyOpenTasks),
 )  # fmt: skip
 def retry_task(request: Request, task_id: str) -> Response:
     """Repeat a task that has ended, as a new task."""

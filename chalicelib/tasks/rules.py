@@ -284,7 +284,10 @@ def on_deadline(task: Task, now: int, outage: Outage | None = None) -> Transitio
         case "assigned":
             return requeue(task, "The claim expired before the task was started", now)
         case "queued":
-            reason = f"No agent claimed the task within {MAX_QUEUE_TIME // HOUR} hours."
+            hours = f"within {MAX_QUEUE_TIME // HOUR} hours"
+            reason = f"No agent claimed the task {hours}."
+            if task.pinned_agent_id is not None:
+                reason = f"The task is pinned to agent {task.pinned_agent_id}, which did not claim it {hours}."
         case _:
             reason = f"The task ran longer than its timeout of {task.timeout // SECOND} seconds."
     return fail(task, reason, now)

@@ -8,7 +8,7 @@ from chalicelib.agents import claims
 from chalicelib.agents.liveness import CheckIn
 from chalicelib.auth import service as auth
 from chalicelib.auth.tokens import Caller
-from chalicelib.core.errors import AgentNotFound, Conflict, DevFlowError, RateLimited, TaskNotFound
+from chalicelib.core.errors import AgentNotFound, Conflict, DevFlowError, Invalid, RateLimited, TaskNotFound
 from chalicelib.core.settings import DAY, settings
 from chalicelib.http.pagination import EXACT_TOTAL_LIMIT, ListQuery, list_page
 from chalicelib.http.rate_limits import TASKS_API
@@ -35,6 +35,16 @@ class TooManyOpenTasks(RateLimited):
         maximum = settings.open_tasks_per_user
         super().__init__(
             f"You have {maximum} open tasks, which is the maximum. Wait until some of them end, or cancel some.", 60
+        )
+
+
+class IntentNotAccepted(Invalid):
+    """The task is pinned to an agent that does not accept its intent. Choose another agent, or do not pin the task."""
+
+    def __init__(self, agent_id: str, intent: str) -> None:
+        super().__init__(
+            f"Agent {agent_id} does not accept the intent {intent}. Choose another agent, submit the task without "
+            "agentId, or add the intent to the capabilities of the agent."
         )
 
 
@@ -66,7 +76,8 @@ def submit_with_id(submitter: AdmittedSubmitter, request: ExecuteWorkflowRequest
     """Accept a task under the client's id and return the id.
 
     The same request sent again returns the same task, even if the user has the maximum number of open tasks by now.
-    Raises DifferentRequest if the id belongs to another request; AgentNotFound; TooManyOpenTasks; ExecutionFailed.
+    Raises DifferentRequest if the id belongs to another request; AgentNotFound; IntentNotAccepted; TooManyOpenTasks;
+    ExecutionFailed.
     """
     try:
         existing = _accept(submitter, request.task_id, request, now)
@@ -85,7 +96,8 @@ def submit_new(submitter: AdmittedSubmitter, request: SubmitTaskRequest, idempot
     """Accept a task under a new id and return the id.
 
     The id is derived from the Idempotency-Key, if there is one. So the same key within a day returns the same task.
-    Raises DifferentRequest if the key was used with another request; AgentNotFound; TooManyOpenTasks.
+    Raises DifferentRequest if the key was used with another request; AgentNotFound; IntentNotAccepted;
+    TooManyOpenTasks.
     """
     if idempotency_key is None:
         task_id = f"task-{uuid.uuid4()}"
@@ -133,17 +145,20 @@ def _accept(submitter: AdmittedSubmitter, task_id: str, request: SubmitTaskReque
 
 def _save_new(submitter: AdmittedSubmitter, task: Task, body: requests.TaskBody) -> Task | None:
     created = store.create_items(task, body, rules.created_event(task))
-    agent_check = [] if task.pinned_agent_id is None else [claims.agent_exists_check(task.owner, task.pinned_agent_id)]
+    agent_id, intent = task.pinned_agent_id, task.intent or ""
+    agent_check = [] if agent_id is None else [claims.accepts_intent_check(task.owner, agent_id, intent)]
     limit_check = [] if submitter.precondition is None else [submitter.precondition]
     existing = None
     try:
         dynamodb.transact_write(*created, *agent_check, *limit_check)
     except dynamodb.TransactionCancelled as cancelled:
         if 0 not in cancelled.rows:
-            if agent_check and len(created) in cancelled.rows:
-                raise AgentNotFound(
-                    f"The task cannot be pinned to agent {task.pinned_agent_id}: you have no agent with this id."
-                ) from None
+            if agent_id is not None and len(created) in cancelled.rows:
+                if claims.is_agent_missing(cancelled.rows[len(created)]):
+                    raise AgentNotFound(
+                        f"The task cannot be pinned to agent {agent_id}: you have no agent with this id."
+                    ) from None
+                raise IntentNotAccepted(agent_id, intent) from None
             raise TooManyOpenTasks from None
         task = existing = to_task(cancelled.rows[0] or {})
     if task.status == "pending":  # also for a repeated request, whose first message may have been lost
@@ -222,7 +237,7 @@ def retry_task(submitter: AdmittedSubmitter, task_id: str, now: int) -> str:
 
     The id is derived from the old task's id and attempt, so a repeated request creates no second task.
     Raises TaskNotFound; WrongState while the old task is open; AgentNotFound if the task is pinned to an agent that
-    does not exist; TooManyOpenTasks.
+    does not exist; IntentNotAccepted if that agent does not accept the intent any more; TooManyOpenTasks.
     """
     found = store.load_detail(submitter.owner, task_id, now)
     if found is None:

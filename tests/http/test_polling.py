@@ -139,9 +139,11 @@ def test_pinned_tasks_are_ordered_together_with_other_tasks(scenario: Scenario, 
     assert agent.claims() == ["a", "b", "c", "d"]
 
 
-def test_pinned_task_waits_until_its_agent_has_the_capability(scenario: Scenario, clock: Clock) -> None:
-    agent = scenario.agent(capabilities=["feature"])
+def test_pinned_task_waits_while_its_agent_does_not_accept_the_intent(
+    scenario: Scenario, agent: Agent, clock: Clock
+) -> None:
     scenario.queue_tasks(agentId="agent-1")
+    ok(agent.heartbeat(capabilities=["feature"]))
     assert agent.claims() == []
     clock.advance(120)
     assert agent.claims() == []

@@ -85,6 +85,55 @@ def test_task_can_only_be_pinned_to_an_existing_agent_of_the_user(
     assert len(invariants.rows("agents")) == 2
 
 
+@pytest.mark.parametrize("capabilities", [[], ["feature"], ["fix-bug-2", "fix", "FIX-BUG"]])
+def test_task_cannot_be_pinned_to_an_agent_that_does_not_accept_its_intent(
+    scenario: Scenario, capabilities: list[str]
+) -> None:
+    agent = scenario.agent(capabilities=capabilities)
+    named = {"taskId": "task-1", "agentId": "agent-1"}
+    for response in (
+        scenario.user.post("/api/tasks", WORK | {"agentId": "agent-1"}),
+        scenario.user.post("/api/tasks", WORK | {"agentId": "agent-1"}, Idempotency_Key="key-1"),
+        scenario.user.post("/api/workflows/execute", WORK | named),
+        agent.client.post("/api/workflows/execute", WORK | named),
+    ):
+        error = refused(response, 400, "Invalid request")
+        assert "agent-1" in error["message"]
+        assert "fix-bug" in error["message"]
+    assert invariants.heads() == []
+
+
+def test_agent_that_drops_the_intent_during_a_submission_gets_no_task(scenario: Scenario, agent: Agent) -> None:
+    """The check is part of the transaction that accepts the task."""
+    with faults.interleaved("TransactWriteItems", lambda: ok(agent.heartbeat(capabilities=["feature"]))):
+        refused(scenario.user.post("/api/tasks", WORK | {"agentId": "agent-1"}), 400)
+    assert invariants.heads() == []
+
+
+def test_repeated_pinned_submission_succeeds_after_the_agent_dropped_the_intent(
+    scenario: Scenario, agent: Agent
+) -> None:
+    """The task was accepted. The client did not receive the response."""
+
+    def submit() -> Any:
+        return ok(scenario.user.post("/api/tasks", WORK | {"agentId": "agent-1"}, Idempotency_Key="key-1"), 202)
+
+    first = submit()
+    ok(agent.heartbeat(capabilities=["feature"]))
+    assert submit() == first
+    assert len(invariants.heads()) == 1
+
+
+def test_task_whose_agent_dropped_the_intent_cannot_be_retried(scenario: Scenario, agent: Agent) -> None:
+    scenario.start_task(agent, agentId="agent-1")
+    ok(agent.fail("task-1"))
+    ok(agent.heartbeat(capabilities=["feature"]))
+    error = refused(scenario.user.post("/api/tasks/task-1/retry"), 400, "Invalid request")
+    assert "agent-1 does not accept the intent fix-bug" in error["message"]
+    ok(agent.heartbeat(capabilities=["feature", "fix-bug"]))
+    ok(scenario.user.post("/api/tasks/task-1/retry"), 202)
+
+
 def test_task_pinned_to_a_removed_agent_cannot_be_retried(scenario: Scenario, agent: Agent) -> None:
     scenario.start_task(agent, agentId="agent-1")
     ok(agent.fail("task-1"))

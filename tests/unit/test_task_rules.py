@@ -525,6 +525,12 @@ def test_task_that_no_agent_claims_within_24_hours_fails() -> None:
     assert (transition.after.status, transition.after.error) == ("failed", "No agent claimed the task within 24 hours.")
 
 
+def test_pinned_task_that_its_agent_does_not_claim_fails_with_the_agents_id() -> None:
+    transition = rules.on_deadline(task("queued", due=NOW, pinned_agent_id="agent-1"), NOW)
+    assert transition is not None
+    assert transition.after.error == "The task is pinned to agent agent-1, which did not claim it within 24 hours."
+
+
 def test_expired_claim_returns_to_the_queue() -> None:
     transition = rules.on_deadline(task("assigned", due=NOW), NOW)
     assert transition is not None
