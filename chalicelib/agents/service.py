@@ -19,7 +19,7 @@ from chalicelib.agents.schemas import (
 from chalicelib.auth import service as auth
 from chalicelib.auth import tokens
 from chalicelib.auth.entities import User
-from chalicelib.core.errors import AgentNotFound, Conflict, Unavailable
+from chalicelib.core.errors import AgentExists, AgentNotFound, Conflict, Unavailable
 from chalicelib.core.outage import Outage
 from chalicelib.core.settings import settings
 from chalicelib.core.text import fingerprint
@@ -82,15 +82,34 @@ def _new_agent(owner: str, request: RegisterAgentRequest, idempotency_key: str |
 
 
 def _repeat_registration(existing: Agent, registration: str | None, now: int) -> Agent:
+    """Register an agent again whose registration was sent twice. It is active, and every earlier token is revoked.
+
+    Raises AgentExists, also for a tombstone, and DifferentRegistration.
+    """
     for _ in range(_MAX_TRIES):
+        if existing.state == REMOVED:
+            raise AgentExists
         rules.check_same_registration(existing, registration, now)
         try:
-            return store.update_agent(existing.owner, existing.id, {"ver": tokens.new_version()}, ver=existing.ver)
-        except dynamodb.ConditionFailed as failed:  # another request repeated the registration at the same time
+            return _register_again(existing, {"seen_at": now, "state": "active", "ver": tokens.new_version()}, now)
+        except dynamodb.ConditionFailed as failed:  # another writer changed the agent at the same time
             if failed.row is None:  # the agent was deleted in the meantime: a retry registers a new one
                 break
             existing = tables.to_agent(failed.row)
     raise Unavailable
+
+
+def _register_again(existing: Agent, values: dict[str, Any], now: int) -> Agent:
+    """Set `values` of an agent that its user registers again, and end what belongs to its earlier processes.
+
+    Raises ConditionFailed if the state or the token has changed since the agent was read.
+    """
+    values = values | {"next_ver": None, "instance": None} | store.check_schedule(existing.owner, existing.id, now)
+    event = None if existing.state == "active" else rules.became_active("active", now)
+    agent = store.update_agent(existing.owner, existing.id, values, ver=existing.ver, state=existing.state, event=event)
+    if event is not None:
+        status_events.send_to_queue(agent.owner, agent.id)
+    return agent
 
 
 def replace_agent(existing: Agent, request: RegisterAgentRequest, idempotency_key: str | None, now: int) -> Agent:
@@ -100,18 +119,11 @@ def replace_agent(existing: Agent, request: RegisterAgentRequest, idempotency_ke
     """
     agent = _new_agent(existing.owner, request, idempotency_key, now)
     unchanged = ("owner", "id", "calls", "claims", "pinned_at", "machine", "status_events")
-    values: dict[str, Any] = {name: value for name, value in agent if name not in unchanged}
-    values |= {"paused": None, "instance": None} | store.check_schedule(agent.owner, agent.id, now)
-    event = None if existing.state == "active" else rules.became_active("active", now)
+    values = {name: value for name, value in agent if name not in unchanged}
     try:
-        replaced = store.update_agent(
-            agent.owner, agent.id, values, ver=existing.ver, state=existing.state, event=event
-        )
+        return _register_again(existing, values | {"paused": None}, now)
     except dynamodb.ConditionFailed:
         raise AgentNotFound from None
-    if event is not None:
-        status_events.send_to_queue(agent.owner, agent.id)
-    return replaced
 
 
 def mark_removed(owner: str, agent_id: str, now: int) -> Agent:

@@ -59,6 +59,38 @@ def test_idempotency_key_repeats_a_registration_for_ten_minutes(user: Client, cl
     assert ok(user.get("/api/agents"))["total"] == 1
 
 
+def test_repeated_registration_makes_the_agent_active_again(scenario: Scenario, clock: Clock) -> None:
+    """The client that did not get the first response may repeat the request after the agent has become inactive."""
+    ok(scenario.user.post("/api/agents", REGISTRATION, Idempotency_Key="k-1"), 201)
+    clock.advance(10)
+    scenario.poller.sweep()
+    clock.advance(160)
+    scenario.poller.sweep()
+    clock.advance(60)
+    scenario.poller.sweep()
+    assert scenario.get_agent()["status"] == "inactive"
+    repeated = ok(scenario.user.post("/api/agents", REGISTRATION, Idempotency_Key="k-1"), 201)
+    assert repeated["agent"]["status"] == "active"
+    assert abs(epoch(repeated["agent"]["lastHeartbeat"]) - clock.now / 1_000) < 5
+    assert scenario.get_agent() == repeated["agent"]
+    clock.advance(100)
+    scenario.poller.sweep()
+    assert scenario.get_agent()["status"] == "active"
+    scenario.advance(clock, 300)
+    assert scenario.get_agent()["status"] == "inactive", "the sweep checks the agent again"
+
+
+def test_repeated_registration_revokes_every_earlier_token(scenario: Scenario) -> None:
+    token = ok(scenario.user.post("/api/agents", REGISTRATION, Idempotency_Key="k-1"), 201)["token"]
+    first = Agent("agent-1", scenario.user.acting_as(token))
+    unused = ok(first.client.post("/api/agents/agent-1/token"), 201)["token"]
+    token = ok(scenario.user.post("/api/agents", REGISTRATION, Idempotency_Key="k-1"), 201)["token"]
+    for old in (first, Agent("agent-1", scenario.user.acting_as(unused))):
+        refused(old.poll(), 401)
+        refused(old.client.post("/api/agents/agent-1/token"), 401)
+    ok(Agent("agent-1", scenario.user.acting_as(token)).poll())
+
+
 @pytest.mark.parametrize(
     ("seconds", "headers"), [(0, {}), (0, {"Idempotency_Key": "k-2"}), (11 * 60, {"Idempotency_Key": "k-1"})]
 )

@@ -268,6 +268,34 @@ def test_repeated_registration_returns_503_if_the_agent_is_removed_meanwhile(sce
     ok(register(), 201)
 
 
+def test_repeated_registration_replaces_a_tombstone(scenario: Scenario) -> None:
+    """The row of a removed agent stays while the index of its pinned tasks may be behind."""
+    body = {"agentId": "agent-1", "name": "n", "version": "1"}
+    ok(scenario.user.post("/api/agents", body, Idempotency_Key="key-1"), 201)
+    scenario.queue_tasks(agentId="agent-1")
+    ok(scenario.user.delete("/api/agents/agent-1"))
+    assert len(invariants.rows("agents")) == 1
+    token = ok(scenario.user.post("/api/agents", body, Idempotency_Key="key-1"), 201)["token"]
+    assert Agent("agent-1", scenario.user.acting_as(token)).claims() == []
+    assert scenario.get_agent()["status"] == "active"
+
+
+def test_agent_marked_inactive_during_its_repeated_registration_is_active(
+    scenario: Scenario, clock: Clock, poller: EventPoller
+) -> None:
+    body = {"agentId": "agent-1", "name": "n", "version": "1"}
+    ok(scenario.user.post("/api/agents", body, Idempotency_Key="key-1"), 201)
+    clock.advance(10)
+    poller.sweep()
+    clock.advance(170)
+    poller.sweep()
+    clock.advance(60)
+    with faults.interleaved("UpdateItem", poller.sweep, when=faults.about("agent-1", "ver")) as fault:
+        repeated = ok(scenario.user.post("/api/agents", body, Idempotency_Key="key-1"), 201)
+    assert fault.affected
+    assert repeated["agent"]["status"] == scenario.get_agent()["status"] == "active"
+
+
 def test_repeated_registration_that_always_conflicts_returns_503(scenario: Scenario) -> None:
     body = {"agentId": "agent-1", "name": "n", "version": "1"}
 
