@@ -14,7 +14,7 @@ INACTIVE_AFTER = 150 * SECOND
 LOST_AFTER = 10 * MINUTE
 """An agent without a check-in for this long is lost, and so are the tasks that it runs."""
 PUBLISH_WITHIN = MINUTE
-"""The sweep sends the message of a status event that is this old and not published."""
+"""How old a status event may be before the sweep publishes it, without its message."""
 
 REGISTRATION_IDEMPOTENCY_WINDOW = 10 * MINUTE
 """How long the same Idempotency-Key means the same registration."""

@@ -2,8 +2,8 @@
 
 An event is stored on the agent's row in the same write as the change, so a heartbeat needs no further request. The
 write also puts the row into an index of the sweep. The process that made the change sends the agent's key to the queue
-of events. If that fails, the sweep sends it. Publishing removes the event in the same transaction that creates its
-deliveries.
+of events. If the message is lost or late, the sweep publishes the event. Publishing removes the event in the same
+transaction that creates its deliveries.
 """
 
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 from chalicelib import dynamodb
 from chalicelib.agents import store
 from chalicelib.agents.entities import Agent
-from chalicelib.agents.rules import PUBLISH_WITHIN
 from chalicelib.aws import sqs
 
 
@@ -23,13 +22,6 @@ def send_to_queue(owner: str, agent_id: str) -> bool:
 def find_due(shard: int, now: int, start: dict[str, Any] | None, limit: int) -> dynamodb.Page:
     """Keys of the agents in a shard whose events the sweep must publish."""
     return store.find_unpublished(shard, now, start, limit)
-
-
-def resend(key: dynamodb.Row, now: int) -> bool:
-    """The sweep sends an agent's key again and moves its due time. False if that fails, or the events are published."""
-    if not store.postpone_status_events(key["owner"], key["agent"], now + PUBLISH_WITHIN):
-        return False
-    return send_to_queue(key["owner"], key["agent"])
 
 
 def published_item(agent: Agent, count: int) -> dynamodb.TransactItem:

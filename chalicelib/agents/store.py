@@ -94,17 +94,6 @@ def _clear_status_events() -> list[dynamodb.Clause]:
     return [dynamodb.remove(each) for each in (AgentRow.status_events, AgentRow.publish_shard, AgentRow.publish_at)]
 
 
-def postpone_status_events(owner: str, agent_id: str, at: int) -> bool:
-    """Have the sweep look at unpublished events again at `at`. False if they have been published."""
-    try:
-        dynamodb.update_item(
-            _row(owner, agent_id), [dynamodb.set_value(AgentRow.publish_at, at)], dynamodb.exists(AgentRow.publish_at)
-        )
-    except dynamodb.ConditionFailed:
-        return False
-    return True
-
-
 def check_schedule(owner: str, agent_id: str, now: int, *, at: int | None = None) -> dict[str, int]:
     """Attributes that put an agent into the sweep's index, to be checked when it may be inactive, or at `at`."""
     return {

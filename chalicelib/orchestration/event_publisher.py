@@ -52,12 +52,12 @@ def handle_message(body: str, now: int) -> None:
         publish_agent_events(message.owner, message.agent_id, now)
 
 
-def publish_task_event(owner: str, task_id: str, key: str, now: int) -> None:
-    """Publish an event of a task, unless it was published before."""
+def publish_task_event(owner: str, task_id: str, key: str, now: int) -> bool:
+    """Publish an event of a task. Returns False if it was published before, or at the same time by another process."""
     event = outbox.load_unpublished(owner, task_id, key)
     if event is None:
         logger.info("the event was published before", extra={"task": task_id})
-        return
+        return False
     endpoints = [endpoint for endpoint in fanout.find_endpoints(owner) if endpoint.wants(event.type)]
     deliveries: list[Delivery] = []
     data = outbox.load_payload(owner, task_id, event, now) if endpoints else None
@@ -68,23 +68,28 @@ def publish_task_event(owner: str, task_id: str, key: str, now: int) -> None:
     try:
         dynamodb.transact_write(mark, *counts, *fanout.delivery_items(deliveries))
     except dynamodb.TransactionCancelled as cancelled:
-        if 0 not in cancelled.rows:  # the user was deleted, so nobody is to be notified
-            dynamodb.transact_write(mark)
-        return
+        if 0 in cancelled.rows:
+            return False
+        dynamodb.transact_write(mark)  # the user was deleted, so nobody is to be notified
+        return True
     fanout.send_deliveries(deliveries)
+    return True
 
 
-def publish_agent_events(owner: str, agent_id: str, now: int) -> None:
-    """Publish every unpublished event of an agent, oldest first."""
+def publish_agent_events(owner: str, agent_id: str, now: int) -> bool:
+    """Publish every unpublished event of an agent, oldest first. Returns False if there was none."""
+    published = False
     while (agent := agents.load_agent(owner, agent_id)) is not None and agent.status_events:
         if not _publish_status_events(agent, agent.status_events[:EVENTS_PER_TRANSACTION], now):
-            return
+            break
+        published = True
+    return published
 
 
 def _publish_status_events(agent: Agent, events: list[StatusEvent], now: int) -> bool:
     """Publish some of an agent's events. Returns False where another process changed them meanwhile.
 
-    Then that process, or a later message, publishes the rest.
+    Then that process, a later message or the sweep publishes the rest.
     """
     endpoints = fanout.find_endpoints(agent.owner)
     deliveries: list[Delivery] = []

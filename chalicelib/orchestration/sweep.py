@@ -19,9 +19,9 @@ from chalicelib.core.errors import Conflict
 from chalicelib.core.log import logger
 from chalicelib.core.outage import Outage
 from chalicelib.core.settings import MINUTE, settings
-from chalicelib.orchestration import gauges, store
+from chalicelib.orchestration import event_publisher, gauges, store
 from chalicelib.orchestration.agent_lifecycle import finish_removal, release_from_silent_agent
-from chalicelib.tasks import lifecycle
+from chalicelib.tasks import lifecycle, outbox
 from chalicelib.webhooks import delivery
 
 OUTAGE_AFTER = 3 * MINUTE
@@ -37,8 +37,8 @@ class SweepSummary:
 
     tasks: int = 0
     agents: int = 0
-    news: int = 0
-    """Agents whose unpublished events were sent to the queue again."""
+    events: int = 0
+    """Events of tasks that were published, and agents whose events were published."""
     deliveries: int = 0
     failures: int = 0
     """Rows that could not be processed. The next run retries them."""
@@ -58,8 +58,8 @@ def run_sweep(now: int, time_is_up: Callable[[], bool]) -> SweepSummary:
     outage, shards = _record_start(now)
     task_kinds: list[DueKind] = [
         ("agents", agents.find_due, partial(_check_agent, now=now, outage=outage)),
-        ("tasks", lifecycle.find_due, partial(lifecycle.process_due, now=now, outage=outage)),
-        ("news", status_events.find_due, partial(status_events.resend, now=now)),
+        ("tasks", lifecycle.find_due, partial(_process_task_row, now=now, outage=outage)),
+        ("events", status_events.find_due, partial(_publish_status_events, now=now)),
     ]
     webhook_kinds: list[DueKind] = [("deliveries", delivery.find_due, partial(delivery.resend, now=now))]
     for kinds in (task_kinds, webhook_kinds):  # tasks first, so that a receiver that is down does not delay them
@@ -98,6 +98,17 @@ def _run_isolated(summary: SweepSummary, process: Callable[[], bool]) -> bool:
         logger.exception("a row could not be processed; the next sweep retries it")
         summary.failures += 1
         return False
+
+
+def _process_task_row(row: dynamodb.Row, now: int, outage: Outage | None) -> bool:
+    event_keys = outbox.event_keys(row)
+    if event_keys is None:
+        return lifecycle.process_due(row, now, outage)
+    return event_publisher.publish_task_event(*event_keys, now)
+
+
+def _publish_status_events(row: dynamodb.Row, now: int) -> bool:
+    return event_publisher.publish_agent_events(row["owner"], row["agent"], now)
 
 
 def _check_agent(key: dynamodb.Row, now: int, outage: Outage | None) -> bool:

@@ -54,8 +54,6 @@ class Task(Entity):
     """The digest of the submission. It identifies a repeated request."""
     report_digest: str | None = None
     """The digest of the report that ended the task. It identifies a repeated report."""
-    sends: int = 1
-    """How often the task's message was sent to the workflow queue."""
     log_bytes: int = 0
     """The size of this attempt's log in bytes."""
     earlier_log_bytes: int = 0

@@ -70,17 +70,6 @@ def published_item(pk: str, sk: str, event: TaskEvent) -> dynamodb.TransactItem:
     return dynamodb.transact_update(_event_row(pk, sk), actions, dynamodb.exists(EventRow.due_at))
 
 
-def postpone_event(pk: str, sk: str, at: int) -> bool:
-    """Move the due time of an unpublished event. False if it has been published in the meantime."""
-    try:
-        dynamodb.update_item(
-            _event_row(pk, sk), [dynamodb.set_value(EventRow.due_at, at)], dynamodb.exists(EventRow.due_at)
-        )
-    except dynamodb.ConditionFailed:
-        return False
-    return True
-
-
 def append_log_items(before: Task, after: Task, chunks: Sequence[str], now: int) -> list[dynamodb.TransactItem]:
     """Items of a transaction that appends chunks to an attempt's log. Fails if the log has changed since `before`."""
     condition = dynamodb.equals(HeadRow.log_bytes, before.log_bytes) & dynamodb.equals(HeadRow.attempt, before.attempt)

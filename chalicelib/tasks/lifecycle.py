@@ -17,7 +17,6 @@ from chalicelib.core.outage import Outage
 from chalicelib.core.settings import SECOND
 from chalicelib.tasks import outbox, rules, store
 from chalicelib.tasks.entities import DEFAULT_TIMEOUT, HELD_STATUSES, Task, Transition
-from chalicelib.tasks.tables import EVENT
 
 AGENT_REMOVED = "Agent removed"
 _MAX_TRIES = 5
@@ -86,7 +85,7 @@ def _save_without_agent(transition: Transition, now: int) -> Transition | None:
 
 
 def send_to_workflow_queue(task: Task) -> bool:
-    """Send a pending task's message to the workflow queue. False if that failed; then the sweep sends it later."""
+    """Send a pending task's message to the workflow queue. False if that failed; then the sweep makes it claimable."""
     return sqs.send("workflow", {"owner": task.owner, "task": task.id})
 
 
@@ -98,11 +97,20 @@ def make_claimable(owner: str, task_id: str, now: int) -> None:
         found.append(task)
         return rules.enqueue(task, now) if task.status == "pending" else None
 
-    queued = apply_transition(owner, task_id, rule, now)
-    if queued is not None:
-        outbox.send_event(queued.before, rules.created_event(queued.before))
+    _apply_and_send_created(owner, task_id, rule, now)
     if not found:
         logger.warning("a message of the workflow queue names a task that does not exist", extra={"task": task_id})
+
+
+def _apply_and_send_created(owner: str, task_id: str, rule: Rule, now: int) -> bool:
+    """Apply a rule, and send the event of the submission if this ends the status `pending`. False if nothing changed.
+
+    The submission itself sends no event, because the user waits for its response.
+    """
+    transition = apply_transition(owner, task_id, rule, now)
+    if transition is not None and transition.before.status == "pending":
+        outbox.send_event(transition.before, rules.created_event(transition.before))
+    return transition is not None
 
 
 def release_claim(owner: str, task_id: str, agent_id: str, reason: str, now: int) -> None:
@@ -171,9 +179,7 @@ def queued_since(shard: int, now: int, maximum: int) -> list[int]:
 
 
 def process_due(key: dynamodb.Row, now: int, outage: Outage | None) -> bool:
-    """Process one row of the sweep's index: a task or an unpublished event. Returns whether it did anything."""
-    if key["sk"].startswith(EVENT):
-        return outbox.resend_event(key, now)
+    """Process one task of the sweep's index: b, e, f, g, or a deadline. Returns whether it changed anything."""
     owner, _, task_id = key["pk"].partition("#")
 
     def rule(task: Task) -> Transition | None:
@@ -182,9 +188,4 @@ def process_due(key: dynamodb.Row, now: int, outage: Outage | None) -> bool:
             metrics.record("OldestPending", (now - (task.created_at or now)) // SECOND)
         return rules.on_deadline(task, now, outage)
 
-    transition = apply_transition(owner, task_id, rule, now)
-    if transition is None:
-        return False
-    if transition.after.status == "pending":
-        send_to_workflow_queue(transition.after)
-    return True
+    return _apply_and_send_created(owner, task_id, rule, now)

@@ -2,7 +2,7 @@
 
 An event is stored in the transaction of its transition. If it needs publishing, it is stored with a due time in the
 sweep's index. The process that made the transition also sends the event's key to the queue of events. If the process
-ends first, or the queue rejects the message, the sweep sends it.
+ends first, or the queue loses or delays the message, the sweep publishes the event.
 
 Publishing removes the due time in the same transaction that counts the event and creates its deliveries. So each of
 these happens once.
@@ -13,28 +13,24 @@ from typing import Any
 from chalicelib import dynamodb
 from chalicelib.auth import service as auth
 from chalicelib.aws import sqs
-from chalicelib.core.settings import MINUTE
 from chalicelib.tasks import history_store, responses, store
 from chalicelib.tasks.entities import Task, TaskEvent
 from chalicelib.tasks.tables import EVENT, partition_key
 
-RESEND_AFTER = MINUTE
 _OPENING_TYPES = {"task.created"}
 _ENDING_TYPES = {"task.completed", "task.failed", "task.cancelled"}
 
 
 def send_event(task: Task, event: TaskEvent | None) -> None:
-    """Send the key of an event that needs publishing to the queue of events. If that fails, the sweep sends it."""
+    """Send the key of an event that needs publishing to the queue of events. If that fails, the sweep publishes it."""
     if event is not None and event.needs_publishing:
         sqs.send("events", {"owner": task.owner, "task": task.id, "event": EVENT + event.key})
 
 
-def resend_event(key: dynamodb.Row, now: int) -> bool:
-    """The sweep sends an unpublished event and moves its due time. False if it is published, or cannot be sent."""
-    if not history_store.postpone_event(key["pk"], key["sk"], now + RESEND_AFTER):
-        return False
-    owner, _, task_id = key["pk"].partition("#")
-    return sqs.send("events", {"owner": owner, "task": task_id, "event": key["sk"]})
+def event_keys(row: dynamodb.Row) -> tuple[str, str, str] | None:
+    """The owner, the task and the key of an event in the sweep's index. None if the row is a task."""
+    owner, _, task_id = row["pk"].partition("#")
+    return (owner, task_id, row["sk"]) if row["sk"].startswith(EVENT) else None
 
 
 def load_unpublished(owner: str, task_id: str, key: str) -> TaskEvent | None:

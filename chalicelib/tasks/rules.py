@@ -16,12 +16,10 @@ from chalicelib.core.outage import Outage
 from chalicelib.core.settings import HOUR, MINUTE, SECOND
 from chalicelib.tasks.entities import Task, TaskEvent, Transition
 
-RESEND_AFTER = MINUTE
-"""How long a task may be `pending` before the sweep sends its message again."""
-MAX_SENDS = 5
-"""How often a task's message is sent to the workflow queue at most, the first time included."""
+QUEUE_WITHIN = MINUTE
+"""How long a task may be `pending` before the sweep makes it claimable, without its message."""
 PUBLISH_WITHIN = 2 * MINUTE
-"""The sweep sends the message of an event that is this old and not published. A lost message is sent again earlier."""
+"""How old an event may be before the sweep publishes it, without its message."""
 MAX_QUEUE_TIME = 24 * HOUR
 CLAIM_LEASE = 60 * SECOND
 MAX_CLAIM_TIME = 10 * MINUTE
@@ -232,7 +230,7 @@ def as_retry(task: Task, new_id: str, now: int) -> Task:
         request_digest=task.request_digest,
         created_at=now,
         updated_at=now,
-        due=now + RESEND_AFTER,
+        due=now + QUEUE_WITHIN,
     )
 
 
@@ -270,17 +268,16 @@ def lose(task: Task, reason: str, now: int) -> Transition:
 def on_deadline(task: Task, now: int, outage: Outage | None = None) -> Transition | None:
     """The transition that the sweep makes when the task is due. None if it is not due.
 
-    In every status except `pending`, the due time is a deadline.
+    In every status except `pending`, the due time is a deadline. A pending task never fails here: that its message is
+    late or lost is no fault of the task.
     """
     if task.due is None or now < _extended_deadline(task, task.due, outage):
         return None
     if task.cancel_at is not None:
         return _end(task, now, None, status="cancelled")
     match task.status:
-        case "pending" if task.sends < MAX_SENDS:
-            return transition(task, now, None, sends=task.sends + 1, due=now + RESEND_AFTER)
         case "pending":
-            return fail(task, f"The task could not be queued: its message was lost {task.sends} times.", now)
+            return enqueue(task, now)
         case "assigned":
             return requeue(task, "The claim expired before the task was started", now)
         case "queued":
@@ -300,6 +297,6 @@ def _extended_deadline(task: Task, due: int, outage: Outage | None) -> int:
         "assigned": due - CLAIM_LEASE,
         "in_progress": task.cancel_at or task.started_at,
     }
-    if outage is None or task.status == "pending":  # sending a message again is not a deadline
+    if outage is None or task.status == "pending":  # making a task claimable is not a deadline
         return due
     return outage.extend(since[task.status] or task.created_at or 0, due)

@@ -137,7 +137,7 @@ def _accept(submitter: AdmittedSubmitter, task_id: str, request: SubmitTaskReque
         request_digest=request.digest(),
         created_at=now,
         updated_at=now,
-        due=now + rules.RESEND_AFTER,
+        due=now + rules.QUEUE_WITHIN,
     )
     body = requests.TaskBody.model_construct(description=request.natural_language, context=request.context)
     return _save_new(submitter, task, body)

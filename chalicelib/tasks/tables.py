@@ -237,6 +237,7 @@ def head_values(task: Task) -> dict[str, Any]:
     agent_id = task.agent_id or task.pinned_agent_id
     return dict(zip(_UNCONVERTED_FIELDS, _unconverted_values(task), strict=True)) | {
         "task_id": task.id,
+        "sends": 1,  # only version 0.1.0 reads it: how often it has sent the message of a pending task
         "owner_status": f"{task.owner}#{task.status}",
         "owner_agent": None if agent_id is None else f"{task.owner}#{agent_id}",
         "owner_intent": f"{task.owner}#{task.intent}",

@@ -126,11 +126,11 @@ def find_due(shard: int, now: int, start: dict[str, Any] | None, limit: int) -> 
 
 
 def resend(key: dynamodb.Row, now: int) -> bool:
-    """Send the message of an overdue delivery, and have the sweep check the delivery again after SWEEP_DELAY.
+    """Send the message of an overdue delivery, and have the sweep check the delivery again after a growing interval.
 
     Returns False where another process has handled the delivery, or the queue did not accept the message.
     """
-    if not store.postpone(key, now + rules.SWEEP_DELAY, now):
+    if not store.postpone(key, now):
         return False
     return sqs.send("webhooks", tables.message_keys(key))
 

@@ -35,6 +35,13 @@ DELIVERY_LEASE = settings.webhook_timeout + 30 * SECOND
 """How long a process may hold the claim of a delivery."""
 SWEEP_DELAY = MINUTE
 """How long after the due time of a delivery the sweep processes it, where a message was sent for that time."""
+MAX_RESEND_INTERVAL = HOUR
+"""The longest time after which the sweep sends the message of an overdue delivery again.
+
+The message may be lost, or it waits in a long or stalled queue, where copies of it only make the queue longer. So the
+interval is SWEEP_DELAY plus the time that the delivery is overdue: the sweep sends the message after about 1, 3, 7, 15,
+31 and 63 minutes, and then every hour.
+"""
 CLOCK_SKEW = SECOND
 """How early a message may arrive, because of another machine's clock."""
 

@@ -6,6 +6,7 @@ from typing import Any
 from chalicelib import dynamodb
 from chalicelib.http.pagination import MIN_ROWS_EXAMINED
 from chalicelib.webhooks.entities import Delivery, Endpoint
+from chalicelib.webhooks.rules import MAX_RESEND_INTERVAL, SWEEP_DELAY
 from chalicelib.webhooks.schemas import DeliveryQuery
 from chalicelib.webhooks.tables import (
     COUNT,
@@ -263,12 +264,30 @@ def find_due(shard_number: int, now: int, start: dict[str, Any] | None, limit: i
     return dynamodb.query(DeliveryRow, shard_number, index="due", key_condition=due, limit=limit, start=start)
 
 
-def postpone(row: dynamodb.Row, at: int, now: int) -> bool:
-    """Have the sweep process a delivery at `at`. Returns False where another process has handled it."""
+def postpone(row: dynamodb.Row, now: int) -> bool:
+    """Have the sweep process a due delivery again, after an interval that grows (`MAX_RESEND_INTERVAL`).
+
+    Returns False where another process has handled the delivery. One request, because DynamoDB computes the interval
+    from the time of the next attempt, which the index does not have. Two if the interval has reached its maximum.
+    """
     is_due = dynamodb.exists(DeliveryRow.due_at) & dynamodb.at_most(DeliveryRow.due_at, now)
+    grows = dynamodb.greater_than(DeliveryRow.next_at, now + SWEEP_DELAY - MAX_RESEND_INTERVAL)
     key = dynamodb.item(DeliveryRow, pk=row["pk"], sk=row["sk"])
     try:
-        dynamodb.update_item(key, [dynamodb.set_value(DeliveryRow.due_at, at)], is_due)
+        dynamodb.update_item(key, [_set_due_after_overdue_time(now + SWEEP_DELAY + now)], is_due & grows)
+    except dynamodb.ConditionFailed as failed:
+        if (failed.row or {}).get("dueAt", now + 1) > now:
+            return False
+    else:
+        return True
+    try:
+        dynamodb.update_item(key, [dynamodb.set_value(DeliveryRow.due_at, now + MAX_RESEND_INTERVAL)], is_due)
     except dynamodb.ConditionFailed:
         return False
     return True
+
+
+@dynamodb.clause
+def _set_due_after_overdue_time(at_plus_now: int) -> Any:
+    """Due at a time plus `now - next_at`. DynamoDB allows one operator, so `now` is added to the time before."""
+    return [DeliveryRow.due_at.set(at_plus_now - DeliveryRow.next_at)]

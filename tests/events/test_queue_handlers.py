@@ -109,29 +109,52 @@ def test_task_pinned_to_a_removed_agent_fails_with_the_reason(
     assert (scenario.task_status(), scenario.get_task()["error"]) == ("failed", "Agent removed")
 
 
-def test_message_that_was_not_sent_is_sent_by_the_sweep(scenario: Scenario, clock: Clock, poller: EventPoller) -> None:
+def test_task_whose_message_was_not_sent_is_queued_by_the_sweep(
+    scenario: Scenario, clock: Clock, poller: EventPoller
+) -> None:
     with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=9):
         scenario.submit()
     assert moto_aws.messages("workflow") == []
     clock.advance(59)
     poller.sweep()
-    assert moto_aws.messages("workflow") == []
+    assert scenario.task_status() == "pending", "its message may still arrive"
     clock.advance(2)
     poller.sweep()
-    poller.drain()
+    assert moto_aws.messages("workflow") == []
+    assert scenario.event_types() == ["created", "queued"]
+    assert [message["task"] for message in bodies("events")] == ["task-1"], "of the event task.created"
+
+
+def test_task_is_queued_while_all_queues_are_unreachable(scenario: Scenario, clock: Clock, poller: EventPoller) -> None:
+    with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=99):
+        scenario.submit()
+        for _ in range(3):
+            clock.advance(61)
+            poller.sweep()
+    assert scenario.event_types() == ["created", "queued"]
+    assert unsent() == [], "the sweep has published the event task.created"
+
+
+def test_message_and_sweep_at_once_queue_a_task_once(
+    scenario: Scenario, handlers: Handlers, clock: Clock, owner: str
+) -> None:
+    scenario.submit()
+    clock.advance(61)
+    message = {"owner": owner, "task": "task-1"}
+    with faults.interleaved("TransactWriteItems", lambda: handlers.batch("run_workflows", message)) as fault:
+        handlers.sweep()
+    assert fault.affected
     assert scenario.event_types() == ["created", "queued"]
 
 
-def test_task_fails_with_the_reason_if_its_message_is_lost_five_times(
-    scenario: Scenario, clock: Clock, poller: EventPoller
+def test_pending_task_that_is_pinned_to_a_removed_agent_is_failed_by_the_sweep(
+    scenario: Scenario, agent: Agent, handlers: Handlers, clock: Clock
 ) -> None:
-    with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=99):
-        scenario.submit()
-        for _ in range(5):
-            clock.advance(61)
-            poller.sweep()
-    assert scenario.task_status() == "failed"
-    assert "lost 5 times" in scenario.get_task()["error"]
+    scenario.submit(agentId="agent-1")
+    ok(scenario.user.delete("/api/agents/agent-1"))
+    clock.advance(61)
+    handlers.sweep()
+    assert (scenario.task_status(), scenario.get_task()["error"]) == ("failed", "Agent removed")
 
 
 def test_repeated_submission_sends_the_message_of_a_pending_task_again(scenario: Scenario) -> None:
@@ -196,19 +219,27 @@ def test_event_without_a_message_is_published_after_a_sweep(
     assert (open_tasks(), unsent()) == (1, [])
 
 
-def test_lost_message_of_an_event_is_sent_again_every_minute(
+def test_late_message_of_an_event_that_the_sweep_has_published_changes_nothing(
     scenario: Scenario, handlers: Handlers, clock: Clock, poller: EventPoller
 ) -> None:
     scenario.submit()
     handlers.batch("run_workflows", *bodies("workflow"))
-    before = len(bodies("events"))
+    messages = bodies("events")
     clock.advance(121)
-    for more in (1, 2, 3):
-        poller.sweep()
-        assert len(bodies("events")) == before + more
-        poller.sweep()
-        assert len(bodies("events")) == before + more
-        clock.advance(61)
+    poller.sweep()
+    assert (bodies("events"), open_tasks(), unsent()) == (messages, 1, [])
+    assert handlers.batch("announce_events", *messages) == []
+    assert open_tasks() == 1
+
+
+def test_concurrent_sweeps_publish_an_event_once(scenario: Scenario, handlers: Handlers, clock: Clock) -> None:
+    scenario.submit()
+    handlers.batch("run_workflows", *bodies("workflow"))
+    clock.advance(121)
+    with faults.interleaved("TransactWriteItems", handlers.sweep) as fault:
+        handlers.sweep()
+    assert fault.affected
+    assert (open_tasks(), unsent()) == (1, [])
 
 
 def test_event_of_a_deleted_user_is_published_without_error(scenario: Scenario, handlers: Handlers, owner: str) -> None:

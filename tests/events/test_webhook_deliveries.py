@@ -276,17 +276,32 @@ def test_delivery_of_a_killed_process_is_sent_again(
     assert len(receiver.received) == 1
 
 
-def test_sweep_sends_a_message_every_minute_until_it_is_handled(
-    hook: WebhookClient, queue: WebhookQueue, clock: Clock
+def test_sweep_sends_a_message_at_growing_intervals_of_at_most_an_hour_until_it_is_handled(
+    receiver: Receiver, hook: WebhookClient, queue: WebhookQueue, clock: Clock
 ) -> None:
     hook.test()
     queue.take_all()
-    clock.advance(61)
-    for _ in range(3):
+    sent = []
+    for minute in range(1, 5 * 60):
+        clock.advance(60)
         queue.sweep()
         queue.sweep()
-        assert len(queue.take_all()) == 1
-        clock.advance(61)
+        sent += [minute] * len(queue.take_all())
+    assert sent == [1, 3, 7, 15, 31, 63, 123, 183, 243]
+    queue.advance_to(clock.now + 3600 * SECOND)
+    assert len(receiver.received) == 1
+
+
+def test_sweep_does_not_postpone_a_delivery_that_another_process_has_claimed(
+    receiver: Receiver, hook: WebhookClient, queue: WebhookQueue, clock: Clock
+) -> None:
+    hook.test()
+    clock.advance(2 * 3600)
+    with faults.interleaved("UpdateItem", queue.deliver, when=faults.about("-webhooks", "dueAt")) as fault:
+        queue.sweep()
+    assert fault.affected
+    assert queue.take_all() == []
+    assert [row["status"] for row in delivery_rows()] == ["delivered"]
 
 
 def test_delivery_costs_four_requests(receiver: Receiver, hook: WebhookClient, queue: WebhookQueue) -> None:

@@ -501,22 +501,15 @@ def test_task_does_not_change_before_it_is_due(status: TaskStatus) -> None:
     assert rules.on_deadline(task(status), NOW + 30 * SECOND - 1) is None
 
 
-def test_message_is_sent_up_to_five_times_and_then_the_task_fails() -> None:
-    current = task("pending", due=NOW)
-    for sends in (2, 3, 4, 5):
-        assert current.due is not None
-        transition = rules.on_deadline(current, current.due)
-        assert transition is not None
-        assert (transition.after.status, transition.after.sends) == ("pending", sends)
-        assert transition.after.due == current.due + MINUTE
-        assert transition.event is None
-        current = transition.after
-    assert current.due is not None
-    transition = rules.on_deadline(current, current.due)
+@pytest.mark.parametrize("late", [0, MINUTE, 30 * HOUR])
+def test_pending_task_becomes_claimable_without_its_message_and_never_fails(late: int) -> None:
+    pending = task("pending", due=NOW)
+    transition = rules.on_deadline(pending, NOW + late)
+    assert transition == rules.enqueue(pending, NOW + late)
     assert transition is not None
-    assert transition.after.status == "failed"
-    assert "lost 5 times" in (transition.after.error or "")
+    assert (transition.after.status, transition.after.due) == ("queued", NOW + late + 24 * HOUR)
     assert transition.event is not None
+    assert transition.event.type == "task.queued"
 
 
 def test_task_that_no_agent_claims_within_24_hours_fails() -> None:
@@ -611,11 +604,8 @@ def test_deadline_that_was_set_after_an_outage_is_not_extended(later: Task) -> N
     assert rules.on_deadline(later, NOW + 5 * MINUTE, OUTAGE) is not None
 
 
-def test_outage_does_not_delay_sending_a_lost_message_again() -> None:
+def test_outage_does_not_delay_making_a_task_claimable() -> None:
     waiting = task("pending", created_at=NOW - HOUR - SECOND, due=NOW - HOUR + 59 * SECOND)
     transition = rules.on_deadline(waiting, NOW, OUTAGE)
     assert transition is not None
-    assert transition.after.sends == 2
-    second = rules.on_deadline(transition.after, NOW + MINUTE, OUTAGE)
-    assert second is not None
-    assert second.after.sends == 3
+    assert transition.after.status == "queued"
