@@ -194,10 +194,14 @@ def permission(kind: str, **more: Any) -> Any:
 def test_only_files_in_the_clone_and_allowed_kinds_are_granted(tmp_path: Path) -> None:
     (tmp_path / "out").symlink_to("/etc")
     (tmp_path / "deep").mkdir()
+    (tmp_path / "git-link").symlink_to(".git")
     granted = [
         permission("read", path="deep/x"),
         permission("write", file_name=str(tmp_path / "new.py")),
         permission("read", path="."),
+        permission("read", path=".git/HEAD"),
+        permission("write", file_name=".github/workflows/test.yml"),
+        permission("write", file_name=".gitignore"),
     ]
     denied = [
         permission("read", path="/etc/passwd"),
@@ -206,12 +210,17 @@ def test_only_files_in_the_clone_and_allowed_kinds_are_granted(tmp_path: Path) -
         permission("read", path="a\0b"),
         permission("write", file_name="x", managed_approval_required=True),
         permission("read", path="x", request_sandbox_bypass=True),
+        permission("write", file_name=".git/config"),
+        permission("write", file_name=".git/commondir"),
+        permission("write", file_name="deep/.GIT/hooks/pre-commit"),
+        permission("write", file_name="deep/../.git"),
+        permission("write", file_name="git-link/config"),
         permission("shell"),
         permission("url"),
         permission("mcp"),
         permission("new"),
     ]
-    assert [find_denial_reason(request, tmp_path, [""]) for request in granted] == [None] * 3
+    assert [find_denial_reason(request, tmp_path, [""]) for request in granted] == [None] * len(granted)
     assert all(find_denial_reason(request, tmp_path, [""]) for request in denied)
     assert find_denial_reason(permission("url"), tmp_path, ["url"]) is None
     assert find_denial_reason(permission("new"), tmp_path, ["all"]) is None

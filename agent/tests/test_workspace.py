@@ -55,12 +55,15 @@ def make_workspace(origin: Origin, tmp_path: Path, cancel_token: CancelToken | N
     assignment = TaskAssignment.from_json(raw | {"description": "Fix it", "context": {}} | task)
     directory = tmp_path / "work" / assignment.slug
     url = parse_git_url(assignment.repo, ["file"])
-    return Workspace(directory, Git(directory / "repo", url, ["file"], cancel_token or CancelToken(), {}), assignment)
+    git = Git(directory / "git", directory / "repo", url, ["file"], cancel_token or CancelToken(), {})
+    return Workspace(directory, git, assignment)
 
 
-def make_clone(origin: Origin, tmp_path: Path, **task: Any) -> Workspace:
+def make_clone(origin: Origin, tmp_path: Path, *, depth: int | None = None, **task: Any) -> Workspace:
+    if depth:  # git ignores the depth of a local path
+        task["repo"] = f"file://{origin.path}"
     workspace = make_workspace(origin, tmp_path, **task)
-    workspace.clone(None)
+    workspace.clone(depth)
     return workspace
 
 
@@ -96,7 +99,11 @@ def test_commits_of_the_engine_are_kept(origin: Origin, tmp_path: Path) -> None:
 
     assert change is not None
     assert sorted(change.files) == ["login.py", "more.py"]
-    assert git("log", "--format=%s", cwd=workspace.repo).splitlines() == ["the rest", "by the engine", "a commit"]
+    assert git("log", "--format=%s", change.commit, cwd=workspace.git_directory).splitlines() == [
+        "the rest",
+        "by the engine",
+        "a commit",
+    ]
 
 
 def test_unchanged_clone_has_nothing_to_push(origin: Origin, tmp_path: Path) -> None:
@@ -112,8 +119,12 @@ def test_agent_is_the_author_if_git_has_no_identity(
     workspace = make_clone(origin, tmp_path)
     (workspace.repo / "login.py").write_text("fixed\n", encoding="utf-8")
 
-    assert workspace.commit_changes("message") is not None
-    assert git("log", "-1", "--format=%an <%ae>", cwd=workspace.repo) == "DevFlow agent <agent@devflow.invalid>"
+    change = workspace.commit_changes("message")
+    assert change is not None
+    assert (
+        git("log", "-1", "--format=%an <%ae>", change.commit, cwd=workspace.git_directory)
+        == "DevFlow agent <agent@devflow.invalid>"
+    )
 
 
 def test_commit_that_does_not_descend_from_the_base_is_rejected(origin: Origin, tmp_path: Path) -> None:
@@ -189,7 +200,7 @@ def test_links_out_of_the_clone_are_removed_but_stay_in_the_repository(origin: O
     change = workspace.commit_changes("message")
     assert change is not None
     assert change.files == ["login.py"], "the commit neither removes nor replaces the links"
-    assert git("ls-tree", change.commit, "absolute", cwd=workspace.repo).startswith("120000")
+    assert git("ls-tree", change.commit, "absolute", cwd=workspace.git_directory).startswith("120000")
     assert [path.name for path in outside.iterdir()] == ["kept.txt"]
     assert (outside / "kept.txt").read_text(encoding="utf-8") == "untouched"
 
@@ -224,16 +235,44 @@ def test_code_in_the_git_directory_of_the_clone_does_not_run(origin: Origin, tmp
 
 
 @pytest.mark.parametrize("how", ["removed", "elsewhere", "a file"])
-def test_destroyed_clone_raises_an_error(origin: Origin, tmp_path: Path, how: str) -> None:
+def test_files_are_committed_if_the_engine_has_removed_its_git_directory(
+    origin: Origin, tmp_path: Path, how: str
+) -> None:
     workspace = make_clone(origin, tmp_path)
     (workspace.repo / ".git").rename(tmp_path / "moved")
     if how == "elsewhere":
         (workspace.repo / ".git").symlink_to(tmp_path / "moved")
     elif how == "a file":
         (workspace.repo / ".git").write_text(f"gitdir: {tmp_path / 'moved'}\n", encoding="utf-8")
+    (workspace.repo / "login.py").write_text("fixed\n", encoding="utf-8")
 
-    with pytest.raises(TaskFailedError, match="removed the repository"):
+    change = workspace.commit_changes("message")
+    assert change is not None
+    assert change.files == ["login.py"]
+
+
+@pytest.mark.parametrize("how", ["removed", "a link"])
+def test_missing_clone_raises_an_error(origin: Origin, tmp_path: Path, how: str) -> None:
+    workspace = make_clone(origin, tmp_path)
+    workspace.repo.rename(tmp_path / "moved")
+    if how == "a link":
+        workspace.repo.symlink_to(tmp_path / "moved")
+
+    with pytest.raises(TaskFailedError, match="files cannot be read"):
         workspace.commit_changes("message")
+
+
+def test_removed_link_stays_in_the_repository_after_a_commit_of_the_engine(origin: Origin, tmp_path: Path) -> None:
+    (origin.clone / "absolute").symlink_to("/etc/passwd")
+    origin.commit({})
+    workspace = make_clone(origin, tmp_path)
+    (workspace.repo / "login.py").write_text("fixed\n", encoding="utf-8")
+    git("commit", "--quiet", "--all", "--message=by the engine", cwd=workspace.repo)
+
+    change = workspace.commit_changes("message")
+
+    assert change is not None
+    assert change.files == ["login.py"]
 
 
 def test_rejected_push_raises_an_error(origin: Origin, tmp_path: Path) -> None:

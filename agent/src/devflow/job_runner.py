@@ -27,7 +27,7 @@ from devflow.pull_request import PullRequest, open_pull_request, read_github_tok
 from devflow.redaction import redact
 from devflow.task_assignment import TaskAssignment
 from devflow.terminal import strip_controls, to_one_line
-from devflow.workspace import CommittedChange, Workspace
+from devflow.workspace import CLONE, GIT_DIRECTORY, CommittedChange, Workspace
 
 CLONED, WORKED, COMMITTED, PUSHED = 0.1, 0.8, 0.85, 0.95
 """The progress of a task after each phase. The engine's own progress is scaled to lie between the first two."""
@@ -123,7 +123,10 @@ class JobRunner:
         context, reporter, task = self._context, self._reporter, self.task
         reporter.report_and_confirm("Starting", 0.0)
         origin = git_url.parse_git_url(task.repo, context.allowed_protocols, context.allowed_repos)
-        git = Git(self._directory / "repo", origin, context.allowed_protocols, self.cancel_token, read_github_tokens())
+        git = Git(
+            self._directory / GIT_DIRECTORY, self._directory / CLONE, origin, context.allowed_protocols,
+            self.cancel_token, read_github_tokens(),
+        )  # fmt: skip
         workspace = Workspace(self._directory, git, task)
         reporter.report("Cloning the repository", CLONED / 2)
         workspace.clone(context.clone_depth)
@@ -156,7 +159,7 @@ class JobRunner:
                 request = PullRequest(
                     workspace.branch, workspace.base_branch, self._subject(), self._pull_request_body()
                 )
-                result["prUrl"] = open_pull_request(origin, request, workspace.repo)
+                result["prUrl"] = open_pull_request(origin, request, workspace.git_directory)
             except TaskFailedError as error:
                 note += f" No pull request was opened: {error}."
         self._reporter.log(note)

@@ -68,11 +68,12 @@ def _open_without_blocking(path: str, flags: int) -> int:
 
 
 def remove_tree(directory: Path) -> None:
-    """Remove a directory, even if parts of it are read-only. Symbolic links are removed and not followed."""
-    shutil.rmtree(directory, ignore_errors=True)
-    if directory.exists():
-        subprocess.run(["chmod", "-R", "u+rwX", "--", str(directory)], check=False, capture_output=True)
+    """Remove a directory, even if parts of it are read-only or very deep. Links are removed and not followed."""
+    with suppress(RecursionError):
         shutil.rmtree(directory, ignore_errors=True)
+    if directory.exists():
+        for command in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]):  # unlike Python, they have no limit for the depth
+            subprocess.run([*command, "--", str(directory)], check=False, capture_output=True)
 
 
 def _sync_directory(path: Path) -> None:

@@ -48,7 +48,10 @@ def read_github_tokens() -> dict[str, str]:
 
 
 def open_pull_request(origin: GitUrl, request: PullRequest, cwd: Path) -> str:
-    """Open a pull request and return its URL. Raises TaskFailedError with the reason if that is not possible."""
+    """Open a pull request and return its URL. Raises TaskFailedError with the reason if that is not possible.
+
+    `cwd` must not be a directory that the engine can write: `gh` has a token, and runs git in there.
+    """
     if origin.host != github_host() or origin.path.count("/") != 1:
         raise TaskFailedError(f"this agent cannot open pull requests on {origin.host or 'this machine'}")
     if program := shutil.which("gh"):

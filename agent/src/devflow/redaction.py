@@ -26,10 +26,15 @@ def add_secret(secret: str | None) -> None:
                 _secrets.add(part.strip())
 
 
+def is_secret_name(name: str) -> bool:
+    """Whether an environment variable of this name contains a secret, like `GITHUB_TOKEN`."""
+    return _SECRET_VARIABLE.search(name) is not None
+
+
 def add_environment_secrets() -> None:
     """Register the value of each environment variable with a name like `GITHUB_TOKEN`."""
     for name, value in os.environ.items():
-        if _SECRET_VARIABLE.search(name):
+        if is_secret_name(name):
             add_secret(value)
 
 

@@ -1,16 +1,28 @@
-"""The clone of a task: made for one attempt, changed by the engine, committed, pushed and removed."""
+"""The clone of a task: made for one attempt, changed by the engine, committed, pushed and removed.
 
+There are two git directories. The agent's own, `git`, is outside of what the engine can write: the agent commits and
+pushes from it. The engine works in `repo`, with a git directory of its own, `repo/.git`, which borrows the objects of
+the first. The agent never runs git on the engine's directory. It takes the files and the objects in there as data.
+"""
+
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from devflow.engine_commits import import_commits, read_head
 from devflow.errors import TaskFailedError
 from devflow.git import Git
 from devflow.git_url import check_branch_name
 from devflow.private_files import make_private_directory, remove_tree
 from devflow.task_assignment import TaskAssignment
+from devflow.untrusted_files import make_plain
 
+GIT_DIRECTORY, CLONE = "git", "repo"
+"""The names of the agent's git directory and of the engine's clone in the directory of an attempt."""
 _LINK_MODE = "120000"
 """git's mode of a symbolic link."""
+_ATTRIBUTES = "* -filter -diff -merge\n"
+"""git runs no filter and no driver, whatever the attributes in the repository and the user's configuration say."""
 _DEFAULT_AUTHOR = ("DevFlow agent", "agent@devflow.invalid")
 
 
@@ -26,10 +38,12 @@ class Workspace:
     """`directory` contains the clone in `repo`, and next to it files that the engine does not own."""
 
     def __init__(self, directory: Path, git: Git, task: TaskAssignment) -> None:
-        self.directory, self.repo = directory, git.directory
+        """`git` has the git directory `git` and the working tree `repo` in `directory`."""
+        self.directory, self.repo = directory, directory / CLONE
         self._git, self._task = git, task
-        self._git_config = b""
         self._base_commit = ""
+        self._removed_links: list[str] = []
+        """The entries of the index, as `git ls-files --stage` prints them, whose links are removed."""
 
     @property
     def branch(self) -> str:
@@ -50,16 +64,29 @@ class Workspace:
         self._git.run_remote(
             "Repository clone failed",
             "clone", "--quiet", "--no-checkout", "--template=", "--origin=origin", "--no-recurse-submodules",
+            f"--separate-git-dir={self._git.git_directory}",
             *branch, *shallow, "--", self._git.origin.url, str(self.repo),
             cwd=self.directory,
         )  # fmt: skip
         if not self._git.succeeds("rev-parse", "--verify", "--quiet", "HEAD^{commit}"):
             raise TaskFailedError("The repository has no commit to start from")
-        self._git_config = (self.repo / ".git" / "config").read_bytes()
+        (self._git.git_directory / "info").mkdir(exist_ok=True)
+        (self._git.git_directory / "info" / "attributes").write_text(_ATTRIBUTES, encoding="ascii")
         self._base_commit = self._git.run("rev-parse", "HEAD").strip()
         self._git.run("checkout", "--quiet", "--no-track", "-b", self.branch)
         self._remove_escaping_links()
         self._fetch_pull_request()
+        self._make_engines_git_directory()
+
+    @property
+    def objects(self) -> Path:
+        """The directory of objects that the engine's clone borrows. The engine must be able to read it."""
+        return self._git.git_directory / "objects"
+
+    @property
+    def git_directory(self) -> Path:
+        """The agent's git directory. The engine cannot write it."""
+        return self._git.git_directory
 
     @property
     def base_branch(self) -> str:
@@ -71,21 +98,23 @@ class Workspace:
     def commit_changes(self, message: str) -> CommittedChange | None:
         """Commit the engine's changes, on top of the engine's own commits. Returns None if nothing has changed.
 
-        Raises TaskFailedError if the result is not a descendant of the base commit.
+        Raises TaskFailedError if the result is not a descendant of the base commit, or cannot be read.
         """
-        self._restore_git_settings()
+        try:
+            make_plain(self.repo)
+        except OSError as error:
+            raise TaskFailedError("The engine's files cannot be read", str(error)[-1_000:]) from None
+        head = self._take_engines_commits()
         self._git.run("add", "--all")
-        if not self._git.succeeds("diff", "--cached", "--quiet", "--no-ext-diff"):
-            self._git.run(
-                *self._identity_options(), "commit", "--quiet", "--no-verify", "--cleanup=whitespace", "--file=-",
-                stdin=message,
-            )  # fmt: skip
-        commit = self._git.run("rev-parse", "HEAD").strip()
+        tree, commit = self._git.run("write-tree").strip(), head
+        if tree != self._git.run("rev-parse", f"{head}^{{tree}}").strip():
+            commit = self._git.run(
+                *self._identity_options(), "commit-tree", tree, "-p", head, "-F", "-", stdin=message
+            ).strip()
         if commit == self._base_commit:
             return None
-        if not self._git.succeeds("merge-base", "--is-ancestor", self._base_commit, commit):
-            raise TaskFailedError("The engine's commits do not build on the branch that the task starts from")
-        names = self._git.run("diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", self._base_commit, commit)
+        self._git.run("update-ref", f"refs/heads/{self.branch}", commit)
+        names = self._git.run("diff-tree", "-r", "--name-only", "-z", "--no-renames", self._base_commit, commit)
         files = [
             name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for name in names.split("\0") if name
         ]
@@ -109,22 +138,51 @@ class Workspace:
         name, email = _DEFAULT_AUTHOR
         return ["-c", f"user.name={name}", "-c", f"user.email={email}"]
 
+    def _take_engines_commits(self) -> str:
+        """Return the commit that the engine has checked out, after it is in the agent's git directory.
+
+        The base commit is returned if the engine's git directory names none, because the files are the result then.
+        """
+        head = read_head(self.repo) or self._base_commit
+        if head == self._base_commit:
+            return head
+        import_commits(self.repo, head, self._git, self.directory / "quarantine")
+        if not self._git.succeeds("merge-base", "--is-ancestor", self._base_commit, head):
+            raise TaskFailedError("The engine's commits do not build on the branch that the task starts from")
+        self._git.run("read-tree", head)
+        entries = set(self._git.run("ls-files", "--stage", "-z").split("\0"))
+        self._skip([entry for entry in self._removed_links if entry in entries])
+        return head
+
+    def _make_engines_git_directory(self) -> None:
+        """Copy the agent's git directory for the engine, without objects: the copy borrows these."""
+        agents, engines = self._git.git_directory, self.repo / ".git"
+        engines.unlink()  # a file with the path of the agent's directory, from `git clone`
+        shutil.copytree(agents, engines, symlinks=True, ignore=_ignore_objects)
+        (engines / "info" / "attributes").unlink()
+        for name in ("info", "pack"):
+            (engines / "objects" / name).mkdir(parents=True)
+        # A relative path, which stays valid if the directory of the attempt is moved.
+        alternates = engines / "objects" / "info" / "alternates"
+        alternates.write_text(f"../../../{agents.name}/objects\n", encoding="ascii")
+
+    def _skip(self, entries: list[str]) -> None:
+        names = "".join(f"{entry.partition(chr(9))[2]}\0" for entry in entries)
+        if names:
+            self._git.run("update-index", "--skip-worktree", "-z", "--stdin", stdin=names)
+
     def _remove_escaping_links(self) -> None:
         """Remove links that lead out of the clone from the working tree, so that the engine cannot write through them.
 
         The links stay in the repository, because skip-worktree makes git ignore the state of these paths.
         """
-        escaping = []
         for entry in self._git.run("ls-files", "--stage", "-z").split("\0"):
             attributes, _, name = entry.partition("\t")
             if attributes.startswith(_LINK_MODE) and not self._stays_inside(self.repo / name):
-                escaping.append(name)
-        if escaping:
-            self._git.run(
-                "update-index", "--skip-worktree", "-z", "--stdin", stdin="".join(f"{name}\0" for name in escaping)
-            )
-        for name in escaping:
-            (self.repo / name).unlink(missing_ok=True)
+                self._removed_links.append(entry)
+        self._skip(self._removed_links)
+        for entry in self._removed_links:
+            (self.repo / entry.partition("\t")[2]).unlink(missing_ok=True)
 
     def _stays_inside(self, link: Path) -> bool:
         root = self.repo.resolve()
@@ -147,14 +205,6 @@ class Workspace:
         except TaskFailedError:
             return  # not every host has pull requests under this name, and the engine may not need the commits
 
-    def _restore_git_settings(self) -> None:
-        """Restore the settings of the clone, because the engine or its programs may have changed them."""
-        git = self.repo / ".git"
-        if git.is_symlink() or not git.is_dir():
-            raise TaskFailedError("The engine has removed the repository")
-        config = git / "config"
-        if config.is_symlink() or config.read_bytes() != self._git_config:
-            config.unlink()
-            config.write_bytes(self._git_config)
-        for name in ("config.worktree", "info/attributes"):
-            (git / name).unlink(missing_ok=True)
+
+def _ignore_objects(directory: str, names: list[str]) -> list[str]:
+    return ["objects"] if Path(directory).name == GIT_DIRECTORY and "objects" in names else []
