@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 
 from agent.tests.support.fake_clock import FakeClock
 from agent.tests.support.fake_platform import FakeResponse, make_error
+from devflow import agent_state
 from devflow.agent_state import AgentState, Registration
 from devflow.api_client import ApiClient
 from devflow.credentials import Credentials
@@ -117,6 +120,42 @@ def test_instance_id_survives_a_restart_and_differs_elsewhere(state: AgentState,
     assert state.load_instance_id() != AgentState(tmp_path / "other", "build-1").load_instance_id()
 
 
+def test_instance_id_survives_a_new_host_name(state: AgentState, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A laptop in another network and a new container have one. Otherwise the platform would reject the heartbeats."""
+    before = state.load_instance_id()
+    monkeypatch.setattr(socket, "gethostname", lambda: "another-name")
+    assert state.load_instance_id() == before
+
+
+def test_copy_of_the_directory_has_another_instance_id(state: AgentState, tmp_path: Path) -> None:
+    """The platform must notice if both run."""
+    original = state.load_instance_id()
+    shutil.copytree(tmp_path / "state", tmp_path / "copy")
+    copied = AgentState(tmp_path / "copy", "build-1").load_instance_id()
+    assert copied != original
+    assert AgentState(tmp_path / "copy", "build-1").load_instance_id() == copied
+    assert state.load_instance_id() == original
+    (tmp_path / "state").rename(tmp_path / "moved")
+    assert AgentState(tmp_path / "moved", "build-1").load_instance_id() == original
+
+
+def test_directory_on_another_machine_has_another_instance_id(
+    state: AgentState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cloned disk has the same files in the same places, and a machine id of its own."""
+    original = state.load_instance_id()
+    machine_id = tmp_path / "machine-id"
+    machine_id.write_text("0123456789abcdef\n", encoding="ascii")
+    monkeypatch.setattr(agent_state, "_MACHINE_ID", machine_id)
+    assert state.load_instance_id() != original
+    assert state.load_instance_id() == state.load_instance_id()
+
+
+def test_instance_id_of_an_earlier_version_is_kept(state: AgentState) -> None:
+    write_private(state.directory / "instance", "0123456789abcdef0123456789abcdef")
+    assert state.load_instance_id() == state.load_instance_id() == "0123456789abcdef0123456789abcdef"
+
+
 def test_token_is_old_after_its_age_and_after_the_clock_was_set_back(state: AgentState) -> None:
     clock = FakeClock()
     registered(state, issued=clock.epoch_seconds())
@@ -138,9 +177,46 @@ def test_new_token_is_on_disk_before_it_is_used(state: AgentState, start_platfor
     credentials.renew(ApiClient(platform.url, credentials.token))
 
     assert platform.paths() == ["POST /api/agents/build-1/token"]
+    assert platform.bodies("/token") == [{"instanceId": state.load_instance_id()}]
     assert credentials.token() == state.load_registration().token == "new-secret"
     assert state.load_registration().issued_at == clock.epoch_seconds()
     assert not credentials.reload(), "the token on disk is the same"
+
+
+def test_previous_token_is_kept_until_the_renewed_one_was_used(
+    state: AgentState, start_platform: Callable[..., FakePlatform]
+) -> None:
+    """The platform ends a renewed token that is not used in time, for example because the machine was off."""
+    platform = start_platform(lambda _: FakeResponse(201, {"success": True, "agent": {}, "token": "new-secret"}))
+    registered(state, platform.url)
+    Credentials(state, FakeClock()).renew(ApiClient(platform.url, "secret-token"))
+
+    credentials = Credentials(state, FakeClock())
+    assert credentials.token() == "new-secret"
+    assert credentials.fall_back()
+    assert credentials.token() == state.load_registration().token == "secret-token"
+    assert credentials.is_older_than(20 * DAY), "the token is renewed again"
+    assert not credentials.fall_back()
+
+    credentials.renew(ApiClient(platform.url, credentials.token))
+    credentials.confirm()
+    credentials.confirm()
+    assert not credentials.fall_back()
+    assert credentials.token() == state.load_registration().token == "new-secret"
+    assert "previous" not in (state.directory / "registration.json").read_text(encoding="utf-8")
+
+
+def test_token_that_a_user_replaced_has_no_previous_one(
+    state: AgentState, start_platform: Callable[..., FakePlatform]
+) -> None:
+    platform = start_platform(lambda _: FakeResponse(201, {"success": True, "agent": {}, "token": "new-secret"}))
+    registered(state, platform.url)
+    credentials = Credentials(state, FakeClock())
+
+    credentials.replace(ApiClient(platform.url, "user-token"))
+
+    assert credentials.token() == "new-secret"
+    assert not credentials.fall_back()
 
 
 def test_rejected_renewal_changes_nothing(state: AgentState, start_platform: Callable[..., FakePlatform]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -223,6 +224,52 @@ def test_worker_renews_its_token_before_it_expires(make_scenario: Callable[..., 
     assert {request.token for request in scenario.platform.requests[-3:]} == {"token-2"}
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_worker_uses_the_previous_token_if_the_renewed_one_has_lapsed(
+    make_scenario: Callable[..., Scenario],
+    restarted: bool,  # noqa: FBT001
+) -> None:
+    """The platform was unreachable for so long after the renewal that the new token lapsed before its first use."""
+    lapsed, valid = "token-2", "token-1"
+
+    def respond(request: ReceivedRequest) -> FakeResponse:
+        nonlocal valid
+        if request.token != valid:
+            return make_error(401)
+        if not request.path.endswith("/token"):
+            return accept(request)
+        if restarted or request.path in scenario.paths():
+            valid = "token-3"
+            return FakeResponse(201, {"success": True, "agent": {}, "token": valid})
+        return FakeResponse(201, {"success": True, "agent": {}, "token": lapsed})
+
+    scenario = make_scenario(respond)
+    if restarted:
+        credentials = scenario.worker.credentials
+        credentials.registration = replace(credentials.registration, token=lapsed, previous_token="token-1")
+        scenario.state.save_registration(credentials.registration)
+    else:
+        scenario.clock.epoch += 20 * DAY
+    scenario.after(2 * HOUR, scenario.worker.drain)
+    scenario.worker.run()
+
+    stored = scenario.state.load_registration()
+    assert (stored.token, stored.previous_token) == ("token-3", None)
+    assert scenario.platform.requests[-1].token == "token-3"
+
+
+def test_renewal_that_is_rejected_does_not_end_the_worker(make_scenario: Callable[..., Scenario]) -> None:
+    scenario = make_scenario(
+        lambda request: make_error(409, message="Not active") if request.path.endswith("/token") else accept(request)
+    )
+    scenario.clock.epoch += 20 * DAY
+    scenario.after(2 * HOUR + 100, scenario.worker.drain)
+    scenario.worker.run()
+
+    assert scenario.paths().count("/api/agents/build-1/token") == 3
+    assert [line for line in scenario.log_lines if "the token cannot be renewed" in line and "Not active" in line]
+
+
 def test_failed_renewal_is_retried_later_and_does_not_block_polling(make_scenario: Callable[..., Scenario]) -> None:
     scenario = make_scenario(
         lambda request: FakeResponse(503, {}) if request.path.endswith("/token") else accept(request)
@@ -236,12 +283,35 @@ def test_failed_renewal_is_retried_later_and_does_not_block_polling(make_scenari
     assert scenario.state.load_registration().token == "token-1"
 
 
-def test_conflict_with_another_instance_ends_the_worker(make_scenario: Callable[..., Scenario]) -> None:
+def test_conflict_with_another_instance_ends_the_worker_after_150_s(make_scenario: Callable[..., Scenario]) -> None:
+    """Until then, the other instance may be one that was killed."""
     scenario = make_scenario(lambda _: make_error(409, message="Another instance is running."))
 
     with pytest.raises(AlreadyRunningError, match="elsewhere: Another instance is running"):
         scenario.worker.run()
-    assert scenario.paths() == [HEARTBEAT]
+    assert 150 < scenario.clock.time - scenario.started_at < 230
+    assert set(scenario.paths()) == {HEARTBEAT}
+    assert 5 < len(scenario.paths()) < 30
+    assert len([line for line in scenario.log_lines if "elsewhere" in line]) == 1
+
+
+def test_worker_starts_once_a_killed_instance_is_no_longer_live(make_scenario: Callable[..., Scenario]) -> None:
+    scenario = make_scenario(
+        lambda request: make_error(409) if scenario.clock.time < scenario.started_at + 140 else accept(request)
+    )
+    scenario.after(300, scenario.worker.drain)
+    scenario.worker.run()
+    assert "build-1 is active" in scenario.log_lines
+    assert [path for path in scenario.paths() if "/commands" in path]
+
+
+def test_conflict_with_an_instance_that_started_later_ends_the_worker(make_scenario: Callable[..., Scenario]) -> None:
+    scenario = make_scenario(
+        lambda request: accept(request) if scenario.clock.time < scenario.started_at + 100 else make_error(409)
+    )
+    with pytest.raises(AlreadyRunningError):
+        scenario.worker.run()
+    assert scenario.clock.time - scenario.started_at < 200
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])

@@ -58,11 +58,16 @@ def test_agent_is_registered_shown_rotated_and_removed(
 
     status = devflow("agent", "status", *name, "--json").json
     assert status["local"] == {"process": None, "resultsWaiting": 0}
+    renewed = "token-of-/api/agents/build-1/token"
     for flags, token in (((), "token-of-/api/agents"), (("--revoke",), "user-token")):
         assert devflow("agent", "rotate", *name, *flags).status == 0
-        assert platform.requests[-1].token == token
-        assert state.load_registration().token == "token-of-/api/agents/build-1/token"
+        rotation = next(each for each in reversed(platform.requests) if each.path.endswith("/token"))
+        assert (rotation.token, rotation.body) == (token, {"instanceId": state.load_instance_id()})
+        stored = state.load_registration()
+        assert (stored.token, stored.previous_token) == (renewed, None)
         state.save_registration(registration)
+    (first_use,) = [each for each in platform.requests if each.path.endswith("/heartbeat")]
+    assert first_use.token == renewed, "the platform ends a renewed token that is not used"
 
     assert devflow("agent", "remove", *name, "--yes").status == 0
     assert platform.paths()[-1] == "DELETE /api/agents/build-1"

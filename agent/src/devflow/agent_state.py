@@ -1,7 +1,8 @@
 """The files of one agent on this machine: its registration and token, its lock, its results and its workspaces.
 
 agents/NAME/registration.json    the platform's URL, the agent's id and its token; mode 0600
-            instance             a random id, so that the platform takes a restart for the same instance
+            instance             a random id, so that the platform takes a restart for the same instance, and the
+                                 machine and directory for which it was made
             lock                 locked while the agent runs
             renewing             locked while the token is renewed
             outbox/  work/  logs/  kept/
@@ -25,6 +26,8 @@ from devflow.redaction import add_secret
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._:-]{0,127}")
 _INSTANCE_FILE = "instance"
+_MACHINE_ID = Path("/etc/machine-id")
+"""The id of this machine on Linux with systemd (machine-id(5)). Other systems have none."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +42,23 @@ class Registration:
     """When the token was issued, in seconds since 1970 by this machine's clock."""
     concurrency: int = 1
     capabilities: tuple[str, ...] = ()
+    previous_token: str | None = None
+    """The token that is still valid if the platform has ended `token`, because it was renewed and not used in time."""
 
     def to_json(self) -> Json:
         """Return the contents of registration.json. Its names do not change: installed agents have such files."""
-        return {
+        content = {
             "url": self.url, "agent": self.agent_id, "token": self.token, "issued": self.issued_at,
             "concurrency": self.concurrency, "capabilities": self.capabilities,
         }  # fmt: skip
+        return content if self.previous_token is None else content | {"previous": self.previous_token}
 
     @classmethod
     def from_json(cls, stored: Json) -> "Registration":
         """Read the contents of registration.json. Raises KeyError or TypeError if they are not valid."""
         return cls(
             stored["url"], stored["agent"], stored["token"], stored["issued"],
-            stored.get("concurrency", 1), tuple(stored.get("capabilities", ())),
+            stored.get("concurrency", 1), tuple(stored.get("capabilities", ())), stored.get("previous"),
         )  # fmt: skip
 
 
@@ -85,12 +91,12 @@ class AgentState:
             registration = Registration.from_json(json.loads(text))
         except (ValueError, KeyError, TypeError):
             raise SettingsError(f"{self._path} cannot be read. Try: devflow agent register --replace") from None
-        add_secret(registration.token)
+        _add_secrets(registration)
         return registration
 
     def save_registration(self, registration: Registration) -> None:
         """Write the registration to disk. It replaces the previous one."""
-        add_secret(registration.token)
+        _add_secrets(registration)
         write_private(self._path, json.dumps(registration.to_json(), indent=2))
 
     def delete(self) -> None:
@@ -100,16 +106,26 @@ class AgentState:
     def load_instance_id(self) -> str:
         """Return the instance id, which is created on first use.
 
-        It is the same for each process of this agent in this directory, and different everywhere else. Only one process
-        at a time has the lock. So a process that starts after a crash need not wait until the platform considers the
-        previous one inactive.
+        It is the same for each process of this agent in this directory, and different everywhere else, also in a copy
+        of the directory. Only one process at a time has the lock. So a process that starts after a crash need not wait
+        until the platform considers the previous one inactive. The id does not depend on the host name, which can
+        change while the agent runs.
         """
         path = self.directory / _INSTANCE_FILE
-        instance_id = read_private(path)
-        if instance_id is None:
+        instance_id, _, stored_place = (read_private(path) or "").partition("\n")
+        place = self._identify_place()
+        if not instance_id or stored_place not in ("", place):
             instance_id = uuid.uuid4().hex
-            write_private(path, instance_id)
-        return f"{self.default_name()[:64]}-{instance_id}"
+        if stored_place != place:
+            write_private(path, f"{instance_id}\n{place}")
+        return instance_id
+
+    def _identify_place(self) -> str:
+        """Return a text that identifies the agent's directory and this machine. A copy of the directory differs."""
+        machine_id = ""
+        with suppress(OSError):
+            machine_id = _MACHINE_ID.read_text(encoding="ascii", errors="replace").strip()
+        return f"{machine_id}:{make_private_directory(self.directory).stat().st_ino}"
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -154,3 +170,8 @@ class AgentState:
     def _read_pid(path: str | Path) -> int | None:
         text = Path(path).read_text(encoding="ascii").strip()
         return int(text) if text.isdecimal() else None
+
+
+def _add_secrets(registration: Registration) -> None:
+    for token in filter(None, (registration.token, registration.previous_token)):
+        add_secret(token)

@@ -37,6 +37,9 @@ from devflow.task_assignment import TaskAssignment
 
 _CONFLICT = 409
 _RENEWAL_RETRY_SECONDS = 3600.0
+_INSTANCE_SECONDS = 160.0
+"""How long a starting agent waits for another instance to end. It may have been killed, and is live for 150 s."""
+_INSTANCE_RETRY_SECONDS = 10.0
 _KILL_SECONDS = 3.0
 """How long the worker waits for killed jobs to end before it ends too."""
 
@@ -119,6 +122,10 @@ class AgentWorker:
             if self.credentials.reload():
                 self.log("the token was renewed by another process")
                 return
+            if self.credentials.fall_back():
+                self._renew_at = self.clock.now()
+                self.log("the platform rejects the renewed token, which was not used in time; using the previous one")
+                return
             message = "The platform does not accept this agent's token any more. Try: devflow agent register --replace"
             self._fatal_error = NotLoggedInError(message)
         except DevFlowError as error:
@@ -183,9 +190,12 @@ class AgentWorker:
         try:
             response = self.client.send("POST", f"{self._path}/heartbeat", body)
         except RequestRejectedError as error:
-            if error.status == _CONFLICT:
-                raise AlreadyRunningError(f"{self.state.name} is already running elsewhere: {error.message}") from None
-            raise
+            if error.status != _CONFLICT:
+                raise
+            message = f"{self.state.name} is already running elsewhere: {error.message}"
+            if self._schedule.last_heartbeat_at is None and self.clock.now() < self._started_at + _INSTANCE_SECONDS:
+                raise UnavailableError(message, _INSTANCE_RETRY_SECONDS) from None
+            raise AlreadyRunningError(message) from None
         if self._schedule.last_heartbeat_at is None:
             self.log(f"{self.state.name} is {response['status']}")
         self._schedule.record_heartbeat(self.clock.now())
@@ -225,8 +235,12 @@ class AgentWorker:
     def _renew_token_when_due(self, now: float) -> None:
         if now >= self._renew_at and self.credentials.is_older_than(self.config.intervals.token_renewal):
             self._renew_at = now + min(_RENEWAL_RETRY_SECONDS, self.config.intervals.token_renewal)
-            self.credentials.renew(self.client)
-            self.log("renewed the token")
+            try:
+                self.credentials.renew(self.client)
+            except RequestRejectedError as error:
+                self.log(f"the token cannot be renewed now: {error}")
+            else:
+                self.log("renewed the token")
 
     def _on_unavailable(self, now: float, error: UnavailableError) -> None:
         delay = self._schedule.record_failure(self.clock.now(), self._jitter(), error.retry_after)
@@ -235,6 +249,7 @@ class AgentWorker:
             self.log(f"{error}; retrying, first in {delay:.1f} s")
 
     def _on_available(self, now: float) -> None:
+        self.credentials.confirm()
         if self._unavailable_since is not None:
             self.log(f"the platform is available again, after {now - self._unavailable_since:.0f} s")
             self._unavailable_since = None

@@ -32,12 +32,49 @@ class Credentials:
         return not 0 <= self._clock.epoch_seconds() - self.registration.issued_at < seconds
 
     def renew(self, client: ApiClient) -> None:
-        """Replace the token by a new one. The old token stays valid until the new one is first used.
+        """Replace the token by a new one, with the agent's own token. The old one is valid until the new one is used.
 
-        The new token is written to disk before it is used. Raises the errors of `ApiClient.send`.
+        The platform accepts this only from the active instance. The new token is written to disk before it is used, and
+        the old one stays on disk until `confirm`. Raises the errors of `ApiClient.send`.
+        """
+        self._renew(client, previous_token=self.registration.token)
+
+    def replace(self, client: ApiClient) -> None:
+        """Replace the token by a new one, with a token of the agent's user. The old one ends at once."""
+        self._renew(client, previous_token=None)
+
+    def _renew(self, client: ApiClient, previous_token: str | None) -> None:
+        with self._lock, self._state.lock_token():
+            path = f"/api/agents/{self.registration.agent_id}/token"
+            response = client.send("POST", path, {"instanceId": self._state.load_instance_id()})
+            self._save(
+                replace(
+                    self.registration,
+                    token=str(response["token"]),
+                    issued_at=self._clock.epoch_seconds(),
+                    previous_token=previous_token,
+                )
+            )
+
+    def confirm(self) -> None:
+        """The platform has accepted the present token: forget the previous one."""
+        if self.registration.previous_token is None:
+            return
+        with self._lock, self._state.lock_token():
+            self._save(replace(self.registration, previous_token=None))
+
+    def fall_back(self) -> bool:
+        """Return to the previous token, because the renewed one was rejected. Returns whether there is one.
+
+        A renewed token ends if it is not used in time. The previous one is valid then.
         """
         with self._lock, self._state.lock_token():
-            response = client.send("POST", f"/api/agents/{self.registration.agent_id}/token")
-            renewed = replace(self.registration, token=str(response["token"]), issued_at=self._clock.epoch_seconds())
-            self._state.save_registration(renewed)
-            self.registration = renewed
+            previous = self.registration.previous_token
+            if previous is None:
+                return False
+            self._save(replace(self.registration, token=previous, issued_at=0.0, previous_token=None))
+            return True
+
+    def _save(self, registration: Registration) -> None:
+        self._state.save_registration(registration)
+        self.registration = registration

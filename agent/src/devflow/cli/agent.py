@@ -103,7 +103,7 @@ def status(invocation: Invocation, agent_id: str) -> None:
 @click.option(
     "--revoke",
     is_flag=True,
-    help="End the old token at once. Requires a login. Without it, the old token ends when the new one is first used.",
+    help="Requires a login. Without it, the agent's own token is used, and only the machine of the agent can do this.",
 )
 @platform_options
 @pass_invocation
@@ -111,7 +111,12 @@ def rotate(invocation: Invocation, agent_id: str, revoke: bool) -> None:
     """Replace the agent's token. A running agent continues with the new one."""
     credentials = Credentials(AgentState(settings.state_path(), agent_id), Clock())
     agent_client = ApiClient(credentials.registration.url, credentials.token)
-    credentials.renew(invocation.client() if revoke else agent_client)
+    if revoke:
+        credentials.replace(invocation.client())
+    else:
+        credentials.renew(agent_client)
+        agent_client.send("POST", f"/api/agents/{credentials.registration.agent_id}/heartbeat", {})  # the first use
+        credentials.confirm()
     invocation.print_result({"success": True, "agentId": agent_id}, f"{agent_id} has a new token.")
 
 
