@@ -47,15 +47,21 @@ class ReportedTasks(Entity):
 
 
 class StatusEvent(Entity):
-    """An agent became active or inactive. The event is stored on the agent's row until it is published.
+    """An agent became active or inactive, or renewed its token. The event is stored on the agent's row until it is
+    published.
 
     `state` is the agent's state since then, and `seen_at` the time of its last check-in.
     """
 
-    event: Literal["agent.active", "agent.inactive"]
+    event: Literal["agent.active", "agent.inactive", "agent.token_renewed"]
     at: int
     state: AgentState
     seen_at: int
+
+    @property
+    def sequence(self) -> int:
+        """A number that grows with time. A renewal that made the agent active comes after that event."""
+        return self.at * 10 + (self.event == "agent.token_renewed")
 
 
 class Agent(Entity):
@@ -89,7 +95,7 @@ class Agent(Entity):
     calls: dict[str, int] = Field(default_factory=dict)
     """The number of calls by rate limit and minute."""
     next_ver: str | None = None
-    """The version of a token that the agent requested for itself and has not used yet."""
+    """The version of a token that the agent requested for itself and has not used yet. It lapses if it stays unused."""
     paused: bool = False
     note: str | None = None
     """Why it is paused."""

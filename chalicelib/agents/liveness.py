@@ -10,8 +10,15 @@ from typing import Any, NamedTuple
 from chalicelib import dynamodb
 from chalicelib.agents import status_events
 from chalicelib.agents.entities import REMOVED, Agent, AgentState, StatusEvent
-from chalicelib.agents.rules import INACTIVE_AFTER, became_active, became_inactive, check_at
-from chalicelib.agents.store import append_status_event
+from chalicelib.agents.rules import (
+    INACTIVE_AFTER,
+    became_active,
+    became_inactive,
+    check_at,
+    has_lapsed,
+    token_renewed,
+)
+from chalicelib.agents.store import append_status_events
 from chalicelib.agents.tables import AgentRow, shard, to_agent
 from chalicelib.auth.tokens import Caller
 from chalicelib.core.errors import AgentNotFound, Conflict, Unauthenticated, Unavailable
@@ -19,12 +26,19 @@ from chalicelib.http import rate_limits
 from chalicelib.http.rate_limits import RateLimit
 
 REVOKED = "The agent's token was revoked or replaced, or the agent was removed. Register the agent again."
+LAPSED = "This renewed token was not used within an hour. Use the agent's previous token."
 
+_NO_INSTANCE = "~"
+"""Not a valid id, so no instance has it."""
 _MAX_TRIES = 4
 
 
 class OtherInstance(Conflict):
     """Another process of this agent is active. Stop one of the two, or register them under different agentIds."""
+
+
+class NotActiveInstance(Conflict):
+    """Only the active instance of an agent can renew its token. Send the instanceId that its heartbeats have."""
 
 
 class CheckIn(NamedTuple):
@@ -49,6 +63,9 @@ class CheckIn(NamedTuple):
     promoting_token: bool = False
     """Whether the agent requested this token for itself and uses it for the first time. This check-in revokes the old
     token."""
+    renewed_ver: str | None = None
+    """The version of a new token that the agent requests for itself. If an instance of the agent is live, only that
+    instance may do this."""
 
     @property
     def row(self) -> dynamodb.Item:
@@ -62,6 +79,12 @@ class CheckIn(NamedTuple):
             return None if after == "inactive" else became_active(after, self.now)
         return became_inactive(self.now, self.now) if after == "inactive" else None
 
+    @property
+    def events(self) -> list[StatusEvent]:
+        """All events of this call, in their order."""
+        events = [] if self.status_event is None else [self.status_event]
+        return events if self.renewed_ver is None else [*events, token_renewed(self.state or "active", self.now)]
+
     def actions(self) -> list[dynamodb.Clause]:
         owner, agent_id = self.caller.owner, self.agent_id
         actions = [_record_seen(self.now, shard(owner, agent_id), check_at(owner, agent_id, self.now))]
@@ -73,18 +96,21 @@ class CheckIn(NamedTuple):
             actions.append(
                 dynamodb.remove(AgentRow.instance) if disconnects else dynamodb.set_value(AgentRow.instance, instance)
             )
-        if self.status_event is not None:
-            actions.append(append_status_event(self.caller.owner, self.agent_id, self.status_event))
+        events = self.events
+        if events:
+            actions.append(append_status_events(self.caller.owner, self.agent_id, events))
         if self.promoting_token:
-            actions += [dynamodb.set_value(AgentRow.ver, self.caller.ver), dynamodb.remove(AgentRow.next_ver)]
+            actions.append(dynamodb.set_value(AgentRow.ver, self.caller.ver))
+        if self.promoting_token or self.renewed_ver:
+            actions += dynamodb.set_or_remove(AgentRow, {"next_ver": self.renewed_ver})
         if self.caller.is_agent:
             actions.append(rate_limits.increment(AgentRow.calls, self.rate_limit, self.now))
         return actions
 
     def condition(self) -> dynamodb.Clause:
         condition = dynamodb.is_in(AgentRow.state, *(("inactive",) if self.reactivating else ("active", "error")))
-        if self.instance_id:
-            condition &= _no_other_instance(self.instance_id, self.now - INACTIVE_AFTER)
+        if self.instance_id or self.renewed_ver:
+            condition &= _no_other_instance(self.instance_id or _NO_INSTANCE, self.now - INACTIVE_AFTER)
         if self.caller.is_agent:
             own = AgentRow.next_ver if self.promoting_token else AgentRow.ver
             below_limit = rate_limits.within_limit(AgentRow.calls, self.rate_limit, self.now)
@@ -94,10 +120,10 @@ class CheckIn(NamedTuple):
     def save(self, actions: Iterable[dynamodb.Clause] = ()) -> Agent:
         """Write the check-in alone, with further actions, and return the agent as stored afterwards. One request.
 
-        If DynamoDB accepts no writes and there are no further actions, a read admits the agent, and the call is not
-        counted.
+        If DynamoDB accepts no writes and there is nothing further to write, a read admits the agent, and the call is
+        not counted.
 
-        Raises Unauthenticated, AgentNotFound, OtherInstance, RateLimited, Unavailable.
+        Raises Unauthenticated, AgentNotFound, OtherInstance, NotActiveInstance, RateLimited, Unavailable.
         """
         self.raise_if_rate_limited()
         check_in, further = self, list(actions)
@@ -108,7 +134,7 @@ class CheckIn(NamedTuple):
                 check_in = check_in.adapted_to(failed.row)
                 continue
             except Unavailable:
-                if further:
+                if further or self.renewed_ver:
                     raise
                 return self._load_uncounted()
             if self.caller.is_agent:
@@ -119,7 +145,7 @@ class CheckIn(NamedTuple):
                     with suppress(Unavailable, dynamodb.ConditionFailed):
                         cleanup = [dynamodb.remove(AgentRow.calls[window]) for window in stale]
                         dynamodb.update_item(self.row, cleanup, dynamodb.exists(AgentRow.owner))
-            if check_in.status_event is not None:
+            if check_in.events:
                 status_events.send_to_queue(self.caller.owner, self.agent_id)
             return to_agent(row)
         raise Unavailable
@@ -153,7 +179,8 @@ class CheckIn(NamedTuple):
     def adapted_to(self, row: dynamodb.Row | None) -> "CheckIn":
         """The check-in to write instead, given the agent's item as it is stored.
 
-        Raises Unauthenticated, AgentNotFound, RateLimited or OtherInstance if the call must be rejected.
+        Raises Unauthenticated, AgentNotFound, RateLimited, OtherInstance or NotActiveInstance if the call must be
+        rejected.
         """
         if row is None or row["state"] == REMOVED:
             raise Unauthenticated(REVOKED) if self.caller.is_agent else AgentNotFound
@@ -162,10 +189,13 @@ class CheckIn(NamedTuple):
             promoting = row.get("nextVer") == self.caller.ver
             if row["ver"] != self.caller.ver and not promoting:
                 raise Unauthenticated(REVOKED)
+            if promoting and has_lapsed(self.caller.issued_at, self.now):
+                raise Unauthenticated(LAPSED)
             rate_limits.raise_if_exhausted(row["calls"], self.rate_limit, self.now, self.caller.id)
         other = row.get("instance")
-        if self.instance_id and other and other["id"] != self.instance_id and other["at"] >= self.now - INACTIVE_AFTER:
-            raise OtherInstance
+        checks_instance = self.instance_id is not None or self.renewed_ver is not None
+        if checks_instance and other and other["id"] != self.instance_id and other["at"] >= self.now - INACTIVE_AFTER:
+            raise OtherInstance if self.renewed_ver is None else NotActiveInstance
         return self._replace(reactivating=row["state"] == "inactive", promoting_token=promoting)
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 from chalicelib.agents.entities import Agent, AgentState, StatusEvent
 from chalicelib.core.errors import AgentExists, Conflict
 from chalicelib.core.outage import Outage
-from chalicelib.core.settings import MINUTE, SECOND
+from chalicelib.core.settings import HOUR, MINUTE, SECOND
 from chalicelib.core.timestamps import iso
 
 INACTIVE_AFTER = 150 * SECOND
@@ -15,6 +15,9 @@ LOST_AFTER = 10 * MINUTE
 """An agent without a check-in for this long is lost, and so are the tasks that it runs."""
 PUBLISH_WITHIN = MINUTE
 """How old a status event may be before the sweep publishes it, without its message."""
+
+UNUSED_TOKEN_LIFETIME = HOUR
+"""A token that an agent requested for itself lapses if it is not used for this long. The old token stays valid."""
 
 REGISTRATION_IDEMPOTENCY_WINDOW = 10 * MINUTE
 """How long the same Idempotency-Key means the same registration."""
@@ -34,12 +37,22 @@ def became_inactive(seen_at: int, now: int) -> StatusEvent:
     return StatusEvent(event="agent.inactive", at=now, state="inactive", seen_at=seen_at)
 
 
+def token_renewed(state: AgentState, now: int) -> StatusEvent:
+    """An agent has requested a new token with its old one."""
+    return StatusEvent(event="agent.token_renewed", at=now, state=state, seen_at=now)
+
+
+def has_lapsed(issued_at: int, now: int) -> bool:
+    """Whether a token that its agent requested at `issued_at`, and has not used yet, can no longer be used."""
+    return now >= issued_at + UNUSED_TOKEN_LIFETIME
+
+
 def status_event_payload(agent: Agent, event: StatusEvent) -> dict[str, str]:
     """The data of a status event for webhooks."""
-    return {
-        "agentId": agent.id,
-        "userId": agent.owner,
-        "name": agent.name,
+    identity = {"agentId": agent.id, "userId": agent.owner, "name": agent.name}
+    if event.event == "agent.token_renewed":
+        return identity | {"renewedAt": iso(event.at)}
+    return identity | {
         "status": event.state,
         "lastHeartbeat": iso(event.seen_at),
         "changedAt": iso(event.at),

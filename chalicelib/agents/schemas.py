@@ -90,6 +90,13 @@ class HeartbeatRequest(InputModel):
         return {name: round(value, 3) for name, value in given.items() if value is not None}
 
 
+class RenewTokenRequest(InputModel):
+    """The body of POST /api/agents/{id}/token. It may be absent."""
+
+    instance_id: Id | None = None
+    """The `instanceId` of the agent's heartbeats. Required with the agent's own token while its instance is live."""
+
+
 class UpdateAgentRequest(InputModel):
     """A change of an agent: rename it, or pause or resume it, with a note that explains why."""
 

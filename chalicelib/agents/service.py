@@ -161,17 +161,17 @@ def rotate_token(owner: str, agent_id: str, now: int) -> RegisterAgentResponse:
     )
 
 
-def renew_token(check_in: CheckIn) -> RegisterAgentResponse:
+def renew_token(check_in: CheckIn, instance_id: str | None) -> RegisterAgentResponse:
     """Create a new token for the agent's own request.
 
     The old one is revoked when the new one is first used. So an agent that does not receive the response can continue
-    with the old one.
+    with the old one. The new one lapses if it is not used (`rules.UNUSED_TOKEN_LIFETIME`). One request, so that a
+    revocation by the user at the same time wins. Raises NotActiveInstance, and the errors of `CheckIn.save`.
     """
-    agent = check_in.save()
     version = tokens.new_version()
-    renewed = _update(agent.owner, agent.id, {"next_ver": version})
+    agent = check_in._replace(renewed_ver=version, instance_id=instance_id).save()
     token = tokens.issue("agent", agent.owner, agent.id, version, check_in.now)
-    return RegisterAgentResponse(agent=schemas.to_response(renewed), token=token)
+    return RegisterAgentResponse(agent=schemas.to_response(agent), token=token)
 
 
 def _update(owner: str, agent_id: str, values: dict[str, Any]) -> Agent:

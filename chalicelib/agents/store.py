@@ -61,20 +61,21 @@ def update_agent(
     """
     actions = dynamodb.set_or_remove(AgentRow, values)
     if event is not None:
-        actions.append(append_status_event(owner, agent_id, event))
+        actions.append(append_status_events(owner, agent_id, [event]))
     condition = is_registered() if state is None else dynamodb.equals(AgentRow.state, state)
     if ver is not None:
         condition &= dynamodb.equals(AgentRow.ver, ver)
     return to_agent(dynamodb.update_item(_row(owner, agent_id), actions, condition))
 
 
-def append_status_event(owner: str, agent_id: str, event: StatusEvent) -> dynamodb.Clause:
-    """Store an event on an agent's row, in the write of the change that it reports, until it is published."""
-    return _append_status_event([to_stored_event(event)], [], shard(owner, agent_id), event.at + PUBLISH_WITHIN)
+def append_status_events(owner: str, agent_id: str, events: Sequence[StatusEvent]) -> dynamodb.Clause:
+    """Store events on an agent's row, in the write of the changes that they report, until they are published."""
+    stored = [to_stored_event(event) for event in events]
+    return _append_status_events(stored, [], shard(owner, agent_id), events[-1].at + PUBLISH_WITHIN)
 
 
 @dynamodb.clause
-def _append_status_event(events: Any, none: Any, shard_number: int, at: int) -> Any:
+def _append_status_events(events: Any, none: Any, shard_number: int, at: int) -> Any:
     more = (AgentRow.status_events | none).append(events)
     return [AgentRow.status_events.set(more), AgentRow.publish_shard.set(shard_number), AgentRow.publish_at.set(at)]
 
@@ -136,7 +137,7 @@ def mark_inactive(agent: Agent, check_again_at: int | None, event: StatusEvent |
     else:
         actions.append(dynamodb.set_value(AgentRow.check_at, check_again_at))
     if event is not None:
-        actions.append(append_status_event(agent.owner, agent.id, event))
+        actions.append(append_status_events(agent.owner, agent.id, [event]))
     unchanged = dynamodb.equals(AgentRow.seen_at, agent.seen_at) & dynamodb.equals(AgentRow.state, agent.state)
     try:
         dynamodb.update_item(_row(agent.owner, agent.id), actions, unchanged)

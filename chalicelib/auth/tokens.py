@@ -37,6 +37,8 @@ class Caller(NamedTuple):
     """The id of the token, its `jti`."""
     expires: int
     """When the token expires (epoch milliseconds)."""
+    issued_at: int
+    """When the token was issued (epoch milliseconds)."""
 
     @property
     def is_agent(self) -> bool:
@@ -145,8 +147,8 @@ def _decode(token: str, key: bytes) -> Caller:
             audience=audience(),
             options={"require": ["exp", "iat", "sub", "jti"], "verify_exp": False, "verify_iat": False},
         )
-        expires = int(claims["exp"]) * 1_000
-        caller = Caller(claims["typ"], claims["own"], claims["sub"], claims["ver"], claims["jti"], expires)
+        expires, issued_at = int(claims["exp"]) * 1_000, int(claims["iat"]) * 1_000
+        caller = Caller(claims["typ"], claims["own"], claims["sub"], claims["ver"], claims["jti"], expires, issued_at)
     except (jwt.PyJWTError, KeyError, TypeError, ValueError):
         raise Unauthenticated from None
     if caller.kind not in get_args(TokenKind):

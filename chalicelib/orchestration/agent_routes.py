@@ -10,7 +10,7 @@ from chalice.app import Blueprint
 from pydantic import Field
 
 from chalicelib.agents import service as agents
-from chalicelib.agents.liveness import CheckIn, OtherInstance
+from chalicelib.agents.liveness import CheckIn, NotActiveInstance, OtherInstance
 from chalicelib.agents.rules import DifferentRegistration
 from chalicelib.agents.schemas import (
     AgentList,
@@ -21,6 +21,7 @@ from chalicelib.agents.schemas import (
     RegisterAgentRequest,
     RegisterAgentResponse,
     RemoveAgentResponse,
+    RenewTokenRequest,
     UpdateAgentRequest,
 )
 from chalicelib.agents.service import TooManyAgents
@@ -97,13 +98,15 @@ def remove_agent(request: Request, agent_id: str) -> Response:
 
 @route(
     blueprint, "POST", "/api/agents/{agent_id}/token", "agent", AGENTS_API, COMMANDS,
-    response=RegisterAgentResponse, status=201, raises=(AgentNotFound,),
+    body=RenewTokenRequest, response=RegisterAgentResponse, status=201, raises=(AgentNotFound, NotActiveInstance),
 )  # fmt: skip
 def rotate_token(request: Request, agent_id: str) -> Response:
     """Replace an agent's token."""
     caller = guard.agent_caller(request, agent_id)
+    check_in = CheckIn(caller, agent_id, COMMANDS, request.now)
+    body = _parse_or_check_in(check_in, lambda: request.body(RenewTokenRequest))
     if caller.is_agent:
-        return Response(agents.renew_token(CheckIn(caller, agent_id, COMMANDS, request.now)))
+        return Response(agents.renew_token(check_in, body.instance_id))
     return Response(agents.rotate_token(caller.owner, agent_id, request.now))
 
 

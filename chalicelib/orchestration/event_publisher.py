@@ -95,7 +95,7 @@ def _publish_status_events(agent: Agent, events: list[StatusEvent], now: int) ->
     deliveries: list[Delivery] = []
     for event in events:
         payload = rules.status_event_payload(agent, event)
-        webhook_event = WebhookEvent(event.event, agent.id, event.at, event.at * 10, payload)
+        webhook_event = WebhookEvent(event.event, agent.id, event.at, event.sequence, payload)
         deliveries += fanout.create_deliveries(
             [endpoint for endpoint in endpoints if endpoint.wants(event.event)], webhook_event, now
         )

@@ -15,6 +15,7 @@ EventType = Literal[
     "task.cancelled",
     "agent.active",
     "agent.inactive",
+    "agent.token_renewed",
 ]
 EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 ALL_EVENTS = "*"

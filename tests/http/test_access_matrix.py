@@ -162,6 +162,29 @@ def _rotate(stage: Stage) -> Client:
     return stage.agent.client
 
 
+def _rotate_before_first_use(stage: Stage) -> Client:
+    """The agent has renewed its token and not used the new one, when the user revokes the tokens of the agent."""
+    renewed = ok(stage.agent.client.post("/api/agents/agent-1/token"), 201)["token"]
+    ok(stage.john.user.post("/api/agents/agent-1/token"), 201)
+    return stage.agent.client.acting_as(renewed)
+
+
+def _replace(stage: Stage) -> Client:
+    """The user registers the agent again. Its renewed token was in use."""
+    renewed = stage.agent.client.acting_as(ok(stage.agent.client.post("/api/agents/agent-1/token"), 201)["token"])
+    ok(renewed.post("/api/agents/agent-1/heartbeat"))
+    body = {"agentId": "agent-1", "name": "n", "version": "1", "replace": True}
+    ok(stage.john.user.post("/api/agents", body), 201)
+    return renewed
+
+
+def _renew_again(stage: Stage) -> Client:
+    """The agent has renewed its token twice, and the first new token was never used."""
+    renewed = ok(stage.agent.client.post("/api/agents/agent-1/token"), 201)["token"]
+    ok(stage.agent.client.post("/api/agents/agent-1/token"), 201)
+    return stage.agent.client.acting_as(renewed)
+
+
 def _remove(stage: Stage) -> Client:
     ok(stage.john.user.delete("/api/agents/agent-2"))
     return stage.sibling.client
@@ -201,7 +224,7 @@ def test_revoked_user_token_returns_401_on_every_route(stage: Stage, revoked: Ca
     assert snapshot() == before
 
 
-@pytest.mark.parametrize("revoked", [_rotate, _remove])
+@pytest.mark.parametrize("revoked", [_rotate, _rotate_before_first_use, _replace, _renew_again, _remove])
 def test_revoked_agent_token_is_rejected_on_every_route(stage: Stage, revoked: Callable[[Stage], Client]) -> None:
     client = revoked(stage)
     agent = claims_of(client.token)["sub"]
@@ -215,6 +238,21 @@ def test_revoked_agent_token_is_rejected_on_every_route(stage: Stage, revoked: C
         else:
             _unauthenticated(response, route)
     assert snapshot() == before
+
+
+def test_lapsed_agent_token_is_rejected_on_every_route(stage: Stage, clock: Clock) -> None:
+    """The agent has renewed its token, and has not used the new one for an hour."""
+    renewed = stage.agent.client.acting_as(ok(stage.agent.client.post("/api/agents/agent-1/token"), 201)["token"])
+    clock.advance(3_601)
+    before = snapshot()
+    for route in guarded(stage):
+        response = stage.call(route, renewed)
+        if route.access in ("user", "session"):
+            refused(response, 403)
+        else:
+            _unauthenticated(response, route)
+    assert snapshot() == before
+    ok(stage.agent.heartbeat())
 
 
 # Valid tokens on routes that do not admit them.

@@ -30,7 +30,7 @@ BUDGET: dict[str, list[str]] = {
         "TransactWriteItems agents+users",
     ],
     "new token for an agent": [COUNT_CALL, CHECK_IN],
-    "new token, asked for by its agent": [CHECK_IN, CHECK_IN],
+    "new token, asked for by its agent": [CHECK_IN, "SendMessage events"],
     "submit without an id": [COUNT_CALL, "TransactWriteItems tasks", "SendMessage workflow"],
     "show a task": [COUNT_CALL, "BatchGetItem tasks"],
     "show a task to its agent": [CHECK_IN, "BatchGetItem tasks"],

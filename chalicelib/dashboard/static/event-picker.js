@@ -2,7 +2,7 @@
 
 import { el } from "./dom.js";
 
-export const EVENTS = ["task.created", "task.started", "task.completed", "task.failed", "task.cancelled", "agent.active", "agent.inactive"];
+export const EVENTS = ["task.created", "task.started", "task.completed", "task.failed", "task.cancelled", "agent.active", "agent.inactive", "agent.token_renewed"];
 
 /**
  * Add a checkbox per event to `box`, and hide them while `all` is checked: it means every event, including future ones.
