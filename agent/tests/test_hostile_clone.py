@@ -123,20 +123,20 @@ def test_git_file_that_leads_to_another_directory_is_ignored(origin: Origin, tmp
 
 
 @pytest.mark.parametrize(
-    "path",
+    "paths",
     [
-        ".git/config", ".git/HEAD", ".git/index", ".git/commondir", ".git/packed-refs", ".git/info/attributes",
-        ".git/objects/info/alternates", ".git/shallow", ".gitattributes", ".gitignore", ".gitmodules", "src/.gitignore",
-        "src/.gitattributes", "nested/.git/HEAD", "nested/.git", "login.py", ".git/refs/heads/devflow/task-1-attempt-1",
+        [".git/config", ".git/index", ".git/commondir", ".git/packed-refs", ".git/info/attributes", ".git/shallow"],
+        [".git/HEAD", ".git/objects/info/alternates", ".git/refs/heads/x", ".gitmodules", "src/.gitignore", "login.py"],
+        [".git/refs/heads/devflow/task-1-attempt-1", ".gitattributes", ".gitignore", "nested/.git/HEAD", "other/.git"],
     ],
-)  # fmt: skip
-def test_named_pipe_blocks_nothing(origin: Origin, tmp_path: Path, path: str) -> None:
+)
+def test_named_pipe_blocks_nothing(origin: Origin, tmp_path: Path, paths: list[str]) -> None:
     workspace = make_clone(origin, tmp_path)
-    pipe = workspace.repo / path
-    pipe.parent.mkdir(parents=True, exist_ok=True)
-    if pipe.exists():
-        pipe.unlink()
-    os.mkfifo(pipe)
+    for path in paths:
+        pipe = workspace.repo / path
+        pipe.parent.mkdir(parents=True, exist_ok=True)
+        pipe.unlink(missing_ok=True)
+        os.mkfifo(pipe)
     write(workspace.repo, {"more.py": "new\n"})
 
     with limited_time():
@@ -312,7 +312,7 @@ def test_commit_with_a_path_into_a_git_directory_is_rejected(origin: Origin, tmp
 def test_very_deep_directory_neither_breaks_the_commit_nor_the_clean_up(origin: Origin, tmp_path: Path) -> None:
     workspace = make_clone(origin, tmp_path)
     code = (
-        "import os\nfor _ in range(3000):\n    os.mkdir('directory'); os.chdir('directory')\nopen('x', 'w').close()\n"
+        "import os\nfor _ in range(1200):\n    os.mkdir('directory'); os.chdir('directory')\nopen('x', 'w').close()\n"
     )
     subprocess.run(["python3", "-c", code], cwd=workspace.repo, check=True)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,23 +55,74 @@ def test_missing_program_raises_an_error(tmp_path: Path) -> None:
         run_program(Program(["no-such-program"], tmp_path, dict(os.environ)), CancelToken(), lambda _: None)
 
 
-def test_processes_left_by_the_program_are_killed(tmp_path: Path) -> None:
+SLEEPER = "[sys.executable, '-c', 'import time; time.sleep(300)']"
+ESCAPES = {
+    "a child": f"child = subprocess.Popen({SLEEPER}).pid",
+    "a session of its own": f"child = subprocess.Popen({SLEEPER}, start_new_session=True).pid",
+    "a double fork": (
+        "reader, writer = os.pipe()\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if (child := os.fork()) == 0:\n"
+        "        os.close(1); os.close(2); time.sleep(300)\n"
+        "    os.write(writer, str(child).encode()); os._exit(0)\n"
+        "os.wait(); child = int(os.read(reader, 20))"
+    ),
+    "a process that ignores signals": (
+        "if (child := os.fork()) == 0:\n"
+        "    os.setsid(); [signal.signal(number, signal.SIG_IGN) for number in (1, 2, 15)]\n"
+        "    os.close(1); os.close(2); time.sleep(300)"
+    ),
+}
+"""Ways to leave a process behind. The code sets `child`."""
+
+
+@pytest.mark.parametrize("how", ESCAPES)
+def test_no_process_of_the_program_is_alive_when_its_status_is_returned(tmp_path: Path, how: str) -> None:
     output: list[str] = []
-    code = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)']).pid)"
+    code = f"import os, signal, subprocess, sys, time\n{ESCAPES[how]}\nprint(child)"
 
     assert run_program(python(code, tmp_path), CancelToken(), output.append) == 0
-    wait_until(lambda: not is_alive(int(output[0])))
+    assert not is_alive(int(output[0]))
 
 
-def test_process_outside_the_group_that_keeps_stdout_open_does_not_block(tmp_path: Path) -> None:
-    output: list[str] = []
+def test_program_that_forks_without_end_is_ended(tmp_path: Path) -> None:
+    """Each process starts the next one and ends, in a session of its own."""
     code = (
-        "import subprocess, sys; "
-        "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'], start_new_session=True).pid)"
+        "import os, time\n"
+        "if os.fork() == 0:\n"
+        "    os.close(1); os.close(2)\n"
+        "    while True:\n"
+        "        os.setsid() if os.getpid() != os.getsid(0) else None\n"
+        "        if os.fork(): time.sleep(0.005); os._exit(0)\n"
+        f"        open({str(tmp_path / 'alive')!r}, 'w').write(str(os.getpid()))\n"
+        "time.sleep(0.1)"
     )
 
-    assert run_program(python(code, tmp_path), CancelToken(), output.append) == 0
-    os.kill(int(output[0]), signal.SIGKILL)
+    assert run_program(python(code, tmp_path), CancelToken(), lambda _: None) == 0
+    last = (tmp_path / "alive").read_text(encoding="ascii")
+    time.sleep(0.1)
+    assert (tmp_path / "alive").read_text(encoding="ascii") == last
+
+
+def test_descendants_get_sigterm_when_the_program_is_cancelled(tmp_path: Path) -> None:
+    cancel_token, output = CancelToken(), []
+    code = (
+        "import os, signal, sys, time\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid(); signal.signal(signal.SIGTERM, lambda *_: (print('the child tidies'), os._exit(0)))\n"
+        "    print('ready'); time.sleep(300)\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (os.wait(), sys.exit(7)))\n"
+        "time.sleep(300)"
+    )
+
+    def hear(line: str) -> None:
+        output.append(line)
+        if line == "ready":
+            cancel_token.cancel(CancelReason.USER_REQUEST)
+
+    assert run_program(python(code, tmp_path, grace=SECONDS), cancel_token, hear) == 7
+    assert output == ["ready", "the child tidies"]
 
 
 def test_cancelled_program_gets_sigterm_first(tmp_path: Path) -> None:
@@ -187,3 +239,46 @@ def test_long_line_is_split_between_words() -> None:
     assert all(len(piece) <= MAX_LINE for piece in output)
     assert any("secret-that-is-long" in piece for piece in output)
     assert "".join(output).count("y") == MAX_LINE
+
+
+@pytest.mark.parametrize(
+    ("code", "totals", "message"),
+    [
+        ("x = bytearray(200_000_000); import time; time.sleep(60)", {"memory": 100_000_000}, "for memory"),
+        (
+            "import os, time\nfor _ in range(20):\n    if os.fork() == 0: time.sleep(60)\ntime.sleep(60)",
+            {"processes": 10},
+            "for processes",
+        ),
+        (
+            "import time\nfor n in range(10): open(f'f{n}', 'wb').write(b'x' * 1_000_000)\ntime.sleep(60)",
+            {"disk": 5_000_000},
+            "for disk",
+        ),
+    ],
+)
+def test_program_that_exceeds_a_limit_is_stopped(
+    tmp_path: Path, code: str, totals: dict[str, int], message: str
+) -> None:
+    program = replace(python(code, tmp_path), supervision={"totals": totals, "disk": str(tmp_path)})
+
+    with pytest.raises(TaskFailedError, match=message):
+        run_program(program, CancelToken(), lambda _: None)
+
+
+def test_limits_of_a_process_are_set(tmp_path: Path) -> None:
+    output: list[str] = []
+    code = (
+        "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE), resource.getrlimit(resource.RLIMIT_CORE))"
+    )
+    program = replace(
+        python(code, tmp_path), supervision={"rlimits": {"RLIMIT_NOFILE": 100, "RLIMIT_CORE": 0, "RLIMIT_OTHER": 1}}
+    )
+
+    assert run_program(program, CancelToken(), output.append) == 0
+    assert output == ["(100, 100) (0, 0)"]
+
+
+def test_killed_supervisor_counts_as_a_killed_program(tmp_path: Path) -> None:
+    code = "import os, signal, time; os.kill(os.getppid(), signal.SIGKILL); time.sleep(0.2)"
+    assert run_program(python(code, tmp_path), CancelToken(), lambda _: None) == -signal.SIGKILL

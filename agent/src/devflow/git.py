@@ -7,7 +7,6 @@ agent takes its configuration, its attributes, its hooks or its remotes from a f
 import os
 import subprocess
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from devflow.cancel_token import CancelToken
@@ -62,7 +61,7 @@ class Git:
 
     def at(self, git_directory: Path) -> "Git":
         """Return another one for a git directory without a working tree. It has no secrets."""
-        return Git(git_directory, None, replace(self.origin, password=""), (), self._cancel_token, {})
+        return Git(git_directory, None, GitUrl("", "file", "", ""), (), self._cancel_token, {})
 
     def run(self, *arguments: str, stdin: str | None = None, **env: str) -> str:
         """Run a command that uses only this machine. Returns its output. Raises TaskFailedError if it fails."""
@@ -104,7 +103,7 @@ class Git:
             return subprocess.run(
                 ["git", *options, *arguments],
                 cwd=self.git_directory,
-                env=self._local_env | env,
+                env={**self._local_env, **env},
                 input=(stdin or "").encode("utf-8", "surrogateescape"),
                 capture_output=True,
                 timeout=LOCAL_SECONDS,

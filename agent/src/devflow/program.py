@@ -1,9 +1,11 @@
-"""Runs a program of a task in its own process group, writes its input, reads its output, and ends the whole group.
+"""Runs a program of a task, writes its input, reads its output, and ends it with all of its descendants.
 
-The program runs under devflow.supervisor, so that it ends with the agent even if the agent is killed.
+The program runs under devflow.supervisor. When `run_program` returns, no process that the program has started is alive.
+The supervisor also ends them if the agent is killed.
 """
 
 import codecs
+import json
 import os
 import re
 import selectors
@@ -13,8 +15,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from devflow import supervisor
 from devflow.cancel_token import CancelReason, CancelToken
@@ -26,8 +29,12 @@ GRACE_SECONDS = 10.0
 MAX_LINE = 16_384
 """Characters. A longer line is split."""
 _DRAIN_SECONDS = 2.0
-"""How long to read the output after the program has ended. A process that has left the group may keep it open."""
+"""How long to read the output after the program has ended. A process that cannot be ended may keep it open."""
 _CHUNK = 65_536
+_TERMINATE, _KILL = b"T", b"K"
+"""What the supervisor understands."""
+_END_SECONDS = 20.0
+"""How long the supervisor may take to end everything."""
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
@@ -40,6 +47,8 @@ class Program:
     env: Mapping[str, str]
     stdin: bytes = b""
     grace: float = GRACE_SECONDS
+    supervision: Mapping[str, Any] = field(default_factory=dict)
+    """More options of devflow.supervisor: limits, and the processes of a sandbox."""
 
 
 def run_program(
@@ -47,9 +56,9 @@ def run_program(
 ) -> int:
     """Run the program and return its exit status, or minus the signal that killed it.
 
-    `on_output_line` gets the lines of both output streams, in order. When `cancel_token` is cancelled, the group gets
-    SIGTERM, and SIGKILL after the grace period. If the agent shuts down, it gets SIGKILL at once.
-    Raises TaskFailedError if the program cannot be started.
+    `on_output_line` gets the lines of both output streams, in order. When `cancel_token` is cancelled, the program and
+    its descendants get SIGTERM, and SIGKILL after the grace period. If the agent shuts down, they get SIGKILL at once.
+    Raises TaskFailedError if the program cannot be started, exceeds a limit, or leaves a process that cannot be ended.
     """
     with ExitStack() as cleanup:
         return _RunningProgram(program, cancel_token, on_output_line, clock or Clock(), cleanup).run_to_end()
@@ -67,7 +76,7 @@ class _RunningProgram:
         self._cancel_token, self._clock, self._grace = cancel_token, clock, program.grace
         self._lines = LineSplitter(on_output_line)
         self._unwritten = memoryview(program.stdin)
-        self._status_bytes = b""
+        self._outcome = b""
         self._kill_at: float | None = None
         self._drained_at: float | None = None
         self._exited = False
@@ -81,8 +90,8 @@ class _RunningProgram:
         with supervisor_end:
             self._process = subprocess.Popen(
                 [
-                    sys.executable, "-I", "-S", supervisor.__file__, str(supervisor_end.fileno()), str(program.grace),
-                    *program.argv,
+                    sys.executable, "-I", "-S", supervisor.__file__, str(supervisor_end.fileno()),
+                    json.dumps({"grace": program.grace, **program.supervision}), *program.argv,
                 ],
                 cwd=program.cwd, env=dict(program.env), pass_fds=[supervisor_end.fileno()], start_new_session=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
@@ -125,7 +134,7 @@ class _RunningProgram:
     def _kill_when_due(self) -> None:
         if self._kill_at is not None and self._clock.now() >= self._kill_at:
             self._kill_at = None
-            self._signal(signal.SIGKILL)
+            self._request(_KILL)
 
     # The next four methods handle events of the selector. Each returns whether to keep waiting for such events.
 
@@ -147,7 +156,7 @@ class _RunningProgram:
     def _read_status(self) -> bool:
         with suppress(ConnectionResetError):
             if content := self._supervisor.recv(4096):
-                self._status_bytes += content
+                self._outcome += content
                 return True
         self._exited = True
         self._drained_at = self._clock.now() + _DRAIN_SECONDS
@@ -157,33 +166,38 @@ class _RunningProgram:
         with suppress(BlockingIOError):
             self._wake_reader.recv(16)
         if self._cancel_token.reason is CancelReason.AGENT_SHUTDOWN:
-            self._signal(signal.SIGKILL)
+            self._request(_KILL)
         elif self._kill_at is None:
             self._kill_at = self._clock.now() + self._grace
-            self._signal(signal.SIGTERM)
+            self._request(_TERMINATE)
         return True
 
     def _wake(self) -> None:
         with suppress(BlockingIOError):
             self._wake_writer.send(b"!")
 
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process.returncode is None:  # the process is not reaped yet, so no other group can have its number
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
+    def _request(self, request: bytes) -> None:
+        with suppress(OSError):  # the supervisor has ended
+            self._supervisor.send(request)
 
     def _reap(self) -> None:
-        self._signal(signal.SIGKILL)
-        self._process.wait()
+        """Wait for the end of the supervisor, which ends everything else first."""
+        self._request(_KILL)
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
 
     def _status(self) -> int:
-        text = self._status_bytes.decode(errors="replace")
-        if not text:
+        if not self._outcome:  # the supervisor was killed
             return -signal.SIGKILL
-        try:
-            return int(text)
-        except ValueError:
-            raise TaskFailedError(f"The program cannot be started: {text}") from None
+        outcome = json.loads(self._outcome)
+        if error := outcome.get("error"):
+            raise TaskFailedError(f"The program cannot be run: {error}")
+        if limit := outcome.get("limit"):
+            raise TaskFailedError(f"The program was stopped. {limit}")
+        return int(outcome["status"])
 
 
 class LineSplitter:
