@@ -12,7 +12,9 @@ HELD_STATUSES: frozenset[TaskStatus] = frozenset({"assigned", "in_progress"})
 """The statuses in which an agent holds the task."""
 
 DEFAULT_TIMEOUT = 2 * HOUR
+MAX_TIMEOUT = 24 * HOUR
 DEFAULT_ATTEMPTS = 2
+MAX_ATTEMPTS = 10
 MAX_PRIORITY = 100
 """Priorities range from `-MAX_PRIORITY` to `MAX_PRIORITY`. Tasks with a higher priority are claimed first."""
 

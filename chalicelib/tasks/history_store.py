@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from chalicelib import dynamodb
-from chalicelib.tasks.entities import Task, TaskEvent
-from chalicelib.tasks.rules import PUBLISH_WITHIN
+from chalicelib.tasks.entities import OPEN_STATUSES, Task, TaskEvent
+from chalicelib.tasks.rules import PUBLISH_WITHIN, longest_life
 from chalicelib.tasks.tables import EVENT, LOG, EventRow, HeadRow, LogRow, expiry, head_item, log_expiry, partition_key
 
 _MAX_CHARACTER_BYTES = 4
@@ -32,17 +32,22 @@ def event_item(task: Task, event: TaskEvent) -> dynamodb.TransactItem:
         detail=event.detail,
         due_shard=dynamodb.shard(pk) if event.needs_publishing else None,
         due_at=event.at + PUBLISH_WITHIN if event.needs_publishing else None,
-        expires_at=None if event.needs_publishing else expiry(event.at),
+        expires_at=None if event.needs_publishing else _event_expiry(event),
     )
     return dynamodb.transact_put(row)
 
 
-def find_events(owner: str, task_id: str, limit: int, start: dict[str, Any] | None) -> dynamodb.Page:
-    """A page of a task's events, oldest first."""
+def _event_expiry(event: TaskEvent) -> int:
+    """When an event expires. An event that ends the task expires with the head, any other one not before it."""
+    return expiry(event.at + (longest_life() if event.status in OPEN_STATUSES else 0))
+
+
+def find_events(task: Task, limit: int, start: dict[str, Any] | None) -> dynamodb.Page:
+    """A page of a task's events, oldest first. Without those of an earlier task with the same id, which has expired."""
     return dynamodb.query(
         EventRow,
-        partition_key(owner, task_id),
-        key_condition=dynamodb.begins_with(EventRow.sk, EVENT),
+        partition_key(task.owner, task.id),
+        key_condition=dynamodb.between(EventRow.sk, f"{EVENT}{task.created_at:013d}", f"{EVENT}~"),
         limit=limit,
         start=start,
         consistent=True,
@@ -66,7 +71,7 @@ def load_unpublished(pk: str, sk: str) -> TaskEvent | None:
 
 def published_item(pk: str, sk: str, event: TaskEvent) -> dynamodb.TransactItem:
     """Mark an event as published, as part of a transaction. Fails if it already is."""
-    actions = dynamodb.set_or_remove(EventRow, {"due_shard": None, "due_at": None, "expires_at": expiry(event.at)})
+    actions = dynamodb.set_or_remove(EventRow, {"due_shard": None, "due_at": None, "expires_at": _event_expiry(event)})
     return dynamodb.transact_update(_event_row(pk, sk), actions, dynamodb.exists(EventRow.due_at))
 
 
@@ -78,16 +83,17 @@ def append_log_items(before: Task, after: Task, chunks: Sequence[str], now: int)
         actions.append(dynamodb.set_value(HeadRow.final_log_appended, True))  # noqa: FBT003  # the value to store
     items = [dynamodb.transact_update(head_item(before), actions, condition)]
     at = before.log_bytes
+    expires_at = log_expiry(now + longest_life(before.max_attempts, before.timeout))
     for chunk in chunks:
         key = _log_key(before.attempt, at)
         pk = partition_key(before.owner, before.id)
-        row = dynamodb.item(LogRow, pk=pk, sk=key, text=chunk, at=now, expires_at=log_expiry(now))
+        row = dynamodb.item(LogRow, pk=pk, sk=key, text=chunk, at=now, expires_at=expires_at)
         items.append(dynamodb.transact_put(row))
         at += len(chunk.encode())
     return items
 
 
-def read_log(task: Task, attempt: int, offset: int, limit: int, now: int) -> tuple[str, int]:
+def read_log(task: Task, attempt: int, offset: int, limit: int) -> tuple[str, int]:
     """At most `limit` bytes of an attempt's log from a byte offset, and the offset where they end.
 
     No character is split. At least one character is returned, even if the limit is smaller. An offset within a
@@ -106,7 +112,7 @@ def read_log(task: Task, attempt: int, offset: int, limit: int, now: int) -> tup
             LogRow, pk, key_condition=requested, limit=_LOG_PAGE_SIZE, start=start, consistent=True
         )
     ):
-        pieces += [row["text"].encode() for row in page.rows if dynamodb.not_expired(row, now)]
+        pieces += [row["text"].encode() for row in page.rows if row["at"] >= (task.created_at or 0)]
     begin = offset - int(first.rpartition("#")[2])
     stored = b"".join(pieces)
     while stored[begin : begin + 1] and stored[begin] in _CONTINUATION_BYTES:

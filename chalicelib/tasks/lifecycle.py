@@ -19,6 +19,7 @@ from chalicelib.tasks import outbox, rules, store
 from chalicelib.tasks.entities import DEFAULT_TIMEOUT, HELD_STATUSES, Task, Transition
 
 AGENT_REMOVED = "Agent removed"
+NO_DESCRIPTION = "The description of this task is no longer stored. Submit its text as a new task."
 _MAX_TRIES = 5
 _PAGE_SIZE = 100
 
@@ -111,6 +112,19 @@ def _apply_and_send_created(owner: str, task_id: str, rule: Rule, now: int) -> b
     if transition is not None and transition.before.status == "pending":
         outbox.send_event(transition.before, rules.created_event(transition.before))
     return transition is not None
+
+
+def fail_without_description(owner: str, task_id: str, agent_id: str, now: int) -> None:
+    """The agent has claimed a task whose body has expired, and must not work without knowing what to do.
+
+    Only rows of earlier versions can cause this, or a retention that was made longer while the task was open.
+    """
+
+    def rule(task: Task) -> Transition | None:
+        is_claimed = task.agent_id == agent_id and task.status == "assigned"
+        return rules.fail(task, NO_DESCRIPTION, now) if is_claimed else None
+
+    apply_transition(owner, task_id, rule, now)
 
 
 def release_claim(owner: str, task_id: str, agent_id: str, reason: str, now: int) -> None:

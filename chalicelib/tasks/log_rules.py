@@ -21,6 +21,14 @@ def check_may_append(task: Task, reporter: Reporter, now: int) -> None:
         raise NotHeld(f"Task {task.id} ended more than {LOG_GRACE // MINUTE} minutes ago. Its log is closed.")
 
 
+def log_has_expired(task: Task, retention: int, now: int) -> bool:
+    """Whether the log can no longer be read, `retention` milliseconds after the end of the task.
+
+    The whole log expires at once. Its rows are deleted later, in any order.
+    """
+    return task.completed_at is not None and now >= task.completed_at + retention
+
+
 def log_is_full(task: Task) -> bool:
     return task.earlier_log_bytes + task.log_bytes >= LOG_LIMIT
 

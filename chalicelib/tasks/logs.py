@@ -8,7 +8,7 @@ from chalicelib.auth.tokens import Caller
 from chalicelib.core.errors import TaskNotFound
 from chalicelib.core.settings import KB
 from chalicelib.core.text import split_chunks
-from chalicelib.tasks import history_store, log_rules, reports, requests, responses, store
+from chalicelib.tasks import history_store, log_rules, reports, requests, responses, store, tables
 from chalicelib.tasks.entities import Task
 from chalicelib.tasks.lifecycle import ConcurrentChanges
 from chalicelib.tasks.rules import Reporter
@@ -73,7 +73,9 @@ def read_log(caller: Caller, task_id: str, query: requests.LogQuery, now: int) -
     if task is None or (caller.is_agent and task.agent_id != caller.subject):
         raise TaskNotFound
     attempt = query.attempt or task.attempt
-    text, end = history_store.read_log(task, attempt, query.offset, query.limit, now)
+    text, end = "", query.offset
+    if not log_rules.log_has_expired(task, tables.log_retention(), now):
+        text, end = history_store.read_log(task, attempt, query.offset, query.limit)
     return responses.LogResponse(
         task_id=task_id,
         attempt=attempt,

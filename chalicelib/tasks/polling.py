@@ -10,7 +10,7 @@ from chalicelib.agents.entities import MAX_CLAIMS, Agent, Claim
 from chalicelib.agents.liveness import CheckIn
 from chalicelib.core import metrics
 from chalicelib.core.settings import KB, SECOND
-from chalicelib.tasks import responses, rules, store
+from chalicelib.tasks import lifecycle, responses, rules, store
 from chalicelib.tasks.entities import Task, Transition, expected
 from chalicelib.tasks.responses import Command, PollResponse
 
@@ -37,7 +37,7 @@ def poll(check_in: CheckIn, limit: int) -> PollResponse:
     for _ in range(_MAX_ROUNDS):
         claimed = _renew_and_claim(agent, limit, check_in)
         if claimed is not None:
-            commands, unchanged = _to_commands(agent, claimed, limit)
+            commands, unchanged = _to_commands(agent, claimed, limit, check_in.now)
             if unchanged:
                 break
         current = agents.load_agent(agent.owner, agent.id)
@@ -158,10 +158,10 @@ def _save_claims(
         ) from None
 
 
-def _to_commands(agent: Agent, claimed: Sequence[Task], limit: int) -> tuple[list[Command], bool]:
+def _to_commands(agent: Agent, claimed: Sequence[Task], limit: int, now: int) -> tuple[list[Command], bool]:
     """The commands for these claims, in the order of `poll`, and whether all of these claims are still unstarted.
 
-    The next poll returns the commands that exceed the size limit.
+    The next poll returns the commands that exceed the size limit. A task whose description is no longer stored fails.
     """
     if not claimed:
         return [], True
@@ -171,14 +171,19 @@ def _to_commands(agent: Agent, claimed: Sequence[Task], limit: int) -> tuple[lis
     ]
     unstarted.sort(key=lambda pair: (-pair[0].priority, pair[0].created_at or 0))
     commands: list[Command] = []
+    unchanged = len(unstarted) == len(claimed)
     size = 0
     for task, body in unstarted[:limit]:
+        if body is None:
+            lifecycle.fail_without_description(task.owner, task.id, agent.id, now)
+            unchanged = False
+            continue
         command = responses.to_command(task, body)
         size += len(command.model_dump_json().encode())
         if commands and size > RESPONSE_LIMIT:
             break
         commands.append(command)
-    return commands, len(unstarted) == len(claimed)
+    return commands, unchanged
 
 
 def _next_poll_interval(agent: Agent, commands: Sequence[Command], now: int) -> int:

@@ -10,7 +10,14 @@ from chalicelib.core.models import Id, InputModel, NonBlankText
 from chalicelib.core.settings import KB, SECOND
 from chalicelib.core.text import fingerprint, truncate
 from chalicelib.http.pagination import ListQuery
-from chalicelib.tasks.entities import DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT, MAX_PRIORITY, TaskStatus
+from chalicelib.tasks.entities import (
+    DEFAULT_ATTEMPTS,
+    DEFAULT_TIMEOUT,
+    MAX_ATTEMPTS,
+    MAX_PRIORITY,
+    MAX_TIMEOUT,
+    TaskStatus,
+)
 
 AttemptNumber = Annotated[int, Field(ge=1, le=1_000)]
 Intent = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
@@ -34,9 +41,9 @@ class SubmitTaskRequest(InputModel):
     task within 24 hours, the task fails."""
     priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
     """Tasks with a higher number are claimed first."""
-    timeout_seconds: Annotated[int, Field(ge=60, le=24 * 3_600)] = DEFAULT_TIMEOUT // SECOND
+    timeout_seconds: Annotated[int, Field(ge=60, le=MAX_TIMEOUT // SECOND)] = DEFAULT_TIMEOUT // SECOND
     """How long one attempt may run."""
-    max_attempts: Annotated[int, Field(ge=1, le=10)] = DEFAULT_ATTEMPTS
+    max_attempts: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)] = DEFAULT_ATTEMPTS
     """How often the task is started at most, if agents are lost while they run it."""
 
     @field_validator("context")

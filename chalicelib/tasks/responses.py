@@ -221,11 +221,11 @@ def to_summary(task: Task) -> TaskSummary:
     return TaskSummary.model_construct(**_common_fields(task))
 
 
-def to_detail(task: Task, body: TaskBody, result: StoredResult) -> TaskDetail:
+def to_detail(task: Task, body: TaskBody | None, result: StoredResult) -> TaskDetail:
     """A task with the full texts of its body and result. The head has only the beginning of some of them."""
     fields = _common_fields(task) | {
-        "description": body.description,
-        "context": body.context,
+        "description": task.title if body is None else body.description,
+        "context": None if body is None else body.context,
         "summary": result.summary,
         "output": result.output,
         "pr_url": result.pr_url,

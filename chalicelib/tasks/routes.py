@@ -34,7 +34,13 @@ from chalicelib.tasks.responses import (
     TaskList,
 )
 from chalicelib.tasks.rules import NotHeld, WrongState
-from chalicelib.tasks.service import DifferentRequest, ExecutionFailed, IntentNotAccepted, TooManyOpenTasks
+from chalicelib.tasks.service import (
+    DescriptionExpired,
+    DifferentRequest,
+    ExecutionFailed,
+    IntentNotAccepted,
+    TooManyOpenTasks,
+)
 
 blueprint = Blueprint(__name__)
 
@@ -102,7 +108,7 @@ def cancel_task(request: Request, task_id: str) -> Response:
 @route(
     blueprint, "POST", "/api/tasks/{task_id}/retry", "user", TASKS_API,
     response=AcceptedResponse, status=202,
-    raises=(IntentNotAccepted, TaskNotFound, WrongState, AgentNotFound, TooManyOpenTasks),
+    raises=(IntentNotAccepted, TaskNotFound, WrongState, DescriptionExpired, AgentNotFound, TooManyOpenTasks),
 )  # fmt: skip
 def retry_task(request: Request, task_id: str) -> Response:
     """Repeat a task that has ended, as a new task."""

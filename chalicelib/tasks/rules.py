@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 
 from chalicelib.core.errors import Conflict
 from chalicelib.core.outage import Outage
-from chalicelib.core.settings import HOUR, MINUTE, SECOND
-from chalicelib.tasks.entities import Task, TaskEvent, Transition
+from chalicelib.core.settings import DAY, HOUR, MINUTE, SECOND
+from chalicelib.tasks.entities import MAX_ATTEMPTS, MAX_TIMEOUT, Task, TaskEvent, Transition
 
 QUEUE_WITHIN = MINUTE
 """How long a task may be `pending` before the sweep makes it claimable, without its message."""
@@ -26,8 +26,21 @@ MAX_CLAIM_TIME = 10 * MINUTE
 """How long a claim can last in total. A poll does not renew it any further."""
 CANCEL_GRACE = 60 * SECOND
 """How long an agent has to stop a running task after a cancellation was requested."""
+OUTAGE_ALLOWANCE = 7 * DAY
+"""By how much outages of the platform may extend the life of a task, all deadlines together."""
 
 AGENT_LOST = "Agent lost"
+
+
+def longest_life(max_attempts: int = MAX_ATTEMPTS, timeout: int = MAX_TIMEOUT) -> int:
+    """How long a task can be open at most, in milliseconds.
+
+    The rows of a task that are written before its end expire this much later, so that none of them expires before the
+    head. A state in which a task can wait must be added here. The defaults are the maximum of all tasks, for writes
+    that do not know the task's own limits.
+    """
+    attempt = MAX_QUEUE_TIME + MAX_CLAIM_TIME + timeout
+    return QUEUE_WITHIN + max_attempts * attempt + CANCEL_GRACE + OUTAGE_ALLOWANCE
 
 
 class WrongState(Conflict):
@@ -278,8 +291,10 @@ def on_deadline(task: Task, now: int, outage: Outage | None = None) -> Transitio
     match task.status:
         case "pending":
             return enqueue(task, now)
-        case "assigned":
+        case "assigned" if now < _end_of_queue_time(task, outage):
             return requeue(task, "The claim expired before the task was started", now)
+        case "assigned":
+            reason = f"No agent started the task within {MAX_QUEUE_TIME // HOUR} hours."
         case "queued":
             hours = f"within {MAX_QUEUE_TIME // HOUR} hours"
             reason = f"No agent claimed the task {hours}."
@@ -288,6 +303,13 @@ def on_deadline(task: Task, now: int, outage: Outage | None = None) -> Transitio
         case _:
             reason = f"The task ran longer than its timeout of {task.timeout // SECOND} seconds."
     return fail(task, reason, now)
+
+
+def _end_of_queue_time(task: Task, outage: Outage | None) -> int:
+    """When the task has been queued in this attempt for as long as it may be, claims included."""
+    queued_at = task.queued_at or task.created_at or 0
+    end = queued_at + MAX_QUEUE_TIME
+    return end if outage is None else outage.extend(queued_at, end)
 
 
 def _extended_deadline(task: Task, due: int, outage: Outage | None) -> int:

@@ -52,6 +52,10 @@ class DifferentRequest(Conflict):
     """The id or Idempotency-Key was already used for a different task. Use a new one."""
 
 
+class DescriptionExpired(Conflict):
+    """The task's description is no longer stored, so it cannot be repeated. Submit its text as a new task."""
+
+
 class AdmittedSubmitter(NamedTuple):
     """The owner of a new task, and a further precondition of accepting it: an item of the transaction."""
 
@@ -193,14 +197,15 @@ def list_tasks(owner: str, query: TaskQuery, now: int) -> TaskList:
 
 def list_events(owner: str, task_id: str, query: ListQuery, now: int) -> TaskEventList:
     """A page of a task's timeline, oldest first. Raises TaskNotFound."""
-    if store.load_task(owner, task_id, now) is None:
+    task = store.load_task(owner, task_id, now)
+    if task is None:
         raise TaskNotFound
     return list_page(
         TaskEventList,
         query,
         f"events|{owner}|{task_id}",
         auth.cursors(now),
-        lambda limit, start: history_store.find_events(owner, task_id, limit, start),
+        lambda limit, start: history_store.find_events(task, limit, start),
         history_store.cursor_key,
         lambda rows: [responses.to_event_response(history_store.to_event(row)) for row in rows],
     )
@@ -236,14 +241,17 @@ def retry_task(submitter: AdmittedSubmitter, task_id: str, now: int) -> str:
     """Create a task with the same work and return its id.
 
     The id is derived from the old task's id and attempt, so a repeated request creates no second task.
-    Raises TaskNotFound; WrongState while the old task is open; AgentNotFound if the task is pinned to an agent that
-    does not exist; IntentNotAccepted if that agent does not accept the intent any more; TooManyOpenTasks.
+    Raises TaskNotFound; WrongState while the old task is open; DescriptionExpired; AgentNotFound if the task is pinned
+    to an agent that does not exist; IntentNotAccepted if that agent does not accept the intent any more;
+    TooManyOpenTasks.
     """
     found = store.load_detail(submitter.owner, task_id, now)
     if found is None:
         raise TaskNotFound
     task, body, _ = found
     retry = rules.as_retry(task, _derived_id(submitter.owner, task_id, str(task.attempt)), now)
+    if body is None:
+        raise DescriptionExpired
     _save_new(submitter, retry, body)
     return retry.id
 

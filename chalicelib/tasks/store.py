@@ -9,6 +9,7 @@ from chalicelib.http.pagination import MIN_ROWS_EXAMINED
 from chalicelib.tasks import history_store
 from chalicelib.tasks.entities import HELD_STATUSES, Task, TaskEvent, Transition
 from chalicelib.tasks.requests import StoredResult, TaskBody, TaskQuery
+from chalicelib.tasks.rules import longest_life
 from chalicelib.tasks.tables import (
     BODY,
     HEAD,
@@ -31,14 +32,13 @@ def create_items(task: Task, body: TaskBody, event: TaskEvent) -> list[dynamodb.
     """Items of the transaction that accepts a task. The first one fails if the id already exists."""
     pk = partition_key(task.owner, task.id)
     context = None if body.context is None else json.dumps(body.context, ensure_ascii=False)
+    expires_at = expiry((task.created_at or 0) + longest_life(task.max_attempts, task.timeout))
     return [
         dynamodb.transact_put(
             dynamodb.item(HeadRow, pk=pk, sk=HEAD, **head_values(task)), dynamodb.not_exists(HeadRow.pk)
         ),
         dynamodb.transact_put(
-            dynamodb.item(
-                BodyRow, pk=pk, sk=BODY, description=body.description, context=context, expires_at=expiry(event.at)
-            )
+            dynamodb.item(BodyRow, pk=pk, sk=BODY, description=body.description, context=context, expires_at=expires_at)
         ),
         history_store.event_item(task, event),
     ]
@@ -109,8 +109,8 @@ def load_task(owner: str, task_id: str, now: int) -> Task | None:
     return to_task(row) if row is not None and dynamodb.not_expired(row, now) else None
 
 
-def load_detail(owner: str, task_id: str, now: int) -> tuple[Task, TaskBody, StoredResult] | None:
-    """A task with its body and result. None if there is no task or it has expired."""
+def load_detail(owner: str, task_id: str, now: int) -> tuple[Task, TaskBody | None, StoredResult] | None:
+    """A task with its body (None if it is no longer stored) and result. None if there is no task or it has expired."""
     found = _load_rows(owner, task_id, now, HEAD, BODY, RESULT)
     return (
         None if found is None else (to_task(found[HEAD]), _to_body(found.get(BODY)), _to_result(found.get(RESULT, {})))
@@ -127,11 +127,16 @@ def _load_rows(owner: str, task_id: str, now: int, *kinds: str) -> dict[str, dyn
     """The rows of these kinds by kind, read consistently. None if there is no task or it has expired."""
     pk = partition_key(owner, task_id)
     found = {row["sk"]: row for row in dynamodb.batch_get(HeadRow, [(pk, kind) for kind in kinds], consistent=True)}
+    if RESULT in found and not dynamodb.not_expired(found[RESULT], now):
+        del found[RESULT]  # it belongs to an earlier task with the same id
     return found if HEAD in found and dynamodb.not_expired(found[HEAD], now) else None
 
 
-def load_with_bodies(owner: str, task_ids: Sequence[str]) -> dict[str, tuple[Task, TaskBody]]:
-    """Heads and bodies of at most 50 tasks, by id. Tasks that do not exist are left out."""
+def load_with_bodies(owner: str, task_ids: Sequence[str]) -> dict[str, tuple[Task, TaskBody | None]]:
+    """Heads and bodies of at most 50 tasks, by id. Tasks that do not exist are left out.
+
+    A body that is no longer stored is None.
+    """
     keys = [(partition_key(owner, task_id), kind) for task_id in task_ids for kind in (HEAD, BODY)]
     rows = {(row["pk"], row["sk"]): row for row in dynamodb.batch_get(HeadRow, keys, consistent=True)}
     return {
@@ -263,11 +268,12 @@ def queued_due_times(shard_number: int, after: int, maximum: int) -> list[int]:
     return [row["dueAt"] for row in rows if row["sk"] == HEAD and row["status"] == "queued"]
 
 
-def _to_body(row: dynamodb.Row | None) -> TaskBody:
-    body_row = row or {"description": ""}
-    context = body_row.get("context")
+def _to_body(row: dynamodb.Row | None) -> TaskBody | None:
+    if row is None:
+        return None
+    context = row.get("context")
     return TaskBody.model_construct(
-        description=body_row["description"], context=None if context is None else json.loads(context)
+        description=row["description"], context=None if context is None else json.loads(context)
     )
 
 

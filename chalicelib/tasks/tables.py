@@ -11,6 +11,9 @@ Each task has one partition (`owner#task`) with several rows, so that its parts 
 Heads have the keys of the indexes: `recent`, `by_status`, `by_agent` and `by_intent` for lists, `queue` for the tasks
 that agents may claim, and `due` for the rows that the sweep must process. The index `due` also contains each event
 until it is published. Until then the event does not expire.
+
+The rows of a task expire together, some days after its end. A row that is written before the end cannot know the end,
+so it expires as if the task ended as late as possible (`rules.longest_life`). Readers check the head only.
 """
 
 from operator import attrgetter
@@ -26,7 +29,7 @@ from chalicelib.tasks.entities import MAX_PRIORITY, Task
 
 TASKS_TABLE = settings.resource_name("tasks")
 LOG_DAYS = 30
-"""How many days the rows of a log are stored, unless the stage's retention is shorter."""
+"""How many days a log can be read after the end of its task, unless the stage's retention is shorter."""
 HEAD, BODY, RESULT, EVENT, LOG = "H", "B", "R", "E#", "L#"
 
 
@@ -207,14 +210,19 @@ def partition_key(owner: str, task_id: str) -> str:
     return f"{owner}#{task_id}"
 
 
-def expiry(now: int) -> int:
-    """When a row that is final at `now` expires, in epoch seconds as DynamoDB's TTL requires."""
-    return (now + settings.retention_days * DAY) // 1_000
+def expiry(ended_at: int) -> int:
+    """When the rows of a task that ends at this time expire, in epoch seconds as DynamoDB's TTL requires."""
+    return (ended_at + settings.retention_days * DAY) // 1_000
 
 
-def log_expiry(now: int) -> int:
-    """The same for a row of a log. Logs expire earlier because they take the most space."""
-    return (now + min(LOG_DAYS, settings.retention_days) * DAY) // 1_000
+def log_retention() -> int:
+    """How long a log is kept after the end of its task, in milliseconds. Logs take the most space."""
+    return min(LOG_DAYS, settings.retention_days) * DAY
+
+
+def log_expiry(ended_at: int) -> int:
+    """When the rows of the log of a task that ends at this time expire, in epoch seconds."""
+    return (ended_at + log_retention()) // 1_000
 
 
 def queue_key(task: Task) -> str:

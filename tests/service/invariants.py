@@ -4,7 +4,10 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import Any
 
+from chalicelib.core.settings import DAY, settings
 from chalicelib.dynamodb import marshalling
+from chalicelib.tasks.rules import longest_life
+from chalicelib.tasks.tables import LOG_DAYS
 from tests.support import moto_aws
 
 OPEN_STATUSES = {"pending", "queued", "assigned", "in_progress"}
@@ -49,6 +52,7 @@ def check() -> None:
     for head in all_heads:
         _check_head(head)
         _check_timeline(head, parts[head["pk"]])
+        _check_expiry(head, parts[head["pk"]])
     for event in events:
         assert ("dueAt" in event) == ("dueShard" in event) != ("expiresAt" in event), event
     _check_claims(all_heads, agents)
@@ -67,6 +71,15 @@ def _check_head(head: dict[str, Any]) -> None:
     assert ("agent" not in head) or head["status"] not in ("pending", "queued"), head
     assert 1 <= head["attempt"] <= head["maxAttempts"], head
     assert head["ownerStatus"] == f"{head['owner']}#{head['status']}", head
+
+
+def _check_expiry(head: dict[str, Any], parts: Rows) -> None:
+    """No row but a chunk of the log expires before the head. No row expires while the task is open."""
+    latest_end = head["createdAt"] + longest_life(head["maxAttempts"], head["timeout"])
+    for part in parts:
+        least = min(LOG_DAYS, settings.retention_days) if part["sk"].startswith("L#") else settings.retention_days
+        end = head.get("completedAt", latest_end)
+        assert part.get("expiresAt", end) >= (end + least * DAY) // 1_000 or "dueAt" in part, part
 
 
 def _check_timeline(head: dict[str, Any], parts: Rows) -> None:

@@ -60,6 +60,11 @@ def test_detail_without_a_result_has_the_texts_of_the_head() -> None:
     )
 
 
+def test_detail_without_a_stored_body_has_the_beginning_of_the_description() -> None:
+    response = responses.to_detail(task(), None, NO_RESULT)
+    assert (response.description, response.context) == (task().title, None)
+
+
 def test_detail_has_every_field_of_the_specification() -> None:
     response = responses.to_detail(task(), BODY, NO_RESULT).model_dump(by_alias=True)
     first = "id userId agentId intent repo branch description status progress"

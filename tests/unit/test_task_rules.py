@@ -512,6 +512,37 @@ def test_pending_task_becomes_claimable_without_its_message_and_never_fails(late
     assert transition.event.type == "task.queued"
 
 
+@pytest.mark.parametrize(("max_attempts", "timeout"), [(1, MINUTE), (2, 2 * HOUR), (10, 24 * HOUR)])
+def test_task_that_uses_every_deadline_ends_within_the_longest_life(max_attempts: int, timeout: int) -> None:
+    current = task("pending", max_attempts=max_attempts, timeout=timeout, created_at=NOW, due=NOW + MINUTE)
+    while current.is_open:
+        assert current.due is not None
+        now = current.due - 1
+        transition: Transition | None
+        match current.status:
+            case "pending":
+                transition = rules.on_deadline(current, current.due)
+            case "queued":
+                transition = rules.claim(current, "agent-1", now)
+            case "assigned":
+                transition = rules.renew_claim(current, now)
+                if transition.after.due == current.due:
+                    transition = rules.record_progress(current, HOLDER, UPDATE, now)
+            case "in_progress" if current.attempt < max_attempts:
+                transition = rules.lose(current, "lost", now)
+            case "in_progress" if current.cancel_at is None:
+                transition = rules.cancel(current, now)
+            case _:
+                transition = rules.on_deadline(current, current.due)
+        assert transition is not None
+        current = transition.after
+    assert (current.status, current.attempt) == ("cancelled", max_attempts)
+    life = (current.completed_at or 0) - NOW
+    longest = rules.longest_life(max_attempts, timeout) - rules.OUTAGE_ALLOWANCE
+    assert 0.99 * longest < life <= longest
+    assert longest <= rules.longest_life() - rules.OUTAGE_ALLOWANCE
+
+
 def test_task_that_no_agent_claims_within_24_hours_fails() -> None:
     transition = rules.on_deadline(task("queued", due=NOW), NOW)
     assert transition is not None
@@ -522,6 +553,19 @@ def test_pinned_task_that_its_agent_does_not_claim_fails_with_the_agents_id() ->
     transition = rules.on_deadline(task("queued", due=NOW, pinned_agent_id="agent-1"), NOW)
     assert transition is not None
     assert transition.after.error == "The task is pinned to agent agent-1, which did not claim it within 24 hours."
+
+
+def test_claim_that_expires_after_24_hours_in_the_queue_fails_the_task() -> None:
+    """Otherwise an agent that claims the task again and again, and never starts it, would keep it open for ever."""
+    claimed = task("assigned", created_at=NOW - 25 * HOUR, queued_at=NOW - 24 * HOUR, due=NOW)
+    transition = rules.on_deadline(claimed, NOW)
+    assert transition is not None
+    assert (transition.after.status, transition.after.due) == ("failed", None)
+    assert transition.after.error == "No agent started the task within 24 hours."
+    outage = Outage(NOW - 5 * HOUR, NOW - 4 * HOUR)
+    extended = rules.on_deadline(claimed, NOW, outage)
+    assert extended is not None
+    assert extended.after.status == "queued", "the outage also extends the 24 hours"
 
 
 def test_expired_claim_returns_to_the_queue() -> None:
