@@ -31,6 +31,7 @@ from chalicelib.dynamodb.expressions import Clause, clause
 from chalicelib.dynamodb.marshalling import Item, Row, not_expired, shard
 from chalicelib.dynamodb.operations import (
     ConditionFailed,
+    ItemTooLarge,
     Page,
     TransactionCancelled,
     TransactItem,
@@ -52,9 +53,10 @@ from chalicelib.dynamodb.operations import (
 )
 
 __all__ = [
-    "Clause", "ConditionFailed", "Item", "Page", "Row", "TransactItem", "TransactionCancelled", "add", "at_least",
-    "at_most", "batch_get", "begins_with", "between", "check_tables", "clause", "connect", "contains", "count_items",
-    "delete_from", "equals", "exists", "get_item", "greater_than", "is_in", "item", "less_than", "not_equals",
-    "not_exists", "not_expired", "paginate", "query", "register_table", "remove", "set_or_remove", "set_value", "shard",
-    "transact_check", "transact_delete", "transact_put", "transact_update", "transact_write", "update_item",
+    "Clause", "ConditionFailed", "Item", "ItemTooLarge", "Page", "Row", "TransactItem", "TransactionCancelled", "add",
+    "at_least", "at_most", "batch_get", "begins_with", "between", "check_tables", "clause", "connect", "contains",
+    "count_items", "delete_from", "equals", "exists", "get_item", "greater_than", "is_in", "item", "less_than",
+    "not_equals", "not_exists", "not_expired", "paginate", "query", "register_table", "remove", "set_or_remove",
+    "set_value", "shard", "transact_check", "transact_delete", "transact_put", "transact_update", "transact_write",
+    "update_item",
 ]  # fmt: skip

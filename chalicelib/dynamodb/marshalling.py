@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 
 from pynamodb.models import Model
 
-from chalicelib.core.settings import settings
+from chalicelib.core.settings import KB, settings
 
 Row = dict[str, Any]
+
+MAX_ITEM_BYTES = 400 * KB
+"""The maximum size of an item: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html"""
 
 
 def shard(key: str) -> int:
@@ -122,6 +125,37 @@ def encode(value: Any) -> dict[str, Any]:
     if encoder is None:
         raise TypeError(f"a value of type {kind.__name__} cannot be stored in DynamoDB")
     return encoder(value)
+
+
+def item_size(item: Mapping[str, Any]) -> int:
+    """The size of an item in DynamoDB's format, in bytes as DynamoDB counts them. Numbers are rounded up a little.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
+    """
+    return sum(
+        _text_size(name) + (_text_size(value) if tag == "S" else _SIZES[tag](value))
+        for name, tagged in item.items()
+        for tag, value in tagged.items()
+    )
+
+
+def _text_size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _list_size(values: list[dict[str, Any]]) -> int:
+    return 3 + sum(1 + _SIZES[tag](value) for tagged in values for tag, value in tagged.items())
+
+
+_SIZES: dict[str, Callable[[Any], int]] = {
+    "S": _text_size,
+    "N": lambda digits: len(digits) // 2 + 2,
+    "BOOL": lambda _: 1,
+    "NULL": lambda _: 1,
+    "L": _list_size,
+    "M": lambda item: 3 + len(item) + item_size(item),
+    "SS": lambda members: sum(map(_text_size, members)),
+}
 
 
 _ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {

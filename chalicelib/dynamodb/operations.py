@@ -13,11 +13,12 @@ from pynamodb.exceptions import VerboseClientError
 from pynamodb.expressions.operand import Path
 from pynamodb.models import Model
 
-from chalicelib.core.errors import Unavailable
+from chalicelib.core.errors import DevFlowError, TooLarge, Unavailable
+from chalicelib.core.log import logger
 from chalicelib.dynamodb.clauses import equals
 from chalicelib.dynamodb.client import connection
 from chalicelib.dynamodb.expressions import Clause, render
-from chalicelib.dynamodb.marshalling import Item, Row, decode, key_names
+from chalicelib.dynamodb.marshalling import MAX_ITEM_BYTES, Item, Row, decode, item_size, key_names
 from chalicelib.dynamodb.retries import MAX_TRIES, back_off, error_code, with_retries
 
 Key = tuple[str, ...]
@@ -44,6 +45,10 @@ class TransactionCancelled(Exception):
         super().__init__(f"these conditions were false: {sorted(rows)}")
 
 
+class ItemTooLarge(TooLarge):
+    """This is too much data to be stored in one piece. Send less."""
+
+
 def register_table(model: R) -> R:
     """Register the keys and indexes of a table with the client. A decorator for the model that defines them."""
     table = model._get_connection().get_meta_table()  # noqa: SLF001  # PynamoDB stores it there
@@ -65,9 +70,11 @@ def item(model: type[Model], **values: Any) -> Item:
 
 
 def transact_put(row: Item, condition: Clause | None = None) -> TransactItem:
-    """Create or replace an item."""
-    table = row.model.Meta.table_name
-    return TransactItem("Put", _condition_request(condition) | {"TableName": table, "Item": row.to_dynamodb()})
+    """Create or replace an item. Raises ItemTooLarge if DynamoDB would reject it because of its size."""
+    table, stored = row.model.Meta.table_name, row.to_dynamodb()
+    if item_size(stored) > MAX_ITEM_BYTES:
+        raise ItemTooLarge
+    return TransactItem("Put", _condition_request(condition) | {"TableName": table, "Item": stored})
 
 
 def transact_update(row: Item, actions: Iterable[Clause], condition: Clause | None = None) -> TransactItem:
@@ -207,13 +214,13 @@ def paginate(fetch: Callable[[dict[str, Any] | None], Page]) -> Iterator[Page]:
 
 
 def update_item(row: Item, actions: Iterable[Clause], condition: Clause | None = None) -> Row:
-    """Update one item and return the stored result. Raises ConditionFailed if the condition is false."""
+    """Update one item and return the stored result. Raises ConditionFailed if the condition is false; ItemTooLarge."""
     request = _update_request(row, actions, condition) | {"ReturnValues": "ALL_NEW"}
     try:
         response = with_retries(lambda: connection.dispatch("UpdateItem", request))
     except VerboseClientError as error:
         if error_code(error) != "ConditionalCheckFailedException":
-            raise
+            raise _to_too_large(str(error)) or error from error
         stored = (getattr(error.__cause__, "response", None) or {}).get("Item")
         raise ConditionFailed(decode(stored) if stored else _get_item(request["TableName"], request["Key"])) from error
     return decode(response["Attributes"])
@@ -221,6 +228,8 @@ def update_item(row: Item, actions: Iterable[Clause], condition: Clause | None =
 
 def transact_write(*items: TransactItem) -> None:
     """Write all items or none, in one transaction. Raises TransactionCancelled if conditions are false.
+
+    Raises ItemTooLarge, or DevFlowError with the reason in the log, if DynamoDB can never accept the items.
 
     The transaction has a token (ClientRequestToken), so a retry after a lost response does not apply it twice.
     """
@@ -233,7 +242,7 @@ def transact_write(*items: TransactItem) -> None:
         try:
             connection.dispatch("TransactWriteItems", request)
         except VerboseClientError as error:
-            raise _to_cancelled(error) or error from error
+            raise _to_permanent(error) or _to_cancelled(error) or error from error
 
     with_retries(send)
 
@@ -257,6 +266,27 @@ def _key_request(row: Item) -> dict[str, Any]:
 
 def _to_key(model: type[Model], values: Sequence[str]) -> dict[str, Any]:
     return Item(model, dict(zip(key_names(model), values, strict=True))).key()
+
+
+def _to_permanent(error: VerboseClientError) -> DevFlowError | None:
+    """The error if DynamoDB rejects the transaction because of an item, however often it is sent. None otherwise."""
+    codes = (_INVALID_ITEM, "ItemCollectionSizeLimitExceeded")
+    reasons = [reason for reason in error.cancellation_reasons if reason is not None and reason.code in codes]
+    if not reasons:
+        return _to_too_large(str(error))
+    messages = [f"{reason.code}: {reason.message}" for reason in reasons]
+    too_large = _to_too_large(" ".join(messages))
+    if too_large is None:
+        logger.error("DynamoDB rejected a transaction", extra={"reasons": messages})
+    return too_large or DevFlowError()
+
+
+_INVALID_ITEM = "ValidationError"
+
+
+def _to_too_large(message: str) -> ItemTooLarge | None:
+    """DynamoDB has no code of its own for this error: "Item size to update has exceeded the maximum allowed size"."""
+    return ItemTooLarge() if "exceeded the maximum allowed size" in message else None
 
 
 def _to_cancelled(error: VerboseClientError) -> TransactionCancelled | None:

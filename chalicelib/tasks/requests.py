@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
-from chalicelib.core.errors import MissingFields, ProgressOutOfRange
+from chalicelib.core.errors import MissingFields, ProgressOutOfRange, TooLarge
 from chalicelib.core.models import Id, InputModel, NonBlankText
 from chalicelib.core.settings import KB, SECOND
 from chalicelib.core.text import fingerprint, truncate
@@ -212,6 +212,25 @@ class TaskQuery(ListQuery):
     """Only tasks that this agent holds, that it held when they ended, or that wait and are pinned to it."""
     intent: Intent | None = None
     """Only tasks of this intent."""
+
+
+MAX_BODY_BYTES = 384 * KB
+"""How large the description and the context may be together, as they are stored. A row has at most 400 KB."""
+
+
+def to_stored_context(context: dict[str, Any] | None) -> str | None:
+    """The context as JSON. It can be longer than in the request: Python writes the number 1e15 with all its digits."""
+    return None if context is None else _to_json(context)
+
+
+def check_fits(description: str, stored_context: str | None) -> None:
+    """Raise TooLarge if a row cannot have this description and context."""
+    size = len(description.encode()) + len((stored_context or "").encode())
+    if size > MAX_BODY_BYTES:
+        raise TooLarge(
+            f"The description and the context have {size} bytes as they are stored. "
+            f"Send at most {MAX_BODY_BYTES // KB} KB. Numbers such as 1e15 are stored with all their digits."
+        )
 
 
 class TaskBody(InputModel):

@@ -8,7 +8,7 @@ from chalicelib import dynamodb
 from chalicelib.http.pagination import MIN_ROWS_EXAMINED
 from chalicelib.tasks import history_store
 from chalicelib.tasks.entities import HELD_STATUSES, Task, TaskEvent, Transition
-from chalicelib.tasks.requests import StoredResult, TaskBody, TaskQuery
+from chalicelib.tasks.requests import StoredResult, TaskBody, TaskQuery, check_fits, to_stored_context
 from chalicelib.tasks.rules import longest_life
 from chalicelib.tasks.tables import (
     BODY,
@@ -29,9 +29,14 @@ _CONDITION_FIELDS = ("agent_id", "attempt", "cancel_at")
 
 
 def create_items(task: Task, body: TaskBody, event: TaskEvent) -> list[dynamodb.TransactItem]:
-    """Items of the transaction that accepts a task. The first one fails if the id already exists."""
+    """Items of the transaction that accepts a task. The first one fails if the id already exists.
+
+    Raises TooLarge if the body does not fit into a row. A retry is not measured again: the body was stored before.
+    """
     pk = partition_key(task.owner, task.id)
-    context = None if body.context is None else json.dumps(body.context, ensure_ascii=False)
+    context = to_stored_context(body.context)
+    if task.retry_of is None:
+        check_fits(body.description, context)
     expires_at = expiry((task.created_at or 0) + longest_life(task.max_attempts, task.timeout))
     return [
         dynamodb.transact_put(

@@ -9,7 +9,7 @@ from pynamodb.exceptions import VerboseClientError
 from pynamodb.models import Model
 
 from chalicelib import dynamodb
-from chalicelib.core.errors import Unavailable
+from chalicelib.core.errors import DevFlowError, Unavailable
 from chalicelib.dynamodb import marshalling
 from chalicelib.tasks import tables
 from tests.service import faults
@@ -221,6 +221,57 @@ def test_failed_condition_takes_precedence_over_a_conflict() -> None:
         )
     assert cancelled.value.rows == {1: {"pk": "p", "sk": "y"}}
     assert len(sent) == 1
+
+
+TOO_LARGE = "Item size has exceeded the maximum allowed size"
+
+
+def test_item_that_is_too_large_for_a_transaction_is_a_permanent_error() -> None:
+    """A failed condition of another item does not matter: the request can never succeed."""
+    reasons: list[dict[str, Any]] = [
+        {"Code": "ConditionalCheckFailed"},
+        {"Code": "ValidationError", "Message": TOO_LARGE},
+        {"Code": "TransactionConflict"},
+    ]
+    refused = faults.refused("TransactWriteItems", "TransactionCanceledException", reasons=reasons)
+    items = [dynamodb.transact_put(note(name)) for name in "abc"]
+    with refused, aws_requests.recorded() as sent, pytest.raises(dynamodb.ItemTooLarge):
+        dynamodb.transact_write(*items)
+    assert len(sent) == 1
+
+
+def test_rejected_transaction_is_an_internal_error_and_its_reason_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    reasons: list[dict[str, Any]] = [{"Code": "ValidationError", "Message": "Type mismatch for attribute to update"}]
+    refused = faults.refused("TransactWriteItems", "TransactionCanceledException", reasons=reasons)
+    with refused, aws_requests.recorded() as sent, pytest.raises(DevFlowError) as rejected:
+        dynamodb.transact_write(dynamodb.transact_put(note("x")))
+    assert type(rejected.value) is DevFlowError, "not Unavailable: a retry cannot succeed"
+    assert len(sent) == 1
+    assert [getattr(record, "reasons", None) for record in caplog.records] == [
+        ["ValidationError: Type mismatch for attribute to update"]
+    ]
+
+
+def test_item_is_measured_before_it_is_sent() -> None:
+    with aws_requests.recorded() as sent, pytest.raises(dynamodb.ItemTooLarge):
+        dynamodb.transact_write(dynamodb.transact_put(note("x", text="é" * 205_000)))
+    assert sent == []
+
+
+def test_maximum_size_is_the_one_of_dynamodb(true_dynamodb: str) -> None:
+    """DynamoDB Local rejects items like AWS does. In a transaction of AWS, it is a reason of the cancellation."""
+    rest = marshalling.item_size(note("x", text="").to_dynamodb())
+    largest = "x" * (marshalling.MAX_ITEM_BYTES - rest)
+    dynamodb.transact_write(dynamodb.transact_put(note("x", text=largest)))
+    assert texts()["x"] == largest
+    for too_large in (largest + "x", largest[:-1] + "é"):
+        with pytest.raises(dynamodb.ItemTooLarge):
+            dynamodb.transact_put(note("x", text=too_large))
+        with pytest.raises(dynamodb.ItemTooLarge):
+            dynamodb.update_item(note("x"), [dynamodb.set_value(Note.text, too_large)])
+        with pytest.raises(dynamodb.ItemTooLarge):
+            dynamodb.transact_write(dynamodb.transact_update(note("x"), [dynamodb.set_value(Note.text, too_large)]))
+    assert texts()["x"] == largest
 
 
 def test_all_items_of_a_transaction_are_executed() -> None:

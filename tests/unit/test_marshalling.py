@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pynamodb.attributes import NumberAttribute, UnicodeAttribute
 from pynamodb.models import Model
 
-from chalicelib.dynamodb.marshalling import Item, decode, encode, key_names
+from chalicelib.dynamodb.marshalling import Item, decode, encode, item_size, key_names
 
 
 class Paper(Model):
@@ -29,6 +29,28 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
+
+
+@pytest.mark.parametrize(
+    ("row", "size"),
+    [
+        ({"ab": "é"}, 2 + 2),
+        ({"a": True, "b": None}, 1 + 1 + 1 + 1),
+        ({"a": [], "b": {}}, 1 + 3 + 1 + 3),
+        ({"a": ["x", "yz"]}, 1 + 3 + (1 + 1) + (1 + 2)),
+        ({"a": {"k": "v"}}, 1 + 3 + (1 + 1 + 1)),
+        ({"s": {"x", "yz"}}, 1 + 3),
+    ],
+)
+def test_size_of_an_item_is_that_of_names_and_values(row: dict[str, Any], size: int) -> None:
+    """https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html"""
+    assert item_size({name: encode(value) for name, value in row.items()}) == size
+
+
+@pytest.mark.parametrize(("number", "size"), [(0, 1), (27, 2), (-27, 3), (1e15, 9), (0.0001, 2), (123_456_789, 6)])
+def test_size_of_a_number_is_never_underestimated(number: float, size: int) -> None:
+    """A byte for two digits, one more, and one for the sign. Zeros at the ends need none, but are counted here."""
+    assert size <= item_size({"": encode(number)}) <= size + 5
 
 
 @given(st.dictionaries(st.text(), VALUES, max_size=5))

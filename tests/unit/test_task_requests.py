@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from chalicelib.core.errors import MissingFields, ProgressOutOfRange
+from chalicelib.core.errors import MissingFields, ProgressOutOfRange, TooLarge
 from chalicelib.core.settings import KB
 from chalicelib.http import parse
 from chalicelib.tasks import requests
@@ -188,3 +188,13 @@ def test_error_names_every_missing_field(body: dict[str, Any], missing: list[str
     with pytest.raises(MissingFields) as rejected:
         parse(ExecuteWorkflowRequest, body)
     assert sorted(rejected.value.details or []) == sorted(missing)
+
+
+def test_description_and_context_are_measured_as_they_are_stored() -> None:
+    stored = requests.to_stored_context({"a": [1e15, "é"]})
+    assert stored == '{"a":[1000000000000000.0,"é"]}'
+    size = len(stored.encode())
+    requests.check_fits("é" * ((requests.MAX_BODY_BYTES - size) // 2), stored)
+    requests.check_fits("x" * requests.MAX_BODY_BYTES, requests.to_stored_context(None))
+    with pytest.raises(TooLarge, match="as they are stored"):
+        requests.check_fits("x" * (requests.MAX_BODY_BYTES - size + 1), stored)
