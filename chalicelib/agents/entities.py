@@ -12,6 +12,8 @@ MAX_CLAIMS = 20
 
 MIN_POLL_INTERVAL = 5 * SECOND
 MAX_POLL_INTERVAL = 30 * SECOND
+PINNED_CHECK_INTERVAL = 5 * MINUTE
+"""How often, on average, polls look for a pinned task that the index did not contain a minute after it was queued."""
 FAST_POLLING_TIME = 10 * MINUTE
 """How long after its last work an agent continues to poll at the shortest interval."""
 
@@ -91,7 +93,10 @@ class Agent(Entity):
     """The machine metrics of the last heartbeat that had any: uptime, memory and so on."""
     claims: dict[str, Claim] = Field(default_factory=dict)
     pinned_at: int | None = None
-    """When a task that is pinned to this agent last became claimable. None if there is certainly none."""
+    """When a task that is pinned to this agent last became claimable. None if a poll a minute later found none."""
+    pinned_until: int | None = None
+    """Until when a pinned task that was claimable at `pinned_at` can still wait, although polls did not find it: the
+    index of queued tasks may be behind. None if `pinned_at` was never removed."""
     calls: dict[str, int] = Field(default_factory=dict)
     """The number of calls by rate limit and minute."""
     next_ver: str | None = None
@@ -109,6 +114,17 @@ class Agent(Entity):
             return 0
         unstarted = sum(claim.started_at is None for claim in self.claims.values())
         return max(0, min(limit - unstarted, (self.concurrency or MAX_CLAIMS) - len(self.claims)))
+
+    def looks_for_pinned_tasks(self, now: int, chance: float) -> bool:
+        """Whether a poll looks for tasks that are pinned to this agent. `chance` is a random number from 0 to below 1.
+
+        Every poll does while such a task may have become claimable recently. After that, some polls do, as long as a
+        task may wait that the index did not contain in time. So an idle poll of most agents needs no further request.
+        """
+        if self.pinned_at is not None:
+            return True
+        may_wait = self.pinned_until is not None and now < self.pinned_until
+        return may_wait and chance * PINNED_CHECK_INTERVAL < self.poll_interval(now)
 
     def missing_tasks(self) -> list[str]:
         """Running tasks that the last two heartbeats did not list, both more than a minute after the start.

@@ -118,7 +118,7 @@ def replace_agent(existing: Agent, request: RegisterAgentRequest, idempotency_ke
     Raises AgentNotFound if the agent was deleted, or if its state or token has changed since it was read.
     """
     agent = _new_agent(existing.owner, request, idempotency_key, now)
-    unchanged = ("owner", "id", "calls", "claims", "pinned_at", "machine", "status_events")
+    unchanged = ("owner", "id", "calls", "claims", "pinned_at", "pinned_until", "machine", "status_events")
     values = {name: value for name, value in agent if name not in unchanged}
     try:
         return _register_again(existing, values | {"paused": None}, now)
@@ -255,9 +255,16 @@ def count_by_state(owner: str) -> dict[AgentState, int]:
     return counts
 
 
-def clear_pinned_at(agent: Agent) -> None:
-    """No pinned task was found: polls stop looking for one."""
-    store.clear_pinned_at(agent)
+def record_pinned_search(agent: Agent, now: int, *, found: bool, index_lag: int, max_wait: int) -> None:
+    """Record whether a poll found tasks that are pinned to the agent, which decides whether the next polls look.
+
+    `index_lag` is how long after a task became claimable every poll looks for it, and `max_wait` is how long a task can
+    wait. No request if nothing changes.
+    """
+    if found and agent.pinned_at is None:
+        store.set_pinned_at(agent, now)
+    elif not found and agent.pinned_at is not None and now - agent.pinned_at > index_lag:
+        store.clear_pinned_at(agent, agent.pinned_at + max_wait)
 
 
 def load_agent(owner: str, agent_id: str) -> Agent | None:

@@ -1,6 +1,7 @@
 """Named queries and conditional writes on the table `agents`."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pynamodb.expressions.condition import size
@@ -117,13 +118,21 @@ def load_agent(owner: str, agent_id: str) -> Agent | None:
     return None if row is None else to_agent(row)
 
 
-def clear_pinned_at(agent: Agent) -> None:
-    """No pinned task was found: polls stop looking for one, unless another became claimable in the meantime."""
-    try:
-        unchanged = dynamodb.equals(AgentRow.pinned_at, agent.pinned_at)
-        dynamodb.update_item(_row(agent.owner, agent.id), [dynamodb.remove(AgentRow.pinned_at)], unchanged)
-    except dynamodb.ConditionFailed:
-        return
+def clear_pinned_at(agent: Agent, until: int) -> None:
+    """No pinned task was found: polls look for one rarely, until `until`, unless another has become claimable."""
+    actions = [dynamodb.remove(AgentRow.pinned_at), dynamodb.set_value(AgentRow.pinned_until, until)]
+    _update_unless_changed(agent, actions, dynamodb.equals(AgentRow.pinned_at, agent.pinned_at))
+
+
+def set_pinned_at(agent: Agent, now: int) -> None:
+    """A pinned task was found that the index did not contain before: all polls look for it."""
+    actions = [dynamodb.set_value(AgentRow.pinned_at, now)]
+    _update_unless_changed(agent, actions, is_registered() & dynamodb.not_exists(AgentRow.pinned_at))
+
+
+def _update_unless_changed(agent: Agent, actions: list[dynamodb.Clause], unchanged: dynamodb.Clause) -> None:
+    with suppress(dynamodb.ConditionFailed):
+        dynamodb.update_item(_row(agent.owner, agent.id), actions, unchanged)
 
 
 def mark_inactive(agent: Agent, check_again_at: int | None, event: StatusEvent | None) -> None:

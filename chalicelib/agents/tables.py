@@ -77,6 +77,7 @@ class AgentRow(Model):
     claims: Any = MapAttribute(attr_name="held")
     calls: Any = MapAttribute()
     pinned_at = NumberAttribute(attr_name="pinnedAt", null=True)
+    pinned_until = NumberAttribute(attr_name="pinnedUntil", null=True)
     check_shard = NumberAttribute(attr_name="checkShard", null=True)
     check_at = NumberAttribute(attr_name="checkAt", null=True)
     status_events: Any = ListAttribute(attr_name="news", null=True)
@@ -131,6 +132,7 @@ def to_agent(row: dynamodb.Row) -> Agent:
             for task_id, stored in row["held"].items()
         },
         pinned_at=row.get("pinnedAt"),
+        pinned_until=row.get("pinnedUntil"),
         next_ver=row.get("nextVer"),
         paused=row.get("paused", False),
         note=row.get("note"),

@@ -22,7 +22,8 @@ PAGE_SIZE = 50
 
 RESPONSE_LIMIT = 1024 * KB
 INDEX_LAG = 60 * SECOND
-"""How long after a task became claimable the index of queued tasks may still lack it."""
+"""How long after a task became claimable the index of queued tasks usually contains it. Every poll looks for a pinned
+task this long; after that, some polls do."""
 _MAX_ROUNDS = 5
 
 
@@ -57,10 +58,9 @@ def _find_claimable(agent: Agent, free_slots: int, now: int) -> list[Task]:
     """Queued tasks of the agent's intents that are pinned to it or to no agent. Highest priority first, then oldest."""
     intents = agent.capabilities
     found: list[Task] = []
-    if agent.pinned_at is not None:
+    if agent.looks_for_pinned_tasks(now, random.random()):  # noqa: S311  # to spread the requests, not to hide
         pinned, _ = store.find_claimable(f"{agent.owner}@{agent.id}", PAGE_SIZE)
-        if not pinned and now - agent.pinned_at > INDEX_LAG:
-            agents.clear_pinned_at(agent)
+        agents.record_pinned_search(agent, now, found=bool(pinned), index_lag=INDEX_LAG, max_wait=rules.MAX_QUEUE_TIME)
         found += [task for task in pinned if task.intent in intents]
     if intents:
         found += _find_shared(agent.owner, sorted(intents), max(WINDOW, free_slots))

@@ -93,8 +93,12 @@ def test_poll_of_an_agent_at_its_concurrency_limit_queries_no_queue(world: World
     assert costs.measured(agent.poll).requests == (CHECK_IN, WRITE_TASKS, READ_TASKS)
 
 
-def test_only_an_agent_with_pinned_tasks_queries_its_own_queue(world: World) -> None:
-    """It sends one more request from the submission of a pinned task until a poll a minute later finds no such task."""
+def test_only_an_agent_with_pinned_tasks_queries_its_own_queue(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sends one more request from the submission of a pinned task until a poll a minute later finds no such task.
+
+    For a day after that, one poll in five minutes looks again, because the index may have been behind.
+    """
+    monkeypatch.setattr("random.random", lambda: 0.5)
     agent = world.agent()
     task_id = world.queue_tasks(agentId=agent.name)
     assert costs.measured(agent.poll).requests == (
@@ -107,6 +111,15 @@ def test_only_an_agent_with_pinned_tasks_queries_its_own_queue(world: World) -> 
     agent.complete(task_id)
     world.clock.advance(61)
     assert costs.measured(agent.poll).requests == (CHECK_IN, QUERY_TASKS, CHECK_IN, QUERY_TASKS)
+    assert costs.measured(agent.poll).requests == (CHECK_IN, QUERY_TASKS)
+    monkeypatch.setattr("random.random", lambda: 5 / 300 - 0.001)
+    assert costs.measured(agent.poll).requests == (CHECK_IN, QUERY_TASKS, QUERY_TASKS)
+    monkeypatch.setattr("random.random", lambda: 5 / 300)
+    assert costs.measured(agent.poll).requests == (CHECK_IN, QUERY_TASKS)
+    monkeypatch.setattr("random.random", lambda: 0.0)
+    world.clock.advance(24 * 3_600 - 62 - 30)
+    assert costs.measured(agent.poll).requests[:3] == (CHECK_IN, QUERY_TASKS, QUERY_TASKS)
+    world.clock.advance(60)
     assert costs.measured(agent.poll).requests == (CHECK_IN, QUERY_TASKS)
 
 

@@ -155,6 +155,62 @@ def test_poll_that_always_meets_changed_claims_ends(scenario: Scenario) -> None:
     assert len(agent.claims(limit=1)) == 1
 
 
+def hide_pinned_tasks() -> Any:
+    """The index of the queue does not contain the pinned tasks of agent-1 yet."""
+
+    def hide(response: dict[str, Any]) -> None:
+        response["Items"] = []
+
+    return faults.response_changed("Query", hide, times=999, when=faults.about("@agent-1"))
+
+
+def test_pinned_task_is_found_although_its_index_entry_lags_for_minutes(
+    scenario: Scenario, agent: Agent, clock: Clock
+) -> None:
+    """DynamoDB gives no bound for the lag of an index. It is long while the index is throttled."""
+    scenario.queue_tasks(agentId="agent-1")
+    with hide_pinned_tasks():
+        for _ in range(30):
+            clock.advance(30)
+            assert agent.claims() == []
+    clock.advance(10 * 60)
+    for _ in range(200):  # each poll looks again by chance, with a probability of a tenth
+        clock.advance(30)
+        if agent.claims():
+            break
+    assert scenario.task_status() == "assigned"
+
+
+def test_waiting_pinned_task_is_claimed_by_the_first_poll_with_a_free_slot(scenario: Scenario, clock: Clock) -> None:
+    agent = scenario.agent(concurrency=1)
+    scenario.start_task(agent, "running")
+    scenario.queue_tasks("pinned", agentId="agent-1")
+    for _ in range(20):
+        clock.advance(30)
+        assert agent.claims() == []
+    ok(agent.complete("running"))
+    assert agent.claims() == ["pinned"]
+
+
+def test_pinned_task_found_again_is_claimed_by_the_first_poll_that_can(
+    scenario: Scenario, agent: Agent, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a poll has found the lagging entry, the polls after it look for it every time."""
+    chance = 0.999
+    monkeypatch.setattr("random.random", lambda: chance)
+    scenario.queue_tasks(agentId="agent-1")
+    ok(agent.heartbeat(capabilities=["feature"]))
+    with hide_pinned_tasks():
+        clock.advance(61)
+        assert agent.claims() == []
+    assert agent.claims() == []
+    chance = 0.0
+    assert agent.claims() == [], "the agent does not accept the intent"
+    chance = 0.999
+    ok(agent.heartbeat(capabilities=["fix-bug"]))
+    assert agent.claims() == ["task-1"]
+
+
 def test_agents_with_a_stale_view_of_the_queue_claim_each_task_once(scenario: Scenario) -> None:
     """The index returns the same tasks to all agents, but the condition is on the task's row.
 

@@ -62,6 +62,28 @@ def test_agent_with_claims_polls_at_the_shortest_interval() -> None:
     assert make_agent(worked_at=0, claims=make_claims(0, 1)).poll_interval(NOW) == 5_000
 
 
+@pytest.mark.parametrize(
+    ("values", "chance", "looks"),
+    [
+        ({"pinned_at": NOW}, 0.999, True),
+        ({"pinned_at": NOW - 24 * 60 * MINUTE, "pinned_until": NOW - 1}, 0.999, True),
+        ({}, 0.0, False),
+        ({"pinned_until": NOW}, 0.0, False),
+        ({"pinned_until": NOW + 1}, 0.0, True),
+        ({"pinned_until": NOW + 1}, 5 / 300 - 0.001, True),
+        ({"pinned_until": NOW + 1}, 5 / 300, False),
+        ({"pinned_until": NOW + 1, "worked_at": 0}, 30 / 300 - 0.001, True),
+        ({"pinned_until": NOW + 1, "worked_at": 0}, 30 / 300, False),
+    ],
+)
+def test_polls_look_for_pinned_tasks_always_at_first_and_then_by_chance(
+    values: dict[str, Any],
+    chance: float,
+    looks: bool,  # noqa: FBT001
+) -> None:
+    assert make_agent(**values).looks_for_pinned_tasks(NOW, chance) is looks
+
+
 def heartbeats(previous: float | None, last: float, *task_ids: str, earlier: tuple[str, ...] = ()) -> dict[str, Any]:
     """Fields of an agent after two heartbeats.
 
