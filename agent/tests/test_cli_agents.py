@@ -101,7 +101,7 @@ def test_start_needs_a_registration_and_a_program(devflow: Callable[..., Command
         Registration("http://a.example", "build-1", "token-1", 0.0)
     )
     for flags, status in (((), 2), (("--command", "no-such-program"), 1), (("--command", "true", "--pace", "x=1"), 2)):
-        assert devflow("agent", "start", "--name", "build-1", *flags).status == status
+        assert devflow("agent", "start", "--name", "build-1", "--sandbox", "none", *flags).status == status
     assert devflow("agent", "start", "--name", "../x", "--command", "true").status == 2
 
 

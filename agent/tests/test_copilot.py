@@ -26,6 +26,7 @@ from devflow.errors import TaskFailedError
 from devflow.intervals import Intervals
 from devflow.job_runner import JobContext, JobRunner
 from devflow.outbox import Outbox, TaskResult
+from devflow.sandbox import Sandbox
 from devflow.task_assignment import TaskAssignment
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Scenario:
             Outbox(agent / "outbox"), self.sent_results.append, lambda _: None,
             intervals=Intervals(grace=5, flush=60, log=0.05, progress=0.2),
             allowed_protocols=["file"],
+            sandbox=Sandbox(pass_names=("STANDIN_NOTES", "STANDIN_BROKEN")),
         )  # fmt: skip
         raw = {"task_id": "task-1", "attempt": 1, "intent": intent, "repo": str(self.origin), "branch": "main"}
         return JobRunner(TaskAssignment.from_json(raw | {"description": description, "context": {}}), context)

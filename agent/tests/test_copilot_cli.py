@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.tests.support.fake_platform import FakeResponse
+from agent.tests.support.processes import processes_in
 from agent.tests.test_copilot import Scenario, accept, git
 from devflow.cancel_token import CancelReason
 
@@ -99,18 +100,6 @@ def scenario(
     scenario = Scenario(start_platform(accept), tmp_path)
     scenario.options = replace(scenario.options, cli_path=str(cli), provider_url=f"{start_platform(model).url}/v1")
     return scenario
-
-
-def processes_in(directory: Path) -> list[int]:
-    """Return the processes whose working directory is in `directory`."""
-    result = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cwd").resolve().is_relative_to(directory):
-                result.append(int(process.name))
-        except OSError:  # the process has ended
-            continue
-    return result
 
 
 def test_real_cli_changes_files_reports_steps_and_is_denied_outside(

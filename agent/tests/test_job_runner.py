@@ -20,6 +20,7 @@ from devflow.intervals import Intervals
 from devflow.job_runner import JobContext, JobRunner
 from devflow.outbox import Outbox, TaskResult
 from devflow.redaction import add_secret
+from devflow.sandbox import Sandbox
 from devflow.task_assignment import TaskAssignment
 
 if TYPE_CHECKING:
@@ -126,7 +127,12 @@ def test_engine_gets_the_task_on_stdin_in_a_file_and_in_variables(
     scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEVFLOW_TOKEN", "secret-token")
-    monkeypatch.setenv("MINE", "kept")
+    for name in ("GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "NPM_TOKEN", "SSH_AUTH_SOCK", "MINE", "DEVFLOW_MINE"):
+        monkeypatch.setenv(name, "of-the-user")
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:s3cret-word@proxy.example")
+    monkeypatch.setenv("http_proxy", "http://proxy.example")
+    monkeypatch.setenv("LC_TIME", "C")
+    scenario.context = replace(scenario.context, sandbox=Sandbox(pass_names=("MINE", "DEVFLOW_MINE")))
     code = (
         "import json, os, sys\n"
         "seen = {'stdin': json.load(sys.stdin), 'file': json.load(open(os.environ['DEVFLOW_TASK_FILE'])),"
@@ -146,7 +152,10 @@ def test_engine_gets_the_task_on_stdin_in_a_file_and_in_variables(
         '{"issueId": "123"}',
     )
     assert "DEVFLOW_TOKEN" not in env
-    assert env["MINE"] == "kept"
+    names = {"MINE", "http_proxy", "LC_TIME", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "NPM_TOKEN", "SSH_AUTH_SOCK"}
+    assert names & set(env) == {"MINE", "http_proxy", "LC_TIME"}
+    assert "of-the-user" not in json.dumps(env).replace('"MINE": "of-the-user"', "")
+    assert "s3cret-word" not in json.dumps(env)
     assert sorted(seen["cwd"]) == [".git", "login.py"]
 
 

@@ -260,7 +260,7 @@ def test_long_line_is_split_between_words() -> None:
 def test_program_that_exceeds_a_limit_is_stopped(
     tmp_path: Path, code: str, totals: dict[str, int], message: str
 ) -> None:
-    program = replace(python(code, tmp_path), supervision={"totals": totals, "disk": str(tmp_path)})
+    program = replace(python(code, tmp_path), supervision={"totals": totals, "disk": [str(tmp_path)]})
 
     with pytest.raises(TaskFailedError, match=message):
         run_program(program, CancelToken(), lambda _: None)

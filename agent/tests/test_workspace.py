@@ -159,7 +159,8 @@ def test_pull_request_to_review_is_fetched(origin: Origin, tmp_path: Path) -> No
 
 
 def test_missing_or_empty_repository_raises_an_error(origin: Origin, tmp_path: Path) -> None:
-    for task in ({"repo": str(tmp_path / "none")}, {"branch": "none"}):
+    tasks: list[dict[str, Any]] = [{"repo": str(tmp_path / "none")}, {"branch": "none"}]
+    for task in tasks:
         with pytest.raises(TaskFailedError, match="Repository clone failed") as raised:
             make_clone(origin, tmp_path, **task)
         assert raised.value.details

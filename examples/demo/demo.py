@@ -4,6 +4,7 @@ Everything runs on loopback and in a temporary folder, which is removed at the e
 your own, which is kept.
 """
 
+import json
 import os
 import re
 import shlex
@@ -91,8 +92,24 @@ class Demo:
 
     def start_agent(self) -> None:
         engine = shlex.join([sys.executable, str(FIX)])
-        log = self.background("agent", [*DEVFLOW, "agent", "start", "--command", engine, "--allow-protocol", "file"])
+        flags = ["--command", engine, "--allow-protocol", "file"]
+        if problem := self.find_sandbox_problem():
+            print(f"   The engine runs without a sandbox. {problem}")
+            flags += ["--sandbox", "none"]
+        else:
+            print("   The engine runs in a sandbox (bubblewrap).")
+        log = self.background("agent", [*DEVFLOW, "agent", "start", *flags])
         self.wait_for(log, f"({AGENT} is active)")
+
+    def find_sandbox_problem(self) -> str:
+        """Return why engines cannot run in a sandbox on this machine. Returns nothing if they can."""
+        completed = subprocess.run(
+            [*DEVFLOW, "agent", "doctor", "--json"], env=self.env, capture_output=True, text=True, check=False
+        )
+        checks = json.loads(completed.stdout)["checks"]
+        return next(
+            (check["message"] for check in checks if check["name"] == "sandbox" and check["status"] != "ok"), ""
+        )
 
     def show_branch(self) -> None:
         origin, fixed = self.folder / "origin.git", self.folder / "fixed"

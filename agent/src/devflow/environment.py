@@ -1,6 +1,10 @@
-"""The environment of the programs that an agent starts: the user's environment without the agent's own variables."""
+"""The environment of the programs that an agent starts.
+
+git and gh get the user's environment without the agent's own variables. Engines get only what they need.
+"""
 
 import os
+from collections.abc import Collection
 
 _DEVFLOW_PREFIXES = ("DEVFLOW_", "_DEVFLOW_")
 _GIT_VARIABLES = (
@@ -20,3 +24,33 @@ def build_child_environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(_DEVFLOW_PREFIXES) and name not in _GIT_VARIABLES
     }
+
+
+_ENGINE_VARIABLES = (
+    "COLORTERM", "HOME", "LANG", "LANGUAGE", "LOGNAME", "NO_COLOR", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER",
+    "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME",
+)  # fmt: skip
+_CERTIFICATE_VARIABLES = (
+    "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE",
+)  # fmt: skip
+_PROXY_VARIABLES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+
+def build_engine_environment(names: Collection[str] = ()) -> dict[str, str]:
+    """Return what an engine needs of this process's environment, and the variables in `names`.
+
+    Everything else may be a secret: tokens of GitHub, clouds and package registries. A proxy is left out if its URL
+    contains a password. `DEVFLOW_*` is always left out.
+    """
+    wanted = {*_ENGINE_VARIABLES, *_CERTIFICATE_VARIABLES, *names}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_DEVFLOW_PREFIXES)
+        and (name in wanted or name.startswith("LC_") or (name.upper() in _PROXY_VARIABLES and "@" not in value))
+    }
+
+
+def find_certificate_paths() -> list[str]:
+    """Return the files and directories of additional certificates that the environment names."""
+    return [os.environ[name] for name in _CERTIFICATE_VARIABLES if os.environ.get(name)]

@@ -13,7 +13,6 @@ from devflow.api_client import ApiClient, Json
 from devflow.cancel_token import CancelReason, CancelToken
 from devflow.clock import Clock
 from devflow.engines import Engine
-from devflow.environment import build_child_environment
 from devflow.errors import DevFlowError, JobCancelledError, TaskFailedError
 from devflow.git import Git
 from devflow.intervals import Intervals
@@ -25,6 +24,7 @@ from devflow.program_output import ProgramOutput, parse_progress
 from devflow.progress_reporter import ProgressReporter
 from devflow.pull_request import PullRequest, open_pull_request, read_github_tokens
 from devflow.redaction import redact
+from devflow.sandbox import EngineView, Sandbox
 from devflow.task_assignment import TaskAssignment
 from devflow.terminal import strip_controls, to_one_line
 from devflow.workspace import CLONE, GIT_DIRECTORY, CommittedChange, Workspace
@@ -58,6 +58,8 @@ class JobContext:
     allowed_repos: Collection[str] = ()
     """Shell patterns of repository URLs. If empty, every repository is allowed."""
     clone_depth: int | None = None
+    sandbox: Sandbox = field(default_factory=Sandbox)
+    """What the engine may see and use."""
     keep_failed: bool = False
     """Keep the workspaces of failed tasks."""
     open_pull_requests: bool = True
@@ -170,8 +172,13 @@ class JobRunner:
         task = json.dumps(self.task.raw)
         path = self._directory / "task.json"
         write_private(path, task)
-        env = build_child_environment() | engine.env | self._task_variables(task) | {"DEVFLOW_TASK_FILE": str(path)}
-        program = Program(engine.argv, workspace.repo, env, task.encode(), self._context.intervals.grace)
+        sandbox, private = self._context.sandbox, make_private_directory(self._directory / "private")
+        env = sandbox.environment() | engine.env | self._task_variables(task) | {"DEVFLOW_TASK_FILE": str(path)}
+        view = EngineView(workspace.repo, (workspace.objects, path), private)
+        program = Program(
+            sandbox.wrap(engine.argv, view, engine.programs), workspace.repo, env, task.encode(),
+            self._context.intervals.grace, sandbox.supervision(view),
+        )  # fmt: skip
         status = run_program(program, self.cancel_token, self._on_output_line, self._context.clock)
         if self.cancel_token:
             raise JobCancelledError(self.cancel_token.message)

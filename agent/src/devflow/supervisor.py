@@ -8,7 +8,7 @@ FD is a socket to the agent. OPTIONS is a JSON object:
     wrappers  how many processes of a sandbox are between this process and the program: they get no SIGTERM
     rlimits   limits of each process: names of `resource`, for example {"RLIMIT_NOFILE": 1024}
     totals    limits of all processes together: {"memory": bytes, "processes": number, "disk": bytes}
-    disk      the directory whose size `disk` limits
+    disk      the directories whose size `disk` limits
 
 On Linux this process is a subreaper: a process whose parent has ended becomes its child, also one that has a session
 of its own. When the program ends, the supervisor kills everything that is left, waits until all of it has ended, and
@@ -64,7 +64,7 @@ class _Supervisor:
         self._kill_at: float | None = None
         self._program = 0
         self._limit = ""
-        self._meter = _Meter(options.get("totals", {}), options.get("disk"))
+        self._meter = _Meter(options.get("totals", {}), options.get("disk", []))
 
     def run(self, command: list[str]) -> dict[str, Any]:
         _become_subreaper()
@@ -180,7 +180,7 @@ class _Process:
 class _Meter:
     """Measures what all processes use together."""
 
-    def __init__(self, limits: dict[str, int], disk: str | None) -> None:
+    def __init__(self, limits: dict[str, int], disk: list[str]) -> None:
         self._limits, self._disk = limits, disk
         self.next_at = time.monotonic() + _MEASURE_SECONDS if limits else None
         """When to measure again, or None."""
@@ -195,7 +195,7 @@ class _Meter:
         processes = list(_descendants())
         used = {"memory": sum(process.memory for process in processes), "processes": len(processes)}
         if self._disk and "disk" in self._limits and now >= self._disk_at:
-            used["disk"] = _disk_usage(self._disk)
+            used["disk"] = sum(map(_disk_usage, self._disk))
             self._disk_at = now + _DISK_SHARE * (time.monotonic() - now)
         for name, value in used.items():
             if value > self._limits.get(name, value):

@@ -108,9 +108,9 @@ class Workspace:
         self._git.run("add", "--all")
         tree, commit = self._git.run("write-tree").strip(), head
         if tree != self._git.run("rev-parse", f"{head}^{{tree}}").strip():
-            commit = self._git.run(
-                *self._identity_options(), "commit-tree", tree, "-p", head, "-F", "-", stdin=message
-            ).strip()
+            name, email = self._identity()
+            options = ("-c", f"user.name={name}", "-c", f"user.email={email}")
+            commit = self._git.run(*options, "commit-tree", tree, "-p", head, "-F", "-", stdin=message).strip()
         if commit == self._base_commit:
             return None
         self._git.run("update-ref", f"refs/heads/{self.branch}", commit)
@@ -131,12 +131,12 @@ class Workspace:
         """Remove the workspace. Symbolic links are removed and not followed."""
         remove_tree(self.directory)
 
-    def _identity_options(self) -> list[str]:
-        """The committer: the identity that git is configured with on this machine, or else the agent."""
-        if self._git.succeeds("var", "GIT_AUTHOR_IDENT") and self._git.succeeds("config", "user.email"):
-            return []
-        name, email = _DEFAULT_AUTHOR
-        return ["-c", f"user.name={name}", "-c", f"user.email={email}"]
+    def _identity(self) -> tuple[str, str]:
+        """The committer's name and address: as git is configured on this machine, or else the agent's."""
+        if self._git.succeeds("config", "user.email") and self._git.succeeds("var", "GIT_AUTHOR_IDENT"):
+            name, _, rest = self._git.run("var", "GIT_AUTHOR_IDENT").strip().partition(" <")
+            return name, rest.rpartition(">")[0]
+        return _DEFAULT_AUTHOR
 
     def _take_engines_commits(self) -> str:
         """Return the commit that the engine has checked out, after it is in the agent's git directory.
@@ -165,6 +165,10 @@ class Workspace:
         # A relative path, which stays valid if the directory of the attempt is moved.
         alternates = engines / "objects" / "info" / "alternates"
         alternates.write_text(f"../../../{agents.name}/objects\n", encoding="ascii")
+        # The engine may commit, but it does not see the configuration of the user.
+        name, email = self._identity()
+        for key, value in (("user.name", name), ("user.email", email)):
+            self._git.run("config", "--file", str(engines / "config"), key, value)
 
     def _skip(self, entries: list[str]) -> None:
         names = "".join(f"{entry.partition(chr(9))[2]}\0" for entry in entries)

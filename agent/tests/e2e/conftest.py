@@ -119,10 +119,16 @@ class Scenario:
             "DEVFLOW_URL": url or self.platform.url,
         }
 
-    def start(self, name: str, code: str, *more: str, pace: str = SHORT_INTERVALS, **env: str) -> AgentProcess:
-        """Start a registered agent, which is killed at the end of the test."""
+    def start(
+        self, name: str, code: str, *more: str, pace: str = SHORT_INTERVALS, sandbox: str = "none", **env: str
+    ) -> AgentProcess:
+        """Start a registered agent, which is killed at the end of the test.
+
+        Most engines of the tests write into the test's directory, which a sandbox would not show.
+        """
         log = self.directory / f"{name}-{uuid.uuid4().hex[:4]}.log"
         command = ["agent", "start", "--name", name, "--command", self.program(code), "--pace", pace]
+        command += ["--sandbox", sandbox]
         command += [] if "--allow-protocol" in more else ["--allow-protocol", "file"]
         with log.open("wb") as output:
             process = subprocess.Popen(

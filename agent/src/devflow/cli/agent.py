@@ -1,4 +1,4 @@
-"""`devflow agent`: register, start, inspect and remove the agent of this machine."""
+"""`devflow agent`: register, start, check, inspect and remove the agent of this machine."""
 
 import dataclasses
 import sys
@@ -10,6 +10,7 @@ from devflow import __version__, settings
 from devflow.agent_state import AgentState, Registration
 from devflow.api_client import ApiClient
 from devflow.cli import output
+from devflow.cli.doctor import doctor
 from devflow.cli.invocation import Invocation, agent_name_option, pass_invocation, platform_options
 from devflow.cli.start import start
 from devflow.clock import Clock
@@ -76,6 +77,7 @@ def register(
 
 
 agent.add_command(start)
+agent.add_command(doctor)
 
 
 @agent.command()

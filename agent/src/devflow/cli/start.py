@@ -16,40 +16,20 @@ from devflow import git_url, settings
 from devflow.agent_host import DEFAULT_PORT, AgentHost, HostConfig
 from devflow.agent_state import AgentState
 from devflow.agent_worker import AgentWorker, WorkerConfig
+from devflow.cli.engine_options import engine_options, make_engine
 from devflow.cli.invocation import Invocation, agent_name_option, json_option, pass_invocation, setting_option
+from devflow.cli.sandbox_options import read_sandbox, sandbox_options
 from devflow.clock import Clock
 from devflow.credentials import Credentials
-from devflow.engines import Engine
-from devflow.engines.command import make_command_engine
-from devflow.engines.copilot import PERMISSION_KINDS, CopilotOptions, make_copilot_engine
-from devflow.engines.copilot_permissions import ALL_KINDS
 from devflow.intervals import Intervals
 from devflow.job_runner import JobContext
 from devflow.outbox import Outbox
 from devflow.redaction import redact
 
-ENGINES = ("command", "copilot")
-
 
 @click.command()
 @agent_name_option
-@setting_option(
-    "--engine", type=click.Choice(ENGINES), default="command", show_default=True, help="What does the work."
-)
-@setting_option("--command", metavar="PROGRAM", help="The program of the engine `command`, for example 'claude -p'.")
-@setting_option("--copilot-cli", metavar="PATH", help="The CLI of the engine `copilot`. [default: the SDK's own]")
-@setting_option("--copilot-model", metavar="NAME", help="The model of the engine `copilot`.")
-@setting_option(
-    "--copilot-provider",
-    metavar="ADDRESS",
-    help="The URL of an OpenAI-compatible provider. Its key is in DEVFLOW_COPILOT_API_KEY.",
-)
-@setting_option(
-    "--copilot-allow",
-    multiple=True,
-    type=click.Choice([*PERMISSION_KINDS, ALL_KINDS]),
-    help="What Copilot may use besides files in the clone. Can be repeated.",
-)
+@engine_options
 @setting_option(
     "--concurrency",
     type=click.IntRange(1, 20),
@@ -62,6 +42,7 @@ ENGINES = ("command", "copilot")
     metavar="INTENT",
     help="An intent that the agent accepts. Can be repeated. [default: as registered]",
 )
+@sandbox_options
 @setting_option("--keep", is_flag=True, help="Keep the workspaces of failed tasks.")
 @setting_option("--depth", type=click.IntRange(1), help="The number of commits to clone. [default: all]")
 @setting_option(
@@ -100,7 +81,8 @@ def start(invocation: Invocation, /, agent_id: str, **options: Any) -> int:
     """
     state, intervals = AgentState(settings.state_path(), agent_id), Intervals.parse(options["pace"])
     credentials = Credentials(state, Clock())
-    engine = _make_engine(options)
+    engine = make_engine(options)
+    sandbox = read_sandbox(options, engine, invocation.config_path)
     engine.check()
 
     def make_job_context(worker: AgentWorker) -> JobContext:
@@ -117,6 +99,7 @@ def start(invocation: Invocation, /, agent_id: str, **options: Any) -> int:
             allowed_protocols=options["allow_protocols"],
             allowed_repos=options["allow_repos"],
             clone_depth=options["depth"],
+            sandbox=sandbox,
             keep_failed=options["keep"],
             open_pull_requests=not options["no_pull_request"],
         )
@@ -124,6 +107,7 @@ def start(invocation: Invocation, /, agent_id: str, **options: Any) -> int:
     registration = credentials.registration
     config = WorkerConfig(options["concurrency"] or registration.concurrency, options["capabilities"], intervals)
     worker = AgentWorker(state, credentials, config, make_job_context, _make_logger(invocation))
+    worker.log(sandbox.description)
     with ExitStack() as cleanup:
         if options["host"]:
             with state.lock():
@@ -137,19 +121,6 @@ def start(invocation: Invocation, /, agent_id: str, **options: Any) -> int:
             cleanup.callback(host.stop)
             worker.log(f"the agent host listens on http://127.0.0.1:{host.port}")
         return _run_until_signalled(worker)
-
-
-def _make_engine(options: dict[str, Any]) -> Engine:
-    if options["engine"] == "copilot":
-        return make_copilot_engine(
-            CopilotOptions(
-                options["copilot_cli"],
-                options["copilot_model"],
-                options["copilot_provider"],
-                tuple(options["copilot_allow"]),
-            )
-        )
-    return make_command_engine(options["command"] or "")
 
 
 def _run_until_signalled(worker: AgentWorker) -> int:

@@ -6,6 +6,7 @@ engines in the same way, and no engine's code runs in the agent's process.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,8 @@ class Engine:
     name: str
     argv: list[str]
     env: dict[str, str] = field(default_factory=dict)
-    """Added to the agent's environment and the task's variables."""
+    """Added to the engine's environment and the task's variables."""
+    programs: tuple[Path, ...] = ()
+    """What the engine runs or reads besides `argv`: a sandbox shows it."""
     check: Callable[[], None] = lambda: None
     """Checks whether the engine can run on this machine now. Raises TaskFailedError with a message for people."""

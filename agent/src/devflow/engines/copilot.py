@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
+import devflow
 from devflow.engines import Engine
 from devflow.environment import build_child_environment
 from devflow.errors import TaskFailedError
@@ -43,6 +45,10 @@ def make_copilot_engine(options: CopilotOptions) -> Engine:
         "DEVFLOW_COPILOT_API_KEY": os.environ.get("DEVFLOW_COPILOT_API_KEY"),
     }
     env = {name: value for name, value in variables.items() if value}
+    package = Path(devflow.__file__).resolve().parents[1]
+    if not package.is_relative_to(sys.prefix):  # a checkout, which is not installed
+        env["PYTHONPATH"] = str(package)
+    programs = (package / "devflow", *([Path(options.cli_path)] if options.cli_path else []))
     argv = [sys.executable, "-u", "-m", RUNNER_MODULE]
 
     def check() -> None:
@@ -60,4 +66,4 @@ def make_copilot_engine(options: CopilotOptions) -> Engine:
         if completed.returncode != 0:
             raise TaskFailedError(f"{_FAILED}: {redact(completed.stdout.strip()[-1_000:])}".rstrip(": "))
 
-    return Engine("copilot", argv, env, check)
+    return Engine("copilot", argv, env, programs, check)

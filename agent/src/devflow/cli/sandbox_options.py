@@ -1,0 +1,86 @@
+"""The options that decide what engines see of this machine: `devflow agent start` and `devflow agent doctor`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from devflow import settings
+from devflow.cli.invocation import CommandFunction, setting_option
+from devflow.engine_profiles import PROFILES, find_profile
+from devflow.engines import Engine
+from devflow.errors import SettingsError
+from devflow.resource_limits import ResourceLimits
+from devflow.sandbox import MODES, NETWORKS, AllowedPath, Sandbox, make_sandbox
+
+
+def sandbox_options(command: CommandFunction) -> CommandFunction:
+    """Add the options of the sandbox. `read_sandbox` reads them."""
+    for add in reversed(_OPTIONS):
+        command = add(command)
+    return command
+
+
+def describe_sandbox(options: dict[str, Any], engine: Engine, config_path: Path) -> Sandbox:
+    """Return what the options ask for, without checking that it works. Raises SettingsError."""
+    for name in options["pass_env"]:
+        if name.startswith(("DEVFLOW_", "_DEVFLOW_")):
+            raise SettingsError(f"--pass-env {name}: the agent's own variables are never passed to an engine")
+    profile = "copilot" if engine.name == "copilot" and options["profile"] == "auto" else options["profile"]
+    return Sandbox(
+        network=options["network"],
+        allowed=tuple(AllowedPath.parse(text) for text in options["sandbox_allow"]),
+        hidden=(settings.state_path().absolute(), config_path.absolute()),
+        profile=find_profile(profile, engine.argv),
+        pass_names=tuple(options["pass_env"]),
+        limits=ResourceLimits.parse(options["limits"]),
+    )
+
+
+def read_sandbox(options: dict[str, Any], engine: Engine, config_path: Path) -> Sandbox:
+    """Return the sandbox for `engine`. Raises SettingsError if it does not work on this machine."""
+    return make_sandbox(options["sandbox"], describe_sandbox(options, engine, config_path))
+
+
+_OPTIONS = (
+    setting_option(
+        "--sandbox",
+        type=click.Choice(MODES),
+        default="auto",
+        show_default=True,
+        help="What confines engines. `auto` is bubblewrap, and the agent does not start without it.",
+    ),
+    setting_option(
+        "--sandbox-allow",
+        multiple=True,
+        metavar="PATH[:rw]",
+        help="A file or directory that engines may read, or with :rw also change. Can be repeated.",
+    ),
+    setting_option(
+        "--network",
+        type=click.Choice(NETWORKS),
+        default="host",
+        show_default=True,
+        help="The network of engines in the sandbox: that of this machine, or none.",
+    ),
+    setting_option(
+        "--pass-env",
+        multiple=True,
+        metavar="NAME",
+        help="A variable of the environment that engines get. Can be repeated.",
+    ),
+    setting_option(
+        "--profile",
+        type=click.Choice(["auto", *PROFILES]),
+        default="auto",
+        show_default=True,
+        help="Whose login and keys engines get. `auto` goes by the name of the program.",
+    ),
+    setting_option(
+        "--limit",
+        "limits",
+        multiple=True,
+        metavar="NAME=NUMBER",
+        help="A limit for each task: memory, processes, file, files or disk, like memory=4G. Can be repeated.",
+    ),
+)

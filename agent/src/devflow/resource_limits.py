@@ -1,0 +1,72 @@
+"""How much an engine may use of the machine (`--limit`). The supervisor of its program enforces the limits."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from devflow.errors import SettingsError
+
+_GIGABYTE = 1024**3
+_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": _GIGABYTE, "T": 1024**4}
+_VALUE = re.compile(r"([1-9][0-9]{0,14})([KMGT]?)", re.IGNORECASE)
+_THREADS_PER_PROCESS = 4
+_NUMBER_OF_THREADS = 17
+"""The field of /proc/PID/stat, counted from the one after the name."""
+
+
+@dataclass(frozen=True)
+class ResourceLimits:
+    """Limits of one attempt."""
+
+    memory: int = 8 * _GIGABYTE
+    """Bytes that all processes together may keep in memory. Also the most that one process may allocate."""
+    processes: int = 1024
+    file: int = 4 * _GIGABYTE
+    """Bytes of one file."""
+    files: int = 16_384
+    """Files that one process may have open."""
+    disk: int = 20 * _GIGABYTE
+    """Bytes of the clone's files, and the engine's temporary files and home."""
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> "ResourceLimits":
+        """Parse values of `--limit`, such as `memory=4G`. Raises SettingsError."""
+        values = {}
+        for text in texts:
+            name, _, value = text.partition("=")
+            match = _VALUE.fullmatch(value)
+            if name not in cls.__dataclass_fields__ or match is None:
+                names = ", ".join(cls.__dataclass_fields__)
+                raise SettingsError(f"--limit {text!r} must be NAME=NUMBER, like memory=4G. Names: {names}")
+            values[name] = int(match[1]) * _UNITS[match[2].upper()]
+        return replace(cls(), **values)
+
+    def supervision(self, directories: Sequence[str]) -> dict[str, Any]:
+        """Return the options of devflow.supervisor. `directories` are those that `disk` limits."""
+        return {
+            "rlimits": {
+                "RLIMIT_CORE": 0,
+                "RLIMIT_DATA": self.memory,
+                "RLIMIT_FSIZE": self.file,
+                "RLIMIT_NOFILE": self.files,
+                # Linux counts the threads of the user, the agent's own included.
+                "RLIMIT_NPROC": _count_threads_of_user() + self.processes * _THREADS_PER_PROCESS,
+            },
+            "totals": {"memory": self.memory, "processes": self.processes, "disk": self.disk},
+            "disk": list(directories),
+        }
+
+
+def _count_threads_of_user() -> int:
+    count = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if process.stat().st_uid == os.getuid():
+                fields = (process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+                count += int(fields[_NUMBER_OF_THREADS])
+        except (OSError, IndexError):  # it has ended
+            continue
+    return count

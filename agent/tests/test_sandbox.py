@@ -1,0 +1,335 @@
+"""The sandbox: what it shows of the machine, its limits, profiles and options. test_hostile_engines.py attacks it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.tests.support.bubblewrap import requires_bubblewrap
+from devflow import sandbox, settings
+from devflow.cancel_token import CancelReason, CancelToken
+from devflow.engine_profiles import PROFILES, find_profile
+from devflow.errors import SettingsError
+from devflow.program import Program, run_program
+from devflow.program_paths import find_program_paths
+from devflow.resource_limits import ResourceLimits
+from devflow.sandbox import AllowedPath, EngineView, Sandbox, make_sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.tests.support.command_result import CommandResult
+
+SECONDS = 30
+
+
+class Attempt:
+    """The directories of one attempt, and a sandbox for its engine."""
+
+    def __init__(self, directory: Path, home: Path) -> None:
+        self.directory = directory
+        self.clone = directory / "state" / "work" / "repo"
+        self.clone.mkdir(parents=True)
+        (self.clone.parent / "private").mkdir()
+        self.view = EngineView(self.clone, (), self.clone.parent / "private")
+        self.sandbox = Sandbox(enabled=True, home=home, hidden=(directory / "state",))
+
+    def run(self, *argv: str, programs: tuple[Path, ...] = (), **more: str) -> tuple[int, list[str]]:
+        """Run a command in the sandbox. Returns its exit status and its output."""
+        output: list[str] = []
+        program = Program(
+            self.sandbox.wrap(argv, self.view, programs),
+            self.clone,
+            self.sandbox.environment() | more,
+            grace=0.2,
+            supervision=self.sandbox.supervision(self.view),
+        )
+        return run_program(program, CancelToken(), output.append), output
+
+
+@pytest.fixture
+def attempt(tmp_path: Path, machine: Path) -> Attempt:
+    return Attempt(tmp_path, machine)
+
+
+@requires_bubblewrap
+@pytest.mark.parametrize(("code", "status"), [("exit 3", 3), ("kill -SEGV $$", -11)])
+def test_exit_status_of_an_engine_in_the_sandbox_is_returned(attempt: Attempt, code: str, status: int) -> None:
+    assert attempt.run("sh", "-c", code)[0] == status
+
+
+@requires_bubblewrap
+def test_engine_in_the_sandbox_can_tidy_up_when_it_is_cancelled(attempt: Attempt) -> None:
+    cancel_token, output = CancelToken(), []
+    code = "trap 'echo tidied; exit 7' TERM; echo ready; while true; do sleep 0.05; done"
+    program = Program(
+        attempt.sandbox.wrap(["sh", "-c", code], attempt.view), attempt.clone, attempt.sandbox.environment(),
+        grace=SECONDS, supervision=attempt.sandbox.supervision(attempt.view),
+    )  # fmt: skip
+
+    def hear(line: str) -> None:
+        output.append(line)
+        if line == "ready":
+            cancel_token.cancel(CancelReason.USER_REQUEST)
+
+    assert run_program(program, cancel_token, hear) == 7
+    assert (output[0], output[-1]) == ("ready", "tidied")
+
+
+@requires_bubblewrap
+def test_sandbox_starts_quickly_and_shows_only_what_programs_need(attempt: Attempt) -> None:
+    status, output = attempt.run("sh", "-c", "ls -A / /etc /home /root /run /var 2>/dev/null; ls /proc | grep '^[0-9]'")
+
+    assert status == 0
+    names = set(output)
+    assert {"usr", "tmp", "passwd", "hosts"} <= names
+    assert not {"boot", "mnt", "srv", "sys", "shadow", "sudoers", "environment", "docker.sock", ".ssh"} & names
+    assert not (names & {"media", "lost+found"})
+
+
+@requires_bubblewrap
+def test_engine_from_a_virtual_environment_and_its_interpreter_are_visible(attempt: Attempt) -> None:
+    script = attempt.directory / "tool.py"
+    script.write_text("import sys, ssl, json; print(sys.argv[1], open(sys.argv[2]).read())", encoding="utf-8")
+    named = attempt.directory / "named.txt"
+    named.write_text("named by the operator", encoding="utf-8")
+    (attempt.directory / "unnamed.txt").touch()
+
+    assert attempt.run("sh", "-c", f"cat {attempt.directory}/unnamed.txt")[0] == 1
+    status, output = attempt.run(sys.executable, str(script), "ran", str(named))
+    assert (status, output) == (0, ["ran named by the operator"])
+
+
+@requires_bubblewrap
+def test_engine_gets_a_copy_of_its_login_and_cannot_change_the_original(attempt: Attempt, machine: Path) -> None:
+    (machine / ".claude").mkdir()
+    login = machine / ".claude" / ".credentials.json"
+    login.write_text("the login", encoding="utf-8")
+    (machine / ".claude" / "projects").mkdir()
+    attempt.sandbox = replace(attempt.sandbox, profile=PROFILES["claude"])
+
+    code = "cat ~/.claude/.credentials.json; echo; ls ~/.claude; echo changed > ~/.claude/.credentials.json"
+    status, output = attempt.run("sh", "-c", f"{code}; echo hooks > ~/.claude/settings.json")
+
+    assert (status, output) == (0, ["the login"])
+    assert login.read_text(encoding="utf-8") == "the login"
+    assert not (machine / ".claude" / "settings.json").exists()
+
+
+@requires_bubblewrap
+def test_network_none_has_only_loopback(attempt: Attempt) -> None:
+    attempt.sandbox = replace(attempt.sandbox, network="none")
+    status, output = attempt.run(sys.executable, "-c", "import socket; print(socket.if_nameindex())")
+
+    assert (status, output) == (0, ["[(1, 'lo')]"])
+
+
+@requires_bubblewrap
+def test_limits_of_a_process_apply_in_the_sandbox(attempt: Attempt) -> None:
+    limits = ResourceLimits.parse(["file=1M", "files=64", "memory=2G"])
+    attempt.sandbox = replace(attempt.sandbox, limits=limits)
+
+    _, output = attempt.run("sh", "-c", "ulimit -n; ulimit -c; head -c 2000000 /dev/zero > big; wc -c < big")
+    assert output[:2] == ["64", "0"]
+    assert output[-1] == str(1024**2)
+
+
+def test_agent_does_not_start_without_a_working_sandbox(
+    machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for stand_in, message in (
+        ("", "not installed"),
+        ("echo 'setting up uid map: Permission denied' >&2; exit 1", "uid"),
+    ):
+        directory = tmp_path / f"bin{len(stand_in)}"
+        directory.mkdir()
+        if stand_in:
+            (directory / "bwrap").write_text(f"#!/bin/sh\n{stand_in}\n", encoding="utf-8")
+            (directory / "bwrap").chmod(0o755)
+        monkeypatch.setenv("PATH", str(directory))
+        for mode in ("auto", "bwrap"):
+            with pytest.raises(SettingsError, match=rf"(?s){message}.*--sandbox none"):
+                make_sandbox(mode, Sandbox(home=machine))
+        assert not make_sandbox("none", Sandbox(home=machine)).enabled
+    with pytest.raises(SettingsError, match="--network"):
+        make_sandbox("none", Sandbox(network="none"))
+
+
+def test_there_is_no_sandbox_on_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert Sandbox(enabled=True).find_problem() == "There is no sandbox for darwin"
+
+
+def test_allowed_path_is_absolute_and_exists(tmp_path: Path, machine: Path) -> None:
+    assert AllowedPath.parse(str(tmp_path)) == AllowedPath(tmp_path)
+    assert AllowedPath.parse(f"{tmp_path}:rw") == AllowedPath(tmp_path, writable=True)
+    assert AllowedPath.parse("~:ro") == AllowedPath(machine)
+    for text in ("relative", "/does/not/exist", "", f"{tmp_path}:x"):
+        with pytest.raises(SettingsError, match="absolute path that exists"):
+            AllowedPath.parse(text)
+
+
+def test_limits_are_parsed() -> None:
+    limits = ResourceLimits.parse(["memory=4g", "processes=100", "disk=2T"])
+
+    assert (limits.memory, limits.processes, limits.disk) == (4 * 1024**3, 100, 2 * 1024**4)
+    assert limits.files == ResourceLimits().files
+    for text in ("memory", "memory=", "memory=-1", "memory=0", "cores=4", "memory=1X", "=1"):
+        with pytest.raises(SettingsError, match="NAME=NUMBER"):
+            ResourceLimits.parse([text])
+
+
+def test_profile_is_chosen_by_the_name_of_the_program() -> None:
+    assert find_profile("auto", ["/home/ada/.local/bin/claude", "-p"]).name == "claude"
+    assert find_profile("auto", ["my-script"]).name == "none"
+    assert find_profile("gemini", ["my-script"]).variables[0] == "GEMINI_API_KEY"
+    for profile in PROFILES.values():
+        assert not {"GITHUB_TOKEN", "GH_TOKEN"} & set(profile.variables)
+
+
+def test_login_that_is_no_regular_file_is_not_copied(tmp_path: Path, machine: Path) -> None:
+    (machine / ".codex").mkdir()
+    os.mkfifo(machine / ".codex" / "auth.json")
+    (machine / ".codex" / "config.toml").write_bytes(b"x" * 5_000_000)
+
+    PROFILES["codex"].copy_logins(machine, tmp_path / "engine")
+
+    assert not (tmp_path / "engine").exists()
+
+
+def test_environment_in_the_sandbox_names_no_invisible_directories(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TMPDIR", "XDG_CONFIG_HOME", "ANTHROPIC_API_KEY", "GITHUB_TOKEN", "OTHER"):
+        monkeypatch.setenv(name, "/value")
+    sandbox = Sandbox(home=machine, profile=PROFILES["claude"], pass_names=("OTHER",))
+
+    assert {"TMPDIR", "XDG_CONFIG_HOME", "ANTHROPIC_API_KEY", "OTHER", "HOME"} <= set(sandbox.environment())
+    inside = replace(sandbox, enabled=True).environment()
+    assert {"ANTHROPIC_API_KEY", "OTHER", "HOME"} <= set(inside)
+    assert not {"TMPDIR", "XDG_CONFIG_HOME", "GITHUB_TOKEN"} & set(inside)
+
+
+class Tree:
+    """Files of programs in a home directory."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def write(self, name: str, text: str = "") -> Path:
+        path = self.home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o755)
+        return path
+
+    def link(self, name: str, target: str) -> Path:
+        path = self.home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(target)
+        return path
+
+    def find(self, *argv: str) -> tuple[list[str], dict[str, str]]:
+        found = find_program_paths(argv, (), keep_out=(self.home, self.home / ".local/state/devflow"))
+        relative = [str(path.relative_to(self.home)) for path in found.paths]
+        return relative, {str(path.relative_to(self.home)): target for path, target in found.links.items()}
+
+
+def test_files_of_common_installations_are_found(machine: Path) -> None:
+    tree = Tree(machine)
+    tree.write(".nvm/v20/bin/node")
+    tree.write(".nvm/v20/lib/node_modules/@openai/codex/bin/codex.js", "#!/usr/bin/env sh\n")
+    codex = tree.link(".nvm/v20/bin/codex", "../lib/node_modules/@openai/codex/bin/codex.js")
+    tree.write(".local/share/claude/versions/2.0")
+    claude = tree.link(".local/bin/claude", str(machine / ".local/share/claude/versions/2.0"))
+    tree.write("tools/venv/pyvenv.cfg")
+    tree.write("base/lib/os.py")
+    tree.write("base/bin/python3.11")
+    tree.link("tools/venv/bin/python", str(machine / "base/bin/python3.11"))
+    tool = tree.write("tools/venv/bin/tool", f"#!{machine}/tools/venv/bin/python -s\n")
+    (machine / ".local/lib").mkdir()
+    plain = tree.write(".local/bin/plain", "#!/bin/sh\n")
+
+    assert tree.find(str(codex)) == ([".nvm/v20", ".nvm/v20/lib/node_modules"], {})
+    assert tree.find(str(claude)) == (
+        [".local/share/claude/versions/2.0"],
+        {".local/bin/claude": str(machine / ".local/share/claude/versions/2.0")},
+    )
+    assert tree.find(str(tool)) == (["tools/venv", "base"], {})
+    assert tree.find(str(plain)) == ([".local/bin/plain"], {}), "not ~/.local, which contains the agent's files"
+    assert tree.find("sh", str(plain), "/etc/passwd-not-there", "-x") == ([".local/bin/plain"], {})
+    assert tree.find("/no/such/program") == ([], {})
+
+
+def test_links_that_lead_in_a_circle_are_followed_once(machine: Path) -> None:
+    tree = Tree(machine)
+    tree.link("a", "b")
+    tree.link("b", "a")
+    found = find_program_paths(["true"], [machine / "a"], keep_out=(machine,))
+    assert sorted(path.name for path in found.links) == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["DEVFLOW_TOKEN", "_DEVFLOW_X"])
+def test_variables_of_the_agent_cannot_be_passed_to_engines(devflow: Callable[..., CommandResult], name: str) -> None:
+    result = devflow("agent", "doctor", "--pass-env", name, "--json")
+
+    (check,) = [check for check in result.json["checks"] if check["name"] == "sandbox"]
+    assert check["status"] == "failed"
+    assert "never passed" in check["message"]
+
+
+def test_doctor_says_what_is_missing(
+    devflow: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings.update_config(settings.config_path(), token="user-token")
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+
+    result = devflow("agent", "doctor", "--name", "nobody", "--command", "claude -p", "--json")
+
+    checks = {check["name"]: (check["status"], check["message"]) for check in result.json["checks"]}
+    assert result.status == 1
+    assert {name: status for name, (status, _) in checks.items()} == {
+        "git": "failed", "registration": "failed", "engine": "failed", "sandbox": "failed", "user token": "warning",
+        "pull requests": "warning",
+    }  # fmt: skip
+    assert "claude is not installed" in checks["engine"][1]
+    assert "apt install bubblewrap" in checks["sandbox"][1]
+    assert "devflow logout" in checks["user token"][1]
+    assert "user-token" not in result.out
+
+
+@requires_bubblewrap
+def test_doctor_finds_a_machine_that_works(
+    devflow: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "ghp_0123456789")
+    result = devflow("agent", "doctor", "--name", "nobody", "--command", "sh -c true")
+
+    lines = dict(line.split(maxsplit=1)[::-1] for line in result.out.splitlines())
+    assert [lines[line] for line in lines if line.startswith(("git:", "engine:", "sandbox:", "pull"))] == ["ok"] * 4
+    without = devflow("agent", "doctor", "--name", "nobody", "--sandbox", "none", "--engine", "command")
+    assert "warning  sandbox: Engines run without a sandbox" in without.out
+    assert devflow("agent", "doctor", "--command", "'").status == 1
+
+
+def test_find_problem_describes_what_the_kernel_forbids(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    setting = tmp_path / "max_user_namespaces"
+    setting.write_text("0\n", encoding="ascii")
+    monkeypatch.setattr(sandbox, "_HINTS", {str(setting): ("0", "Set it higher"), str(tmp_path / "none"): ("1", "no")})
+    (tmp_path / "bwrap").write_text("#!/bin/sh\nexit 1\n", encoding="ascii")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert Sandbox(enabled=True).find_problem() == "bubblewrap does not work: exit status 1. Set it higher"
+
+
+def test_wrapped_command_line_has_no_secret(machine: Path, attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-0123456789")
+    attempt.sandbox = replace(attempt.sandbox, profile=PROFILES["claude"])
+    assert "sk-ant" not in " ".join(attempt.sandbox.wrap(["true"], attempt.view))
