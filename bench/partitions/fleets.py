@@ -53,6 +53,8 @@ class SimulatedFleet:
     largest_team: int
     """The most agents of one team. The sizes of the others follow Zipf's law, down to SMALLEST_TEAM."""
     running: int = 0
+    backlog: bool = False
+    """Whether more tasks wait than one query of a poll reads."""
     webhooks: bool = False
     """Whether every team has a webhook that selects all events."""
 
@@ -68,7 +70,13 @@ FLEETS = (
     SimulatedFleet("10,000 agents, 100 tasks a second", 10_000, 100, 4, largest_team=1_000, webhooks=True),
     SimulatedFleet("100,000 agents, 1,000 tasks a second", 100_000, 1_000, 32, largest_team=2_000, webhooks=True),
     SimulatedFleet(
-        "One team of 500 people: 2,000 agents, 500 tasks a second", 2_000, 500, 16, largest_team=2_000, running=14
+        "One team of 500 people with a backlog: 2,000 agents, 500 tasks a second",
+        2_000,
+        500,
+        16,
+        largest_team=2_000,
+        running=14,
+        backlog=True,
     ),
     SimulatedFleet(
         "One team with a webhook that selects all events: 2,000 agents, 60 tasks a second",
@@ -177,7 +185,7 @@ def _add_task(
         (submitted_at, "submit"),
         (submitted_at + PUBLISHED_AFTER, "submitted message"),
         (submitted_at + 2 * PUBLISHED_AFTER, f"event, created{suffix}"),
-        (claimed_at, "poll that claims"),
+        (claimed_at, "poll that claims, long queue" if fleet.backlog else "poll that claims"),
         (started_at, "first progress"),
         (started_at + PUBLISHED_AFTER, f"event, started{suffix}"),
         (ended_at, "complete"),

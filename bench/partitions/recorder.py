@@ -24,6 +24,7 @@ from chalicelib.agents import tables as agent_tables
 from chalicelib.auth import rules as auth_rules
 from chalicelib.core import clock
 from chalicelib.core.settings import SECOND, settings
+from chalicelib.tasks.entities import MAX_PRIORITY
 from chalicelib.tasks.tables import partition_key
 from chalicelib.webhooks import tables as webhook_tables
 from chalicelib.webhooks.tables import DELIVERY
@@ -217,8 +218,8 @@ class Stage(NamedTuple):
     def task(self) -> str:
         return self.ids["task"]
 
-    def submit(self) -> None:
-        assert self.world.submit(INTENT, taskId=self.task).status < 300
+    def submit(self, **more: Any) -> None:
+        assert self.world.submit(INTENT, taskId=self.task, **more).status < 300
 
     def queue(self) -> None:
         self.submit()
@@ -281,6 +282,15 @@ def _idle_poll_that_moves(stage: Stage) -> Call:
 def _claiming_poll(stage: Stage) -> Call:
     stage.queue()
     return stage.agent.poll
+
+
+@recorded("poll that claims, long queue")
+def _claiming_poll_of_a_long_queue(stage: Stage) -> Call:
+    """The queue has more tasks than one query of a poll reads. This one has the highest priority."""
+    stage.world.long_queue(INTENT)
+    stage.submit(priority=MAX_PRIORITY)
+    stage.world.poller.drain()
+    return lambda: stage.agent.poll(limit=1)
 
 
 @recorded("submit")
