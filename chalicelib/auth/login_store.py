@@ -4,8 +4,9 @@ import ipaddress
 from typing import Any
 
 from chalicelib import dynamodb
+from chalicelib.auth import rules
 from chalicelib.auth.entities import Login
-from chalicelib.auth.rules import MAX_PIN_TRIES, PIN_LOCK_TIME
+from chalicelib.auth.rules import MAIL_WINDOW, MAX_MAILS, MAX_PIN_TRIES, PIN_TRIES_KEPT
 from chalicelib.auth.tables import LoginRow
 from chalicelib.core.errors import Unavailable
 from chalicelib.core.settings import DAY
@@ -13,6 +14,10 @@ from chalicelib.http import rate_limits
 from chalicelib.http.rate_limits import RateLimit
 
 _MAX_TRIES = 4
+_MAX_RESERVE_TRIES = MAX_PIN_TRIES + 3
+"""More than the guesses that can be reserved before a lock, so that a parallel guess does not fail for this reason."""
+SITE_FACTOR = 5
+"""How many times the limit of a network an IPv6 /48 has. It is usually one customer with many networks (RFC 6177)."""
 
 
 def login_item(email: str, owner: str, pin: str | None) -> dynamodb.TransactItem:
@@ -31,43 +36,55 @@ def set_pin(email: str, owner: str, pin: str) -> None:
 def reserve_pin_try(email: str, now: int) -> int | None:
     """Reserve one guess before the PIN is compared, so that parallel guesses cannot exceed the limit.
 
-    Returns None if a guess was left; otherwise the time (epoch milliseconds) until which the account is locked.
+    Returns None if a guess was left; otherwise the time (epoch milliseconds) until which the account is locked. The
+    count has its own row, which also exists for addresses without a user. Raises Unavailable where parallel guesses
+    always come first.
     """
-    return _reserve(_tries_key(email), now)
+    stored: dynamodb.Row | None = None
+    for _ in range(_MAX_RESERVE_TRIES):
+        counted = (stored["tries"], stored["lockedUntil"]) if stored and dynamodb.not_expired(stored, now) else (0, 0)
+        after = rules.reserve_pin_try(*counted, now)
+        if after is None:
+            return int(counted[1])
+        values = after._asdict() | {"expires_at": (now + PIN_TRIES_KEPT) // 1_000}
+        unchanged = dynamodb.not_exists(LoginRow.tries)
+        if stored is not None:
+            unchanged = dynamodb.equals(LoginRow.tries, stored["tries"])
+            unchanged &= dynamodb.equals(LoginRow.locked_until, stored["lockedUntil"])
+        try:
+            dynamodb.update_item(_row(_tries_key(email)), dynamodb.set_or_remove(LoginRow, values), unchanged)
+        except dynamodb.ConditionFailed as failed:
+            stored = failed.row
+            continue
+        return None
+    raise Unavailable
 
 
 def reserve_mail(email: str, now: int) -> bool:
-    """Reserve one mail to this address. Returns False over the limit. The limit and the lock are those of PIN tries."""
-    return _reserve(f"mails#{email}", now) is None
-
-
-def _reserve(login: str, now: int) -> int | None:
-    """Count one try, up to MAX_PIN_TRIES. Over the limit, returns the time (epoch milliseconds) at which counting
-    restarts.
+    """Reserve one mail to this address, of MAX_MAILS within MAIL_WINDOW. Returns False over the limit.
 
     The count has its own row. That row also exists for addresses without a user, and it expires.
     """
+    row = _row(f"mails#{email}")
     lock = [
-        dynamodb.set_value(LoginRow.locked_until, now + PIN_LOCK_TIME),
+        dynamodb.set_value(LoginRow.locked_until, now + MAIL_WINDOW),
         dynamodb.set_value(LoginRow.expires_at, (now + DAY) // 1_000),
     ]
-    next_try = (
+    next_mail = (
         [dynamodb.add(LoginRow.tries, 1), *lock],
-        dynamodb.greater_than(LoginRow.locked_until, now) & dynamodb.less_than(LoginRow.tries, MAX_PIN_TRIES),
+        dynamodb.greater_than(LoginRow.locked_until, now) & dynamodb.less_than(LoginRow.tries, MAX_MAILS),
     )
-    first_try = (
+    first_mail = (
         [dynamodb.set_value(LoginRow.tries, 1), *lock],
         dynamodb.not_exists(LoginRow.locked_until) | dynamodb.at_most(LoginRow.locked_until, now),
     )
-    locked_until = now
-    for actions, condition in (next_try, first_try, next_try):  # the third where a parallel call made the first try
+    for actions, condition in (next_mail, first_mail, next_mail):  # the third where a parallel call counted the first
         try:
-            dynamodb.update_item(_row(login), actions, condition)
-        except dynamodb.ConditionFailed as failed:
-            locked_until = (failed.row or {}).get("lockedUntil", now)
+            dynamodb.update_item(row, actions, condition)
+        except dynamodb.ConditionFailed:
             continue
-        return None
-    return int(locked_until)
+        return True
+    return False
 
 
 def reset_pin_tries(email: str) -> None:
@@ -123,11 +140,22 @@ def _consume(login: str, now: int) -> dynamodb.Row:
 
 
 def count_source_ip(source_ip: str, rate_limit: RateLimit, now: int) -> None:
-    """Count a login call from a network address.
+    """Count a login call from a network address, and from the /48 of an IPv6 address.
 
-    Raises RateLimited over the limit, and Unavailable where the call cannot be counted (the limit fails closed).
+    The response has the quota of which less is left. Raises RateLimited over a limit, and Unavailable where the call
+    cannot be counted (the limit fails closed).
     """
-    caller = f"address#{client_network(source_ip)}"
+    _count_call(f"address#{client_network(source_ip)}", rate_limit, now)
+    site = client_site(source_ip)
+    if site is not None:
+        of_network = rate_limits.current_quota.get()
+        _count_call(f"address#{site}", rate_limit._replace(limit=SITE_FACTOR * rate_limit.limit), now)
+        of_site = rate_limits.current_quota.get()
+        if of_network is not None and of_site is not None and of_network.remaining <= of_site.remaining:
+            rate_limits.current_quota.set(of_network)
+
+
+def _count_call(caller: str, rate_limit: RateLimit, now: int) -> None:
     rate_limits.raise_if_cached(caller, rate_limit, now)
     actions = [
         rate_limits.increment(LoginRow.calls, rate_limit, now),
@@ -163,6 +191,17 @@ def client_network(source_ip: str) -> str:
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
     return str(address.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False).network_address)
+
+
+def client_site(source_ip: str) -> str | None:
+    """The /48 of an IPv6 address, in which a client may have many networks (RFC 6177). None for other addresses."""
+    try:
+        address = ipaddress.ip_address(source_ip)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv4Address) or address.ipv4_mapped is not None:
+        return None
+    return str(ipaddress.ip_network((address, 48), strict=False))
 
 
 def _create_counter(caller: str, rate_limit: RateLimit, now: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from chalicelib.auth import login_store, rules, sessions, store
 from chalicelib.auth.entities import User
 from chalicelib.auth.schemas import LoginResponse, PinLoginRequest, SetPinRequest
-from chalicelib.core.errors import RateLimited, Unauthenticated
+from chalicelib.core.errors import Invalid, RateLimited, Unauthenticated
 from chalicelib.core.settings import SECOND
 from chalicelib.dynamodb.operations import ConditionFailed
 from chalicelib.http import rate_limits
@@ -13,6 +13,10 @@ class WrongPin(Unauthenticated):
     """The email address or the PIN is wrong."""
 
     title = "Invalid email or PIN"
+
+
+class CommonPin(Invalid):
+    """This PIN is easy to guess. Choose one that is no sequence, repetition, mirrored number, pattern or date."""
 
 
 def log_in_with_pin(request: PinLoginRequest, source_ip: str, now: int) -> LoginResponse:
@@ -36,7 +40,9 @@ def log_in_with_pin(request: PinLoginRequest, source_ip: str, now: int) -> Login
 
 
 def set_pin(user: User, request: SetPinRequest) -> None:
-    """Replace the PIN of a user, and reset the count of failed tries, which ends a lock."""
+    """Replace the PIN of a user, and reset the count of failed tries, which ends a lock. Raises CommonPin."""
+    if rules.is_common_pin(request.pin):
+        raise CommonPin
     try:
         login_store.set_pin(user.email, user.owner, rules.hash_pin(request.pin))
     except ConditionFailed:  # the address no longer belongs to the user

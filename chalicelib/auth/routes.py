@@ -6,7 +6,7 @@ from chalicelib.auth import guard, magic_links, personal_tokens, service, sessio
 from chalicelib.auth import pin_login as pin_logins
 from chalicelib.auth.magic_links import LinkExpired
 from chalicelib.auth.personal_tokens import TokenNotFound, TooManyTokens
-from chalicelib.auth.pin_login import WrongPin
+from chalicelib.auth.pin_login import CommonPin, WrongPin
 from chalicelib.auth.rules import IdempotencyKeyReused
 from chalicelib.auth.schemas import (
     CreateTokenRequest,
@@ -53,7 +53,16 @@ if settings.pin_login:  # prod does not have these routes
             request, pin_logins.log_in_with_pin(request.body(PinLoginRequest), request.source_ip, request.now)
         )
 
-    @route(blueprint, "POST", "/api/auth/pin", "session", ACCOUNT, body=SetPinRequest, response=SuccessResponse)
+    @route(
+        blueprint,
+        "POST",
+        "/api/auth/pin",
+        "session",
+        ACCOUNT,
+        body=SetPinRequest,
+        response=SuccessResponse,
+        raises=(CommonPin,),
+    )
     def set_pin(request: Request) -> Response:
         """Set the PIN."""
         user = service.admit(guard.session_caller(request), request.rate_limit, request.now)

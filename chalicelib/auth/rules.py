@@ -4,15 +4,24 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import NamedTuple
 
 from chalicelib.auth.entities import PersonalToken
 from chalicelib.core.errors import Conflict
-from chalicelib.core.settings import MINUTE, SECOND
+from chalicelib.core.settings import DAY, MINUTE, SECOND
 
 MAX_PIN_TRIES = 5
 """The number of consecutive wrong PINs that locks an account."""
 
 PIN_LOCK_TIME = 15 * MINUTE
+"""How long the first lock lasts. Each further lock lasts twice as long as the one before, up to MAX_PIN_LOCK_TIME."""
+MAX_PIN_LOCK_TIME = DAY
+PIN_TRIES_KEPT = 7 * DAY
+"""How long after the last wrong PIN the consecutive wrong ones are forgotten."""
+
+MAX_MAILS, MAIL_WINDOW = 5, 15 * MINUTE
+"""How many mails an address receives, until none was requested for so long."""
 
 _SCRYPT = {"n": 2**15, "r": 8, "p": 3}
 """The second row of the scrypt parameters in OWASP's password storage cheat sheet: 32 MiB, a quarter of a second."""
@@ -30,6 +39,66 @@ IDEMPOTENCY_WINDOW = 10 * MINUTE
 
 class IdempotencyKeyReused(Conflict):
     """This Idempotency-Key was used for another token within the last ten minutes. Use a new key."""
+
+
+def is_common_pin(pin: str) -> bool:
+    """Whether a PIN of six digits is among the first that an attacker tries.
+
+    These are repetitions, mirrored numbers, sequences (also of every second digit, and in each half, as on a keypad),
+    and dates. They are about a tenth of all PINs, and most of those that people choose.
+    """
+    halves, alternate = (pin[:3], pin[3:]), (pin[::2], pin[1::2])
+    return (
+        len(set(pin)) <= 2  # noqa: PLR2004  # such as 121212 and 000007
+        or halves[0] == halves[1]
+        or pin == pin[::-1]
+        or any(all(map(_is_sequence, parts)) for parts in (halves, alternate))
+        or any(_is_date(*parts) for parts in _date_orders(pin[:2], pin[2:4], pin[4:]))
+        or pin in _COMMON_PINS
+    )
+
+
+_COMMON_PINS = frozenset({"135790", "246810"})
+"""Common PINs that fit no rule of `is_common_pin`."""
+
+
+def _is_sequence(digits: str) -> bool:
+    """Whether all steps between the digits are equal, such as in 357. After 9 comes 0."""
+    return len({(int(after) - int(before)) % 10 for before, after in pairwise(digits)}) == 1
+
+
+def _date_orders(one: str, two: str, three: str) -> list[tuple[str, str]]:
+    """The month and the day, if the PIN is day-month-year, month-day-year or year-month-day."""
+    return [(two, one), (one, two), (two, three)]
+
+
+def _is_date(month: str, day: str) -> bool:
+    return "01" <= month <= "12" and "01" <= day <= "31"
+
+
+class PinTries(NamedTuple):
+    """The consecutive wrong PINs of an account, and until when it is locked if these have locked it."""
+
+    tries: int
+    locked_until: int
+
+
+def pin_lock_time(tries: int) -> int:
+    """How long the account is locked after this number of consecutive wrong PINs (milliseconds); 0 if it is not."""
+    if tries % MAX_PIN_TRIES:
+        return 0
+    doublings = min(tries // MAX_PIN_TRIES - 1, 10)
+    return min(PIN_LOCK_TIME << doublings, MAX_PIN_LOCK_TIME)
+
+
+def reserve_pin_try(tries: int, locked_until: int, now: int) -> PinTries | None:
+    """The state after one more try, which counts as wrong until it succeeds. None while the account is locked.
+
+    `locked_until` is also set where `tries` locks nothing. Such a time has no meaning, except for an earlier version.
+    """
+    if tries and not tries % MAX_PIN_TRIES and now < locked_until:
+        return None
+    return PinTries(tries + 1, now + (pin_lock_time(tries + 1) or PIN_LOCK_TIME))
 
 
 def hash_pin(pin: str) -> str:

@@ -64,7 +64,7 @@ class PinLoginRequest(InputModel):
 
 class SetPinRequest(InputModel):
     pin: Pin
-    """The new PIN."""
+    """The new PIN. One that is easy to guess is rejected."""
 
 
 class UserResponse(OutputModel):

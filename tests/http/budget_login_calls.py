@@ -25,7 +25,7 @@ def _log_in(world: World) -> Call:
 
 @call("set a PIN")
 def _set_pin(world: World) -> Call:
-    return lambda: world.user.post("/api/auth/pin", {"pin": "654321"})
+    return lambda: world.user.post("/api/auth/pin", {"pin": "271828"})
 
 
 @call("ask for a magic link")

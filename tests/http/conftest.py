@@ -80,7 +80,7 @@ class Routes:
             "/api/tasks/{task_id}/fail": {"error": "e"},
             "/api/tasks/{task_id}/logs": {"offset": 0, "data": "text"},
             "/api/auth/pin/login": {"email": "user@example.com", "pin": "123456"},
-            "/api/auth/pin": {"pin": "123456"},
+            "/api/auth/pin": {"pin": "271828"},
             "/api/auth/magic-link": {"email": "user@example.com"},
             "/api/auth/magic-link/verify": {"token": "x" * 43},
             "/api/auth/tokens": {"name": "a program"},

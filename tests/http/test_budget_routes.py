@@ -41,7 +41,7 @@ BUDGET: dict[str, list[str]] = {
     "read a log": [COUNT_CALL, "GetItem tasks", "Query tasks", "Query tasks"],
     "statistics": [COUNT_CALL, *["Query tasks"] * 8, "Query agents"],
     "log in by PIN": [
-        *CREATE_COUNTER, *CREATE_COUNTER, "GetItem logins", "GetItem users", "TransactWriteItems logins",
+        *CREATE_COUNTER, "UpdateItem logins", "GetItem logins", "GetItem users", "TransactWriteItems logins",
     ],
     "set a PIN": [COUNT_CALL, "UpdateItem logins", "TransactWriteItems logins"],
     "ask for a magic link": [*CREATE_COUNTER, *CREATE_COUNTER, "UpdateItem logins", "SendEmail"],

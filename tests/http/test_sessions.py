@@ -287,6 +287,18 @@ def test_new_pin_ends_a_lock(user: Client, anonymous: Client) -> None:
     ok(anonymous.post("/api/auth/pin/login", LOGIN | {"pin": "271828"}))
 
 
+@pytest.mark.parametrize("pin", ["123456", "000000", "112233", "159753", "241285"])
+def test_common_pin_is_not_set(user: Client, anonymous: Client, make_user: Callable[..., Client], pin: str) -> None:
+    make_user("other@example.com", "Jane Roe", "738205")
+    other = anonymous.login("other@example.com", "738205")
+    before = moto_aws.rows("logins")
+    error = refused(other.post("/api/auth/pin", {"pin": pin}), 400, "Invalid request")
+    assert "easy to guess" in error["message"]
+    assert pin not in error["message"]
+    assert moto_aws.rows("logins") == before
+    ok(anonymous.post("/api/auth/pin/login", {"email": "other@example.com", "pin": "738205"}))
+
+
 @pytest.mark.parametrize("pin", ["12345", "1234567", "12345a", "", None, 123456])
 def test_invalid_pin_is_not_set(user: Client, anonymous: Client, pin: object) -> None:
     refused(user.post("/api/auth/pin", {"pin": pin}), 400)

@@ -1,6 +1,7 @@
 """Login and authentication under concurrency, and with inconsistent rows."""
 
 import hashlib
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
@@ -12,7 +13,7 @@ from chalicelib.auth import login_store, pin_login, service, store
 from chalicelib.auth.pin_login import WrongPin
 from chalicelib.auth.schemas import PinLoginRequest, SetPinRequest
 from chalicelib.core.errors import DevFlowError, RateLimited, Unauthenticated, Unavailable
-from chalicelib.core.settings import MINUTE
+from chalicelib.core.settings import DAY, MINUTE
 from chalicelib.http.rate_limits import TASKS_API
 from tests.http.scenario import Scenario, refused
 from tests.service import faults, invariants
@@ -96,17 +97,77 @@ def test_at_most_five_of_a_hundred_concurrent_guesses_are_checked(owner: str, mo
     assert len(checked) == before, "the account is locked, even for the right PIN"
 
 
-def test_account_lock_ends_after_fifteen_minutes_and_allows_five_guesses(owner: str) -> None:
+def test_each_lock_allows_five_guesses_and_lasts_twice_as_long(owner: str) -> None:
+    now, networks = NOW, itertools.count(1)
+    for minutes in (15, 30, 60, 120, 240, 480, 960, 1_440, 1_440):
+        for _ in range(5):
+            with pytest.raises(WrongPin):
+                login("000000", address=f"192.0.2.{next(networks)}", at=now)
+        for wait in (0, minutes * MINUTE - 1):
+            with pytest.raises(RateLimited) as locked:
+                login(at=now + wait, address="198.51.100.1")
+            assert locked.value.retry_after == -(-(minutes * MINUTE - wait) // 1_000)
+        now += minutes * MINUTE
+    assert login(at=now) == owner
+
+
+def test_wrong_pins_are_counted_over_days_until_a_login_succeeds(owner: str) -> None:
+    for day in range(4):
+        with pytest.raises(WrongPin):
+            login("000000", at=NOW + day * DAY)
+    with pytest.raises(WrongPin):
+        login("000000", at=NOW + 4 * DAY)
+    with pytest.raises(RateLimited):
+        login(at=NOW + 4 * DAY)
+    assert login(at=NOW + 5 * DAY) == owner
+    for _ in range(4):
+        with pytest.raises(WrongPin):
+            login("000000", at=NOW + 5 * DAY)
+    assert login(at=NOW + 5 * DAY) == owner
+
+
+def test_wrong_pins_are_forgotten_after_a_week_without_one(owner: str) -> None:
+    """DynamoDB may delete an expired row days later."""
+    for _ in range(5):
+        with pytest.raises(WrongPin):
+            login("000000")
+    later = NOW + 7 * DAY + 2_000
     for guess in range(5):
         with pytest.raises(WrongPin):
-            login("000000", address=f"192.0.2.{guess}")
-    with pytest.raises(RateLimited):
-        login(at=NOW + 15 * MINUTE - 1)
-    for guess in range(5):
+            login("000000", at=later, address=f"192.0.2.{guess}")
+    with pytest.raises(RateLimited) as locked:
+        login(at=later)
+    assert locked.value.retry_after == 15 * 60
+
+
+@pytest.mark.parametrize(("tries", "locked"), [(4, False), (5, True)])
+def test_count_of_the_previous_version_is_continued(owner: str, tries: int, locked: bool) -> None:  # noqa: FBT001
+    """It sets `lockedUntil` with each wrong PIN, and takes the account for locked from the fifth one on."""
+    row = {"login": "tries#user@example.com", "tries": tries, "lockedUntil": NOW + 10 * MINUTE}
+    boto3.resource("dynamodb").Table("devflow-local-logins").put_item(Item=row | {"expiresAt": NOW // 1_000 + 86_400})
+    if locked:
+        with pytest.raises(RateLimited):
+            login()
         with pytest.raises(WrongPin):
-            login("000000", address=f"192.0.2.{guess}", at=NOW + 15 * MINUTE)
-    with pytest.raises(RateLimited):
-        login(at=NOW + 15 * MINUTE)
+            login("000000", at=NOW + 10 * MINUTE)
+    else:
+        with pytest.raises(WrongPin):
+            login("000000")
+        with pytest.raises(RateLimited):
+            login()
+
+
+def test_guess_that_always_conflicts_is_not_checked(owner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def other_guess() -> None:
+        login_store.reset_pin_tries("user@example.com")
+        table = boto3.resource("dynamodb").Table("devflow-local-logins")
+        row = {"login": "tries#user@example.com", "tries": 1, "lockedUntil": next(times)}
+        table.put_item(Item=row)
+
+    times = itertools.count(1)
+    about = faults.about("tries#user@example.com", "UpdateExpression")
+    with faults.interleaved("UpdateItem", other_guess, times=99, when=about), pytest.raises(Unavailable):
+        login()
 
 
 def test_successful_login_resets_the_failed_attempts(owner: str) -> None:
@@ -152,6 +213,41 @@ def test_network_address_is_limited_to_ten_logins_per_minute(owner: str) -> None
 )
 def test_client_address_is_counted_by_its_network(address: str, network: str) -> None:
     assert login_store.client_network(address) == network
+
+
+@pytest.mark.parametrize(
+    ("address", "site"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1::/48"),
+        ("2001:DB8:1:ffff:ffff:ffff:ffff:ffff", "2001:db8:1::/48"),
+        ("2001:db8:2:2::1", "2001:db8:2::/48"),
+        ("192.0.2.1", None),
+        ("::ffff:192.0.2.1", None),
+        ("", None),
+        ("test-invoke-source-ip", None),
+    ],
+)
+def test_ipv6_address_is_also_counted_by_its_site(address: str, site: str | None) -> None:
+    assert login_store.client_site(address) == site
+
+
+def test_site_of_many_networks_is_limited_to_fifty_logins_per_minute(owner: str) -> None:
+    """A provider assigns a /48 to one customer (RFC 6177), who has 65,536 networks of the size /64."""
+    numbers = itertools.count()
+
+    def attempt(network: int, at: int = NOW) -> type[Exception]:
+        try:
+            number = next(numbers)
+            login("000000", email=f"{number}@example.com", address=f"2001:db8:1:{network:x}::{number:x}", at=at)
+        except DevFlowError as error:
+            return type(error)
+        raise AssertionError(network)
+
+    assert [attempt(0) for _ in range(14)] == [WrongPin] * 10 + [RateLimited] * 4
+    assert [attempt(network) for network in range(1, 50)] == [WrongPin] * 40 + [RateLimited] * 9
+    assert attempt(100) is RateLimited
+    assert login(address="2001:db8:2::1") == owner, "another site"
+    assert attempt(100, at=NOW + MINUTE) is WrongPin
 
 
 def test_ten_of_fifty_concurrent_logins_from_one_network_are_allowed(owner: str) -> None:

@@ -49,6 +49,71 @@ def test_pin_hash_uses_the_parameters_that_owasp_recommends() -> None:
     assert (len(salt), len(digest)) == (32, 64)
 
 
+COMMON_PINS = [
+    "123456", "111111", "123123", "654321", "121212", "000000", "666666", "696969", "112233", "159753", "131313",
+    "123321", "222222", "789456", "999999", "101010", "777777", "007007", "555555", "147258", "456456", "232323",
+    "987654", "888888", "112211", "456789", "012345", "741852", "246810", "147852", "963852", "142536", "102030",
+    "332211", "135790", "468024", "258369", "252525", "998877", "333666", "110011", "369258", "420420",
+]  # fmt: skip
+"""PINs that lists of leaked and of chosen PINs have at their top."""
+
+
+@pytest.mark.parametrize("pin", COMMON_PINS)
+def test_common_pin_is_recognized(pin: str) -> None:
+    assert rules.is_common_pin(pin)
+
+
+@pytest.mark.parametrize("pin", ["241285", "122485", "851224", "290200", "010100", "311299", "000101"])
+def test_date_is_a_common_pin(pin: str) -> None:
+    """Day, month and year in their three usual orders: a birthday is the first guess of everybody who knows it."""
+    assert rules.is_common_pin(pin)
+
+
+@pytest.mark.parametrize("pin", ["271828", "314159", "738205", "904617", "320199", "991399", "330244", "559917"])
+def test_other_pins_are_not_common(pin: str) -> None:
+    assert not rules.is_common_pin(pin)
+
+
+def test_most_pins_are_not_common() -> None:
+    assert 0.85 < sum(not rules.is_common_pin(f"{number:06d}") for number in range(0, 1_000_000, 7)) / 142_858 < 0.95
+
+
+@pytest.mark.parametrize(
+    ("tries", "minutes"),
+    [
+        (1, 0), (4, 0), (5, 15), (6, 0), (9, 0), (10, 30), (15, 60), (20, 120), (30, 480), (35, 960), (40, 1_440),
+        (5_000_000, 1_440),
+    ],
+)  # fmt: skip
+def test_every_fifth_wrong_pin_locks_the_account_twice_as_long(tries: int, minutes: int) -> None:
+    assert rules.pin_lock_time(tries) == minutes * MINUTE
+
+
+def test_pin_try_is_reserved_unless_the_account_is_locked() -> None:
+    tries, locked_until = 0, 0
+    reserved = 0
+    for minute in range(60):
+        now = minute * MINUTE
+        for _ in range(10):
+            after = rules.reserve_pin_try(tries, locked_until, now)
+            if after is not None:
+                tries, locked_until = after
+                reserved += 1
+    assert (reserved, tries) == (15, 15), "five at 0 min, at 15 min and at 45 min"
+
+
+def test_pause_does_not_give_further_tries_before_the_next_lock() -> None:
+    """Four wrong PINs every quarter of an hour must not go on for ever."""
+    tries, locked_until, reserved = 0, 0, 0
+    for quarter in range(4 * 24):
+        for _ in range(4):
+            after = rules.reserve_pin_try(tries, locked_until, quarter * 15 * MINUTE)
+            if after is not None:
+                tries, locked_until = after
+                reserved += 1
+    assert reserved <= 40
+
+
 @pytest.mark.parametrize("email", ["User@Example.com", "  user@example.com ", "USER@EXAMPLE.COM"])
 def test_email_address_is_normalized(email: str) -> None:
     assert schemas.PinLoginRequest.model_validate({"email": email, "pin": "123456"}).email == "user@example.com"
