@@ -1,4 +1,5 @@
-"""Sets what Chalice cannot configure: API Gateway's own error responses, and how Lambda retries failed invocations.
+"""Sets what Chalice cannot configure: API Gateway's own error responses and throttling, and how Lambda retries failed
+invocations.
 
 Each setting is compared with the actual one and written only if it differs.
 """
@@ -13,7 +14,10 @@ from chalice.deploy import models
 
 from infra.deploy.aws_account import AwsAccount, error_code
 from infra.deploy.deploy_error import DeployError
-from infra.deploy.stage import Stage
+from infra.deploy.stage import Stage, Throttling
+
+ALL_METHODS = "*/*"
+"""The settings of all methods of all paths of an API's stage."""
 
 PARTIAL_BATCH_RESPONSES = ["ReportBatchItemFailures"]
 """Lambda returns only the failed messages of a batch to the queue, as the handler reports them, and not the batch."""
@@ -30,7 +34,9 @@ def apply(stage: Stage, account: AwsAccount, entries: Iterable[Mapping[str, Any]
     """Apply all settings. `entries` is Chalice's record of the deployed resources."""
     for entry in entries:
         if entry["resource_type"] == "rest_api":
-            apply_to_api(account, entry["rest_api_id"], stage.chalice_config.api_gateway_stage)
+            api_stage = stage.chalice_config.api_gateway_stage
+            apply_to_api(account, entry["rest_api_id"], api_stage)
+            apply_throttling(account, entry["rest_api_id"], api_stage, stage.throttling)
         elif entry["resource_type"] == "sqs_event":
             apply_to_trigger(account, entry["event_uuid"], entry["queue"])
     for event in stage.resources_of_type(models.ScheduledEvent):
@@ -43,6 +49,32 @@ def apply_to_api(account: AwsAccount, api_id: str, api_stage: str) -> None:
         account.client("apigateway").create_deployment(
             restApiId=api_id, stageName=api_stage, description="update the gateway responses"
         )
+
+
+def apply_throttling(account: AwsAccount, api_id: str, api_stage: str, throttling: Throttling) -> None:
+    """Limit the requests to all methods of the API together, so that a flood does not reach the functions.
+
+    Takes effect without publishing the API again:
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-request-throttling.html
+    """
+    client = account.client("apigateway")
+    required = {
+        "throttlingRateLimit": float(throttling.requests_per_second),
+        "throttlingBurstLimit": throttling.burst,
+    }
+    actual = client.get_stage(restApiId=api_id, stageName=api_stage).get("methodSettings", {}).get(ALL_METHODS, {})
+    if required.items() <= actual.items():
+        return
+    print(f"  throttling: {throttling.requests_per_second} requests per second, bursts of {throttling.burst}")
+    values = {"rateLimit": throttling.requests_per_second, "burstLimit": throttling.burst}
+    client.update_stage(
+        restApiId=api_id,
+        stageName=api_stage,
+        patchOperations=[
+            {"op": "replace", "path": f"/{ALL_METHODS}/throttling/{name}", "value": str(value)}
+            for name, value in values.items()
+        ],
+    )
 
 
 def update_gateway_responses(account: AwsAccount, api_id: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 from chalice.cli.factory import CLIFactory
@@ -26,6 +26,14 @@ STAGE_NAME = re.compile(r"[a-z][a-z0-9]{0,15}")
 """The same pattern as the template's parameter `Stage`."""
 
 M = TypeVar("M", bound=models.Model)
+
+
+class Throttling(NamedTuple):
+    """How many requests API Gateway lets through to a stage, from all callers together. It rejects others with 429."""
+
+    requests_per_second: int = 500
+    burst: int = 1_000
+    """How many requests may arrive at the same time (the size of the token bucket)."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,18 @@ class Stage:
     def template(self) -> str:
         """The template as compact JSON, because a request to CloudFormation may contain 51,200 bytes of it."""
         return json.dumps(yaml.safe_load((self.project / TEMPLATE).read_text(encoding="utf-8")), separators=(",", ":"))
+
+    @property
+    def throttling(self) -> Throttling:
+        """The entry `api_throttling`, with defaults for what it lacks. Raises DeployError if it is not valid."""
+        entry = self.settings.get("api_throttling", {})
+        valid = isinstance(entry, dict) and entry.keys() <= set(Throttling._fields)
+        if not valid or not all(type(value) is int and value > 0 for value in entry.values()):
+            raise DeployError(
+                f"The entry api_throttling of the stage {self.name} in .chalice/config.json is not valid. It needs the "
+                'form {"requests_per_second": 500, "burst": 1000}, with positive integers.'
+            )
+        return Throttling(**entry)
 
     @property
     def parameters(self) -> dict[str, str]:

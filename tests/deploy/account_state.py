@@ -80,6 +80,11 @@ class AccountState:
                 "id": api["id"],
                 "name": api["name"],
                 "stages": [stage["stageName"] for stage in client.get_stages(restApiId=api["id"])["item"]],
+                "throttling": [
+                    (settings["throttlingRateLimit"], settings["throttlingBurstLimit"])
+                    for stage in client.get_stages(restApiId=api["id"])["item"]
+                    for settings in stage["methodSettings"].values()
+                ],
                 "routes": _routes(client, api["id"]),
                 "responses": {
                     each["responseType"]: (each["statusCode"], each["responseTemplates"], each["responseParameters"])

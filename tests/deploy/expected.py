@@ -122,6 +122,11 @@ class Expected:
                 routes["OPTIONS", path] = ""
         return routes
 
+    def throttling(self) -> list[tuple[int, int]]:
+        """The requests per second and the burst that API Gateway lets through, of the whole stage."""
+        entry = self._settings["api_throttling"]
+        return [(entry["requests_per_second"], entry["burst"])]
+
     def tables(self) -> dict[str, Any]:
         tables = [table["Properties"] for table in template.resources("AWS::DynamoDB::Table").values()]
         return {

@@ -47,6 +47,7 @@ def assert_state_matches_repository(cloud: Cloud, project: Project, stage: str) 
     triggers = [{name: value for name, value in each.items() if name != "UUID"} for each in actual.triggers()]
     assert sorted(triggers, key=str) == sorted(expected.triggers(), key=str)
     assert (api["name"], api["stages"]) == (f"devflow-{stage}", ["api"])
+    assert api["throttling"] == expected.throttling()
     assert api["routes"] == expected.routes()
     assert set(api["responses"]) == set(gateway_responses())
 

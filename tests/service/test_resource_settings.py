@@ -12,7 +12,9 @@ import pytest
 from infra.deploy import resource_settings
 from infra.deploy.aws_account import AwsAccount
 from infra.deploy.deploy_error import DeployError
+from infra.deploy.stage import Throttling
 from tests.service import faults
+from tests.support import aws_requests
 
 QUEUE = "devflow-local-workflow"
 
@@ -75,3 +77,34 @@ def test_other_errors_of_a_mapping_are_not_retried(mapping: dict[str, Any], paus
     with refused, pytest.raises(Exception, match="InvalidParameterValueException"):
         resource_settings.apply_to_trigger(AwsAccount(), mapping["UUID"], QUEUE)
     assert pauses == []
+
+
+@pytest.fixture
+def api(aws: None) -> Iterator[str]:
+    """The id of a REST API with a stage `api`, as Chalice creates it."""
+    client = boto3.client("apigateway")
+    api_id = client.create_rest_api(name="devflow-dev")["id"]
+    root = client.get_resources(restApiId=api_id)["items"][0]["id"]
+    client.put_method(restApiId=api_id, resourceId=root, httpMethod="GET", authorizationType="NONE")
+    client.put_integration(restApiId=api_id, resourceId=root, httpMethod="GET", type="MOCK")
+    client.create_deployment(restApiId=api_id, stageName="api")
+    yield api_id
+    client.delete_rest_api(restApiId=api_id)
+
+
+def throttling_of(api_id: str) -> tuple[float, int]:
+    settings = boto3.client("apigateway").get_stage(restApiId=api_id, stageName="api")["methodSettings"]["*/*"]
+    return settings["throttlingRateLimit"], settings["throttlingBurstLimit"]
+
+
+def test_throttling_of_the_api_is_set_and_changed(api: str) -> None:
+    for throttling in (Throttling(100, 200), Throttling(1_000, 2_000), Throttling(100, 5_000)):
+        resource_settings.apply_throttling(AwsAccount(), api, "api", throttling)
+        assert throttling_of(api) == throttling
+
+
+def test_throttling_that_is_set_already_is_not_written(api: str) -> None:
+    resource_settings.apply_throttling(AwsAccount(), api, "api", Throttling(100, 200))
+    with aws_requests.recorded() as sent:
+        resource_settings.apply_throttling(AwsAccount(), api, "api", Throttling(100, 200))
+    assert sent.operations == ["GetStage"]

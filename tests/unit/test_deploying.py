@@ -12,7 +12,7 @@ from infra.deploy.__main__ import main
 from infra.deploy.deploy_error import DeployError
 from infra.deploy.destroy import RETAINED_TYPES
 from infra.deploy.resource_settings import gateway_responses
-from infra.deploy.stage import PROJECT, STAGE_NAME, Stage
+from infra.deploy.stage import PROJECT, STAGE_NAME, Stage, Throttling
 from tests.support import template
 
 CONFIG: dict[str, Any] = json.loads((PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))
@@ -121,6 +121,46 @@ def test_public_url_uses_the_custom_domain(tmp_path: Path) -> None:
         assert health_check.public_url(Stage("dev", tmp_path), api_url) == expected
 
 
+@pytest.mark.parametrize("stage", CONFIG["stages"])
+def test_every_stage_has_its_throttling_in_the_configuration(stage: str) -> None:
+    entry = CONFIG["stages"][stage]["api_throttling"]
+    throttling = Stage(stage).throttling
+    assert throttling == (entry["requests_per_second"], entry["burst"])
+    assert 0 < throttling.requests_per_second <= throttling.burst
+    assert throttling.requests_per_second < 10_000, "the quota of an account, which other APIs share"
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (None, (500, 1_000)),
+        ({}, (500, 1_000)),
+        ({"burst": 2_000}, (500, 2_000)),
+        ({"requests_per_second": 20, "burst": 20}, (20, 20)),
+    ],
+)
+def test_throttling_has_defaults(tmp_path: Path, entry: dict[str, int] | None, expected: tuple[int, int]) -> None:
+    assert configured(tmp_path, entry).throttling == expected
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{"requests_per_second": 0}, {"burst": -1}, {"burst": "many"}, {"burst": True}, {"burst": 0.5}, {"rate": 5}, [], 5],
+)
+def test_invalid_throttling_is_an_error_that_names_the_entry(tmp_path: Path, entry: Any) -> None:
+    with pytest.raises(DeployError, match="api_throttling"):
+        _ = configured(tmp_path, entry).throttling
+
+
+def configured(directory: Path, throttling: Any) -> Stage:
+    """The stage dev of a project, with this entry `api_throttling`; None for no entry."""
+    (directory / ".chalice").mkdir()
+    options = {} if throttling is None else {"api_throttling": throttling}
+    config = {"version": "2.0", "app_name": "devflow", "stages": {"dev": options}}
+    (directory / ".chalice" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return Stage("dev", directory)
+
+
 TYPES = gateway_responses()
 
 
@@ -145,7 +185,7 @@ def test_gateway_responds_to_an_unknown_path_with_404() -> None:
     )
 
 
-def test_stages_differ_only_in_names_alarms_and_dashboard() -> None:
+def test_stages_differ_only_in_names_alarms_dashboard_and_throttling() -> None:
     """Only prod has alarms and a dashboard, because they cost money. Functions run on arm64, which is no slower than
     x86_64 and costs a fifth less."""
     assert CONFIG["lambda_architecture"] == "arm64"
@@ -153,6 +193,8 @@ def test_stages_differ_only_in_names_alarms_and_dashboard() -> None:
     parameters = {stage: stages[stage].pop("template_parameters") for stage in stages}
     assert parameters["dev"] == {"WithAlarms": "off", "WithDashboard": "off"}
     assert parameters["prod"] == {"WithAlarms": "on", "WithDashboard": "on", "AlarmEmail": ""}
+    throttling = {stage: Throttling(**stages[stage].pop("api_throttling")) for stage in stages}
+    assert throttling["dev"].requests_per_second < throttling["prod"].requests_per_second
     dev, prod = (json.dumps(stages[stage], sort_keys=True) for stage in ("dev", "prod"))
     assert prod == dev.replace("dev", "prod")
 
