@@ -11,7 +11,7 @@ from chalicelib.auth.entities import User
 from chalicelib.auth.tokens import Caller
 from chalicelib.core.errors import AgentNotFound, AgentTokenInvalid, Forbidden, Unauthenticated
 from chalicelib.core.settings import SECOND
-from chalicelib.http import Request, browser
+from chalicelib.http import Request, browser, rate_limits
 
 COOKIE = "devflow-session"
 
@@ -32,6 +32,7 @@ def session_caller(request: Request) -> Caller:
     """
     caller = user_caller(request)
     if not caller.is_session:
+        rate_limits.report_uncounted(caller.owner, request.rate_limit, request.now)
         raise Forbidden("A personal token cannot change logins and tokens. Log in, and use the token of that session.")
     return caller
 
@@ -43,6 +44,7 @@ def user_caller(request: Request) -> Caller:
     """
     caller = authenticated(request)
     if caller.is_agent:
+        rate_limits.report_uncounted(_count_key(caller), request.rate_limit, request.now)
         raise Forbidden(
             "An agent's token cannot be used here. It is for the agent's own calls and tasks, and for submitting tasks."
             " Use a user's token."
@@ -87,8 +89,14 @@ def agent_caller(request: Request, agent_id: str) -> Caller:
     if not caller.is_agent:
         service.admit(caller, request.rate_limit, request.now)
     elif caller.subject != agent_id:
+        rate_limits.report_uncounted(_count_key(caller), request.agent_rate_limit, request.now)
         raise AgentNotFound
     return caller
+
+
+def _count_key(agent: Caller) -> str:
+    """The name under which `rate_limits` remembers the counts of an agent."""
+    return f"{agent.owner}#{agent.subject}"
 
 
 @contextmanager

@@ -142,17 +142,17 @@ def _consume(login: str, now: int) -> dynamodb.Row:
 def count_source_ip(source_ip: str, rate_limit: RateLimit, now: int) -> None:
     """Count a login call from a network address, and from the /48 of an IPv6 address.
 
-    The response has the quota of which less is left. Raises RateLimited over a limit, and Unavailable where the call
-    cannot be counted (the limit fails closed).
+    Raises RateLimited over a limit, and Unavailable where the call cannot be counted (the limit fails closed).
     """
     _count_call(f"address#{client_network(source_ip)}", rate_limit, now)
     site = client_site(source_ip)
-    if site is not None:
-        of_network = rate_limits.current_quota.get()
+    if site is None:
+        return
+    of_network = rate_limits.current_quota.get()
+    try:
         _count_call(f"address#{site}", rate_limit._replace(limit=SITE_FACTOR * rate_limit.limit), now)
-        of_site = rate_limits.current_quota.get()
-        if of_network is not None and of_site is not None and of_network.remaining <= of_site.remaining:
-            rate_limits.current_quota.set(of_network)
+    finally:
+        rate_limits.report_smaller(of_network)
 
 
 def _count_call(caller: str, rate_limit: RateLimit, now: int) -> None:

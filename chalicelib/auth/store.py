@@ -84,9 +84,9 @@ def admit(owner: str, check: TokenCheck, rate_limit: RateLimit, now: int, caller
         raise
     except Unavailable:
         row = _raise_if_rejected(dynamodb.get_item(UserRow, owner), check, rate_limit, now, caller)
-        rate_limits.record(row["calls"], rate_limit, now)
+        rate_limits.record(row["calls"], rate_limit, now, owner)
         return to_user(row)
-    rate_limits.record(row["calls"], rate_limit, now)
+    rate_limits.record(row["calls"], rate_limit, now, owner)
     stale = rate_limits.stale_windows(row["calls"], now)
     if stale:
         with suppress(Unavailable, dynamodb.ConditionFailed):  # the next call removes them; or the user was removed

@@ -110,6 +110,21 @@ def record_estimate(caller: str, rate_limit: RateLimit, now: int) -> None:
     record({window: _last_counts.get((caller, window), 0) + 1}, rate_limit, now, caller)
 
 
+def report_uncounted(caller: str, rate_limit: RateLimit, now: int) -> None:
+    """Set the quota headers of the response to a known caller whose call is rejected and not counted.
+
+    They have the last count that this container has read, so the rejection needs no request to DynamoDB.
+    """
+    _set_quota(rate_limit, _last_counts.get((caller, rate_limit.window_key(now)), 0), now)
+
+
+def report_smaller(quota: Quota | None) -> None:
+    """Let the headers of the response have this quota, but no more remaining calls than the current quota has."""
+    current = current_quota.get()
+    if quota is not None and current is not None:
+        current_quota.set(quota._replace(remaining=min(quota.remaining, current.remaining)))
+
+
 _rate_limited_callers: set[tuple[str, str]] = set()
 """The callers that this container has rate-limited, with the window. A count never decreases within its window."""
 

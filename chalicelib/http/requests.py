@@ -64,6 +64,12 @@ class Request:
         assert self.route_spec is not None
         return self.route_spec.rate_limits[0]
 
+    @property
+    def agent_rate_limit(self) -> RateLimit:
+        """The rate limit that counts the call of an agent, on a route that agents may call."""
+        assert self.route_spec is not None
+        return self.route_spec.rate_limits[-1]
+
     @cached_property
     def raw(self) -> bytes:
         """The body before parsing. Raises NotJson if the event declares base64 and the body is not base64."""

@@ -327,6 +327,57 @@ def test_routes_without_ids_affect_only_the_callers_own_data(stage: Stage) -> No
     assert rows_of_john() == before
 
 
+# The headers of the rate limit.
+
+
+def quota(response: Response) -> tuple[str | None, ...]:
+    return tuple(response.header(f"X-RateLimit-{name}") for name in ("Limit", "Remaining", "Reset"))
+
+
+def test_every_response_to_a_known_caller_has_the_headers_of_a_rate_limit(stage: Stage, clock: Clock) -> None:
+    """Also 403 and 404. A 401 has none: its caller is not known."""
+    program = stage.john.user.acting_as(stage.personal["token"])
+    clients = {
+        "user": stage.john.user, "program": program, "agent": stage.agent.client, "sibling": stage.sibling.client,
+        "another user": stage.jane.user, "another agent": stage.janes.client,
+    }  # fmt: skip
+    before = moto_aws.Snapshot()
+    statuses = set()
+    for route in guarded(stage):
+        limits = {str(rate_limit.limit) for rate_limit in route.rate_limits}
+        for who, client in clients.items():
+            response = stage.call(route, client)
+            statuses.add(response.status)
+            limit, remaining, reset = quota(response)
+            assert limit in limits, (route.method, route.path, who, response)
+            assert 0 <= int(remaining or -1) <= int(limit or 0), (route.method, route.path, who, response)
+            assert reset == str((clock.now // 60_000 + 1) * 60)
+            before.restore()
+        refused(response := stage.call(route, stage.john.user.acting_as("garbage")), 401)
+        assert quota(response) == (None, None, None), (route.method, route.path, response)
+    assert {403, 404, 409} <= statuses
+
+
+def test_call_that_is_rejected_for_its_caller_is_not_counted(stage: Stage) -> None:
+    """Its headers have the quota that the caller has left, as far as this instance of the function knows."""
+    program = stage.john.user.acting_as(stage.personal["token"])
+    sibling = stage.sibling
+    rejected: list[tuple[Callable[[], Response], Callable[[], Response], int]] = [
+        (lambda: program.get("/api/auth/me"), lambda: program.get("/api/auth/tokens"), 100),
+        (sibling.poll, lambda: Agent("agent-1", sibling.client).poll(), 100),
+        (sibling.heartbeat, lambda: Agent("agent-1", sibling.client).heartbeat(), 10),
+    ]
+    for counted, reject, limit in rejected:
+        assert quota(reject())[:2] == (str(limit), str(limit))
+        assert quota(counted())[:2] == (str(limit), str(limit - 1))
+        for _ in range(3):
+            assert quota(reject())[:2] == (str(limit), str(limit - 1))
+        assert quota(counted())[:2] == (str(limit), str(limit - 2))
+    assert quota(sibling.client.get("/api/agents"))[:2] == ("100", "100"), "this limit counts users"
+    assert quota(stage.john.user.get("/api/agents"))[:2] == ("100", "99")
+    assert quota(sibling.client.get("/api/agents"))[:2] == ("100", "100")
+
+
 # Public routes.
 
 

@@ -119,6 +119,27 @@ def test_network_address_has_10_logins_a_minute(
     assert_limited_until_reset(lambda: try_pin(anonymous, "123456"), 10, fresh_minute)
 
 
+def test_ipv6_site_has_50_logins_a_minute(
+    user: Client, anonymous: Client, gateway: Gateway, fresh_minute: Clock
+) -> None:
+    """The headers have the limit of an address, and the calls that are left to it and to its site."""
+
+    def log_in(network: int, number: int) -> Response:
+        body = json.dumps({"email": f"{network}-{number}@example.com", "pin": "271828"}).encode()
+        source_ip = f"2001:db8:1:{network:x}::{number:x}"
+        return gateway.call("POST", LOGIN, (("Content-Type", "application/json"),), body, source_ip=source_ip)
+
+    remaining = [
+        [log_in(network, number).header("X-RateLimit-Remaining") for number in range(8)] for network in range(6)
+    ]
+    assert remaining == [[str(left) for left in range(9, 1, -1)]] * 6
+    last = [log_in(6, number) for number in range(3)]
+    assert [response.status for response in last] == [401, 401, 429]
+    assert [response.header("X-RateLimit-Remaining") for response in last] == ["1", "0", "0"]
+    assert {response.header("X-RateLimit-Limit") for response in last} == {"10"}
+    refused(last[-1], 429, "Too many requests")
+
+
 def test_account_is_locked_after_five_wrong_pins(user: Client, anonymous: Client, clock: Clock) -> None:
     for _ in range(5):
         refused(try_pin(anonymous), 401)

@@ -84,6 +84,32 @@ def test_estimate_for_unknown_caller_is_one_call() -> None:
     assert quota.remaining == 2
 
 
+def test_uncounted_call_reports_the_last_count_of_its_caller() -> None:
+    rate_limits.report_uncounted("one", LIMIT, NOW)
+    assert rate_limits.current_quota.get() == Quota(3, 3, (NOW // MINUTE + 1) * 60)
+    rate_limits.record({LIMIT.window_key(NOW): 2}, LIMIT, NOW, "one")
+    rate_limits.report_uncounted("two", LIMIT, NOW)
+    assert (rate_limits.current_quota.get() or Quota(0, 0, 0)).remaining == 3
+    for _ in range(2):
+        rate_limits.report_uncounted("one", LIMIT, NOW)
+        assert (rate_limits.current_quota.get() or Quota(0, 0, 0)).remaining == 1
+    rate_limits.report_uncounted("one", LIMIT, NOW + MINUTE)
+    assert (rate_limits.current_quota.get() or Quota(0, 0, 0)).remaining == 3
+
+
+def test_smaller_of_two_quotas_is_reported_with_the_limit_of_the_first() -> None:
+    first, second = Quota(10, 7, 60), Quota(50, 3, 60)
+    rate_limits.report_smaller(first)
+    assert rate_limits.current_quota.get() is None
+    rate_limits.current_quota.set(second)
+    rate_limits.report_smaller(None)
+    assert rate_limits.current_quota.get() == second
+    rate_limits.report_smaller(first)
+    assert rate_limits.current_quota.get() == Quota(10, 3, 60)
+    rate_limits.report_smaller(Quota(10, 1, 60))
+    assert rate_limits.current_quota.get() == Quota(10, 1, 60)
+
+
 def test_memory_for_last_counts_is_bounded() -> None:
     for number in range(3_000):
         rate_limits.record({"x29000000": 1}, LIMIT, NOW, f"caller-{number}")
