@@ -28,7 +28,6 @@ class User(Entity):
     ver: str
     agents: int = 0
     """The number of registered agents."""
-    open_tasks: int = 0
     """The number of tasks that wait or run, as far as they have been counted."""
     tokens: Mapping[str, PersonalToken] = {}
     ended_sessions: frozenset[str] = frozenset()

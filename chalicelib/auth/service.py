@@ -53,14 +53,9 @@ def cursors(now: int) -> Cursors:
     return Cursors(ring.signing_key, *(key for kid, key in ring.keys.items() if kid != ring.current))
 
 
-def open_task_count_item(owner: str, change: int) -> dynamodb.TransactItem:
-    """Add `change` to a user's count of open tasks, as part of a transaction. Fails where the user does not exist."""
-    return store.open_task_count_item(owner, change)
-
-
-def open_task_limit_check(owner: str, maximum: int) -> dynamodb.TransactItem:
-    """Check a user's count of open tasks, as part of a transaction. Fails at `maximum` open tasks or more."""
-    return store.open_task_limit_check(owner, maximum)
+def clear_open_tasks(owner: str) -> None:
+    """An owner's open tasks are counted by `tasks/quotas` from now on, and no longer in the user's row."""
+    store.clear_open_tasks(owner)
 
 
 def agent_count_item(owner: str, change: int, maximum: int) -> dynamodb.TransactItem:

@@ -216,16 +216,11 @@ def agent_count_item(owner: str, change: int, maximum: int) -> dynamodb.Transact
     return dynamodb.transact_update(_row(owner), [dynamodb.add(UserRow.agents, change)], condition)
 
 
-def open_task_count_item(owner: str, change: int) -> dynamodb.TransactItem:
-    """Add `change` to the count of open tasks, as part of a transaction. Fails where the user does not exist."""
-    return dynamodb.transact_update(
-        _row(owner), [dynamodb.add(UserRow.open_tasks, change)], dynamodb.exists(UserRow.owner)
-    )
-
-
-def open_task_limit_check(owner: str, maximum: int) -> dynamodb.TransactItem:
-    """Check the count of open tasks, as part of a transaction. Fails at `maximum` open tasks or more."""
-    return dynamodb.transact_check(_row(owner), dynamodb.less_than(UserRow.open_tasks, maximum))
+def clear_open_tasks(owner: str) -> None:
+    """Set the count of open tasks to 0, which only earlier versions read. Changes nothing without a user."""
+    counted = dynamodb.exists(UserRow.owner) & dynamodb.not_equals(UserRow.open_tasks, 0)
+    with suppress(dynamodb.ConditionFailed):
+        dynamodb.update_item(_row(owner), [dynamodb.set_value(UserRow.open_tasks, 0)], counted)
 
 
 def _row(owner: str) -> dynamodb.Item:
@@ -239,7 +234,6 @@ def to_user(row: dynamodb.Row) -> User:
         name=row["name"],
         ver=row["ver"],
         agents=row["agents"],
-        open_tasks=row["openTasks"],
         tokens={name: _to_token(name, entry) for name, entry in (row.get("tokens") or {}).items()},
         ended_sessions=frozenset(row.get("ended", ())),
     )

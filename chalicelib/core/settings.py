@@ -57,8 +57,14 @@ class Settings:
     shards: int = 4
     """The number of partitions of the indexes that the sweep reads. Each partition accepts 1,000 writes per second."""
 
-    agents_per_user: int = 1_000
+    agents_per_user: int = 2_000
     open_tasks_per_user: int = 10_000
+    tasks_per_day: int = 100_000
+    """How many tasks a user may submit in a day (UTC)."""
+
+    bytes_per_day: int = 20_000_000_000
+    """How many bytes of descriptions, results and logs a user may store in a day (UTC)."""
+
     retention_days: int = 90
     """The number of days for which finished tasks, their results and their events are stored."""
 
@@ -111,8 +117,12 @@ def from_environment(env: Mapping[str, str]) -> Settings:
         session_hours=_integer(env, "DEVFLOW_SESSION_HOURS", default=720, minimum=1, maximum=720),
         pin_login=stage != "prod" and _flag(env, "DEVFLOW_PIN_LOGIN", default=stage in ("local", "dev")),
         shards=_integer(env, "DEVFLOW_SHARDS", default=4, minimum=1, maximum=64),
-        agents_per_user=_integer(env, "DEVFLOW_AGENTS_PER_USER", default=1_000, minimum=1, maximum=1_000),
+        agents_per_user=_integer(env, "DEVFLOW_AGENTS_PER_USER", default=2_000, minimum=1, maximum=10_000),
         open_tasks_per_user=_integer(env, "DEVFLOW_OPEN_TASKS_PER_USER", default=10_000, minimum=1, maximum=1_000_000),
+        tasks_per_day=_integer(env, "DEVFLOW_TASKS_PER_DAY", default=100_000, minimum=1, maximum=100_000_000),
+        bytes_per_day=_integer(
+            env, "DEVFLOW_BYTES_PER_DAY", default=20_000_000_000, minimum=1_000_000, maximum=100_000_000_000_000
+        ),
         retention_days=_integer(env, "DEVFLOW_RETENTION_DAYS", default=90, minimum=1, maximum=3_650),
         webhooks_per_user=_integer(env, "DEVFLOW_WEBHOOKS_PER_USER", default=20, minimum=1, maximum=40),
         webhook_timeout=_integer(env, "DEVFLOW_WEBHOOK_TIMEOUT_MS", default=15_000, minimum=100, maximum=30_000),

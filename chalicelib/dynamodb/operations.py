@@ -170,9 +170,19 @@ def query(
 
 
 def count_items(model: type[Model], hash_key: str, *, index: str, maximum: int) -> int:
-    """The number of rows in a partition of an index, at most `maximum`. No more rows than that are read."""
-    request = _query_request(model, hash_key, index) | {"Limit": maximum, "Select": "COUNT"}
-    return int(with_retries(lambda: connection.dispatch("Query", request))["Count"])
+    """The number of rows in a partition of an index, at most `maximum`. No more rows than that are read.
+
+    One request, or one for each megabyte of the index.
+    """
+    request = _query_request(model, hash_key, index) | {"Select": "COUNT"}
+    counted = 0
+    while True:
+        request["Limit"] = maximum - counted
+        response = with_retries(lambda: connection.dispatch("Query", request))
+        counted += int(response["Count"])
+        if counted >= maximum or "LastEvaluatedKey" not in response:
+            return counted
+        request["ExclusiveStartKey"] = response["LastEvaluatedKey"]
 
 
 def _query_request(

@@ -1,8 +1,9 @@
 """The event publisher: publishes the events of tasks, and those of agents that became active or inactive.
 
-The row of each event is marked as unpublished. One transaction removes the mark, updates the user's count of open
-tasks, and creates a delivery for each webhook that subscribes to the event. So an event is published exactly once,
-however often its message arrives.
+The row of each event is marked as unpublished. One write removes the mark. If webhooks subscribe to the event, it is a
+transaction that also creates a delivery for each of them. So an event is published exactly once, however often its
+message arrives. No write is to a row that other tasks write too, except for the count of the owner's open tasks, which
+is spread over several rows and is never part of a transaction.
 """
 
 from functools import cache
@@ -54,25 +55,32 @@ def handle_message(body: str, now: int) -> None:
 
 def publish_task_event(owner: str, task_id: str, key: str, now: int) -> bool:
     """Publish an event of a task. Returns False if it was published before, or at the same time by another process."""
-    event = outbox.load_unpublished(owner, task_id, key)
-    if event is None:
+    unpublished = outbox.load_unpublished(owner, task_id, key)
+    if unpublished is None:
         logger.info("the event was published before", extra={"task": task_id})
         return False
+    event = unpublished.event
     endpoints = [endpoint for endpoint in fanout.find_endpoints(owner) if endpoint.wants(event.type)]
     deliveries: list[Delivery] = []
     data = outbox.load_payload(owner, task_id, event, now) if endpoints else None
     if data is not None:
         webhook_event = WebhookEvent(event.type, f"{task_id} {key}", event.at, event.sequence, data)
         deliveries = fanout.create_deliveries(endpoints, webhook_event, now)
-    mark, counts = outbox.published_items(owner, task_id, key, event)
-    try:
-        dynamodb.transact_write(mark, *counts, *fanout.delivery_items(deliveries))
-    except dynamodb.TransactionCancelled as cancelled:
-        if 0 in cancelled.rows:
-            return False
-        dynamodb.transact_write(mark)  # the user was deleted, so nobody is to be notified
-        return True
+    if not _save_published(unpublished, deliveries):
+        return False
     fanout.send_deliveries(deliveries)
+    outbox.count_published(unpublished, now)
+    return True
+
+
+def _save_published(unpublished: outbox.UnpublishedEvent, deliveries: list[Delivery]) -> bool:
+    """Mark an event as published, and store its deliveries. False if another process was faster."""
+    if not deliveries:
+        return outbox.save_published(unpublished)
+    try:
+        dynamodb.transact_write(outbox.published_item(unpublished), *fanout.delivery_items(deliveries))
+    except dynamodb.TransactionCancelled:
+        return False
     return True
 
 

@@ -62,6 +62,8 @@ class Task(Entity):
     """The total size of the logs of earlier attempts in bytes."""
     final_log_appended: bool = False
     """Whether the log contains the text that came with the report of failure."""
+    log_closed: bool = False
+    """Whether the log was cut in this attempt, because the owner's quota of bytes was used up."""
     created_at: int | None = None
     updated_at: int | None = None
     queued_at: int | None = None
@@ -102,6 +104,8 @@ class TaskEvent(NamedTuple):
     attempt: int
     agent_id: str | None
     detail: str | None = None
+    result_bytes: int | None = None
+    """The size of the result, if this is the end of a task. None for events of versions that did not store it."""
 
     @property
     def key(self) -> str:
@@ -115,13 +119,24 @@ class TaskEvent(NamedTuple):
         return self.at * 10 + _ORDER_IN_MILLISECOND.get(self.type, 5)
 
     @property
+    def is_end(self) -> bool:
+        return self.type in _ENDING_TYPES
+
+    @property
     def needs_publishing(self) -> bool:
         """Whether the event is published to webhooks. All events are in the timeline."""
         return self.type in _PUBLISHED_TYPES
 
 
+def is_end_key(key: str) -> bool:
+    """Whether this is the `key` of an event that ends a task."""
+    _, _, _, name, *_ = [*key.split("#"), "", "", "", ""]
+    return f"task.{name}" in _ENDING_TYPES
+
+
 _ORDER_IN_MILLISECOND = {"task.created": 0, "task.queued": 1, "task.assigned": 2, "task.started": 3, "task.step": 4}
-_PUBLISHED_TYPES = {"task.created", "task.started", "task.completed", "task.failed", "task.cancelled"}
+_ENDING_TYPES = {"task.completed", "task.failed", "task.cancelled"}
+_PUBLISHED_TYPES = {"task.created", "task.started", *_ENDING_TYPES}
 
 
 class Transition(NamedTuple):

@@ -6,7 +6,19 @@ from typing import Any
 from chalicelib import dynamodb
 from chalicelib.tasks.entities import OPEN_STATUSES, Task, TaskEvent
 from chalicelib.tasks.rules import PUBLISH_WITHIN, longest_life
-from chalicelib.tasks.tables import EVENT, LOG, EventRow, HeadRow, LogRow, expiry, head_item, log_expiry, partition_key
+from chalicelib.tasks.tables import (
+    EVENT,
+    HEAD,
+    LOG,
+    EventRow,
+    HeadRow,
+    LogRow,
+    expiry,
+    head_item,
+    log_expiry,
+    partition_key,
+    to_task,
+)
 
 _MAX_CHARACTER_BYTES = 4
 """The maximum size of a character in UTF-8 (RFC 3629, section 3)."""
@@ -30,6 +42,7 @@ def event_item(task: Task, event: TaskEvent) -> dynamodb.TransactItem:
         attempt=event.attempt,
         agent_id=event.agent_id,
         detail=event.detail,
+        result_bytes=event.result_bytes,
         due_shard=dynamodb.shard(pk) if event.needs_publishing else None,
         due_at=event.at + PUBLISH_WITHIN if event.needs_publishing else None,
         expires_at=None if event.needs_publishing else _event_expiry(event),
@@ -60,7 +73,15 @@ def cursor_key(row: dynamodb.Row) -> dict[str, Any]:
 
 
 def to_event(row: dynamodb.Row) -> TaskEvent:
-    return TaskEvent(row["type"], row["at"], row["status"], row["attempt"], row.get("agent"), row.get("detail"))
+    return TaskEvent(
+        row["type"],
+        row["at"],
+        row["status"],
+        row["attempt"],
+        row.get("agent"),
+        row.get("detail"),
+        row.get("bytes"),
+    )
 
 
 def load_unpublished(pk: str, sk: str) -> TaskEvent | None:
@@ -69,10 +90,31 @@ def load_unpublished(pk: str, sk: str) -> TaskEvent | None:
     return to_event(row) if row is not None and "dueAt" in row else None
 
 
+def load_unpublished_end(pk: str, sk: str) -> tuple[TaskEvent, Task | None] | None:
+    """An unpublished event that ends a task, with the task. One request. None as for `load_unpublished`."""
+    rows = {row["sk"]: row for row in dynamodb.batch_get(HeadRow, [(pk, sk), (pk, HEAD)], consistent=True)}
+    event, head = rows.get(sk), rows.get(HEAD)
+    if event is None or "dueAt" not in event:
+        return None
+    return to_event(event), None if head is None else to_task(head)
+
+
 def published_item(pk: str, sk: str, event: TaskEvent) -> dynamodb.TransactItem:
     """Mark an event as published, as part of a transaction. Fails if it already is."""
-    actions = dynamodb.set_or_remove(EventRow, {"due_shard": None, "due_at": None, "expires_at": _event_expiry(event)})
-    return dynamodb.transact_update(_event_row(pk, sk), actions, dynamodb.exists(EventRow.due_at))
+    return dynamodb.transact_update(_event_row(pk, sk), _published(event), dynamodb.exists(EventRow.due_at))
+
+
+def save_published(pk: str, sk: str, event: TaskEvent) -> bool:
+    """Mark an event as published. False if it already is."""
+    try:
+        dynamodb.update_item(_event_row(pk, sk), _published(event), dynamodb.exists(EventRow.due_at))
+    except dynamodb.ConditionFailed:
+        return False
+    return True
+
+
+def _published(event: TaskEvent) -> list[dynamodb.Clause]:
+    return dynamodb.set_or_remove(EventRow, {"due_shard": None, "due_at": None, "expires_at": _event_expiry(event)})
 
 
 def append_log_items(before: Task, after: Task, chunks: Sequence[str], now: int) -> list[dynamodb.TransactItem]:
@@ -81,6 +123,8 @@ def append_log_items(before: Task, after: Task, chunks: Sequence[str], now: int)
     actions = [dynamodb.set_value(HeadRow.log_bytes, after.log_bytes)]
     if after.final_log_appended:
         actions.append(dynamodb.set_value(HeadRow.final_log_appended, True))  # noqa: FBT003  # the value to store
+    if after.log_closed:
+        actions.append(dynamodb.set_value(HeadRow.log_closed, True))  # noqa: FBT003  # the value to store
     items = [dynamodb.transact_update(head_item(before), actions, condition)]
     at = before.log_bytes
     expires_at = log_expiry(now + longest_life(before.max_attempts, before.timeout))

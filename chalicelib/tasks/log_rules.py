@@ -8,6 +8,7 @@ from chalicelib.tasks.rules import NotHeld, Reporter, check_holder_identity
 LOG_LIMIT = 4 * 1024 * KB
 """The maximum size of a task's log in bytes of UTF-8, all attempts together."""
 LOG_TRUNCATED_MARKER = "\n[the log is cut here: a task's log has at most 4 MB]\n"
+LOG_QUOTA_MARKER = "\n[the log is cut here: the quota of bytes of this day is used up]\n"
 LOG_GRACE = 10 * MINUTE
 """How long after the end of the task the last holder may still append to the log."""
 
@@ -30,7 +31,8 @@ def log_has_expired(task: Task, retention: int, now: int) -> bool:
 
 
 def log_is_full(task: Task) -> bool:
-    return task.earlier_log_bytes + task.log_bytes >= LOG_LIMIT
+    """Whether nothing more is stored: the log has its maximum size, or was cut at the quota of a day."""
+    return task.log_closed or task.earlier_log_bytes + task.log_bytes >= LOG_LIMIT
 
 
 def new_part(task: Task, offset: int, data: str) -> str | None:

@@ -8,7 +8,17 @@ from chalicelib.auth.tokens import Caller
 from chalicelib.core.errors import TaskNotFound
 from chalicelib.core.settings import KB
 from chalicelib.core.text import split_chunks
-from chalicelib.tasks import history_store, log_rules, reports, requests, responses, store, tables
+from chalicelib.tasks import (
+    history_store,
+    log_rules,
+    quota_rules,
+    quotas,
+    reports,
+    requests,
+    responses,
+    store,
+    tables,
+)
 from chalicelib.tasks.entities import Task
 from chalicelib.tasks.lifecycle import ConcurrentChanges
 from chalicelib.tasks.rules import Reporter
@@ -36,11 +46,11 @@ def append_log(caller: Caller, task_id: str, request: requests.LogChunk, now: in
         text = log_rules.new_part(task, request.offset, request.data)
         if text is None:
             return responses.AppendLogResponse(task_id=task_id, next_offset=task.log_bytes, truncated=False)
-        after = _append_text(task, text, now)
+        after = _append_counted(task, text, now)
         if after is not None:
-            return responses.AppendLogResponse(
-                task_id=task_id, next_offset=after.log_bytes, truncated=log_rules.log_is_full(after)
-            )
+            full = log_rules.log_is_full(after)
+            end = request.offset + len(request.data.encode()) if after.log_closed else after.log_bytes
+            return responses.AppendLogResponse(task_id=task_id, next_offset=end, truncated=full)
     raise ConcurrentChanges
 
 
@@ -51,14 +61,31 @@ def append_final_log(caller: Caller, task_id: str, text: str, now: int) -> None:
         if task.final_log_appended or log_rules.log_is_full(task) or not text:
             return
         new_text = log_rules.new_part(task, task.log_bytes, text)
-        if new_text is None or _append_text(task, new_text, now, final=True) is not None:
+        if new_text is None or _append_counted(task, new_text, now, final=True) is not None:
             return
     raise ConcurrentChanges
 
 
-def _append_text(task: Task, text: str, now: int, *, final: bool = False) -> Task | None:
+def _append_counted(task: Task, text: str, now: int, *, final: bool = False) -> Task | None:
+    """Write text at the end of a log. If the owner's quota of bytes is used up, the log is cut there instead.
+
+    The bytes are counted when the log crosses a boundary, so a small chunk rarely needs a further request. None if the
+    log has grown in the meantime.
+    """
+    after = _appended(task, text, final=final)
+    size = quota_rules.counted_log_bytes(after) - quota_rules.counted_log_bytes(task)
+    if size and not quotas.count_bytes(task.owner, task.id, size, now):
+        text = log_rules.LOG_QUOTA_MARKER
+        after = _appended(task, text, final=final).model_copy(update={"log_closed": True})
+    return _save_text(task, after, text, now)
+
+
+def _appended(task: Task, text: str, *, final: bool) -> Task:
+    return task.model_copy(update={"log_bytes": task.log_bytes + len(text.encode()), "final_log_appended": final})
+
+
+def _save_text(task: Task, after: Task, text: str, now: int) -> Task | None:
     """Write text at the end of a log. None if the log has grown in the meantime."""
-    after = task.model_copy(update={"log_bytes": task.log_bytes + len(text.encode()), "final_log_appended": final})
     try:
         dynamodb.transact_write(*history_store.append_log_items(task, after, split_chunks(text, MAX_ROW_BYTES), now))
     except dynamodb.TransactionCancelled:

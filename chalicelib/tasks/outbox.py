@@ -4,21 +4,28 @@ An event is stored in the transaction of its transition. If it needs publishing,
 sweep's index. The process that made the transition also sends the event's key to the queue of events. If the process
 ends first, or the queue loses or delays the message, the sweep publishes the event.
 
-Publishing removes the due time in the same transaction that counts the event and creates its deliveries. So each of
-these happens once.
+Publishing removes the due time, in the same transaction that creates the event's deliveries, if there are any. So this
+happens once. If the event ends a task, the task is no longer counted as open afterwards.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from chalicelib import dynamodb
-from chalicelib.auth import service as auth
 from chalicelib.aws import sqs
-from chalicelib.tasks import history_store, responses, store
-from chalicelib.tasks.entities import Task, TaskEvent
+from chalicelib.tasks import history_store, quota_rules, quotas, responses, store
+from chalicelib.tasks.entities import Task, TaskEvent, is_end_key
 from chalicelib.tasks.tables import EVENT, partition_key
 
-_OPENING_TYPES = {"task.created"}
-_ENDING_TYPES = {"task.completed", "task.failed", "task.cancelled"}
+
+class UnpublishedEvent(NamedTuple):
+    """An event that is not published yet, with its key."""
+
+    owner: str
+    task_id: str
+    key: str
+    event: TaskEvent
+    uncounted_bytes: int | None
+    """What the end of a task adds to the owner's usage. None for an event that is not counted."""
 
 
 def send_event(task: Task, event: TaskEvent | None) -> None:
@@ -33,23 +40,38 @@ def event_keys(row: dynamodb.Row) -> tuple[str, str, str] | None:
     return (owner, task_id, row["sk"]) if row["sk"].startswith(EVENT) else None
 
 
-def load_unpublished(owner: str, task_id: str, key: str) -> TaskEvent | None:
-    """An unpublished event. None if it has been published or does not exist."""
-    return history_store.load_unpublished(partition_key(owner, task_id), key)
+def load_unpublished(owner: str, task_id: str, key: str) -> UnpublishedEvent | None:
+    """An unpublished event. One request. None if it has been published or does not exist."""
+    pk = partition_key(owner, task_id)
+    if not is_end_key(key.removeprefix(EVENT)):
+        event = history_store.load_unpublished(pk, key)
+        return None if event is None else UnpublishedEvent(owner, task_id, key, event, None)
+    found = history_store.load_unpublished_end(pk, key)
+    if found is None:
+        return None
+    event, task = found
+    log_bytes = 0 if task is None else quota_rules.uncounted_log_bytes(task)
+    # An earlier version, which counted open tasks elsewhere, stored no size.
+    uncounted = None if event.result_bytes is None else event.result_bytes + log_bytes
+    return UnpublishedEvent(owner, task_id, key, event, uncounted)
 
 
-def published_items(
-    owner: str, task_id: str, key: str, event: TaskEvent
-) -> tuple[dynamodb.TransactItem, list[dynamodb.TransactItem]]:
-    """Items of the transaction that publishes an event.
+def published_item(unpublished: UnpublishedEvent) -> dynamodb.TransactItem:
+    """Mark an event as published, as part of a transaction. Fails if it already is."""
+    pk = partition_key(unpublished.owner, unpublished.task_id)
+    return history_store.published_item(pk, unpublished.key, unpublished.event)
 
-    The first one marks the event as published, and fails if it already is. The others count the user's open tasks, and
-    fail if the user does not exist.
-    """
-    difference = (event.type in _OPENING_TYPES) - (event.type in _ENDING_TYPES)
-    return history_store.published_item(partition_key(owner, task_id), key, event), [
-        auth.open_task_count_item(owner, difference)
-    ] if difference else []
+
+def save_published(unpublished: UnpublishedEvent) -> bool:
+    """Mark an event as published, in one write. False if it already is."""
+    pk = partition_key(unpublished.owner, unpublished.task_id)
+    return history_store.save_published(pk, unpublished.key, unpublished.event)
+
+
+def count_published(published: UnpublishedEvent, now: int) -> None:
+    """Count an event that this process has just published."""
+    if published.uncounted_bytes is not None:
+        quotas.count_end(published.owner, published.task_id, published.uncounted_bytes, published.event.at, now)
 
 
 def load_payload(owner: str, task_id: str, event: TaskEvent, now: int) -> dict[str, Any] | None:

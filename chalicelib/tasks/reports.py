@@ -110,7 +110,10 @@ def _report_end(
     """End a task as reported. One transaction if the agent holds the task; any other caller needs further requests."""
     stored_result = requests.to_stored_result(report)
     result = TaskResult(
-        status, _truncate(stored_result.error, ERROR_BYTES), fingerprint(report.model_dump(exclude_defaults=True))
+        status,
+        _truncate(stored_result.error, ERROR_BYTES),
+        fingerprint(report.model_dump(exclude_defaults=True)),
+        store.result_bytes(stored_result),
     )
     reporter = to_reporter(caller, report.attempt)
     if caller.is_agent:

@@ -12,6 +12,7 @@ from chalicelib.http import REPORT_LIMIT, Request, Response, route
 from chalicelib.http.pagination import ListQuery
 from chalicelib.http.rate_limits import TASKS_API
 from chalicelib.tasks import logs, reports, service
+from chalicelib.tasks.quota_rules import DailyQuotaReached, TooManyOpenTasks
 from chalicelib.tasks.requests import (
     CompleteReport,
     ExecuteWorkflowRequest,
@@ -34,17 +35,18 @@ from chalicelib.tasks.responses import (
     TaskList,
 )
 from chalicelib.tasks.rules import NotHeld, WrongState
-from chalicelib.tasks.service import (
-    DescriptionExpired,
-    DifferentRequest,
-    ExecutionFailed,
-    IntentNotAccepted,
-    TooManyOpenTasks,
-)
+from chalicelib.tasks.service import DescriptionExpired, DifferentRequest, ExecutionFailed, IntentNotAccepted
 
 blueprint = Blueprint(__name__)
 
-_SUBMIT_ERRORS = (IntentNotAccepted, DifferentRequest, AgentNotFound, TooManyOpenTasks, ExecutionFailed)
+_SUBMIT_ERRORS = (
+    IntentNotAccepted,
+    DifferentRequest,
+    AgentNotFound,
+    TooManyOpenTasks,
+    DailyQuotaReached,
+    ExecutionFailed,
+)
 
 
 @route(
@@ -53,9 +55,9 @@ _SUBMIT_ERRORS = (IntentNotAccepted, DifferentRequest, AgentNotFound, TooManyOpe
 )  # fmt: skip
 def execute_workflow(request: Request) -> Response:
     """Submit a task under your own id."""
-    submitter = service.admit_submitter(guard.authenticated(request), request.now)
+    owner = service.admit_submitter(guard.authenticated(request), request.now)
     return Response(
-        AcceptedResponse(task_id=service.submit_with_id(submitter, request.body(ExecuteWorkflowRequest), request.now))
+        AcceptedResponse(task_id=service.submit_with_id(owner, request.body(ExecuteWorkflowRequest), request.now))
     )
 
 
@@ -65,8 +67,8 @@ def execute_workflow(request: Request) -> Response:
 )  # fmt: skip
 def submit_task(request: Request) -> Response:
     """Submit a task under a new id."""
-    submitter = service.admit_submitter(guard.user_caller(request), request.now)
-    task_id = service.submit_new(submitter, request.body(SubmitTaskRequest), request.idempotency_key, request.now)
+    owner = service.admit_submitter(guard.user_caller(request), request.now)
+    task_id = service.submit_new(owner, request.body(SubmitTaskRequest), request.idempotency_key, request.now)
     return Response(AcceptedResponse(task_id=task_id))
 
 
@@ -108,12 +110,15 @@ def cancel_task(request: Request, task_id: str) -> Response:
 @route(
     blueprint, "POST", "/api/tasks/{task_id}/retry", "user", TASKS_API,
     response=AcceptedResponse, status=202,
-    raises=(IntentNotAccepted, TaskNotFound, WrongState, DescriptionExpired, AgentNotFound, TooManyOpenTasks),
+    raises=(
+        IntentNotAccepted, TaskNotFound, WrongState, DescriptionExpired, AgentNotFound, TooManyOpenTasks,
+        DailyQuotaReached,
+    ),
 )  # fmt: skip
 def retry_task(request: Request, task_id: str) -> Response:
     """Repeat a task that has ended, as a new task."""
-    submitter = service.admit_submitter(guard.user_caller(request), request.now)
-    return Response(AcceptedResponse(task_id=service.retry_task(submitter, task_id, request.now)))
+    owner = service.admit_submitter(guard.user_caller(request), request.now)
+    return Response(AcceptedResponse(task_id=service.retry_task(owner, task_id, request.now)))
 
 
 @route(

@@ -157,11 +157,15 @@ def record_progress(task: Task, reporter: Reporter, update: ProgressUpdate, now:
 
 
 class TaskResult(NamedTuple):
-    """How a task ended: its status and, if it failed, the error. `digest` identifies the report."""
+    """How a task ended: its status and, if it failed, the error. `digest` identifies the report.
+
+    `size` is the size of what is stored of the report, in bytes.
+    """
 
     status: Literal["completed", "failed"]
     error: str | None
     digest: str
+    size: int = 0
 
 
 def finish(task: Task, reporter: Reporter, result: TaskResult, now: int) -> Transition:
@@ -175,14 +179,16 @@ def finish(task: Task, reporter: Reporter, result: TaskResult, now: int) -> Tran
     if task.status not in ("assigned", "in_progress"):
         raise NotHeld(f"Task {task.id} is {task.status}. No agent holds it.")
     check_holder(task, reporter, now)
+    values: dict[str, object]
     if task.cancel_at is not None and result.status == "failed":
-        return _end(task, now, result.error, status="cancelled", error=result.error, report_digest=result.digest)
-    values: dict[str, object] = {"status": result.status, "error": result.error, "report_digest": result.digest}
+        values = {"status": "cancelled", "error": result.error, "report_digest": result.digest}
+        return _end(task, now, result.error, result_bytes=result.size, **values)
+    values = {"status": result.status, "error": result.error, "report_digest": result.digest}
     if result.status == "completed":
         values["progress"] = 1
     if task.status == "assigned":
         values["started_at"] = now
-    return _end(task, now, result.error, **values)
+    return _end(task, now, result.error, result_bytes=result.size, **values)
 
 
 def is_same_report(task: Task, reporter: Reporter, result: TaskResult) -> bool:
@@ -195,8 +201,9 @@ def fail(task: Task, error: str, now: int) -> Transition:
     return _end(task, now, error, status="failed", error=error)
 
 
-def _end(task: Task, now: int, detail: str | None, **values: object) -> Transition:
-    return transition(task, now, f"task.{values['status']}", detail, completed_at=now, due=None, **values)
+def _end(task: Task, now: int, detail: str | None, *, result_bytes: int = 0, **values: object) -> Transition:
+    end = transition(task, now, f"task.{values['status']}", detail, completed_at=now, due=None, **values)
+    return end._replace(event=end.event and end.event._replace(result_bytes=result_bytes))
 
 
 def requeue(task: Task, reason: str, now: int) -> Transition:
@@ -273,6 +280,7 @@ def lose(task: Task, reason: str, now: int) -> Transition:
         details=None,
         log_bytes=0,
         earlier_log_bytes=task.earlier_log_bytes + task.log_bytes,
+        log_closed=False,
         queued_at=now,
         due=now + MAX_QUEUE_TIME,
     )

@@ -1,7 +1,7 @@
 """Operations on tasks for users: submitting, reading, listing, cancelling and retrying them."""
 
 import uuid
-from typing import NamedTuple, get_args
+from typing import get_args
 
 from chalicelib import dynamodb
 from chalicelib.agents import claims
@@ -9,10 +9,10 @@ from chalicelib.agents.liveness import CheckIn
 from chalicelib.auth import service as auth
 from chalicelib.auth.tokens import Caller
 from chalicelib.core.errors import AgentNotFound, Conflict, DevFlowError, Invalid, RateLimited, TaskNotFound
-from chalicelib.core.settings import DAY, settings
+from chalicelib.core.settings import DAY
 from chalicelib.http.pagination import EXACT_TOTAL_LIMIT, ListQuery, list_page
 from chalicelib.http.rate_limits import TASKS_API
-from chalicelib.tasks import history_store, requests, responses, rules, store
+from chalicelib.tasks import history_store, quotas, requests, responses, rules, store
 from chalicelib.tasks.entities import TITLE_LENGTH, Task, TaskStatus, Transition
 from chalicelib.tasks.lifecycle import apply_transition, send_to_workflow_queue
 from chalicelib.tasks.requests import ExecuteWorkflowRequest, SubmitTaskRequest, TaskQuery
@@ -24,18 +24,6 @@ class ExecutionFailed(DevFlowError):
     """The task could not be stored and was not accepted. Send the same request again."""
 
     title = "Failed to execute workflow"
-
-
-class TooManyOpenTasks(RateLimited):
-    """The user has the maximum number of open tasks. Wait until some of them end, or cancel some."""
-
-    title = "Too many open tasks"
-
-    def __init__(self) -> None:
-        maximum = settings.open_tasks_per_user
-        super().__init__(
-            f"You have {maximum} open tasks, which is the maximum. Wait until some of them end, or cancel some.", 60
-        )
 
 
 class IntentNotAccepted(Invalid):
@@ -56,35 +44,21 @@ class DescriptionExpired(Conflict):
     """The task's description is no longer stored, so it cannot be repeated. Submit its text as a new task."""
 
 
-class AdmittedSubmitter(NamedTuple):
-    """The owner of a new task, and a further precondition of accepting it: an item of the transaction."""
-
-    owner: str
-    precondition: dynamodb.TransactItem | None = None
-
-
-def admit_submitter(caller: Caller, now: int) -> AdmittedSubmitter:
-    """Admit a caller that submits a task, and count the call.
-
-    A user who seems to have the maximum number of open tasks, and any agent, gets a precondition that checks it.
-    """
-    maximum = settings.open_tasks_per_user
-    if caller.is_agent:
-        CheckIn(caller, caller.subject, TASKS_API, now).save()
-    elif auth.admit(caller, TASKS_API, now).open_tasks < maximum:
-        return AdmittedSubmitter(caller.owner)
-    return AdmittedSubmitter(caller.owner, auth.open_task_limit_check(caller.owner, maximum))
+def admit_submitter(caller: Caller, now: int) -> str:
+    """Admit a caller that submits a task, and count the call. Returns the owner of the new task."""
+    admit_caller(caller, now)
+    return caller.owner
 
 
-def submit_with_id(submitter: AdmittedSubmitter, request: ExecuteWorkflowRequest, now: int) -> str:
+def submit_with_id(owner: str, request: ExecuteWorkflowRequest, now: int) -> str:
     """Accept a task under the client's id and return the id.
 
-    The same request sent again returns the same task, even if the user has the maximum number of open tasks by now.
-    Raises DifferentRequest if the id belongs to another request; AgentNotFound; IntentNotAccepted; TooManyOpenTasks;
+    The same request sent again returns the same task, even if a limit is reached by now. Raises DifferentRequest if the
+    id belongs to another request; AgentNotFound; IntentNotAccepted; TooManyOpenTasks; DailyQuotaReached;
     ExecutionFailed.
     """
     try:
-        existing = _accept(submitter, request.task_id, request, now)
+        existing = _accept(owner, request.task_id, request, now)
     except DevFlowError:
         raise
     except Exception as error:
@@ -96,21 +70,21 @@ def submit_with_id(submitter: AdmittedSubmitter, request: ExecuteWorkflowRequest
     return request.task_id
 
 
-def submit_new(submitter: AdmittedSubmitter, request: SubmitTaskRequest, idempotency_key: str | None, now: int) -> str:
+def submit_new(owner: str, request: SubmitTaskRequest, idempotency_key: str | None, now: int) -> str:
     """Accept a task under a new id and return the id.
 
     The id is derived from the Idempotency-Key, if there is one. So the same key within a day returns the same task.
     Raises DifferentRequest if the key was used with another request; AgentNotFound; IntentNotAccepted;
-    TooManyOpenTasks.
+    TooManyOpenTasks; DailyQuotaReached.
     """
     if idempotency_key is None:
         task_id = f"task-{uuid.uuid4()}"
-        _accept(submitter, task_id, request, now)
+        _accept(owner, task_id, request, now)
         return task_id
-    seed = [submitter.owner, idempotency_key]
+    seed = [owner, idempotency_key]
     while True:
         task_id = _derived_id(*seed)
-        existing = _accept(submitter, task_id, request, now)
+        existing = _accept(owner, task_id, request, now)
         if existing is None or now - (existing.created_at or 0) < DAY:
             break
         seed.append(task_id)  # the key was last used more than a day ago: it now means another task
@@ -124,10 +98,10 @@ def _derived_id(*seed: str) -> str:
     return f"task-{uuid.uuid5(uuid.NAMESPACE_OID, chr(0).join(seed))}"
 
 
-def _accept(submitter: AdmittedSubmitter, task_id: str, request: SubmitTaskRequest, now: int) -> Task | None:
+def _accept(owner: str, task_id: str, request: SubmitTaskRequest, now: int) -> Task | None:
     """Store a new task and send it to the workflow queue. Returns the existing task if the id already exists."""
     task = Task(
-        owner=submitter.owner,
+        owner=owner,
         id=task_id,
         status="pending",
         intent=request.intent,
@@ -144,30 +118,47 @@ def _accept(submitter: AdmittedSubmitter, task_id: str, request: SubmitTaskReque
         due=now + rules.QUEUE_WITHIN,
     )
     body = requests.TaskBody.model_construct(description=request.natural_language, context=request.context)
-    return _save_new(submitter, task, body)
+    return _save_new(task, body, now)
 
 
-def _save_new(submitter: AdmittedSubmitter, task: Task, body: requests.TaskBody) -> Task | None:
-    created = store.create_items(task, body, rules.created_event(task))
-    agent_id, intent = task.pinned_agent_id, task.intent or ""
-    agent_check = [] if agent_id is None else [claims.accepts_intent_check(task.owner, agent_id, intent)]
-    limit_check = [] if submitter.precondition is None else [submitter.precondition]
-    existing = None
+def _save_new(task: Task, body: requests.TaskBody, now: int) -> Task | None:
+    """Store a new task, and send it to the workflow queue. Returns the existing task if the id already exists."""
     try:
-        dynamodb.transact_write(*created, *agent_check, *limit_check)
-    except dynamodb.TransactionCancelled as cancelled:
-        if 0 not in cancelled.rows:
-            if agent_id is not None and len(created) in cancelled.rows:
-                if claims.is_agent_missing(cancelled.rows[len(created)]):
-                    raise AgentNotFound(
-                        f"The task cannot be pinned to agent {agent_id}: you have no agent with this id."
-                    ) from None
-                raise IntentNotAccepted(agent_id, intent) from None
-            raise TooManyOpenTasks from None
-        task = existing = to_task(cancelled.rows[0] or {})
+        existing = _store_new(task, body, now)
+    except RateLimited:
+        existing = store.load_task(task.owner, task.id, now)
+        if existing is None:
+            raise
+    task = existing or task
     if task.status == "pending":  # also for a repeated request, whose first message may have been lost
         send_to_workflow_queue(task)
     return existing
+
+
+def _store_new(task: Task, body: requests.TaskBody, now: int) -> Task | None:
+    """Count and store a new task. Returns the existing task if the id already exists.
+
+    The task is counted first, in a write that is not part of the transaction: all tasks of an owner would conflict in
+    it. If the task is not stored, it is no longer counted.
+    """
+    created, size = store.create_items(task, body, rules.created_event(task)), store.body_bytes(body)
+    agent_id, intent = task.pinned_agent_id, task.intent or ""
+    agent_check = [] if agent_id is None else [claims.accepts_intent_check(task.owner, agent_id, intent)]
+    counted = quotas.count_task(task.owner, task.id, size, now)
+    try:
+        dynamodb.transact_write(*created, *agent_check)
+    except dynamodb.TransactionCancelled as cancelled:
+        existing = to_task(cancelled.rows[0] or {}) if 0 in cancelled.rows else None
+        if existing is None or existing.created_at != task.created_at:  # else an earlier try of this call stored it
+            quotas.uncount_task(task.owner, task.id, size, counted, now)
+        if existing is not None:
+            return existing
+        if agent_id is None or claims.is_agent_missing(cancelled.rows[len(created)]):
+            raise AgentNotFound(
+                f"The task cannot be pinned to agent {agent_id}: you have no agent with this id."
+            ) from None
+        raise IntentNotAccepted(agent_id, intent) from None
+    return None
 
 
 def get_task(caller: Caller, task_id: str, now: int) -> responses.TaskDetail:
@@ -237,22 +228,22 @@ def cancel_task(owner: str, task_id: str, now: int) -> responses.CancelResponse:
     return responses.CancelResponse(task_id=task_id, status=task.status, cancel_requested=task.is_open)
 
 
-def retry_task(submitter: AdmittedSubmitter, task_id: str, now: int) -> str:
+def retry_task(owner: str, task_id: str, now: int) -> str:
     """Create a task with the same work and return its id.
 
     The id is derived from the old task's id and attempt, so a repeated request creates no second task.
     Raises TaskNotFound; WrongState while the old task is open; DescriptionExpired; AgentNotFound if the task is pinned
     to an agent that does not exist; IntentNotAccepted if that agent does not accept the intent any more;
-    TooManyOpenTasks.
+    TooManyOpenTasks; DailyQuotaReached.
     """
-    found = store.load_detail(submitter.owner, task_id, now)
+    found = store.load_detail(owner, task_id, now)
     if found is None:
         raise TaskNotFound
     task, body, _ = found
-    retry = rules.as_retry(task, _derived_id(submitter.owner, task_id, str(task.attempt)), now)
+    retry = rules.as_retry(task, _derived_id(owner, task_id, str(task.attempt)), now)
     if body is None:
         raise DescriptionExpired
-    _save_new(submitter, retry, body)
+    _save_new(retry, body, now)
     return retry.id
 
 

@@ -49,6 +49,16 @@ def create_items(task: Task, body: TaskBody, event: TaskEvent) -> list[dynamodb.
     ]
 
 
+def body_bytes(body: TaskBody) -> int:
+    """The size of a body as it is stored."""
+    return len(body.description.encode()) + len((to_stored_context(body.context) or "").encode())
+
+
+def result_bytes(result: StoredResult) -> int:
+    """The size of a result as it is stored."""
+    return sum(len(text.encode()) for text in result.model_dump().values() if text)
+
+
 def transition_items(transition: Transition) -> list[dynamodb.TransactItem]:
     """Items of a transaction that saves a transition. The first one fails if the head is not as expected."""
     return _head_and_event_items(transition, _actions(transition), _unchanged_since(transition.before))

@@ -8,6 +8,8 @@ Each task has one partition (`owner#task`) with several rows, so that its parts 
     E#time#...      an event of the timeline
     L#attempt#at    a chunk of the log
 
+The table also has SHARDS rows for each owner (`~open#owner#shard`), which count the owner's usage.
+
 Heads have the keys of the indexes: `recent`, `by_status`, `by_agent` and `by_intent` for lists, `queue` for the tasks
 that agents may claim, and `due` for the rows that the sweep must process. The index `due` also contains each event
 until it is published. Until then the event does not expire.
@@ -31,6 +33,7 @@ TASKS_TABLE = settings.resource_name("tasks")
 LOG_DAYS = 30
 """How many days a log can be read after the end of its task, unless the stage's retention is shorter."""
 HEAD, BODY, RESULT, EVENT, LOG = "H", "B", "R", "E#", "L#"
+USAGE = "U"
 
 
 class RecentTasksIndex(GlobalSecondaryIndex["HeadRow"]):
@@ -118,6 +121,7 @@ class HeadRow(Model):
     sends = NumberAttribute()
     log_bytes = NumberAttribute(attr_name="logged", null=True)
     final_log_appended = BooleanAttribute(attr_name="lastLog", null=True)
+    log_closed = BooleanAttribute(attr_name="logClosed", null=True)
     earlier_log_bytes = NumberAttribute(attr_name="loggedBefore", null=True)
     created_at = NumberAttribute(attr_name="createdAt")
     updated_at = NumberAttribute(attr_name="updatedAt")
@@ -180,6 +184,7 @@ class EventRow(Model):
     attempt = NumberAttribute()
     agent_id = UnicodeAttribute(attr_name="agent", null=True)
     detail = UnicodeAttribute(null=True)
+    result_bytes = NumberAttribute(attr_name="bytes", null=True)
     due_shard = NumberAttribute(attr_name="dueShard", null=True)
     due_at = NumberAttribute(attr_name="dueAt", null=True)
     expires_at = NumberAttribute(attr_name="expiresAt", null=True)
@@ -196,6 +201,22 @@ class LogRow(Model):
     expires_at = NumberAttribute(attr_name="expiresAt")
 
 
+class UsageRow(Model):
+    class Meta:
+        table_name = TASKS_TABLE
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True, default_for_new=USAGE)
+    open = NumberAttribute()
+    day = NumberAttribute(null=True)
+    tasks = NumberAttribute(null=True)
+    bytes = NumberAttribute(null=True)
+    recounted_at = NumberAttribute(attr_name="recountedAt", null=True)
+    counted_at = NumberAttribute(attr_name="countedAt", null=True)
+    write_id = UnicodeAttribute(attr_name="writeId")
+    expires_at = NumberAttribute(attr_name="expiresAt")
+
+
 STORED_NAMES = {name: attribute.attr_name for name, attribute in HeadRow.get_attributes().items()}
 """The stored name of each attribute of a head, by the model's name."""
 
@@ -208,6 +229,10 @@ _UNCONVERTED_STORED = tuple((name, STORED_NAMES[name]) for name in _UNCONVERTED_
 
 def partition_key(owner: str, task_id: str) -> str:
     return f"{owner}#{task_id}"
+
+
+def usage_key(owner: str, shard: int) -> str:
+    return f"~open#{owner}#{shard:02d}"
 
 
 def expiry(ended_at: int) -> int:

@@ -170,7 +170,7 @@ def test_webhook_gets_only_selected_events_of_its_user(
     assert delivered_events(other_hook) == []
 
 
-def test_event_of_a_user_without_webhooks_costs_one_more_request(
+def test_event_of_a_user_without_webhooks_is_one_write(
     scenario: Scenario, handlers: Handlers, hook: WebhookClient
 ) -> None:
     ok(scenario.user.delete(hook.path))
@@ -180,8 +180,38 @@ def test_event_of_a_user_without_webhooks_costs_one_more_request(
     assert [(request.operation, request.tables[0].rpartition("-")[2]) for request in sent] == [
         ("GetItem", "tasks"),
         ("Query", "webhooks"),
-        ("TransactWriteItems", "tasks"),
+        ("UpdateItem", "tasks"),
     ]
+
+
+def test_end_of_a_task_costs_two_more_requests_without_webhooks(
+    scenario: Scenario, agent: Agent, handlers: Handlers, hook: WebhookClient
+) -> None:
+    """One reads the event with its task, and one counts the end. No transaction is needed."""
+    ok(scenario.user.delete(hook.path))
+    scenario.start_task(agent)
+    ok(agent.complete("task-1"))
+    messages = [message for message in bodies("events") if "#completed#" in message.get("event", "")]
+    with aws_requests.recorded() as sent:
+        handlers.batch("announce_events", *messages)
+    assert [(request.operation, request.tables[0].rpartition("-")[2]) for request in sent] == [
+        ("BatchGetItem", "tasks"),
+        ("Query", "webhooks"),
+        ("UpdateItem", "tasks"),
+        ("UpdateItem", "tasks"),
+    ]
+
+
+def test_end_of_a_task_that_has_expired_is_counted(
+    scenario: Scenario, handlers: Handlers, hook: WebhookClient, owner: str
+) -> None:
+    scenario.queue_tasks()
+    ok(scenario.user.post("/api/tasks/task-1/cancel"))
+    messages = bodies("events")
+    delete("tasks", pk=f"{owner}#task-1", sk="H")
+    assert handlers.batch("announce_events", *messages, *messages) == []
+    assert [used["open"] for used in invariants.usage().values()] == [0]
+    assert delivered_events(hook) == []
 
 
 def test_event_of_a_deleted_task_creates_no_delivery_and_ends(

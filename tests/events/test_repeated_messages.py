@@ -46,7 +46,7 @@ def assert_each_has_one_effect(scenario: Scenario, handlers: Handlers, count: in
     keys = [{"owner": row["pk"].partition("#")[0], "task": row["pk"].partition("#")[2]} for row in unsent]
     deliver(handlers, "announce_events", [key | {"event": row["sk"]} for key, row in zip(keys, unsent, strict=True)])
     assert not [row for row in invariants.rows("tasks") if row["sk"].startswith("E#") and "dueAt" in row]
-    assert [row["openTasks"] for row in invariants.rows("users")] == [count]
+    assert [used["open"] for used in invariants.usage().values()] == [count]
 
 
 def test_five_hundred_shuffled_repeated_messages_have_one_effect_each(

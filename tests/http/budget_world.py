@@ -13,7 +13,7 @@ from chalicelib.agents.rules import INACTIVE_AFTER, check_at
 from chalicelib.auth import tokens
 from chalicelib.aws import sqs
 from chalicelib.core.settings import MINUTE, SECOND
-from chalicelib.tasks import polling
+from chalicelib.tasks import polling, quotas
 from infra.local.event_poller import EventPoller
 from infra.local.gateway import Response
 from infra.local.lambda_context import ACCOUNT, REGION
@@ -166,10 +166,16 @@ def cache_queue_urls() -> None:
 
 
 def make_world(user: Client, poller: EventPoller, clock: Clock, email: str = "user@example.com") -> World:
-    """A world for a user who was created a moment ago."""
+    """A world for a user who was created a moment ago, and has submitted a task that no longer exists.
+
+    The first submission of a user creates the rows that count usage, which the others do not.
+    """
     cache_queue_urls()
     owner = tokens.verify(user.token, clock.now).owner
-    return World(user, owner, poller, clock, email)
+    world = World(user, owner, poller, clock, email)
+    counted = quotas.count_task(owner, "task-0", 0, clock.now)
+    quotas.uncount_task(owner, "task-0", 0, counted, clock.now)
+    return world
 
 
 Call = Callable[[], Any]

@@ -20,6 +20,7 @@ from chalicelib.core import clock
 from infra.local.event_poller import EventPoller
 from infra.local.gateway import Response
 from tests.conftest import Clock
+from tests.service import invariants
 from tests.support import moto_aws, template
 from tests.support.client import Client
 
@@ -217,18 +218,23 @@ _CHECK_IN_FIELDS = {"calls", "seenAt", "checkAt", "checkShard", "state", "news",
 
 
 def snapshot() -> Mapping[str, Any]:
-    """All stored rows and queued messages, without what every call may write: its counts and the check-in."""
+    """All stored rows and queued messages, without what every call may write: its counts and the check-in.
+
+    The rows that count usage are represented by their sums.
+    """
     stored = {
         table: sorted(
             repr(sorted((name, value) for name, value in row.items() if name not in _CHECK_IN_FIELDS))
             for row in moto_aws.rows(table)
+            if row.get("sk") != {"S": "U"}
         )
         for table in ("users", "agents", "tasks", "webhooks")
     }
     logins = sorted(repr(sorted(row.items())) for row in moto_aws.rows("logins") if "owner" in row)
     queues = {queue: sorted(moto_aws.messages(queue)) for queue in ("workflow", "events", "webhooks")}
     queues["events"] = [message for message in queues["events"] if "task" in message]
-    return stored | queues | {"logins": logins}
+    used = {owner: counts for owner, counts in invariants.usage().items() if any(counts.values())}
+    return stored | queues | {"logins": logins, "used": used}
 
 
 @contextmanager

@@ -26,6 +26,7 @@ QUERY_TASKS = "Query tasks"
 READ_TASKS = "BatchGetItem tasks"
 WRITE_AGENT_AND_TASKS = "TransactWriteItems agents+tasks"
 WRITE_TASKS = "TransactWriteItems tasks"
+COUNT_TASK = "UpdateItem tasks"
 SEND_WORKFLOW_MESSAGE = "SendMessage workflow"
 SEND_EVENT_MESSAGE = "SendMessage events"
 # One query of each index is for the gauges, see chalicelib/orchestration/gauges.py.
@@ -140,29 +141,44 @@ def test_final_report_sends_one_transaction_and_a_message(world: World, name: st
     assert requests(world, name) == [WRITE_AGENT_AND_TASKS, SEND_EVENT_MESSAGE]
 
 
-def test_failure_with_a_log_sends_one_more_read_and_transaction(world: World) -> None:
+def test_failure_with_a_log_sends_one_more_read_write_and_transaction(world: World) -> None:
     assert requests(world, "fail with 300 KB of logs") == [
         WRITE_AGENT_AND_TASKS,
         SEND_EVENT_MESSAGE,
         "GetItem tasks",
+        COUNT_TASK,
         WRITE_TASKS,
     ]
 
 
-def test_submission_sends_two_requests_and_a_message(world: World) -> None:
-    assert requests(world, "submit") == [COUNT_CALL, WRITE_TASKS, SEND_WORKFLOW_MESSAGE]
+def test_submission_sends_three_requests_and_a_message(world: World) -> None:
+    assert requests(world, "submit") == [COUNT_CALL, COUNT_TASK, WRITE_TASKS, SEND_WORKFLOW_MESSAGE]
 
 
-def test_submission_by_an_agent_sends_two_requests_and_a_message(world: World) -> None:
-    assert requests(world, "submit, by an agent") == [CHECK_IN, "TransactWriteItems tasks+users", SEND_WORKFLOW_MESSAGE]
+def test_submission_by_an_agent_sends_three_requests_and_a_message(world: World) -> None:
+    assert requests(world, "submit, by an agent") == [CHECK_IN, COUNT_TASK, WRITE_TASKS, SEND_WORKFLOW_MESSAGE]
 
 
-def test_pinned_or_repeated_submission_sends_two_requests_and_a_message(world: World) -> None:
+def test_pinned_submission_sends_three_requests_and_a_repeated_one_four(world: World) -> None:
     world.agent()
     pinned = costs.measured(lambda: world.submit(agentId="agent-1"))
     world.submitted -= 1
     repeated = costs.measured(lambda: world.submit(agentId="agent-1"))
-    assert pinned.requests == repeated.requests == (COUNT_CALL, WRITE_AGENT_AND_TASKS, SEND_WORKFLOW_MESSAGE)
+    accepting = (COUNT_CALL, COUNT_TASK, WRITE_AGENT_AND_TASKS)
+    assert pinned.requests == (*accepting, SEND_WORKFLOW_MESSAGE)
+    assert repeated.requests == (*accepting, COUNT_TASK, SEND_WORKFLOW_MESSAGE)
+
+
+def test_first_submission_of_a_day_in_a_row_of_the_counts_sends_two_more_requests(world: World) -> None:
+    world.clock.advance(86_400)
+    assert requests(world, "submit") == [
+        COUNT_CALL,
+        COUNT_TASK,
+        READ_TASKS,
+        COUNT_TASK,
+        WRITE_TASKS,
+        SEND_WORKFLOW_MESSAGE,
+    ]
 
 
 def test_page_of_agents_sends_three_requests(world: World) -> None:

@@ -111,3 +111,17 @@ def pass_minutes(clock: Clock, poller: EventPoller) -> PassMinutes:
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries follow each other without pauses."""
     monkeypatch.setattr("time.sleep", [].append)
+
+
+@pytest.fixture
+def set_limits() -> Iterator[Callable[..., None]]:
+    """A function that changes the limits of the stage: `set_limits(open_tasks_per_user=2)`."""
+    names = ("open_tasks_per_user", "agents_per_user", "tasks_per_day", "bytes_per_day")
+    before = {name: getattr(settings, name) for name in names}
+
+    def deploy(**limits: int) -> None:
+        for name, value in limits.items():
+            object.__setattr__(settings, name, value)  # the settings are frozen
+
+    yield deploy
+    deploy(**before)

@@ -29,8 +29,6 @@ WRITES: dict[str, Callable[[], object]] = {
 COUNTS: dict[str, Callable[[], dynamodb.TransactItem]] = {
     "one agent more": lambda: store.agent_count_item(OWNER, 1, 100),
     "one agent less": lambda: store.agent_count_item(OWNER, -1, 0),
-    "one task more": lambda: store.open_task_count_item(OWNER, 1),
-    "one task less": lambda: store.open_task_count_item(OWNER, -1),
 }
 
 REQUESTS: dict[str, Callable[[Client, str], Response]] = {
@@ -54,6 +52,11 @@ def does_not_count(params: dict[str, Any]) -> bool:
 def test_write_for_a_removed_user_is_refused_and_creates_no_row(aws: None, write: str) -> None:
     with pytest.raises(Unauthenticated):
         WRITES[write]()
+    assert invariants.rows("users") == []
+
+
+def test_open_tasks_of_a_removed_user_are_cleared_without_a_row(aws: None) -> None:
+    store.clear_open_tasks(OWNER)
     assert invariants.rows("users") == []
 
 

@@ -1,12 +1,11 @@
 """Submissions in unusual situations: reached limits, reused idempotency keys, removed agents."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import boto3
 import pytest
 
-from chalicelib.core.settings import settings
 from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.http.scenario import Agent, Scenario, ok, refused
@@ -14,19 +13,6 @@ from tests.service import faults, invariants
 from tests.service.conftest import PassMinutes
 
 WORK = {"intent": "fix-bug", "repo": "r", "naturalLanguage": "Do it"}
-
-
-@pytest.fixture
-def set_limits() -> Iterator[Callable[..., None]]:
-    """A function that changes the limits of the stage: `set_limits(open_tasks_per_user=2)`."""
-    before = {name: getattr(settings, name) for name in ("open_tasks_per_user", "agents_per_user")}
-
-    def deploy(**limits: int) -> None:
-        for name, value in limits.items():
-            object.__setattr__(settings, name, value)  # the settings are frozen
-
-    yield deploy
-    deploy(**before)
 
 
 @pytest.mark.parametrize("who", ["user", "agent"])

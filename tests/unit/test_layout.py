@@ -41,7 +41,18 @@ USE_CASES = {
         "sweep",
         "workflow_queue",
     },
-    "tasks": {"history_store", "lifecycle", "log_rules", "logs", "outbox", "polling", "reports"},
+    "tasks": {
+        "history_store",
+        "lifecycle",
+        "log_rules",
+        "logs",
+        "outbox",
+        "polling",
+        "quota_rules",
+        "quota_store",
+        "quotas",
+        "reports",
+    },
     "webhooks": {"concurrency", "delivery", "fanout", "http_client", "targets"},
 }
 """The modules that a feature has besides, each named after one use case or one part of the outside world."""
