@@ -241,7 +241,7 @@ def test_concurrent_sweeps_publish_an_event_once(scenario: Scenario, handlers: H
     scenario.submit()
     handlers.batch("run_workflows", *bodies("workflow"))
     clock.advance(121)
-    with faults.interleaved("TransactWriteItems", handlers.sweep) as fault:
+    with faults.interleaved("UpdateItem", handlers.sweep, when=faults.about("REMOVE")) as fault:
         handlers.sweep()
     assert fault.affected
     assert (open_tasks(), unsent()) == (1, [])

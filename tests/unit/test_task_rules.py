@@ -21,8 +21,8 @@ SUBMITTED = NOW - 10 * MINUTE
 STATUSES: tuple[TaskStatus, ...] = get_args(TaskStatus)
 ENDED_STATUSES: tuple[TaskStatus, ...] = ("completed", "failed", "cancelled")
 HOLDER = Reporter("agent-1", None)
-SUCCESS = TaskResult("completed", None, "digest-good")
-FAILURE = TaskResult("failed", "It broke", "digest-bad")
+SUCCESS = TaskResult("completed", None, "digest-good", size=70)
+FAILURE = TaskResult("failed", "It broke", "digest-bad", size=8)
 UPDATE = ProgressUpdate(0.5, "Running tests", "12 of 24")
 
 every_status = pytest.mark.parametrize("status", STATUSES)
@@ -133,7 +133,7 @@ def test_letter_d_report_of_the_holder_ends_the_task(status: TaskStatus, result:
         assert (after.status, after.error, after.completed_at, after.due) == (result.status, result.error, NOW, None)
         assert after.progress == (1 if result.status == "completed" else 0.4)
         assert after.agent_id == "agent-1"
-        expected = TaskEvent(f"task.{result.status}", NOW, result.status, 1, "agent-1", result.error)
+        expected = TaskEvent(f"task.{result.status}", NOW, result.status, 1, "agent-1", result.error, result.size)
         assert transition.event == expected
 
 
@@ -187,7 +187,7 @@ def test_letter_f_lost_task_is_queued_with_the_next_attempt(status: TaskStatus) 
 def test_letter_f_task_that_is_lost_in_its_last_attempt_fails(attempt: int, max_attempts: int) -> None:
     transition = rules.lose(task("in_progress", attempt=attempt, max_attempts=max_attempts), "why", NOW)
     assert (transition.after.status, transition.after.error, transition.after.due) == ("failed", "Agent lost", None)
-    assert transition.event == TaskEvent("task.failed", NOW, "failed", attempt, "agent-1", "why")
+    assert transition.event == TaskEvent("task.failed", NOW, "failed", attempt, "agent-1", "why", 0)
 
 
 def test_letter_f_lost_task_with_a_requested_cancellation_is_cancelled() -> None:
