@@ -89,7 +89,7 @@ cost: .venv/installed ## write docs/cost.md from the measured capacity and the l
 	@$(BIN)/python -m bench.cost
 
 mutate: .venv/installed .venv-mutate/installed ## change random places in the code, and list the changes that no test notices
-	@$(MUTATE)/python tools/mutate.py --seed "$(or $(SEED),1)" --count "$(or $(COUNT),20)" $(ARGS)
+	@PYTHONPATH=. $(MUTATE)/python tools/mutate.py --seed "$(or $(SEED),1)" --count "$(or $(COUNT),20)" $(ARGS)
 
 docs: .venv/installed ## write the generated tables of docs/api.md and docs/protocol.md from the OpenAPI document
 	@$(BIN)/python -m infra.reference
