@@ -16,6 +16,7 @@ from chalice.app import CloudWatchEvent, Rate, SQSEvent
 from chalicelib import dynamodb
 from chalicelib.aws.sqs_batch import handle_batch
 from chalicelib.core import clock, metrics
+from chalicelib.core.errors import Unavailable
 from chalicelib.core.log import logger
 from chalicelib.core.settings import settings
 from chalicelib.http import App
@@ -42,23 +43,26 @@ EVENT_MODULES = {
     "app.announce_events": "chalicelib.orchestration.event_publisher",
     "app.deliver_webhooks": "chalicelib.webhooks.delivery",
     "app.sweep": "chalicelib.orchestration.sweep",
+    "app.sweep_backlog": "chalicelib.orchestration.sweep_backlog",
 }
 """The module that each event handler imports."""
 
 app = App(f"devflow-{settings.stage}", FEATURES)
 
-MAX_WORKFLOW_BATCHES = 75
+MAX_WORKFLOW_BATCHES = 59
 MAX_EVENT_BATCHES = 240
+MAX_SWEEP_BATCHES = 16
 """The concurrent executions of each function.
 
 Without a limit, a backlog of one queue may take all concurrent executions of the account (1,000 by default), and API
 Gateway then returns 503. Together with `MAX_BATCHES` of webhooks, the limits leave at least half of them to the API. An
 execution handles about 23 messages a second, so 1,000 tasks a second with five events each pass. A longer backlog waits
-in its queue.
+in its queue. A run of the sweep hands out at most 16 messages: one for each of four kinds of due rows, in each of four
+shards.
 """
 
 TIME_TO_STOP = 5_000
-"""The sweep stops when its Lambda has less than this many milliseconds left."""
+"""The sweep, and the function that it hands out work to, stop when they have fewer milliseconds left than this."""
 
 
 @app.on_sqs_message(
@@ -102,13 +106,33 @@ def deliver_webhooks(event: SQSEvent) -> dict[str, Any]:
 
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="sweep")
 def sweep(event: CloudWatchEvent) -> None:
-    """Mark silent agents, release their tasks, resend lost messages, and end overdue tasks."""
+    """Mark silent agents, release their tasks, end overdue tasks, and resume whatever lost its message."""
     from chalicelib.orchestration.sweep import run_sweep
 
     context: Any = event.context
     metrics.begin()
-    summary = run_sweep(clock.now(), lambda: context.get_remaining_time_in_millis() < TIME_TO_STOP)
+    summary = run_sweep(clock.now(), lambda: context.get_remaining_time_in_millis() - TIME_TO_STOP)
     logger.info("swept", extra=vars(summary) | metrics.flush(clock.now()))
+    if summary.unread:
+        raise Unavailable("The sweep could not read some indexes. Its next run reads them.")
+
+
+@app.on_sqs_message(
+    queue=settings.resource_name("sweep"),
+    batch_size=1,
+    maximum_concurrency=MAX_SWEEP_BATCHES,
+    name="sweep_backlog",
+)
+def sweep_backlog(event: SQSEvent) -> dict[str, Any]:
+    """Process due rows of one kind and shard that did not fit into a run of the sweep."""
+    from chalicelib.orchestration.sweep_backlog import handle_message
+
+    context: Any = event.context
+
+    def handle(body: str, now: int) -> None:
+        handle_message(body, now, lambda: context.get_remaining_time_in_millis() - TIME_TO_STOP)
+
+    return handle_batch(handle, event.to_dict()["Records"], clock.now())
 
 
 def load_for_handler(handler: str | None) -> None:

@@ -36,7 +36,7 @@ def make_heartbeat() -> tuple[dict[str, Any], dict[str, Any]]:
     return event, {"UpdateItem": {"Attributes": row}, "GetSecretValue": {"SecretString": secret}, **_OTHER_RESPONSES}
 
 
-def _sqs_event(**message: str) -> dict[str, Any]:
+def _sqs_event(**message: str | int) -> dict[str, Any]:
     """An SQS event with one message."""
     return {"Records": [{"messageId": "message-1", "body": json.dumps({"owner": "user-1", **message})}]}
 
@@ -45,6 +45,7 @@ EVENTS: dict[str, Any] = {
     "run_workflows": _sqs_event(task="task-1"),
     "announce_events": _sqs_event(task="task-1", event="E#1"),
     "deliver_webhooks": _sqs_event(webhook="webhook-1", delivery="delivery-1"),
+    "sweep_backlog": _sqs_event(kind="tasks", shard=0, until=int(time.time() * 1_000) + 86_400_000),
     "sweep": json.loads((PROJECT / "tests" / "fixtures" / "events" / "schedule.json").read_text(encoding="utf-8")),
 }
 """The events of the other functions. They find no work, so each function makes its first request and ends."""

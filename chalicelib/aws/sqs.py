@@ -1,9 +1,10 @@
 """Sends messages to the queues. No other module uses SQS.
 
-A message has only ids. Its handler reads the current data from the tables.
+A message contains only ids and numbers. Its handler reads the current data from the tables.
 """
 
 import json
+from collections.abc import Mapping
 from functools import cache
 
 from chalicelib.aws import session
@@ -20,7 +21,7 @@ MAX_DELAY = 15 * MINUTE
 """The longest delay of a message that SQS supports, in milliseconds."""
 
 
-def send(queue: str, message: dict[str, str], delay_ms: int = 0) -> bool:
+def send(queue: str, message: Mapping[str, str | int], delay_ms: int = 0) -> bool:
     """Send one message, which SQS delivers after `delay_ms` milliseconds. Returns False, and logs it, on failure.
 
     A failure is not an error for the caller: the task or delivery is stored with a due time, and the sweep sends the

@@ -8,7 +8,7 @@ from chalicelib.agents.entities import REMOVED, Agent
 from chalicelib.agents.liveness import CheckIn
 from chalicelib.agents.schemas import HeartbeatRequest, HeartbeatResponse, RegisterAgentRequest, RegisterAgentResponse
 from chalicelib.auth.entities import User
-from chalicelib.core.errors import AgentExists, AgentNotFound
+from chalicelib.core.errors import AgentExists, AgentNotFound, Unavailable
 from chalicelib.core.settings import MINUTE
 from chalicelib.tasks import lifecycle
 
@@ -16,6 +16,10 @@ INDEX_CONSISTENT_AFTER = MINUTE
 """How long after a task was pinned to an agent the index of pinned tasks certainly contains it."""
 
 REGISTERED_AGAIN = "The agent was registered again"
+
+
+class RemovalUnfinished(Unavailable):
+    """An agent with this agentId was removed, and its tasks are still being released. Send the request again soon."""
 
 
 def register_agent(
@@ -37,8 +41,8 @@ def register_agent(
         old_claims = {task_id: claim for task_id, claim in agent.claims.items() if claim.claimed_at < agent.created_at}
         _release_all(agent.model_copy(update={"claims": old_claims}), REGISTERED_AGAIN, now)
         return agents.to_register_response(agent, now)
-    if existing.state == REMOVED:  # finish the removal, except for the row, which the registration reuses
-        release_from_removed_agent(existing, now)
+    if existing.state == REMOVED and not release_from_removed_agent(existing, now):
+        raise RemovalUnfinished
     try:
         agent = agents.replace_agent(existing, request, idempotency_key, now)
     except AgentNotFound:  # it was removed meanwhile
@@ -73,7 +77,7 @@ def remove_agent(owner: str, agent_id: str, now: int) -> None:
     """Remove an agent: revoke its token immediately, release its claims, and treat the tasks that it ran as lost.
 
     Raises AgentNotFound. The row stays in the sweep's index as a tombstone, so the sweep finishes a removal that was
-    interrupted.
+    interrupted, or that is too large for one request.
     """
     try:
         agent = agents.mark_removed(owner, agent_id, now)
@@ -85,22 +89,30 @@ def remove_agent(owner: str, agent_id: str, now: int) -> None:
     finish_removal(agent, now)
 
 
-def release_from_removed_agent(agent: Agent, now: int) -> None:
-    """Release the tasks that a removed agent claimed or ran, and fail the tasks that are pinned to it."""
+def release_from_removed_agent(agent: Agent, now: int) -> bool:
+    """Release the tasks that a removed agent claimed or ran, and fail tasks that are pinned to it.
+
+    Returns False if more tasks are pinned to it than one call fails.
+    """
     for task_id in agent.claims:
         lifecycle.release_from_removed_agent(agent.owner, task_id, agent.id, now)
-    lifecycle.fail_pinned(agent.owner, agent.id, now)
+    return lifecycle.fail_pinned(agent.owner, agent.id, now)
 
 
-def finish_removal(agent: Agent, now: int) -> None:
-    """Release a removed agent's tasks, publish its remaining events, and delete its row."""
-    release_from_removed_agent(agent, now)
+def finish_removal(agent: Agent, now: int) -> bool:
+    """Release a removed agent's tasks, publish its remaining events, and delete its row.
+
+    The work of one call is bounded. Returns False if the removal needs another call at once.
+    """
+    if not release_from_removed_agent(agent, now):
+        return False
     if agent.status_events:
         from chalicelib.orchestration import event_publisher  # noqa: PLC0415  # imports webhooks, which few agent requests need
 
         event_publisher.publish_agent_events(agent.owner, agent.id, now)
     if agent.pinned_at is None or now - agent.pinned_at >= INDEX_CONSISTENT_AFTER:
         agents.delete_tombstone(agent)
+    return True
 
 
 def _release_claims(agent: Agent, reason: str, now: int) -> None:

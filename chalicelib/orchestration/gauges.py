@@ -21,11 +21,11 @@ MAX_ROWS_PER_SHARD = 25
 _METRIC_BY_STATE = {"active": "AgentsActive", "inactive": "AgentsInactive", "error": "AgentsError"}
 
 
-def record_gauges(shards: int, now: int) -> bool:
+def record_gauges(shards: int, now: int) -> None:
     """Record the number of queued tasks, the age of the oldest in seconds, and the number of agents by state.
 
     Metrics with a value of zero are not emitted. An inactive agent counts only while it still has running tasks: the
-    sweep does not check an inactive agent without tasks. Returns True.
+    sweep does not check an inactive agent without tasks.
     """
     waiting = [since for shard in range(shards) for since in lifecycle.queued_since(shard, now, MAX_ROWS_PER_SHARD)]
     if waiting:
@@ -35,4 +35,3 @@ def record_gauges(shards: int, now: int) -> bool:
     for state, metric in _METRIC_BY_STATE.items():
         if states[state]:
             metrics.record(metric, states[state])
-    return True

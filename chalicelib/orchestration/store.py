@@ -3,6 +3,7 @@
 from typing import Any
 
 from chalicelib import dynamodb
+from chalicelib.core.outage import Outage
 from chalicelib.core.settings import settings
 from chalicelib.orchestration.tables import SweepRow
 
@@ -23,6 +24,17 @@ def record_start(now: int, gap: int) -> dynamodb.Row:
         return dynamodb.update_item(_row(), [*start, *outage], dynamodb.equals(SweepRow.last_at, began))
     except dynamodb.ConditionFailed:
         return dynamodb.update_item(_row(), start)
+
+
+def load_outage() -> Outage | None:
+    """The last outage that a sweep has recorded."""
+    return to_outage(dynamodb.get_item(SweepRow, "~sweep", "~sweep") or {})
+
+
+def to_outage(row: dynamodb.Row) -> Outage | None:
+    """The last outage in the sweep's row."""
+    began, ended = row.get("outageBegan"), row.get("outageEnded")
+    return None if began is None or ended is None else Outage(began, ended)
 
 
 def record_shards(shards: int) -> None:

@@ -5,7 +5,7 @@ another writer was faster, the rule is applied to the new state and usually chan
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from chalicelib import dynamodb
 from chalicelib.agents import claims
@@ -15,13 +15,16 @@ from chalicelib.core.errors import Unavailable
 from chalicelib.core.log import logger
 from chalicelib.core.outage import Outage
 from chalicelib.core.settings import SECOND
+from chalicelib.core.threads import run_concurrently
 from chalicelib.tasks import outbox, rules, store
 from chalicelib.tasks.entities import DEFAULT_TIMEOUT, HELD_STATUSES, Task, Transition
+from chalicelib.tasks.tables import EVENT, HEAD
 
 AGENT_REMOVED = "Agent removed"
 NO_DESCRIPTION = "The description of this task is no longer stored. Submit its text as a new task."
 _MAX_TRIES = 5
 _PAGE_SIZE = 100
+_CONCURRENCY = 8
 
 
 class ConcurrentChanges(Unavailable):
@@ -163,8 +166,11 @@ def release_from_removed_agent(owner: str, task_id: str, agent_id: str, now: int
         dynamodb.transact_write(claims.release_claim_item(owner, agent_id, task_id))
 
 
-def fail_pinned(owner: str, agent_id: str, now: int) -> None:
-    """The agent is removed: fail the queued tasks that are pinned to it, since no agent would ever claim them."""
+def fail_pinned(owner: str, agent_id: str, now: int) -> bool:
+    """The agent is removed: fail queued tasks that are pinned to it, since no agent would ever claim them.
+
+    At most 100 of them, several at the same time. Returns whether these were all.
+    """
 
     def rule(task: Task) -> Transition | None:
         return (
@@ -173,14 +179,21 @@ def fail_pinned(owner: str, agent_id: str, now: int) -> None:
             else None
         )
 
-    for page in dynamodb.paginate(lambda start: store.find_pinned(owner, agent_id, start, _PAGE_SIZE)):
-        for task_row in page.rows:
-            apply_transition(owner, task_row["pk"].partition("#")[2], rule, now)
+    page = store.find_pinned(owner, agent_id, None, _PAGE_SIZE)
+    task_ids = [row["pk"].partition("#")[2] for row in page.rows]
+    run_concurrently(lambda task_id: apply_transition(owner, task_id, rule, now), task_ids, _CONCURRENCY)
+    return page.next_key is None
 
 
-def find_due(shard: int, now: int, start: dict[str, Any] | None, limit: int) -> dynamodb.Page:
-    """Keys of the open tasks and unpublished events in a shard that are due."""
-    return store.find_due(shard, now, start, limit)
+def find_due(
+    shard: int,
+    now: int,
+    start: dict[str, Any] | None,
+    limit: int,
+    only: Literal["tasks", "events"] | None = None,
+) -> dynamodb.Page:
+    """Keys of the open tasks and unpublished events in a shard that are due. At most `limit` rows are examined."""
+    return store.find_due(shard, now, start, limit, None if only is None else HEAD if only == "tasks" else EVENT)
 
 
 def queued_since(shard: int, now: int, maximum: int) -> list[int]:

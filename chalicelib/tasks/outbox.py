@@ -34,10 +34,15 @@ def send_event(task: Task, event: TaskEvent | None) -> None:
         sqs.send("events", {"owner": task.owner, "task": task.id, "event": EVENT + event.key})
 
 
-def event_keys(row: dynamodb.Row) -> tuple[str, str, str] | None:
-    """The owner, the task and the key of an event in the sweep's index. None if the row is a task."""
+def is_event(row: dynamodb.Row) -> bool:
+    """Whether a row of the sweep's index is an event. Otherwise it is a task."""
+    return str(row["sk"]).startswith(EVENT)
+
+
+def event_keys(row: dynamodb.Row) -> tuple[str, str, str]:
+    """The owner, the task and the key of an event in the sweep's index."""
     owner, _, task_id = row["pk"].partition("#")
-    return (owner, task_id, row["sk"]) if row["sk"].startswith(EVENT) else None
+    return owner, task_id, row["sk"]
 
 
 def load_unpublished(owner: str, task_id: str, key: str) -> UnpublishedEvent | None:

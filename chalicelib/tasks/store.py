@@ -263,13 +263,16 @@ def _to_expected_task(row: dynamodb.Row) -> Task:
     )
 
 
-def find_due(shard_number: int, now: int, start: dict[str, Any] | None, limit: int) -> dynamodb.Page:
-    """Keys of the open tasks and unpublished events in a shard that are due."""
+def find_due(
+    shard_number: int, now: int, start: dict[str, Any] | None, limit: int, part: str | None = None
+) -> dynamodb.Page:
+    """Keys of the open tasks and unpublished events in a shard that are due. `part`: only HEAD, or only EVENT."""
     return dynamodb.query(
         HeadRow,
         shard_number,
         index="due",
         key_condition=dynamodb.at_most(HeadRow.due_at, now),
+        filter_condition=None if part is None else dynamodb.begins_with(HeadRow.sk, part),
         limit=limit,
         start=start,
     )

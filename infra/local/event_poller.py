@@ -131,9 +131,14 @@ class EventPoller:
         """Handle every visible message, including those that are sent meanwhile. Returns the number of messages."""
         handled = 0
         with self.paused():
-            for queue in self._queues:
-                while count := self._feed_next(queue):
-                    handled += count
+            while in_this_round := sum(self._drain_queue(queue) for queue in self._queues):
+                handled += in_this_round
+        return handled
+
+    def _drain_queue(self, queue: SqsEventSource) -> int:
+        handled = 0
+        while count := self._feed_next(queue):
+            handled += count
         return handled
 
     def sweep(self) -> None:

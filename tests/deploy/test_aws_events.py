@@ -246,6 +246,12 @@ def test_schedule_runs_the_sweep(stage: DeployedStage) -> None:
     assert [line["message"] for line in lines].count("swept") == 1
 
 
+def test_backlog_of_the_sweep_is_processed_and_foreign_messages_are_not_retried(stage: DeployedStage) -> None:
+    assert stage.send("sweep_backlog", "sqs-sweep") == failures()
+    lines = [json.loads(line) for line in stage.function("sweep_backlog").log if line.startswith("{")]
+    assert [line["kind"] for line in lines if line["message"] == "swept a backlog"] == ["tasks", "events"]
+
+
 def failures(*numbers: int) -> dict[str, Any]:
     """Lambda's partial batch response for the records of a batch with these indexes."""
     message_ids = [f"059f36b4-87a3-44ab-83d2-66197583000{number}" for number in numbers]

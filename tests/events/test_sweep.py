@@ -10,14 +10,14 @@ import pytest
 
 from chalicelib.core import log as log_module
 from chalicelib.core.settings import settings
-from chalicelib.orchestration import sweep
+from chalicelib.orchestration import due_work
 from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.http.scenario import Agent, Scenario, ok
 from tests.service import faults, invariants
 from tests.service.conftest import PassMinutes, SetShards
 from tests.support import aws_requests, moto_aws
-from tests.support.handlers import Handlers
+from tests.support.handlers import Handlers, time_per_request
 
 
 def test_idle_sweep_queries_each_index_and_changes_nothing(
@@ -207,13 +207,14 @@ def test_error_of_one_task_of_a_lost_agent_does_not_stop_the_others(
 def test_sweep_stops_in_time_and_the_next_one_resumes(
     scenario: Scenario, agent: Agent, clock: Clock, handlers: Handlers, last_sweep: Callable[[], dict[str, Any]]
 ) -> None:
-    tasks = [f"task-{number}" for number in range(6)]
+    tasks = [f"task-{number}" for number in range(12)]
     scenario.queue_tasks(*tasks)
-    agent.commands()
+    agent.commands(limit=12)
     clock.advance(61)
-    handlers.sweep(30_000, 20_000, 10_000, 4_999)
+    with time_per_request(1_000, 20_000) as left:
+        handlers.sweep(left)
     requeued = [task for task in tasks if scenario.task_status(task) == "queued"]
-    assert 0 < len(requeued) < 6
+    assert 0 < len(requeued) < 12
     assert last_sweep()["finished"] is False
     handlers.sweep()
     assert {scenario.task_status(task) for task in tasks} == {"queued"}
@@ -224,14 +225,14 @@ def test_sweep_without_remaining_time_does_nothing(
 ) -> None:
     scenario.claim_task(agent)
     clock.advance(300)
-    handlers.sweep(1)
+    handlers.sweep(lambda: 1)
     assert (scenario.task_status(), scenario.get_agent()["status"]) == ("assigned", "active")
 
 
 def test_sweep_handles_several_pages_of_due_rows(
     scenario: Scenario, agent: Agent, clock: Clock, handlers: Handlers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "PAGE_SIZE", 1)
+    monkeypatch.setattr(due_work, "PAGE_SIZE", 1)
     tasks = [f"task-{number}" for number in range(6)]
     scenario.queue_tasks(*tasks)
     agent.commands()
@@ -279,6 +280,16 @@ def test_sweep_skips_ended_tasks_that_are_still_in_the_index(
     with faults.response_changed("Query", with_row(stale), when=faults.about('"due"', "-tasks")):
         handlers.sweep()
     assert scenario.task_status() == "completed"
+
+
+def test_sweep_skips_a_removed_agent_of_the_index_that_is_registered_again(
+    scenario: Scenario, agent: Agent, handlers: Handlers, owner: str
+) -> None:
+    stale = {"owner": {"S": owner}, "agent": {"S": "agent-1"}, "state": {"S": "removed"}, "checkAt": {"N": "1"}}
+    with faults.response_changed("Query", with_row(stale), when=faults.about('"live"')) as fault:
+        handlers.sweep()
+    assert fault.affected
+    assert scenario.get_agent()["status"] == "active"
 
 
 # Shards.

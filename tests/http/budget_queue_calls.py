@@ -1,5 +1,8 @@
 """The measured messages of the queues, each as a batch of one message. See budget_calls.py."""
 
+from chalicelib.core.settings import MINUTE
+from chalicelib.dynamodb import shard
+from chalicelib.tasks.tables import partition_key
 from tests.http.budget_world import Call, World, call
 from tests.http.webhook_helpers import create_webhook
 from tests.support.webhook_receiver import Receiver, status
@@ -55,6 +58,22 @@ def _delivery(world: World) -> Call:
 def _refused_delivery(world: World) -> Call:
     _create_webhook(world).respond_next(status(500))
     return _test_delivery(world)
+
+
+@call("message of the sweep queue, 1 claim ran out")
+def _backlog(world: World) -> Call:
+    agent = world.agent()
+    world.claim_task(agent)
+    world.poller.sweep()
+    world.clock.advance(61)
+    agent.heartbeat()
+    message = {"kind": "tasks", "shard": task_shard(world), "until": world.clock.now + MINUTE}
+    return world.handle_batch("sweep_backlog", [message])
+
+
+def task_shard(world: World) -> int:
+    """The shard of the only task."""
+    return shard(partition_key(world.owner, f"task-{world.submitted}"))
 
 
 def _create_webhook(world: World) -> Receiver:

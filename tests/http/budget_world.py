@@ -161,7 +161,7 @@ def register(user: Client, name: str, *capabilities: str, **more: Any) -> Agent:
 
 def cache_queue_urls() -> None:
     """Cache the URLs of all queues. A container requests each URL once, and a measured call must not contain this."""
-    for name in ("workflow", "events", "webhooks"):
+    for name in ("workflow", "events", "webhooks", "sweep"):
         sqs._queue_url(name)
 
 

@@ -231,7 +231,7 @@ def snapshot() -> Mapping[str, Any]:
         for table in ("users", "agents", "tasks", "webhooks")
     }
     logins = sorted(repr(sorted(row.items())) for row in moto_aws.rows("logins") if "owner" in row)
-    queues = {queue: sorted(moto_aws.messages(queue)) for queue in ("workflow", "events", "webhooks")}
+    queues = {queue: sorted(moto_aws.messages(queue)) for queue in ("workflow", "events", "webhooks", "sweep")}
     queues["events"] = [message for message in queues["events"] if "task" in message]
     used = {owner: counts for owner, counts in invariants.usage().items() if any(counts.values())}
     return stored | queues | {"logins": logins, "used": used}

@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 from chalicelib.core.settings import KB, MINUTE, settings
-from chalicelib.orchestration.sweep import PAGE_SIZE
+from chalicelib.orchestration.due_work import PAGE_SIZE
 from infra.local.event_poller import EventPoller
 from tests.conftest import Clock
 from tests.http.budget_calls import CALLS, World, make_world
@@ -228,7 +228,7 @@ def test_idle_sweep_queries_each_shard_of_its_four_indexes_once(world: World) ->
 OVERDUE = {
     "sweep, 4 agents silent": {"GetItem agents": 4, "UpdateItem agents": 4, SEND_EVENT_MESSAGE: 4},
     "sweep, 4 claims ran out": {"GetItem tasks": 4, WRITE_AGENT_AND_TASKS: 4},
-    "sweep, 4 messages lost": {"GetItem tasks": 4, WRITE_TASKS: 4, SEND_WORKFLOW_MESSAGE: 4},
+    "sweep, 4 messages lost": {"GetItem tasks": 4, WRITE_TASKS: 4, SEND_EVENT_MESSAGE: 4},
 }
 
 

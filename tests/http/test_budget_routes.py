@@ -89,6 +89,9 @@ BUDGET: dict[str, list[str]] = {
         "GetItem agents", "Query webhooks", "TransactWriteItems agents+webhooks", "SendMessage webhooks",
         "GetItem agents",
     ],
+    "message of the sweep queue, 1 claim ran out": [
+        "GetItem tasks", "Query tasks", "GetItem tasks", "TransactWriteItems agents+tasks",
+    ],
     "delivery of a webhook": ["UpdateItem webhooks"] * 4,
     "delivery of a webhook that is refused": [
         *["UpdateItem webhooks"] * 3, "SendMessage webhooks", "UpdateItem webhooks",

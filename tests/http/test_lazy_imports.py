@@ -141,6 +141,7 @@ TASKS = {"agents", "auth", "tasks"}
         ("app.announce_events", TASKS | {"orchestration", "webhooks"}),
         ("app.deliver_webhooks", {"webhooks"}),
         ("app.sweep", TASKS | {"orchestration", "webhooks"}),
+        ("app.sweep_backlog", TASKS | {"orchestration", "webhooks"}),
     ],
 )
 def test_function_imports_only_the_features_it_uses(handler: str, expected: set[str]) -> None:
@@ -158,6 +159,7 @@ SCHEDULED = json.loads((ROOT / "tests" / "fixtures" / "events" / "schedule.json"
         ("announce_events", NO_MESSAGES),
         ("deliver_webhooks", NO_MESSAGES),
         ("sweep", SCHEDULED),
+        ("sweep_backlog", NO_MESSAGES),
     ],
 )
 def test_handler_imports_nothing_after_the_start(function: str, event: Any) -> None:

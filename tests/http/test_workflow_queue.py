@@ -75,19 +75,6 @@ def test_sweep_queues_a_task_whose_message_was_lost(scenario: Scenario, clock: C
     assert scenario.agent().claims() == ["task-1"]
 
 
-def test_queued_task_waits_for_24_hours_from_the_sweep_that_queued_it(scenario: Scenario, clock: Clock) -> None:
-    scenario.submit()
-    lose_messages()
-    scenario.advance(clock, 65)
-    scenario.advance(clock, 24 * 3600 - 60)
-    assert scenario.task_status() == "queued"
-    scenario.advance(clock, 120)
-    assert (scenario.task_status(), scenario.get_task()["error"]) == (
-        "failed",
-        "No agent claimed the task within 24 hours.",
-    )
-
-
 def test_task_is_accepted_and_queued_while_the_queue_is_unreachable(scenario: Scenario, clock: Clock) -> None:
     with failing("SendMessage", UNREACHABLE):
         scenario.submit()

@@ -49,7 +49,7 @@ def agent_rows(owner: str, many: int, seen_at: int, name: str = "agent") -> Iter
             seen_at=seen_at,
             worked_at=seen_at - HOUR,
         )
-        yield from _rows([agents.create_item(agent)])
+        yield from to_rows([agents.create_item(agent)])
 
 
 def task_rows(owner: str, many: int, now: int) -> Iterator[Row]:
@@ -91,10 +91,10 @@ def task_row(owner: str, name: str, created_at: int, *, due: int | None = None, 
     body = TaskBody.model_construct(description=TEXT, context={"issueId": "123", "prId": "456"})
     queued = TaskEvent("task.queued", created_at, "queued", 1, None)
     parts = store.create_items(task, body, queued)
-    yield from _rows(parts[:1] if done else parts)
+    yield from to_rows(parts[:1] if done else parts)
 
 
-def _rows(parts: Iterable[dynamodb.TransactItem]) -> Iterator[Row]:
+def to_rows(parts: Iterable[dynamodb.TransactItem]) -> Iterator[Row]:
     for part in parts:
         yield part.request["TableName"], part.request["Item"]
 

@@ -208,10 +208,13 @@ def handle_message(context: OperationContext, handler: str, about: str = "") -> 
     return Response(503 if Handlers(context.scenario.poller._app).batch(handler, body) else 200)
 
 
-def sweep(context: OperationContext) -> Response:
-    """Run the scheduled handler. 503 if it raises an error, so that AWS counts the run as failed."""
+def sweep(context: OperationContext, left: int = 60_000) -> Response:
+    """Run the scheduled handler. 503 if it raises an error, so that AWS counts the run as failed.
+
+    `left`: the remaining milliseconds of the invocation.
+    """
     try:
-        Handlers(context.scenario.poller._app).sweep()
+        Handlers(context.scenario.poller._app).sweep(lambda: left)
     except Unavailable:
         return Response(503)
     return Response(200)
@@ -249,7 +252,19 @@ def _cancel_running_task(context: OperationContext) -> None:
     pass_minutes(context, 2, context.agent)
 
 
-QUEUES = {"run_workflows": "workflow", "announce_events": "events", "deliver_webhooks": "webhooks"}
+def _expire_claim_in_backlog(context: OperationContext) -> None:
+    """A claim has expired, and the sweep has handed out the deadlines of tasks."""
+    context.scenario.claim_task(context.agent)
+    pass_minutes(context, 2, context.agent)
+    sqs.send("sweep", {"kind": "tasks", "shard": 0, "until": server_clock.now() + 3_600_000})
+
+
+QUEUES = {
+    "run_workflows": "workflow",
+    "announce_events": "events",
+    "deliver_webhooks": "webhooks",
+    "sweep_backlog": "sweep",
+}
 
 
 EVENT_OPERATIONS = {
@@ -276,6 +291,18 @@ EVENT_OPERATIONS = {
         sweep,
         lambda: task_state() | publish_state(),
         {"status": "queued", "attempt": 1, "events": FULL_TIMELINE[:2], "open": 1, "unsent": 0},
+    ),
+    "a sweep that hands out an expired claim": Operation(
+        lambda ctx: (ctx.scenario.claim_task(ctx.agent), pass_minutes(ctx, 2, ctx.agent)),
+        lambda ctx: sweep(ctx, left=1),
+        task_state,
+        {"status": "queued", "attempt": 1, "events": [*FULL_TIMELINE[:3], "requeued"]},
+    ),
+    "a message of the sweep's queue": Operation(
+        _expire_claim_in_backlog,
+        lambda ctx: handle_message(ctx, "sweep_backlog"),
+        task_state,
+        {"status": "queued", "attempt": 1, "events": [*FULL_TIMELINE[:3], "requeued"]},
     ),
     "a sweep that finds an expired claim": Operation(
         lambda ctx: (ctx.scenario.claim_task(ctx.agent), pass_minutes(ctx, 2, ctx.agent)),

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from chalicelib.core import clock as server_clock
 from chalicelib.core.settings import settings as product_settings
+from chalicelib.orchestration.due_work import KINDS
 from infra.local.gateway import Gateway, Response
 from tests.http.scenario import Agent, ok
 from tests.service import invariants
@@ -211,6 +212,18 @@ class PlatformMachine(RuleBasedStateMachine):
     @rule()
     def sweep(self) -> None:
         self.handlers.sweep()
+
+    @rule()
+    def sweep_hands_out(self) -> None:
+        """A run without time hands out everything. Its messages are handled by `work_on_backlog`, or are lost."""
+        self.handlers.sweep(lambda: 1)
+
+    @rule(kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=4), late=st.booleans())
+    def work_on_backlog(self, kinds: list[str], late: bool) -> None:  # noqa: FBT001
+        """Messages of the sweep's queue, in any order and repeated. A late one has no effect."""
+        until = server_clock.now() + (0 if late else 60 * SECOND)
+        for kind in kinds:
+            assert self.handlers.batch("sweep_backlog", {"kind": kind, "shard": 0, "until": until}) == []
 
     @rule(minutes=st.sampled_from([1, 3, 11]))
     def time_passes(self, minutes: int) -> None:

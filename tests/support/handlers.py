@@ -3,23 +3,38 @@
 import hashlib
 import json
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from infra.local.lambda_context import ACCOUNT, REGION, Context
+from tests.support import aws_requests
+
+
+def _much_time() -> int:
+    return 60_000
 
 
 @dataclass
 class LambdaContext(Context):
-    """The context of a Lambda invocation with scripted remaining times. The last value repeats."""
+    """The context of a Lambda invocation whose remaining time is given by the test."""
 
-    left: tuple[int, ...] = (30_000,)
-    """Milliseconds that each call of `get_remaining_time_in_millis` returns, in order."""
+    left: Callable[[], int] = _much_time
+    """Returns the remaining milliseconds."""
 
     def get_remaining_time_in_millis(self) -> int:
-        first, *rest = self.left
-        self.left = tuple(rest) or (first,)
-        return first
+        return self.left()
+
+
+@contextmanager
+def time_per_request(milliseconds: int, total: int) -> Iterator[Callable[[], int]]:
+    """A function that returns the remaining time of an invocation. Only requests to AWS take time, the same for each.
+
+    `total`: the remaining milliseconds at the beginning.
+    """
+    with aws_requests.recorded() as sent:
+        yield lambda: total - milliseconds * len(sent)
 
 
 class Handlers:
@@ -28,16 +43,19 @@ class Handlers:
     def __init__(self, app: Any) -> None:
         self.app = app
 
-    def batch(self, handler: str, *bodies: Any) -> list[str]:
-        """Pass one batch of messages to an SQS handler. Returns the ids of failed messages (`message-0`, ...)."""
+    def batch(self, handler: str, *bodies: Any, left: Callable[[], int] = _much_time) -> list[str]:
+        """Pass one batch of messages to an SQS handler. Returns the ids of failed messages (`message-0`, ...).
+
+        `left`: returns the remaining milliseconds of the invocation.
+        """
         records = [record(f"message-{index}", body) for index, body in enumerate(bodies)]
-        response = self.app.handler_map[handler]({"Records": records}, LambdaContext(handler))
+        response = self.app.handler_map[handler]({"Records": records}, LambdaContext(handler, left=left))
         assert set(response) == {"batchItemFailures"}
         assert all(set(failure) == {"itemIdentifier"} for failure in response["batchItemFailures"])
         return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
 
-    def sweep(self, *left: int) -> None:
-        """Run the scheduled handler. `left`: the remaining milliseconds that Lambda reports, call after call."""
+    def sweep(self, left: Callable[[], int] = _much_time) -> None:
+        """Run the scheduled handler. `left`: returns the remaining milliseconds of the invocation."""
         event = {
             "version": "0",
             "id": str(uuid.uuid4()),
@@ -49,7 +67,7 @@ class Handlers:
             "resources": [f"arn:aws:events:{REGION}:{ACCOUNT}:rule/devflow-local-sweep"],
             "detail": {},
         }
-        assert self.app.handler_map["sweep"](event, LambdaContext("sweep", left=left or (30_000,))) is None
+        assert self.app.handler_map["sweep"](event, LambdaContext("sweep", left=left)) is None
 
 
 def record(identity: str, body: Any) -> dict[str, Any]:

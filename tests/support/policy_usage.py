@@ -20,7 +20,12 @@ from tests.support.iam import API, CHALICE, Call, Need, calls, statements
 _CONFIG: dict[str, Any] = json.loads((CHALICE / "config.json").read_text(encoding="utf-8"))
 STAGES = tuple(_CONFIG["stages"])
 FUNCTIONS = tuple(_CONFIG["stages"]["dev"]["lambda_functions"])
-SOURCE_QUEUES = {"run_workflows": "workflow", "announce_events": "events", "deliver_webhooks": "webhooks"}
+SOURCE_QUEUES = {
+    "run_workflows": "workflow",
+    "announce_events": "events",
+    "deliver_webhooks": "webhooks",
+    "sweep_backlog": "sweep",
+}
 """The queue that invokes each function."""
 
 

@@ -34,11 +34,13 @@ USE_CASES = {
     "orchestration": {
         "agent_lifecycle",
         "agent_routes",
+        "due_work",
         "event_publisher",
         "gauges",
         "stats",
         "stats_routes",
         "sweep",
+        "sweep_backlog",
         "workflow_queue",
     },
     "tasks": {
@@ -59,7 +61,7 @@ USE_CASES = {
 
 SHARED = {
     "aws": {"ses", "session", "sqs", "sqs_batch"},
-    "core": {"clock", "errors", "log", "metrics", "models", "outage", "settings", "text", "timestamps"},
+    "core": {"clock", "errors", "log", "metrics", "models", "outage", "settings", "text", "threads", "timestamps"},
     "dynamodb": {"clauses", "client", "expressions", "marshalling", "operations", "retries"},
     "http": {
         "app",

@@ -13,6 +13,7 @@ QUEUES = template.resources("AWS::SQS::Queue")
 CONFIG = json.loads((Path(__file__).parents[2] / ".chalice" / "config.json").read_text(encoding="utf-8"))
 FUNCTION_OF_QUEUE = {
     "EventsQueue": "announce_events",
+    "SweepQueue": "sweep_backlog",
     "WebhooksQueue": "deliver_webhooks",
     "WorkflowQueue": "run_workflows",
 }
@@ -22,7 +23,7 @@ every_queue = pytest.mark.parametrize("name", QUEUES)
 every_invoking_queue = pytest.mark.parametrize("name", FUNCTION_OF_QUEUE)
 
 
-def test_template_has_five_tables_and_three_queues_with_dead_letter_queues() -> None:
+def test_template_has_five_tables_and_four_queues_with_dead_letter_queues() -> None:
     assert sorted(template.resolve_name(table["Properties"]["TableName"], "dev") for table in TABLES.values()) == [
         "devflow-dev-agents",
         "devflow-dev-logins",
@@ -33,6 +34,8 @@ def test_template_has_five_tables_and_three_queues_with_dead_letter_queues() -> 
     assert sorted(template.resolve_name(queue["Properties"]["QueueName"], "dev") for queue in QUEUES.values()) == [
         "devflow-dev-events",
         "devflow-dev-events-dead",
+        "devflow-dev-sweep",
+        "devflow-dev-sweep-dead",
         "devflow-dev-webhooks",
         "devflow-dev-webhooks-dead",
         "devflow-dev-workflow",
