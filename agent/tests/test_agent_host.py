@@ -43,14 +43,20 @@ class Scenario:
     def __init__(self, platform: FakePlatform) -> None:
         self.platform, self.polls_requested, self.engine_error = platform, 0, ""
         engine = Engine("copilot", ["copilot"], check=self._check)
-        self.host = AgentHost(
-            HostConfig("build-1", platform.url, lambda: "agent-token", engine, self._poll_now, ("fix-bug",)), 0
+        self.requests_before_wait: list[list[str]] = []
+        config = HostConfig(
+            "build-1", platform.url, lambda: "agent-token", engine, self._poll_now, ("fix-bug",), self._wait
         )
+        self.host = AgentHost(config, 0)
         self.host.start()
 
     def _check(self) -> None:
         if self.engine_error:
             raise TaskFailedError(self.engine_error)
+
+    def _wait(self, seconds: float) -> None:
+        assert 0 < seconds < 15
+        self.requests_before_wait.append(self.platform.paths())
 
     def _poll_now(self) -> None:
         self.polls_requested += 1
@@ -90,6 +96,13 @@ def test_workflow_is_submitted_for_this_agent_and_polled_at_once(scenario: Scena
     assert (submitted.method, submitted.path, submitted.token) == ("POST", EXECUTE_PATH, token)
     assert submitted.body == TASK | {"agentId": "build-1"}
     assert scenario.polls_requested == 1
+
+
+def test_workflow_is_submitted_after_the_first_heartbeat_of_the_agent(scenario: Scenario) -> None:
+    """The platform refuses tasks that are pinned to an agent without the intent. A heartbeat reports the intents."""
+    assert scenario.request()[0] == 202
+    assert scenario.requests_before_wait == [[]]
+    assert scenario.platform.paths() == [f"POST {EXECUTE_PATH}"]
 
 
 def test_missing_fields_are_listed_as_in_the_specification(scenario: Scenario) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from dataclasses import replace
@@ -296,9 +297,10 @@ def test_conflict_with_another_instance_ends_the_worker_after_150_s(make_scenari
 
 
 def test_worker_starts_once_a_killed_instance_is_no_longer_live(make_scenario: Callable[..., Scenario]) -> None:
-    scenario = make_scenario(
-        lambda request: make_error(409) if scenario.clock.time < scenario.started_at + 140 else accept(request)
-    )
+    def respond(request: ReceivedRequest) -> FakeResponse:
+        return make_error(409) if scenario.clock.time < scenario.started_at + 140 else accept(request)
+
+    scenario: Scenario = make_scenario(respond)
     scenario.after(300, scenario.worker.drain)
     scenario.worker.run()
     assert "build-1 is active" in scenario.log_lines
@@ -306,12 +308,52 @@ def test_worker_starts_once_a_killed_instance_is_no_longer_live(make_scenario: C
 
 
 def test_conflict_with_an_instance_that_started_later_ends_the_worker(make_scenario: Callable[..., Scenario]) -> None:
-    scenario = make_scenario(
-        lambda request: accept(request) if scenario.clock.time < scenario.started_at + 100 else make_error(409)
-    )
+    def respond(request: ReceivedRequest) -> FakeResponse:
+        return accept(request) if scenario.clock.time < scenario.started_at + 100 else make_error(409)
+
+    scenario: Scenario = make_scenario(respond)
     with pytest.raises(AlreadyRunningError):
         scenario.worker.run()
     assert scenario.clock.time - scenario.started_at < 200
+
+
+ANOTHER_TASK: dict[str, Any] = {
+    "task_id": "task-1", "intent": "explain", "repo": "file:///nowhere", "branch": None, "description": "d",
+    "context": {}, "created_at": "2026-01-01T00:00:00Z", "attempt": 1, "timeoutSeconds": 60,
+}  # fmt: skip
+
+
+def test_worker_polls_again_soon_if_a_poll_returns_a_task_that_it_has_just_started(
+    make_scenario: Callable[..., Scenario],
+) -> None:
+    """The first progress report was still under way, so the platform counted the task against the limit of the poll."""
+    started = threading.Event()
+
+    def respond(request: ReceivedRequest) -> FakeResponse:
+        if request.path.endswith("/progress"):
+            assert started.wait(30)
+            return make_error(409)
+        if "/commands" in request.path:
+            polls.append(scenario.clock.time)
+            return FakeResponse(200, {"commands": [ANOTHER_TASK], "nextPollInterval": 30_000})
+        return accept(request)
+
+    polls: list[float] = []
+    scenario = make_scenario(respond)
+    scenario.worker.config.concurrency = 2
+    scenario.after(100, started.set)
+    scenario.after(100, scenario.worker.drain)
+    scenario.worker.run()
+    pauses = [after - before for before, after in itertools.pairwise(polls)][:4]
+    assert pauses in ([30, 1, 30, 1], [1, 30, 1, 30])
+
+
+def test_first_heartbeat_can_be_waited_for(make_scenario: Callable[..., Scenario]) -> None:
+    scenario = make_scenario()
+    assert not scenario.worker.wait_for_first_heartbeat(0)
+    scenario.after(100, scenario.worker.drain)
+    scenario.worker.run()
+    assert scenario.worker.wait_for_first_heartbeat(0)
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])

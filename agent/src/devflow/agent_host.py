@@ -32,6 +32,7 @@ EXECUTE_PATH = "/api/workflows/execute"
 MAX_BODY_BYTES = 256 * 1024
 """The size limit of a request, the same as the platform's."""
 _REQUEST_TIMEOUT_SECONDS = 15.0
+_FIRST_HEARTBEAT_SECONDS = 10.0
 _REQUIRED = ("taskId", "intent", "repo", "naturalLanguage")
 _FORWARDED = (*_REQUIRED, "branch", "context", "priority", "timeoutSeconds", "maxAttempts")
 _FORBIDDEN = 403
@@ -51,6 +52,8 @@ class HostConfig:
     """Makes the agent poll at once."""
     capabilities: Collection[str] = ()
     """The intents that this agent accepts. If empty, the host accepts every intent."""
+    wait_for_first_heartbeat: Callable[[float], object] = lambda _seconds: True
+    """Waits at most this number of seconds until the platform knows these intents, which it checks too."""
 
 
 class HostError(Exception):
@@ -175,6 +178,7 @@ def submit_workflow(config: HostConfig, token: str, body: Json) -> Json:
         raise HostError(400, "Invalid request", f"This agent accepts only these intents: {accepted}.")
     try:
         config.engine.check()
+        config.wait_for_first_heartbeat(_FIRST_HEARTBEAT_SECONDS)
         forwarded = {name: body[name] for name in _FORWARDED if body.get(name) is not None}
         response = ApiClient(config.url, token).send("POST", EXECUTE_PATH, forwarded | {"agentId": config.agent_id})
     except (TaskFailedError, UnavailableError) as error:

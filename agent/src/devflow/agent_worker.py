@@ -5,6 +5,7 @@ The worker runs on one thread. Each job has its own thread.
 
 import resource
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -82,6 +83,8 @@ class AgentWorker:
         self._drained_at: float | None = None
         self._renew_at = self._started_at
         self._unavailable_since: float | None = None
+        self._last_poll_repeated = False
+        self._first_heartbeat = threading.Event()
         self._fatal_error: DevFlowError | None = None
         self._job_context = make_job_context(self)
         self.result_sender = ResultSender(
@@ -115,6 +118,10 @@ class AgentWorker:
 
     def wake(self) -> None:
         self._inbox.put(item=True)
+
+    def wait_for_first_heartbeat(self, seconds: float) -> bool:
+        """Wait until the platform knows what this process accepts. Returns False after `seconds`."""
+        return self._first_heartbeat.wait(seconds)
 
     def handle_unauthorized(self) -> None:
         """Handle a rejected token. The worker continues only if another process has renewed the token."""
@@ -199,6 +206,7 @@ class AgentWorker:
         if self._schedule.last_heartbeat_at is None:
             self.log(f"{self.state.name} is {response['status']}")
         self._schedule.record_heartbeat(self.clock.now())
+        self._first_heartbeat.set()
         for task_id in response["cancel"]:
             self._jobs.cancel(CancelReason.USER_REQUEST, "Cancelled", str(task_id))
 
@@ -206,7 +214,8 @@ class AgentWorker:
         response = self.client.send("GET", f"{self._path}/commands?limit={free}")
         interval = float(response["nextPollInterval"]) / 1000
         self._schedule.record_poll(self.clock.now(), interval, self._jitter())
-        held = self._held_attempts()
+        held, running = self._held_attempts(), self._jobs.running_attempts()
+        repeated = False
         for command in response["commands"]:
             try:
                 task = TaskAssignment.from_json(command)
@@ -215,6 +224,12 @@ class AgentWorker:
                 continue
             if task.attempt_key not in held:  # a poll returns a claimed task until its first progress report
                 self._start_job(task)
+            repeated = repeated or task.attempt_key in running
+        # A task whose first progress report was under way took the place of another task. Poll again, but only once: a
+        # report may not get through for longer.
+        if repeated and not self._last_poll_repeated:
+            self._schedule.poll_soon(self.clock.now())
+        self._last_poll_repeated = repeated and not self._last_poll_repeated
 
     def _start_job(self, task: TaskAssignment) -> None:
         self.log(f"{task.task_id} (attempt {task.attempt}): {task.intent} in {task.repo}")

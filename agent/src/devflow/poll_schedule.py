@@ -9,6 +9,7 @@ from devflow.intervals import Intervals
 _JITTER = 0.1
 """A poll is early by up to this part of the interval, so that a fleet does not poll at the same moment. It is never
 late, because the platform promises that a waiting task is polled for within the interval."""
+_POLL_SOON_SECONDS = 1.0
 _REQUIRED_HEARTBEATS = 3
 """Heartbeats to send after a start and after jobs were cancelled. The platform considers a task lost after two
 heartbeats that do not name it, both more than a minute after it began. The first of the three may be too early."""
@@ -79,6 +80,10 @@ class PollSchedule:
     def poll_now(self, now: float) -> None:
         """Make a poll due now, because a job has ended or a task is waiting."""
         self.next_poll_at = now
+
+    def poll_soon(self, now: float) -> None:
+        """Make a poll due in a moment, because the last one returned a task that was just starting."""
+        self.next_poll_at = min(self.next_poll_at, now + _POLL_SOON_SECONDS)
 
     def require_heartbeats(self) -> None:
         """Send heartbeats even when idle, because jobs were cancelled and the platform must learn of it."""

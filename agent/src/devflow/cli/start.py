@@ -114,7 +114,13 @@ def start(invocation: Invocation, /, agent_id: str, **options: Any) -> int:
                 pass  # report "already running" first: the same agent also has the port
             accepted = options["capabilities"] or registration.capabilities
             host_config = HostConfig(
-                registration.agent_id, registration.url, credentials.token, engine, worker.poll_now, accepted
+                registration.agent_id,
+                registration.url,
+                credentials.token,
+                engine,
+                worker.poll_now,
+                accepted,
+                worker.wait_for_first_heartbeat,
             )
             host = AgentHost(host_config, options["host_port"])
             host.start()
