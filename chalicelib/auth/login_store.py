@@ -42,10 +42,12 @@ def reserve_pin_try(email: str, now: int) -> int | None:
     """
     stored: dynamodb.Row | None = None
     for _ in range(_MAX_RESERVE_TRIES):
-        counted = (stored["tries"], stored["lockedUntil"]) if stored and dynamodb.not_expired(stored, now) else (0, 0)
-        after = rules.reserve_pin_try(*counted, now)
+        before = rules.PinTries(0, 0)
+        if stored is not None and dynamodb.not_expired(stored, now):
+            before = rules.PinTries(stored["tries"], stored["lockedUntil"])
+        after = rules.reserve_pin_try(before, now)
         if after is None:
-            return int(counted[1])
+            return before.locked_until
         values = after._asdict() | {"expires_at": (now + PIN_TRIES_KEPT) // 1_000}
         unchanged = dynamodb.not_exists(LoginRow.tries)
         if stored is not None:

@@ -91,14 +91,15 @@ def pin_lock_time(tries: int) -> int:
     return min(PIN_LOCK_TIME << doublings, MAX_PIN_LOCK_TIME)
 
 
-def reserve_pin_try(tries: int, locked_until: int, now: int) -> PinTries | None:
+def reserve_pin_try(before: PinTries, now: int) -> PinTries | None:
     """The state after one more try, which counts as wrong until it succeeds. None while the account is locked.
 
     `locked_until` is also set where `tries` locks nothing. Such a time has no meaning, except for an earlier version.
     """
-    if tries and not tries % MAX_PIN_TRIES and now < locked_until:
+    if before.tries and not before.tries % MAX_PIN_TRIES and now < before.locked_until:
         return None
-    return PinTries(tries + 1, now + (pin_lock_time(tries + 1) or PIN_LOCK_TIME))
+    tries = before.tries + 1
+    return PinTries(tries, now + (pin_lock_time(tries) or PIN_LOCK_TIME))
 
 
 def hash_pin(pin: str) -> str:

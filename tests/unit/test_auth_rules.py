@@ -90,26 +90,25 @@ def test_every_fifth_wrong_pin_locks_the_account_twice_as_long(tries: int, minut
 
 
 def test_pin_try_is_reserved_unless_the_account_is_locked() -> None:
-    tries, locked_until = 0, 0
-    reserved = 0
+    state, reserved = rules.PinTries(0, 0), 0
     for minute in range(60):
         now = minute * MINUTE
         for _ in range(10):
-            after = rules.reserve_pin_try(tries, locked_until, now)
+            after = rules.reserve_pin_try(state, now)
             if after is not None:
-                tries, locked_until = after
+                state = after
                 reserved += 1
-    assert (reserved, tries) == (15, 15), "five at 0 min, at 15 min and at 45 min"
+    assert (reserved, state.tries) == (15, 15), "five at 0 min, at 15 min and at 45 min"
 
 
 def test_pause_does_not_give_further_tries_before_the_next_lock() -> None:
     """Four wrong PINs every quarter of an hour must not go on for ever."""
-    tries, locked_until, reserved = 0, 0, 0
+    state, reserved = rules.PinTries(0, 0), 0
     for quarter in range(4 * 24):
         for _ in range(4):
-            after = rules.reserve_pin_try(tries, locked_until, quarter * 15 * MINUTE)
+            after = rules.reserve_pin_try(state, quarter * 15 * MINUTE)
             if after is not None:
-                tries, locked_until = after
+                state = after
                 reserved += 1
     assert reserved <= 40
 

@@ -125,7 +125,7 @@ def test_public_url_uses_the_custom_domain(tmp_path: Path) -> None:
 def test_every_stage_has_its_throttling_in_the_configuration(stage: str) -> None:
     entry = CONFIG["stages"][stage]["api_throttling"]
     throttling = Stage(stage).throttling
-    assert throttling == (entry["requests_per_second"], entry["burst"])
+    assert tuple(throttling) == (entry["requests_per_second"], entry["burst"])
     assert 0 < throttling.requests_per_second <= throttling.burst
     assert throttling.requests_per_second < 10_000, "the quota of an account, which other APIs share"
 
@@ -193,8 +193,8 @@ def test_stages_differ_only_in_names_alarms_dashboard_and_throttling() -> None:
     parameters = {stage: stages[stage].pop("template_parameters") for stage in stages}
     assert parameters["dev"] == {"WithAlarms": "off", "WithDashboard": "off"}
     assert parameters["prod"] == {"WithAlarms": "on", "WithDashboard": "on", "AlarmEmail": ""}
-    throttling = {stage: Throttling(**stages[stage].pop("api_throttling")) for stage in stages}
-    assert throttling["dev"].requests_per_second < throttling["prod"].requests_per_second
+    limits = {stage: Throttling(**stages[stage].pop("api_throttling")) for stage in stages}
+    assert limits["dev"].requests_per_second < limits["prod"].requests_per_second
     dev, prod = (json.dumps(stages[stage], sort_keys=True) for stage in ("dev", "prod"))
     assert prod == dev.replace("dev", "prod")
 
