@@ -3,6 +3,34 @@
 import hashlib
 import json
 
+MAX_RESPONSE_BYTES = 5 * 1024 * 1024
+"""How large the texts of a response may be in total, as `escaped_size` counts them.
+
+Lambda returns at most 6 MB: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html. The rest is for
+the other fields and the headers.
+"""
+
+_MAX_ESCAPED_BYTES = 7
+"""How many bytes of a response a byte of text can become: a control character becomes `\\\\u0001`."""
+
+
+def escaped_size(text: str) -> int:
+    """The size of a text in the response of a Lambda function, in bytes.
+
+    The body of a response is JSON, and it is a string in the JSON that the function returns. So the text is escaped
+    twice, the second time with `\\u` for every character that is not ASCII.
+    """
+    return len(json.dumps(json.dumps(text, ensure_ascii=False)))
+
+
+def fit_response(text: str, maximum: int = MAX_RESPONSE_BYTES) -> str:
+    """The beginning of a text that fits into a response. At least one character."""
+    if len(text.encode()) * _MAX_ESCAPED_BYTES <= maximum:
+        return text
+    while len(text) > 1 and (size := escaped_size(text)) > maximum:
+        text = text[: max(1, min(len(text) - 1, len(text) * maximum // size))]
+    return text
+
 
 def sha256_hex(secret: str) -> str:
     """The SHA-256 of a secret, in hex. Tables store this instead of a secret that is too long to guess.

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from chalicelib.core.errors import Invalid
 from chalicelib.core.models import InputModel, OutputModel
+from chalicelib.core.text import MAX_RESPONSE_BYTES
 from chalicelib.dynamodb import Page, Row
 
 EXACT_TOTAL_LIMIT = 1_000
@@ -99,6 +100,11 @@ def _sign(key: bytes, scope: str, text: bytes) -> bytes:
     return hmac.digest(key, scope.encode() + b"\0" + text, "sha256")[:16]
 
 
+def fits_response(elements: Sequence[OutputModel]) -> bool:
+    """Whether a response can have these elements. Lambda escapes their JSON again, and returns at most 6 MB."""
+    return sum(len(json.dumps(each.model_dump_json(by_alias=True))) for each in elements) <= MAX_RESPONSE_BYTES
+
+
 def list_page(
     kind: type[L],
     query: ListQuery,
@@ -107,11 +113,13 @@ def list_page(
     find: Callable[[int, dict[str, Any] | None], Page],
     key_of: Callable[[Row], dict[str, Any]],
     load: Callable[[Sequence[Row]], list[Any]],
+    fits: Callable[[list[Any]], bool] = lambda _: True,
 ) -> L:
     """One page of a list: `{data, total, limit, offset, hasMore, nextCursor}`.
 
     `find(n, start)` examines the next n rows of the index and returns the keys of those that match. `key_of` returns
     the key from which the list continues after a row. `load` returns the elements of the response for some rows.
+    `fits` returns whether a response can have these elements; otherwise the page is halved until it can.
     `scope` identifies the owner and the list. Raises Invalid for a cursor of another scope or with other filters.
 
     If few rows match, a page may be short or empty and still have a next page, because one request never reads a whole
@@ -128,9 +136,13 @@ def list_page(
         found = find(query.limit + 1, start)
     rows = found.rows[skip : skip + query.limit]
     has_unused_rows = len(found.rows) > skip + query.limit
+    data = load(rows) if rows else []
+    while len(rows) > 1 and not fits(data):
+        rows, has_unused_rows = rows[: len(rows) // 2], True
+        data = load(rows)
     next_start = key_of(rows[-1]) if has_unused_rows else found.next_key
     return kind.model_construct(
-        data=load(rows) if rows else [],
+        data=data,
         total=min(count, EXACT_TOTAL_LIMIT),
         limit=query.limit,
         offset=offset,

@@ -11,7 +11,7 @@ from chalicelib.auth import service as auth
 from chalicelib.core.errors import DeliveryNotFound, Unavailable, WebhookNotFound
 from chalicelib.core.settings import settings
 from chalicelib.core.text import fingerprint
-from chalicelib.http.pagination import ListQuery, list_page
+from chalicelib.http.pagination import ListQuery, fits_response, list_page
 from chalicelib.webhooks import fanout, http_client, rules, schemas, store, tables, targets
 from chalicelib.webhooks.entities import TEST_EVENT, Delivery, Endpoint, SigningSecret, WebhookEvent
 from chalicelib.webhooks.schemas import (
@@ -183,6 +183,7 @@ def list_deliveries(owner: str, webhook_id: str, query: DeliveryQuery, now: int)
         lambda limit, start: store.find_deliveries(owner, webhook_id, query, limit, start),
         store.cursor_key,
         lambda found: [schemas.to_delivery_response(delivery) for delivery in store.load_deliveries(found, now)],
+        fits_response,  # 20 attempts with a kilobyte of what the receiver has sent, a hundred times
     )
 
 

@@ -21,8 +21,8 @@ class ColouredQuery(ListQuery):
 class Things:
     """Rows with numbers from 0, read as from an index: `limit` rows are examined per request, and filtered then."""
 
-    def __init__(self, count: int, every: int = 1) -> None:
-        self.count, self.every = count, every
+    def __init__(self, count: int, every: int = 1, fitting: int = 1_000) -> None:
+        self.count, self.every, self.fitting = count, every, fitting
         self.requests: list[int] = []
 
     def find(self, limit: int, start: dict[str, Any] | None) -> Page:
@@ -41,6 +41,7 @@ class Things:
             self.find,
             lambda row: {"n": row["n"]},
             self.load,
+            lambda data: len(data) <= self.fitting,
         )
         return found.model_dump(by_alias=True)
 
@@ -128,6 +129,23 @@ def test_cursor_of_offset_page_continues_after_it() -> None:
     things = Things(30)
     page = things.page(limit=5, offset=10)
     assert things.page(limit=5, cursor=page["nextCursor"])["data"] == [15, 16, 17, 18, 19]
+
+
+@pytest.mark.parametrize(("fitting", "first"), [(7, 7), (6, 3), (3, 3), (2, 1), (1, 1), (0, 1)])
+def test_page_that_does_not_fit_into_a_response_is_shortened(fitting: int, first: int) -> None:
+    things = Things(7, fitting=fitting)
+    page = things.page(limit=7)
+    assert page["data"] == list(range(first))
+    assert (page["total"], page["hasMore"]) == (7, first < 7)
+    found = page["data"]
+    while page["hasMore"]:
+        page = things.page(limit=7, cursor=page["nextCursor"])
+        assert (page["data"], page["offset"]) == (
+            list(range(page["offset"], page["offset"] + len(page["data"]))),
+            len(found),
+        )
+        found += page["data"]
+    assert found == list(range(7))
 
 
 def test_page_that_ends_with_last_row_has_no_next_page() -> None:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from chalicelib.core.text import fingerprint, split_chunks, truncate
+from chalicelib.core.text import escaped_size, fingerprint, fit_response, split_chunks, truncate
 
 TEXTS = [
     "",
@@ -64,3 +64,29 @@ def test_different_data_has_different_fingerprints() -> None:
         "n",
     ]
     assert len({fingerprint(data) for data in different}) == len(different)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("a", 1 + 6), ("\u0001", 7 + 6), ("\n", 3 + 6), ('"', 4 + 6), ("é", 6 + 6), ("€", 6 + 6), ("🙂", 12 + 6)],
+)
+def test_size_of_a_text_in_a_response_counts_both_escapings(text: str, size: int) -> None:
+    """The six others: the quotes of the body, which are escaped as well, and those of the text."""
+    assert escaped_size(text) == size
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("maximum", [30, 64, 100, 1_000])
+def test_text_is_cut_where_it_fits_into_a_response(text: str, maximum: int) -> None:
+    fitting = fit_response(text, maximum)
+    assert text.startswith(fitting)
+    assert bool(fitting) == bool(text)
+    assert escaped_size(fitting) <= maximum
+    if escaped_size(text) <= maximum:
+        assert fitting == text
+    else:
+        assert len(fitting) * 12 >= (maximum - 6) / 4, "as much as fits, roughly"
+
+
+def test_text_that_does_not_fit_is_cut_to_one_character() -> None:
+    assert fit_response("🙂🙂", 5) == "🙂"
