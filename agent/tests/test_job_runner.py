@@ -115,6 +115,8 @@ def test_fixed_bug_is_pushed_and_the_result_contains_the_commit(scenario: Scenar
         "Fix the login\n\nDevFlow-Task: task-1\nDevFlow-Attempt: 1"
     )
     assert "No pull request was opened" in report["output"]
+    log = "".join(body["data"] for body in scenario.platform.bodies("/logs"))
+    assert report["logBytes"] == len(log.encode()) > 0, "so that readers of the log know where it ends"
     assert scenario.left() == []
     steps = [body["step"] for body in scenario.platform.bodies("/progress")]
     assert steps == list(dict.fromkeys(steps)), "each once"
@@ -248,7 +250,7 @@ def test_cancelled_task_ends_the_engine_and_reports_it(scenario: Scenario, tmp_p
     job.run()
 
     (result,) = scenario.sent_results
-    assert (result.kind, result.body) == ("fail", {"error": "Cancelled", "attempt": 1})
+    assert (result.kind, result.body) == ("fail", {"error": "Cancelled", "attempt": 1, "logBytes": len("begun\n")})
     assert git("branch", "--list", "devflow/*", cwd=scenario.origin) == ""
     assert scenario.left() == []
 

@@ -148,21 +148,22 @@ def query(
     index: str | None = None,
     key_condition: Clause | None = None,
     filter_condition: Clause | None = None,
-    limit: int,
+    limit: int | None,
     start: dict[str, Any] | None = None,
     forward: bool = True,
     consistent: bool = False,
 ) -> Page:
-    """Rows of one partition in the order of their range keys. At most `limit` rows are examined.
+    """Rows of one partition in the order of their range keys. At most `limit` rows and 1 MB are examined.
 
     `key_condition` restricts the range key. `filter_condition` filters the rows after they were read. So a page may
     have fewer rows than `limit` and still have a `next_key`.
     """
     request = _query_request(model, hash_key, index, key_condition, filter_condition) | {
-        "Limit": limit,
         "ScanIndexForward": forward,
         "ConsistentRead": consistent,
     }
+    if limit is not None:
+        request["Limit"] = limit
     if start is not None:
         request["ExclusiveStartKey"] = start
     response = with_retries(lambda: connection.dispatch("Query", request))

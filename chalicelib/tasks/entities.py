@@ -60,6 +60,8 @@ class Task(Entity):
     """The size of this attempt's log in bytes."""
     earlier_log_bytes: int = 0
     """The total size of the logs of earlier attempts in bytes."""
+    log_end: int | None = None
+    """The size that the last attempt's log will have, as its agent reported at the end. None if it did not."""
     final_log_appended: bool = False
     """Whether the log contains the text that came with the report of failure."""
     log_closed: bool = False

@@ -1,7 +1,8 @@
 """A task's timeline and log: queries and writes of the rows that are stored beside its head."""
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 from chalicelib import dynamodb
 from chalicelib.tasks.entities import OPEN_STATUSES, Task, TaskEvent
@@ -26,7 +27,11 @@ _MAX_CHARACTER_BYTES = 4
 _CONTINUATION_BYTES = range(0x80, 0xC0)
 """Bytes that are not the first one of a character in UTF-8 (RFC 3629, section 3)."""
 
-_LOG_PAGE_SIZE = 50
+_MAX_PAGES = 3
+"""How many pages of rows one read of a log reads at most. A page has up to 1 MB."""
+
+_MAX_LOG_OFFSET = 10**9
+"""More than any log has. The offset in the sort key of a chunk has ten digits."""
 
 
 def event_item(task: Task, event: TaskEvent) -> dynamodb.TransactItem:
@@ -137,33 +142,96 @@ def append_log_items(before: Task, after: Task, chunks: Sequence[str], now: int)
     return items
 
 
-def read_log(task: Task, attempt: int, offset: int, limit: int) -> tuple[str, int]:
-    """At most `limit` bytes of an attempt's log from a byte offset, and the offset where they end.
+class LogPart(NamedTuple):
+    """A part of an attempt's log."""
+
+    text: str
+    offset: int
+    """Where the text begins, in bytes."""
+    reaches_end: bool
+    """Whether nothing is stored after the text."""
+
+
+def read_log(task: Task, attempt: int, offset: int, limit: int) -> LogPart:
+    """At most `limit` bytes of an attempt's log from a byte offset.
 
     No character is split. At least one character is returned, even if the limit is smaller. An offset within a
     character means the beginning of the next one.
+
+    The number of requests is bounded as well. So of a log of many small chunks, a read returns less than `limit`, and
+    the reader continues where the text ends.
+
+    Small chunks are joined here and not in the table. To append to the last row of a log, a writer would have to read
+    that row, or to keep its text in the head, and to write it again as a whole. A query reads 1 MB of rows, which are
+    7,000 chunks of one byte, for 256 read units. Each write of a row takes at least two write units, which cost five
+    times as much.
     """
-    pk, limit = partition_key(task.owner, task.id), max(limit, _MAX_CHARACTER_BYTES)
-    up_to_offset = dynamodb.between(LogRow.sk, _log_key(attempt, 0), _log_key(attempt, offset))
-    last_before = dynamodb.query(LogRow, pk, key_condition=up_to_offset, limit=1, forward=False, consistent=True)
-    if not last_before.rows:
-        return "", offset
-    first = last_before.rows[0]["sk"]
-    requested = dynamodb.between(LogRow.sk, first, _log_key(attempt, offset + limit))
-    pieces: list[bytes] = []
-    for page in dynamodb.paginate(
-        lambda start: dynamodb.query(
-            LogRow, pk, key_condition=requested, limit=_LOG_PAGE_SIZE, start=start, consistent=True
+    is_latest, limit = attempt == task.attempt, max(limit, _MAX_CHARACTER_BYTES)
+    if attempt > task.attempt or offset > _MAX_LOG_OFFSET or (is_latest and offset >= task.log_bytes):
+        return LogPart("", offset, reaches_end=True)
+    stop = min(offset + limit, task.log_bytes) if is_latest else offset + limit
+    rows, all_read = _read_chunks(task, attempt, offset, stop)
+    begin, data, joins_all = _join(rows, offset)
+    is_last = stop == task.log_bytes if is_latest else begin + len(data) < stop
+    reaches_end = all_read and joins_all and (is_last or not data)
+    while data and data[0] in _CONTINUATION_BYTES:
+        begin, data = begin + 1, data[1:]
+    return LogPart(data[:limit].decode(errors="ignore"), begin, reaches_end)
+
+
+def _read_chunks(task: Task, attempt: int, offset: int, stop: int) -> tuple[list[dynamodb.Row], bool]:
+    """The chunks of a log with text from `offset` to before `stop`, in their order, and whether these are all.
+
+    If there are none, the next chunk after them. An earlier version of the platform let the chunks of a log expire one
+    after the other, so the beginning of a log may be missing.
+    """
+
+    def query(first: int, last: int, *, limit: int | None, start: Any = None, forward: bool = True) -> dynamodb.Page:
+        keys = dynamodb.between(LogRow.sk, _log_key(attempt, first), _log_key(attempt, last))
+        pk = partition_key(task.owner, task.id)
+        return dynamodb.query(
+            LogRow, pk, key_condition=keys, limit=limit, start=start, forward=forward, consistent=True
         )
-    ):
-        pieces += [row["text"].encode() for row in page.rows if row["at"] >= (task.created_at or 0)]
-    begin = offset - int(first.rpartition("#")[2])
-    stored = b"".join(pieces)
-    while stored[begin : begin + 1] and stored[begin] in _CONTINUATION_BYTES:
-        begin += 1
-        offset += 1
-    text = stored[begin : begin + limit].decode(errors="ignore")
-    return text, offset + len(text.encode())
+
+    rows: list[dynamodb.Row] = []
+    all_read = True
+    for page in islice(dynamodb.paginate(lambda start: query(offset, stop - 1, limit=None, start=start)), _MAX_PAGES):
+        rows += page.rows
+        all_read = page.next_key is None
+    if offset and (not rows or rows[0]["sk"] != _log_key(attempt, offset)):
+        rows[:0] = query(0, offset, limit=1, forward=False).rows  # the chunk that contains the offset
+    if all(_end(row) <= offset for row in rows):
+        rows = query(stop, 2 * _MAX_LOG_OFFSET, limit=1).rows
+        all_read = not rows
+    created_at = task.created_at or 0  # an earlier task with the same id, which has expired, may have left some rows
+    return [row for row in rows if row["at"] >= created_at], all_read
+
+
+def _join(rows: Sequence[dynamodb.Row], offset: int) -> tuple[int, bytes, bool]:
+    """The text of consecutive chunks from a byte offset on, where it begins, and whether it has all of the chunks.
+
+    It ends at a gap between chunks.
+    """
+    begin = position = offset
+    pieces: list[bytes] = []
+    for row in rows:
+        start, text = _start(row), row["text"].encode()
+        if start > position:
+            if position > offset:
+                return begin, b"".join(pieces), False
+            begin = position = start
+        pieces.append(text[position - start :])
+        position = max(position, start + len(text))
+    return begin, b"".join(pieces), True
+
+
+def _start(row: dynamodb.Row) -> int:
+    """Where a chunk begins, in bytes from the beginning of the attempt's log."""
+    return int(row["sk"].rpartition("#")[2])
+
+
+def _end(row: dynamodb.Row) -> int:
+    return _start(row) + len(row["text"].encode())
 
 
 def _event_row(pk: str, sk: str) -> dynamodb.Item:

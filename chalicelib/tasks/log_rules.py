@@ -22,6 +22,32 @@ def check_may_append(task: Task, reporter: Reporter, now: int) -> None:
         raise NotHeld(f"Task {task.id} ended more than {LOG_GRACE // MINUTE} minutes ago. Its log is closed.")
 
 
+def log_is_final(task: Task, now: int) -> bool:
+    """Whether the log of the latest attempt can no longer grow.
+
+    The log of an ended task is closed once it has the size that its agent reported at the end, or the text that came
+    with the report of failure. If its agent reported neither, or the rest never arrives, it is closed ten minutes after
+    the end. A log that is full, or that no agent can append to, is closed at the end.
+    """
+    if task.completed_at is None:
+        return False
+    if task.agent_id is None or task.final_log_appended or log_is_full(task):
+        return True
+    has_all = task.log_end is not None and task.log_bytes >= task.log_end
+    return has_all or now - task.completed_at > LOG_GRACE
+
+
+def check_is_not_final(task: Task, now: int) -> None:
+    """Raise NotHeld if the log of an ended task has all that its agent announced at the end."""
+    if log_is_final(task, now):
+        raise NotHeld(f"Task {task.id} has ended with a log of {task.log_bytes} bytes. Its log is closed.")
+
+
+def log_open_until(task: Task, now: int) -> int | None:
+    """Until when the log of an ended task may still grow. None while the task is open, and once the log is closed."""
+    return None if task.completed_at is None or log_is_final(task, now) else task.completed_at + LOG_GRACE
+
+
 def log_has_expired(task: Task, retention: int, now: int) -> bool:
     """Whether the log can no longer be read, `retention` milliseconds after the end of the task.
 

@@ -7,7 +7,8 @@ from chalicelib import dynamodb
 from chalicelib.auth.tokens import Caller
 from chalicelib.core.errors import TaskNotFound
 from chalicelib.core.settings import KB
-from chalicelib.core.text import split_chunks
+from chalicelib.core.text import fit_response, split_chunks
+from chalicelib.core.timestamps import iso_or_none
 from chalicelib.tasks import (
     history_store,
     log_rules,
@@ -46,6 +47,7 @@ def append_log(caller: Caller, task_id: str, request: requests.LogChunk, now: in
         text = log_rules.new_part(task, request.offset, request.data)
         if text is None:
             return responses.AppendLogResponse(task_id=task_id, next_offset=task.log_bytes, truncated=False)
+        log_rules.check_is_not_final(task, now)
         after = _append_counted(task, text, now)
         if after is not None:
             full = log_rules.log_is_full(after)
@@ -94,21 +96,29 @@ def _save_text(task: Task, after: Task, text: str, now: int) -> Task | None:
 
 
 def read_log(caller: Caller, task_id: str, query: requests.LogQuery, now: int) -> responses.LogResponse:
-    """The log of an attempt from an offset. The latest attempt if none is given. Raises TaskNotFound."""
+    """The log of an attempt from an offset. The latest attempt if none is given. Raises TaskNotFound.
+
+    The part that one response contains is limited in bytes, in requests to DynamoDB, and by what Lambda can return.
+    """
     reports.admit_reporter(caller, now)
     task = store.load_task(caller.owner, task_id, now)
     if task is None or (caller.is_agent and task.agent_id != caller.subject):
         raise TaskNotFound
     attempt = query.attempt or task.attempt
-    text, end = "", query.offset
-    if not log_rules.log_has_expired(task, tables.log_retention(), now):
-        text, end = history_store.read_log(task, attempt, query.offset, query.limit)
+    if log_rules.log_has_expired(task, tables.log_retention(), now):
+        part = history_store.LogPart("", query.offset, reaches_end=True)
+    else:
+        part = history_store.read_log(task, attempt, query.offset, query.limit)
+    text = fit_response(part.text)
+    reaches_end = part.reaches_end and text == part.text
+    is_final = attempt < task.attempt or log_rules.log_is_final(task, now)
     return responses.LogResponse(
         task_id=task_id,
         attempt=attempt,
-        offset=query.offset,
+        offset=part.offset,
         data=text,
-        next_offset=end,
-        complete=not task.is_open and (attempt != task.attempt or end >= task.log_bytes),
+        next_offset=part.offset + len(text.encode()),
+        complete=is_final and reaches_end,
         truncated=log_rules.log_is_full(task),
+        open_until=iso_or_none(None if is_final else log_rules.log_open_until(task, now)),
     )

@@ -114,6 +114,7 @@ def _report_end(
         _truncate(stored_result.error, ERROR_BYTES),
         fingerprint(report.model_dump(exclude_defaults=True)),
         store.result_bytes(stored_result),
+        report.log_end,
     )
     reporter = to_reporter(caller, report.attempt)
     if caller.is_agent:

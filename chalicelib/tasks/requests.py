@@ -93,6 +93,9 @@ class ProgressReport(InputModel):
         return round(value, 4)
 
 
+LogBytes = Annotated[int, Field(ge=0, le=1 << 40)]
+
+
 class CompleteReport(InputModel):
     """The body of POST /api/tasks/{id}/complete."""
 
@@ -108,6 +111,13 @@ class CompleteReport(InputModel):
     """Any JSON object or array, for example `commit` and `files`. Stored up to 64 KB of JSON."""
     attempt: AttemptNumber | None = None
     """The attempt that the report is about."""
+    log_bytes: LogBytes | None = None
+    """The size of the attempt's whole log, in bytes of UTF-8. The log is complete as soon as that much is stored."""
+
+    @property
+    def log_end(self) -> int | None:
+        """The size that the attempt's log will have. None if that is not known."""
+        return self.log_bytes
 
 
 class FailReport(InputModel):
@@ -118,9 +128,17 @@ class FailReport(InputModel):
     details: str | None = None
     """More about the failure. Stored up to 64 KB."""
     logs: str | None = None
-    """Appended to the task's log."""
+    """Appended to the task's log, which is complete afterwards."""
     attempt: AttemptNumber | None = None
     """The attempt that the report is about."""
+    log_bytes: LogBytes | None = None
+    """The size of the attempt's whole log without `logs`, in bytes of UTF-8. The log is complete as soon as that much
+    is stored."""
+
+    @property
+    def log_end(self) -> int | None:
+        """The size that the attempt's log will have. None if that is not known."""
+        return None if self.log_bytes is None else self.log_bytes + len((self.logs or "").encode())
 
 
 class LogChunk(InputModel):

@@ -31,16 +31,17 @@ class LogResponse(OutputModel):
     attempt: int
     """The attempt that `data` belongs to."""
     offset: int
-    """Where `data` begins."""
+    """Where `data` begins. This is later than requested if the request was within a character."""
     data: str
-    """The text. No character is split."""
+    """The text. No character is split. It may be shorter than `limit`, even if the log continues."""
     next_offset: int
     """The offset of the next read."""
     complete: bool
-    """Whether the task has ended and `data` reaches the end of the log. For an earlier attempt: whether the task has
-    ended."""
+    """Whether `data` reaches the end of the attempt's log, and the log can no longer grow."""
     truncated: bool
     """Whether the log has reached 4 MB. Further chunks were not stored."""
+    open_until: Instant | None
+    """Until when the log of an ended task may still grow. `null` while the task is open, and once the log is closed."""
 
 
 class TaskSummary(OutputModel):

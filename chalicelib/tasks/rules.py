@@ -159,13 +159,15 @@ def record_progress(task: Task, reporter: Reporter, update: ProgressUpdate, now:
 class TaskResult(NamedTuple):
     """How a task ended: its status and, if it failed, the error. `digest` identifies the report.
 
-    `size` is the size of what is stored of the report, in bytes.
+    `size` is the size of what is stored of the report, in bytes. `log_end` is the size that the attempt's log will have
+    in the end, in bytes. It is None if the agent did not report it.
     """
 
     status: Literal["completed", "failed"]
     error: str | None
     digest: str
     size: int = 0
+    log_end: int | None = None
 
 
 def finish(task: Task, reporter: Reporter, result: TaskResult, now: int) -> Transition:
@@ -179,11 +181,14 @@ def finish(task: Task, reporter: Reporter, result: TaskResult, now: int) -> Tran
     if task.status not in ("assigned", "in_progress"):
         raise NotHeld(f"Task {task.id} is {task.status}. No agent holds it.")
     check_holder(task, reporter, now)
-    values: dict[str, object]
+    values: dict[str, object] = {
+        "status": result.status,
+        "error": result.error,
+        "report_digest": result.digest,
+        "log_end": result.log_end,
+    }
     if task.cancel_at is not None and result.status == "failed":
-        values = {"status": "cancelled", "error": result.error, "report_digest": result.digest}
-        return _end(task, now, result.error, result_bytes=result.size, **values)
-    values = {"status": result.status, "error": result.error, "report_digest": result.digest}
+        return _end(task, now, result.error, result_bytes=result.size, **(values | {"status": "cancelled"}))
     if result.status == "completed":
         values["progress"] = 1
     if task.status == "assigned":

@@ -123,6 +123,7 @@ class HeadRow(Model):
     final_log_appended = BooleanAttribute(attr_name="lastLog", null=True)
     log_closed = BooleanAttribute(attr_name="logClosed", null=True)
     earlier_log_bytes = NumberAttribute(attr_name="loggedBefore", null=True)
+    log_end = NumberAttribute(attr_name="logEnd", null=True)
     created_at = NumberAttribute(attr_name="createdAt")
     updated_at = NumberAttribute(attr_name="updatedAt")
     queued_at = NumberAttribute(attr_name="queuedAt", null=True)

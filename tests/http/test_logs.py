@@ -32,6 +32,7 @@ def test_offsets_of_chunks_are_in_bytes(scenario: Scenario, agent: Agent) -> Non
         "nextOffset": 12,
         "complete": False,
         "truncated": False,
+        "openUntil": None,
     }
     assert read(scenario, offset=8)["data"] == "zwei"
     assert read(scenario, offset=12)["data"] == ""
@@ -44,7 +45,7 @@ def test_offset_within_a_character_starts_at_the_next_character(
 ) -> None:
     scenario.start_task(agent)
     ok(append(agent, 0, "é🙂 é"))
-    ok(agent.complete("task-1"))
+    ok(agent.complete("task-1", logBytes=9))
     found = read(scenario, offset=offset)
     assert (found["data"], found["nextOffset"], found["complete"]) == (data, 9, True)
 

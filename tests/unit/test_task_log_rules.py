@@ -96,3 +96,42 @@ def test_last_holder_may_append_for_ten_minutes_after_the_end() -> None:
 
 def test_marker_names_the_limit() -> None:
     assert f"{log_rules.LOG_LIMIT // 1024 // 1024} MB" in LOG_TRUNCATED_MARKER
+
+
+@pytest.mark.parametrize(
+    ("values", "is_final"),
+    [
+        ({}, False),
+        ({"log_end": 0}, True),
+        ({"log_bytes": 5, "log_end": 5}, True),
+        ({"log_bytes": 4, "log_end": 5}, False),
+        ({"log_bytes": 9, "log_end": 5}, True),
+        ({"final_log_appended": True}, True),
+        ({"log_bytes": LOG_LIMIT, "log_end": LOG_LIMIT + 100}, True),
+        ({"agent_id": None}, True),
+    ],
+)
+def test_log_of_an_ended_task_is_final_once_it_has_all(values: dict[str, Any], is_final: bool) -> None:  # noqa: FBT001
+    ended = task(status="completed", completed_at=NOW, **values)
+    assert log_rules.log_is_final(ended, NOW + 10 * MINUTE) is is_final
+    assert log_rules.log_is_final(ended, NOW + 10 * MINUTE + 1) is True
+    assert log_rules.log_open_until(ended, NOW + 10 * MINUTE) == (None if is_final else NOW + 10 * MINUTE)
+    assert log_rules.log_open_until(ended, NOW + 10 * MINUTE + 1) is None
+    if is_final:
+        with pytest.raises(NotHeld, match="closed"):
+            log_rules.check_is_not_final(ended, NOW)
+    else:
+        log_rules.check_is_not_final(ended, NOW)
+
+
+def test_log_of_an_open_task_is_never_closed() -> None:
+    current = task(log_bytes=LOG_LIMIT)
+    assert not log_rules.log_is_final(current, NOW)
+    assert log_rules.log_open_until(current, NOW) is None
+
+
+def test_log_expires_some_time_after_the_end_of_its_task() -> None:
+    assert not log_rules.log_has_expired(task(), MINUTE, NOW)
+    ended = task(status="completed", completed_at=NOW)
+    assert not log_rules.log_has_expired(ended, MINUTE, NOW + MINUTE - 1)
+    assert log_rules.log_has_expired(ended, MINUTE, NOW + MINUTE)

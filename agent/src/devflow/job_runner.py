@@ -118,8 +118,8 @@ class JobRunner:
 
     def _build_result(self, kind: Literal["complete", "fail"], body: Json) -> TaskResult:
         safe = {key: redact(value) if isinstance(value, str) else value for key, value in body.items()}
-        attempt = self.task.attempt
-        return TaskResult(self.task.task_id, attempt, self.task.slug, kind, safe | {"attempt": attempt})
+        safe |= {"attempt": self.task.attempt, "logBytes": self._reporter.log_bytes}
+        return TaskResult(self.task.task_id, self.task.attempt, self.task.slug, kind, safe)
 
     def _do_task(self) -> Json:
         context, reporter, task = self._context, self._reporter, self.task

@@ -84,6 +84,11 @@ class ProgressReporter:
         self._cancel_token.add_listener(self._wake)
         self._thread.start()
 
+    @property
+    def log_bytes(self) -> int:
+        """The size of the task's log so far, in bytes."""
+        return self._log_file.size
+
     def log(self, line: str) -> None:
         """Add a line to the task's log."""
         self._log_file.add_line(line)

@@ -23,6 +23,15 @@ export function stripControlSequences(chunk) {
 }
 
 /**
+ * What an empty log displays. `late`: the task has ended, and its agent may still send the log for some minutes.
+ * @param {{ complete: boolean, late: boolean }} position
+ */
+function emptyText({ complete, late }) {
+  if (complete) return "The log is empty.";
+  return late ? "No output so far. The agent may still send it for ten minutes after the end." : "No output yet. New lines appear here automatically.";
+}
+
+/**
  * Connect the page's log to a task at this API path. `update(task)` reads what is new of the chosen attempt, by default the
  * latest. `isComplete()`: nothing more will come.
  * @param {string} path
@@ -33,7 +42,7 @@ export function followLog(path) {
   const follow = byId("follow", HTMLInputElement);
   /** @type {number | null} */
   let chosenAttempt = null;
-  let position = { attempt: 0, offset: 0, complete: false, rest: "" };
+  let position = { attempt: 0, offset: 0, complete: false, late: false, rest: "" };
   /** @type {Api.Task | null} */
   let lastTask = null;
 
@@ -74,18 +83,18 @@ export function followLog(path) {
     renderAttempts(task);
     const attempt = chosenAttempt ?? task.attempt;
     if (position.attempt !== attempt) {
-      position = { attempt, offset: 0, complete: false, rest: "" };
+      position = { attempt, offset: 0, complete: false, late: false, rest: "" };
       render(box);
     }
     while (!position.complete) {
       /** @type {Api.LogChunk} */
       const chunk = await get(`${path}/logs`, { attempt, offset: position.offset, limit: CHUNK_BYTES });
       const { text, rest } = stripControlSequences(position.rest + chunk.data);
-      position = { attempt, offset: chunk.nextOffset, complete: chunk.complete, rest };
+      position = { attempt, offset: chunk.nextOffset, complete: chunk.complete, late: chunk.openUntil !== null, rest };
       if (text) append(text);
       if (chunk.data === "") break;
     }
-    box.dataset.empty = position.offset ? "" : position.complete ? "The log is empty." : "No output yet. New lines appear here automatically.";
+    box.dataset.empty = position.offset ? "" : emptyText(position);
   }
 
   /** @param {string} text */

@@ -1,7 +1,7 @@
 /** One task: its status, timeline, log and result; cancelling and retrying it. */
 
 import { withBusy } from "./actions.js";
-import { get, now, pageUrl, post } from "./api.js";
+import { get, pageUrl, post } from "./api.js";
 import { agentLink, definitionList, isChanging, isOpen, percent, progressBar, shortRepo, statusBadge, statusLabel, taskLink } from "./components.js";
 import { openDialog } from "./dialogs.js";
 import { byId, el, externalLink, isolate, plainText, render, textNodes } from "./dom.js";
@@ -13,8 +13,6 @@ import { duration, durationBetween, fullTime } from "./time.js";
 import { timeline } from "./timeline.js";
 
 const { path, load } = pageResource("task");
-/** After the end of a task its agent may still send the rest of the log for this long (docs/protocol.md). */
-const LATE_LOG_MS = 600_000;
 const MAX_TITLE = 140;
 const MAX_EVENTS = 1_000;
 const log = followLog(path);
@@ -35,8 +33,7 @@ async function refresh() {
   lastVersion = version;
   renderTask(task);
   await log.update(task);
-  const isFinal = task.completedAt && log.isComplete() && now() - Date.parse(task.completedAt) > LATE_LOG_MS;
-  return isFinal && !isOpen(task) ? DONE : isChanging(task);
+  return log.isComplete() && !isOpen(task) ? DONE : isChanging(task);
 }
 
 async function readEvents() {
