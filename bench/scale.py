@@ -6,12 +6,12 @@ the machine.
 
 from bench.partitions import recorder, replay, report
 from bench.partitions.fleets import FLEETS, SMALL_FLEET, SimulatedFleet, Teams, simulate
-from bench.partitions.recorder import Template
+from bench.partitions.recorder import Templates
 from bench.partitions.report import FleetReport
 
 
-def run(fleet: SimulatedFleet, templates: dict[str, list[Template]]) -> FleetReport:
-    """Simulate a fleet. `templates` must be recorded with its number of shards."""
+def run(fleet: SimulatedFleet, templates: Templates) -> FleetReport:
+    """Simulate a fleet. `templates`: those of its number of shards, and of as many running tasks."""
     with recorder.use_shards(fleet.shards):
         teams = Teams(fleet.team_sizes())
         return report.report(fleet, replay.Replay(teams, templates).run(simulate(fleet, teams, recorder.START)))
@@ -19,9 +19,14 @@ def run(fleet: SimulatedFleet, templates: dict[str, list[Template]]) -> FleetRep
 
 def main() -> bool:
     """Print and save the reports. Returns whether a limit is exceeded."""
+    fleets = (*FLEETS, SMALL_FLEET)
+    recordings = {
+        running: recorder.record({fleet.shards for fleet in fleets if fleet.running == running}, running)
+        for running in {fleet.running for fleet in fleets}
+    }
     reports = []
-    for fleet in (*FLEETS, SMALL_FLEET):
-        reports.append(run(fleet, recorder.record(fleet.shards, fleet.running)))
+    for fleet in fleets:
+        reports.append(run(fleet, recordings[fleet.running][fleet.shards]))
         if fleet in FLEETS:
             print(report.text(reports[-1]))
     report.save(reports)

@@ -8,7 +8,7 @@ function returns the recorded shard.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -443,8 +443,16 @@ class Recorder:
                 break
         return found
 
+    def record_all(self, shards: Iterable[int]) -> "dict[int, Templates]":
+        found: dict[int, Templates] = {}
+        common = {name: self.record_variants(name) for name in CALLS if name != "sweep"}
+        for number in shards:
+            with use_shards(number):
+                found[number] = common | {"sweep": self.record_variants("sweep")}
+        return found
 
-FEW_TASKS, MANY_TASKS = 3, 64
+
+FEW_TASKS, MANY_TASKS = 3, 48
 
 
 @contextmanager
@@ -460,13 +468,14 @@ def open_recorder(shards: int, running: int = 0) -> Iterator[Recorder]:
         yield Recorder(make_world(make_user(Gateway(app)), EventPoller(app), Clock()), running)
 
 
-def record(shards: int, running: int = 0) -> dict[str, list[Template]]:
-    """The templates of all calls on a stage with this number of shards.
+Templates = dict[str, list[Template]]
+"""The templates of each call. A call has several if they differ by task: for example, a counter in several rows."""
 
-    A call has several templates if they differ by task: for example, a counter that is spread over several rows.
-    """
-    with quiet.capture_log(), moto_aws.deployed(), open_recorder(shards, running) as recorder:
-        return {name: recorder.record_variants(name) for name in CALLS}
+
+def record(shards: Iterable[int], running: int = 0) -> dict[int, Templates]:
+    """The templates of all calls, for each of these numbers of shards. Only those of the sweep differ."""
+    with quiet.capture_log(), moto_aws.deployed(), open_recorder(min(shards), running) as recorder:
+        return recorder.record_all(shards)
 
 
 @contextmanager

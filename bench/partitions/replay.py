@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bench.partitions.fleets import Second, Teams
-from bench.partitions.recorder import Ids, Template
+from bench.partitions.recorder import Ids, Template, Templates
 from chalicelib import dynamodb
 from chalicelib.agents import tables as agent_tables
 from chalicelib.tasks import quota_rules
@@ -91,7 +91,7 @@ class _Sums:
 class Replay:
     """Replays the calls of a fleet on its templates."""
 
-    def __init__(self, teams: Teams, templates: dict[str, list[Template]]) -> None:
+    def __init__(self, teams: Teams, templates: Templates) -> None:
         self.teams = teams
         self.variants = {name: len(variants) for name, variants in templates.items()}
         self.targets: dict[tuple[str, str, int], list[_Target]] = {}
