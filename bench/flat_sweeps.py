@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from bench.samples import MEASURES, Key, Samples, format_spread
 from bench.scaled_platform import ScaledPlatform
 from chalicelib.core import metrics
-from chalicelib.core.settings import SECOND
+from chalicelib.core.settings import MINUTE, SECOND
 from chalicelib.orchestration.sweep import run_sweep
 from tests.long import load, scale
 from tests.long.scale import DUE, FACTOR, USERS_SHARE
@@ -62,7 +62,7 @@ class SweepBenchmark:
         seen = self.platform.seen
         seen.clear()
         metrics.begin()
-        swept = seen.timed(lambda: run_sweep(NOW, lambda: False))
+        swept = seen.timed(lambda: run_sweep(NOW, lambda: MINUTE))
         stale = sum(owners.values())
         assert (swept.agents, swept.tasks, swept.failures) == (stale, stale, 0), swept
         for owner, number in owners.items():

@@ -19,6 +19,7 @@ from tests.http.budget_calls import CALLS, World, make_world
 from tests.long import load
 from tests.support import costs
 from tests.support.client import Client
+from tests.support.handlers import Handlers
 
 CHECK_IN = "UpdateItem agents"
 COUNT_CALL = "UpdateItem users"
@@ -241,5 +242,6 @@ def test_sweep_queries_one_page_for_each_hundred_overdue_items_of_a_shard(world:
     silent = load.agent_rows(world.owner, 600, world.clock.now - 5 * MINUTE)
     of_one_shard = [row for row in silent if row[1]["checkShard"] == {"N": "0"}]
     load.load(None, of_one_shard[: PAGE_SIZE + 1])
-    queries = Counter(costs.measured(world.poller.sweep).requests) & IDLE_SWEEP + Counter({"Query agents": 9})
+    sweep = Handlers(world.poller._app).sweep  # with enough time, also on a slow machine
+    queries = Counter(costs.measured(sweep).requests) & IDLE_SWEEP + Counter({"Query agents": 9})
     assert queries == IDLE_SWEEP + Counter({"Query agents": 1})
