@@ -15,7 +15,7 @@ from chalice.app import CloudWatchEvent, Rate, SQSEvent
 
 from chalicelib import dynamodb
 from chalicelib.aws.sqs_batch import handle_batch
-from chalicelib.core import clock, metrics
+from chalicelib.core import clock, deadline, metrics
 from chalicelib.core.errors import Unavailable
 from chalicelib.core.log import logger
 from chalicelib.core.settings import settings
@@ -75,7 +75,7 @@ def run_workflows(event: SQSEvent) -> dict[str, Any]:
     """Make submitted tasks claimable."""
     from chalicelib.orchestration.workflow_queue import handle_message
 
-    return handle_batch(handle_message, event.to_dict()["Records"], clock.now())
+    return handle_batch(handle_message, event.to_dict()["Records"], event.context, clock.now())
 
 
 @app.on_sqs_message(
@@ -88,7 +88,7 @@ def announce_events(event: SQSEvent) -> dict[str, Any]:
     """Publish events: create a delivery for each webhook that subscribes to them."""
     from chalicelib.orchestration.event_publisher import handle_message
 
-    return handle_batch(handle_message, event.to_dict()["Records"], clock.now())
+    return handle_batch(handle_message, event.to_dict()["Records"], event.context, clock.now())
 
 
 @app.on_sqs_message(
@@ -101,7 +101,7 @@ def deliver_webhooks(event: SQSEvent) -> dict[str, Any]:
     """Send the webhooks that are due. The deliveries of one batch are sent concurrently."""
     from chalicelib.webhooks.delivery import deliver
 
-    return handle_batch(deliver, event.to_dict()["Records"], clock.now(), concurrency=BATCH_SIZE)
+    return handle_batch(deliver, event.to_dict()["Records"], event.context, clock.now(), concurrency=BATCH_SIZE)
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="sweep")
@@ -111,7 +111,8 @@ def sweep(event: CloudWatchEvent) -> None:
 
     context: Any = event.context
     metrics.begin()
-    summary = run_sweep(clock.now(), lambda: context.get_remaining_time_in_millis() - TIME_TO_STOP)
+    with deadline.within(context):
+        summary = run_sweep(clock.now(), lambda: context.get_remaining_time_in_millis() - TIME_TO_STOP)
     logger.info("swept", extra=vars(summary) | metrics.flush(clock.now()))
     if summary.unread:
         raise Unavailable("The sweep could not read some indexes. Its next run reads them.")
@@ -132,7 +133,7 @@ def sweep_backlog(event: SQSEvent) -> dict[str, Any]:
     def handle(body: str, now: int) -> None:
         handle_message(body, now, lambda: context.get_remaining_time_in_millis() - TIME_TO_STOP)
 
-    return handle_batch(handle, event.to_dict()["Records"], clock.now())
+    return handle_batch(handle, event.to_dict()["Records"], context, clock.now())
 
 
 def load_for_handler(handler: str | None) -> None:

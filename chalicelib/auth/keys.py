@@ -16,10 +16,10 @@ key id causes a read at most every ten seconds, so that invalid tokens do not co
 from functools import cache
 from typing import Any, NamedTuple
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 from pydantic_core import from_json
 
-from chalicelib.aws import session
+from chalicelib.aws import session, tries
 from chalicelib.core.errors import Unavailable
 from chalicelib.core.log import logger
 from chalicelib.core.settings import MINUTE, SECOND, settings
@@ -123,6 +123,12 @@ def _read_secret() -> str:
     if settings.local:
         raise Unavailable("The local stage has no signing keys, because DEVFLOW_LOCAL_SECRET is not set.")
     try:
-        return str(_client().get_secret_value(SecretId=settings.resource_name("secret"))["SecretString"])
-    except (BotoCoreError, ClientError) as error:
+        response = tries.send("secret", session.SECONDS, _get_secret)
+    except (ClientError, Unavailable) as error:
         raise Unavailable("The signing keys of this stage cannot be read right now.") from error
+    return str(response["SecretString"])
+
+
+def _get_secret() -> dict[str, Any]:
+    response: dict[str, Any] = _client().get_secret_value(SecretId=settings.resource_name("secret"))
+    return response

@@ -6,7 +6,7 @@ documentation, and prepares twelve ways to find credentials. Together they take 
 of a cold start. The session also omits the handler that adds two headers to each request. They would have to be signed,
 and only AWS's own statistics use them.
 
-Timeouts are short. API Gateway ends a request after 29 s, and three attempts of 1 s + 3 s leave time for a response.
+Timeouts are short, because a call that waits for AWS occupies a container. The clients do not retry; `tries` does.
 
 boto3 is imported only when one of its clients is needed. It also imports its resources and S3 transfers, which the
 platform does not use. The import takes a tenth of a cold start.
@@ -20,10 +20,16 @@ from botocore.credentials import CredentialResolver, EnvProvider
 from botocore.handlers import BUILTIN_HANDLERS, add_retry_headers
 from botocore.session import Session
 
+from chalicelib.aws.tries import TIMEOUTS
 from chalicelib.core.settings import settings
 
-CONFIG = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 3, "mode": "standard"})
-
+SECONDS = TIMEOUTS.connect + TIMEOUTS.other
+"""The longest duration of an attempt."""
+CONFIG = Config(
+    connect_timeout=TIMEOUTS.connect,
+    read_timeout=TIMEOUTS.other,
+    retries={"total_max_attempts": 1, "mode": "standard"},
+)
 
 SERVICES = {"dynamodb", "secrets-manager", "sesv2", "sqs"}
 """The services that the functions call, by their names in botocore's events."""

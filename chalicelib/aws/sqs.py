@@ -4,17 +4,24 @@ A message contains only ids and numbers. Its handler reads the current data from
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 
-from chalicelib.aws import session
+from chalicelib.aws import session, tries
 from chalicelib.core.log import logger
 from chalicelib.core.settings import MINUTE, SECOND, settings
 
 
+def _send(method: str, **params: Any) -> dict[str, Any]:
+    """Call a method of the SQS client. Raises Unavailable if SQS does not respond in time."""
+    call: Callable[..., dict[str, Any]] = getattr(session.client("sqs"), method)
+    return tries.send("sqs", session.SECONDS, lambda: call(**params))
+
+
 @cache
 def _queue_url(queue: str) -> str:
-    return str(session.client("sqs").get_queue_url(QueueName=settings.resource_name(queue))["QueueUrl"])
+    return str(_send("get_queue_url", QueueName=settings.resource_name(queue))["QueueUrl"])
 
 
 MAX_DELAY = 15 * MINUTE
@@ -28,8 +35,11 @@ def send(queue: str, message: Mapping[str, str | int], delay_ms: int = 0) -> boo
     message again.
     """
     try:
-        session.client("sqs").send_message(
-            QueueUrl=_queue_url(queue), MessageBody=json.dumps(message), DelaySeconds=-(-delay_ms // SECOND)
+        _send(
+            "send_message",
+            QueueUrl=_queue_url(queue),
+            MessageBody=json.dumps(message),
+            DelaySeconds=-(-delay_ms // SECOND),
         )
     except Exception:  # noqa: BLE001  # the sweep recovers from every failure
         logger.warning("message not sent; the sweep will send it", extra={"queue": queue}, exc_info=True)

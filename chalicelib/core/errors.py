@@ -183,3 +183,8 @@ class Unavailable(DevFlowError):
     """The platform is temporarily unavailable. Send the same request again after the seconds in Retry-After."""
 
     title = "Temporarily unavailable"
+
+    def __init__(self, message: str = "", *, retry_after: int | None = None) -> None:
+        self.retry_after = retry_after
+        """Seconds after which a request may succeed. None: not known, so the response asks for a short wait."""
+        super().__init__(message)

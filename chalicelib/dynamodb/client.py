@@ -2,10 +2,8 @@
 
 DynamoDB's protocol is JSON, and this package already has requests and responses in that form. So the handlers below
 serialize a request and parse a response as a whole. botocore would look up every value in its service model. That takes
-most of its time for a request, and nearly all of it for a page of rows. botocore still signs, connects, retries and
-raises errors. It chooses the endpoint once for each client.
-
-Timeouts are short. API Gateway ends a request after 29 s, and three attempts of 1 s + 3 s leave time for a response.
+most of its time for a request, and nearly all of it for a page of rows. botocore still signs, connects and raises
+errors. It chooses the endpoint once for each client. It does not retry; `aws/tries` does.
 """
 
 from functools import cache
@@ -18,6 +16,7 @@ from pydantic_core import from_json, to_json
 from pynamodb.connection import Connection
 
 from chalicelib.aws import session
+from chalicelib.aws.tries import TIMEOUTS
 from chalicelib.core.settings import VERSION
 
 
@@ -28,13 +27,19 @@ class _Connection(Connection):
     def session(self) -> Session:
         return session.botocore_session()
 
-    def dispatch(self, operation_name: str, operation_kwargs: dict[str, Any]) -> dict[str, Any]:
+    def dispatch(
+        self, operation_name: str, operation_kwargs: dict[str, Any], read_seconds: float = TIMEOUTS.item
+    ) -> dict[str, Any]:
         """Send a request as PynamoDB does, but without signals and their ids, because nothing listens to signals."""
         operation_kwargs.setdefault("ReturnConsumedCapacity", "TOTAL")
+        if read_seconds != TIMEOUTS.item:
+            operation_kwargs = {**operation_kwargs, _READ_SECONDS_KEY: read_seconds}
         return self._make_api_call(operation_name, operation_kwargs)
 
 
-connection = _Connection(connect_timeout_seconds=1, read_timeout_seconds=3, max_retry_attempts=2)
+connection = _Connection(
+    connect_timeout_seconds=TIMEOUTS.connect, read_timeout_seconds=TIMEOUTS.item, max_retry_attempts=0
+)
 
 _CONFIG = Config(
     user_agent=f"devflow/{VERSION}",  # botocore would build a long one for every request
@@ -43,10 +48,17 @@ _CONFIG = Config(
 )
 _PARAMS_KEY = "devflow"
 """The key in the context of a request under which its parameters are stored until they are serialized."""
+_READ_SECONDS_KEY = "devflow.readSeconds"
+"""The key in the parameters of a request under which its read timeout is stored until they are detached."""
 
 
 def _detach_params(params: dict[str, Any], context: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """Store the parameters in the context, and return empty ones, so that botocore has nothing to serialize."""
+    """Store the parameters in the context, and return empty ones, so that botocore has nothing to serialize.
+
+    botocore reads the timeout of a request from its context.
+    """
+    if _READ_SECONDS_KEY in params:
+        context["read_timeout"] = params.pop(_READ_SECONDS_KEY)
     context[_PARAMS_KEY] = params
     return {name: type(value)() if isinstance(value, dict | list) else value for name, value in params.items()}
 

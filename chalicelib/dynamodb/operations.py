@@ -13,13 +13,14 @@ from pynamodb.exceptions import VerboseClientError
 from pynamodb.expressions.operand import Path
 from pynamodb.models import Model
 
+from chalicelib.aws.tries import error_code
 from chalicelib.core.errors import DevFlowError, TooLarge, Unavailable
 from chalicelib.core.log import logger
 from chalicelib.dynamodb.clauses import equals
 from chalicelib.dynamodb.client import connection
 from chalicelib.dynamodb.expressions import Clause, render
 from chalicelib.dynamodb.marshalling import MAX_ITEM_BYTES, Item, Row, decode, item_size, key_names
-from chalicelib.dynamodb.retries import MAX_TRIES, back_off, error_code, with_retries
+from chalicelib.dynamodb.retries import send
 
 Key = tuple[str, ...]
 R = TypeVar("R", bound=type[Model])
@@ -99,15 +100,14 @@ def get_item(model: type[Model], *key: str) -> Row | None:
 
 def _get_item(table: str, key: dict[str, Any]) -> Row | None:
     request = {"TableName": table, "Key": key, "ConsistentRead": True}
-    response = with_retries(lambda: connection.dispatch("GetItem", request))
+    response = send("GetItem", request, table)
     return decode(response["Item"]) if "Item" in response else None
 
 
 def batch_get(model: type[Model], keys: Sequence[Key], *, consistent: bool = False) -> list[Row]:
     """The existing items of at most 100 keys, in no particular order.
 
-    Keys that DynamoDB leaves unprocessed are requested again. If it processed none of them, which happens when it
-    throttles, there is a pause before that. Raises Unavailable after too many such responses.
+    Keys that DynamoDB leaves unprocessed are requested again, until the deadline.
     """
     if not keys:
         return []
@@ -119,18 +119,10 @@ def batch_get(model: type[Model], keys: Sequence[Key], *, consistent: bool = Fal
         }
     }
     rows: list[Row] = []
-    empty_responses = 0
     while remaining:
-        request = {"RequestItems": remaining}
-        response = with_retries(lambda request=request: connection.dispatch("BatchGetItem", request))  # type: ignore[misc]
-        found = response["Responses"].get(table, [])
-        rows += [decode(each) for each in found]
+        response = send("BatchGetItem", {"RequestItems": remaining}, table)
+        rows += [decode(each) for each in response["Responses"].get(table, [])]
         remaining = response.get("UnprocessedKeys") or {}
-        if remaining and not found:
-            if empty_responses == MAX_TRIES:
-                raise Unavailable
-            back_off(empty_responses)
-            empty_responses += 1
     return rows
 
 
@@ -166,7 +158,7 @@ def query(
         request["Limit"] = limit
     if start is not None:
         request["ExclusiveStartKey"] = start
-    response = with_retries(lambda: connection.dispatch("Query", request))
+    response = send("Query", request, model.Meta.table_name)
     return Page([decode(each) for each in response["Items"]], response.get("LastEvaluatedKey"))
 
 
@@ -179,7 +171,7 @@ def count_items(model: type[Model], hash_key: str, *, index: str, maximum: int) 
     counted = 0
     while True:
         request["Limit"] = maximum - counted
-        response = with_retries(lambda: connection.dispatch("Query", request))
+        response = send("Query", request, model.Meta.table_name)
         counted += int(response["Count"])
         if counted >= maximum or "LastEvaluatedKey" not in response:
             return counted
@@ -228,7 +220,7 @@ def update_item(row: Item, actions: Iterable[Clause], condition: Clause | None =
     """Update one item and return the stored result. Raises ConditionFailed if the condition is false; ItemTooLarge."""
     request = _update_request(row, actions, condition) | {"ReturnValues": "ALL_NEW"}
     try:
-        response = with_retries(lambda: connection.dispatch("UpdateItem", request))
+        response = send("UpdateItem", request, request["TableName"])
     except VerboseClientError as error:
         if error_code(error) != "ConditionalCheckFailedException":
             raise _to_too_large(str(error)) or error from error
@@ -249,13 +241,10 @@ def transact_write(*items: TransactItem) -> None:
         "TransactItems": [{each.operation: each.request} for each in items],
     }
 
-    def send() -> None:
-        try:
-            connection.dispatch("TransactWriteItems", request)
-        except VerboseClientError as error:
-            raise _to_permanent(error) or _to_cancelled(error) or error from error
-
-    with_retries(send)
+    try:
+        send("TransactWriteItems", request, items[0].request["TableName"])
+    except VerboseClientError as error:
+        raise _to_permanent(error) or _to_cancelled(error) or error from error
 
 
 def _update_request(row: Item, actions: Iterable[Clause], condition: Clause | None) -> dict[str, Any]:
@@ -319,8 +308,6 @@ def check_tables() -> None:
     for table, meta in connection._tables.items():  # noqa: SLF001  # `register_table` added them
         key = {name: {"S": "~"} for name in (meta.hash_keyname, meta.range_keyname) if name}
         try:
-            with_retries(
-                lambda table=table, key=key: connection.dispatch("GetItem", {"TableName": table, "Key": key})  # type: ignore[misc]
-            )
+            send("GetItem", {"TableName": table, "Key": key}, table, probe=True)
         except VerboseClientError as error:
             raise Unavailable(f"The table {table} cannot be read ({error_code(error)}). Retry the request.") from error

@@ -1,25 +1,19 @@
-"""Retries of requests to DynamoDB that neither botocore nor PynamoDB retries.
+"""How long requests to DynamoDB may take, and which of its errors are temporary. `aws/tries` sends and retries them."""
 
-These are `TransactionConflictException` (another write to the same item was in progress), and transactions that were
-cancelled only because of conflicts or throttling. botocore has already retried throttled single requests and lost
-connections.
-"""
+from typing import Any, NamedTuple
 
-import random
-import time
-from collections.abc import Callable
-from typing import TypeVar
-
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import ClientError
 from pynamodb.exceptions import VerboseClientError
 
-from chalicelib.core.errors import Unavailable
+from chalicelib.aws import tries
+from chalicelib.aws.tries import Failure, Timeouts, error_code
+from chalicelib.dynamodb.client import connection
 
-T = TypeVar("T")
-
-MAX_TRIES = 8
 _TRANSIENT_REASONS = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
-_TRANSIENT_ERRORS = {"TransactionConflictException", "TransactionInProgressException"}
+_PERMANENT_REASONS = {"ConditionalCheckFailed", "ValidationError", "ItemCollectionSizeLimitExceeded"}
+_CONFLICT_ERRORS = {"TransactionConflictException", "TransactionInProgressException"}
+_NOTHING_PROCESSED: Any = {"Error": {"Code": "ProvisionedThroughputExceededException"}}
+"""A batch of which DynamoDB processed no key was throttled."""
 _PERMANENT_ERRORS = {
     "ConditionalCheckFailedException",
     "ValidationException",
@@ -29,37 +23,61 @@ _PERMANENT_ERRORS = {
 """Errors that a retry cannot fix: a false condition, or a mistake in the code or the deployment."""
 
 
-def with_retries(send: Callable[[], T]) -> T:
-    """Call `send`, and retry it with jitter while other writers conflict with it.
+class Limits(NamedTuple):
+    """What applies to an operation."""
 
-    Raises Unavailable after MAX_TRIES attempts, and at once for other errors that may be temporary.
-    Permanent errors are raised unchanged.
+    kind: str
+    """Requests of one kind and table fail together. Reads may succeed while writes are throttled."""
+    read_seconds: float
+    """The read timeout of an attempt."""
+    seconds: float
+    """The longest duration of an attempt, including the connection."""
+
+
+def limits(timeouts: Timeouts) -> dict[str, Limits]:
+    """The limits of each operation."""
+    item, data = timeouts.item, timeouts.data
+    return {
+        "GetItem": Limits("read ", item, timeouts.connect + item),
+        "BatchGetItem": Limits("read ", data, timeouts.connect + data),
+        "Query": Limits("read ", data, timeouts.connect + data),
+        "UpdateItem": Limits("write ", item, timeouts.connect + item),
+        "TransactWriteItems": Limits("transaction ", data, timeouts.connect + data),
+    }
+
+
+_limits = limits(tries.TIMEOUTS)
+
+
+def send(operation: str, request: dict[str, Any], table: str, *, probe: bool = False) -> dict[str, Any]:
+    """Send a request, and retry it while DynamoDB may succeed soon. `probe`: send it once in any case.
+
+    Raises Unavailable if it does not succeed in time. Permanent errors are raised unchanged.
     """
-    for attempt in range(MAX_TRIES):
-        try:
-            return send()
-        except (VerboseClientError, BotoCoreError) as error:
-            if not _is_transient(error):
-                if error_code(error) in _PERMANENT_ERRORS:
-                    raise
-                raise Unavailable from error
-            back_off(attempt)
-    raise Unavailable
+    kind, read_seconds, seconds = _limits[operation]
+
+    def attempt() -> dict[str, Any]:
+        response = connection.dispatch(operation, request, read_seconds)
+        if response.get("UnprocessedKeys") and not any(response["Responses"].values()):
+            raise ClientError(_NOTHING_PROCESSED, operation)
+        return response
+
+    return tries.send(kind + table, seconds, attempt, classify=classify, probe=probe)
 
 
-def back_off(attempt: int) -> None:
-    time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311  # jitter is not a secret
-
-
-def _is_transient(error: Exception) -> bool:
-    """Whether another writer caused the error, so that the same request may succeed soon."""
-    if error_code(error) in _TRANSIENT_ERRORS:
-        return True
-    reasons = getattr(error, "cancellation_reasons", None) or []
-    codes = {reason.code for reason in reasons if reason is not None}
-    return bool(codes) and codes <= _TRANSIENT_REASONS
-
-
-def error_code(error: Exception) -> str:
-    """The error code of AWS."""
-    return str((getattr(error, "response", None) or {}).get("Error", {}).get("Code"))
+def classify(error: Exception) -> Failure:
+    """The meaning of an error of DynamoDB."""
+    code = error_code(error)
+    if code in _CONFLICT_ERRORS:
+        return tries.CONFLICT
+    if code in _PERMANENT_ERRORS:
+        return tries.REJECTED
+    if isinstance(error, VerboseClientError):
+        reasons = {reason.code for reason in error.cancellation_reasons if reason is not None}
+        if reasons & _PERMANENT_REASONS:
+            return tries.REJECTED
+        if reasons and reasons <= _TRANSIENT_REASONS:
+            return tries.CONFLICT if reasons == {"TransactionConflict"} else tries.ERROR
+        failure = tries.classify(error)
+        return tries.UNEXPECTED if failure is tries.REJECTED else failure
+    return tries.classify(error)

@@ -11,7 +11,7 @@ from typing import Any
 from chalice.app import Blueprint, Chalice
 from chalice.app import Response as ChaliceResponse
 
-from chalicelib.core import clock, errors, log, metrics
+from chalicelib.core import clock, deadline, errors, log, metrics
 from chalicelib.core.errors import DevFlowError
 from chalicelib.http import cors, rate_limits
 from chalicelib.http.responses import SECURITY_HEADERS, STATUS_BY_ERROR, error_response, to_chalice_response
@@ -88,6 +88,7 @@ class App(Chalice):
 
     def __call__(self, event: Any, context: Any) -> dict[str, Any]:
         started = time.perf_counter()
+        deadline_token = deadline.begin(context, deadline.HTTP_SECONDS)
         metrics.begin()
         quota_token = rate_limits.current_quota.set(None)
         log_context.caller_id = ""
@@ -124,6 +125,7 @@ class App(Chalice):
         )
         log.request_id.set("")
         rate_limits.current_quota.reset(quota_token)
+        deadline.end(deadline_token)
         return response
 
     def _dispatch(self, event: Any, context: Any) -> dict[str, Any]:

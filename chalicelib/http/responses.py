@@ -1,5 +1,6 @@
 """Responses, error responses and headers."""
 
+import random
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -28,6 +29,10 @@ STATUS_BY_ERROR: dict[type[DevFlowError], int] = {
     errors.DevFlowError: 500,
 }
 """The status of each error. A class that is not listed has the status of its nearest base class."""
+
+MAX_SHORT_WAIT = 3
+"""The longest time in seconds that clients are asked to wait after a failure that may be over at once. Each gets a
+different time, so that they do not retry in step."""
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -76,7 +81,7 @@ def error_response(error: DevFlowError, now: int) -> Response:
     if isinstance(error, errors.RateLimited):
         headers["Retry-After"] = str(error.retry_after)
     elif isinstance(error, errors.Unavailable):
-        headers["Retry-After"] = "1"
+        headers["Retry-After"] = str(error.retry_after or random.randint(1, MAX_SHORT_WAIT))  # noqa: S311  # jitter
     elif isinstance(error, errors.WrongOffset):
         headers["Upload-Offset"] = str(error.expected_offset)
     elif isinstance(error, errors.MethodNotAllowed):

@@ -9,7 +9,7 @@ from chalice.app import Response as ChaliceResponse
 from pydantic import BaseModel
 
 from chalicelib.core import clock, log
-from chalicelib.core.errors import DevFlowError
+from chalicelib.core.errors import DevFlowError, Unavailable
 from chalicelib.core.models import ID_PATTERN
 from chalicelib.http.rate_limits import RateLimit
 from chalicelib.http.requests import Request
@@ -75,7 +75,9 @@ def route(
                 response = handler(request, **{name: _path_id(value) for name, value in path_parameters.items()})
             except DevFlowError as error:
                 if status_for(type(error)) >= 500:  # noqa: PLR2004
-                    log.logger.warning(error.title, exc_info=True)
+                    log.logger.warning(
+                        error.title, exc_info=error.__cause__ is not None or not isinstance(error, Unavailable)
+                    )
                 response = error_response(error, request.now)
             except Exception:  # noqa: BLE001  # a bug must not change the response format
                 log.logger.exception("unhandled error in a route")

@@ -13,6 +13,7 @@ from tests.conftest import Clock
 from tests.http.scenario import Agent, Scenario, failing, ok, snapshot
 from tests.http.webhook_helpers import create_webhook
 from tests.support import aws_requests, moto_aws
+from tests.support.container import new_container
 
 UNREACHABLE = EndpointConnectionError(endpoint_url="https://example.com")
 
@@ -139,6 +140,7 @@ def test_all_messages_are_returned_when_all_of_them_fail(scenario: Scenario) -> 
     bodies = [message_of(scenario, f"task-{number}") for number in range(2)]
     with failing("GetItem", UNREACHABLE):
         assert handle(scenario, *bodies) == [0, 1]
+    new_container()
     scenario.run_workflows()
     assert {scenario.task_status("task-0"), scenario.task_status("task-1")} == {"queued"}
 

@@ -25,6 +25,7 @@ from tests.http.scenario import Agent, Scenario
 from tests.service import faults, invariants
 from tests.support import aws_requests, moto_aws
 from tests.support.client import Client
+from tests.support.container import new_container
 from tests.support.handlers import Handlers
 
 State = dict[str, Any]
@@ -383,6 +384,7 @@ class OperationHarness:
     def new_context(self, operation: Operation) -> OperationContext:
         """Restore the rows, messages and clock of the prepared context."""
         prepared = self._prepared(operation)
+        new_container()
         moto_aws.empty()
         for name, items in prepared.tables.items():
             _tables()[name].items = deepcopy(items)

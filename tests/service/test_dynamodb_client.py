@@ -15,12 +15,14 @@ from pynamodb.exceptions import VerboseClientError
 from urllib3 import HTTPResponse
 
 from chalicelib.aws import session
+from chalicelib.aws.tries import DEPLOYED, TIMEOUTS, error_code
+from chalicelib.core.errors import Unavailable
 from chalicelib.core.settings import VERSION
-from chalicelib.dynamodb import client
+from chalicelib.dynamodb import client, retries
 from chalicelib.dynamodb.client import connection
-from chalicelib.dynamodb.retries import error_code
 from chalicelib.tasks import tables
 from tests.support import aws_requests
+from tests.support.virtual_aws import VirtualAws
 
 KEY = {"pk": {"S": "p"}, "sk": {"S": "s"}}
 ODD = {
@@ -157,7 +159,26 @@ def test_client_sends_a_short_user_agent() -> None:
     assert config.user_agent == f"devflow/{VERSION}"
 
 
-def test_request_with_retries_ends_before_api_gateways_timeout() -> None:
+def test_client_sends_a_request_once_because_aws_tries_retries() -> None:
     config: Any = connection.client.meta.config
-    attempts = config.retries["total_max_attempts"]
-    assert attempts * (config.connect_timeout + config.read_timeout) <= 15
+    assert config.retries["total_max_attempts"] == 1
+    assert (config.connect_timeout, config.read_timeout) == (TIMEOUTS.connect, TIMEOUTS.item)
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_", "seconds"),
+    [
+        ("GetItem", {"Key": KEY}, DEPLOYED.item),
+        (
+            "Query",
+            {"KeyConditionExpression": "pk = :0", "ExpressionAttributeValues": {":0": {"S": "p"}}},
+            DEPLOYED.data,
+        ),
+    ],
+)
+def test_request_has_the_read_timeout_of_its_operation(
+    operation: str, request_: dict[str, Any], seconds: float
+) -> None:
+    with VirtualAws(latency=60.0).install() as aws, pytest.raises(Unavailable):
+        retries.send(operation, {"TableName": tables.TASKS_TABLE} | request_, tables.TASKS_TABLE, probe=True)
+    assert aws.now == pytest.approx(seconds)

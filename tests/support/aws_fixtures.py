@@ -9,12 +9,12 @@ from functools import partial
 
 import pytest
 
-from chalicelib.http import rate_limits
 from infra.local.event_poller import EventPoller
 from infra.local.gateway import Gateway
 from tests.support import aws_requests, moto_aws, users
 from tests.support import dynamodb_local as dynamodb_local_support
 from tests.support.client import Client
+from tests.support.container import new_container
 from tests.support.declared_responses import ContractCheckedApp
 from tests.support.iam import DeployedApp
 
@@ -30,9 +30,9 @@ def stack() -> Iterator[None]:
 
 @pytest.fixture
 def aws(stack: None) -> None:
-    """The same AWS without any rows or messages, and a container that has not rate-limited any caller."""
+    """The same AWS without any rows or messages, and a new container."""
     moto_aws.empty()
-    rate_limits._rate_limited_callers.clear()
+    new_container()
 
 
 @pytest.fixture(scope="session")

@@ -60,8 +60,21 @@ USE_CASES = {
 """The modules that a feature has besides, each named after one use case or one part of the outside world."""
 
 SHARED = {
-    "aws": {"ses", "session", "sqs", "sqs_batch"},
-    "core": {"clock", "errors", "log", "metrics", "models", "outage", "settings", "text", "threads", "timestamps"},
+    "aws": {"ses", "session", "sqs", "sqs_batch", "tries"},
+    "core": {
+        "clock",
+        "deadline",
+        "errors",
+        "log",
+        "metrics",
+        "models",
+        "outage",
+        "overload",
+        "settings",
+        "text",
+        "threads",
+        "timestamps",
+    },
     "dynamodb": {"clauses", "client", "expressions", "marshalling", "operations", "retries"},
     "http": {
         "app",

@@ -82,7 +82,7 @@ def test_missing_fields_are_named_in_details() -> None:
     ("error", "header", "value"),
     [
         (errors.RateLimited("Slower", retry_after=17), "Retry-After", "17"),
-        (errors.Unavailable(), "Retry-After", "1"),
+        (errors.Unavailable(retry_after=4), "Retry-After", "4"),
         (errors.MethodNotAllowed(["POST", "GET"]), "Allow", "GET, POST"),
         (errors.Unauthenticated(), "WWW-Authenticate", 'Bearer realm="devflow"'),
         (errors.AgentTokenInvalid(), "WWW-Authenticate", 'Bearer realm="devflow"'),

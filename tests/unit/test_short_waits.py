@@ -54,5 +54,10 @@ def test_rate_limited_caller_waits_until_the_minute_ends(now: int, seconds: int)
     assert error_response(refused.value, now).headers["Retry-After"] == str(seconds)
 
 
-def test_unavailable_platform_asks_for_a_retry_after_one_second() -> None:
-    assert error_response(Unavailable(), NOW).headers["Retry-After"] == "1"
+def test_unavailable_platform_asks_for_a_short_wait_with_jitter() -> None:
+    waits = {error_response(Unavailable(), NOW).headers["Retry-After"] for _ in range(200)}
+    assert waits == {"1", "2", "3"}
+
+
+def test_unavailable_platform_asks_for_the_wait_that_it_knows() -> None:
+    assert error_response(Unavailable(retry_after=17), NOW).headers["Retry-After"] == "17"
