@@ -7,13 +7,14 @@ from tests.support import environment
 
 environment.prepare()
 
-from bench import capacity, contention, cpu, flat, scale, throughput  # noqa: E402  # these modules read the environment
+from bench import brownout, capacity, contention, cpu, flat, scale, throughput  # noqa: E402  # these modules read the environment
 
 BENCHMARKS: dict[str, Callable[[], bool | None]] = {
     "cpu": cpu.main,
     "capacity": capacity.main,
     "throughput": throughput.main,
     "contention": contention.main,
+    "brownout": brownout.main,
     "flat": flat.main,
     "scale": scale.main,
 }
