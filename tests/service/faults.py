@@ -13,7 +13,10 @@
     with faults.from_request(2, "throttled"):
         ...        # the first two requests of any kind succeed; AWS throttles all later ones
 
-All functions except the last two accept `when`, a predicate of the request's parameters that selects requests.
+    with faults.at_requests({1: "response lost", 4: "throttled"}):
+        ...        # the second and the fifth request have a fault each; all others succeed
+
+All functions except the last three accept `when`, a predicate of the request's parameters that selects requests.
 """
 
 import json
@@ -140,6 +143,24 @@ def nth_response_lost(nth: int) -> Any:
     return _injected(Fault(WRITES, _always, 1_000_000, act))
 
 
+@contextmanager
+def nth_write_late(nth: int) -> Iterator[None]:
+    """The `nth` request that writes something (from 0) times out, and AWS executes it only at the end of the block."""
+    count = iter(range(1_000_000))
+    late: list[Send] = []
+
+    def act(params: Params, send: Send) -> Any:
+        if next(count) != nth:
+            return send()
+        late.append(send)
+        return None, _timeout()
+
+    with _injected(Fault(WRITES, _always, 1_000_000, act)):
+        yield
+    for send in late:
+        send()
+
+
 WRITES = frozenset({"TransactWriteItems", "UpdateItem", "PutItem", "DeleteItem", "SendMessage"})
 """Operations that write something."""
 
@@ -200,6 +221,17 @@ def from_request(number: int, kind: str) -> Any:
 
     def act(operation: str, send: Send) -> Any:
         return send() if next(count) < number else KINDS[kind](operation, send)
+
+    return _injected(Fault(None, _always, 1_000_000, act))
+
+
+def at_requests(kinds: Mapping[int, str]) -> Any:
+    """Each request with one of these numbers (from 0), including retries, has this kind of fault."""
+    count = iter(range(1_000_000))
+
+    def act(operation: str, send: Send) -> Any:
+        kind = kinds.get(next(count))
+        return send() if kind is None else KINDS[kind](operation, send)
 
     return _injected(Fault(None, _always, 1_000_000, act))
 

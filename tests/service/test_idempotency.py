@@ -35,10 +35,23 @@ def test_repeated_request_succeeds_and_has_one_effect(harness: OperationHarness,
 def test_request_succeeds_with_one_effect_if_the_response_of_a_write_is_lost(
     harness: OperationHarness, operation: Operation, no_pauses: None
 ) -> None:
-    """botocore retries such a write, and the retry encounters the effect of the first attempt."""
+    """Such a write is retried, and the retry encounters the effect of the first attempt."""
     for nth, aws_operation in enumerate(harness.writes(operation)):
         context = harness.new_context(operation)
         with faults.nth_response_lost(nth):
+            response = operation.run(context)
+        assert response.status < 300, (nth, aws_operation, response)
+        operation.assert_effect(context)
+
+
+@every_operation
+def test_request_has_one_effect_if_a_write_that_timed_out_is_executed_late(
+    harness: OperationHarness, operation: Operation, no_pauses: None
+) -> None:
+    """A slow DynamoDB executes the first attempt after the retry, when the request has already succeeded."""
+    for nth, aws_operation in enumerate(harness.writes(operation)):
+        context = harness.new_context(operation)
+        with faults.nth_write_late(nth):
             response = operation.run(context)
         assert response.status < 300, (nth, aws_operation, response)
         operation.assert_effect(context)

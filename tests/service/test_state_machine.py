@@ -4,12 +4,16 @@ Hypothesis drives the real API and the real event handlers: users, agents, fence
 clock jumps, sweeps, and messages that are lost, late, repeated and out of order. After every step the invariants of the
 stored rows must hold (tests/service/invariants.py), ended tasks must be unchanged, and every response must be one that
 the small model in this module allows. At the end, every accepted task must end through the pass_minutes of time alone.
+
+In half of the tests, requests to AWS also have faults, in pairs. Clients then repeat their requests, and the same
+promises must hold.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -17,15 +21,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from chalicelib.core import clock as server_clock
+from chalicelib.core import deadline
+from chalicelib.core.errors import Unavailable
 from chalicelib.core.settings import settings as product_settings
 from chalicelib.orchestration.due_work import KINDS
-from infra.local.gateway import Gateway, Response
+from infra.local.gateway import Gateway, Headers, Response
 from tests.http.scenario import Agent, ok
-from tests.service import invariants
+from tests.service import faults, invariants
 from tests.service.conftest import SetShards
 from tests.support import moto_aws
-from tests.support.client import Client
-from tests.support.handlers import Handlers
+from tests.support.client import Client, Transport
+from tests.support.container import new_container
+from tests.support.handlers import much_time, Handlers
 from tests.support.iam import DeployedApp
 
 ENDED = {"completed", "failed", "cancelled"}
@@ -54,7 +61,7 @@ class PlatformMachine(RuleBasedStateMachine):
         super().__init__()
         moto_aws.empty()
         server_clock._shifted_ms = 0
-        self.handlers = Handlers(self.app)
+        self.handlers = self._new_handlers()
         self.user = self._new_user()
         self.accepted: set[str] = set()
         self.ended: dict[str, str] = {}
@@ -67,7 +74,13 @@ class PlatformMachine(RuleBasedStateMachine):
 
         owner = store.create_user("user-1", "user@example.com", "John Doe", "1", "-", server_clock.now())
         self.owner = owner
-        return Client(Gateway(self.app), tokens.issue("user", owner, owner, "1", server_clock.now()))
+        return Client(self._new_transport(), tokens.issue("user", owner, owner, "1", server_clock.now()))
+
+    def _new_handlers(self) -> Handlers:
+        return Handlers(self.app)
+
+    def _new_transport(self) -> Transport:
+        return Gateway(self.app)
 
     # -- users
 
@@ -295,11 +308,94 @@ class PlatformMachine(RuleBasedStateMachine):
         return sorted(head["task"] for head in invariants.open_heads() if head.get("agent") == agent)
 
 
-def run_machine(app: DeployedApp, monkeypatch: pytest.MonkeyPatch, hypothesis_settings: settings) -> None:
+T = TypeVar("T")
+
+
+def repeat_after_faults(run: Callable[[], T], is_done: Callable[[T], bool]) -> T:
+    """Run something again while it fails, as a client repeats a request, and SQS delivers a message again.
+
+    At most two faults are injected, so the third run succeeds. Each run is in a new container.
+    """
+    for _ in range(MAX_FAULTS):
+        with suppress(faults.ProcessKilled):
+            result = run()
+            if is_done(result):
+                return result
+        invariants.check()
+        new_container()
+    return run()
+
+
+class RepeatingTransport:
+    """Repeats a request while the platform is unavailable."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def call(self, method: str, target: str, headers: Headers = (), body: bytes = b"") -> Response:
+        return repeat_after_faults(
+            lambda: self._gateway.call(method, target, headers, body),
+            lambda response: response.status not in (500, 503),
+        )
+
+
+class RepeatingHandlers(Handlers):
+    """Delivers failed messages again. A sweep may fail, and is not repeated before the next one is due."""
+
+    def batch(self, handler: str, *bodies: Any) -> list[str]:
+        return repeat_after_faults(
+            lambda: super(RepeatingHandlers, self).batch(handler, *bodies), lambda left: not left
+        )
+
+    def sweep(self, left: Callable[[], int] = much_time) -> None:
+        with suppress(faults.ProcessKilled, Unavailable):
+            super().sweep(left)
+        new_container()
+
+
+MAX_FAULTS = 2
+
+
+class FaultyPlatformMachine(PlatformMachine):
+    """The same histories, in which requests to AWS have faults: two in a row, again and again."""
+
+    def __init__(self) -> None:
+        self._faults = ExitStack()
+        super().__init__()
+
+    def _new_handlers(self) -> Handlers:
+        return RepeatingHandlers(self.app)
+
+    def _new_transport(self) -> Transport:
+        return RepeatingTransport(Gateway(self.app))
+
+    @rule(
+        first=st.integers(0, 4),
+        distance=st.integers(1, 4),
+        kinds=st.lists(st.sampled_from(sorted(faults.KINDS)), min_size=MAX_FAULTS, max_size=MAX_FAULTS),
+    )
+    def inject_two_faults(self, first: int, distance: int, kinds: list[str]) -> None:
+        """Of the next requests to AWS, two have a fault. They may belong to one call or message, or to two."""
+        self._faults.close()
+        self._faults.enter_context(faults.at_requests({first: kinds[0], first + distance: kinds[1]}))
+
+    def teardown(self) -> None:
+        self._faults.close()
+        super().teardown()
+
+
+def run_machine(
+    machine_class: type[PlatformMachine],
+    app: DeployedApp,
+    monkeypatch: pytest.MonkeyPatch,
+    hypothesis_settings: settings,
+) -> None:
     monkeypatch.setattr("chalicelib.http.rate_limits.settings", replace(product_settings, rate_limits=False))
     monkeypatch.setattr(server_clock, "_shifted_ms", 0)
     monkeypatch.setattr(server_clock, "time", SimpleNamespace(time=lambda: START))
-    machine = type("PlatformMachine", (PlatformMachine,), {"app": app})
+    elapsed = SimpleNamespace(monotonic=lambda: server_clock.now() / SECOND, sleep=lambda _seconds: None)
+    monkeypatch.setattr(deadline, "time", elapsed)
+    machine = type(machine_class.__name__, (machine_class,), {"app": app})
     run_state_machine_as_test(machine, settings=hypothesis_settings)
 
 
@@ -319,7 +415,7 @@ def test_promises_hold_in_generated_histories(
     deployed: DeployedApp, monkeypatch: pytest.MonkeyPatch, set_shards: SetShards
 ) -> None:
     set_shards(1)  # a sweep then sends fewer queries, with the same effect
-    run_machine(deployed, monkeypatch, QUICK)
+    run_machine(PlatformMachine, deployed, monkeypatch, QUICK)
 
 
 @pytest.mark.long
@@ -328,4 +424,23 @@ def test_promises_hold_in_many_generated_histories(
     deployed: DeployedApp, monkeypatch: pytest.MonkeyPatch, set_shards: SetShards
 ) -> None:
     set_shards(1)
-    run_machine(deployed, monkeypatch, settings(QUICK, max_examples=2_000, stateful_step_count=50, derandomize=False))
+    long_settings = settings(QUICK, max_examples=2_000, stateful_step_count=50, derandomize=False)
+    run_machine(PlatformMachine, deployed, monkeypatch, long_settings)
+
+
+@pytest.mark.timeout(900)
+def test_promises_hold_in_generated_histories_with_two_faults(
+    deployed: DeployedApp, monkeypatch: pytest.MonkeyPatch, set_shards: SetShards
+) -> None:
+    set_shards(1)
+    run_machine(FaultyPlatformMachine, deployed, monkeypatch, settings(QUICK, max_examples=20))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(10_800)
+def test_promises_hold_in_many_generated_histories_with_two_faults(
+    deployed: DeployedApp, monkeypatch: pytest.MonkeyPatch, set_shards: SetShards
+) -> None:
+    set_shards(1)
+    long_settings = settings(QUICK, max_examples=1_000, stateful_step_count=50, derandomize=False)
+    run_machine(FaultyPlatformMachine, deployed, monkeypatch, long_settings)

@@ -12,7 +12,7 @@ from infra.local.lambda_context import ACCOUNT, REGION, Context
 from tests.support import aws_requests
 
 
-def _much_time() -> int:
+def much_time() -> int:
     return 60_000
 
 
@@ -20,7 +20,7 @@ def _much_time() -> int:
 class LambdaContext(Context):
     """The context of a Lambda invocation whose remaining time is given by the test."""
 
-    left: Callable[[], int] = _much_time
+    left: Callable[[], int] = much_time
     """Returns the remaining milliseconds."""
 
     def get_remaining_time_in_millis(self) -> int:
@@ -43,7 +43,7 @@ class Handlers:
     def __init__(self, app: Any) -> None:
         self.app = app
 
-    def batch(self, handler: str, *bodies: Any, left: Callable[[], int] = _much_time) -> list[str]:
+    def batch(self, handler: str, *bodies: Any, left: Callable[[], int] = much_time) -> list[str]:
         """Pass one batch of messages to an SQS handler. Returns the ids of failed messages (`message-0`, ...).
 
         `left`: returns the remaining milliseconds of the invocation.
@@ -54,7 +54,7 @@ class Handlers:
         assert all(set(failure) == {"itemIdentifier"} for failure in response["batchItemFailures"])
         return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
 
-    def sweep(self, left: Callable[[], int] = _much_time) -> None:
+    def sweep(self, left: Callable[[], int] = much_time) -> None:
         """Run the scheduled handler. `left`: returns the remaining milliseconds of the invocation."""
         event = {
             "version": "0",
