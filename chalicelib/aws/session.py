@@ -20,11 +20,11 @@ from botocore.credentials import CredentialResolver, EnvProvider
 from botocore.handlers import BUILTIN_HANDLERS, add_retry_headers
 from botocore.session import Session
 
-from chalicelib.aws.tries import TIMEOUTS
+from chalicelib.aws.tries import DEPLOYED, TIMEOUTS
 from chalicelib.core.settings import settings
 
-SECONDS = TIMEOUTS.connect + TIMEOUTS.other
-"""The longest duration of an attempt."""
+SECONDS = DEPLOYED.connect + DEPLOYED.other
+"""The longest duration of an attempt on a deployed stage."""
 CONFIG = Config(
     connect_timeout=TIMEOUTS.connect,
     read_timeout=TIMEOUTS.other,

@@ -6,7 +6,7 @@ from botocore.exceptions import ClientError
 from pynamodb.exceptions import VerboseClientError
 
 from chalicelib.aws import tries
-from chalicelib.aws.tries import Failure, Timeouts, error_code
+from chalicelib.aws.tries import DEPLOYED, Failure, Timeouts, error_code
 from chalicelib.dynamodb.client import connection
 
 _TRANSIENT_REASONS = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
@@ -31,18 +31,18 @@ class Limits(NamedTuple):
     read_seconds: float
     """The read timeout of an attempt."""
     seconds: float
-    """The longest duration of an attempt, including the connection."""
+    """The longest duration of an attempt on a deployed stage, including the connection."""
 
 
 def limits(timeouts: Timeouts) -> dict[str, Limits]:
     """The limits of each operation."""
-    item, data = timeouts.item, timeouts.data
+    item_seconds, data_seconds = DEPLOYED.connect + DEPLOYED.item, DEPLOYED.connect + DEPLOYED.data
     return {
-        "GetItem": Limits("read ", item, timeouts.connect + item),
-        "BatchGetItem": Limits("read ", data, timeouts.connect + data),
-        "Query": Limits("read ", data, timeouts.connect + data),
-        "UpdateItem": Limits("write ", item, timeouts.connect + item),
-        "TransactWriteItems": Limits("transaction ", data, timeouts.connect + data),
+        "GetItem": Limits("read ", timeouts.item, item_seconds),
+        "BatchGetItem": Limits("read ", timeouts.data, data_seconds),
+        "Query": Limits("read ", timeouts.data, data_seconds),
+        "UpdateItem": Limits("write ", timeouts.item, item_seconds),
+        "TransactWriteItems": Limits("transaction ", timeouts.data, data_seconds),
     }
 
 

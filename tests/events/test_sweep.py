@@ -225,8 +225,7 @@ def test_sweep_without_remaining_time_does_nothing(
 ) -> None:
     scenario.claim_task(agent)
     clock.advance(300)
-    left = iter([30_000])  # so its own first requests are still sent
-    handlers.sweep(lambda: next(left, 1))
+    handlers.sweep(lambda: 5_000)  # `TIME_TO_STOP` of app.py
     assert (scenario.task_status(), scenario.get_agent()["status"]) == ("assigned", "active")
 
 

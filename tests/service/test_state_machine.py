@@ -229,7 +229,7 @@ class PlatformMachine(RuleBasedStateMachine):
     @rule()
     def sweep_hands_out(self) -> None:
         """A run without time hands out everything. Its messages are handled by `work_on_backlog`, or are lost."""
-        self.handlers.sweep(lambda: 1)
+        self.handlers.sweep(lambda: 5_000)  # `TIME_TO_STOP` of app.py
 
     @rule(kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=4), late=st.booleans())
     def work_on_backlog(self, kinds: list[str], late: bool) -> None:  # noqa: FBT001

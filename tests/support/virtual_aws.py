@@ -23,7 +23,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ReadTimeoutError
 from moto.core.botocore_stubber import BotocoreStubber, MockRawResponse
 
-from chalicelib.aws import session, tries
+from chalicelib.aws import tries
 from chalicelib.core import clock as server_clock
 from chalicelib.core import deadline
 from chalicelib.dynamodb import retries
@@ -70,7 +70,6 @@ class VirtualAws:
             patch.setattr(deadline, "time", fake_time)
             patch.setattr(server_clock, "time", SimpleNamespace(time=lambda: self.epoch + self.now))
             patch.setattr(retries, "_limits", retries.limits(tries.DEPLOYED))
-            patch.setattr(session, "SECONDS", tries.DEPLOYED.connect + tries.DEPLOYED.other)
             tries.forget_failures()
             yield self
             tries.forget_failures()
