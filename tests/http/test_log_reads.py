@@ -229,7 +229,7 @@ def test_log_is_complete_at_once_if_all_of_it_was_sent_before_the_end(scenario: 
 
 @pytest.mark.parametrize("report", [{}, {"logBytes": 100}])
 def test_log_is_complete_ten_minutes_after_the_end_if_the_rest_never_arrives(
-    scenario: Scenario, agent: Agent, clock: Clock, report: dict[str, int]
+    scenario: Scenario, agent: Agent, clock: Clock, report: dict[str, Any]
 ) -> None:
     scenario.start_task(agent, TASK)
     ok(append(agent, 0, "first "))

@@ -41,7 +41,11 @@ def test_commands_and_a_task_with_its_result(scenario: Scenario, agent: Agent, c
     assert returned_size(polled) < LAMBDA_LIMIT
     claimed = [command["task_id"] for command in ok(polled)["commands"]]
     assert len(claimed) >= 3
-    report = {"summary": character * 2_000, "output": character * 3 * count, "resultFiles": [character * 5_000]}
+    report: dict[str, Any] = {
+        "summary": character * 2_000,
+        "output": character * 3 * count,
+        "resultFiles": [character * 5_000],
+    }
     ok(agent.complete(claimed[0], **report))
     detail = scenario.user.get(f"/api/tasks/{claimed[0]}")
     assert ok(detail)["description"] == character * count

@@ -32,7 +32,7 @@ from tests.service.conftest import SetShards
 from tests.support import moto_aws
 from tests.support.client import Client, Transport
 from tests.support.container import new_container
-from tests.support.handlers import much_time, Handlers
+from tests.support.handlers import Handlers, much_time
 from tests.support.iam import DeployedApp
 
 ENDED = {"completed", "failed", "cancelled"}
@@ -342,9 +342,9 @@ class RepeatingTransport:
 class RepeatingHandlers(Handlers):
     """Delivers failed messages again. A sweep may fail, and is not repeated before the next one is due."""
 
-    def batch(self, handler: str, *bodies: Any) -> list[str]:
+    def batch(self, handler: str, *bodies: Any, left: Callable[[], int] = much_time) -> list[str]:
         return repeat_after_faults(
-            lambda: super(RepeatingHandlers, self).batch(handler, *bodies), lambda left: not left
+            lambda: super(RepeatingHandlers, self).batch(handler, *bodies, left=left), lambda failed: not failed
         )
 
     def sweep(self, left: Callable[[], int] = much_time) -> None:

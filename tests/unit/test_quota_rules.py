@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.core.settings import DAY, HOUR, KB, MINUTE
 from chalicelib.tasks import quota_rules as rules
-from chalicelib.tasks.entities import OPEN_STATUSES, Task
+from chalicelib.tasks.entities import OPEN_STATUSES, Task, TaskStatus
 from chalicelib.tasks.quota_rules import FINAL_LOG_BLOCK, LOG_BLOCK, SHARDS, CountedUsage, Usage
 
 NOW = 20_000 * DAY + 18 * HOUR
@@ -14,7 +14,7 @@ GB = 1024 * 1024 * KB
 LIMITS = Usage(open=1_600, tasks=3_200, bytes=GB)
 
 
-def task(status: str, **values: Any) -> Task:
+def task(status: TaskStatus, **values: Any) -> Task:
     return Task(owner="user-1", id="task-1", status=status, **values)
 
 
