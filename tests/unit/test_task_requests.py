@@ -202,7 +202,7 @@ def test_description_and_context_are_measured_as_they_are_stored() -> None:
 
 def test_size_of_the_final_log_includes_the_text_of_the_failure() -> None:
     assert CompleteReport(success=True).log_end is None
-    assert CompleteReport.model_validate({"logBytes": 5}).log_end == 5
+    assert CompleteReport.model_validate({"success": True, "logBytes": 5}).log_end == 5
     assert FailReport(error="e", logs="größe").log_end is None
     assert FailReport.model_validate({"error": "e", "logBytes": 5}).log_end == 5
     assert FailReport.model_validate({"error": "e", "logs": "größe", "logBytes": 5}).log_end == 12
