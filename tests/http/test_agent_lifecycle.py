@@ -172,6 +172,24 @@ def test_second_instance_of_an_active_agent_returns_409(scenario: Scenario, agen
     refused(agent.heartbeat(instanceId="one"), 409)
 
 
+def test_killed_agent_that_keeps_its_instance_id_continues_at_once(
+    scenario: Scenario, agent: Agent, clock: Clock
+) -> None:
+    """It sent no `disconnected`. Another process is still rejected, also right after the restart."""
+    ok(agent.heartbeat(instanceId="one", status="busy"))
+    scenario.start_task(agent)
+    scenario.queue_tasks("task-2")
+    for pause in (0, 1, 149, 400):
+        clock.advance(pause)
+        if pause < 150:
+            refused(agent.heartbeat(instanceId="two"), 409)
+        assert ok(agent.heartbeat(instanceId="one", status="ready", taskIds=[]))["status"] == "active"
+        refused(agent.heartbeat(instanceId="two"), 409)
+    commands = [(command["task_id"], command["attempt"]) for command in agent.commands()]
+    assert commands == [("task-1", 2), ("task-2", 1)], "it no longer ran task-1"
+    ok(agent.client.post("/api/agents/agent-1/token", {"instanceId": "one"}), 201)
+
+
 def test_token_rotated_by_the_user_is_revoked_at_once_and_keeps_the_tasks(scenario: Scenario, agent: Agent) -> None:
     task_id = scenario.start_task(agent)
     token = ok(scenario.user.post("/api/agents/agent-1/token"), 201)["token"]
