@@ -7,7 +7,16 @@ from tests.support import environment
 
 environment.prepare()
 
-from bench import brownout, capacity, contention, cpu, flat, scale, throughput  # noqa: E402  # these modules read the environment
+from bench import (  # noqa: E402  # these modules read the environment
+    brownout,
+    capacity,
+    contention,
+    cpu,
+    flat,
+    scale,
+    sweep_backlog,
+    throughput,
+)
 
 BENCHMARKS: dict[str, Callable[[], bool | None]] = {
     "cpu": cpu.main,
@@ -17,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[], bool | None]] = {
     "brownout": brownout.main,
     "flat": flat.main,
     "scale": scale.main,
+    "sweep": sweep_backlog.main,
 }
 """Each prints its results. One that returns True has missed its aim."""
 
