@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING
+
+import pytest
 
 from agent.tests.support.fake_platform import FakeResponse, make_error
 from devflow import settings
 from devflow.agent_state import AgentState, Registration
+from devflow.cli import start
+from devflow.cli.invocation import Invocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,3 +120,29 @@ def test_name_of_the_agent_in_the_config_file_is_agent(
 
     assert devflow("agent", "status").status == 0
     assert platform.paths() == ["GET /api/agents/build-7"]
+
+
+def test_message_is_one_line_of_the_agents_log(capsys: pytest.CaptureFixture[str]) -> None:
+    invocation = Invocation()
+    log = start._make_logger(invocation)
+    log("task-1\n2026-01-01T00:00:00Z forged\r\x1b[2J\x85\u2028x \u202eabc")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("Z task-1 2026-01-01T00:00:00Z forged x abc")
+
+    invocation.json = True
+    log("task-1\nforged\x1b[2J")
+    assert json.loads(capsys.readouterr().out)["message"] == "task-1 forged"
+
+
+def test_agent_is_not_dumpable_and_warns_of_a_token_of_the_user(machine: Path) -> None:
+    code = (
+        "import ctypes; from devflow.cli.invocation import Invocation; from devflow.cli import start\n"
+        "invocation = Invocation(); invocation.config = {'token': 'user-token'}\n"
+        "start._protect_secrets(invocation, print)\n"
+        "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    warning, dumpable = printed.splitlines()
+    assert "contains the token of a user" in warning
+    assert "user-token" not in warning
+    assert dumpable == "0"

@@ -259,3 +259,26 @@ def test_progress_bar_shows_the_task_and_its_log() -> None:
     for text in ("one", "[bold]two", "in_progress (attempt 2)", "50%", "Testing"):
         assert text in printed
     assert "\x1b[2J" not in printed
+
+
+@pytest.mark.parametrize(
+    ("remote", "submitted"),
+    [
+        ("https://me:s3cret-word@github.com/u/r.git", "https://github.com/u/r.git"),
+        ("https://ghp_0123456789@github.com/u/r.git", "https://github.com/u/r.git"),
+        ("https://x-access-token:@github.com/u/r.git", "https://github.com/u/r.git"),
+        ("https://me:pa@ss@github.com/u/r.git", "https://github.com/u/r.git"),
+        ("ssh://git:s3cret-word@github.com:22/u/r.git", "ssh://git@github.com:22/u/r.git"),
+        ("ssh://git@github.com/u/r.git", "ssh://git@github.com/u/r.git"),
+        ("git@github.com:u/r@2.git", "git@github.com:u/r@2.git"),
+        ("https://github.com/u/r@2.git", "https://github.com/u/r@2.git"),
+    ],
+)
+def test_credentials_in_a_remote_are_not_sent_to_the_platform(
+    tmp_path: Path, machine: Path, remote: str, submitted: str
+) -> None:
+    git("init", "--quiet", str(tmp_path / "clone"), cwd=tmp_path)
+    git("remote", "add", "origin", remote, cwd=tmp_path / "clone")
+
+    assert Repository.resolve(str(tmp_path / "clone")).url == submitted
+    assert Repository.resolve(remote).url == submitted

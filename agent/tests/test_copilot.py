@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.tests.support import fake_copilot_cli
+from agent.tests.support.bubblewrap import requires_bubblewrap
 from agent.tests.support.fake_platform import FakeResponse
 from agent.tests.support.processes import is_alive
 from devflow.api_client import ApiClient
@@ -26,7 +27,7 @@ from devflow.errors import TaskFailedError
 from devflow.intervals import Intervals
 from devflow.job_runner import JobContext, JobRunner
 from devflow.outbox import Outbox, TaskResult
-from devflow.sandbox import Sandbox
+from devflow.sandbox import AllowedPath, Sandbox
 from devflow.task_assignment import TaskAssignment
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Scenario:
         self.notes_path = directory / "notes"
         self.sent_results: list[TaskResult] = []
         self.options = CopilotOptions(cli_path=str(self.cli), model="gpt-5")
+        self.sandbox = Sandbox(pass_names=("STANDIN_NOTES", "STANDIN_BROKEN"))
 
     def job(self, description: str, intent: str = "fix-bug") -> JobRunner:
         agent = self.directory / "agent"
@@ -73,7 +75,7 @@ class Scenario:
             Outbox(agent / "outbox"), self.sent_results.append, lambda _: None,
             intervals=Intervals(grace=5, flush=60, log=0.05, progress=0.2),
             allowed_protocols=["file"],
-            sandbox=Sandbox(pass_names=("STANDIN_NOTES", "STANDIN_BROKEN")),
+            sandbox=self.sandbox,
         )  # fmt: skip
         raw = {"task_id": "task-1", "attempt": 1, "intent": intent, "repo": str(self.origin), "branch": "main"}
         return JobRunner(TaskAssignment.from_json(raw | {"description": description, "context": {}}), context)
@@ -124,6 +126,24 @@ def test_events_become_steps_and_log_and_the_change_is_pushed(scenario: Scenario
     assert session["session"]["workingDirectory"].endswith("/task-1-attempt-1/repo")
     assert not [name for name in session["environment"] if name.startswith("DEVFLOW_")], "no token of ours gets there"
     assert decided == {"asked": "write", "decided": "approve-once"}
+
+
+@requires_bubblewrap
+def test_copilot_works_in_the_sandbox(scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = tmp_path / "shared"
+    notes.mkdir()
+    scenario.notes_path = notes / "notes"
+    monkeypatch.setenv("STANDIN_NOTES", str(scenario.notes_path))
+    tests = Path(__file__).parents[2]
+    scenario.sandbox = replace(
+        scenario.sandbox, enabled=True, allowed=(AllowedPath(notes, writable=True), AllowedPath(tests))
+    )
+
+    report = scenario.run("do: fix")
+
+    assert (report["kind"], report.get("summary")) == ("complete", "Fixed the login."), report
+    assert git("show", "devflow/task-1-attempt-1:login.py", cwd=scenario.origin) == "fixed"
+    assert scenario.notes()[1] == {"asked": "write", "decided": "approve-once"}
 
 
 def test_files_outside_the_clone_and_other_kinds_are_denied(scenario: Scenario, tmp_path: Path) -> None:

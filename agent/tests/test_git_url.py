@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from devflow import git_url
-from devflow.errors import TaskFailedError
+from devflow.errors import SettingsError, TaskFailedError
 from devflow.redaction import redact
 
 EVERY = ("https", "ssh", "http", "git", "file", "ext", "fd")
@@ -59,12 +59,132 @@ def test_only_https_and_ssh_are_allowed_by_default(text: str) -> None:
 
 
 def test_operator_may_restrict_the_repositories() -> None:
-    patterns = ["https://github.com/acme/*", "git@github.com:acme/*"]
+    patterns = [git_url.RepoPattern.parse(text) for text in ("https://github.com/acme/*", "git@github.com:acme/*")]
 
     assert git_url.parse_git_url("https://github.com/acme/shop", patterns=patterns).path == "acme/shop"
     assert git_url.parse_git_url("git@github.com:acme/shop.git", patterns=patterns).path == "acme/shop"
     with pytest.raises(TaskFailedError, match="does not work on"):
         git_url.parse_git_url("https://github.com/acme2/shop", patterns=patterns)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("https://github.com/acme/*", "https://github.com/acme/shop"),
+        ("https://github.com/acme/*", "https://GitHub.com/acme/shop.git"),
+        ("https://github.com/acme/*", "https://github.com:443/acme/deep/shop"),
+        ("https://*.acme.example/*", "https://git.acme.example/shop"),
+        ("*://github.com/acme/shop", "ssh://git@github.com/acme/shop.git"),
+        ("github.com/acme/*", "https://github.com/acme/shop"),
+        ("github.com/acme/*", "git@github.com:acme/shop.git"),
+        ("github.com", "https://github.com/any/thing"),
+        ("git@github.com:acme/*", "ssh://git@github.com/acme/shop"),
+        ("https://git.example:8443/*", "https://git.example:8443/shop"),
+        ("/srv/git/*", "/srv/git/shop.git"),
+        ("file:///srv/git/*", "file:///srv/git/shop.git"),
+        ("*", "https://a.example/x"),
+    ],
+)
+def test_pattern_matches_scheme_host_and_path_separately(pattern: str, text: str) -> None:
+    assert git_url.parse_git_url(text, EVERY, [git_url.RepoPattern.parse(pattern)]).protocol
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("https://*.acme.example/*", "https://evil.example/x.acme.example/shop"),
+        ("https://*.acme.example/*", "https://evil.example:443/.acme.example/shop"),
+        ("https://github.com/acme/*", "https://github.com.evil.example/acme/shop"),
+        ("https://github.com/acme/*", "https://github.com@evil.example/acme/shop"),
+        ("https://github.com/acme/*", "http://github.com/acme/shop"),
+        ("https://github.com/acme/*", "https://github.com:8443/acme/shop"),
+        ("https://github.com/acme/*", "https://github.com/acme"),
+        ("https://github.com*", "https://github.com.evil.example/x"),
+        ("*//github.com/acme/*", "https://evil.example//github.com/acme/x"),
+        ("git@github.com:acme/*", "https://github.com/acme/shop"),
+        ("github.com/acme/*", "http://github.com/acme/shop"),
+        ("https://github.com/ACME/shop", "https://github.com/acme/shop"),
+        ("/srv/git/*", "https://srv/git/shop"),
+        ("github.com/*", "/srv/github.com/x"),
+    ],
+)
+def test_pattern_cannot_be_satisfied_from_another_part_of_the_url(pattern: str, text: str) -> None:
+    try:
+        parsed = git_url.RepoPattern.parse(pattern)
+    except SettingsError:
+        return  # not a pattern at all
+    with pytest.raises(TaskFailedError, match="does not work on"):
+        git_url.parse_git_url(text, EVERY, [parsed])
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "",
+        "https://",
+        "https:///x",
+        "*//x/y",
+        "https://github.com*",
+        "https://a.*.example/*",
+        "ftp://a.example/*",
+        "https://a.example:x/*",
+        "a b",
+    ],
+)
+def test_invalid_pattern_is_rejected(pattern: str) -> None:
+    with pytest.raises(SettingsError, match="--allow-repo"):
+        git_url.RepoPattern.parse(pattern)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1", "localhost", "10.1.2.3", "192.168.0.1", "172.16.0.1", "169.254.169.254", "100.64.0.1",
+        "[::1]", "[fe80::1]", "[fd00::1]", "[::ffff:10.0.0.1]", "[64:ff9b::a9fe:a9fe]", "[::127.0.0.1]", "224.0.0.1",
+        "0.0.0.0", "2130706433", "0x7f.1", "127.1",  # noqa: S104  # an address to refuse
+    ],
+)  # fmt: skip
+def test_private_address_is_refused_without_patterns(host: str) -> None:
+    for text in (f"https://{host}/acme/shop", f"ssh://git@{host}/acme/shop"):
+        with pytest.raises(TaskFailedError, match=r"private.*--allow-repo"):
+            git_url.check_address(git_url.parse_git_url(text, EVERY))
+
+
+def test_public_address_and_unknown_host_are_not_refused() -> None:
+    for text in ("https://8.8.8.8/acme/shop", "https://[2606:4700::1111]/x", "/srv/git/x", "work-alias:acme/shop"):
+        git_url.check_address(git_url.parse_git_url(text, EVERY))
+
+
+@pytest.mark.parametrize(
+    ("address", "on_host"),
+    [
+        ("https://github.com/acme/shop/pull/1", True),
+        ("https://GITHUB.com/acme/shop/pull/1", True),
+        ("http://github.com/acme/shop/pull/1", False),
+        ("https://github.com.evil.example/pull/1", False),
+        ("https://evil.example/github.com", False),
+        ("https://me@github.com/pull/1", False),
+        ("https://github.com@evil.example/pull/1", False),
+        ("javascript:alert(1)//github.com", False),
+        ("https://github.com/pull/1\n", False),
+        ("https://github.com/\x1b[2J", False),
+        ("https://github.com/a b", False),
+        ("https://[::1/x", False),
+        ("", False),
+    ],
+)
+def test_pull_request_is_on_the_host_of_the_repository(address: str, *, on_host: bool) -> None:
+    for text in ("https://github.com/acme/shop", "git@github.com:acme/shop.git"):
+        assert git_url.is_on_host(address, git_url.parse_git_url(text)) == on_host
+    assert not git_url.is_on_host(address, git_url.parse_git_url("/srv/git/x", EVERY))
+
+
+def test_host_is_refused_if_one_of_its_addresses_is_private() -> None:
+    def resolve(*_: object, **__: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        return [(2, 1, 6, "", ("8.8.8.8", 443)), (2, 1, 6, "", ("10.0.0.7", 443))]
+
+    with pytest.raises(TaskFailedError, match="private"):
+        git_url.check_address(git_url.parse_git_url("https://git.example/x"), resolve)
 
 
 @pytest.mark.parametrize(

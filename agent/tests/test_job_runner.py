@@ -16,6 +16,7 @@ from devflow.api_client import ApiClient
 from devflow.cancel_token import CancelReason
 from devflow.engines import command
 from devflow.errors import SettingsError, TaskFailedError
+from devflow.git_url import RepoPattern
 from devflow.intervals import Intervals
 from devflow.job_runner import JobContext, JobRunner
 from devflow.outbox import Outbox, TaskResult
@@ -95,6 +96,8 @@ def scenario(start_platform: Callable[..., FakePlatform], tmp_path: Path, origin
     return Scenario(start_platform(fine), tmp_path / "agent", origin)
 
 
+REPORT = "import json, os\ndef report(**event): print(os.environ['DEVFLOW_MARKER'], json.dumps(event))\n"
+"""Code that defines how a program reports."""
 FIX = "open('login.py', 'w').write('fixed\\n'); print('Fixed it')"
 
 
@@ -208,8 +211,30 @@ def test_failing_engine_fails_the_task_with_its_last_line(scenario: Scenario) ->
 
 
 def test_engine_may_report_its_own_error(scenario: Scenario) -> None:
-    report = scenario.run('print(\'::devflow {"error": "the tests still fail"}\')')
+    report = scenario.run(REPORT + "report(error='the tests still fail')")
     assert (report["kind"], report["error"]) == ("fail", "the tests still fail")
+
+
+def test_printed_lines_cannot_forge_a_report(scenario: Scenario) -> None:
+    """The engine prints a file of the repository, or runs a test that prints this."""
+    line = '::devflow {"summary": "forged", "error": "forged", "step": "forged", "prUrl": "https://evil.example"}'
+    report = scenario.run(REPORT + f"print({line!r}); print({line!r}); report(summary='true')\n" + FIX)
+
+    assert (report["kind"], report["summary"]) == ("complete", "true")
+    assert "prUrl" not in report
+    assert "forged" not in [body["step"] for body in scenario.platform.bodies("/progress")]
+    log = "".join(body["data"] for body in scenario.platform.bodies("/logs"))
+    assert log.count("forged") == 6, "the lines are in the log"
+    assert log.count("does not begin with $DEVFLOW_MARKER") == 1
+
+
+@pytest.mark.parametrize("url", ["https://github.com/acme/shop/pull/1", "javascript:alert(1)", "https://[::1/x"])
+def test_pull_request_on_another_host_is_ignored(scenario: Scenario, url: str) -> None:
+    report = scenario.run(REPORT + f"report(prUrl={url!r})\n" + FIX)
+
+    assert report["kind"] == "complete"
+    assert "prUrl" not in report
+    assert "pull request that is not on" in "".join(body["data"] for body in scenario.platform.bodies("/logs"))
 
 
 def test_killed_engine_fails_the_task(scenario: Scenario) -> None:
@@ -217,10 +242,7 @@ def test_killed_engine_fails_the_task(scenario: Scenario) -> None:
 
 
 def test_progress_of_the_engine_is_scaled_between_clone_and_push(scenario: Scenario) -> None:
-    scenario.run(
-        "import json\n"
-        "for far in (0, 0.5, 1): print('::devflow', json.dumps({'step': f'Part {far}', 'progress': far}))\n" + FIX
-    )
+    scenario.run(REPORT + "for far in (0, 0.5, 1): report(step=f'Part {far}', progress=far)\n" + FIX)
 
     progress = {body["step"]: body["progress"] for body in scenario.platform.bodies("/progress")}
     assert [progress["Part 0"], progress["Part 0.5"], progress["Part 1"]] == pytest.approx([0.1, 0.45, 0.8])
@@ -235,6 +257,28 @@ def test_failing_clone_fails_the_task(scenario: Scenario, tmp_path: Path) -> Non
 def test_repository_that_is_not_allowed_fails_the_task(scenario: Scenario) -> None:
     scenario.context = replace(scenario.context, allowed_protocols=["https"])
     assert "does not use file" in scenario.run(FIX)["error"]
+
+
+def test_repository_at_a_private_address_is_refused_unless_it_is_allowed(scenario: Scenario) -> None:
+    requests: list[ReceivedRequest] = []
+
+    def host(request: ReceivedRequest) -> FakeResponse:
+        requests.append(request)
+        return FakeResponse(404, b"")
+
+    git_host = type(scenario.platform)(host)
+    scenario.context = replace(scenario.context, allowed_protocols=["http"])
+    try:
+        scenario.job(FIX, repo=f"{git_host.url}/r.git").run()
+        assert requests == []
+        patterns = [RepoPattern.parse(f"{git_host.url}/*")]
+        scenario.context = replace(scenario.context, allowed_repos=patterns)
+        scenario.job(FIX, repo=f"{git_host.url}/r.git", attempt=2).run()
+        assert requests
+    finally:
+        git_host.end()
+    assert "private address" in scenario.sent_results[0].body["error"]
+    assert scenario.sent_results[1].body["error"] == "Repository clone failed"
 
 
 def test_cancelled_task_ends_the_engine_and_reports_it(scenario: Scenario, tmp_path: Path) -> None:
@@ -306,7 +350,9 @@ def test_workspace_of_a_failed_task_is_kept_on_request(scenario: Scenario) -> No
 
 def test_secret_printed_by_the_engine_is_redacted_everywhere(scenario: Scenario) -> None:
     add_secret("ghp_0123456789")
-    report = scenario.run("print('token: ghp_0123456789'); print('::devflow {\"step\": \"ghp_0123456789\"}'); exit(1)")
+    code = "print('token: ghp_0123456789'); report(step='ghp_0123456789')\n"
+    code += "print(os.environ['DEVFLOW_MARKER'], '{\"step\": \"\\\\u0067hp_0123456789\"}'); exit(1)"
+    report = scenario.run(REPORT + code)
 
     assert "token: ***" in report["error"]
     sent = json.dumps([request.body for request in scenario.platform.requests])
@@ -331,7 +377,7 @@ def test_password_in_the_url_is_in_no_argument_and_no_message(scenario: Scenario
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PATH", f"{wrapper.parent}:/usr/bin:/bin")
-            scenario.context = replace(scenario.context, allowed_protocols=["http"])
+            scenario.context = replace(scenario.context, allowed_protocols=["http"], allow_private_hosts=True)
             report = scenario.run(FIX, repo=git_host.url.replace("http://", "http://me:s3cret-word@") + "/r.git")
     finally:
         git_host.end()

@@ -17,6 +17,7 @@ from agent.tests.support.processes import is_alive
 from devflow.cancel_token import CancelReason, CancelToken
 from devflow.errors import TaskFailedError
 from devflow.program import MAX_LINE, LineSplitter, Program, run_program
+from devflow.redaction import add_secret, redact
 
 SECONDS = 30
 
@@ -228,6 +229,25 @@ def test_bytes_are_split_into_lines(chunks: list[bytes], lines: list[str]) -> No
         splitter.add(chunk)
     splitter.end()
     assert output == lines
+
+
+@pytest.mark.parametrize("at", [MAX_LINE - 20, MAX_LINE - 1, MAX_LINE, MAX_LINE + 5, 3 * MAX_LINE - 7])
+@pytest.mark.parametrize("chunk", [1_000, 65_536])
+def test_secret_in_a_line_without_spaces_is_never_split(at: int, chunk: int) -> None:
+    add_secret("s3cret-word-that-is-long")
+    output: list[str] = []
+    splitter = LineSplitter(output.append)
+    content = b"x" * at + b"s3cret-word-that-is-long" + b"y" * (2 * MAX_LINE) + b"\nnext\n"
+    for start in range(0, len(content), chunk):
+        splitter.add(content[start : start + chunk])
+    splitter.end()
+
+    text = "".join(redact(line) for line in output[:-1])
+    assert output[-1] == "next"
+    assert "***" in text
+    assert set(text) == {"x", "*", "y"}
+    assert (text.count("x"), text.count("y")) == (at, 2 * MAX_LINE)
+    assert all(len(piece) <= MAX_LINE for piece in output)
 
 
 def test_long_line_is_split_between_words() -> None:

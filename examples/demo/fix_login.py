@@ -4,13 +4,14 @@ It can fix one bug only, and it reports its progress (docs/agent.md, "Report pro
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 
 def report(step: str, progress: float) -> None:
-    print("::devflow", json.dumps({"step": step, "progress": progress}), flush=True)
+    print(os.environ["DEVFLOW_MARKER"], json.dumps({"step": step, "progress": progress}), flush=True)
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ from devflow.log_file import LogFile
 from devflow.outbox import Outbox, TaskResult
 from devflow.private_files import make_private_directory, remove_tree, write_private
 from devflow.program import Program, run_program
-from devflow.program_output import ProgramOutput, parse_progress
+from devflow.program_output import MARKER_VARIABLE, PROTOCOL_PREFIX, ProgramOutput, make_marker, parse_progress
 from devflow.progress_reporter import ProgressReporter
 from devflow.pull_request import PullRequest, open_pull_request, read_github_tokens
 from devflow.redaction import redact
@@ -55,8 +55,10 @@ class JobContext:
     intervals: Intervals = field(default_factory=Intervals)
     clock: Clock = field(default_factory=Clock)
     allowed_protocols: Collection[str] = git_url.DEFAULT_PROTOCOLS
-    allowed_repos: Collection[str] = ()
-    """Shell patterns of repository URLs. If empty, every repository is allowed."""
+    allowed_repos: Collection[git_url.RepoPattern] = ()
+    """If empty, every repository is allowed that is not at a private address."""
+    allow_private_hosts: bool = False
+    """Allow repositories at private addresses also without `allowed_repos`."""
     clone_depth: int | None = None
     sandbox: Sandbox = field(default_factory=Sandbox)
     """What the engine may see and use."""
@@ -82,7 +84,8 @@ class JobRunner:
             clock=context.clock,
         )
         self._directory = context.directory / "work" / task.slug
-        self._output = ProgramOutput()
+        self._output = ProgramOutput(make_marker())
+        self._hinted = False
 
     def run(self) -> None:
         """Run the attempt, hand over its result and clean up. Never raises."""
@@ -125,6 +128,8 @@ class JobRunner:
         context, reporter, task = self._context, self._reporter, self.task
         reporter.report_and_confirm("Starting", 0.0)
         origin = git_url.parse_git_url(task.repo, context.allowed_protocols, context.allowed_repos)
+        if not context.allowed_repos and not context.allow_private_hosts:
+            git_url.check_address(origin)
         git = Git(
             self._directory / GIT_DIRECTORY, self._directory / CLONE, origin, context.allowed_protocols,
             self.cancel_token, read_github_tokens(),
@@ -153,7 +158,7 @@ class JobRunner:
         workspace.push(change)
         result: Json = {"resultFiles": {"commit": change.commit, "branch": workspace.branch, "files": change.files}}
         note = f"Pushed {change.commit[:12]} to the branch {workspace.branch}."
-        if url := self._output.result.get("prUrl"):
+        if url := self._reported_pull_request(origin):
             result["prUrl"] = url
         elif self._context.open_pull_requests:
             self._reporter.report("Opening a pull request", PUSHED)
@@ -167,13 +172,24 @@ class JobRunner:
         self._reporter.log(note)
         return result | {"output": f"{self._output.output}\n\n{note}".strip()}
 
+    def _reported_pull_request(self, origin: git_url.GitUrl) -> str | None:
+        """Return the pull request that the engine has reported. An address on another host is ignored."""
+        url = self._output.result.get("prUrl")
+        if url and not git_url.is_on_host(url, origin):
+            self._reporter.log(
+                f"The engine reported a pull request that is not on {origin.host or 'the host'}: ignored"
+            )
+            return None
+        return url
+
     def _run_engine(self, workspace: Workspace) -> None:
         engine = self._context.engine
         task = json.dumps(self.task.raw)
         path = self._directory / "task.json"
         write_private(path, task)
         sandbox, private = self._context.sandbox, make_private_directory(self._directory / "private")
-        env = sandbox.environment() | engine.env | self._task_variables(task) | {"DEVFLOW_TASK_FILE": str(path)}
+        env = sandbox.environment() | engine.env | self._task_variables(task)
+        env |= {"DEVFLOW_TASK_FILE": str(path), MARKER_VARIABLE: self._output.marker}
         view = EngineView(workspace.repo, (workspace.objects, path), private)
         program = Program(
             sandbox.wrap(engine.argv, view, engine.programs), workspace.repo, env, task.encode(),
@@ -193,6 +209,9 @@ class JobRunner:
         event = self._output.add_line(redact(line))
         if event is None:
             self._reporter.log(line)
+            if line.startswith(f"{PROTOCOL_PREFIX} {{") and not self._hinted:
+                self._hinted = True
+                self._reporter.log(f"[agent] The line above is not a report: it does not begin with ${MARKER_VARIABLE}")
             return
         step, progress, details = parse_progress(event)
         if step or progress is not None or details:

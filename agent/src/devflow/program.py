@@ -23,6 +23,7 @@ from devflow import supervisor
 from devflow.cancel_token import CancelReason, CancelToken
 from devflow.clock import Clock
 from devflow.errors import TaskFailedError
+from devflow.redaction import longest_secret, redact
 
 GRACE_SECONDS = 10.0
 """Between SIGTERM and SIGKILL."""
@@ -201,7 +202,10 @@ class _RunningProgram:
 
 
 class LineSplitter:
-    """Splits a stream of UTF-8 into lines of at most `MAX_LINE` characters. Lines end with LF, CR or both."""
+    """Splits a stream of UTF-8 into lines of at most `MAX_LINE` characters. Lines end with LF, CR or both.
+
+    Secrets in a longer line are redacted before it is split, so that no piece contains a part of one.
+    """
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
         self._on_line = on_line
@@ -217,9 +221,9 @@ class LineSplitter:
         self._partial += held_back
         for line in lines:
             self._emit(line)
-        while len(self._partial) > MAX_LINE:
-            piece, self._partial = _split_long_line(self._partial)
-            self._on_line(piece)
+        unfinished = longest_secret()  # the rest of a secret may come with the next content
+        if len(self._partial) > MAX_LINE + unfinished:
+            self._partial = self._emit_pieces(redact(self._partial), keep=unfinished)
 
     def end(self) -> None:
         self._partial += self._decoder.decode(b"", final=True)
@@ -228,14 +232,14 @@ class LineSplitter:
         self._partial = ""
 
     def _emit(self, line: str) -> None:
-        while len(line) > MAX_LINE:
-            piece, line = _split_long_line(line)
-            self._on_line(piece)
-        self._on_line(line)
+        self._on_line(self._emit_pieces(redact(line)) if len(line) > MAX_LINE else line)
 
-
-def _split_long_line(line: str) -> tuple[str, str]:
-    """Return the first piece and the rest. The split is between two words, so that it does not hide half a secret."""
-    at = line.rfind(" ", 1, MAX_LINE)
-    at = MAX_LINE if at < 0 else at
-    return line[:at], line[at:]
+    def _emit_pieces(self, line: str, keep: int = 0) -> str:
+        """Emit what exceeds `MAX_LINE`, but not the last `keep` characters. Returns the rest of the line."""
+        start = 0
+        while len(line) - start > MAX_LINE + keep:
+            at = line.rfind(" ", start + 1, start + MAX_LINE)
+            end = start + MAX_LINE if at < 0 else at
+            self._on_line(line[start:end])
+            start = end
+        return line[start:]

@@ -1,24 +1,35 @@
 """Reads the output of an engine's program: progress events, the result and the log.
 
-docs/agent.md, "Report progress and results", describes the format.
+docs/agent.md, "Report progress and results", describes the format. An event is a line of the attempt's marker and a
+JSON object. Only the program knows the marker: a file that it prints, or the output of a test, cannot contain events.
 """
 
+import secrets
 from collections import deque
 from dataclasses import dataclass, field
 
 from devflow.api_client import Json, parse_json_object
 
-PROTOCOL_PREFIX = "::devflow "
-"""A line of this prefix and a JSON object is an event for the agent. It is not logged."""
+PROTOCOL_PREFIX = "::devflow"
+"""How markers begin."""
+MARKER_VARIABLE = "DEVFLOW_MARKER"
+"""The variable with the marker, in the environment of the program."""
 RESULT_FIELDS = ("summary", "output", "prUrl")
 _MAX_OUTPUT = 180_000
 """Characters. The platform keeps 192 KB."""
+
+
+def make_marker() -> str:
+    """Return a marker that nobody can guess, for one attempt."""
+    return f"{PROTOCOL_PREFIX} {secrets.token_hex(16)}"
 
 
 @dataclass
 class ProgramOutput:
     """Collects the output of a program, line by line."""
 
+    marker: str
+    """Begins the lines with events. They are not logged."""
     result: Json = field(default_factory=dict)
     """The values of `RESULT_FIELDS` and `error` that the program sent in events."""
     last_line: str = ""
@@ -31,8 +42,8 @@ class ProgramOutput:
     def add_line(self, line: str) -> Json | None:
         """Add a line. Returns the event in it, or None if the line belongs to the log."""
         if (
-            line.startswith(PROTOCOL_PREFIX)
-            and (event := parse_json_object(line.removeprefix(PROTOCOL_PREFIX))) is not None
+            line.startswith(f"{self.marker} ")
+            and (event := parse_json_object(line.removeprefix(self.marker))) is not None
         ):
             self.result |= {name: event[name] for name in (*RESULT_FIELDS, "error") if isinstance(event.get(name), str)}
             return event

@@ -93,10 +93,12 @@ def test_no_token_is_in_an_argument_a_log_or_a_report(scenario: Scenario) -> Non
     task = scenario.submit(repo=f"file://me:s3cret-word@{scenario.origin}")
     code = scenario.note + (
         "print('my environment:', dict(os.environ))\n"
-        "print('::devflow', json.dumps({'step': os.environ['GITHUB_TOKEN']}))\n" + scenario.gate() + "sys.exit(1)\n"
+        "print(os.environ['DEVFLOW_MARKER'], json.dumps({'step': os.environ['GITHUB_TOKEN']}))\n"
+        + scenario.gate()
+        + "sys.exit(1)\n"
     )
     good = scenario.submit()
-    agent = scenario.start(name, code, GITHUB_TOKEN="ghp_0123456789abcdef")
+    agent = scenario.start(name, code, "--pass-env", "GITHUB_TOKEN", GITHUB_TOKEN="ghp_0123456789abcdef")
     wait_until(scenario.runs, lambda: agent.log)
     token, arguments = read_token(scenario, name), []
     for process in Path("/proc").glob("[0-9]*/cmdline"):
@@ -111,6 +113,7 @@ def test_no_token_is_in_an_argument_a_log_or_a_report(scenario: Scenario) -> Non
 
     everything = "".join([*arguments, *texts, agent.log])
     assert "DEVFLOW_TASK_ID" in "".join(texts), "the log contains the output of the program"
+    assert "'GITHUB_TOKEN': '***'" in "".join(texts), "the program got the variable that the operator has named"
     for secret in (token, str(scenario.user.token), "ghp_0123456789abcdef", "s3cret-word"):
         assert secret not in everything
     assert agent.end() == 0

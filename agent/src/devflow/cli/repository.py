@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from devflow.errors import SettingsError
-from devflow.redaction import redact
 
 _GIT_URL = re.compile(r"[a-z][a-z0-9+.-]*://|[^/@:\s]+@[^/:\s]+:", re.IGNORECASE)
 """`https://…`, `ssh://…`, or git's `user@host:path`."""
+_SSH_SCHEMES = ("ssh", "git+ssh", "ssh+git")
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,18 @@ def _find_pushed_branch(path: Path, branch: str | None) -> tuple[str | None, lis
 
 
 def _remove_credentials(url: str) -> str:
-    """Remove user and password, because the platform shows the URL to people. Agents have their own credentials."""
-    return re.sub(r"(?<=://)[^/@\s]*:[^/@\s]*@", "", url) if redact(url) != url else url
+    """Remove user and password, because the platform shows the URL to people. Agents have their own credentials.
+
+    The user of http is removed even without a password: it may be a token. ssh needs its user, which is often `git`.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
+    authority, slash, path = rest.partition("/")
+    userinfo, at, host = authority.rpartition("@")
+    user = userinfo.partition(":")[0]
+    kept = f"{user}@" if at and user and scheme.lower() in _SSH_SCHEMES else ""
+    return f"{scheme}://{kept}{host}{slash}{path}"
 
 
 def _run_git(path: Path, *arguments: str) -> str | None:

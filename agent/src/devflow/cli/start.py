@@ -24,7 +24,12 @@ from devflow.credentials import Credentials
 from devflow.intervals import Intervals
 from devflow.job_runner import JobContext
 from devflow.outbox import Outbox
-from devflow.redaction import redact
+from devflow.process_memory import make_undumpable
+from devflow.redaction import add_secret, redact
+from devflow.terminal import to_one_line
+
+_MAX_MESSAGE = 4_000
+"""Characters of a line of the agent's log."""
 
 
 @click.command()
@@ -50,7 +55,12 @@ from devflow.redaction import redact
     "allow_repos",
     multiple=True,
     metavar="PATTERN",
-    help="Accept only repositories whose URLs match. * matches anything. Can be repeated.",
+    help="Accept only these repositories, for example https://github.com/acme/*. Can be repeated.",
+)
+@setting_option(
+    "--allow-private-hosts",
+    is_flag=True,
+    help="Accept repositories at private addresses. Those that --allow-repo names are accepted in any case.",
 )
 @setting_option(
     "--allow-protocol",
@@ -81,6 +91,7 @@ def start(invocation: Invocation, /, agent_id: str, **options: Any) -> int:
     """
     state, intervals = AgentState(settings.state_path(), agent_id), Intervals.parse(options["pace"])
     credentials = Credentials(state, Clock())
+    patterns = [git_url.RepoPattern.parse(text) for text in options["allow_repos"]]
     engine = make_engine(options)
     sandbox = read_sandbox(options, engine, invocation.config_path)
     engine.check()
@@ -97,7 +108,8 @@ def start(invocation: Invocation, /, agent_id: str, **options: Any) -> int:
             intervals=intervals,
             clock=worker.clock,
             allowed_protocols=options["allow_protocols"],
-            allowed_repos=options["allow_repos"],
+            allowed_repos=patterns,
+            allow_private_hosts=options["allow_private_hosts"],
             clone_depth=options["depth"],
             sandbox=sandbox,
             keep_failed=options["keep"],
@@ -108,6 +120,7 @@ def start(invocation: Invocation, /, agent_id: str, **options: Any) -> int:
     config = WorkerConfig(options["concurrency"] or registration.concurrency, options["capabilities"], intervals)
     worker = AgentWorker(state, credentials, config, make_job_context, _make_logger(invocation))
     worker.log(sandbox.description)
+    _protect_secrets(invocation, worker.log)
     with ExitStack() as cleanup:
         if options["host"]:
             with state.lock():
@@ -127,6 +140,17 @@ def start(invocation: Invocation, /, agent_id: str, **options: Any) -> int:
             cleanup.callback(host.stop)
             worker.log(f"the agent host listens on http://127.0.0.1:{host.port}")
         return _run_until_signalled(worker)
+
+
+def _protect_secrets(invocation: Invocation, log: Callable[[str], None]) -> None:
+    """Keep other processes of the user from reading this one's memory, and warn of a stored token of the user."""
+    make_undumpable()
+    if token := invocation.config.get("token"):
+        add_secret(str(token))
+        log(
+            f"warning: {invocation.config_path} contains the token of a user, which can do more than the agent's. "
+            "Try: devflow logout"
+        )
 
 
 def _run_until_signalled(worker: AgentWorker) -> int:
@@ -166,7 +190,8 @@ def _make_logger(invocation: Invocation) -> Callable[[str], None]:
 
     def log(text: str) -> None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        text = redact(text)
+        # One line for each message: a task's id or a repository's name must not forge another one.
+        text = redact(to_one_line(text, _MAX_MESSAGE))
         if invocation.json:
             click.echo(json.dumps({"timestamp": now, "message": text}))
         else:

@@ -27,7 +27,7 @@ from copilot.session_events import (
 
 from devflow.engines.copilot_permissions import find_denial_reason
 from devflow.environment import build_child_environment
-from devflow.program_output import PROTOCOL_PREFIX
+from devflow.program_output import MARKER_VARIABLE, PROTOCOL_PREFIX
 from devflow.terminal import to_one_line
 
 PING_SECONDS = 1.0
@@ -168,7 +168,7 @@ async def check_cli() -> int:
 
 def send_event(event: dict[str, Any]) -> None:
     """Send an event to the agent."""
-    print(PROTOCOL_PREFIX + json.dumps(event), flush=True)
+    print(os.environ.get(MARKER_VARIABLE, PROTOCOL_PREFIX), json.dumps(event), flush=True)
 
 
 def print_line(text: str) -> None:
