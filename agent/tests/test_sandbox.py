@@ -13,6 +13,7 @@ import pytest
 from agent.tests.support.bubblewrap import requires_bubblewrap
 from devflow import sandbox, settings
 from devflow.cancel_token import CancelReason, CancelToken
+from devflow.egress_proxy import EgressProxy, HostPattern
 from devflow.engine_profiles import PROFILES, find_profile
 from devflow.errors import SettingsError
 from devflow.program import Program, run_program
@@ -127,6 +128,33 @@ def test_network_none_has_only_loopback(attempt: Attempt) -> None:
     status, output = attempt.run(sys.executable, "-c", "import socket; print(socket.if_nameindex())")
 
     assert (status, output) == (0, ["[(1, 'lo')]"])
+
+
+@requires_bubblewrap
+@pytest.mark.parametrize(("code", "status"), [("exit 3", 3), ("kill -KILL $$", -9), ("kill -TERM $$", -15)])
+def test_exit_status_of_an_engine_behind_the_proxy_is_returned(attempt: Attempt, code: str, status: int) -> None:
+    attempt.sandbox = replace(attempt.sandbox, network="proxy")
+    with EgressProxy(attempt.sandbox.allowed_hosts, lambda _: None) as proxy:
+        attempt.view = replace(attempt.view, proxy=proxy.path)
+        assert attempt.run("sh", "-c", code)[0] == status
+        assert attempt.run("no-such-program")[0] == 1
+
+
+def test_hosts_of_the_profile_are_allowed(machine: Path) -> None:
+    sandbox = Sandbox(home=machine, profile=PROFILES["claude"], hosts=(HostPattern.parse("pypi.example"),))
+    assert [pattern.host for pattern in sandbox.allowed_hosts] == ["api.anthropic.com", "pypi.example"]
+    for profile in PROFILES.values():
+        assert replace(sandbox, profile=profile).allowed_hosts
+
+
+@pytest.mark.parametrize("flags", [("--allow-host", "a.example"), ("--network", "proxy", "--allow-host", "https://a")])
+def test_allowed_hosts_need_the_network_proxy_and_must_be_hosts(
+    devflow: Callable[..., CommandResult], flags: tuple[str, ...]
+) -> None:
+    (check,) = [
+        check for check in devflow("agent", "doctor", *flags, "--json").json["checks"] if check["name"] == "sandbox"
+    ]
+    assert (check["status"], "--allow-host" in check["message"]) == ("failed", True)
 
 
 @requires_bubblewrap

@@ -26,6 +26,8 @@ class EngineProfile:
     """Directories that the engine may read."""
     variables: tuple[str, ...] = ()
     """Variables of the environment that the engine gets: its own keys and settings."""
+    hosts: tuple[str, ...] = ()
+    """Hosts that the engine may reach with `--network proxy`."""
 
     def directories(self, home: Path) -> list[Path]:
         return [home / name for name in self.programs if (home / name).is_dir()]
@@ -55,14 +57,28 @@ PROFILES = {
             (".claude.json", ".claude/.credentials.json", ".claude/settings.json"),
             (".local/share/claude",),
             _ANTHROPIC,
+            ("api.anthropic.com",),
         ),
-        EngineProfile("codex", (".codex/auth.json", ".codex/config.toml"), (), (*_OPENAI, "CODEX_API_KEY")),
-        EngineProfile("copilot", (".copilot/config.json", ".copilot/settings.json"), (), ("COPILOT_GITHUB_TOKEN",)),
+        EngineProfile(
+            "codex",
+            (".codex/auth.json", ".codex/config.toml"),
+            (),
+            (*_OPENAI, "CODEX_API_KEY"),
+            ("api.openai.com", "auth.openai.com", "chatgpt.com"),
+        ),
+        EngineProfile(
+            "copilot",
+            (".copilot/config.json", ".copilot/settings.json"),
+            (),
+            ("COPILOT_GITHUB_TOKEN",),
+            ("api.github.com", "*.githubcopilot.com"),
+        ),
         EngineProfile(
             "gemini",
             (".gemini/oauth_creds.json", ".gemini/google_accounts.json", ".gemini/settings.json"),
             (),
             ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GEMINI_MODEL"),
+            ("generativelanguage.googleapis.com", "cloudcode-pa.googleapis.com", "oauth2.googleapis.com"),
         ),
         EngineProfile(
             "opencode",

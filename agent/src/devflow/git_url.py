@@ -124,14 +124,19 @@ def check_address(url: GitUrl, resolve: Callable[..., list[Any]] = socket.getadd
     if not url.host:
         return
     try:
-        addresses = {str(entry[4][0]).partition("%")[0] for entry in resolve(url.host, None, type=socket.SOCK_STREAM)}
+        addresses = {str(entry[4][0]) for entry in resolve(url.host, None, type=socket.SOCK_STREAM)}
     except (OSError, UnicodeError):
         return
-    if not all(_is_public(ipaddress.ip_address(address)) for address in addresses):
+    if not all(is_public_address(address) for address in addresses):
         raise TaskFailedError(
             f"{url.host} is at a private address. The agent's operator can allow it with --allow-repo, "
             "or all private addresses with --allow-private-hosts"
         )
+
+
+def is_public_address(address: str) -> bool:
+    """Whether an IP address is one of the public internet. False for private, link-local and loopback addresses."""
+    return _is_public(ipaddress.ip_address(address.partition("%")[0]))
 
 
 def is_on_host(address: str, url: GitUrl) -> bool:

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Collection
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -12,6 +12,7 @@ from devflow import git_url
 from devflow.api_client import ApiClient, Json
 from devflow.cancel_token import CancelReason, CancelToken
 from devflow.clock import Clock
+from devflow.egress_proxy import EgressProxy
 from devflow.engines import Engine
 from devflow.errors import DevFlowError, JobCancelledError, TaskFailedError
 from devflow.git import Git
@@ -190,12 +191,16 @@ class JobRunner:
         sandbox, private = self._context.sandbox, make_private_directory(self._directory / "private")
         env = sandbox.environment() | engine.env | self._task_variables(task)
         env |= {"DEVFLOW_TASK_FILE": str(path), MARKER_VARIABLE: self._output.marker}
-        view = EngineView(workspace.repo, (workspace.objects, path), private)
-        program = Program(
-            sandbox.wrap(engine.argv, view, engine.programs), workspace.repo, env, task.encode(),
-            self._context.intervals.grace, sandbox.supervision(view),
-        )  # fmt: skip
-        status = run_program(program, self.cancel_token, self._on_output_line, self._context.clock)
+        with ExitStack() as cleanup:
+            proxy = None
+            if sandbox.network == "proxy":
+                proxy = cleanup.enter_context(EgressProxy(sandbox.allowed_hosts, self._on_denied_host)).path
+            view = EngineView(workspace.repo, (workspace.objects, path), private, proxy)
+            program = Program(
+                sandbox.wrap(engine.argv, view, engine.programs), workspace.repo, env, task.encode(),
+                self._context.intervals.grace, sandbox.supervision(view),
+            )  # fmt: skip
+            status = run_program(program, self.cancel_token, self._on_output_line, self._context.clock)
         if self.cancel_token:
             raise JobCancelledError(self.cancel_token.message)
         error = self._output.result.get("error")
@@ -204,6 +209,9 @@ class JobRunner:
             last_line = f": {self._output.last_line}" if self._output.last_line else ""
             message = error or f"The engine {engine.name} {how}{last_line}"
             raise TaskFailedError(message[:_MAX_SUMMARY], self._output.output[-_MAX_DETAILS:])
+
+    def _on_denied_host(self, target: str) -> None:
+        self._reporter.log(f"[agent] The engine may not reach {to_one_line(target, 200)} (--allow-host)")
 
     def _on_output_line(self, line: str) -> None:
         event = self._output.add_line(redact(line))

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from devflow import namespace_forwarder
+from devflow.egress_proxy import HostPattern
 from devflow.engine_profiles import NO_PROFILE, EngineProfile
 from devflow.environment import build_engine_environment, find_certificate_paths
 from devflow.errors import SettingsError
@@ -22,10 +24,12 @@ from devflow.program_paths import SYSTEM_DIRECTORIES, find_program_paths
 from devflow.resource_limits import ResourceLimits
 
 MODES = ("auto", "bwrap", "none")
-NETWORKS = ("host", "none")
+NETWORKS = ("host", "none", "proxy")
 _PROCESSES_AROUND = 2
 """bwrap, and the process with the id 1 in its namespace."""
 _PROBE_SECONDS = 20.0
+_PROXY_SOCKET, _PROXY_PORT = "/run/devflow-proxy", 3128
+"""The proxy as engines see it. In a network namespace of its own, every port is free."""
 _ETC = (
     "alternatives", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "crypto-policies", "debian_version",
     "fonts", "gai.conf", "group", "host.conf", "hosts", "inputrc", "java-11-openjdk", "java-17-openjdk",
@@ -35,6 +39,7 @@ _ETC = (
     "ssl/openssl.cnf", "terminfo", "timezone",
 )  # fmt: skip
 """The files of /etc that programs need. None of them contains a secret."""
+_FORWARDER = Path(namespace_forwarder.__file__)
 _HINTS = {
     "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": (
         "1",
@@ -73,6 +78,8 @@ class EngineView:
     """Files and directories that belong to the task."""
     private: Path | None = None
     """An empty directory for the engine's own home and temporary files. Without it, the sandbox cannot be used."""
+    proxy: Path | None = None
+    """The socket of the proxy (`devflow.egress_proxy`), with `--network proxy`."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,8 @@ class Sandbox:
 
     enabled: bool = False
     network: str = "host"
+    hosts: tuple[HostPattern, ...] = ()
+    """The hosts that engines may reach with the network `proxy`, besides those of the profile."""
     allowed: tuple[AllowedPath, ...] = ()
     hidden: tuple[Path, ...] = ()
     """Never visible, even if they are below an allowed path: the agent's files and the config file."""
@@ -102,6 +111,7 @@ class Sandbox:
         if not self.enabled:
             return list(argv)
         assert view.private is not None
+        command = list(argv)
         temporary = make_private_directory(view.private / "tmp")
         home = make_private_directory(view.private / "home")
         self.profile.copy_logins(self.home, home)
@@ -110,6 +120,11 @@ class Sandbox:
         arguments += ["--bind", str(temporary), "/tmp"]  # noqa: S108 # nosec B108
         arguments += ["--dir", "/var", "--symlink", "../tmp", "/var/tmp"]  # noqa: S108 # nosec B108
         arguments += ["--bind", str(home), str(self.home)]
+        if view.proxy:
+            arguments += ["--bind", str(view.proxy), _PROXY_SOCKET]
+            programs = (*programs, Path(sys.executable), _FORWARDER)
+            forwarder = [sys.executable, "-I", "-S", str(_FORWARDER), _PROXY_SOCKET, str(_PROXY_PORT)]
+            command = [*forwarder, *argv]
         arguments += self._programs(argv, programs)
         for allowed in self.allowed:
             arguments += ["--bind" if allowed.writable else "--ro-bind", str(allowed.path), str(allowed.path)]
@@ -117,7 +132,12 @@ class Sandbox:
         arguments += ["--bind", str(view.clone), str(view.clone)]
         for path in view.readable:
             arguments += ["--ro-bind", str(path), str(path)]
-        return ["bwrap", *arguments, "--chdir", str(view.clone), "--", *argv]
+        return ["bwrap", *arguments, "--chdir", str(view.clone), "--", *command]
+
+    @property
+    def allowed_hosts(self) -> tuple[HostPattern, ...]:
+        """The hosts that engines may reach with the network `proxy`."""
+        return (*map(HostPattern.parse, self.profile.hosts), *self.hosts)
 
     def supervision(self, view: EngineView) -> dict[str, Any]:
         """Return the options of devflow.supervisor for an engine in this sandbox."""
@@ -130,7 +150,8 @@ class Sandbox:
         env = build_engine_environment((*self.profile.variables, *self.pass_names))
         # In a sandbox, these name directories that are not visible.
         hidden = ("TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME") if self.enabled else ()
-        return {name: value for name, value in env.items() if name not in hidden}
+        env = {name: value for name, value in env.items() if name not in hidden}
+        return env | _proxy_variables() if self.network == "proxy" else env
 
     def find_problem(self) -> str:
         """Return why this sandbox does not work on this machine, and what to do. Returns nothing if it works."""
@@ -197,7 +218,14 @@ def _namespaces(network: str) -> list[str]:
         "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
         "--die-with-parent", "--new-session", "--hostname", "devflow", "--cap-drop", "ALL",
     ]  # fmt: skip
-    return arguments + (["--unshare-net"] if network == "none" else [])
+    return arguments + (["--unshare-net"] if network != "host" else [])
+
+
+def _proxy_variables() -> dict[str, str]:
+    address, local = f"http://127.0.0.1:{_PROXY_PORT}", "localhost,127.0.0.1,::1"
+    values = {"HTTP_PROXY": address, "HTTPS_PROXY": address, "ALL_PROXY": address, "NO_PROXY": local}
+    lower = {name.lower(): value for name, value in values.items()}
+    return values | lower | {"NODE_USE_ENV_PROXY": "1"}  # Node's own client reads the others only with this one
 
 
 def _system() -> list[str]:

@@ -137,7 +137,7 @@ class _Supervisor:
             if self._wrappers > 1 and process.parent == self._program:
                 continue
             _kill(process.pid, number)
-        if not os.path.isdir("/proc/self"):  # noqa: PTH112  # pathlib is slow to import
+        if not _has_proc():
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._program, number)
 
@@ -156,7 +156,9 @@ class _Supervisor:
     def _end_all(self) -> bool:
         """Kill every descendant and wait for its end. Returns whether all have ended."""
         end = time.monotonic() + _KILL_SECONDS
-        if self._status is None:  # otherwise the group may have no process any more, and another one its number
+        # If the program has ended, its group may have no process any more, and another one its number. Without /proc
+        # the group is all that can be found.
+        if self._status is None or not _has_proc():
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._program, signal.SIGKILL)
         while not self._reap():
@@ -246,6 +248,10 @@ def _descendants() -> Iterator[_Process]:
         process = pending.pop(0)
         yield process
         pending += children.get(process.pid, ())
+
+
+def _has_proc() -> bool:
+    return os.path.isdir("/proc/self")  # noqa: PTH112  # pathlib is slow to import
 
 
 def _kill(pid: int, number: int) -> None:

@@ -286,3 +286,24 @@ def test_printed_lines_and_errors_cannot_forge_results_or_log_lines(besieged: Ma
     agent.wait_for("forged line")
     assert not [line for line in agent.log.splitlines() if line.startswith("2026-11-30T00:00:00Z forged")]
     assert "\x1b" not in agent.log
+
+
+def test_network_proxy_reaches_the_allowed_host_only(besieged: Machine, scenario: Scenario) -> None:
+    address = besieged.scenario.platform.url.removeprefix("http://")
+    besieged.write(
+        "import http.client, json, os, socket\n"
+        "def ask(url):\n"
+        "    proxy = http.client.HTTPConnection('127.0.0.1', 3128)\n"
+        "    proxy.request('GET', url); return proxy.getresponse().status\n"
+        f"found = [ask('http://{address}/health'), ask('http://127.0.0.1:1/'), os.environ['HTTPS_PROXY']]\n"
+        f"try: socket.create_connection({(*address.split(':'),)!r}, 5); found.append('direct')\n"
+        "except OSError: found.append('no way around')\n"
+        "print(json.dumps({'summary': json.dumps(found)}))\n"
+    )
+    agent = besieged.start("auto", "--network", "proxy", "--allow-host", address)
+    ended = scenario.wait_for_end(scenario.submit())
+
+    assert ended["status"] == "completed", (ended, agent.log)
+    assert json.loads(ended["summary"]) == [200, 403, "http://127.0.0.1:3128", "no way around"]
+    log = scenario.devflow("tasks", "logs", ended["id"]).stdout
+    assert "The engine may not reach 127.0.0.1:1 (--allow-host)" in log

@@ -7,6 +7,7 @@ import click
 
 from devflow import settings
 from devflow.cli.invocation import CommandFunction, setting_option
+from devflow.egress_proxy import HostPattern
 from devflow.engine_profiles import PROFILES, find_profile
 from devflow.engines import Engine
 from devflow.errors import SettingsError
@@ -26,9 +27,12 @@ def describe_sandbox(options: dict[str, Any], engine: Engine, config_path: Path)
     for name in options["pass_env"]:
         if name.startswith(("DEVFLOW_", "_DEVFLOW_")):
             raise SettingsError(f"--pass-env {name}: the agent's own variables are never passed to an engine")
+    if options["allow_hosts"] and options["network"] != "proxy":
+        raise SettingsError("--allow-host restricts engines only with --network proxy")
     profile = "copilot" if engine.name == "copilot" and options["profile"] == "auto" else options["profile"]
     return Sandbox(
         network=options["network"],
+        hosts=tuple(map(HostPattern.parse, options["allow_hosts"])),
         allowed=tuple(AllowedPath.parse(text) for text in options["sandbox_allow"]),
         hidden=(settings.state_path().absolute(), config_path.absolute()),
         profile=find_profile(profile, engine.argv),
@@ -61,7 +65,14 @@ _OPTIONS = (
         type=click.Choice(NETWORKS),
         default="host",
         show_default=True,
-        help="The network of engines in the sandbox: that of this machine, or none.",
+        help="The network of engines in the sandbox: that of this machine, none, or only the hosts of --allow-host.",
+    ),
+    setting_option(
+        "--allow-host",
+        "allow_hosts",
+        multiple=True,
+        metavar="HOST",
+        help="With --network proxy: a host that engines may reach, or *.DOMAIN, or HOST:PORT. Can be repeated.",
     ),
     setting_option(
         "--pass-env",

@@ -1,0 +1,223 @@
+"""The proxy of `--network proxy`: which hosts it connects to, and what it does with other requests.
+
+The tests use it as engines do: through the forwarder, which makes its Unix socket reachable on loopback.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from devflow import namespace_forwarder
+from devflow.egress_proxy import EgressProxy, HostPattern
+from devflow.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SECONDS = 10
+
+
+class Upstream:
+    """A server on loopback that keeps what it receives, and answers each connection with a text."""
+
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            with connection:
+                self.received.append(connection.recv(65_536))
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+
+    def end(self) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+
+
+class Network:
+    """A proxy, a server behind it, and the answers of a name server."""
+
+    def __init__(self, cleanup: ExitStack) -> None:
+        self.upstream, self._cleanup = Upstream(), cleanup
+        cleanup.callback(self.upstream.end)
+        self.denied: list[str] = []
+        self.addresses: dict[str, str] = {"allowed.example": "127.0.0.1"}
+        self._ports: dict[EgressProxy, int] = {}
+
+    def resolve(self, host: str, port: int, **_: Any) -> list[Any]:
+        if host not in self.addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (self.addresses[host], port))]
+
+    def start(self, *patterns: str) -> EgressProxy:
+        allowed = [HostPattern.parse(text) for text in patterns]
+        return self._cleanup.enter_context(EgressProxy(allowed, self.denied.append, self.resolve))
+
+    def connect(self, proxy: EgressProxy) -> socket.socket:
+        """Connect to the forwarder of a proxy, which is started first."""
+        if proxy not in self._ports:
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                port = server.getsockname()[1]
+            command = [sys.executable, "-I", "-S", namespace_forwarder.__file__, str(proxy.path), str(port)]
+            process = subprocess.Popen([*command, "sleep", "60"], start_new_session=True)
+            self._cleanup.callback(process.wait)
+            self._cleanup.callback(os.killpg, process.pid, signal.SIGKILL)
+            self._ports[proxy] = port
+        end = time.monotonic() + SECONDS
+        while True:
+            try:
+                return socket.create_connection(("127.0.0.1", self._ports[proxy]), SECONDS)
+            except ConnectionRefusedError:  # the forwarder is starting
+                assert time.monotonic() < end
+                time.sleep(0.01)
+
+    def ask(self, proxy: EgressProxy, *requests: str) -> str:
+        """Send the texts, each after a response to the one before. Returns everything that is received."""
+        with self.connect(proxy) as client:
+            received = b""
+            for request in requests[:-1]:
+                client.sendall(request.encode("latin-1"))
+                received += client.recv(65_536)
+            client.sendall(requests[-1].encode("latin-1"))
+            client.shutdown(socket.SHUT_WR)
+            while content := client.recv(65_536):
+                received += content
+        return received.decode("latin-1")
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    with ExitStack() as cleanup:
+        yield Network(cleanup)
+
+
+def test_tunnel_to_an_allowed_host(network: Network) -> None:
+    target = f"allowed.example:{network.upstream.port}"
+    received = network.ask(network.start(target), f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n", "secret")
+
+    assert received.startswith("HTTP/1.1 200 Connection established\r\n\r\nHTTP/1.1 200 OK")
+    assert network.upstream.received == [b"secret"]
+    assert network.denied == []
+
+
+def test_plain_request_reaches_the_host_of_its_url_only(network: Network) -> None:
+    """Neither the Host header nor a second request on the connection can name another host."""
+    target = f"allowed.example:{network.upstream.port}"
+    received = network.ask(
+        network.start(target),
+        f"GET http://{target}/a/b?c=d HTTP/1.1\r\nHost: other.example\r\nProxy-Authorization: x\r\nAccept: */*\r\n\r\n",
+    )
+
+    assert received.endswith("hello")
+    (request,) = network.upstream.received
+    assert request.decode().split("\r\n") == [
+        "GET /a/b?c=d HTTP/1.1", f"Host: {target}", "Connection: close", "Accept: */*", "", "",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["other.example:443", "allowed.example:22", "evil.allowed.example:443", "127.0.0.1:443", "[::1]:443", "a_b:443"],
+)
+def test_other_hosts_and_ports_are_denied(network: Network, target: str) -> None:
+    network.addresses |= {"other.example": "127.0.0.1", "evil.allowed.example": "127.0.0.1", "127.0.0.1": "127.0.0.1"}
+    proxy = network.start("allowed.example")
+    for _ in range(2):
+        assert network.ask(proxy, f"CONNECT {target} HTTP/1.1\r\n\r\n").startswith("HTTP/1.1 403 Forbidden")
+
+    assert network.denied == [target.replace("[::1]", "::1")], "once"
+    assert network.upstream.received == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "192.168.1.1"])
+def test_host_of_a_wildcard_must_have_a_public_address(network: Network, address: str) -> None:
+    """Somebody who controls a name in the domain could lead the engine into this machine's network."""
+    network.addresses["rebound.example"] = network.addresses["inner.rebound.example"] = address
+    port = network.upstream.port
+
+    denied = network.ask(
+        network.start(f"*.rebound.example:{port}"), f"CONNECT inner.rebound.example:{port} HTTP/1.1\r\n\r\n"
+    )
+    assert denied.startswith("HTTP/1.1 403")
+    assert network.denied == [f"inner.rebound.example:{port}"]
+
+
+def test_name_that_cannot_be_resolved_is_denied_and_a_closed_port_reported(network: Network) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    proxy = network.start("unknown.example", f"allowed.example:{port}")
+
+    assert "403" in network.ask(proxy, "CONNECT unknown.example:443 HTTP/1.1\r\n\r\n")
+    assert "502" in network.ask(proxy, f"CONNECT allowed.example:{port} HTTP/1.1\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        "GET / HTTP/1.1\r\nHost: allowed.example\r\n\r\n",
+        "GET https://allowed.example/ HTTP/1.1\r\n\r\n",
+        "GET http://me@allowed.example/ HTTP/1.1\r\n\r\n",
+        "CONNECT allowed.example HTTP/1.1\r\n\r\n",
+        "CONNECT allowed.example:99999 HTTP/1.1\r\n\r\n",
+        "CONNECT [::1 HTTP/1.1\r\n\r\n",
+        "get http://allowed.example/ HTTP/1.1\r\n\r\n",
+        "\x16\x03\x01\x02\r\n\r\n",
+        "GET http://allowed.example/ HTTP/2\r\n\r\n",
+        "GET http://allowed.example/",
+        "",
+    ],
+)
+def test_request_that_is_not_for_a_proxy_is_rejected(network: Network, request_text: str) -> None:
+    received = network.ask(network.start("allowed.example"), request_text)
+    assert received.startswith("HTTP/1.1 400 Bad Request")
+    assert network.denied == []
+
+
+def test_endless_header_is_rejected(network: Network) -> None:
+    assert "400" in network.ask(network.start("allowed.example"), "GET http://allowed.example/" + "a" * 200_000)
+
+
+def test_open_connections_end_with_the_proxy(network: Network) -> None:
+    target = f"allowed.example:{network.upstream.port}"
+    with ExitStack() as cleanup:
+        proxy = EgressProxy([HostPattern.parse(target)], network.denied.append, network.resolve)
+        with proxy:
+            client = cleanup.enter_context(network.connect(proxy))
+            client.sendall(f"CONNECT {target} HTTP/1.1\r\n\r\n".encode())
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
+        assert client.recv(100) == b""
+        assert not proxy.path.parent.exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "*", "https://a.example", "a.example/x", "a.*.example", "a:b", "*.", "a.example:"]
+)
+def test_invalid_host_is_rejected(text: str) -> None:
+    with pytest.raises(SettingsError, match="--allow-host"):
+        HostPattern.parse(text)
+
+
+def test_hosts_are_matched_with_their_ports() -> None:
+    assert HostPattern.parse("API.example").matches("api.example", 443)
+    assert not HostPattern.parse("api.example").matches("api.example", 8443)
+    assert HostPattern.parse("api.example:8443").matches("api.example", 8443)
+    assert not HostPattern.parse("api.example:8443").matches("api.example", 443)
+    assert HostPattern.parse("*.example").matches("a.b.example", 80)
+    assert not HostPattern.parse("*.example").matches("example", 443)
