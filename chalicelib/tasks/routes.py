@@ -35,7 +35,13 @@ from chalicelib.tasks.responses import (
     TaskList,
 )
 from chalicelib.tasks.rules import NotHeld, WrongState
-from chalicelib.tasks.service import DescriptionExpired, DifferentRequest, ExecutionFailed, IntentNotAccepted
+from chalicelib.tasks.service import (
+    DescriptionExpired,
+    DifferentRequest,
+    ExecutionFailed,
+    IntentNotAccepted,
+    NotOwnAgent,
+)
 
 blueprint = Blueprint(__name__)
 
@@ -51,14 +57,14 @@ _SUBMIT_ERRORS = (
 
 @route(
     blueprint, "POST", "/api/workflows/execute", "authenticated", TASKS_API,
-    body=ExecuteWorkflowRequest, response=AcceptedResponse, status=202, raises=_SUBMIT_ERRORS,
+    body=ExecuteWorkflowRequest, response=AcceptedResponse, status=202, raises=(*_SUBMIT_ERRORS, NotOwnAgent),
 )  # fmt: skip
 def execute_workflow(request: Request) -> Response:
-    """Submit a task under your own id."""
-    owner = service.admit_submitter(guard.authenticated(request), request.now)
-    return Response(
-        AcceptedResponse(task_id=service.submit_with_id(owner, request.body(ExecuteWorkflowRequest), request.now))
-    )
+    """Submit a task under your own id. A task that an agent submits is pinned to this agent."""
+    caller = guard.authenticated(request)
+    service.admit_caller(caller, request.now)
+    task_id = service.submit_with_id(caller, request.body(ExecuteWorkflowRequest), request.now)
+    return Response(AcceptedResponse(task_id=task_id))
 
 
 @route(
@@ -67,7 +73,7 @@ def execute_workflow(request: Request) -> Response:
 )  # fmt: skip
 def submit_task(request: Request) -> Response:
     """Submit a task under a new id."""
-    owner = service.admit_submitter(guard.user_caller(request), request.now)
+    owner = guard.admitted_user(request).owner
     task_id = service.submit_new(owner, request.body(SubmitTaskRequest), request.idempotency_key, request.now)
     return Response(AcceptedResponse(task_id=task_id))
 
@@ -117,8 +123,8 @@ def cancel_task(request: Request, task_id: str) -> Response:
 )  # fmt: skip
 def retry_task(request: Request, task_id: str) -> Response:
     """Repeat a task that has ended, as a new task."""
-    owner = service.admit_submitter(guard.user_caller(request), request.now)
-    return Response(AcceptedResponse(task_id=service.retry_task(owner, task_id, request.now)))
+    user = guard.admitted_user(request)
+    return Response(AcceptedResponse(task_id=service.retry_task(user.owner, task_id, request.now)))
 
 
 @route(

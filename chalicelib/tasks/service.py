@@ -8,7 +8,7 @@ from chalicelib.agents import claims
 from chalicelib.agents.liveness import CheckIn
 from chalicelib.auth import service as auth
 from chalicelib.auth.tokens import Caller
-from chalicelib.core.errors import AgentNotFound, Conflict, DevFlowError, Invalid, RateLimited, TaskNotFound
+from chalicelib.core.errors import AgentNotFound, Conflict, DevFlowError, Forbidden, Invalid, RateLimited, TaskNotFound
 from chalicelib.core.settings import DAY
 from chalicelib.http.pagination import EXACT_TOTAL_LIMIT, ListQuery, list_page
 from chalicelib.http.rate_limits import TASKS_API
@@ -36,6 +36,10 @@ class IntentNotAccepted(Invalid):
         )
 
 
+class NotOwnAgent(Forbidden):
+    """An agent's token submits tasks only to this agent. Leave out agentId, or submit the task with a user's token."""
+
+
 class DifferentRequest(Conflict):
     """The id or Idempotency-Key was already used for a different task. Use a new one."""
 
@@ -44,21 +48,20 @@ class DescriptionExpired(Conflict):
     """The task's description is no longer stored, so it cannot be repeated. Submit its text as a new task."""
 
 
-def admit_submitter(caller: Caller, now: int) -> str:
-    """Admit a caller that submits a task, and count the call. Returns the owner of the new task."""
-    admit_caller(caller, now)
-    return caller.owner
+def submit_with_id(caller: Caller, request: ExecuteWorkflowRequest, now: int) -> str:
+    """Accept a task under the client's id and return the id. A task that an agent submits is pinned to this agent.
 
-
-def submit_with_id(owner: str, request: ExecuteWorkflowRequest, now: int) -> str:
-    """Accept a task under the client's id and return the id.
-
-    The same request sent again returns the same task, even if a limit is reached by now. Raises DifferentRequest if the
-    id belongs to another request; AgentNotFound; IntentNotAccepted; TooManyOpenTasks; DailyQuotaReached;
-    ExecutionFailed.
+    The same request sent again returns the same task, even if a limit is reached by now. Raises NotOwnAgent;
+    DifferentRequest if the id belongs to another request; AgentNotFound; IntentNotAccepted; TooManyOpenTasks;
+    DailyQuotaReached; ExecutionFailed.
     """
+    agent_id = request.agent_id
+    if caller.is_agent:
+        if agent_id not in (None, caller.subject):
+            raise NotOwnAgent
+        agent_id = caller.subject
     try:
-        existing = _accept(owner, request.task_id, request, now)
+        existing = _accept(caller.owner, request.task_id, request, agent_id, now)
     except DevFlowError:
         raise
     except Exception as error:
@@ -79,12 +82,12 @@ def submit_new(owner: str, request: SubmitTaskRequest, idempotency_key: str | No
     """
     if idempotency_key is None:
         task_id = f"task-{uuid.uuid4()}"
-        _accept(owner, task_id, request, now)
+        _accept(owner, task_id, request, request.agent_id, now)
         return task_id
     seed = [owner, idempotency_key]
     while True:
         task_id = _derived_id(*seed)
-        existing = _accept(owner, task_id, request, now)
+        existing = _accept(owner, task_id, request, request.agent_id, now)
         if existing is None or now - (existing.created_at or 0) < DAY:
             break
         seed.append(task_id)  # the key was last used more than a day ago: it now means another task
@@ -98,8 +101,11 @@ def _derived_id(*seed: str) -> str:
     return f"task-{uuid.uuid5(uuid.NAMESPACE_OID, chr(0).join(seed))}"
 
 
-def _accept(owner: str, task_id: str, request: SubmitTaskRequest, now: int) -> Task | None:
-    """Store a new task and send it to the workflow queue. Returns the existing task if the id already exists."""
+def _accept(owner: str, task_id: str, request: SubmitTaskRequest, agent_id: str | None, now: int) -> Task | None:
+    """Store a new task and send it to the workflow queue. Returns the existing task if the id already exists.
+
+    The task is pinned to the agent, if there is one.
+    """
     task = Task(
         owner=owner,
         id=task_id,
@@ -108,7 +114,7 @@ def _accept(owner: str, task_id: str, request: SubmitTaskRequest, now: int) -> T
         repo=request.repo,
         branch=request.branch or None,
         title=request.natural_language[:TITLE_LENGTH],
-        pinned_agent_id=request.agent_id,
+        pinned_agent_id=agent_id,
         priority=request.priority,
         max_attempts=request.max_attempts,
         timeout=request.timeout_seconds * 1_000,

@@ -99,10 +99,24 @@ def test_idempotency_key_identifies_one_task_and_conflicts_on_another_body(scena
     assert ok(scenario.user.get("/api/tasks"))["total"] == 2
 
 
-def test_agent_can_submit_a_task(scenario: Scenario, agent: Agent) -> None:
+def test_agent_submits_a_task_to_itself(scenario: Scenario, agent: Agent) -> None:
+    idle = scenario.agent("idle")
     ok(agent.client.post("/api/workflows/execute", SPEC), 202)
+    ok(agent.client.post("/api/workflows/execute", SPEC), 202)
+    ok(agent.client.post("/api/workflows/execute", SPEC | {"taskId": "task-2", "agentId": "agent-1"}), 202)
     scenario.run_workflows()
-    assert agent.claims() == [SPEC["taskId"]]
+    assert idle.claims() == []
+    assert agent.claims() == [SPEC["taskId"], "task-2"]
+
+
+def test_agent_cannot_submit_a_task_to_another_agent(scenario: Scenario, agent: Agent) -> None:
+    """Its token may be stolen by code that it runs, and must not run code on other machines."""
+    scenario.agent("victim")
+    before = snapshot()["tasks"]
+    body = SPEC | {"agentId": "victim", "priority": 100}
+    refused(agent.client.post("/api/workflows/execute", body), 403, "Insufficient permissions")
+    refused(agent.client.post("/api/workflows/execute", body | {"agentId": "agent-of-nobody"}), 403)
+    assert snapshot()["tasks"] == before
 
 
 def test_pinning_to_an_unknown_agent_returns_404_and_stores_nothing(scenario: Scenario, other: Scenario) -> None:
