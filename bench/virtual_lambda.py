@@ -151,6 +151,10 @@ class Queue:
                 self._schedule(message)
 
 
+_QUEUES = {"workflow": "run_workflows", "events": "announce_events", "sweep": "sweep_backlog"}
+"""The function of each queue. Nobody has a webhook, so the queue of webhooks is missing."""
+
+
 class VirtualLambda:
     """The functions of the app behind their queues."""
 
@@ -159,8 +163,7 @@ class VirtualLambda:
         self.api = Function("api_handler", 29.0, loop.aws)
         self._sweep = Function("sweep", 50.0, loop.aws)
         self.queues = {
-            queue: Queue(Function(name, 30.0, loop.aws), app.handler_map[name], loop)
-            for queue, name in (("workflow", "run_workflows"), ("events", "announce_events"))
+            queue: Queue(Function(name, 30.0, loop.aws), app.handler_map[name], loop) for queue, name in _QUEUES.items()
         }
 
     def __call__(self, event: Any, context: Any) -> Any:

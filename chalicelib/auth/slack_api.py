@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import urllib3
 
 from chalicelib.auth.keys import SlackCredentials
+from chalicelib.core import deadline
 from chalicelib.core.errors import Unavailable
 from chalicelib.core.settings import settings
 
@@ -98,7 +99,7 @@ def fetch_keys() -> Any:
 
 
 def _with_deadline(send: Callable[[], T]) -> T:
-    """Call `send`, and return its result within REQUEST_TIMEOUT.
+    """Call `send`, and return its result within REQUEST_TIMEOUT and before the deadline of the request.
 
     Raises its CodeRefused and Unavailable. Every other error, and a timeout, is raised as Unavailable.
 
@@ -115,7 +116,7 @@ def _with_deadline(send: Callable[[], T]) -> T:
 
     threading.Thread(target=run, name="slack", daemon=True).start()
     try:
-        succeeded, result = done.get(timeout=REQUEST_TIMEOUT)
+        succeeded, result = done.get(timeout=max(0.0, min(REQUEST_TIMEOUT, deadline.remaining())))
     except queue.Empty:
         raise Unavailable("Slack did not respond in time.") from None
     if succeeded:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.cookies import SimpleCookie
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -20,6 +21,8 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from chalicelib.auth import keys, magic_links, slack_api, slack_login
+from chalicelib.core import deadline
+from chalicelib.core.errors import Unavailable
 from chalicelib.core.settings import settings
 from infra.local.gateway import Gateway, Response
 from tests.conftest import Clock
@@ -487,6 +490,15 @@ def test_slow_step_ends_before_the_deadline(browser: Browser, slack: Slack, monk
     for endpoint in (TOKEN, KEYS):
         slack.behaviours = {endpoint: standin.never_answers}
         assert failure_reason(browser.sign_in(), browser) == "slack-unavailable"
+
+
+def test_slack_is_not_awaited_after_the_deadline_of_the_request(slack: Slack) -> None:
+    slack.behaviours = {KEYS: standin.never_answers}
+    context = SimpleNamespace(get_remaining_time_in_millis=lambda: int(deadline.RESERVE_SECONDS * 1_000) + 100)
+    started = deadline.monotonic()
+    with deadline.within(context), pytest.raises(Unavailable):
+        slack_api.fetch_keys()
+    assert deadline.monotonic() - started < slack_api.STEP_TIMEOUT
 
 
 def test_all_slack_timeouts_fit_into_the_api_gateway_timeout() -> None:

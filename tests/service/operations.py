@@ -295,7 +295,7 @@ EVENT_OPERATIONS = {
     ),
     "a sweep that hands out an expired claim": Operation(
         lambda ctx: (ctx.scenario.claim_task(ctx.agent), pass_minutes(ctx, 2, ctx.agent)),
-        lambda ctx: sweep(ctx, left=1),
+        lambda ctx: sweep(ctx, left=5_000),
         task_state,
         {"status": "queued", "attempt": 1, "events": [*FULL_TIMELINE[:3], "requeued"]},
     ),
