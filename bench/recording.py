@@ -24,7 +24,7 @@ from tests.support import aws_requests, moto_aws
 from tests.support.environment import STAGE
 from tests.support.users import make_user
 
-TABLES = ("users", "agents", "tasks")
+TABLES = ("users", "credentials", "agents", "tasks")
 Rows = dict[str, list[dict[str, Any]]]
 
 

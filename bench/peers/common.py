@@ -25,7 +25,9 @@ SHARDS = 4
 LIMITS = {"h": 10, "c": 100, "t": 1_000}
 """Calls in a minute by kind of call: `h` heartbeats, `c` polls, `t` all others. Stored counters begin with the kind."""
 
-AGENTS, TASKS, USERS = (f"devflow-{STAGE}-{table}" for table in ("agents", "tasks", "users"))
+AGENTS, TASKS, USERS, CREDENTIALS = (
+    f"devflow-{STAGE}-{table}" for table in ("agents", "tasks", "users", "credentials")
+)
 KEYS = {"key-test": KEY}
 
 Item = dict[str, Any]
@@ -48,6 +50,8 @@ class Caller:
     token_version: str
     revocation_key: str
     """What the user's row stores of this token after logout."""
+    session_id: str
+    """Empty for an agent's token."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def make_caller(claims: dict[str, Any], at: int) -> Caller:
     if at >= claims["exp"] * 1_000 + 30_000:
         raise ValueError(claims["exp"])
     revocation_key = f"{claims['jti'][:16]}:{claims['exp']}"
-    return Caller(claims["typ"], claims["own"], claims["sub"], claims["ver"], revocation_key)
+    return Caller(claims["typ"], claims["own"], claims["sub"], claims["ver"], revocation_key, claims.get("sid", ""))
 
 
 def record_check_in(
@@ -166,7 +170,11 @@ def _rate_limit_state(item: dict[str, Any], kind: str, slot: str, minute: int) -
 
 
 def authorize_user(caller: Caller, at: int) -> RateLimitState:
-    """One write to the user's item: count the call and compare the token's version."""
+    """Read the session, then one write to the user's item: count the call and compare the token's version."""
+    key = {"owner": {"S": caller.owner}, "sk": {"S": f"S#{caller.token_version}#{caller.session_id}"}}
+    session = client.get_item(TableName=CREDENTIALS, Key=key, ConsistentRead=True)
+    if "Item" not in session or "endedAt" in unmarshal(session["Item"]):
+        raise ApiError(401, "Invalid or expired token")
     minute = at // MINUTE
     slot = f"t{minute}"
     try:

@@ -1,8 +1,37 @@
-"""Users, their personal tokens and their logins. No I/O."""
+"""Users, their sessions, personal tokens and logins. No I/O."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from chalicelib.core.models import Entity
+
+
+class LoginOrigin(NamedTuple):
+    """Where a login came from."""
+
+    address: str
+    """The network address of the caller, as API Gateway reports it."""
+    user_agent: str
+
+
+class Session(Entity):
+    """A login of a user. Its id is the claim `sid` of its token."""
+
+    id: str
+    ver: str
+    """The user's version at the login. The session ends when the user's version changes."""
+    fingerprint: str
+    """The fingerprint of its token, see `rules.session_fingerprint`."""
+    created_at: int
+    expires_at: int
+    used_at: int
+    """The start of the hour of its last call (epoch milliseconds)."""
+    address: str | None = None
+    user_agent: str | None = None
+    adopted: bool = False
+    """Whether version 0.1.0 started it. Its token has no claim `sid`, and its first call stores it."""
+    ended: bool = False
+    """Whether an adopted session has ended. Other sessions are deleted when they end."""
 
 
 class PersonalToken(Entity):
@@ -17,6 +46,10 @@ class PersonalToken(Entity):
     request_fingerprint: str | None = None
     """The fingerprints of the Idempotency-Key and of the request that created the token, joined by a dot. None if the
     request had no key."""
+    ver: str = ""
+    """The user's version at the creation. Empty for a token of version 0.1.0, which is only on the user's item."""
+    mirrored: bool = True
+    """Whether the token is on the user's item, where version 0.1.0 finds it."""
 
 
 class User(Entity):
@@ -28,10 +61,12 @@ class User(Entity):
     ver: str
     agents: int = 0
     """The number of registered agents."""
-    """The number of tasks that wait or run, as far as they have been counted."""
-    tokens: Mapping[str, PersonalToken] = {}
+    mirrored_tokens: Mapping[str, PersonalToken] | None = None
+    """The personal tokens on the user's item: those of version 0.1.0, and copies of the first ones of this version.
+    None for a user that was stored before personal tokens existed."""
     ended_sessions: frozenset[str] = frozenset()
-    """The fingerprints of sessions that were logged out."""
+    """The fingerprints of sessions that have ended: those that version 0.1.0 ended, and some that this version ended.
+    Version 0.1.0 rejects these sessions after a rollback."""
 
 
 class Login(Entity):

@@ -8,6 +8,7 @@ user confirms on the page.
 import secrets
 
 from chalicelib.auth import login_store, service, sessions
+from chalicelib.auth.entities import LoginOrigin
 from chalicelib.auth.schemas import LoginResponse, MagicLinkRequest, VerifyMagicLinkRequest
 from chalicelib.aws import ses
 from chalicelib.core.errors import Unauthenticated
@@ -50,16 +51,17 @@ def request_link(request: MagicLinkRequest, source_ip: str, page: str, now: int)
     ses.send(request.email, "Log in to DevFlow", MAIL_TEXT.format(link=f"{page}#{secret}"))
 
 
-def use_link(request: VerifyMagicLinkRequest, source_ip: str, now: int) -> LoginResponse:
+def use_link(request: VerifyMagicLinkRequest, origin: LoginOrigin, now: int) -> LoginResponse:
     """Start a session for the address that the link was mailed to. Create the address's user at the first login.
 
     Raises LinkExpired, and RateLimited for the network address.
     """
-    login_store.count_source_ip(source_ip, LOGIN, now)
+    login_store.count_source_ip(origin.address, LOGIN, now)
     email = login_store.consume_link(sha256_hex(request.token), now)
     if email is None:
         raise LinkExpired
-    return sessions.start_session(service.ensure_verified_user(email, email.partition("@")[0], now), now)
+    user = service.ensure_verified_user(email, email.partition("@")[0], now)
+    return sessions.start_session(user, origin, now)
 
 
 def is_domain_allowed(email: str) -> bool:

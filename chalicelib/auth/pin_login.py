@@ -1,7 +1,7 @@
 """Login with an email address and a PIN, on stages that allow it (never on prod)."""
 
 from chalicelib.auth import login_store, rules, sessions, store
-from chalicelib.auth.entities import User
+from chalicelib.auth.entities import LoginOrigin, User
 from chalicelib.auth.schemas import LoginResponse, PinLoginRequest, SetPinRequest
 from chalicelib.core.errors import Invalid, RateLimited, Unauthenticated
 from chalicelib.core.settings import SECOND
@@ -19,13 +19,13 @@ class CommonPin(Invalid):
     """This PIN is easy to guess. Choose one that is no sequence, repetition, mirrored number, pattern or date."""
 
 
-def log_in_with_pin(request: PinLoginRequest, source_ip: str, now: int) -> LoginResponse:
+def log_in_with_pin(request: PinLoginRequest, origin: LoginOrigin, now: int) -> LoginResponse:
     """Start a session for an email address and PIN. An address without a user gets the same response after the same
     work.
 
     Raises WrongPin. Raises RateLimited where the account is locked or the network address calls too often.
     """
-    login_store.count_source_ip(source_ip, rate_limits.LOGIN, now)
+    login_store.count_source_ip(origin.address, rate_limits.LOGIN, now)
     locked_until = login_store.reserve_pin_try(request.email, now)
     if locked_until is not None:
         wait = max(1, -(-(locked_until - now) // SECOND))
@@ -36,7 +36,7 @@ def log_in_with_pin(request: PinLoginRequest, source_ip: str, now: int) -> Login
     if user is None:
         raise WrongPin
     login_store.reset_pin_tries(request.email)
-    return sessions.start_session(user, now)
+    return sessions.start_session(user, origin, now)
 
 
 def set_pin(user: User, request: SetPinRequest) -> None:

@@ -4,6 +4,7 @@ from chalice.app import Blueprint
 
 from chalicelib.auth import guard, magic_links, personal_tokens, service, sessions, slack_login
 from chalicelib.auth import pin_login as pin_logins
+from chalicelib.auth.entities import LoginOrigin
 from chalicelib.auth.magic_links import LinkExpired
 from chalicelib.auth.personal_tokens import TokenNotFound, TooManyTokens
 from chalicelib.auth.pin_login import CommonPin, WrongPin
@@ -17,11 +18,13 @@ from chalicelib.auth.schemas import (
     MeResponse,
     PersonalTokenList,
     PinLoginRequest,
+    SessionList,
     SetPinRequest,
     SlackCallbackQuery,
     SuccessResponse,
     VerifyMagicLinkRequest,
 )
+from chalicelib.auth.sessions import SessionNotFound
 from chalicelib.auth.slack_login import SignInFailed
 from chalicelib.core.models import OutputModel
 from chalicelib.core.settings import SECOND, settings
@@ -34,6 +37,9 @@ blueprint = Blueprint(__name__)
 CALLBACK_PATH = "/api/auth/slack/callback"
 STATE_COOKIE = "devflow-slack"
 """The cookie that stores the state of a Slack sign-in until the browser returns."""
+
+_MAX_USER_AGENT = 200
+"""How many characters of the user agent of a login are stored."""
 
 if settings.pin_login:  # prod does not have these routes
 
@@ -50,7 +56,7 @@ if settings.pin_login:  # prod does not have these routes
     def pin_login(request: Request) -> Response:
         """Log in with email and PIN."""
         return _login_response(
-            request, pin_logins.log_in_with_pin(request.body(PinLoginRequest), request.source_ip, request.now)
+            request, pin_logins.log_in_with_pin(request.body(PinLoginRequest), _origin(request), request.now)
         )
 
     @route(
@@ -95,7 +101,7 @@ def request_link(request: Request) -> Response:
 def use_link(request: Request) -> Response:
     """Log in with the token of a link."""
     return _login_response(
-        request, magic_links.use_link(request.body(VerifyMagicLinkRequest), request.source_ip, request.now)
+        request, magic_links.use_link(request.body(VerifyMagicLinkRequest), _origin(request), request.now)
     )
 
 
@@ -117,12 +123,18 @@ def finish_slack(request: Request) -> Response:
     callback, cookie_state = request.query_params(SlackCallbackQuery), browser.cookie_value(request, STATE_COOKIE)
     try:
         token = slack_login.finish_sign_in(
-            callback, cookie_state, browser.base_url(request) + CALLBACK_PATH, request.source_ip, request.now
+            callback, cookie_state, browser.base_url(request) + CALLBACK_PATH, _origin(request), request.now
         )
     except SignInFailed as failed:
         return _redirect_to_login(request, failed)
     cookies = [guard.session_cookie(token), browser.cookie_header(STATE_COOKIE, "", 0)]
     return browser.redirect(browser.absolute_path(request, settings.dashboard), cookies)
+
+
+def _origin(request: Request) -> LoginOrigin:
+    """Where a login comes from. Characters of the user agent that cannot be displayed are left out."""
+    user_agent = "".join(each for each in request.headers.get("user-agent", "") if each.isprintable())
+    return LoginOrigin(request.source_ip, user_agent[:_MAX_USER_AGENT])
 
 
 def _login_response(request: Request, body: LoginResponse) -> Response:
@@ -154,8 +166,10 @@ def logout(request: Request) -> Response:
     if request.body(LogoutRequest).everywhere:
         guard.session_caller(request)
         sessions.end_all_sessions(user)
+    elif caller.is_session:
+        sessions.log_out(user, caller, request.now)
     else:
-        sessions.end_session(user, caller, request.now)
+        personal_tokens.log_out(user, caller)
     return _logout_response(request, SuccessResponse())
 
 
@@ -163,6 +177,25 @@ def _logout_response(request: Request, body: OutputModel) -> Response:
     """The response to a logout. It deletes the session cookie of a browser that sent one."""
     has_cookie = browser.cookie_value(request, guard.COOKIE) is not None
     return Response(body, headers={"Set-Cookie": browser.cookie_header(guard.COOKIE, "", 0)} if has_cookie else {})
+
+
+@route(blueprint, "GET", "/api/auth/sessions", "session", ACCOUNT, query=ListQuery, response=SessionList)
+def list_sessions(request: Request) -> Response:
+    """List sessions, newest first."""
+    caller = guard.session_caller(request)
+    user = service.admit(caller, request.rate_limit, request.now)
+    return Response(sessions.list_sessions(user, caller, request.query_params(ListQuery), request.now))
+
+
+@route(
+    blueprint, "DELETE", "/api/auth/sessions/{session_id}", "session", ACCOUNT,
+    response=SuccessResponse, raises=(SessionNotFound,),
+)  # fmt: skip
+def end_session(request: Request, session_id: str) -> Response:
+    """End a session."""
+    user = service.admit(guard.session_caller(request), request.rate_limit, request.now)
+    sessions.end_session(user, session_id, request.now)
+    return Response(SuccessResponse())
 
 
 @route(blueprint, "GET", "/api/auth/tokens", "session", ACCOUNT, query=ListQuery, response=PersonalTokenList)

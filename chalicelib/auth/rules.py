@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -27,11 +27,14 @@ _SCRYPT = {"n": 2**15, "r": 8, "p": 3}
 """The second row of the scrypt parameters in OWASP's password storage cheat sheet: 32 MiB, a quarter of a second."""
 
 
-MAX_PERSONAL_TOKENS = 20
-"""The limit of personal tokens for a user. They are stored on the user's item, which every call writes."""
+MAX_PERSONAL_TOKENS = 1_000
+"""The limit of personal tokens for a user. Concurrent requests may exceed it by a few."""
+
+MAX_MIRRORED_TOKENS = 20
+"""The limit of personal tokens on a user's item, which every call writes. Version 0.1.0 accepts no more."""
 
 MAX_ENDED_SESSIONS = 50
-"""The limit of fingerprints on a user's item, of sessions that were logged out and whose tokens have not expired."""
+"""The limit of fingerprints of ended sessions on a user's item. Version 0.1.0 accepts no more."""
 
 IDEMPOTENCY_WINDOW = 10 * MINUTE
 """How long a repeated Idempotency-Key identifies the same request."""
@@ -121,33 +124,57 @@ def _scrypt(pin: str, salt: bytes, n: int, r: int, p: int) -> str:
     return hashlib.scrypt(pin.encode(), salt=salt, n=n, r=r, p=p, maxmem=64 * 1024 * 1024, dklen=32).hex()
 
 
+def new_session_id(now: int) -> str:
+    """A new id of a session. Ids are in the order of their times. The hyphen distinguishes them from the token ids of
+    version 0.1.0."""
+    return f"{now:011x}-{secrets.token_hex(10)}"
+
+
+def adopted_session_id(token_id: str, issued: int) -> str:
+    """The id of a session of version 0.1.0. `token_id` is the `jti` of its token, `issued` is in epoch milliseconds."""
+    return f"{issued:011x}-{token_id[:20]}"
+
+
 def session_fingerprint(token_id: str, expires: int) -> str:
-    """What is stored of a session that was logged out: the beginning of its token's `jti`, and when the token expires
-    (epoch seconds). It identifies the token, and shows when it can be deleted."""
+    """What a user's item stores of a session that has ended: the beginning of its token's `jti`, and when the token
+    expires (epoch seconds). It identifies the token, and shows when it can be deleted."""
     return f"{token_id[:16]}:{expires // SECOND}"
 
 
-def expired_fingerprints(fingerprints: Iterable[str], now: int) -> set[str]:
-    """The fingerprints whose tokens expired more than a minute ago, which is more than the leeway of a token."""
-    return {each for each in fingerprints if (int(each.rpartition(":")[2]) * SECOND) + MINUTE < now}
+def surplus_fingerprints(fingerprints: Iterable[str], now: int) -> set[str]:
+    """The fingerprints to delete, so that a user's item can store one more.
 
-
-def replaced_tokens(tokens: Mapping[str, PersonalToken], request: str | None, now: int) -> list[str]:
-    """The ids of a user's personal tokens that a new one replaces.
-
-    These are the tokens that have expired, and the token that the same request created within the last ten minutes,
-    whose response is taken to be lost. `request` is the fingerprint of the new token's request, None without an
-    Idempotency-Key. Raises IdempotencyKeyReused where another request with the same key created a token.
+    These are the fingerprints whose tokens expired more than a minute ago, which is more than the leeway of a token. If
+    that is not enough, also those that expire first. A session of version 0.1.0 may have no row, so its fingerprint is
+    never deleted before it expires.
     """
-    replaced = [token.id for token in tokens.values() if token.expires_at <= now]
-    for token in tokens.values():
+    found = set(fingerprints)
+    expired = {each for each in found if _fingerprint_expiry(each) + MINUTE < now}
+    replaceable = sorted((each for each in found - expired if "-" in each), key=_fingerprint_expiry)
+    excess = max(0, len(found) - len(expired) - MAX_ENDED_SESSIONS + 1)
+    return expired | set(replaceable[:excess])
+
+
+def _fingerprint_expiry(fingerprint: str) -> int:
+    """When the token of a fingerprint expires (epoch milliseconds)."""
+    return int(fingerprint.rpartition(":")[2]) * SECOND
+
+
+def lost_token(tokens: Iterable[PersonalToken], request: str | None, now: int) -> PersonalToken | None:
+    """The personal token that the same request created within the last ten minutes, whose response is taken to be lost.
+
+    `request` is the fingerprint of the new token's request, None without an Idempotency-Key. Raises
+    IdempotencyKeyReused where another request with the same key created a token.
+    """
+    lost = None
+    for token in tokens:
         if (
             request is not None
             and token.request_fingerprint is not None
             and now - token.created_at < IDEMPOTENCY_WINDOW
         ):
             if token.request_fingerprint == request:
-                replaced.append(token.id)
+                lost = token
             elif token.request_fingerprint.partition(".")[0] == request.partition(".")[0]:
                 raise IdempotencyKeyReused
-    return replaced
+    return lost

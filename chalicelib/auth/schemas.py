@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from chalicelib.auth.entities import PersonalToken, User
-from chalicelib.core.models import Id, InputModel, NonBlankText, OutputModel
+from chalicelib.auth.entities import PersonalToken, Session, User
+from chalicelib.core.models import Id, InputModel, Instant, NonBlankText, OutputModel
 from chalicelib.core.timestamps import iso
 from chalicelib.http.pagination import ListResponse
 
@@ -123,6 +123,29 @@ class PersonalTokenList(ListResponse):
     data: list[PersonalTokenResponse]
 
 
+class SessionResponse(OutputModel):
+    """A session: a login of a user, which one token belongs to."""
+
+    id: Id
+    created_at: Instant
+    """When the user logged in."""
+    last_seen_at: Instant
+    """The last call, to the hour."""
+    expires_at: Instant
+    address: str | None
+    """The network address of the login; `null` if it is not known."""
+    user_agent: str | None
+    """The user agent of the login, at most 200 characters; `null` if it is not known."""
+    current: bool
+    """Whether it is the session of this request."""
+
+
+class SessionList(ListResponse):
+    """A user's sessions."""
+
+    data: list[SessionResponse]
+
+
 class MeResponse(OutputModel):
     """The user of a request's token, and when the token expires."""
 
@@ -135,6 +158,19 @@ class MeResponse(OutputModel):
 
 def to_user_response(user: User) -> UserResponse:
     return UserResponse(id=user.owner, email=user.email, name=user.name)
+
+
+def to_session_response(session: Session, current: str) -> SessionResponse:
+    """`current` is the id of the session of the request."""
+    return SessionResponse(
+        id=session.id,
+        created_at=iso(session.created_at),
+        last_seen_at=iso(max(session.created_at, session.used_at)),
+        expires_at=iso(session.expires_at),
+        address=session.address,
+        user_agent=session.user_agent,
+        current=session.id == current,
+    )
 
 
 def to_token_response(token: PersonalToken) -> PersonalTokenResponse:

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from pydantic import TypeAdapter, ValidationError
 
 from chalicelib.auth import id_token, login_store, service, sessions
+from chalicelib.auth.entities import LoginOrigin
 from chalicelib.auth.id_token import IdTokenInvalid, Keys
 from chalicelib.auth.keys import SlackCredentials, keyring
 from chalicelib.auth.magic_links import is_domain_allowed
@@ -72,18 +73,18 @@ def start_sign_in(redirect_uri: str, source_ip: str, now: int) -> SlackRedirect:
 
 
 def finish_sign_in(
-    callback: SlackCallbackQuery, cookie_state: str | None, redirect_uri: str, source_ip: str, now: int
+    callback: SlackCallbackQuery, cookie_state: str | None, redirect_uri: str, origin: LoginOrigin, now: int
 ) -> str:
     """Finish a sign-in: start a session for the user that Slack names, and return its token.
 
     `cookie_state` is the state in the browser's cookie. Raises SignInFailed.
     """
     try:
-        login_store.count_source_ip(source_ip, SLACK, now)
+        login_store.count_source_ip(origin.address, SLACK, now)
         nonce_hash = _consume_state(callback.state, cookie_state, now)
         claims = _fetch_claims(_code(callback), redirect_uri, _credentials(now), nonce_hash, now)
         email, name = _email_and_name(claims)
-        return sessions.start_session(service.ensure_verified_user(email, name, now), now).token
+        return sessions.start_session(service.ensure_verified_user(email, name, now), origin, now).token
     except SignInFailed:
         raise
     except DevFlowError as error:

@@ -1,11 +1,13 @@
 """Named queries and conditional writes on the table `users`.
 
-The token of a session is valid while its `ver` is the item's and its fingerprint is not in `ended`. Logging out adds
-the fingerprint to `ended`. A personal token is valid while its id is in `tokens`. The write that counts a call checks
-all of this.
+The token of a session is valid while its `ver` is the item's, its fingerprint is not in `ended`, and its row in the
+table `credentials` exists. A personal token is valid while its row exists, and its id is in `tokens` (where it is
+mirrored) or its row has the item's `ver`. The write that counts a call checks the item's part of this.
+
+`ended` and `tokens` are what version 0.1.0 reads. They are bounded, so they do not have everything.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -15,7 +17,7 @@ from pynamodb.expressions.operand import Path
 from chalicelib import dynamodb
 from chalicelib.auth import login_store
 from chalicelib.auth.entities import PersonalToken, User
-from chalicelib.auth.rules import MAX_PERSONAL_TOKENS
+from chalicelib.auth.rules import MAX_MIRRORED_TOKENS
 from chalicelib.auth.tables import UserRow
 from chalicelib.core.errors import Unauthenticated, Unavailable
 from chalicelib.core.settings import HOUR
@@ -47,8 +49,13 @@ def _not_ended(fingerprint: str) -> Any:
     return ~Path(["ended"]).contains(fingerprint)  # the attribute's own `contains` would split the text
 
 
-def personal_token_check(token_id: str, now: int) -> TokenCheck:
-    """The check of a personal token. The write also records the hour of the use."""
+def version_check(ver: str) -> TokenCheck:
+    """The check of a personal token that is not mirrored. `ver` is the user's version at its creation."""
+    return TokenCheck(dynamodb.equals(UserRow.ver, ver), lambda row: row["ver"] == ver)
+
+
+def mirrored_token_check(token_id: str, now: int) -> TokenCheck:
+    """The check of a personal token that is on the user's item. The write also records the hour of the use."""
     return TokenCheck(
         _has_token(token_id),
         lambda row: token_id in row.get("tokens", {}),
@@ -136,32 +143,29 @@ def create_user(owner: str, email: str, name: str, ver: str, pin: str | None, no
     return owner
 
 
-def save_token(owner: str, token: PersonalToken, replaced: Iterable[str]) -> User:
-    """Add a personal token, and delete the tokens that it replaces.
+def mirror_token_item(user: User, token: PersonalToken, removed: Collection[str]) -> dynamodb.TransactItem:
+    """Copy a new personal token to the user's item where it is mirrored, and remove other tokens from the item, as part
+    of a transaction.
 
-    Raises ConditionFailed where a replaced token does not exist, or the user has as many tokens as allowed.
+    Fails where the user was removed or logged out everywhere, where a removed token is no longer on the item, and where
+    the item has no space for the copy.
     """
-    entry = {"name": token.name, "createdAt": token.created_at, "expiresAt": token.expires_at}
-    if token.request_fingerprint is not None:
-        entry["request"] = token.request_fingerprint
-    replaced = list(replaced)
-    condition = dynamodb.exists(UserRow.tokens) & _has_fewer_tokens(MAX_PERSONAL_TOKENS + len(replaced))
-    actions = [_set_token(token.id, entry)]
-    for token_id in replaced:
+    condition = dynamodb.equals(UserRow.ver, user.ver)
+    actions = []
+    for token_id in removed:
         condition &= _has_token(token_id)
         actions.append(_remove_token(token_id))
-    try:
-        return to_user(dynamodb.update_item(_row(owner), actions, condition))
-    except dynamodb.ConditionFailed as failed:
-        if failed.row is None:
-            raise
-        if "tokens" not in failed.row:  # a row written before personal tokens existed
-            first_token = [dynamodb.set_value(UserRow.tokens, {token.id: entry})]
-            no_tokens = dynamodb.not_exists(UserRow.tokens) & dynamodb.exists(UserRow.owner)
-            return to_user(dynamodb.update_item(_row(owner), first_token, no_tokens))
-        if token.id not in failed.row["tokens"]:
-            raise
-        return to_user(failed.row)  # an earlier try wrote the token, and its response was lost
+    if token.mirrored:
+        entry = {"name": token.name, "createdAt": token.created_at, "expiresAt": token.expires_at}
+        if token.request_fingerprint is not None:
+            entry["request"] = token.request_fingerprint
+        condition &= _has_fewer_tokens(MAX_MIRRORED_TOKENS + len(removed))
+        actions.append(_set_token(token.id, entry))
+    return (
+        dynamodb.transact_update(_row(user.owner), actions, condition)
+        if actions
+        else (dynamodb.transact_check(_row(user.owner), condition))
+    )
 
 
 @dynamodb.clause
@@ -179,26 +183,33 @@ def _remove_token(token_id: str) -> Any:
     return [UserRow.tokens[token_id].remove()]
 
 
-def delete_token(owner: str, token_id: str) -> None:
-    """Revoke a personal token. Safe to repeat."""
-    _update_existing(owner, [_remove_token(token_id)])
+def remove_token_item(owner: str, token_id: str) -> dynamodb.TransactItem:
+    """Remove a personal token from the user's item, as part of a transaction. Safe to repeat. Fails where the user was
+    removed."""
+    return dynamodb.transact_update(_row(owner), [_remove_token(token_id)], dynamodb.exists(UserRow.owner))
 
 
-def save_ended_session(owner: str, fingerprint: str) -> None:
-    """End the session whose token has this fingerprint. Safe to repeat."""
-    _update_existing(owner, [dynamodb.add(UserRow.ended, {fingerprint})])
+def ended_session_item(owner: str, fingerprint: str | None) -> dynamodb.TransactItem:
+    """Store the fingerprint of a session that has ended, as part of a transaction. Safe to repeat. None stores nothing.
+    Fails where the user was removed."""
+    exists = dynamodb.exists(UserRow.owner)
+    if fingerprint is None:
+        return dynamodb.transact_check(_row(owner), exists)
+    return dynamodb.transact_update(_row(owner), [dynamodb.add(UserRow.ended, {fingerprint})], exists)
 
 
 def delete_ended_sessions(owner: str, fingerprints: Iterable[str]) -> None:
-    """Delete the fingerprints of tokens that have expired."""
+    """Delete these fingerprints of ended sessions."""
     _update_existing(owner, [dynamodb.delete_from(UserRow.ended, set(fingerprints))])
 
 
-def end_all_sessions(owner: str, ver: str, *, tokens_too: bool) -> None:
-    """Set a new version, which ends every session. `tokens_too` also deletes every personal token. Safe to repeat."""
-    actions = [dynamodb.set_value(UserRow.ver, ver), dynamodb.remove(UserRow.ended)]
-    if tokens_too:
-        actions.append(dynamodb.set_value(UserRow.tokens, {}))
+def end_all_sessions(owner: str, ver: str) -> None:
+    """Set a new version, which ends every session and revokes every personal token. Safe to repeat."""
+    actions = [
+        dynamodb.set_value(UserRow.ver, ver),
+        dynamodb.remove(UserRow.ended),
+        dynamodb.set_value(UserRow.tokens, {}),
+    ]
     _update_existing(owner, actions)
 
 
@@ -234,7 +245,9 @@ def to_user(row: dynamodb.Row) -> User:
         name=row["name"],
         ver=row["ver"],
         agents=row["agents"],
-        tokens={name: _to_token(name, entry) for name, entry in (row.get("tokens") or {}).items()},
+        mirrored_tokens={name: _to_token(name, entry) for name, entry in row["tokens"].items()}
+        if "tokens" in row
+        else None,
         ended_sessions=frozenset(row.get("ended", ())),
     )
 

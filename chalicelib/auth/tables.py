@@ -1,7 +1,12 @@
-"""The tables `users` and `logins`.
+"""The tables `users`, `credentials` and `logins`.
 
 `users` (owner): one item for each user, with the data that verifies the user's tokens, and the counts of the user's
 calls.
+
+`credentials` (owner, sk): the sessions and personal tokens of each user. They expire with their tokens.
+
+    S#<ver>#<id>    a session; `ver` is the user's version at the login
+    T#<id>          a personal token
 
 `logins` (login):
 
@@ -15,7 +20,7 @@ calls.
 
 from typing import Any
 
-from pynamodb.attributes import MapAttribute, NumberAttribute, UnicodeAttribute, UnicodeSetAttribute
+from pynamodb.attributes import BooleanAttribute, MapAttribute, NumberAttribute, UnicodeAttribute, UnicodeSetAttribute
 from pynamodb.models import Model
 
 from chalicelib import dynamodb
@@ -37,6 +42,28 @@ class UserRow(Model):
     created_at = NumberAttribute(attr_name="createdAt")
     tokens: Any = MapAttribute(null=True)
     ended = UnicodeSetAttribute(null=True)
+
+
+@dynamodb.register_table
+class CredentialRow(Model):
+    class Meta:
+        table_name = settings.resource_name("credentials")
+
+    owner = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    ver = UnicodeAttribute()
+    created_at = NumberAttribute(attr_name="createdAt")
+    until = NumberAttribute()
+    expires_at = NumberAttribute(attr_name="expiresAt")
+    used_at = NumberAttribute(attr_name="usedAt", null=True)
+    fingerprint = UnicodeAttribute(null=True)
+    address = UnicodeAttribute(null=True)
+    user_agent = UnicodeAttribute(attr_name="userAgent", null=True)
+    adopted = BooleanAttribute(null=True)
+    ended_at = NumberAttribute(attr_name="endedAt", null=True)
+    name = UnicodeAttribute(null=True)
+    request = UnicodeAttribute(null=True)
+    mirrored = BooleanAttribute(null=True)
 
 
 @dynamodb.register_table

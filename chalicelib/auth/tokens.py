@@ -2,8 +2,9 @@
 
 The claims are `iss aud sub iat exp jti typ ver` and `own`. `sub` is the id of the user or agent, and `own` is the
 owner. `typ` is `user` (a session), `personal` (a personal token) or `agent`. `ver` must match what is stored on the
-item of the user or agent, so that revoking a token takes effect immediately. Time is an argument (epoch milliseconds),
-so this module checks expiry, and not PyJWT.
+item of the user or agent, so that revoking a token takes effect immediately. A session's token also has `sid`, the id
+of the session; those of version 0.1.0 do not. Time is an argument (epoch milliseconds), so this module checks expiry,
+and not PyJWT.
 """
 
 import secrets
@@ -38,7 +39,9 @@ class Caller(NamedTuple):
     expires: int
     """When the token expires (epoch milliseconds)."""
     issued_at: int
-    """When the token was issued (epoch milliseconds)."""
+    """When the token was issued (epoch milliseconds, to the second)."""
+    session: str | None
+    """The id of the session, the claim `sid`. None for other tokens, and for a session of version 0.1.0."""
 
     @property
     def is_agent(self) -> bool:
@@ -55,11 +58,20 @@ def new_version() -> str:
     return secrets.token_hex(8)
 
 
-def issue(kind: TokenKind, owner: str, subject: str, ver: str, now: int, *, expires: int | None = None) -> str:
+def issue(
+    kind: TokenKind,
+    owner: str,
+    subject: str,
+    ver: str,
+    now: int,
+    *,
+    expires: int | None = None,
+    session: str | None = None,
+) -> str:
     """Sign a token for a user (`subject` is the owner) or for one of the owner's agents.
 
-    `expires` (epoch milliseconds) defaults to the lifetime of this kind of token. Raises Unavailable without signing
-    keys.
+    `expires` (epoch milliseconds) defaults to the lifetime of this kind of token. `session` is the id of a user's
+    session. Raises Unavailable without signing keys.
     """
     ring = keyring(now)
     lifetime = session_lifetime() if kind == "user" else LIFETIME
@@ -70,10 +82,12 @@ def issue(kind: TokenKind, owner: str, subject: str, ver: str, now: int, *, expi
         "own": owner,
         "typ": kind,
         "ver": ver,
-        "jti": secrets.token_hex(16),
+        "jti": session or secrets.token_hex(16),
         "iat": now // 1_000,
         "exp": (expires or now + lifetime) // 1_000,
     }
+    if session is not None:
+        claims["sid"] = session
     return _jwt.encode(claims, ring.signing_key, algorithm=ALGORITHM, headers={"kid": ring.current})
 
 
@@ -147,8 +161,16 @@ def _decode(token: str, key: bytes) -> Caller:
             audience=audience(),
             options={"require": ["exp", "iat", "sub", "jti"], "verify_exp": False, "verify_iat": False},
         )
-        expires, issued_at = int(claims["exp"]) * 1_000, int(claims["iat"]) * 1_000
-        caller = Caller(claims["typ"], claims["own"], claims["sub"], claims["ver"], claims["jti"], expires, issued_at)
+        caller = Caller(
+            claims["typ"],
+            claims["own"],
+            claims["sub"],
+            claims["ver"],
+            claims["jti"],
+            expires=int(claims["exp"]) * 1_000,
+            issued_at=int(claims["iat"]) * 1_000,
+            session=claims.get("sid"),
+        )
     except (jwt.PyJWTError, KeyError, TypeError, ValueError):
         raise Unauthenticated from None
     if caller.kind not in get_args(TokenKind):

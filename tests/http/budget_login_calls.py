@@ -98,6 +98,19 @@ def _log_out(world: World) -> Call:
     return lambda: world.user.post("/api/auth/logout")
 
 
+@call("page of sessions")
+def _list_sessions(world: World) -> Call:
+    world.user.login(world.email)
+    return lambda: world.user.get("/api/auth/sessions")
+
+
+@call("end a session")
+def _end_session(world: World) -> Call:
+    world.user.login(world.email)
+    (other,) = [each for each in world.user.get("/api/auth/sessions").json()["data"] if not each["current"]]
+    return lambda: world.user.delete(f"/api/auth/sessions/{other['id']}")
+
+
 def _token(world: World) -> str:
     """Create a personal token. Returns its id."""
     created = world.user.post("/api/auth/tokens", {"name": "a program"})

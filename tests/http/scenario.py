@@ -14,8 +14,9 @@ import botocore.endpoint
 import jwt
 import pytest
 
+from chalicelib.auth import sessions
 from chalicelib.auth import store as auth_store
-from chalicelib.auth import tokens
+from chalicelib.auth.entities import LoginOrigin
 from chalicelib.core import clock
 from infra.local.event_poller import EventPoller
 from infra.local.gateway import Response
@@ -131,7 +132,7 @@ class Scenario:
         owner = self.user_id()
         user = auth_store.load_user(owner)
         assert user is not None
-        return self.user.acting_as(tokens.issue("user", owner, owner, user.ver, clock.now()))
+        return self.user.acting_as(sessions.start_session(user, LoginOrigin("192.0.2.1", "test"), clock.now()).token)
 
     def copy_task(self, task_id: str, new_ids: Sequence[str], *, age: int = 1, keys_only: bool = False) -> None:
         """Store copies of a task without its events, because a thousand submissions would take minutes.
@@ -228,7 +229,7 @@ def snapshot() -> Mapping[str, Any]:
             for row in moto_aws.rows(table)
             if row.get("sk") != {"S": "U"}
         )
-        for table in ("users", "agents", "tasks", "webhooks")
+        for table in ("users", "credentials", "agents", "tasks", "webhooks")
     }
     logins = sorted(repr(sorted(row.items())) for row in moto_aws.rows("logins") if "owner" in row)
     queues = {queue: sorted(moto_aws.messages(queue)) for queue in ("workflow", "events", "webhooks", "sweep")}

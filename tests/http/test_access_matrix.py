@@ -33,7 +33,8 @@ DAY = 24 * 3_600
 class Stage:
     """Two users.
 
-    john has agent-1, which runs task-1; agent-2; task-2, which has ended; a personal token; a webhook with a delivery.
+    john has agent-1, which runs task-1; agent-2; task-2, which has ended; another session; a personal token; a webhook
+    with a delivery.
     jane has an agent.
     """
 
@@ -42,6 +43,7 @@ class Stage:
     agent: Agent
     sibling: Agent
     janes: Agent
+    session: str
     personal: dict[str, Any]
     webhook: WebhookClient
     delivery: str
@@ -52,6 +54,7 @@ class Stage:
         ids = {
             "agent_id": "agent-1",
             "task_id": "task-1",
+            "session_id": self.session,
             "token_id": self.personal["id"],
             "webhook_id": self.webhook.id,
             "delivery_id": self.delivery,
@@ -67,13 +70,14 @@ def stage(scenario: Scenario, other: Scenario, routes: Routes, fresh_minute: Clo
     agent, sibling = scenario.agent(), scenario.agent("agent-2")
     scenario.start_task(agent)
     ok(agent.complete(scenario.start_task(agent, "task-2")))
+    session = claims_of(scenario.log_in_again().token)["sid"]
     personal = ok(scenario.user.post("/api/auth/tokens", {"name": "a program"}), 201)
     janes = other.agent("janes")
     webhook = create_webhook(scenario.user, "http://localhost:9/")
     delivery = webhook.test()
     scenario.poller.drain()
     fresh_minute.advance(60)  # the calls above must not count on the rate limits
-    return Stage(scenario, other, agent, sibling, janes, personal, webhook, delivery, routes)
+    return Stage(scenario, other, agent, sibling, janes, session, personal, webhook, delivery, routes)
 
 
 def guarded(stage: Stage) -> list[RouteSpec]:
@@ -315,7 +319,17 @@ def test_routes_without_ids_affect_only_the_callers_own_data(stage: Stage) -> No
         return {table: sorted(row for row in rows if owner in row) for table, rows in snapshot().items()}
 
     before = rows_of_john()
-    own = {owner, "agent-1", "agent-2", "task-1", "task-2", stage.personal["id"], "user@example.com", "John Doe"}
+    own = {
+        owner,
+        "agent-1",
+        "agent-2",
+        "task-1",
+        "task-2",
+        stage.personal["id"],
+        stage.session,
+        "user@example.com",
+        "John Doe",
+    }
     for route in guarded(stage):
         if "{" in route.path:
             continue

@@ -126,7 +126,7 @@ def _imported(handler: str | None) -> set[str]:
     return {*found, *(".".join(name) for name in names if name[-1].endswith("routes"))} - SHARED
 
 
-TABLES = [f"devflow-local-{name}" for name in ("agents", "logins", "tasks", "users", "webhooks")]
+TABLES = [f"devflow-local-{name}" for name in ("agents", "credentials", "logins", "tasks", "users", "webhooks")]
 SHARED = {"aws", "core", "dynamodb", "http"}
 """Packages that every function imports."""
 

@@ -6,6 +6,7 @@ from typing import Any
 import boto3
 import pytest
 
+from chalicelib.auth.rules import MAX_MIRRORED_TOKENS, MAX_PERSONAL_TOKENS
 from tests.conftest import Clock
 from tests.http.scenario import Scenario, epoch, ok, refused, snapshot
 from tests.service import faults
@@ -107,33 +108,103 @@ def test_last_use_is_reported_to_the_hour(user: Client, fresh_minute: Clock) -> 
     assert 0 <= fresh_minute.now / 1_000 - used < 3_600
 
 
-@pytest.mark.parametrize("kind", ["session", "personal"])
-def test_call_with_any_user_token_is_one_write_of_the_users_item(user: Client, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["session", "personal", "personal, not mirrored"])
+def test_call_with_any_user_token_sends_two_requests(user: Client, fresh_minute: Clock, kind: str) -> None:
+    if kind == "personal, not mirrored":
+        fill_users_item(user, fresh_minute)
     client = user if kind == "session" else user.acting_as(create(user)["token"])
-    assert costs.measured(lambda: client.get("/api/auth/me")).requests == ("UpdateItem users",)
+    ok(client.get("/api/auth/me"))
+    called = costs.measured(lambda: client.get("/api/auth/me"))
+    assert called.requests == ("GetItem credentials", "UpdateItem users")
 
 
-def test_user_has_at_most_twenty_tokens_that_have_not_expired(user: Client, clock: Clock) -> None:
-    for number in range(20):
-        create(user, f"token {number}", expiresInDays=1 if number < 3 else 30)
+def fill_users_item(user: Client, clock: Clock) -> list[dict[str, Any]]:
+    """Create as many tokens as the user's item mirrors. Further tokens have only their own rows."""
+    clock.advance(60)  # none of these calls exceeds the rate limit
+    created = [create(user, f"mirrored {number}") for number in range(MAX_MIRRORED_TOKENS)]
+    clock.advance(60)
+    return created
+
+
+def store_tokens(owner: str, count: int, now: int, ver: str) -> None:
+    """Store tokens that are not mirrored, because a thousand requests would take a minute."""
+    expires, client = now + 30 * DAY * 1_000, boto3.client("dynamodb")
+    for number in range(count):
+        row = {
+            "owner": {"S": owner}, "sk": {"S": f"T#stored-{number}"}, "ver": {"S": ver}, "name": {"S": "ci"},
+            "createdAt": {"N": str(now)}, "until": {"N": str(expires)}, "expiresAt": {"N": str(expires // 1_000)},
+            "mirrored": {"BOOL": False},
+        }  # fmt: skip
+        client.put_item(TableName="devflow-local-credentials", Item=row)
+
+
+def test_user_can_have_hundreds_of_tokens(user: Client, fresh_minute: Clock) -> None:
+    created = []
+    for number in range(300):
+        fresh_minute.advance(1)
+        created.append(create(user, f"token {number}"))
+    fresh_minute.advance(3_600)
+    for number in (0, 19, 20, 21, 150, 299):
+        ok(user.acting_as(created[number]["token"]).get("/api/auth/me"))
+    page = ok(user.get(PATH, {"limit": 100, "offset": 200}))
+    assert page["total"] == 300
+    assert [token["name"] for token in page["data"]] == [f"token {number}" for number in reversed(range(100))]
+    used = {token["name"] for token in page["data"] if token["lastUsedAt"] is not None}
+    assert used == {"token 0", "token 19", "token 20", "token 21"}
+    for number in (0, 21):
+        ok(user.delete(f"{PATH}/{created[number]['id']}"))
+        refused(user.acting_as(created[number]["token"]).get("/api/auth/me"), 401)
+        refused(user.delete(f"{PATH}/{created[number]['id']}"), 404)
+    assert ok(user.get(PATH))["total"] == 298
+    (row,) = moto_aws.rows("users")
+    assert len(row["tokens"]["M"]) == MAX_MIRRORED_TOKENS - 1
+
+
+def test_logout_everywhere_revokes_tokens_that_are_not_mirrored(user: Client, anonymous: Client, clock: Clock) -> None:
+    fill_users_item(user, clock)
+    program = user.acting_as(create(user)["token"])
+    ok(program.get("/api/auth/me"))
+    token_id = ok(program.get("/api/auth/me"))["tokenId"]
+    ok(user.post("/api/auth/logout", {"everywhere": True}))
+    refused(program.get("/api/auth/me"), 401)
+    again = anonymous.login()
+    assert list_tokens(again) == []
+    refused(again.delete(f"{PATH}/{token_id}"), 404)
+
+
+def test_logout_with_a_token_that_is_not_mirrored_revokes_it(user: Client, clock: Clock) -> None:
+    fill_users_item(user, clock)
+    program = user.acting_as(create(user, "last")["token"])
+    ok(program.post("/api/auth/logout"))
+    refused(program.get("/api/auth/me"), 401)
+    assert "last" not in [token["name"] for token in list_tokens(user)]
+
+
+def test_user_has_at_most_a_thousand_tokens_that_have_not_expired(scenario: Scenario, fresh_minute: Clock) -> None:
+    user, owner = scenario.user, scenario.user_id()
+    (row,) = moto_aws.rows("users")
+    store_tokens(owner, MAX_PERSONAL_TOKENS - 3, fresh_minute.now, row["ver"]["S"])
+    for number in range(3):
+        create(user, f"token {number}", expiresInDays=1)
     before = snapshot()
     refused(user.post(PATH, {"name": "one too many"}), 409, "Conflict")
     assert snapshot() == before
-    clock.advance(DAY + 60)
+    fresh_minute.advance(DAY + 60)
     for number in range(3):
         create(user, f"again {number}")
     refused(user.post(PATH, {"name": "one too many"}), 409)
-    assert len(list_tokens(user)) == 20
+    assert ok(user.get(PATH))["total"] == MAX_PERSONAL_TOKENS
 
 
-def test_concurrent_creation_never_exceeds_twenty_tokens(user: Client) -> None:
+def test_concurrent_creation_never_mirrors_more_than_the_users_item_allows(user: Client) -> None:
     for number in range(15):
         create(user, f"token {number}")
     with ThreadPoolExecutor(8) as pool:
         responses = list(pool.map(lambda number: user.post(PATH, {"name": f"more {number}"}).status, range(12)))
-    assert responses.count(201) == 5
-    assert set(responses) <= {201, 409, 503}
-    assert len(list_tokens(user)) == 20
+    assert set(responses) <= {201, 503}
+    (row,) = moto_aws.rows("users")
+    assert len(row["tokens"]["M"]) <= MAX_MIRRORED_TOKENS
+    assert len(list_tokens(user)) == min(20, 15 + responses.count(201))  # the default size of a page is 20
 
 
 def test_repeated_request_replaces_the_token_that_was_lost(user: Client, clock: Clock) -> None:
@@ -204,18 +275,61 @@ def test_user_stored_without_tokens_can_create_the_first(user: Client) -> None:
     assert len(list_tokens(user)) == 1
 
 
-def test_twentieth_token_is_created_once_when_the_response_was_lost(user: Client) -> None:
-    """The repeated write finds twenty tokens, one of which is its own."""
-    for number in range(19):
-        create(user, f"token {number}")
-    with faults.response_lost("UpdateItem", when=faults.about("expiresAt", "createdAt")) as lost:
+@pytest.mark.parametrize("mirrored", [True, False])
+def test_token_is_created_once_when_the_response_was_lost(user: Client, clock: Clock, *, mirrored: bool) -> None:
+    if not mirrored:
+        fill_users_item(user, clock)
+    with faults.response_lost("TransactWriteItems") as lost:
         last = create(user, "the last")
     assert len(lost.affected) == 1
-    assert len(list_tokens(user)) == 20
+    assert [token["name"] for token in list_tokens(user)].count("the last") == 1
     ok(user.acting_as(last["token"]).get("/api/auth/me"))
 
 
-def test_user_deleted_during_creation_gets_no_token(user: Client) -> None:
-    with faults.interleaved("UpdateItem", moto_aws.empty, when=faults.about("expiresAt", "createdAt")):
-        refused(user.post(PATH, {"name": "cli"}), 503)
-    assert moto_aws.rows("users") == []
+def test_repeated_request_replaces_a_token_that_is_not_mirrored(user: Client, clock: Clock) -> None:
+    fill_users_item(user, clock)
+    first = ok(user.post(PATH, {"name": "cli"}, Idempotency_Key="k"), 201)
+    second = ok(user.post(PATH, {"name": "cli"}, Idempotency_Key="k"), 201)
+    refused(user.acting_as(first["token"]).get("/api/auth/me"), 401)
+    ok(user.acting_as(second["token"]).get("/api/auth/me"))
+    assert ok(user.get(PATH))["total"] == MAX_MIRRORED_TOKENS + 1
+
+
+@pytest.mark.parametrize("mirrored", [True, False])
+def test_user_deleted_during_creation_gets_no_token(user: Client, clock: Clock, *, mirrored: bool) -> None:
+    if not mirrored:
+        fill_users_item(user, clock)
+    with faults.interleaved("TransactWriteItems", moto_aws.empty):
+        refused(user.post(PATH, {"name": "cli"}), 401)
+    assert moto_aws.rows("users") == moto_aws.rows("credentials") == []
+
+
+def test_session_that_ends_everywhere_during_creation_gets_no_token(user: Client, anonymous: Client) -> None:
+    other = anonymous.login()
+    with faults.interleaved("TransactWriteItems", lambda: ok(other.post("/api/auth/logout", {"everywhere": True}))):
+        refused(user.post(PATH, {"name": "cli"}), 401)
+    assert list_tokens(anonymous.login()) == []
+
+
+def test_token_that_is_revoked_twice_at_once_stays_revoked(user: Client, clock: Clock) -> None:
+    fill_users_item(user, clock)
+    token = create(user, "twice")
+    path = f"{PATH}/{token['id']}"
+    with faults.interleaved("TransactWriteItems", lambda: ok(user.delete(path))):
+        ok(user.delete(path))
+    refused(user.acting_as(token["token"]).get("/api/auth/me"), 401)
+
+
+def test_program_that_logs_out_while_its_token_is_revoked_gets_success(user: Client, clock: Clock) -> None:
+    fill_users_item(user, clock)
+    token = create(user, "twice")
+    program = user.acting_as(token["token"])
+    reads: list[object] = []
+
+    def is_second_read(params: dict[str, Any]) -> bool:
+        reads.append(params)
+        return len(reads) == 2
+
+    with faults.interleaved("GetItem", lambda: ok(user.delete(f"{PATH}/{token['id']}")), when=is_second_read):
+        ok(program.post("/api/auth/logout"))
+    refused(program.get("/api/auth/me"), 401)

@@ -3,16 +3,18 @@
 from collections.abc import Callable
 from dataclasses import replace
 from http.cookies import SimpleCookie
+from typing import Any
 
 import pytest
+from botocore.exceptions import ConnectTimeoutError
 
 from chalicelib.auth import tokens
 from chalicelib.core.settings import settings
 from infra.local.gateway import Gateway, Response
 from tests.conftest import Clock
 from tests.http.conftest import Routes
-from tests.http.scenario import Agent, Scenario, ok, refused, snapshot
-from tests.support import moto_aws
+from tests.http.scenario import Agent, Scenario, epoch, failing, ok, refused, snapshot
+from tests.support import costs, moto_aws
 from tests.support.client import Client
 
 HOME = "http://localhost:3000"
@@ -83,28 +85,140 @@ def test_session_hours_setting_shortens_only_sessions(
     ok(personal.get("/api/tasks"))
 
 
-def test_ended_sessions_are_deleted_after_their_tokens_expire(user: Client, anonymous: Client, clock: Clock) -> None:
-    for _ in range(3):
-        ok(log_in(anonymous).post("/api/auth/logout"))
-    clock.advance(31 * DAY)
-    ok(log_in(anonymous).post("/api/auth/logout"))
-    (row,) = moto_aws.rows("users")
-    assert len(row["ended"]["SS"]) == 1
-
-
-def test_stored_ended_sessions_are_bounded_and_stay_ended(user: Client, anonymous: Client, clock: Clock) -> None:
+def test_many_logouts_end_no_other_session(user: Client, anonymous: Client, fresh_minute: Clock) -> None:
+    program = user.acting_as(ok(user.post("/api/auth/tokens", {"name": "cli"}), 201)["token"])
     ended = []
-    personal = ok(user.post("/api/auth/tokens", {"name": "cli"}), 201)["token"]
-    for _ in range(52):
-        clock.advance(10)
+    for _ in range(120):
+        fresh_minute.advance(10)
         ended.append(log_in(anonymous))
         ok(ended[-1].post("/api/auth/logout"))
-        (row,) = moto_aws.rows("users")
-        assert len(row.get("ended", {"SS": []})["SS"]) <= 50
+    for client in (user, program):
+        ok(client.get("/api/auth/me"))
     for session in ended:
-        clock.advance(1)
         refused(session.get("/api/auth/me"), 401)
-    ok(anonymous.acting_as(personal).get("/api/auth/me"))
+    (row,) = moto_aws.rows("users")
+    assert len(str(row)) < 4_000, "what every call writes does not grow with the number of logouts"
+
+
+# The list of sessions.
+
+
+SESSIONS = "/api/auth/sessions"
+
+
+def list_sessions(client: Client) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = ok(client.get(SESSIONS))["data"]
+    return found
+
+
+def test_sessions_are_listed_newest_first_with_their_origin(
+    user: Client, anonymous: Client, fresh_minute: Clock
+) -> None:
+    fresh_minute.advance(5)
+    before = fresh_minute.now // 1_000
+    response = anonymous.post("/api/auth/pin/login", LOGIN, User_Agent="Firefox\x9b on Linux " + "x" * 300)
+    session = anonymous.acting_as(ok(response)["token"])
+    fresh_minute.advance(1)
+    first, second = list_sessions(session)
+    assert set(first) == {"id", "createdAt", "lastSeenAt", "expiresAt", "address", "userAgent", "current"}
+    assert (first["current"], second["current"]) == (True, False)
+    assert [each["current"] for each in list_sessions(user)] == [False, True]
+    assert first["userAgent"] == ("Firefox on Linux " + "x" * 300)[:200]
+    assert (first["address"], second["userAgent"]) == ("127.0.0.1", "test")
+    assert epoch(first["createdAt"]) == before
+    assert first["lastSeenAt"] == first["createdAt"]
+    assert first["expiresAt"] == ok(session.get("/api/auth/me"))["expiresAt"]
+
+
+def test_last_call_of_a_session_is_reported_to_the_hour(user: Client, fresh_minute: Clock) -> None:
+    fresh_minute.advance(2 * 3_600)
+    used = costs.measured(lambda: user.get("/api/auth/me"))
+    assert used.requests == ("GetItem credentials", "UpdateItem users", "UpdateItem credentials")
+    assert costs.measured(lambda: user.get("/api/auth/me")).requests == ("GetItem credentials", "UpdateItem users")
+    (found,) = list_sessions(user)
+    seen = epoch(found["lastSeenAt"])
+    assert seen % 3_600 == 0
+    assert 0 <= fresh_minute.now / 1_000 - seen < 3_600
+
+
+def test_session_can_be_ended_from_another_session(user: Client, anonymous: Client) -> None:
+    one, two = log_in(anonymous), log_in(anonymous)
+    (session_id,) = [each["id"] for each in list_sessions(one) if each["current"]]
+    assert ok(user.delete(f"{SESSIONS}/{session_id}")) == {"success": True}
+    refused(one.get("/api/auth/me"), 401, "Invalid or expired token")
+    ok(two.get("/api/auth/me"))
+    assert session_id not in [each["id"] for each in list_sessions(user)]
+    refused(user.delete(f"{SESSIONS}/{session_id}"), 404, "Session not found")
+
+
+def test_own_session_can_be_ended(user: Client, anonymous: Client) -> None:
+    session = log_in(anonymous)
+    (session_id,) = [each["id"] for each in list_sessions(session) if each["current"]]
+    ok(session.delete(f"{SESSIONS}/{session_id}"))
+    refused(session.get("/api/auth/me"), 401)
+
+
+@pytest.mark.parametrize("session_id", ["x", "T", "01979d0a000-0123456789abcdef0123", "a#b", "..%2F", "x" * 1_000])
+def test_unknown_session_returns_404(user: Client, session_id: str) -> None:
+    ok(user.post("/api/auth/tokens", {"name": "cli"}), 201)
+    refused(user.delete(f"{SESSIONS}/{session_id}"), 404)
+
+
+def test_session_of_another_user_returns_404(scenario: Scenario, other: Scenario) -> None:
+    (session,) = list_sessions(scenario.user)
+    before = snapshot()
+    refused(other.user.delete(f"{SESSIONS}/{session['id']}"), 404, "Session not found")
+    assert session["id"] not in str(list_sessions(other.user))
+    assert snapshot() == before
+
+
+def test_expired_sessions_are_not_listed(user: Client, anonymous: Client, clock: Clock) -> None:
+    (old,) = list_sessions(user)
+    clock.advance(30 * DAY + 1)
+    session = log_in(anonymous)
+    assert [each["current"] for each in list_sessions(session)] == [True]
+    refused(session.delete(f"{SESSIONS}/{old['id']}"), 404)
+
+
+def test_sessions_that_ended_everywhere_are_not_listed(user: Client, anonymous: Client) -> None:
+    session = log_in(anonymous)
+    (own,) = [each["id"] for each in list_sessions(session) if each["current"]]
+    ok(session.post("/api/auth/logout", {"everywhere": True}))
+    later = log_in(anonymous)
+    assert len(list_sessions(later)) == 1
+    refused(later.delete(f"{SESSIONS}/{own}"), 404)
+
+
+def test_sessions_are_listed_in_pages(user: Client, anonymous: Client, fresh_minute: Clock) -> None:
+    for _ in range(4):
+        fresh_minute.advance(1)
+        log_in(anonymous)
+    found, cursor = [], None
+    while True:
+        page = ok(user.get(SESSIONS, {"limit": 2} | ({"cursor": cursor} if cursor else {})))
+        assert (page["total"], page["limit"]) == (5, 2)
+        found += page["data"]
+        cursor = page["nextCursor"]
+        if not page["hasMore"]:
+            break
+    assert found == list_sessions(user)
+    assert [each["createdAt"] for each in found] == sorted((each["createdAt"] for each in found), reverse=True)
+    assert ok(user.get(SESSIONS, {"limit": 2, "offset": 3}))["data"] == found[3:]
+
+
+def test_sessions_of_a_login_that_could_not_be_stored_does_not_exist(user: Client, anonymous: Client) -> None:
+    with failing("UpdateItem", ConnectTimeoutError(endpoint_url="-"), about="userAgent"):
+        refused(anonymous.post("/api/auth/pin/login", LOGIN), 503)
+    assert len(list_sessions(user)) == 1
+
+
+def test_session_works_where_dynamodb_accepts_no_writes(user: Client, clock: Clock) -> None:
+    clock.advance(3_600)
+    with failing("UpdateItem", ConnectTimeoutError(endpoint_url="-")):
+        ok(user.get("/api/auth/me"))
+    ok(user.post("/api/auth/logout"))
+    with failing("UpdateItem", ConnectTimeoutError(endpoint_url="-")):
+        refused(user.get("/api/auth/me"), 401)
 
 
 def test_agent_token_returns_403_on_session_routes(agent: Agent) -> None:

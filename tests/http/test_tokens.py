@@ -206,7 +206,8 @@ def test_expired_token_returns_401_on_every_route(
 def test_token_has_exactly_the_documented_claims(scenario: Scenario, agent: Agent, clock: Clock) -> None:
     for token, kind in ((scenario.user.token, "user"), (agent.client.token, "agent")):
         claims = claims_of(token)
-        assert set(claims) == {"iss", "aud", "sub", "own", "typ", "ver", "jti", "iat", "exp"}
+        session = {"sid"} if kind == "user" else set()
+        assert set(claims) == {"iss", "aud", "sub", "own", "typ", "ver", "jti", "iat", "exp"} | session
         assert (claims["typ"], claims["exp"] - claims["iat"]) == (kind, 30 * DAY)
         assert abs(claims["iat"] - clock.now / 1_000) < 60
         assert jwt.get_unverified_header(token or "") == VALID_HEADER

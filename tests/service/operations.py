@@ -13,8 +13,6 @@ from typing import Any, NamedTuple
 
 from moto.dynamodb.models import dynamodb_backends
 
-from chalicelib.auth import tokens
-from chalicelib.auth.service import ensure_user
 from chalicelib.aws import sqs
 from chalicelib.core import clock as server_clock
 from chalicelib.core.errors import Unavailable
@@ -27,6 +25,7 @@ from tests.support import aws_requests, moto_aws
 from tests.support.client import Client
 from tests.support.container import new_container
 from tests.support.handlers import Handlers
+from tests.support.users import make_user
 
 State = dict[str, Any]
 
@@ -36,6 +35,8 @@ class OperationContext(NamedTuple):
 
     scenario: Scenario
     agent: Agent
+    ids: dict[str, str]
+    """What the first run of an operation has chosen, so that a repetition names the same."""
 
 
 @dataclass(frozen=True)
@@ -393,7 +394,7 @@ class OperationHarness:
                 sqs.send(name, json.loads(body))
         server_clock._shifted_ms = prepared.at - int(time.time() * 1_000)
         scenario = Scenario(self._user.acting_as(prepared.user), self._poller)
-        return OperationContext(scenario, Agent("agent-1", scenario.user.acting_as(prepared.agent)))
+        return OperationContext(scenario, Agent("agent-1", scenario.user.acting_as(prepared.agent)), {})
 
     def _prepared(self, operation: Operation) -> Prepared:
         if id(operation) not in _prepared:
@@ -402,18 +403,15 @@ class OperationHarness:
         return _prepared[id(operation)]
 
     def _prepare(self, operation: Operation) -> Prepared:
-        now = server_clock.now()
-        owner = ensure_user("user@example.com", "John Doe", "123456", now)
-        version = str(next(row["ver"] for row in invariants.rows("users")))
-        scenario = Scenario(self._user.acting_as(tokens.issue("user", owner, owner, version, now)), self._poller)
+        scenario = Scenario(make_user(self._user.transport), self._poller)
         agent = scenario.agent()
         scenario.poller.drain()  # publish the events of the registration
-        operation.prepare(OperationContext(scenario, agent))
+        operation.prepare(OperationContext(scenario, agent, {}))
         tables = {name: deepcopy(table.items) for name, table in _tables().items()}
         messages = {name: moto_aws.messages(name) for name in QUEUES.values()}
         at = server_clock.now()
         with aws_requests.recorded() as sent:
-            operation.run(OperationContext(scenario, agent))
+            operation.run(OperationContext(scenario, agent, {}))
         requests = [request.operation for request in sent]
         return Prepared(tables, scenario.user.token, agent.client.token, at, requests, messages)
 

@@ -10,12 +10,13 @@ from itertools import combinations, product
 import pytest
 
 from tests.service import faults, invariants
+from tests.service.account_operations import ACCOUNT_OPERATIONS
 from tests.service.operations import EVENT_OPERATIONS, OPERATIONS, Operation, OperationHarness
 from tests.service.test_idempotency import SIMILAR
 from tests.service.webhook_operations import WEBHOOK_EVENT_OPERATIONS, WEBHOOK_OPERATIONS
 from tests.support.container import new_container
 
-ALL = OPERATIONS | EVENT_OPERATIONS | WEBHOOK_OPERATIONS | WEBHOOK_EVENT_OPERATIONS
+ALL = OPERATIONS | ACCOUNT_OPERATIONS | EVENT_OPERATIONS | WEBHOOK_OPERATIONS | WEBHOOK_EVENT_OPERATIONS
 
 every_operation = pytest.mark.parametrize(
     "operation",

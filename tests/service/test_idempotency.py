@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.service import faults, invariants
+from tests.service.account_operations import ACCOUNT_OPERATIONS
 from tests.service.conftest import PassMinutes
 from tests.service.operations import OPERATIONS, Operation, OperationHarness
 from tests.service.webhook_operations import WEBHOOK_OPERATIONS
@@ -17,7 +18,7 @@ every_operation = pytest.mark.parametrize(
     "operation",
     [
         pytest.param(operation, id=name, marks=[pytest.mark.long] * (name in SIMILAR))
-        for name, operation in (OPERATIONS | WEBHOOK_OPERATIONS).items()
+        for name, operation in (OPERATIONS | ACCOUNT_OPERATIONS | WEBHOOK_OPERATIONS).items()
     ],
 )
 

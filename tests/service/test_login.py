@@ -10,6 +10,7 @@ import boto3
 import pytest
 
 from chalicelib.auth import login_store, pin_login, service, store
+from chalicelib.auth.entities import LoginOrigin
 from chalicelib.auth.pin_login import WrongPin
 from chalicelib.auth.schemas import PinLoginRequest, SetPinRequest
 from chalicelib.core.errors import DevFlowError, RateLimited, Unauthenticated, Unavailable
@@ -25,7 +26,7 @@ NOW = 1_763_938_000_000
 
 def login(pin: str = "123456", email: str = "user@example.com", address: str = "192.0.2.1", at: int = NOW) -> str:
     request = PinLoginRequest.model_validate({"email": email, "pin": pin})
-    return pin_login.log_in_with_pin(request, address, at).user.id
+    return pin_login.log_in_with_pin(request, LoginOrigin(address, "test"), at).user.id
 
 
 @pytest.fixture

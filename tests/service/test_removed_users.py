@@ -19,14 +19,14 @@ from tests.support.client import Client
 OWNER = "user-1"
 
 WRITES: dict[str, Callable[[], object]] = {
-    "delete a token": lambda: store.delete_token(OWNER, "token-1"),
-    "end a session": lambda: store.save_ended_session(OWNER, "fingerprint"),
     "forget ended sessions": lambda: store.delete_ended_sessions(OWNER, ["fingerprint"]),
-    "end all sessions": lambda: store.end_all_sessions(OWNER, "v2", tokens_too=False),
-    "end all sessions and tokens": lambda: store.end_all_sessions(OWNER, "v2", tokens_too=True),
+    "end all sessions": lambda: store.end_all_sessions(OWNER, "v2"),
 }
 
-COUNTS: dict[str, Callable[[], dynamodb.TransactItem]] = {
+ITEMS: dict[str, Callable[[], dynamodb.TransactItem]] = {
+    "remove a token": lambda: store.remove_token_item(OWNER, "token-1"),
+    "end a session": lambda: store.ended_session_item(OWNER, "fingerprint"),
+    "end a session without a trace": lambda: store.ended_session_item(OWNER, None),
     "one agent more": lambda: store.agent_count_item(OWNER, 1, 100),
     "one agent less": lambda: store.agent_count_item(OWNER, -1, 0),
 }
@@ -34,8 +34,15 @@ COUNTS: dict[str, Callable[[], dynamodb.TransactItem]] = {
 REQUESTS: dict[str, Callable[[Client, str], Response]] = {
     "log out": lambda user, _: user.post("/api/auth/logout", {}),
     "log out everywhere": lambda user, _: user.post("/api/auth/logout", {"everywhere": True}),
+    "end a session": lambda user, _: user.delete(f"/api/auth/sessions/{current_session(user)}"),
     "revoke a token": lambda user, token_id: user.delete(f"/api/auth/tokens/{token_id}"),
 }
+
+
+def current_session(user: Client) -> str:
+    """The id of the session of this client."""
+    (session,) = ok(user.get("/api/auth/sessions"))["data"]
+    return str(session["id"])
 
 
 def remove_users() -> None:
@@ -60,17 +67,18 @@ def test_open_tasks_of_a_removed_user_are_cleared_without_a_row(aws: None) -> No
     assert invariants.rows("users") == []
 
 
-@pytest.mark.parametrize("count", COUNTS)
-def test_count_for_a_removed_user_cancels_its_transaction(aws: None, count: str) -> None:
+@pytest.mark.parametrize("item", ITEMS)
+def test_item_for_a_removed_user_cancels_its_transaction(aws: None, item: str) -> None:
     with pytest.raises(dynamodb.TransactionCancelled):
-        dynamodb.transact_write(COUNTS[count]())
+        dynamodb.transact_write(ITEMS[item]())
     assert invariants.rows("users") == []
 
 
 @pytest.mark.parametrize("request_name", REQUESTS)
 def test_user_removed_during_a_request_is_not_authenticated(user: Client, request_name: str) -> None:
     token_id = ok(user.post("/api/auth/tokens", {"name": "ci"}), 201)["id"]
-    with faults.interleaved("UpdateItem", remove_users, when=does_not_count) as fault:
+    operation = "UpdateItem" if "everywhere" in request_name else "TransactWriteItems"
+    with faults.interleaved(operation, remove_users, when=does_not_count) as fault:
         refused(REQUESTS[request_name](user, token_id), 401)
     assert fault.affected
     assert invariants.rows("users") == []

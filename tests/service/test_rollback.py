@@ -64,6 +64,8 @@ def kind(table: str, row: Row) -> str:
     if table == "agents":
         return str(row["agent"]["S"])
     part = str(row["sk"]["S"]).partition("#")[0]
+    if table == "credentials":
+        return f"{part} {_text(row, 'name')}"
     if table == "webhooks":
         return f"{part} {_text(row, 'description') or _text(row, 'event')}"
     task = str(row["pk"]["S"]).partition("#")[2]

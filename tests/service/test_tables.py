@@ -16,7 +16,7 @@ from pynamodb.models import Model
 import chalicelib
 from chalicelib.core.settings import settings
 
-TABLES = ["users", "logins", "agents", "tasks", "webhooks"]
+TABLES = ["users", "credentials", "logins", "agents", "tasks", "webhooks"]
 
 pytestmark = pytest.mark.usefixtures("stack")
 every_table = pytest.mark.parametrize("name", TABLES)

@@ -144,44 +144,77 @@ def test_malformed_email_address_or_pin_is_rejected(wrong: dict[str, Any]) -> No
 NOW = 1_763_938_000_000
 
 
-def test_fingerprint_of_ended_session_expires_a_minute_after_its_token() -> None:
+def test_session_ids_are_in_the_order_of_their_times() -> None:
+    ids = [rules.new_session_id(now) for now in (0, NOW, NOW + 1, NOW + 30 * DAY)]
+    assert ids == sorted(ids)
+    assert len(set(ids) | {rules.new_session_id(NOW)}) == 5
+    assert {len(each) for each in ids} == {32}
+
+
+def test_session_of_the_first_version_has_one_id_in_the_same_order() -> None:
+    adopted = rules.adopted_session_id("0123456789abcdef0123456789abcdef", NOW)
+    assert adopted == rules.adopted_session_id("0123456789abcdef0123456789abcdef", NOW)
+    assert rules.new_session_id(NOW - 1) < adopted < rules.new_session_id(NOW + 1)
+
+
+def test_fingerprint_of_ended_session_is_deleted_a_minute_after_its_token_expires() -> None:
     fingerprint = rules.session_fingerprint("0123456789abcdef0123456789abcdef", NOW)
     assert fingerprint == f"0123456789abcdef:{NOW // 1_000}"
-    assert rules.expired_fingerprints([fingerprint], NOW) == set()
-    assert rules.expired_fingerprints([fingerprint], NOW + 30_000) == set(), "the leeway of a token"
+    assert rules.surplus_fingerprints([fingerprint], NOW) == set()
+    assert rules.surplus_fingerprints([fingerprint], NOW + 30_000) == set(), "the leeway of a token"
     later = rules.session_fingerprint("f" * 32, NOW + DAY)
-    assert rules.expired_fingerprints([fingerprint, later], NOW + 61_000) == {fingerprint}
+    assert rules.surplus_fingerprints([fingerprint, later], NOW + 61_000) == {fingerprint}
 
 
-def token(name: str, **changes: Any) -> dict[str, PersonalToken]:
+def fingerprints(count: int, prefix: str) -> list[str]:
+    """Fingerprints of tokens that expire one second after the other."""
+    return [rules.session_fingerprint(f"{prefix}{number:04x}{prefix}", NOW + number * 1_000) for number in range(count)]
+
+
+def test_new_fingerprint_replaces_those_that_expire_first() -> None:
+    stored = fingerprints(rules.MAX_ENDED_SESSIONS, "0123456789-")
+    assert rules.surplus_fingerprints(stored[1:], NOW) == set()
+    assert rules.surplus_fingerprints(stored, NOW) == {stored[0]}
+    assert rules.surplus_fingerprints([*stored, *fingerprints(2, "fedcba9876-")], NOW) <= {
+        *stored[:2],
+        *fingerprints(2, "fedcba9876-"),
+    }
+    assert len(rules.surplus_fingerprints([*stored, *fingerprints(2, "fedcba9876-")], NOW)) == 3
+
+
+def test_fingerprint_of_the_first_version_is_never_replaced_before_it_expires() -> None:
+    """Its session may have no row, so it would be accepted again."""
+    first, own = fingerprints(rules.MAX_ENDED_SESSIONS, "abcdef012345"), fingerprints(2, "0123456789-")
+    assert rules.surplus_fingerprints(first, NOW) == set()
+    assert rules.surplus_fingerprints([*first, *own], NOW) == set(own)
+    assert rules.surplus_fingerprints(first, NOW + 61_000) == {first[0]}
+
+
+def token(name: str, **changes: Any) -> PersonalToken:
     values = {"created_at": NOW, "expires_at": NOW + 30 * DAY} | changes
-    return {name: PersonalToken(id=name, name=name, **values)}
+    return PersonalToken(id=name, name=name, **values)
 
 
 @pytest.mark.parametrize(
-    ("existing", "request_", "replaced"),
+    ("existing", "request_", "lost"),
     [
-        ({}, "k.r", []),
-        (token("a"), "k.r", []),
-        (token("a", request_fingerprint="k.r"), "k.r", ["a"]),
-        (token("a", request_fingerprint="k.r"), None, []),
-        (token("a", request_fingerprint="l.r"), "k.r", []),
-        (token("a", request_fingerprint="k.r", created_at=NOW - 10 * MINUTE), "k.r", []),
-        (token("a", request_fingerprint="k.other", created_at=NOW - 10 * MINUTE), "k.r", []),
-        (token("a", expires_at=NOW), None, ["a"]),
-        (
-            token("a", expires_at=NOW + 1) | token("b", expires_at=NOW - 1) | token("c", request_fingerprint="k.r"),
-            "k.r",
-            ["b", "c"],
-        ),
+        ([], "k.r", None),
+        ([token("a")], "k.r", None),
+        ([token("a", request_fingerprint="k.r")], "k.r", "a"),
+        ([token("a", request_fingerprint="k.r")], None, None),
+        ([token("a", request_fingerprint="l.r")], "k.r", None),
+        ([token("a", request_fingerprint="k.r", created_at=NOW - 10 * MINUTE)], "k.r", None),
+        ([token("a", request_fingerprint="k.other", created_at=NOW - 10 * MINUTE)], "k.r", None),
+        ([token("b"), token("c", request_fingerprint="k.r"), token("d", request_fingerprint="l.r")], "k.r", "c"),
     ],
 )
-def test_new_token_replaces_expired_ones_and_the_one_of_the_same_request(
-    existing: dict[str, PersonalToken], request_: str | None, replaced: list[str]
+def test_new_token_replaces_the_one_of_the_same_request(
+    existing: list[PersonalToken], request_: str | None, lost: str | None
 ) -> None:
-    assert rules.replaced_tokens(existing, request_, NOW) == replaced
+    found = rules.lost_token(existing, request_, NOW)
+    assert (found and found.id) == lost
 
 
 def test_idempotency_key_of_another_recent_request_is_rejected() -> None:
     with pytest.raises(rules.IdempotencyKeyReused):
-        rules.replaced_tokens(token("a", request_fingerprint="k.other"), "k.r", NOW)
+        rules.lost_token([token("a", request_fingerprint="k.other")], "k.r", NOW)

@@ -17,6 +17,7 @@ STANDARD = {"entities", "requests", "responses", "routes", "rules", "schemas", "
 USE_CASES = {
     "agents": {"claims", "liveness", "status_events"},
     "auth": {
+        "credential_store",
         "guard",
         "id_token",
         "keys",

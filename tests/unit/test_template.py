@@ -23,9 +23,10 @@ every_queue = pytest.mark.parametrize("name", QUEUES)
 every_invoking_queue = pytest.mark.parametrize("name", FUNCTION_OF_QUEUE)
 
 
-def test_template_has_five_tables_and_four_queues_with_dead_letter_queues() -> None:
+def test_template_has_six_tables_and_four_queues_with_dead_letter_queues() -> None:
     assert sorted(template.resolve_name(table["Properties"]["TableName"], "dev") for table in TABLES.values()) == [
         "devflow-dev-agents",
+        "devflow-dev-credentials",
         "devflow-dev-logins",
         "devflow-dev-tasks",
         "devflow-dev-users",
@@ -63,13 +64,14 @@ def test_table_outlives_its_stack_and_is_protected_on_prod(name: str) -> None:
     assert template.load()["Conditions"]["IsProd"] == {"Fn::Equals": [{"Ref": "Stage"}, "prod"]}
 
 
-def test_rows_expire_in_three_tables() -> None:
+def test_rows_expire_in_four_tables() -> None:
     expiring = {
         template.resolve_name(table["Properties"]["TableName"], "dev"): table["Properties"]["TimeToLiveSpecification"]
         for table in TABLES.values()
         if "TimeToLiveSpecification" in table["Properties"]
     }
     assert expiring == {
+        "devflow-dev-credentials": {"AttributeName": "expiresAt", "Enabled": True},
         "devflow-dev-logins": {"AttributeName": "expiresAt", "Enabled": True},
         "devflow-dev-tasks": {"AttributeName": "expiresAt", "Enabled": True},
         "devflow-dev-webhooks": {"AttributeName": "expiresAt", "Enabled": True},
