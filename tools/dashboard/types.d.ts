@@ -19,6 +19,7 @@ declare namespace Api {
   type WebhookWithSecret = ApiResponses["create_webhook"];
   type Delivery = ApiResponses["list_deliveries"]["data"][number];
   type DeliveryAttempt = Delivery["attempts"][number];
+  type Session = ApiResponses["list_sessions"]["data"][number];
   type PersonalToken = ApiResponses["list_tokens"]["data"][number];
   type NewPersonalToken = ApiResponses["make_token"];
   /** A page of a list. Every list of the API has these fields. */

@@ -1,4 +1,4 @@
-/** The account page: the user, personal tokens, the PIN, logging out. */
+/** The account page: the user, sessions, personal tokens, the PIN, logging out. */
 
 import { withBusy } from "./actions.js";
 import { post, remove } from "./api.js";
@@ -30,6 +30,46 @@ logOutEverywhereButton.onclick = async () => {
   });
   if (isConfirmed) await withBusy(logOutEverywhereButton, () => logOut({ everywhere: true }));
 };
+
+/** @param {Api.Session} session */
+const nameOf = (session) => plainText(session.userAgent ?? "an unknown program");
+
+/** @param {Api.Session} session */
+const sessionRow = (session) =>
+  el("li", { class: "item", "data-key": session.id },
+    el("div", { class: "line" }, el("strong", { class: "title" }, isolate(session.userAgent ?? "Unknown program")),
+      session.current ? el("span", {}, "this session")
+        : el("button", { type: "button", class: "small danger", "aria-label": `End the session of ${nameOf(session)}`, onclick: (event) => endSession(event.currentTarget, session) }, "End")),
+    el("p", { class: "facts" },
+      el("span", {}, "from ", session.address ?? "an unknown address"),
+      el("span", {}, "logged in ", timeAgo(session.createdAt)),
+      el("span", {}, "last used ", timeAgo(session.lastSeenAt)),
+      el("span", {}, "expires ", timeAgo(session.expiresAt))));
+
+/** @type {(button: HTMLElement, session: Api.Session) => Promise<void>} */
+async function endSession(button, session) {
+  const isConfirmed = await openDialog({
+    title: "End this session?",
+    text: `${nameOf(session)} must log in again.`,
+    confirm: "End the session",
+    cancel: "Keep it",
+  });
+  if (!isConfirmed) return;
+  await withBusy(button, async () => {
+    await remove(`/api/auth/sessions/${encodeURIComponent(session.id)}`);
+    toast("Session ended.");
+  });
+  await reloadSessions();
+}
+
+const reloadSessions = pollList("/api/auth/sessions", {
+  more: byId("more-sessions"),
+  /** @param {Api.Session[]} rows */
+  renderRows(rows) {
+    render(byId("sessions"), rows.map(sessionRow));
+    return false;
+  },
+});
 
 /** @param {Api.PersonalToken} token */
 const tokenRow = (token) =>

@@ -215,6 +215,24 @@ def test_personal_token_is_created_used_and_revoked(visitor: Callable[..., Visit
     assert user.acting_as(token).get("/api/tasks").status == 401
 
 
+def test_another_session_is_listed_and_ended(visitor: Callable[..., Visitor], stage: Platform, user: Client) -> None:
+    other = stage.client.login()
+    listed = other.get("/api/auth/sessions").json()["data"]
+    (session,) = [each for each in listed if each["current"]]
+    me = visitor(token=user.token)
+    page = me.open("/dashboard/account")
+    sessions = page.get_by_role("region", name="Sessions")
+    expect(sessions.get_by_text("this session")).to_have_count(1)
+    row = sessions.locator(f'[data-key="{session["id"]}"]')
+    expect(row.get_by_text("from 127.0.0.1")).to_be_visible()
+
+    row.get_by_role("button", name="End the session of").click()
+    page.get_by_role("button", name="End the session", exact=True).click()
+    expect(row).to_have_count(0)
+    assert other.get("/api/auth/me").status == 401
+    assert user.get("/api/auth/me").status == 200
+
+
 def test_logout_ends_the_session(visitor: Callable[..., Visitor], stage: Platform) -> None:
     me = visitor()
     page = me.page

@@ -16,6 +16,7 @@ from devflow.cli.completion import completion
 from devflow.cli.invocation import Invocation, pass_invocation
 from devflow.cli.login import login, logout
 from devflow.cli.run import run
+from devflow.cli.sessions import sessions
 from devflow.cli.tasks import tasks
 from devflow.cli.webhooks import webhooks
 from devflow.errors import DevFlowError, SettingsError
@@ -51,7 +52,7 @@ def root(invocation: Invocation, context: click.Context, config: Path | None) ->
     context.default_map = _build_default_map(root, invocation.config)
 
 
-for _command in (login, logout, run, tasks, agent, webhooks, completion):
+for _command in (login, logout, sessions, run, tasks, agent, webhooks, completion):
     root.add_command(_command)
 
 
