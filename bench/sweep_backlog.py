@@ -97,7 +97,8 @@ def run_together(server: Server, functions: Sequence[Sequence[str]]) -> tuple[li
 
 def _rate(results: list[dict[str, Any]], seconds: float) -> float:
     assert not any(result["failures"] or result["unread"] for result in results), results
-    return sum(result["changed"] for result in results) / seconds
+    changed: int = sum(result["changed"] for result in results)
+    return changed / seconds
 
 
 def measure_workers() -> tuple[list[list[Any]], bool]:
