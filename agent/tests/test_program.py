@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent.tests.support.processes import is_alive
+from devflow import program as program_module
 from devflow.cancel_token import CancelReason, CancelToken
 from devflow.errors import TaskFailedError
 from devflow.program import MAX_LINE, LineSplitter, Program, run_program
@@ -302,3 +303,20 @@ def test_limits_of_a_process_are_set(tmp_path: Path) -> None:
 def test_killed_supervisor_counts_as_a_killed_program(tmp_path: Path) -> None:
     code = "import os, signal, time; os.kill(os.getppid(), signal.SIGKILL); time.sleep(0.2)"
     assert run_program(python(code, tmp_path), CancelToken(), lambda _: None) == -signal.SIGKILL
+
+
+def test_program_that_stops_its_supervisor_is_ended_when_it_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program_module, "_END_SECONDS", 0.3)
+    cancel_token, output = CancelToken(), []
+    code = "import os, signal, time; os.kill(os.getppid(), signal.SIGSTOP); print(os.getpid()); time.sleep(300)"
+
+    def hear(line: str) -> None:
+        output.append(line)
+        cancel_token.cancel(CancelReason.USER_REQUEST)
+
+    begun = time.monotonic()
+    assert run_program(python(code, tmp_path, grace=0.1), cancel_token, hear) == -signal.SIGKILL
+    assert time.monotonic() - begun < SECONDS
+    wait_until(lambda: not is_alive(int(output[0])))

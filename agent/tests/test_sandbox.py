@@ -13,8 +13,10 @@ import pytest
 from agent.tests.support.bubblewrap import requires_bubblewrap
 from devflow import sandbox, settings
 from devflow.cancel_token import CancelReason, CancelToken
+from devflow.cli.sandbox_options import describe_sandbox
 from devflow.egress_proxy import EgressProxy, HostPattern
 from devflow.engine_profiles import PROFILES, find_profile
+from devflow.engines.command import make_command_engine
 from devflow.errors import SettingsError
 from devflow.program import Program, run_program
 from devflow.program_paths import find_program_paths
@@ -128,6 +130,42 @@ def test_network_none_has_only_loopback(attempt: Attempt) -> None:
     status, output = attempt.run(sys.executable, "-c", "import socket; print(socket.if_nameindex())")
 
     assert (status, output) == (0, ["[(1, 'lo')]"])
+
+
+@requires_bubblewrap
+@pytest.mark.parametrize("home", ["/", "/nonexistent", "/usr/local/share", "/var/lib/devflow"])
+def test_home_of_a_service_user_is_replaced(attempt: Attempt, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    monkeypatch.setenv("HOME", home)
+    attempt.sandbox = replace(attempt.sandbox, home=Path(home))
+
+    status, output = attempt.run("sh", "-c", 'touch "$HOME/written" && ls -A "$HOME" && pwd')
+
+    assert (status, output[0], output[-1]) == (0, "written", str(attempt.clone))
+    assert not (Path(home) / "written").exists()
+
+
+@requires_bubblewrap
+def test_files_of_the_agent_are_hidden_under_all_of_their_names(
+    devflow: Callable[..., CommandResult], tmp_path: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state is behind a link, and the operator allows the directory to which the link leads."""
+    data = tmp_path / "data"
+    (data / "state").mkdir(parents=True)
+    (data / "state" / "registration.json").write_text("the token", encoding="utf-8")
+    (data / "config.toml").write_text("", encoding="utf-8")
+    (machine / "state").symlink_to(data / "state")
+    monkeypatch.setenv("DEVFLOW_STATE", str(machine / "state"))
+    options = {
+        "pass_env": (), "allow_hosts": (), "network": "host", "sandbox_allow": (str(data),), "profile": "auto",
+        "limits": (),
+    }  # fmt: skip
+    (machine / "config.toml").symlink_to(data / "config.toml")
+    sandbox = describe_sandbox(options, make_command_engine("sh"), machine / "config.toml")
+    attempt = Attempt(tmp_path, machine)
+    attempt.sandbox = replace(sandbox, enabled=True, home=machine)
+
+    status, output = attempt.run("sh", "-c", f"ls {data}; ls -A {data}/state; cat {data}/config.toml")
+    assert (status, output) == (0, ["config.toml", "state"])
 
 
 @requires_bubblewrap

@@ -36,6 +36,8 @@ _TERMINATE, _KILL = b"T", b"K"
 """What the supervisor understands."""
 _END_SECONDS = 20.0
 """How long the supervisor may take to end everything."""
+_SESSION = 3
+"""The field of /proc/PID/stat, counted from the one after the name."""
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
@@ -79,6 +81,7 @@ class _RunningProgram:
         self._unwritten = memoryview(program.stdin)
         self._outcome = b""
         self._kill_at: float | None = None
+        self._force_at: float | None = None
         self._drained_at: float | None = None
         self._exited = False
 
@@ -129,13 +132,16 @@ class _RunningProgram:
         return not stdout_open or (self._drained_at is not None and self._clock.now() >= self._drained_at)
 
     def _select_timeout(self) -> float | None:
-        due = [at for at in (self._kill_at, self._drained_at) if at is not None]
+        due = [at for at in (self._kill_at, self._force_at, self._drained_at) if at is not None]
         return max(0.0, min(due) - self._clock.now()) if due else None
 
     def _kill_when_due(self) -> None:
         if self._kill_at is not None and self._clock.now() >= self._kill_at:
             self._kill_at = None
-            self._request(_KILL)
+            self._end()
+        if self._force_at is not None and self._clock.now() >= self._force_at:
+            self._force_at = None
+            self._kill_supervisor()
 
     # The next four methods handle events of the selector. Each returns whether to keep waiting for such events.
 
@@ -167,7 +173,7 @@ class _RunningProgram:
         with suppress(BlockingIOError):
             self._wake_reader.recv(16)
         if self._cancel_token.reason is CancelReason.AGENT_SHUTDOWN:
-            self._request(_KILL)
+            self._end()
         elif self._kill_at is None:
             self._kill_at = self._clock.now() + self._grace
             self._request(_TERMINATE)
@@ -176,6 +182,17 @@ class _RunningProgram:
     def _wake(self) -> None:
         with suppress(BlockingIOError):
             self._wake_writer.send(b"!")
+
+    def _end(self) -> None:
+        """Let the supervisor kill everything. Without a sandbox, a program may have stopped the supervisor."""
+        self._request(_KILL)
+        self._force_at = self._clock.now() + _END_SECONDS
+
+    def _kill_supervisor(self) -> None:
+        """Kill the supervisor, and the processes of its session, because it does not do it itself."""
+        for process in [*_processes_of_session(self._process.pid), self._process.pid]:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
 
     def _request(self, request: bytes) -> None:
         with suppress(OSError):  # the supervisor has ended
@@ -187,7 +204,7 @@ class _RunningProgram:
         try:
             self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            self._kill_supervisor()
             self._process.wait()
 
     def _status(self) -> int:
@@ -199,6 +216,19 @@ class _RunningProgram:
         if limit := outcome.get("limit"):
             raise TaskFailedError(f"The program was stopped. {limit}")
         return int(outcome["status"])
+
+
+def _processes_of_session(session: int) -> list[int]:
+    """Return the processes of a session. Returns none where there is no /proc."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        if int(fields[_SESSION]) == session:
+            found.append(int(path.parent.name))
+    return found
 
 
 class LineSplitter:

@@ -119,7 +119,7 @@ class Sandbox:
 
         arguments += ["--bind", str(temporary), "/tmp"]  # noqa: S108 # nosec B108
         arguments += ["--dir", "/var", "--symlink", "../tmp", "/var/tmp"]  # noqa: S108 # nosec B108
-        arguments += ["--bind", str(home), str(self.home)]
+        arguments += ["--bind", str(home), str(self._inner_home)]
         if view.proxy:
             arguments += ["--bind", str(view.proxy), _PROXY_SOCKET]
             programs = (*programs, Path(sys.executable), _FORWARDER)
@@ -151,6 +151,8 @@ class Sandbox:
         # In a sandbox, these name directories that are not visible.
         hidden = ("TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME") if self.enabled else ()
         env = {name: value for name, value in env.items() if name not in hidden}
+        if self.enabled:
+            env["HOME"] = str(self._inner_home)
         return env | _proxy_variables() if self.network == "proxy" else env
 
     def find_problem(self) -> str:
@@ -174,6 +176,12 @@ class Sandbox:
             return ""
         reason = completed.stderr.strip().rpartition("\n")[2] or f"exit status {completed.returncode}"
         return ". ".join([f"bubblewrap does not work: {reason}", *_kernel_hints()])
+
+    @property
+    def _inner_home(self) -> Path:
+        """The home as engines see it: the same path as outside, unless that is a directory of the system."""
+        inside = any(directory.is_relative_to(self.home) for directory in SYSTEM_DIRECTORIES)
+        return Path("/home/devflow") if inside else self.home
 
     def _programs(self, argv: Sequence[str], programs: Sequence[Path]) -> list[str]:
         arguments = []

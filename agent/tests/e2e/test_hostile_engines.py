@@ -307,3 +307,38 @@ def test_network_proxy_reaches_the_allowed_host_only(besieged: Machine, scenario
     assert json.loads(ended["summary"]) == [200, 403, "http://127.0.0.1:3128", "no way around"]
     log = scenario.devflow("tasks", "logs", ended["id"]).stdout
     assert "The engine may not reach 127.0.0.1:1 (--allow-host)" in log
+
+
+@pytest.mark.parametrize("sandbox", ["auto", "none"])
+def test_git_directory_of_the_engine_is_never_used(besieged: Machine, scenario: Scenario, sandbox: str) -> None:
+    """The engine writes text files only, with which git would run a program, push elsewhere, or block."""
+    ran, elsewhere = scenario.directory / "ran", scenario.directory / "elsewhere.git"
+    git("init", "--quiet", "--bare", str(elsewhere), cwd=scenario.directory)
+    trap = scenario.directory / "trap.sh"
+    trap.write_text(f"#!/bin/sh\nenv > {ran}\ncat\n", encoding="utf-8")
+    trap.chmod(0o755)
+    config = (
+        f"[core]\n\trepositoryformatversion = 0\n\tfsmonitor = {trap}\n\thooksPath = hooks\n"
+        f'[filter "x"]\n\tclean = {trap}\n'
+        f'[url "{elsewhere}"]\n\tinsteadOf = {scenario.origin}\n\tpushInsteadOf = {scenario.origin}\n'
+    )
+    besieged.write(
+        "import os, pathlib\n"
+        "def write(name, text):\n"
+        "    pathlib.Path(name).parent.mkdir(parents=True, exist_ok=True); pathlib.Path(name).write_text(text)\n"
+        "head = pathlib.Path('.git/HEAD').read_text()\n"
+        f"for place in ('second', '.git', 'sub/.git'):\n    write(place + '/config', {config!r})\n"
+        "    write(place + '/info/attributes', '* filter=x\\n'); write(place + '/HEAD', head)\n"
+        "    write(place + '/objects/info/alternates', '/nowhere\\n'); write(place + '/refs/x', '')\n"
+        "write('.git/commondir', '../second\\n'); write('.gitattributes', '* filter=x\\n')\n"
+        "write('login.py', 'fixed\\n'); os.mkfifo('sub/.gitignore'); os.mkfifo('.git/shallow')\n"
+        "print('Fixed it')\n"
+    )
+    scenario.intent = "fix-bug"
+    agent = besieged.start(sandbox)
+    ended = scenario.wait_for_end(scenario.submit())
+
+    assert ended["status"] == "completed", (ended, agent.log)
+    assert not ran.exists()
+    assert git("for-each-ref", cwd=elsewhere) == ""
+    assert git("show", f"{ended['resultFiles']['branch']}:login.py", cwd=scenario.origin) == "fixed"

@@ -30,11 +30,13 @@ def describe_sandbox(options: dict[str, Any], engine: Engine, config_path: Path)
     if options["allow_hosts"] and options["network"] != "proxy":
         raise SettingsError("--allow-host restricts engines only with --network proxy")
     profile = "copilot" if engine.name == "copilot" and options["profile"] == "auto" else options["profile"]
+    own = (settings.state_path(), config_path)
     return Sandbox(
         network=options["network"],
         hosts=tuple(map(HostPattern.parse, options["allow_hosts"])),
         allowed=tuple(AllowedPath.parse(text) for text in options["sandbox_allow"]),
-        hidden=(settings.state_path().absolute(), config_path.absolute()),
+        # Under all of their names: a part of the path may be a link.
+        hidden=tuple(dict.fromkeys(name for path in own for name in (path.absolute(), path.resolve()))),
         profile=find_profile(profile, engine.argv),
         pass_names=tuple(options["pass_env"]),
         limits=ResourceLimits.parse(options["limits"]),
