@@ -24,9 +24,8 @@ from chalicelib.agents import tables as agent_tables
 from chalicelib.auth import rules as auth_rules
 from chalicelib.core import clock
 from chalicelib.core.settings import SECOND, settings
-from chalicelib.tasks import quota_rules
 from chalicelib.tasks.entities import MAX_PRIORITY
-from chalicelib.tasks.tables import partition_key, usage_key
+from chalicelib.tasks.tables import partition_key
 from chalicelib.webhooks import tables as webhook_tables
 from chalicelib.webhooks.tables import DELIVERY
 from infra.local.event_poller import EventPoller
@@ -165,10 +164,6 @@ SHARDS: dict[str, tuple[str, Callable[[Ids], int]]] = {
 """For each table: the placeholder of a shard in the keys of its indexes, and the function that computes the shard."""
 
 
-USAGE_KEY = "~open#{owner}#"
-"""The rows that count the usage of an owner. `{usage_shard}` is that of a task."""
-
-
 def to_template(effects: list[Effect], ids: Ids) -> Template:
     """Replace the recorded ids by placeholders."""
     for effect in effects:
@@ -184,9 +179,6 @@ def _replace_ids(effect: Effect, ids: Ids) -> Effect:
         return _INSTANT.sub("{at}", text)
 
     hash_key = insert_placeholders(effect.hash_key)
-    if hash_key.startswith(USAGE_KEY):
-        assert hash_key == usage_key("{owner}", quota_rules.shard(ids["task"])), f"{effect} is not in the task's row"
-        hash_key = USAGE_KEY + "{usage_shard}"
     if effect.index is not None and hash_key.isdecimal() and effect.write:
         placeholder, compute_shard = SHARDS[effect.table]
         assert int(hash_key) == compute_shard(ids), f"{effect} is not in the shard that the model computes"

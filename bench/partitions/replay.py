@@ -14,7 +14,6 @@ from bench.partitions.fleets import Second, Teams
 from bench.partitions.recorder import Ids, Template, Templates
 from chalicelib import dynamodb
 from chalicelib.agents import tables as agent_tables
-from chalicelib.tasks import quota_rules
 from chalicelib.tasks.tables import partition_key
 from chalicelib.webhooks import tables as webhook_tables
 
@@ -61,7 +60,7 @@ class ReplayResult:
 
 
 _PLACEHOLDER = re.compile(r"{(\w+)}")
-_SCOPES = ("delivery_shard", "task_shard", "agent_shard", "usage_shard", "task", "agent", "owner")
+_SCOPES = ("delivery_shard", "task_shard", "agent_shard", "task", "agent", "owner")
 """What a key belongs to: the first placeholder of this list that it contains."""
 
 
@@ -161,7 +160,6 @@ class Replay:
             "agent_shard": lambda calls: Counter([self._agent_shard(agent) for agent, _ in calls]),
             "task_shard": lambda calls: Counter([self._task_shard(*call) for call in calls]),
             "delivery_shard": lambda calls: Counter([self._delivery_shard(*call) for call in calls]),
-            "usage_shard": lambda calls: Counter([self._usage_row(*call) for call in calls]),
         }
 
     def _agent_shard(self, agent: int) -> int:
@@ -178,10 +176,6 @@ class Replay:
 
     def _delivery_shard(self, agent: int, task: int) -> int:
         return webhook_tables.delivery_shard(self._owner_of(agent), WEBHOOK, _task_id(task))
-
-    def _usage_row(self, agent: int, task: int) -> int:
-        """The number of the row that counts a task, among the rows of all teams."""
-        return self.teams.team_of[agent] * quota_rules.SHARDS + quota_rules.shard(_task_id(task))
 
     def _owner_of(self, agent: int) -> str:
         return self.teams.owners[self.teams.team_of[agent]]
@@ -212,9 +206,6 @@ class Replay:
                 return {"owner": self.teams.owners[member]}
             case "agent":
                 return {"owner": self._owner_of(member), "agent": self.teams.agent_id(member)}
-            case "usage_shard":
-                team, shard = divmod(member, quota_rules.SHARDS)
-                return {"owner": self.teams.owners[team], "usage_shard": f"{shard:02d}"}
             case _:
                 return {scope: _task_id(member) if scope == "task" else str(member)}
 

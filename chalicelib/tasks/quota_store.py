@@ -2,7 +2,7 @@
 
 Every write is a plain one. Plain writes to one row do not conflict with each other, as transactions do.
 
-A write has an id, which the row stores. If the response of a write is lost, botocore sends the write again. Then the
+A write has an id, which the row stores. If the response of a write is lost, the write is sent again. Then the
 row has that id, the condition is false, and the write is not applied twice. If another write came in between, it is
 applied twice, and the count is wrong by one until the next recount.
 """

@@ -21,7 +21,7 @@ class AppendLogResponse(OutputModel):
     next_offset: int
     """Where the next chunk begins. Not meaningful once `truncated` is `true`."""
     truncated: bool
-    """Whether the log has reached 4 MB. Further chunks are accepted and not stored."""
+    """Whether the log has reached 4 MB, or was cut at a quota. Further chunks are accepted and not stored."""
 
 
 class LogResponse(OutputModel):
@@ -39,7 +39,7 @@ class LogResponse(OutputModel):
     complete: bool
     """Whether `data` reaches the end of the attempt's log, and the log can no longer grow."""
     truncated: bool
-    """Whether the log has reached 4 MB. Further chunks were not stored."""
+    """Whether the log has reached 4 MB, or was cut at a quota. Further chunks were not stored."""
     open_until: Instant | None
     """Until when the log of an ended task may still grow. `null` while the task is open, and once the log is closed."""
 

@@ -177,10 +177,9 @@ def make_world(user: Client, poller: EventPoller, clock: Clock, email: str = "us
         clock.advance(remaining / SECOND)
         user.get("/api/auth/me")
     owner = tokens.verify(user.token, clock.now).owner
-    world = World(user, owner, poller, clock, email)
     counted = quotas.count_task(owner, "task-0", 0, clock.now)
     quotas.uncount_task(owner, "task-0", 0, counted, clock.now)
-    return world
+    return World(user, owner, poller, clock, email)
 
 
 Call = Callable[[], Any]
