@@ -8,6 +8,7 @@ import pytest
 from infra.local.gateway import Response
 from tests.conftest import Clock
 from tests.http.scenario import INSTANT, Agent, Scenario, epoch, ok, refused, snapshot
+from tests.long import load
 from tests.support.client import Client
 
 SPEC = {
@@ -345,3 +346,26 @@ def test_platform_outage_does_not_end_running_attempts(scenario: Scenario, agent
     assert scenario.get_agent()["status"] == "active"
     scenario.advance(clock, 60)
     ok(agent.complete(task_id))
+
+
+# Many agents.
+
+
+def test_user_with_two_thousand_agents_can_list_and_count_all_of_them(scenario: Scenario, clock: Clock) -> None:
+    owner = scenario.user_id()
+    load.load(None, load.agent_rows(owner, 2_000, clock.now))
+    by_state = ok(scenario.user.get("/api/stats"))["agents"]
+    assert by_state == {"active": 2_000, "inactive": 0, "error": 0}
+    listed: list[str] = []
+    query = {"limit": "100"}
+    while True:
+        page = ok(scenario.user.get("/api/agents", query))
+        assert (page["total"], page["totalCapped"]) == (1_000, True)
+        listed += [agent["id"] for agent in page["data"]]
+        if page["nextCursor"] is None:
+            break
+        query = {"limit": "100", "cursor": page["nextCursor"]}
+    assert len(listed) == len(set(listed)) == 2_000
+    newcomer = scenario.agent("newcomer", capabilities=["fix-bug"])
+    scenario.queue_tasks()
+    assert newcomer.claims() == ["task-1"]

@@ -1,7 +1,7 @@
 """The platform with data of three sizes: the same number of agents and tasks, in two distributions.
 
 In the first distribution many users have ten agents and ten tasks each. In the second, a single user has all tasks, and
-as many agents as a user may have.
+as many agents as a list counts (1,000).
 """
 
 import itertools
@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from chalicelib.agents.rules import INACTIVE_AFTER
 from chalicelib.auth import tokens
 from chalicelib.core import clock
-from chalicelib.core.settings import MINUTE, SECOND, settings
+from chalicelib.core.settings import MINUTE, SECOND
+from chalicelib.http.pagination import EXACT_TOTAL_LIMIT
 from tests.long import load
 from tests.support.client import Client
 
@@ -36,7 +37,7 @@ def populate(endpoint: str, make_user: MakeUser, size: int) -> dict[str, Client]
     large_user, large_owner = _user(make_user, "giant@example.com")
     others = [f"user-00000000-0000-4000-8000-{number:012d}" for number in range(size // USERS_SHARE - 1)]
     load.load(endpoint, itertools.chain.from_iterable(_ten_of_each(owner) for owner in [small_owner, *others]))
-    load.load(endpoint, load.agent_rows(large_owner, min(size, settings.agents_per_user), START))
+    load.load(endpoint, load.agent_rows(large_owner, min(size, EXACT_TOTAL_LIMIT), START))
     load.load(endpoint, load.task_rows(large_owner, size, START))
     return {MANY: small_user, ONE: large_user}
 

@@ -72,19 +72,20 @@ def refused(
     """AWS returns an error and changes nothing. `reasons`: of a cancelled transaction, in AWS's JSON."""
 
     def act(params: Params, send: Send) -> Any:
-        return _error(status, code, reasons)
+        return error(status, code, reasons)
 
     return _injected(Fault(frozenset({operation}), when, times, act))
 
 
-def _error(status: int, code: str, reasons: Sequence[Mapping[str, Any]] | None = None) -> Any:
+def error(status: int, code: str, reasons: Sequence[Mapping[str, Any]] | None = None) -> Any:
     parsed: dict[str, Any] = {
         "Error": {"Code": code, "Message": f"{code}, as injected"},
         "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": {}, "RetryAttempts": 0},
     }
     if reasons is not None:
         parsed["CancellationReasons"] = [{"Code": "None"} | dict(reason) for reason in reasons]
-    return (_response(status, parsed), parsed), None
+    body = {"__type": code, "message": f"{code}, as injected"}
+    return (response(status, body), parsed), None
 
 
 def unreachable(operation: str, *, times: int = 1, when: When = _always) -> Any:
@@ -198,14 +199,14 @@ def _send_and_lose_response(operation: str, send: Send) -> Any:
 def _conflict(operation: str, send: Send) -> Any:
     """AWS raises conflicts only for writes, and only for tables."""
     if operation == "TransactWriteItems":
-        return _error(400, "TransactionCanceledException", [{"Code": "TransactionConflict"}])
-    return _error(400, "TransactionConflictException") if operation in WRITES - {"SendMessage"} else send()
+        return error(400, "TransactionCanceledException", [{"Code": "TransactionConflict"}])
+    return error(400, "TransactionConflictException") if operation in WRITES - {"SendMessage"} else send()
 
 
 KINDS: dict[str, Callable[[str, Send], Any]] = {
-    "throttled": lambda *_: _error(400, "ThrottlingException"),
+    "throttled": lambda *_: error(400, "ThrottlingException"),
     "in conflict": _conflict,
-    "server error": lambda *_: _error(500, "InternalServerError"),
+    "server error": lambda *_: error(500, "InternalServerError"),
     "unreachable": lambda *_: (None, _timeout()),
     "response lost": _send_and_lose_response,
     "killed before": _kill,
@@ -241,15 +242,14 @@ def about(*names: str) -> When:
     return lambda params: all(name in json.dumps(params) for name in names)
 
 
-def _response(status: int, parsed: Params) -> AWSResponse:
+def response(status: int, body: Params) -> AWSResponse:
     """An HTTP response as DynamoDB and SQS send it.
 
     See https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html.
     """
-    body = {"__type": parsed["Error"]["Code"], "message": parsed["Error"]["Message"]}
     headers: Any = {"Content-Type": "application/x-amz-json-1.0"}
     raw: Any = _Raw(json.dumps(body).encode())
-    return AWSResponse("https://aws", status, headers, raw)
+    return AWSResponse("", status, headers, raw)
 
 
 class _Raw(BytesIO):
