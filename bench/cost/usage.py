@@ -130,7 +130,8 @@ def calls_of_task() -> Calls:
         {
             "submit": 1,
             "message of the workflow queue": 1,
-            "event of a task, nobody listens": 3,  # queued, started, completed
+            "event of a task, nobody listens": 2,  # created, started
+            "end of a task, nobody listens": 1,
             "progress, the first": 1,
             "progress, a new step": TASK // STEP - 1,
             "progress, the same step": int(TASK / INTERVALS.progress) - TASK // STEP,

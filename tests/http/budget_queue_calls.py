@@ -24,9 +24,8 @@ def _submitted_twice(world: World) -> Call:
 
 @call("event of a task, nobody listens")
 def _event(world: World) -> Call:
-    world.claim_task(world.agent())
-    world.messages("events")
-    world.user.post("/api/tasks/task-1/cancel")
+    world.submit()
+    world.handle_batch("run_workflows", world.messages("workflow"))()
     return world.handle_batch("announce_events", world.messages("events"))
 
 
@@ -34,6 +33,20 @@ def _event(world: World) -> Call:
 def _event_with_a_webhook(world: World) -> Call:
     _create_webhook(world)
     return _event(world)
+
+
+@call("end of a task, nobody listens")
+def _end(world: World) -> Call:
+    world.claim_task(world.agent())
+    world.messages("events")
+    world.user.post("/api/tasks/task-1/cancel")
+    return world.handle_batch("announce_events", world.messages("events"))
+
+
+@call("end of a task, a webhook listens")
+def _end_with_a_webhook(world: World) -> Call:
+    _create_webhook(world)
+    return _end(world)
 
 
 @call("an agent came, nobody listens")
