@@ -150,13 +150,15 @@ def remaining(change: Usage, row: CountedUsage, since: int) -> Usage:
     return change._replace(open=0) if is_recounted else change
 
 
-def corrections(counted: int, recorded: int, maximum: int) -> list[int]:
+def corrections(counted: int, recorded: int, maximum: int, *, is_first: bool) -> list[int]:
     """What to add to the open tasks of each row, so that their sum becomes `counted`.
 
-    Counting stops at `maximum`. Then there may be more tasks than counted, so the sum is not reduced.
+    Counting stops at `maximum`. Then there may be more tasks than counted, so the sum is not reduced. Nor is it in the
+    first recount of an owner, before which no count can have been lost: what the rows have counted and the index does
+    not contain are tasks that are being accepted.
     """
     difference = counted - recorded
-    if counted >= maximum:
+    if counted >= maximum or is_first:
         difference = max(0, difference)
     each, rest = divmod(difference, SHARDS)
     return [each + (number < rest) for number in range(SHARDS)]

@@ -118,12 +118,13 @@ def _recount(owner: str, first_row: CountedUsage, now: int) -> bool:
         if counted < maximum:
             counted += store.count_tasks(owner, status, maximum - counted)
     recorded = quota_rules.total(row.usage for row in rows).open
-    first, *others = quota_rules.corrections(counted, recorded, maximum)
+    is_first = first_row.counted_at is None
+    first, *others = quota_rules.corrections(counted, recorded, maximum, is_first=is_first)
     write_id = uuid.uuid4().hex
     for shard, difference in enumerate(others, 1):
         if difference:
             quota_store.correct(owner, shard, difference, write_id, now)
-    if first_row.counted_at is None:
+    if is_first:
         auth.clear_open_tasks(owner)
     quota_store.finish_recount(owner, first, write_id, now)
     return True

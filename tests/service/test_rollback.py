@@ -68,6 +68,8 @@ def kind(table: str, row: Row) -> str:
         return f"{part} {_text(row, 'name')}"
     if table == "webhooks":
         return f"{part} {_text(row, 'description') or _text(row, 'event')}"
+    if part == "U":
+        return "usage"
     task = str(row["pk"]["S"]).partition("#")[2]
     return f"{'retry' if task.startswith('task-') else task} {part} {_text(row, 'type')}"
 

@@ -118,12 +118,24 @@ def test_end_before_a_recount_is_not_counted_again(recounted_at: int | None, ope
 
 
 @pytest.mark.parametrize(
-    ("counted", "recorded", "difference"),
-    [(10, 10, 0), (10, 47, -37), (47, 10, 37), (100, 140, 0), (100, 90, 10)],
-    ids=["equal", "too high", "too low", "at the maximum and too high", "at the maximum and too low"],
+    ("counted", "recorded", "is_first", "difference"),
+    [
+        (10, 10, False, 0),
+        (10, 47, False, -37),
+        (47, 10, False, 37),
+        (100, 140, False, 0),
+        (100, 90, False, 10),
+        (10, 47, True, 0),
+        (10, -3, True, 13),
+    ],
 )
-def test_corrections_make_the_sum_correct(counted: int, recorded: int, difference: int) -> None:
-    corrections = rules.corrections(counted, recorded, maximum=100)
+def test_corrections_make_the_sum_correct(
+    counted: int,
+    recorded: int,
+    is_first: bool,  # noqa: FBT001
+    difference: int,
+) -> None:
+    corrections = rules.corrections(counted, recorded, maximum=100, is_first=is_first)
     assert len(corrections) == SHARDS
     assert sum(corrections) == difference
     assert max(corrections) - min(corrections) <= 1

@@ -135,3 +135,8 @@ def test_log_expires_some_time_after_the_end_of_its_task() -> None:
     ended = task(status="completed", completed_at=NOW)
     assert not log_rules.log_has_expired(ended, MINUTE, NOW + MINUTE - 1)
     assert log_rules.log_has_expired(ended, MINUTE, NOW + MINUTE)
+
+
+def test_log_that_was_cut_at_a_quota_is_full() -> None:
+    assert not log_is_full(task(log_bytes=10))
+    assert log_is_full(task(log_bytes=10, log_closed=True))
