@@ -10,9 +10,10 @@ depend on the machine. A run takes about ten minutes.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from moto.dynamodb.models import dynamodb_backends
@@ -84,7 +85,7 @@ class Contest:
     def run(self) -> ContestResult:
         with self.aws.active():
             for number, agent in enumerate(self._agents):
-                self.time.spawn(lambda number=number, agent=agent: self._work(number, agent))  # type: ignore[misc]
+                self.time.spawn(partial(self._work, number, agent))
             self.time.run()
         self._forget_ended()
         self.result.unpublished = sum("dueAt" in row for row in moto_aws.rows("tasks"))
@@ -102,18 +103,18 @@ class Contest:
             self._left -= 1
             task_id = f"task-{self._left}"
             body = WORK | {"taskId": task_id, "intent": f"intent-{number}"}
-            self._retry(lambda body=body: self._user.post("/api/workflows/execute", body))  # type: ignore[misc]
+            self._retry(partial(self._user.post, "/api/workflows/execute", body))
             while task_id not in self._claims(agent):
                 self.time.sleep(POLL_EVERY)
-            self._retry(lambda task_id=task_id: agent.progress(task_id))  # type: ignore[misc]
-            self._retry(lambda task_id=task_id: agent.complete(task_id))  # type: ignore[misc]
+            self._retry(partial(agent.progress, task_id))
+            self._retry(partial(agent.complete, task_id))
             if self._left % 50 == 0:
                 self._forget_ended()
 
     def _claims(self, agent: Agent) -> list[str]:
         return [command["task_id"] for command in self._retry(agent.poll).json()["commands"]]
 
-    def _retry(self, call: Any) -> Response:
+    def _retry(self, call: Callable[[], Response]) -> Response:
         """Call until the response is not 503, as clients do. Raises AssertionError for any other error."""
         while (response := call()).status == 503:
             self.result.unavailable += 1
