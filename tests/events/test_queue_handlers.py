@@ -110,7 +110,7 @@ def test_task_pinned_to_a_removed_agent_fails_with_the_reason(
 
 
 def test_task_whose_message_was_not_sent_is_queued_by_the_sweep(
-    scenario: Scenario, clock: Clock, poller: EventPoller
+    scenario: Scenario, clock: Clock, poller: EventPoller, frozen_time: None, no_pauses: None
 ) -> None:
     with faults.refused("SendMessage", "ServiceUnavailable", status=503, times=9):
         scenario.submit()
