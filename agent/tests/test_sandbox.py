@@ -17,7 +17,7 @@ from devflow.cli.sandbox_options import describe_sandbox
 from devflow.egress_proxy import EgressProxy, HostPattern
 from devflow.engine_profiles import PROFILES, find_profile
 from devflow.engines.command import make_command_engine
-from devflow.errors import SettingsError
+from devflow.errors import SettingsError, TaskFailedError
 from devflow.program import Program, run_program
 from devflow.program_paths import find_program_paths
 from devflow.resource_limits import ResourceLimits
@@ -193,6 +193,35 @@ def test_allowed_hosts_need_the_network_proxy_and_must_be_hosts(
         check for check in devflow("agent", "doctor", *flags, "--json").json["checks"] if check["name"] == "sandbox"
     ]
     assert (check["status"], "--allow-host" in check["message"]) == ("failed", True)
+
+
+@requires_bubblewrap
+def test_every_writable_place_is_on_the_disk_that_is_measured(attempt: Attempt) -> None:
+    """A file system in memory would let the engine exceed its limits of disk and memory."""
+    places = ["/", "/dev", "/run", "/var", "/home", "/etc", str(attempt.directory / "state"), str(attempt.clone.parent)]
+    code = f"for place in {' '.join(places)}; do touch $place/x 2>/dev/null && echo $place; done; "
+    code += 'for place in /tmp /var/tmp /dev/shm "$HOME" .; do touch $place/y || echo no $place; done; '
+    code += "df -P /tmp /dev/shm . | tail -n +2 | grep -c tmpfs"
+
+    status, output = attempt.run("sh", "-c", code)
+
+    assert (status, output) == (1, ["0"])
+    private = attempt.clone.parent / "private"
+    assert sorted(path.parent.name for path in private.rglob("y")) == ["home", "shm", "tmp"]
+
+
+@requires_bubblewrap
+def test_memory_that_is_only_reserved_does_not_count(attempt: Attempt) -> None:
+    """Race detectors and sanitizers map terabytes, and use little of it."""
+    attempt.sandbox = replace(attempt.sandbox, limits=ResourceLimits.parse(["memory=500M"]))
+    code = (
+        "import mmap, time; no_reserve = 0x4000\n"
+        "area = mmap.mmap(-1, 64 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | no_reserve)\n"
+        "time.sleep(1.2); print('reserved')"
+    )
+    assert attempt.run(sys.executable, "-c", code) == (0, ["reserved"])
+    with pytest.raises(TaskFailedError, match="limit of 524288000 for memory was exceeded"):
+        attempt.run(sys.executable, "-c", "import time; used = b'x' * 900_000_000; time.sleep(30)")
 
 
 @requires_bubblewrap

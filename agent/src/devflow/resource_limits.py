@@ -22,7 +22,8 @@ class ResourceLimits:
     """Limits of one attempt."""
 
     memory: int = 8 * _GIGABYTE
-    """Bytes that all processes together may keep in memory. Also the most that one process may allocate."""
+    """Bytes that all processes together may keep in memory. What is only reserved does not count: race detectors and
+    sanitizers reserve terabytes. So it is measured, and there is no RLIMIT_AS or RLIMIT_DATA."""
     processes: int = 1024
     file: int = 4 * _GIGABYTE
     """Bytes of one file."""
@@ -49,7 +50,6 @@ class ResourceLimits:
         return {
             "rlimits": {
                 "RLIMIT_CORE": 0,
-                "RLIMIT_DATA": self.memory,
                 "RLIMIT_FSIZE": self.file,
                 "RLIMIT_NOFILE": self.files,
                 # Linux counts the threads of the user, the agent's own included.

@@ -115,7 +115,9 @@ class Sandbox:
         temporary = make_private_directory(view.private / "tmp")
         home = make_private_directory(view.private / "home")
         self.profile.copy_logins(self.home, home)
+        shared = make_private_directory(view.private / "shm")
         arguments = [*_namespaces(self.network), *_system(), "--proc", "/proc", "--dev", "/dev", "--dir", "/run"]
+        arguments += ["--bind", str(shared), "/dev/shm"]  # noqa: S108 # nosec B108
 
         arguments += ["--bind", str(temporary), "/tmp"]  # noqa: S108 # nosec B108
         arguments += ["--dir", "/var", "--symlink", "../tmp", "/var/tmp"]  # noqa: S108 # nosec B108
@@ -132,6 +134,9 @@ class Sandbox:
         arguments += ["--bind", str(view.clone), str(view.clone)]
         for path in view.readable:
             arguments += ["--ro-bind", str(path), str(path)]
+        # What bwrap has made is in memory, and would not count as disk.
+        for place in [*(str(path) for path in self.hidden if path.is_dir()), "/dev", "/"]:
+            arguments += ["--remount-ro", place]
         return ["bwrap", *arguments, "--chdir", str(view.clone), "--", *command]
 
     @property
