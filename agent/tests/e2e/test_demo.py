@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.tests.support.bubblewrap import PROBLEM
+
 ROOT = Path(__file__).parents[3]
 SECONDS = 120
 
@@ -33,6 +35,8 @@ def test_demo_pushes_a_branch_on_which_the_test_passes(tmp_path: Path) -> None:
 
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert "python -m unittest: FAILED" in demo.stdout
+    where = "without a sandbox. " if PROBLEM else "in a sandbox (bubblewrap)."
+    assert f"The engine runs {where}" in demo.stdout
     assert demo.stdout.rstrip().endswith("Done: the agent pushed a branch on which the test passes.")
     for step in ("step: Making the change", "step: Running the tests", "step: Pushing the branch", "Z completed"):
         assert step in demo.stderr, "progress is printed"
