@@ -18,7 +18,7 @@ import pytest
 from moto.dynamodb.models import dynamodb_backends
 
 from bench import quiet
-from bench.partitions.tables import Effect, Image, Table, load_tables, plain, read_effect, write_effects
+from bench.partitions.tables import Effect, Image, TableKeys, load_tables, plain, read_effect, write_effects
 from chalicelib import dynamodb
 from chalicelib.agents import tables as agent_tables
 from chalicelib.auth import rules as auth_rules
@@ -57,7 +57,7 @@ class Journal:
 
     def __init__(self) -> None:
         self.effects: list[Effect] = []
-        self._pending: list[tuple[Table, Image, Image | None, bool]] = []
+        self._pending: list[tuple[TableKeys, Image, Image | None, bool]] = []
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -84,7 +84,7 @@ class Journal:
         self._pending = []
 
 
-def find_item(name: str, table: Table, key: Image) -> Image | None:
+def find_item(name: str, table: TableKeys, key: Image) -> Image | None:
     """A copy of a stored item of moto, in DynamoDB's JSON."""
     stored = dynamodb_backends[ACCOUNT][REGION].tables[name]
     for item in stored.all_items():
@@ -134,7 +134,7 @@ def _read_effects(request: Request) -> Iterator[Effect]:
             raise NotImplementedError("no store sends it")
 
 
-def _read(table: Table, index: str | None, hash_key: str, found: list[Image], params: Mapping[str, Any]) -> Effect:
+def _read(table: TableKeys, index: str | None, hash_key: str, found: list[Image], params: Mapping[str, Any]) -> Effect:
     return read_effect(table, index, hash_key, found, consistent=bool(params.get("ConsistentRead")))
 
 

@@ -45,7 +45,7 @@ class Index(NamedTuple):
         return {name: value for name, value in item.items() if self.projected is None or name in self.projected}
 
 
-class Table(NamedTuple):
+class TableKeys(NamedTuple):
     """A table, by its short name. `range_name` is None if its items have no sort key."""
 
     name: str
@@ -84,12 +84,12 @@ def plain(value: Mapping[str, str]) -> str:
 
 
 @cache
-def load_tables() -> dict[str, Table]:
+def load_tables() -> dict[str, TableKeys]:
     """The tables by their full names."""
     return {request["TableName"]: _to_table(request) for request in template.create_table_requests(STAGE)}
 
 
-def _to_table(request: dict[str, Any]) -> Table:
+def _to_table(request: dict[str, Any]) -> TableKeys:
     hash_name, range_name = _keys(request)
     own = {hash_name} if range_name is None else {hash_name, range_name}
     indexes = []
@@ -100,7 +100,7 @@ def _to_table(request: dict[str, Any]) -> Table:
         projected = own | {index_hash, index_range} | set(projection.get("NonKeyAttributes", ()))
         is_whole = projection["ProjectionType"] == "ALL"
         indexes.append(Index(each["IndexName"], index_hash, index_range, None if is_whole else frozenset(projected)))
-    return Table(request["TableName"].removeprefix(f"devflow-{STAGE}-"), hash_name, range_name, tuple(indexes))
+    return TableKeys(request["TableName"].removeprefix(f"devflow-{STAGE}-"), hash_name, range_name, tuple(indexes))
 
 
 def _keys(definition: dict[str, Any]) -> tuple[str, str | None]:
@@ -135,7 +135,9 @@ def write_units(size: int) -> int:
     return max(1, math.ceil(size / WRITE_UNIT))
 
 
-def write_effects(table: Table, old: Image | None, new: Image | None, key: Image, *, transaction: bool) -> list[Effect]:
+def write_effects(
+    table: TableKeys, old: Image | None, new: Image | None, key: Image, *, transaction: bool
+) -> list[Effect]:
     """What a write does that turns the item `old` into `new`. None means that there is no item."""
     size = max((item_size(image) for image in (old, new) if image is not None), default=0)
     own = Effect(
@@ -149,7 +151,7 @@ def write_effects(table: Table, old: Image | None, new: Image | None, key: Image
     return [own, *(effect for index in table.indexes for effect in _index_effects(table, index, old, new))]
 
 
-def _index_effects(table: Table, index: Index, old: Image | None, new: Image | None) -> Iterator[Effect]:
+def _index_effects(table: TableKeys, index: Index, old: Image | None, new: Image | None) -> Iterator[Effect]:
     """What the same write does to one index. A change of a key attribute deletes one entry and puts another."""
     before, after = index.entry(old), index.entry(new)
     if before == after:
@@ -167,7 +169,9 @@ def _same_keys(index: Index, one: Image, other: Image) -> bool:
     return all(one[name] == other[name] for name in (index.hash_name, index.range_name))
 
 
-def read_effect(table: Table, index: str | None, hash_key: str, found: Iterable[Image], *, consistent: bool) -> Effect:
+def read_effect(
+    table: TableKeys, index: str | None, hash_key: str, found: Iterable[Image], *, consistent: bool
+) -> Effect:
     """What one read does. The sizes of the items of a query are rounded up together."""
     size = sum(map(item_size, found))
     return Effect(table.name, index, hash_key, read=max(1, math.ceil(size / READ_UNIT)) * (1.0 if consistent else 0.5))

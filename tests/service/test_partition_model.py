@@ -10,7 +10,7 @@ from bench import scale
 from bench.partitions import fleets, recorder, replay, report, tables
 from bench.partitions.fleets import FLEETS, SMALL_FLEET, Second, SimulatedFleet, Teams
 from bench.partitions.recorder import AGENT, START, Recorder, Template
-from bench.partitions.tables import Effect, Index, Table
+from bench.partitions.tables import Effect, Index, TableKeys
 from chalicelib.core import clock
 from chalicelib.core.settings import KB
 from tests.support import moto_aws
@@ -18,7 +18,7 @@ from tests.support import moto_aws
 OUTDATED = "run `make bench ARGS=scale`"
 
 BY_STATE = Index("by_state", "state", "at", frozenset({"id", "state", "at", "name"}))
-JOBS = Table("jobs", "id", None, (BY_STATE,))
+JOBS = TableKeys("jobs", "id", None, (BY_STATE,))
 KEY = {"id": {"S": "1"}}
 
 
