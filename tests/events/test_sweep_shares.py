@@ -10,10 +10,12 @@ from chalicelib.core.settings import MINUTE, SECOND
 from chalicelib.orchestration import due_work
 from tests.conftest import Clock
 from tests.events.conftest import bodies
+from tests.http.scenario import Scenario
+from tests.http.webhook_helpers import create_webhook
 from tests.long import load
 from tests.service import faults, invariants
 from tests.service.conftest import SetShards
-from tests.support import aws_requests
+from tests.support import aws_requests, moto_aws
 from tests.support.due_rows import KINDS, due, due_rows
 from tests.support.handlers import Handlers, time_per_request
 
@@ -181,3 +183,17 @@ def test_unknown_message_of_the_sweep_queue_is_dropped(handlers: Handlers, body:
     with aws_requests.recorded() as sent:
         assert handlers.batch("sweep_backlog", body) == []
     assert sent == []
+
+
+def test_other_process_publishes_events_to_webhooks(
+    scenario: Scenario, handlers: Handlers, clock: Clock, owner: str
+) -> None:
+    hook = create_webhook(scenario.user, "http://localhost:9/", "task.created")
+    scenario.queue_tasks(*[f"task-{number}" for number in range(6)])
+    moto_aws.empty_queues()
+    clock.advance(121)
+    for shard in range(SHARDS):
+        message = {"kind": "events", "shard": shard, "until": clock.now + MINUTE}
+        assert handlers.batch("sweep_backlog", message) == []
+    assert [delivery["event"] for delivery in hook.deliveries()] == ["task.created"] * 6
+    assert len(bodies("webhooks")) == 6
