@@ -1,11 +1,13 @@
 """How a run of the sweep divides its time among kinds and shards, and what it hands out to other processes."""
 
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from chalicelib.auth import store as users
+from chalicelib.core import clock as server_clock
 from chalicelib.core.settings import MINUTE, SECOND
 from chalicelib.orchestration import due_work
 from tests.conftest import Clock
@@ -20,7 +22,7 @@ from tests.support.due_rows import KINDS, due, due_rows
 from tests.support.handlers import Handlers, time_per_request
 
 SHARDS = 3
-MANY = 60
+MANY = 48
 """Due rows of each kind, in all shards together."""
 
 EVERYTHING = {(kind, shard) for kind in KINDS for shard in range(SHARDS)}
@@ -35,8 +37,11 @@ def three_shards(one_shard: None, set_shards: SetShards) -> None:
 
 
 @pytest.fixture
-def backlog(handlers: Handlers, clock: Clock, frozen_time: None) -> int:
-    """Due rows of every kind in every shard. Returns the present time."""
+def backlog(handlers: Handlers, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Due rows of every kind in every shard. Returns the present time, which is always the same, and so are the shards
+    of the rows."""
+    monkeypatch.setattr(server_clock, "time", SimpleNamespace(time=lambda: 1_800_000_000.0))
+    monkeypatch.setattr(server_clock, "_shifted_ms", 0)
     users.create_user("user-1", "user@example.com", "John Doe", "1", "-", clock.now)
     load.load(None, due_rows("user-1", MANY, clock.now))
     found = due(clock.now)
