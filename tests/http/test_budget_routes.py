@@ -40,7 +40,7 @@ BUDGET: dict[str, list[str]] = {
         *ADMIT_USER, "BatchGetItem tasks", "UpdateItem tasks", "TransactWriteItems tasks", "SendMessage workflow",
     ],
     "1 KB more of a log": [CHECK_IN, "GetItem tasks", "TransactWriteItems tasks"],
-    "read a log": [*ADMIT_USER, "GetItem tasks", "Query tasks", "Query tasks"],
+    "read a log": [*ADMIT_USER, "GetItem tasks", "Query tasks"],
     "statistics": [*ADMIT_USER, *["Query tasks"] * 8, "Query agents"],
     "log in by PIN": [
         *CREATE_COUNTER, "UpdateItem logins", "GetItem logins", "GetItem users", "TransactWriteItems logins",
