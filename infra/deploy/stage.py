@@ -63,8 +63,14 @@ class Stage:
 
     @cached_property
     def template(self) -> str:
-        """The template as compact JSON, because a request to CloudFormation may contain 51,200 bytes of it."""
-        return json.dumps(yaml.safe_load((self.project / TEMPLATE).read_text(encoding="utf-8")), separators=(",", ":"))
+        """The template as compact JSON, because a request to CloudFormation may contain 51,200 bytes of it.
+
+        It leaves out the metadata of resources, which is for checkov only.
+        """
+        template = yaml.safe_load((self.project / TEMPLATE).read_text(encoding="utf-8"))
+        for resource in template["Resources"].values():
+            resource.pop("Metadata", None)
+        return json.dumps(template, separators=(",", ":"))
 
     @property
     def throttling(self) -> Throttling:

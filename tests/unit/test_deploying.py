@@ -86,7 +86,8 @@ def test_every_retained_type_can_be_deleted_and_imported() -> None:
 def test_import_template_has_only_the_imported_resources() -> None:
     """CloudFormation rejects an import that has outputs, or a resource without a DeletionPolicy."""
     imported = [{"LogicalResourceId": "Tasks"}, {"LogicalResourceId": "Secret"}]
-    template_content, reduced = template.load(), json.loads(resource_import.import_template(Stage("prod"), imported))
+    template_content = json.loads(Stage("prod").template)
+    reduced = json.loads(resource_import.import_template(Stage("prod"), imported))
     assert reduced["Resources"] == {name: template_content["Resources"][name] for name in ("Tasks", "Secret")}
     assert all("DeletionPolicy" in resource for resource in reduced["Resources"].values())
     assert set(reduced) == set(template_content) - {"Outputs"}

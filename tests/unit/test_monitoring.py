@@ -195,7 +195,10 @@ def test_dashboard_has_every_function_and_every_invoking_queue() -> None:
 def test_template_fits_into_a_request() -> None:
     """CloudFormation accepts 51,200 bytes in a request. A larger template must be uploaded to S3.
 
-    A deployment sends the template as compact JSON, without comments and indentation.
+    A deployment sends the template as compact JSON, without comments, indentation and what only checkov reads.
     """
     assert len(Stage(STAGE).template.encode()) < 51_200
-    assert json.loads(Stage(STAGE).template) == template.load()
+    expected = template.load()
+    for resource in expected["Resources"].values():
+        resource.pop("Metadata", None)
+    assert json.loads(Stage(STAGE).template) == expected
