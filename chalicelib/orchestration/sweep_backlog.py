@@ -32,8 +32,10 @@ def hand_out(work: DueWork, until: int) -> bool:
 def handle_message(body: str, now: int, time_left: TimeLeft) -> None:
     """Handle one message: process due rows until none is left, or the time is up."""
     message = BacklogMessage.model_validate_json(body)
+    if now >= message.until:  # the next run has begun, and has handed out what is left
+        return
     work = DueWork(message.kind, message.shard)
-    reserve = max(0, time_left() - max(0, message.until - now))
+    reserve = max(0, time_left() - (message.until - now))
     visit = Visit(now, store.load_outage())
     result = due_work.process(work, visit, lambda: time_left() - reserve, 0)
     logger.info("swept a backlog", extra=work._asdict() | vars(result))

@@ -94,9 +94,11 @@ def test_process_stops_when_the_next_run_begins(handlers: Handlers, backlog: int
 def test_message_that_arrives_after_the_next_run_has_no_effect(handlers: Handlers, backlog: int) -> None:
     before = due(backlog)
     messages = [{"kind": kind, "shard": shard, "until": backlog} for kind, shard in EVERYTHING]
-    for message in messages:
-        assert handlers.batch("sweep_backlog", message) == []
+    with aws_requests.recorded() as sent:
+        for message in messages:
+            assert handlers.batch("sweep_backlog", message) == []
     assert due(backlog) == before
+    assert sent == []
 
 
 def test_process_stops_before_its_own_time_is_up(handlers: Handlers, backlog: int) -> None:
