@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from devflow.workspace import CommittedChange, Workspace
 
-SECONDS = 10
+SECONDS = 60
 
 
 class Trap:

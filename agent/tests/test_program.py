@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -320,3 +322,26 @@ def test_program_that_stops_its_supervisor_is_ended_when_it_is_cancelled(
     assert run_program(python(code, tmp_path, grace=0.1), cancel_token, hear) == -signal.SIGKILL
     assert time.monotonic() - begun < SECONDS
     wait_until(lambda: not is_alive(int(output[0])))
+
+
+def test_status_of_a_program_that_ends_at_once_is_not_lost() -> None:
+    """On a busy machine, a program may end before the supervisor is done with starting it."""
+    code = (
+        "import subprocess, sys, time\n"
+        "from devflow import supervisor\n"
+        "delete = subprocess.Popen.__del__\n"
+        "def delete_late(self, *arguments): time.sleep(0.3); delete(self, *arguments)\n"
+        "subprocess.Popen.__del__ = delete_late\n"
+        "supervisor.main()\n"
+    )
+    agent, end = socket.socketpair()
+    with agent, end:
+        agent.settimeout(SECONDS)
+        command = [sys.executable, "-c", code, str(end.fileno()), '{"grace": 1}', "sh", "-c", "exit 3"]
+        process = subprocess.Popen(command, pass_fds=[end.fileno()], start_new_session=True)
+        end.close()
+        try:
+            assert json.loads(agent.recv(1000)) == {"status": 3}
+        finally:
+            process.kill()
+            process.wait()

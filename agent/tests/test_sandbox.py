@@ -213,15 +213,15 @@ def test_every_writable_place_is_on_the_disk_that_is_measured(attempt: Attempt) 
 @requires_bubblewrap
 def test_memory_that_is_only_reserved_does_not_count(attempt: Attempt) -> None:
     """Race detectors and sanitizers map terabytes, and use little of it."""
-    attempt.sandbox = replace(attempt.sandbox, limits=ResourceLimits.parse(["memory=500M"]))
+    attempt.sandbox = replace(attempt.sandbox, limits=ResourceLimits.parse(["memory=200M"]))
     code = (
         "import mmap, time; no_reserve = 0x4000\n"
         "area = mmap.mmap(-1, 64 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | no_reserve)\n"
         "time.sleep(1.2); print('reserved')"
     )
     assert attempt.run(sys.executable, "-c", code) == (0, ["reserved"])
-    with pytest.raises(TaskFailedError, match="limit of 524288000 for memory was exceeded"):
-        attempt.run(sys.executable, "-c", "import time; used = b'x' * 900_000_000; time.sleep(30)")
+    with pytest.raises(TaskFailedError, match="limit of 209715200 for memory was exceeded"):
+        attempt.run(sys.executable, "-c", "import time; used = b'x' * 400_000_000; time.sleep(30)")
 
 
 @requires_bubblewrap

@@ -26,7 +26,8 @@ def main() -> None:
     try:
         status = subprocess.Popen(command).wait()
     except OSError as error:
-        sys.exit(f"{command[0]}: {error.strerror}")
+        print(f"{command[0]}: {error.strerror}", file=sys.stderr, flush=True)  # noqa: T201  # part of its output
+        os._exit(1)
     if status < 0:
         signal.signal(-status, signal.SIG_DFL) if -status not in (signal.SIGKILL, signal.SIGSTOP) else None
         os.kill(os.getpid(), -status)

@@ -64,6 +64,7 @@ class _Supervisor:
         self._status: int | None = None
         self._kill_at: float | None = None
         self._program = 0
+        self._started: subprocess.Popen[bytes] | None = None
         self._limit = ""
         self._meter = _Meter(options.get("totals", {}), options.get("disk", []))
 
@@ -78,8 +79,10 @@ class _Supervisor:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         try:
             limit = _make_limiter(self._options.get("rlimits", {}))
-            # preexec_fn is unsafe with threads only, and this process has one.
-            self._program = subprocess.Popen(command, process_group=0, preexec_fn=limit).pid  # noqa: PLW1509
+            # preexec_fn is unsafe with threads only, and this process has one. The object is kept: its end would
+            # collect the status of a program that has already ended.
+            self._started = subprocess.Popen(command, process_group=0, preexec_fn=limit)  # noqa: PLW1509
+            self._program = self._started.pid
         except OSError as error:
             return {"error": f"{command[0]}: {error.strerror}"}
         except subprocess.SubprocessError as error:
@@ -96,8 +99,7 @@ class _Supervisor:
         """Return when the program has ended, or must be killed."""
         sources: list[Any] = [reader, self._agent]
         while True:
-            self._reap()
-            if self._status is not None:
+            if self._reap() or self._status is not None:
                 return
             readable, _, _ = select.select(sources, [], [], self._seconds_to_wait())
             if reader in readable:
