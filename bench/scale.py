@@ -24,16 +24,18 @@ def main() -> bool:
         running: recorder.record({fleet.shards for fleet in fleets if fleet.running == running}, running)
         for running in {fleet.running for fleet in fleets}
     }
-    reports = []
+    reports: list[FleetReport] = []
+    missed: list[str] = []
     for fleet in fleets:
         reports.append(run(fleet, recordings[fleet.running][fleet.shards]))
         if fleet in FLEETS:
             print(report.text(reports[-1]))
+            missed += reports[-1].missed()
+            reports[-1] = reports[-1]._replace(lines=reports[-1].shown())
     report.save(reports)
     report.PAGE.write_text(
         report.insert(report.PAGE.read_text(encoding="utf-8"), reports[: len(FLEETS)]), encoding="utf-8"
     )
-    missed = [line for each in reports for line in each.missed()]
     for line in missed:
         print(f"Missed: {line}")
     return bool(missed)

@@ -8,6 +8,7 @@ function returns the recorded shard.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -440,14 +441,13 @@ class Recorder:
 
     def record_variants(self, name: str) -> list[Template]:
         """The different templates of a call. A few tasks show whether they differ, and many show all of them."""
-        found: list[Template] = []
+        found: dict[frozenset[tuple[Effect, int]], Template] = {}
         for number in range(MANY_TASKS):
             template = to_template(*self.record(name, f"{TASK}-{number}"))
-            if template not in found:
-                found.append(template)
+            found.setdefault(frozenset(Counter(template).items()), template)  # threads send in any order
             if number + 1 == FEW_TASKS and len(found) == 1:
                 break
-        return found
+        return list(found.values())
 
     def record_all(self, shards: Iterable[int]) -> "dict[int, Templates]":
         found: dict[int, Templates] = {}

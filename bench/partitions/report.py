@@ -81,8 +81,12 @@ def report(fleet: SimulatedFleet, result: ReplayResult) -> FleetReport:
     totals: dict[str, float] = {}
     for (table, _), units in result.totals.items():
         totals[table] = totals.get(table, 0) + units
-    lines.sort(key=lambda line: -line.share)
+    lines.sort(key=_rank)
     return FleetReport(fleet.name, fleet.shards, fleet.tasks, lines, totals)
+
+
+def _rank(line: Line) -> tuple[float, str, str]:
+    return -line.share, line.place, line.key
 
 
 def _by_kind(keys: Iterable[KeyLoad]) -> list[list[KeyLoad]]:
