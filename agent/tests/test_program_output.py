@@ -27,7 +27,9 @@ def test_events_are_not_part_of_the_log() -> None:
 
 
 @pytest.mark.parametrize(
-    "marker", ["::devflow", "::devflow 0123456789abcdef", f" {MARKER}", f"{MARKER}x", MARKER.upper(), make_marker()]
+    "marker",
+    ["::devflow", "::devflow 0123456789abcdef", f" {MARKER}", f"{MARKER}x", MARKER.upper(), make_marker()],
+    ids=["no nonce", "a short nonce", "a space before it", "a longer nonce", "capital letters", "of another attempt"],
 )
 def test_line_without_the_marker_of_the_attempt_is_only_logged(marker: str) -> None:
     """A program may print the files of a repository, or the output of its tests."""

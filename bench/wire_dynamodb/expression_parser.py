@@ -10,16 +10,16 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-Item = dict[str, Any]
+StoredItem = dict[str, Any]
 """An item in DynamoDB's JSON."""
 
 Values = Mapping[str, Any]
 """The values of a request, by their placeholders."""
 
-Operand = Callable[[Item, Values], Any]
+Operand = Callable[[StoredItem, Values], Any]
 """Returns a value in DynamoDB's JSON. None if the item does not have it."""
 
-Condition = Callable[[Item, Values], bool]
+Condition = Callable[[StoredItem, Values], bool]
 Names = tuple[tuple[str, str], ...]
 """The names of a request, by their placeholders."""
 
@@ -154,15 +154,15 @@ class _Parser:
 
     # Updates.
 
-    def update(self) -> Callable[[Item, Values], Item]:
-        changes: list[Callable[[Item, Item, Values], None]] = []
+    def update(self) -> Callable[[StoredItem, Values], StoredItem]:
+        changes: list[Callable[[StoredItem, StoredItem, Values], None]] = []
         while self.tokens:
             section = self.take().upper()
             changes.append(self._change(section))
             while self.takes(","):
                 changes.append(self._change(section))
 
-        def apply(item: Item, values: Values) -> Item:
+        def apply(item: StoredItem, values: Values) -> StoredItem:
             after = dict(item)
             for change in changes:
                 change(item, after, values)
@@ -170,7 +170,7 @@ class _Parser:
 
         return apply
 
-    def _change(self, section: str) -> Callable[[Item, Item, Values], None]:
+    def _change(self, section: str) -> Callable[[StoredItem, StoredItem, Values], None]:
         path = self.path()
         if section == "REMOVE":
             return lambda _, after, __: set_at(after, path, None)
@@ -193,7 +193,7 @@ def _either(left: Condition, right: Condition) -> Condition:
 
 
 def _compare(compare: Callable[[Any, Any], bool], left: Operand, right: Operand) -> Condition:
-    def holds(item: Item, values: Values) -> bool:
+    def holds(item: StoredItem, values: Values) -> bool:
         first, second = left(item, values), right(item, values)
         if first is None or second is None or first.keys() != second.keys():
             return compare is operator.ne
@@ -221,7 +221,7 @@ def _not_exists(operand: Operand) -> Condition:
 
 
 def _begins_with(operand: Operand, prefix: Operand) -> Condition:
-    def holds(item: Item, values: Values) -> bool:
+    def holds(item: StoredItem, values: Values) -> bool:
         value = operand(item, values)
         return value is not None and str(value.get("S", "")).startswith(prefix(item, values)["S"])
 
@@ -236,7 +236,7 @@ _FUNCTIONS: dict[str, Callable[..., Condition]] = {
 
 
 def _size(operand: Operand) -> Operand:
-    def size(item: Item, values: Values) -> Any:
+    def size(item: StoredItem, values: Values) -> Any:
         value = operand(item, values)
         return None if value is None else {"N": str(len(next(iter(value.values()))))}
 
@@ -244,7 +244,7 @@ def _size(operand: Operand) -> Operand:
 
 
 def _add(first: Operand, second: Operand, sign: int) -> Operand:
-    def add(item: Item, values: Values) -> Any:
+    def add(item: StoredItem, values: Values) -> Any:
         return {"N": str(plain(first(item, values)) + sign * plain(second(item, values)))}
 
     return add
@@ -256,7 +256,7 @@ def _added(before: Any, added: Any) -> Any:
     return {"N": str(plain(before or {"N": "0"}) + plain(added))}
 
 
-def get_at(item: Item, path: tuple[str, ...]) -> Any:
+def get_at(item: StoredItem, path: tuple[str, ...]) -> Any:
     value = item.get(path[0])
     for step in path[1:]:
         if value is None:
@@ -265,7 +265,7 @@ def get_at(item: Item, path: tuple[str, ...]) -> Any:
     return value
 
 
-def set_at(item: Item, path: tuple[str, ...], value: Any) -> None:
+def set_at(item: StoredItem, path: tuple[str, ...], value: Any) -> None:
     """Set an attribute, or remove it (None). The containers on the path are copied, because others refer to them."""
     container = item
     for step in path[:-1]:
@@ -290,5 +290,5 @@ def parse_key_condition(text: str, names: Names) -> tuple[Condition, ...]:
 
 
 @cache
-def parse_update(text: str, names: Names) -> Callable[[Item, Values], Item]:
+def parse_update(text: str, names: Names) -> Callable[[StoredItem, Values], StoredItem]:
     return _Parser(text, names).update()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.wire_dynamodb.expression_parser import (
-    Item,
+    StoredItem,
     Names,
     Values,
     parse_condition,
@@ -21,10 +21,10 @@ from bench.wire_dynamodb.expression_parser import (
 
 Request = dict[str, Any]
 Response = dict[str, Any]
-Key = tuple[str, ...]
+PrimaryKey = tuple[str, ...]
 """The key of an item in its table: the values of its hash and range key."""
 
-Entry = tuple[Any, Key]
+Entry = tuple[Any, PrimaryKey]
 """An entry of a partition, by which it is sorted: the value of the range key, and the key in the table."""
 
 
@@ -46,14 +46,14 @@ class _Index:
     """The attributes of its rows. None: all."""
     partitions: dict[Any, list[Entry]] = field(default_factory=dict)
 
-    def entry(self, item: Item, key: Key) -> tuple[Any, Entry] | None:
+    def entry(self, item: StoredItem, key: PrimaryKey) -> tuple[Any, Entry] | None:
         """The partition of an item and its entry. None if the index does not contain the item."""
         if self.hash_name not in item or (self.range_name is not None and self.range_name not in item):
             return None
         sort_value = plain(item[self.range_name]) if self.range_name else 0
         return plain(item[self.hash_name]), (sort_value, key)
 
-    def replace(self, key: Key, before: Item | None, after: Item | None) -> None:
+    def replace(self, key: PrimaryKey, before: StoredItem | None, after: StoredItem | None) -> None:
         old = None if before is None else self.entry(before, key)
         new = None if after is None else self.entry(after, key)
         if old == new:
@@ -64,7 +64,7 @@ class _Index:
         if new is not None:
             insort(self.partitions.setdefault(new[0], []), new[1])
 
-    def project(self, item: Item) -> Item:
+    def project(self, item: StoredItem) -> StoredItem:
         return item if self.projection is None else {name: item[name] for name in self.projection if name in item}
 
 
@@ -73,17 +73,17 @@ class Table:
 
     def __init__(self, request: Request) -> None:
         self.key_names = [each["AttributeName"] for each in request["KeySchema"]]
-        self.items: dict[Key, Item] = {}
+        self.items: dict[PrimaryKey, StoredItem] = {}
         self.indexes: dict[str | None, _Index] = {None: _Index(*_schema(request), projection=None)}
         for index in request.get("GlobalSecondaryIndexes", []):
             names = {*self.key_names, *(each["AttributeName"] for each in index["KeySchema"])}
             names |= set(index["Projection"].get("NonKeyAttributes", []))
             self.indexes[index["IndexName"]] = _Index(*_schema(index), projection=frozenset(names))
 
-    def key_of(self, item: Item) -> Key:
+    def key_of(self, item: StoredItem) -> PrimaryKey:
         return tuple(item[name]["S"] for name in self.key_names)
 
-    def store(self, key: Key, after: Item | None) -> None:
+    def store(self, key: PrimaryKey, after: StoredItem | None) -> None:
         before = self.items.get(key)
         for index in self.indexes.values():
             index.replace(key, before, after)
@@ -103,10 +103,10 @@ class Database:
 
     def __init__(self, create_table_requests: Iterable[Request]) -> None:
         self.tables = {request["TableName"]: Table(request) for request in create_table_requests}
-        self.locked: set[tuple[str, Key]] = set()
+        self.locked: set[tuple[str, PrimaryKey]] = set()
         self.served: Counter[str] = Counter()
 
-    def handle(self, operation: str, request: Request) -> tuple[Response, list[tuple[str, Key]]]:
+    def handle(self, operation: str, request: Request) -> tuple[Response, list[tuple[str, PrimaryKey]]]:
         """The response to a request, and the rows to lock until it is sent. Raises RequestError."""
         self.served[operation] += 1
         match operation:
@@ -137,7 +137,7 @@ class Database:
     def _table(self, request: Request) -> Table:
         return self.tables[request["TableName"]]
 
-    def _key(self, request: Request) -> Key:
+    def _key(self, request: Request) -> PrimaryKey:
         return self._table(request).key_of(request.get("Key") or request["Item"])
 
     def _batch_get(self, request: Request) -> Response:
@@ -148,10 +148,10 @@ class Database:
             responses[name] = [table.items[key] for key in keys if key in table.items]
         return {"Responses": responses, "UnprocessedKeys": {}}
 
-    def _transact(self, items: list[Request]) -> list[tuple[str, Key]]:
+    def _transact(self, items: list[Request]) -> list[tuple[str, PrimaryKey]]:
         """Write all items or none. Returns the rows that were written."""
         reasons: list[dict[str, Any]] = []
-        writes: list[tuple[Table, Key, Item | None]] = []
+        writes: list[tuple[Table, PrimaryKey, StoredItem | None]] = []
         rows = []
         for each in items:
             ((kind, request),) = each.items()
@@ -172,7 +172,7 @@ class Database:
             table.store(key, after)
         return rows
 
-    def _written(self, kind: str, request: Request) -> Item | None:
+    def _written(self, kind: str, request: Request) -> StoredItem | None:
         """The item after a write. None: it is deleted. Raises RequestError if the condition is false."""
         before = self._table(request).items.get(self._key(request))
         names, values = _names(request), request.get("ExpressionAttributeValues", {})
@@ -181,7 +181,7 @@ class Database:
             raise RequestError("ConditionalCheckFailedException", **({} if before is None else {"Item": before}))
         match kind:
             case "Put":
-                item: Item = request["Item"]
+                item: StoredItem = request["Item"]
                 return item
             case "Delete":
                 return None
@@ -218,7 +218,7 @@ class Database:
 
     def _entries(
         self, table: Table, index: _Index, request: Request, is_in_partition: Any, values: Values
-    ) -> Iterator[Key]:
+    ) -> Iterator[PrimaryKey]:
         """The keys of a partition, in the order of the query, after the key from which it continues."""
         partition = next(
             (
@@ -253,7 +253,7 @@ class Database:
         return dict(found)
 
 
-def _entry_of(table: Table, index: _Index, start: Item) -> Entry:
+def _entry_of(table: Table, index: _Index, start: StoredItem) -> Entry:
     found = index.entry(start, table.key_of(start))
     assert found is not None
     return found[1]

@@ -68,8 +68,10 @@ def kind(table: str, row: Row) -> str:
         return f"{part} {_text(row, 'name')}"
     if table == "webhooks":
         return f"{part} {_text(row, 'description') or _text(row, 'event')}"
-    if part == "U":
-        return "usage"
+    return "usage" if part == "U" else _task_row_kind(row, part)
+
+
+def _task_row_kind(row: Row, part: str) -> str:
     task = str(row["pk"]["S"]).partition("#")[2]
     return f"{'retry' if task.startswith('task-') else task} {part} {_text(row, 'type')}"
 
