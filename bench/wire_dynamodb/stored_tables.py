@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.wire_dynamodb.expression_parser import (
-    StoredItem,
     Names,
+    StoredItem,
     Values,
     parse_condition,
     parse_key_condition,
