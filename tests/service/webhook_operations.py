@@ -129,8 +129,8 @@ WEBHOOK_EVENT_OPERATIONS = {
         {"webhooks": ["enabled"], "deliveries": ["agent.active"], "news": []},
     ),
     "a sweep that finds an unpublished status event": Operation(
-        lambda ctx: (_create_webhook(ctx), ctx.scenario.agent("agent-2"), lose_messages()),
-        lambda ctx: after(ctx, 61, sweep),
+        lambda ctx: (_create_webhook(ctx), ctx.scenario.agent("agent-2"), lose_messages(), server_clock.shift(61)),
+        sweep,
         lambda: webhook_state() | unpublished_status_events(),
         {"webhooks": ["enabled"], "deliveries": ["agent.active"], "news": []},
     ),
