@@ -75,6 +75,11 @@ def _redeliver(context: OperationContext) -> Response:
     return context.scenario.user.post(path)
 
 
+def pass_time(seconds: float) -> bool:
+    server_clock.shift(seconds)
+    return True
+
+
 def after(context: OperationContext, seconds: float, run: Callable[[OperationContext], Response]) -> Response:
     """Run an operation after some time: unfinished work is resumed later, not immediately."""
     server_clock.shift(seconds)
@@ -129,7 +134,7 @@ WEBHOOK_EVENT_OPERATIONS = {
         {"webhooks": ["enabled"], "deliveries": ["agent.active"], "news": []},
     ),
     "a sweep that finds an unpublished status event": Operation(
-        lambda ctx: (_create_webhook(ctx), ctx.scenario.agent("agent-2"), lose_messages(), server_clock.shift(61)),
+        lambda ctx: (_create_webhook(ctx), ctx.scenario.agent("agent-2"), lose_messages(), pass_time(61)),
         sweep,
         lambda: webhook_state() | unpublished_status_events(),
         {"webhooks": ["enabled"], "deliveries": ["agent.active"], "news": []},
