@@ -122,7 +122,7 @@ def record_check_in(
     all_values = {
         ":now": {"N": str(at)},
         ":shard": {"N": str(compute_shard(f"{caller.owner}#{agent_id}"))},
-        ":check": {"N": str((minute + 1) * MINUTE + INACTIVE_AFTER)},
+        ":check": {"N": str(_compute_check_time(f"{caller.owner}#{agent_id}", at))},
         ":zero": {"N": "0"},
         ":one": {"N": "1"},
         ":active": {"S": "active"},
@@ -216,6 +216,11 @@ def compute_poll_interval(agent: dict[str, Any], at: int) -> int:
     """Milliseconds until the agent is to poll again."""
     idle = at - agent["workedAt"] - 600_000
     return 5_000 if agent["held"] else int(min(30_000, max(5_000, 5_000 + idle / 24)))
+
+
+def _compute_check_time(key: str, at: int) -> int:
+    shift = int.from_bytes(hashlib.blake2s(key.encode()).digest()[4:8]) % MINUTE
+    return ((at - shift) // MINUTE + 1) * MINUTE + shift + INACTIVE_AFTER
 
 
 def compute_shard(key: str) -> int:

@@ -24,6 +24,7 @@ from bench.peers.common import (
 CLAIM_LEASE = MINUTE
 MAX_CLAIM_AGE = 10 * MINUTE
 RETENTION = 90 * 24 * 60 * MINUTE
+LONGEST_LIFE = 38_982 * MINUTE  # ten attempts of 48 h 10 min, 2 minutes, and a week for outages
 MAX_CONCURRENCY = 20
 QUEUE_PAGE = 50
 
@@ -176,7 +177,7 @@ def _claim_task(owner: str, agent_id: str, item: dict[str, Any], at: int) -> lis
         "status": {"S": "assigned"},
         "attempt": {"N": str(attempt)},
         "agent": {"S": agent_id},
-        "expiresAt": {"N": str((updated + RETENTION) // 1_000)},
+        "expiresAt": {"N": str((updated + LONGEST_LIFE + RETENTION) // 1_000)},
     }
     return [{"Update": update}, {"Put": {"TableName": TASKS, "Item": event}}]
 
