@@ -276,7 +276,11 @@ class PlatformMachine(RuleBasedStateMachine):
         self._publish_all()
         invariants.check()
         assert ok(self.user.get("/api/tasks"))["total"] == len(self.accepted)
-        assert [used["open"] for used in invariants.usage().values()] in ([], [0])
+        self._check_open_tasks([used["open"] for used in invariants.usage().values()])
+
+    def _check_open_tasks(self, counted: list[int]) -> None:
+        """No task is open."""
+        assert counted in ([], [0])
 
     def _publish_all(self) -> None:
         unsent = [row for row in invariants.rows("tasks") if row["sk"].startswith("E#") and "dueAt" in row]
@@ -382,6 +386,10 @@ class FaultyPlatformMachine(PlatformMachine):
     def teardown(self) -> None:
         self._faults.close()
         super().teardown()
+
+    def _check_open_tasks(self, counted: list[int]) -> None:
+        """After a crash the count may be too high until the next recount (`tasks/quotas`), and is never too low."""
+        assert all(count >= 0 for count in counted)
 
 
 def run_machine(
