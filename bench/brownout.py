@@ -53,9 +53,9 @@ ONSET_SECONDS = 5.0
 class BrownOutPlan:
     """The size of the fleet, and the phases of a run in seconds."""
 
-    agents: int = 2_000
-    users: int = 25
-    dashboards: int = 25
+    agents: int = 1_000
+    users: int = 13
+    dashboards: int = 13
     tasks_per_minute: float = 30.0
     work_seconds: float = 60.0
     """How long an agent works on a task."""

@@ -140,22 +140,21 @@ def measure(name: str, scenarios: list[Scenario], out: IO[str]) -> int:
     from bench.canned_responses import CannedResponses  # noqa: PLC0415  # no other test code is loaded beside it
 
     handler = load(name)
-    context = recording.make_context()
     canned = [CannedResponses(scenario.exchanges) for scenario in scenarios]
     for number, scenario in enumerate(scenarios):
-        _run(handler, scenario, canned[number], name, WARM_CALLS, context)
+        _run(handler, scenario, canned[number], name, WARM_CALLS)
     gc.collect()
     gc.freeze()  # as DevFlow does; done for every implementation, so that the collector treats them alike
     print("ready", file=out, flush=True)
     for line in sys.stdin:
         number, calls = json.loads(line)
-        print(_run(handler, scenarios[number], canned[number], name, calls, context), file=out, flush=True)
+        print(_run(handler, scenarios[number], canned[number], name, calls), file=out, flush=True)
     return 0
 
 
-def _run(handler: Handler, scenario: Scenario, canned: Any, name: str, calls: int, context: Any) -> float:
+def _run(handler: Handler, scenario: Scenario, canned: Any, name: str, calls: int) -> float:
     """Seconds of CPU time of this number of calls."""
-    event = scenario.event
+    event, context = scenario.event, recording.make_context()  # a new one, whose time is not up yet
     with freeze_clock(name, scenario.now), canned.install():
         gc.collect()
         began = process_time()
