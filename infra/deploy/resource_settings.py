@@ -100,7 +100,8 @@ def gateway_responses() -> dict[str, dict[str, Any]]:
     https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html.
 
     The two defaults apply to all types that are not listed here. Each has one fixed status, because the body contains
-    the status and API Gateway has no variable for it.
+    the status and API Gateway has no variable for it. `Retry-After` is fixed for the same reason. With jitter, as in the
+    function's own responses, every deployment would change it.
     """
     from chalicelib.core import errors  # noqa: PLC0415  # reads the environment, which Chalice sets for a stage
 
@@ -111,9 +112,11 @@ def gateway_responses() -> dict[str, dict[str, Any]]:
         "BAD_REQUEST_BODY": errors.Invalid(),
         "BAD_REQUEST_PARAMETERS": errors.Invalid(),
         "DEFAULT_4XX": errors.Invalid(),
-        "DEFAULT_5XX": errors.Unavailable("The platform did not respond. Retry the request."),
-        "INTEGRATION_FAILURE": errors.Unavailable("The platform did not respond. Retry the request."),
-        "INTEGRATION_TIMEOUT": errors.Unavailable("The platform did not respond in time. Retry the request."),
+        "DEFAULT_5XX": errors.Unavailable("The platform did not respond. Retry the request.", retry_after=1),
+        "INTEGRATION_FAILURE": errors.Unavailable("The platform did not respond. Retry the request.", retry_after=1),
+        "INTEGRATION_TIMEOUT": errors.Unavailable(
+            "The platform did not respond in time. Retry the request.", retry_after=1
+        ),
         "MISSING_AUTHENTICATION_TOKEN": errors.RouteNotFound(),  # API Gateway's response for an unknown path
         "QUOTA_EXCEEDED": limited,
         "REQUEST_TOO_LARGE": errors.TooLarge("The request is larger than the limit of 10 MB."),

@@ -165,6 +165,11 @@ def configured(directory: Path, throttling: Any) -> Stage:
 TYPES = gateway_responses()
 
 
+def test_gateway_responses_are_the_same_at_every_deployment() -> None:
+    first = gateway_responses()
+    assert all(gateway_responses() == first for _ in range(20))
+
+
 @pytest.mark.parametrize("response_type", TYPES)
 def test_gateway_responses_have_the_shape_and_headers_of_every_error(response_type: str) -> None:
     response = TYPES[response_type]
