@@ -215,7 +215,7 @@ def epoch(instant: str) -> float:
     return datetime.strptime(instant, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
 
 
-_CHECK_IN_FIELDS = {"calls", "seenAt", "checkAt", "checkShard", "state", "news", "newsAt", "newsShard"}
+_CHECK_IN_FIELDS = {"calls", "usedAt", "seenAt", "checkAt", "checkShard", "state", "news", "newsAt", "newsShard"}
 
 
 def snapshot() -> Mapping[str, Any]:
