@@ -100,8 +100,8 @@ def gateway_responses() -> dict[str, dict[str, Any]]:
     https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html.
 
     The two defaults apply to all types that are not listed here. Each has one fixed status, because the body contains
-    the status and API Gateway has no variable for it. `Retry-After` is fixed for the same reason. With jitter, as in the
-    function's own responses, every deployment would change it.
+    the status and API Gateway has no variable for it. `Retry-After` is fixed for the same reason. With jitter, as
+    in the function's own responses, every deployment would change it.
     """
     from chalicelib.core import errors  # noqa: PLC0415  # reads the environment, which Chalice sets for a stage
 

@@ -303,7 +303,8 @@ def test_api_continues_when_counts_cannot_be_written(scenario: Scenario, agent: 
             assert ok(scenario.user.get(f"/api/tasks/{task_id}"))["status"] == "in_progress"
             assert ok(agent.client.get(f"/api/tasks/{task_id}"))["status"] == "in_progress"
             assert ok(agent.poll())["commands"] == []
-        ok(scenario.user.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"}), 202)
+        # A submission is counted before it is stored, so that no limit is exceeded.
+        refused(scenario.user.post("/api/tasks", {"intent": "i", "repo": "r", "naturalLanguage": "n"}), 503)
         refused(invalid.get("/api/agents"), 401)
         refused(agent.client.get("/api/tasks"), 403)
         refused(agent.heartbeat(), 503)  # a heartbeat is only this write
