@@ -51,6 +51,16 @@ tasks.values = ["task-1", "task-2", "task-3"]
 include-operation-id = ["start_slack", "finish_slack"]
 checks.positive_data_acceptance.expected-statuses = ["302"]
 
+# A schema cannot express whether a PIN is easy to guess. Such PINs return 400.
+[[operations]]
+include-name = "POST /api/auth/pin"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "429"]
+
+# A schema cannot express which intents the agent accepts to which a task is pinned. Others return 400.
+[[operations]]
+include-operation-id = ["submit_task", "execute_workflow", "retry_task"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "429"]
+
 # A schema cannot express whether the host of a webhook is allowed. Other hosts return 400.
 [[operations]]
 include-operation-id = "create_webhook"
