@@ -98,12 +98,10 @@ class Teams:
 
     sizes: list[int]
     owners: list[str] = field(init=False)
-    first_agents: list[int] = field(init=False)
     team_of: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.owners = [f"user-{number:08x}-0000-4000-8000-000000000000" for number in range(len(self.sizes))]
-        self.first_agents = [0, *itertools.accumulate(self.sizes)][:-1]
         self.team_of = [team for team, size in enumerate(self.sizes) for _ in range(size)]
 
     def agent_id(self, agent: int) -> str:

@@ -15,10 +15,6 @@ MAX_TRANSACTIONS = 80
 """Transactions a second on one item. Of two at the same time, one fails with TransactionConflict and is repeated. Each
 takes about ten milliseconds, so from 80 a second on most of them meet another one."""
 
-TABLE_QUOTA = 40_000
-"""Write units a second of a table with its indexes, as long as AWS has not raised the account's quota
-(https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html)."""
-
 SHOWN = 8
 """How many keys of a fleet the tables show."""
 

@@ -1,8 +1,6 @@
 """Handles a batch of SQS messages for a Lambda function."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,6 +8,7 @@ from pydantic import ValidationError
 from chalicelib.core import deadline, metrics
 from chalicelib.core.errors import Unavailable
 from chalicelib.core.log import logger
+from chalicelib.core.threads import run_concurrently
 
 MessageHandler = Callable[[str, int], None]
 
@@ -33,9 +32,7 @@ def handle_batch(
         if concurrency == 1:
             succeeded = [_handle_one(handle, record, now) for record in records]
         else:
-            with ThreadPoolExecutor(concurrency) as threads:
-                futures = [threads.submit(copy_context().run, _handle_one, handle, record, now) for record in records]
-            succeeded = [future.result() for future in futures]
+            succeeded = run_concurrently(lambda record: _handle_one(handle, record, now), records, concurrency)
     fields = metrics.flush(now)
     if fields:
         logger.info("batch", extra=fields)

@@ -1,6 +1,6 @@
 """What a container remembers of failed requests to AWS, so that it does not make an overload worse.
 
-- A `RetryBudget` limits retries. If most requests fail, nearly all retries are in vain and only add load.
+- A `RetryBudget` limits retries. If most requests fail, retries rarely succeed and only add load.
 - A `Circuit` opens after repeated failures of one kind of request. While it is open, such requests fail at once and
   from memory. One request at a time then probes whether AWS responds again.
 
@@ -27,8 +27,8 @@ TIMEOUT_STRIKES = 5
 unavailable."""
 
 ERROR_STRIKES = 2
-"""The strikes of a request that AWS throttled or answered with 5xx. A hot partition throttles the requests of one user
-and nobody else, so five in a row open the circuit."""
+"""The strikes of a request that AWS throttled or to which it responded with 5xx. A hot partition throttles only the
+requests of one user, so five in a row open the circuit."""
 
 FIRST_PAUSE, MAX_PAUSE = 1.0, 8.0
 """How long a circuit stays open before it is probed, in seconds, and the limit after repeated failures of the probe."""

@@ -121,10 +121,6 @@ class TaskEvent(NamedTuple):
         return self.at * 10 + _ORDER_IN_MILLISECOND.get(self.type, 5)
 
     @property
-    def is_end(self) -> bool:
-        return self.type in _ENDING_TYPES
-
-    @property
     def needs_publishing(self) -> bool:
         """Whether the event is published to webhooks. All events are in the timeline."""
         return self.type in _PUBLISHED_TYPES

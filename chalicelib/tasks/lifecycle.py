@@ -179,7 +179,7 @@ def fail_pinned(owner: str, agent_id: str, now: int) -> bool:
             else None
         )
 
-    page = store.find_pinned(owner, agent_id, None, _PAGE_SIZE)
+    page = store.find_pinned(owner, agent_id, _PAGE_SIZE)
     task_ids = [row["pk"].partition("#")[2] for row in page.rows]
     run_concurrently(lambda task_id: apply_transition(owner, task_id, rule, now), task_ids, _CONCURRENCY)
     return page.next_key is None

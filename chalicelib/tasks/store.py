@@ -239,9 +239,9 @@ def oldest_created_at(owner: str, status: str) -> int | None:
     return int(page.rows[0]["createdAt"]) if page.rows else None
 
 
-def find_pinned(owner: str, agent_id: str, start: dict[str, Any] | None, limit: int) -> dynamodb.Page:
-    """Keys of the queued tasks that are pinned to an agent."""
-    return dynamodb.query(HeadRow, f"{owner}@{agent_id}", index="queue", limit=limit, start=start)
+def find_pinned(owner: str, agent_id: str, limit: int) -> dynamodb.Page:
+    """Keys of the first queued tasks that are pinned to an agent."""
+    return dynamodb.query(HeadRow, f"{owner}@{agent_id}", index="queue", limit=limit)
 
 
 def _to_expected_task(row: dynamodb.Row) -> Task:

@@ -32,6 +32,6 @@ def list_sessions(invocation: Invocation, limit: int) -> None:
 @platform_options
 @pass_invocation
 def end(invocation: Invocation, session_id: str) -> None:
-    """End a session. Whoever uses it must log in again."""
+    """End a session. Its user must log in again."""
     path = f"/api/auth/sessions/{check_id(session_id, 'session id')}"
     invocation.print_result(invocation.client().send_with_retries("DELETE", path), f"Ended {session_id}.")
