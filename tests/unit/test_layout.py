@@ -71,6 +71,7 @@ SHARED = {
         "models",
         "outage",
         "overload",
+        "repo_patterns",
         "settings",
         "text",
         "threads",
