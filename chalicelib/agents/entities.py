@@ -46,6 +46,8 @@ class ReportedTasks(Entity):
 
     at: int
     task_ids: list[str]
+    process_id: str | None = None
+    """The id of the process that sent the heartbeat. None if the heartbeat had none."""
 
 
 class StatusEvent(Entity):
@@ -126,13 +128,24 @@ class Agent(Entity):
         may_wait = self.pinned_until is not None and now < self.pinned_until
         return may_wait and chance * PINNED_CHECK_INTERVAL < self.poll_interval(now)
 
-    def missing_tasks(self) -> list[str]:
-        """Running tasks that the last two heartbeats did not list, both more than a minute after the start.
+    def has_restarted(self) -> bool:
+        """Whether the last heartbeat is the first one of a new process, as its `processId` shows."""
+        last, previous = self.last_reported_tasks, self.previous_reported_tasks
+        if last is None or last.process_id is None or previous is None or not previous.at:
+            return False
+        return previous.process_id != last.process_id
 
-        The minute covers a heartbeat that was composed before the first progress report and arrives after it. The
-        minimum gap covers a heartbeat that was sent twice because its response was lost.
+    def missing_tasks(self) -> list[str]:
+        """Running tasks that the first heartbeat of a new process does not list: an earlier process started them.
+
+        Without a new process, running tasks that the last two heartbeats did not list, both more than a minute after
+        the start. The minute covers a heartbeat that was composed before the first progress report and arrives after
+        it. The minimum gap covers a heartbeat that was sent twice because its response was lost.
         """
         last, previous = self.last_reported_tasks, self.previous_reported_tasks
+        if last is not None and self.has_restarted():
+            started = [task_id for task_id, claim in self.claims.items() if claim.started_at is not None]
+            return [task_id for task_id in started if task_id not in last.task_ids]
         if last is None or previous is None or last.at - previous.at < MIN_HEARTBEAT_GAP:
             return []
         return [

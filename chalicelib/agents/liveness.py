@@ -211,17 +211,20 @@ def _no_other_instance(instance_id: str, since: int) -> Any:
     return stored.does_not_exist() | (stored["id"] == instance_id) | (stored["at"] < since)
 
 
-def save_heartbeat(check_in: CheckIn, reported: Mapping[str, Any], running: Sequence[str] | None) -> Agent:
+def save_heartbeat(
+    check_in: CheckIn, reported: Mapping[str, Any], running: Sequence[str] | None, process_id: str | None
+) -> Agent:
     """Write a heartbeat: a check-in plus what the agent reports (`reported`: attribute name to value). One request.
 
-    `running` contains the ids of the tasks that the agent reports as running. This report and the previous one are
-    stored, to detect tasks that the agent has lost.
+    `running` contains the ids of the tasks that the process `process_id` reports as running. This report and the
+    previous one are stored, to detect tasks that the agent has lost.
     """
     actions = [dynamodb.set_value(getattr(AgentRow, name), value) for name, value in reported.items()]
     if running is None:
         actions += [dynamodb.remove(AgentRow.last_reported_tasks), dynamodb.remove(AgentRow.previous_reported_tasks)]
     else:
-        actions.append(_record_reported_tasks({"at": check_in.now, "tasks": list(running)}, {"at": 0, "tasks": []}))
+        report = {"at": check_in.now, "tasks": list(running)} | ({"process": process_id} if process_id else {})
+        actions.append(_record_reported_tasks(report, {"at": 0, "tasks": []}))
     return check_in.save(actions)
 
 

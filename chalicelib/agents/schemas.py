@@ -67,6 +67,9 @@ class HeartbeatRequest(InputModel):
     """The ids of all tasks that the agent runs."""
     instance_id: Id | None = None
     """An id of this process. While it is live, a heartbeat with another `instanceId` gets 409."""
+    process_id: Id | None = None
+    """An id that the program chooses anew at each start. Running tasks of an earlier process that are not in `taskIds`
+    count as lost at once."""
 
     def state(self) -> AgentState | None:
         """The state that follows from the reported status. None if no status was reported.

@@ -212,7 +212,7 @@ def record_heartbeat(check_in: CheckIn, request: HeartbeatRequest) -> Agent:
     if changed:
         values |= changed | {"updated_at": check_in.now}
     check_in = check_in._replace(state=request.state(), instance_id=request.instance_id)
-    return save_heartbeat(check_in, values, request.task_ids)
+    return save_heartbeat(check_in, values, request.task_ids, request.process_id)
 
 
 def check_liveness(agent: Agent, now: int, outage: Outage | None, release: Callable[[str], None]) -> bool:

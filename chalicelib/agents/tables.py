@@ -99,7 +99,9 @@ def to_stored_event(event: StatusEvent) -> dict[str, Any]:
 
 
 def _to_reported_tasks(value: dict[str, Any] | None) -> ReportedTasks | None:
-    return None if value is None else ReportedTasks.model_construct(at=value["at"], task_ids=value["tasks"])
+    if value is None:
+        return None
+    return ReportedTasks.model_construct(at=value["at"], task_ids=value["tasks"], process_id=value.get("process"))
 
 
 def to_agent(row: dynamodb.Row) -> Agent:

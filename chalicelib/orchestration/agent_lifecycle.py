@@ -57,8 +57,9 @@ def handle_heartbeat(check_in: CheckIn, request: HeartbeatRequest) -> HeartbeatR
     One request to DynamoDB, unless the agent lost tasks or disconnects.
     """
     agent = agents.record_heartbeat(check_in, request)
+    reason = "The agent restarted" if agent.has_restarted() else "The agent no longer runs the task"
     for task_id in agent.missing_tasks():
-        lifecycle.lose_running(agent.owner, task_id, agent.id, "The agent no longer runs the task", check_in.now)
+        lifecycle.lose_running(agent.owner, task_id, agent.id, reason, check_in.now)
     if request.status == "disconnected":
         _release_claims(agent, "The agent disconnected before it started the task", check_in.now)
     return schemas.to_heartbeat_response(agent, check_in.now)

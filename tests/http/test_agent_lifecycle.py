@@ -156,6 +156,30 @@ def test_heartbeat_soon_after_the_start_or_without_task_ids_loses_no_task(
     assert scenario.task_status(task_id) == "in_progress"
 
 
+def test_task_of_a_killed_process_is_lost_with_the_first_heartbeat_of_the_next_one(
+    scenario: Scenario, agent: Agent, clock: Clock
+) -> None:
+    first, kept = scenario.start_task(agent, "task-1"), scenario.start_task(agent, "task-2")
+    ok(agent.heartbeat(taskIds=[first, kept], processId="one", instanceId="same"))
+    clock.advance(1)
+    ok(agent.heartbeat(taskIds=[kept], processId="two", instanceId="same"))
+    assert (scenario.task_status(first), scenario.get_task(first)["attempt"]) == ("queued", 2)
+    assert scenario.task_status(kept) == "in_progress"
+    assert agent.claims() == [first]
+    ok(agent.progress(first))
+    ok(agent.heartbeat(taskIds=[kept], processId="two", instanceId="same"))  # composed before the start
+    assert scenario.task_status(first) == "in_progress"
+
+
+def test_first_heartbeat_with_a_process_id_loses_no_task_if_no_earlier_one_listed_tasks(
+    scenario: Scenario, agent: Agent
+) -> None:
+    task_id = scenario.start_task(agent)
+    ok(agent.heartbeat())
+    ok(agent.heartbeat(taskIds=[], processId="one"))
+    assert scenario.task_status(task_id) == "in_progress"
+
+
 def test_heartbeat_response_cancels_tasks_that_the_agent_does_not_hold(scenario: Scenario, agent: Agent) -> None:
     task_id = scenario.start_task(agent)
     assert ok(agent.heartbeat(taskIds=[task_id, "long-gone"]))["cancel"] == ["long-gone"]

@@ -6,6 +6,7 @@ The worker runs on one thread. Each job has its own thread.
 import resource
 import sys
 import threading
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -75,6 +76,7 @@ class AgentWorker:
         url = credentials.registration.url
         self.client = ApiClient(url, credentials.token, on_response=self._record_response, clock=self.clock)
         self._disconnect_client = ApiClient(url, credentials.token, timeout=urllib3.Timeout(connect=1.0, read=2.0))
+        self._process_id = uuid.uuid4().hex
         self._inbox: SimpleQueue[bool] = SimpleQueue()
         self._schedule = PollSchedule(config.intervals, self.clock.now())
         self._started_at = self._last_response_at = self.clock.now()
@@ -290,6 +292,7 @@ class AgentWorker:
         maxrss_unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB on Linux
         return {
             "taskIds": task_ids,
+            "processId": self._process_id,
             "taskCount": len(task_ids),
             "uptime": int(uptime),
             "memoryUsage": usage.ru_maxrss * maxrss_unit // 1_000_000,
