@@ -7,17 +7,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from chalicelib import dynamodb
-from chalicelib.agents.entities import REMOVED, Claim
+from chalicelib.agents.entities import REMOVED, Agent, Claim
 from chalicelib.agents.liveness import CheckIn
-from chalicelib.agents.store import accepts_intent, has_at_most_claims, is_registered
-from chalicelib.agents.tables import AgentRow
+from chalicelib.agents.store import (
+    accepts_intent,
+    has_at_most_claims,
+    has_no_rules,
+    has_rules_version,
+    is_registered,
+)
+from chalicelib.agents.tables import AgentRow, to_agent
 
 
-def claim_item(owner: str, agent_id: str, claims: Mapping[str, Claim], maximum: int, now: int) -> dynamodb.TransactItem:
-    """An agent claims some tasks. Fails if it would have more than `maximum` claims afterwards."""
+def claim_item(agent: Agent, claims: Mapping[str, Claim], maximum: int, now: int) -> dynamodb.TransactItem:
+    """An agent claims some tasks, which its rules admit.
+
+    Fails if it would have more than `maximum` claims afterwards, or if its rules have changed since it was read.
+    """
     actions = [_set_claim(task_id, _to_stored_claim(claim)) for task_id, claim in claims.items()]
     actions.append(dynamodb.set_value(AgentRow.worked_at, now))
-    return dynamodb.transact_update(_row(owner, agent_id), actions, _has_room(maximum - len(claims)))
+    condition = _has_room(maximum - len(claims)) & has_rules_version(agent.rules_version)
+    return dynamodb.transact_update(_row(agent.owner, agent.id), actions, condition)
 
 
 def update_claim_item(owner: str, agent_id: str, task_id: str, claim: Claim) -> dynamodb.TransactItem:
@@ -52,14 +62,20 @@ def cancel_claim_item(owner: str, agent_id: str, task_id: str) -> dynamodb.Trans
     return dynamodb.transact_update(_row(owner, agent_id), [_request_cancel(task_id)], _has_claim(task_id))
 
 
-def accepts_intent_check(owner: str, agent_id: str, intent: str) -> dynamodb.TransactItem:
-    """Cancels the transaction if there is no such agent, or if it does not accept the intent."""
-    return dynamodb.transact_check(_row(owner, agent_id), is_registered() & accepts_intent(intent))
+def accepts_pinned_task_check(
+    owner: str, agent_id: str, intent: str, rules_version: str | None
+) -> dynamodb.TransactItem:
+    """Cancels the transaction if there is no such agent, if it does not accept the intent, or if its rules are not of
+    this version. None: if it has rules.
+    """
+    rules = has_no_rules() if rules_version is None else has_rules_version(rules_version)
+    condition = is_registered() & accepts_intent(intent) & rules
+    return dynamodb.transact_check(_row(owner, agent_id), condition)
 
 
-def is_agent_missing(row: dynamodb.Row | None) -> bool:
-    """Whether `accepts_intent_check` failed because there is no such agent. `row` is the stored row of the agent."""
-    return row is None or row["state"] == REMOVED
+def registered_agent(row: dynamodb.Row | None) -> Agent | None:
+    """The agent of a row that a cancelled transaction returned. None if there is no such agent."""
+    return None if row is None or row["state"] == REMOVED else to_agent(row)
 
 
 def pinned_task_item(owner: str, agent_id: str, now: int) -> dynamodb.TransactItem:

@@ -106,13 +106,36 @@ class Agent(Entity):
     paused: bool = False
     note: str | None = None
     """Why it is paused."""
+    repos: list[str] = Field(default_factory=list)
+    """Rule of the user: patterns of the repositories whose tasks the agent may claim. Empty: all repositories."""
+    submitters: list[str] = Field(default_factory=list)
+    """Rule of the user: the ids of the users whose tasks the agent may claim. Empty: all users who may submit."""
+    rules_version: str | None = None
+    """Changes whenever `repos` or `submitters` are set. A claim expects it to be unchanged. None if they never were."""
+    search_positions: dict[str, str] = Field(default_factory=dict)
+    """Where the last search of a long queue ended, by queue. Only agents with rules have such positions."""
     last_reported_tasks: ReportedTasks | None = None
     previous_reported_tasks: ReportedTasks | None = None
     status_events: list[StatusEvent] = Field(default_factory=list)
 
+    @property
+    def has_rules(self) -> bool:
+        """Whether a rule of the user restricts the tasks that the agent may claim."""
+        return bool(self.repos or self.submitters)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the agent finishes its tasks and then stops."""
+        return self.reported_status == "draining"
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the agent holds as many tasks as its concurrency allows."""
+        return len(self.claims) >= (self.concurrency or MAX_CLAIMS)
+
     def free_slots(self, limit: int) -> int:
         """How many more tasks this agent may claim in a poll for at most `limit` unstarted claims."""
-        if self.paused or self.reported_status == "draining":
+        if self.paused or self.is_draining:
             return 0
         unstarted = sum(claim.started_at is None for claim in self.claims.values())
         return max(0, min(limit - unstarted, (self.concurrency or MAX_CLAIMS) - len(self.claims)))

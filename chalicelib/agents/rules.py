@@ -6,6 +6,7 @@ from typing import Literal
 from chalicelib.agents.entities import Agent, AgentState, StatusEvent
 from chalicelib.core.errors import AgentExists, Conflict
 from chalicelib.core.outage import Outage
+from chalicelib.core.repo_patterns import matches_any
 from chalicelib.core.settings import HOUR, MINUTE, SECOND
 from chalicelib.core.timestamps import iso
 
@@ -18,6 +19,9 @@ PUBLISH_WITHIN = MINUTE
 
 UNUSED_TOKEN_LIFETIME = HOUR
 """A token that an agent requested for itself lapses if it is not used for this long. The old token stays valid."""
+
+Rejection = Literal["repo_not_admitted", "submitter_not_admitted"]
+"""Which rule of an agent does not admit a task."""
 
 REGISTRATION_IDEMPOTENCY_WINDOW = 10 * MINUTE
 """How long the same Idempotency-Key means the same registration."""
@@ -107,3 +111,12 @@ def check_same_registration(existing: Agent, registration: str | None, now: int)
         raise AgentExists
     if existing.registration != registration:
         raise DifferentRegistration
+
+
+def rejection(agent: Agent, repo: str, submitter: str) -> Rejection | None:
+    """The rule of the agent that does not admit a task with this repository and submitter. None if all rules do."""
+    if agent.repos and not matches_any(agent.repos, repo):
+        return "repo_not_admitted"
+    if agent.submitters and submitter not in agent.submitters:
+        return "submitter_not_admitted"
+    return None

@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints, computed_field, field_validator
 
 from chalicelib.agents.entities import MAX_CLAIMS, Agent, AgentState
 from chalicelib.core.models import Id, InputModel, Instant, OutputModel
+from chalicelib.core.repo_patterns import RepoPatterns
 from chalicelib.core.timestamps import iso
 from chalicelib.http.pagination import ListQuery, ListResponse
 
@@ -13,6 +14,7 @@ AgentName = Annotated[str, StringConstraints(min_length=1, max_length=128, strip
 Capability = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 Capabilities = Annotated[list[Capability], Field(max_length=32)]
 Concurrency = Annotated[int, Field(ge=1, le=MAX_CLAIMS)]
+Submitters = Annotated[list[Id], Field(max_length=50)]
 DEFAULT_CAPABILITIES = ["fix-bug", "feature", "explain", "review-pr"]
 
 
@@ -33,11 +35,25 @@ class RegisterAgentRequest(InputModel):
     """How many tasks the agent holds at most, claimed and running together. 20 if absent."""
     replace: bool = False
     """Register an id that exists again: its old token stops working, and the tasks that ran under it count as lost."""
+    repos: RepoPatterns | None = None
+    """The repositories whose tasks the agent may claim: patterns such as `https://github.com/acme/*`. All if absent;
+    with `replace`, those of before."""
+    submitters: Submitters | None = None
+    """The ids of the users whose tasks the agent may claim. All who may submit if absent; with `replace`, those of
+    before."""
 
-    @field_validator("capabilities")
+    @field_validator("capabilities", "submitters")
     @classmethod
-    def _once(cls, capabilities: list[str]) -> list[str]:
-        return list(dict.fromkeys(capabilities))
+    def _once(cls, values: list[str] | None) -> list[str] | None:
+        return values and list(dict.fromkeys(values))
+
+    def given_rules(self) -> dict[str, list[str]]:
+        """The rules in this request, by the names of the agent's fields. An absent or empty list is no rule."""
+        return {name: value for name, value in (("repos", self.repos), ("submitters", self.submitters)) if value}
+
+    def content(self) -> dict[str, object]:
+        """What identifies the request. A request without rules has the same content as in earlier versions."""
+        return self.model_dump(exclude={"repos", "submitters"}) | self.given_rules()
 
 
 MachineMetric = Annotated[float, Field(ge=0, le=1e15)]
@@ -110,6 +126,17 @@ class UpdateAgentRequest(InputModel):
     removed."""
     note: Annotated[str, StringConstraints(max_length=500)] | None = None
     """A note for people, for example why the agent is paused."""
+    repos: RepoPatterns | None = None
+    """The repositories whose tasks the agent may claim: patterns such as `https://github.com/acme/*`. `null` or an
+    empty list removes the rule. Tasks that the agent runs continue; claims that it has not started end at its next
+    poll."""
+    submitters: Submitters | None = None
+    """The ids of the users whose tasks the agent may claim. `null` or an empty list removes the rule."""
+
+    def given_rules(self) -> dict[str, list[str] | None]:
+        """The rules in this request, by the names of the agent's fields. None removes a rule."""
+        given = {"repos": self.repos, "submitters": self.submitters}
+        return {name: value or None for name, value in given.items() if name in self.model_fields_set}
 
 
 class AgentQuery(ListQuery):
@@ -148,6 +175,10 @@ class AgentResponse(OutputModel):
     """Whether the agent is excluded from new tasks."""
     note: str | None
     """A note for people."""
+    repos: list[str] | None
+    """Patterns of the repositories whose tasks the agent may claim. `null`: all repositories."""
+    submitters: list[str] | None
+    """The ids of the users whose tasks the agent may claim. `null`: all users who may submit."""
     holding: list[str]
     """Ids of the tasks that the agent has claimed or runs."""
 
@@ -211,6 +242,8 @@ def to_response(agent: Agent) -> AgentResponse:
         machine=agent.machine,
         paused=agent.paused,
         note=agent.note,
+        repos=agent.repos or None,
+        submitters=agent.submitters or None,
         holding=sorted(agent.claims),
     )
 

@@ -1,6 +1,6 @@
 """Operations on agents: registration, tokens, reading and listing, heartbeats, and liveness."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from chalicelib import dynamodb
@@ -72,11 +72,14 @@ def _new_agent(owner: str, request: RegisterAgentRequest, idempotency_key: str |
         ver=tokens.new_version(),
         registration=None
         if idempotency_key is None
-        else f"{fingerprint(idempotency_key)}.{fingerprint(request.model_dump())}",
+        else f"{fingerprint(idempotency_key)}.{fingerprint(request.content())}",
+        rules_version=tokens.new_version() if request.given_rules() else None,
         created_at=now,
         updated_at=now,
         seen_at=now,
         worked_at=now,
+        repos=request.repos or [],
+        submitters=request.submitters or [],
         status_events=[rules.became_active("active", now)],
     )
 
@@ -115,13 +118,19 @@ def _register_again(existing: Agent, values: dict[str, Any], now: int) -> Agent:
 def replace_agent(existing: Agent, request: RegisterAgentRequest, idempotency_key: str | None, now: int) -> Agent:
     """Register an existing agent again on its old row. The old token is revoked. The returned agent has its old claims.
 
+    It keeps those of its rules that the request does not give, unless it was removed.
     Raises AgentNotFound if the agent was deleted, or if its state or token has changed since it was read.
     """
     agent = _new_agent(existing.owner, request, idempotency_key, now)
-    unchanged = ("owner", "id", "calls", "claims", "pinned_at", "pinned_until", "machine", "status_events")
-    values = {name: value for name, value in agent if name not in unchanged}
+    unchanged = {"owner", "id", "calls", "claims", "pinned_at", "pinned_until", "machine", "status_events"}
+    rules_given = request.given_rules()
+    new_rules = {"repos": agent.repos or None, "submitters": agent.submitters or None, "search_positions": None}
+    if existing.state != REMOVED:
+        unchanged |= new_rules.keys() - rules_given.keys()
+        unchanged |= set() if rules_given else {"rules_version"}
+    values = {name: value for name, value in (*agent, *new_rules.items(), ("paused", None)) if name not in unchanged}
     try:
-        return _register_again(existing, values | {"paused": None}, now)
+        return _register_again(existing, values, now)
     except dynamodb.ConditionFailed:
         raise AgentNotFound from None
 
@@ -144,10 +153,13 @@ def delete_tombstone(agent: Agent) -> None:
 
 
 def update_agent(owner: str, agent_id: str, request: UpdateAgentRequest, now: int) -> AgentResponse:
-    """Rename, pause or resume. Raises AgentNotFound."""
-    given = request.model_dump(exclude_unset=True, exclude_none=True)
+    """Rename, pause or resume, or change the rules. Raises AgentNotFound."""
+    given = request.model_dump(exclude_unset=True, exclude_none=True, exclude={"repos", "submitters"})
     if given.get("paused") is False:
         given = {"paused": None, "note": None} | {name: given[name] for name in ("name", "note") if name in given}
+    rules_given = request.given_rules()
+    if rules_given:
+        given |= rules_given | {"rules_version": tokens.new_version()}
     return schemas.to_response(_update(owner, agent_id, given | {"updated_at": now}))
 
 
@@ -265,6 +277,12 @@ def record_pinned_search(agent: Agent, now: int, *, found: bool, index_lag: int,
         store.set_pinned_at(agent, now)
     elif not found and agent.pinned_at is not None and now - agent.pinned_at > index_lag:
         store.clear_pinned_at(agent, agent.pinned_at + max_wait)
+
+
+def record_search_positions(agent: Agent, positions: Mapping[str, str]) -> None:
+    """Record where the search of a long queue ended. The next poll continues there. No request if nothing changes."""
+    if positions != agent.search_positions:
+        store.set_search_positions(agent, positions)
 
 
 def load_agent(owner: str, agent_id: str) -> Agent | None:

@@ -31,6 +31,9 @@ def create_item(agent: Agent) -> dynamodb.TransactItem:
         machine={},
         ver=agent.ver,
         registration=agent.registration,
+        repos=agent.repos or None,
+        submitters=agent.submitters or None,
+        rules_version=agent.rules_version,
         created_at=agent.created_at,
         updated_at=agent.updated_at,
         seen_at=agent.seen_at,
@@ -130,6 +133,12 @@ def set_pinned_at(agent: Agent, now: int) -> None:
     _update_unless_changed(agent, actions, is_registered() & dynamodb.not_exists(AgentRow.pinned_at))
 
 
+def set_search_positions(agent: Agent, positions: Mapping[str, str]) -> None:
+    """Store where the search of a long queue ended. Without effect if the agent was removed."""
+    actions = dynamodb.set_or_remove(AgentRow, {"search_positions": dict(positions) or None})
+    _update_unless_changed(agent, actions, is_registered())
+
+
 def _update_unless_changed(agent: Agent, actions: list[dynamodb.Clause], unchanged: dynamodb.Clause) -> None:
     with suppress(dynamodb.ConditionFailed):
         dynamodb.update_item(_row(agent.owner, agent.id), actions, unchanged)
@@ -203,6 +212,17 @@ def is_registered() -> dynamodb.Clause:
 def accepts_intent(intent: str) -> dynamodb.Clause:
     """A condition: the intent is among the agent's capabilities."""
     return dynamodb.contains(AgentRow.capabilities, intent)
+
+
+def has_no_rules() -> dynamodb.Clause:
+    """A condition: no rule restricts which tasks the agent may claim."""
+    return dynamodb.not_exists(AgentRow.repos) & dynamodb.not_exists(AgentRow.submitters)
+
+
+def has_rules_version(version: str | None) -> dynamodb.Clause:
+    """A condition: the agent's rules have not changed since this version. None: they were never set."""
+    attribute = AgentRow.rules_version
+    return dynamodb.not_exists(attribute) if version is None else dynamodb.equals(attribute, version)
 
 
 @dynamodb.clause

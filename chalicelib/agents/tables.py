@@ -69,6 +69,10 @@ class AgentRow(Model):
     previous_reported_tasks: Any = MapAttribute(attr_name="saidBefore", null=True)
     paused = BooleanAttribute(null=True)
     note = UnicodeAttribute(null=True)
+    repos: ListAttribute[str] = ListAttribute(null=True)
+    submitters: ListAttribute[str] = ListAttribute(null=True)
+    rules_version = UnicodeAttribute(attr_name="rulesVer", null=True)
+    search_positions: Any = MapAttribute(attr_name="searched", null=True)
     registration = UnicodeAttribute(null=True)
     created_at = NumberAttribute(attr_name="createdAt")
     updated_at = NumberAttribute(attr_name="updatedAt")
@@ -138,6 +142,10 @@ def to_agent(row: dynamodb.Row) -> Agent:
         next_ver=row.get("nextVer"),
         paused=row.get("paused", False),
         note=row.get("note"),
+        repos=row.get("repos", []),
+        submitters=row.get("submitters", []),
+        rules_version=row.get("rulesVer"),
+        search_positions=row.get("searched", {}),
         last_reported_tasks=_to_reported_tasks(row.get("said")),
         previous_reported_tasks=_to_reported_tasks(row.get("saidBefore")),
         calls=row["calls"],

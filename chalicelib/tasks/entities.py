@@ -41,6 +41,8 @@ class Task(Entity):
     """The agent that holds the task, or held it when it ended. None while the task waits."""
     pinned_agent_id: str | None = None
     """The only agent that may claim the task. None if any agent may."""
+    submitted_by: str | None = None
+    """The id of the user who submitted the task. None for a task of version 0.1.0."""
     priority: int = 0
     attempt: int = 1
     max_attempts: int = DEFAULT_ATTEMPTS
@@ -79,6 +81,11 @@ class Task(Entity):
     @property
     def is_open(self) -> bool:
         return self.status in OPEN_STATUSES
+
+    @property
+    def submitter(self) -> str:
+        """The id of the user who submitted the task. Until version 0.1.0 only the owner could."""
+        return self.submitted_by or self.owner
 
 
 def expected(owner: str, task_id: str, status: TaskStatus, *, agent_id: str, attempt: int, **known: Any) -> Task:

@@ -8,9 +8,10 @@ from chalicelib.agents import service as agents
 from chalicelib.agents.claims import claim_item
 from chalicelib.agents.entities import MAX_CLAIMS, Agent, Claim
 from chalicelib.agents.liveness import CheckIn
+from chalicelib.agents.rules import rejection
 from chalicelib.core import metrics
 from chalicelib.core.settings import KB, SECOND
-from chalicelib.tasks import lifecycle, responses, rules, store
+from chalicelib.tasks import lifecycle, responses, restricted_search, rules, store
 from chalicelib.tasks.entities import Task, Transition, expected
 from chalicelib.tasks.responses import Command, PollResponse
 
@@ -85,6 +86,28 @@ def _find_shared(owner: str, intents: list[str], minimum: int) -> list[Task]:
     return found
 
 
+def _find_admitted(agent: Agent, free_slots: int, now: int) -> list[Task]:
+    """The same as `_find_claimable` for an agent with rules, which admit the tasks. At most two requests for each page,
+    and one if the search of a long queue has to be continued by the next poll.
+    """
+    queues = {"shared": agent.owner} if agent.capabilities else {}
+    if agent.looks_for_pinned_tasks(now, random.random()):  # noqa: S311  # to spread the requests, not to hide
+        queues["pinned"] = f"{agent.owner}@{agent.id}"
+    found: list[Task] = []
+    positions = {name: position for name, position in agent.search_positions.items() if name not in queues}
+    for name, queue in queues.items():
+        enough, position = max(WINDOW, free_slots), agent.search_positions.get(name)
+        result = restricted_search.search(agent, queue, enough, position, whole=name == "pinned")
+        found += result.tasks
+        if result.position is not None:
+            positions[name] = result.position
+        if name == "pinned":
+            is_found = not result.is_empty
+            agents.record_pinned_search(agent, now, found=is_found, index_lag=INDEX_LAG, max_wait=rules.MAX_QUEUE_TIME)
+    agents.record_search_positions(agent, positions)
+    return sorted(found, key=lambda task: (-task.priority, task.created_at or 0))
+
+
 def _renew_and_claim(agent: Agent, limit: int, check_in: CheckIn) -> list[Task] | None:
     """Renew the agent's claims and claim further tasks, in one transaction. Returns the tasks.
 
@@ -99,7 +122,8 @@ def _renew_and_claim(agent: Agent, limit: int, check_in: CheckIn) -> list[Task] 
         if claim.started_at is None
     ]
     free_slots = agent.free_slots(limit)
-    queued = _find_claimable(agent, free_slots, check_in.now) if free_slots else []
+    find = _find_admitted if agent.has_rules else _find_claimable
+    queued = find(agent, free_slots, check_in.now) if free_slots else []
     chosen = queued[:free_slots]
     for round_number in range(1, _MAX_ROUNDS + 1):
         new_claims = [rules.claim(task, agent.id, check_in.now) for task in chosen]
@@ -142,7 +166,7 @@ def _save_claims(
             for each in new_claims
         }
         maximum = min(agent.concurrency or MAX_CLAIMS, MAX_CLAIMS)
-        items.append(claim_item(agent.owner, agent.id, claims, maximum, check_in.now))
+        items.append(claim_item(agent, claims, maximum, check_in.now))
         item_task_ids.append(None)
     for transition in (*renewals, *new_claims):
         task_items = store.transition_items(transition)
@@ -161,7 +185,8 @@ def _save_claims(
 def _to_commands(agent: Agent, claimed: Sequence[Task], limit: int, now: int) -> tuple[list[Command], bool]:
     """The commands for these claims, in the order of `poll`, and whether all of these claims are still unstarted.
 
-    The next poll returns the commands that exceed the size limit. A task whose description is no longer stored fails.
+    The next poll returns the commands that exceed the size limit. A task whose description is no longer stored fails. A
+    task that the agent's rules do not admit any more returns to the queue.
     """
     if not claimed:
         return [], True
@@ -176,6 +201,10 @@ def _to_commands(agent: Agent, claimed: Sequence[Task], limit: int, now: int) ->
     for task, body in unstarted[:limit]:
         if body is None:
             lifecycle.fail_without_description(task.owner, task.id, agent.id, now)
+            unchanged = False
+            continue
+        if rejection(agent, task.repo or "", task.submitter) is not None:
+            lifecycle.release_claim(task.owner, task.id, agent.id, "The agent's rules do not admit the task", now)
             unchanged = False
             continue
         command = responses.to_command(task, body)

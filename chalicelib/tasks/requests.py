@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
-from chalicelib.core.errors import MissingFields, ProgressOutOfRange, TooLarge
+from chalicelib.core.errors import Invalid, MissingFields, ProgressOutOfRange, TooLarge
 from chalicelib.core.models import Id, InputModel, NonBlankText
+from chalicelib.core.repo_patterns import has_credentials
 from chalicelib.core.settings import KB, SECOND
 from chalicelib.core.text import fingerprint, truncate
 from chalicelib.http.pagination import ListQuery
@@ -23,13 +24,24 @@ AttemptNumber = Annotated[int, Field(ge=1, le=1_000)]
 Intent = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 
 
+class RepoHasCredentials(Invalid):
+    """The field `repo` contains a password or token. Remove the part before the @: agents use their own credentials."""
+
+
+def check_no_credentials(repo: str) -> str:
+    """Return the repository. Raises RepoHasCredentials, whose message does not repeat it."""
+    if has_credentials(repo):
+        raise RepoHasCredentials
+    return repo
+
+
 class SubmitTaskRequest(InputModel):
     """A task to submit: the body of POST /api/tasks."""
 
     intent: Intent
     """What kind of work it is. Only agents with this intent among their `capabilities` claim the task."""
     repo: Annotated[NonBlankText, StringConstraints(max_length=512)]
-    """The repository."""
+    """The repository. A URL must not contain a password or token: agents use their own credentials."""
     branch: Annotated[str, StringConstraints(max_length=255)] | None = None
     """The branch to start from."""
     natural_language: NonBlankText
@@ -37,14 +49,19 @@ class SubmitTaskRequest(InputModel):
     context: dict[str, Any] | None = None
     """Passed to the agent unchanged."""
     agent_id: Id | None = None
-    """Pins the task to one agent. The agent must be registered and must accept the intent. If it does not claim the
-    task within 24 hours, the task fails."""
+    """Pins the task to one agent. The agent must be registered and must accept the intent, and its rules must admit the
+    repository and the submitter. If it does not claim the task within 24 hours, the task fails."""
     priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
     """Tasks with a higher number are claimed first."""
     timeout_seconds: Annotated[int, Field(ge=60, le=MAX_TIMEOUT // SECOND)] = DEFAULT_TIMEOUT // SECOND
     """How long one attempt may run."""
     max_attempts: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)] = DEFAULT_ATTEMPTS
     """How often the task is started at most, if agents are lost while they run it."""
+
+    @field_validator("repo")
+    @classmethod
+    def _without_credentials(cls, repo: str) -> str:
+        return check_no_credentials(repo)
 
     @field_validator("context")
     @classmethod

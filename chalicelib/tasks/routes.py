@@ -12,6 +12,7 @@ from chalicelib.http import REPORT_LIMIT, Request, Response, route
 from chalicelib.http.pagination import ListQuery
 from chalicelib.http.rate_limits import TASKS_API
 from chalicelib.tasks import logs, reports, service
+from chalicelib.tasks.pinning import IntentNotAccepted, TaskNotAdmitted
 from chalicelib.tasks.quota_rules import DailyQuotaReached, TooManyOpenTasks
 from chalicelib.tasks.requests import (
     CompleteReport,
@@ -20,6 +21,7 @@ from chalicelib.tasks.requests import (
     LogChunk,
     LogQuery,
     ProgressReport,
+    RepoHasCredentials,
     SubmitTaskRequest,
     TaskQuery,
 )
@@ -39,14 +41,15 @@ from chalicelib.tasks.service import (
     DescriptionExpired,
     DifferentRequest,
     ExecutionFailed,
-    IntentNotAccepted,
     NotOwnAgent,
 )
 
 blueprint = Blueprint(__name__)
 
 _SUBMIT_ERRORS = (
+    RepoHasCredentials,
     IntentNotAccepted,
+    TaskNotAdmitted,
     DifferentRequest,
     AgentNotFound,
     TooManyOpenTasks,
@@ -117,8 +120,8 @@ def cancel_task(request: Request, task_id: str) -> Response:
     blueprint, "POST", "/api/tasks/{task_id}/retry", "user", TASKS_API,
     response=AcceptedResponse, status=202,
     raises=(
-        IntentNotAccepted, TaskNotFound, WrongState, DescriptionExpired, AgentNotFound, TooManyOpenTasks,
-        DailyQuotaReached,
+        RepoHasCredentials, IntentNotAccepted, TaskNotAdmitted, TaskNotFound, WrongState, DescriptionExpired,
+        AgentNotFound, TooManyOpenTasks, DailyQuotaReached,
     ),
 )  # fmt: skip
 def retry_task(request: Request, task_id: str) -> Response:

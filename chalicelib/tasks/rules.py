@@ -235,7 +235,7 @@ def cancel(task: Task, now: int) -> Transition | None:
     return transition(task, now, "task.cancel_requested", cancel_at=now, due=due)
 
 
-def as_retry(task: Task, new_id: str, now: int) -> Task:
+def as_retry(task: Task, new_id: str, submitted_by: str, now: int) -> Task:
     """A new task with the same work. Raises WrongState while the old one is open."""
     if task.is_open:
         raise WrongState(task, "retried before it has ended")
@@ -248,6 +248,7 @@ def as_retry(task: Task, new_id: str, now: int) -> Task:
         branch=task.branch,
         title=task.title,
         pinned_agent_id=task.pinned_agent_id,
+        submitted_by=submitted_by,
         priority=task.priority,
         max_attempts=task.max_attempts,
         timeout=task.timeout,

@@ -4,36 +4,37 @@ import uuid
 from typing import get_args
 
 from chalicelib import dynamodb
-from chalicelib.agents import claims
 from chalicelib.agents.liveness import CheckIn
 from chalicelib.auth import service as auth
 from chalicelib.auth.tokens import Caller
-from chalicelib.core.errors import AgentNotFound, Conflict, DevFlowError, Forbidden, Invalid, RateLimited, TaskNotFound
+from chalicelib.core.errors import (
+    AgentNotFound,
+    Conflict,
+    DevFlowError,
+    Forbidden,
+    Invalid,
+    RateLimited,
+    TaskNotFound,
+    Unavailable,
+)
 from chalicelib.core.settings import DAY
 from chalicelib.http.pagination import EXACT_TOTAL_LIMIT, ListQuery, list_page
 from chalicelib.http.rate_limits import TASKS_API
 from chalicelib.tasks import history_store, quotas, requests, responses, rules, store
 from chalicelib.tasks.entities import TITLE_LENGTH, Task, TaskStatus, Transition
 from chalicelib.tasks.lifecycle import apply_transition, send_to_workflow_queue
+from chalicelib.tasks.pinning import PinCheck
 from chalicelib.tasks.requests import ExecuteWorkflowRequest, SubmitTaskRequest, TaskQuery
 from chalicelib.tasks.responses import TaskEventList, TaskList
 from chalicelib.tasks.tables import to_task
+
+_MAX_TRIES = 5
 
 
 class ExecutionFailed(DevFlowError):
     """The task could not be stored and was not accepted. Send the same request again."""
 
     title = "Failed to execute workflow"
-
-
-class IntentNotAccepted(Invalid):
-    """The task is pinned to an agent that does not accept its intent. Choose another agent, or do not pin the task."""
-
-    def __init__(self, agent_id: str, intent: str) -> None:
-        super().__init__(
-            f"Agent {agent_id} does not accept the intent {intent}. Choose another agent, submit the task without "
-            "agentId, or add the intent to the capabilities of the agent."
-        )
 
 
 class NotOwnAgent(Forbidden):
@@ -52,8 +53,8 @@ def submit_with_id(caller: Caller, request: ExecuteWorkflowRequest, now: int) ->
     """Accept a task under the client's id and return the id. A task that an agent submits is pinned to this agent.
 
     The same request sent again returns the same task, even if a limit is reached by now. Raises NotOwnAgent;
-    DifferentRequest if the id belongs to another request; AgentNotFound; IntentNotAccepted; TooManyOpenTasks;
-    DailyQuotaReached; ExecutionFailed.
+    DifferentRequest if the id belongs to another request; AgentNotFound; IntentNotAccepted; TaskNotAdmitted;
+    TooManyOpenTasks; DailyQuotaReached; ExecutionFailed.
     """
     agent_id = request.agent_id
     if caller.is_agent:
@@ -78,7 +79,7 @@ def submit_new(owner: str, request: SubmitTaskRequest, idempotency_key: str | No
 
     The id is derived from the Idempotency-Key, if there is one. So the same key within a day returns the same task.
     Raises DifferentRequest if the key was used with another request; AgentNotFound; IntentNotAccepted;
-    TooManyOpenTasks; DailyQuotaReached.
+    TaskNotAdmitted; TooManyOpenTasks; DailyQuotaReached.
     """
     if idempotency_key is None:
         task_id = f"task-{uuid.uuid4()}"
@@ -115,6 +116,7 @@ def _accept(owner: str, task_id: str, request: SubmitTaskRequest, agent_id: str 
         branch=request.branch or None,
         title=request.natural_language[:TITLE_LENGTH],
         pinned_agent_id=agent_id,
+        submitted_by=owner,
         priority=request.priority,
         max_attempts=request.max_attempts,
         timeout=request.timeout_seconds * 1_000,
@@ -148,23 +150,34 @@ def _store_new(task: Task, body: requests.TaskBody, now: int) -> Task | None:
     it. If the task is not stored, it is no longer counted.
     """
     created, size = store.create_items(task, body, rules.created_event(task)), store.body_bytes(body)
-    agent_id, intent = task.pinned_agent_id, task.intent or ""
-    agent_check = [] if agent_id is None else [claims.accepts_intent_check(task.owner, agent_id, intent)]
     counted = quotas.count_task(task.owner, task.id, size, now)
     try:
-        dynamodb.transact_write(*created, *agent_check)
-    except dynamodb.TransactionCancelled as cancelled:
-        existing = to_task(cancelled.rows[0] or {}) if 0 in cancelled.rows else None
-        if existing is None or existing.created_at != task.created_at:  # else an earlier try of this call stored it
-            quotas.uncount_task(task.owner, task.id, size, counted, now)
-        if existing is not None:
-            return existing
-        if agent_id is None or claims.is_agent_missing(cancelled.rows[len(created)]):
-            raise AgentNotFound(
-                f"The task cannot be pinned to agent {agent_id}: you have no agent with this id."
-            ) from None
-        raise IntentNotAccepted(agent_id, intent) from None
-    return None
+        existing = _write_new(task, created)
+    except (AgentNotFound, Invalid):
+        quotas.uncount_task(task.owner, task.id, size, counted, now)
+        raise
+    if existing is not None and existing.created_at != task.created_at:  # else an earlier try of this call stored it
+        quotas.uncount_task(task.owner, task.id, size, counted, now)
+    return existing
+
+
+def _write_new(task: Task, created: list[dynamodb.TransactItem]) -> Task | None:
+    """Write a new task. Returns the existing task if the id already exists.
+
+    Raises AgentNotFound, IntentNotAccepted or TaskNotAdmitted if the agent to which the task is pinned may not claim
+    it.
+    """
+    pin_check = PinCheck(task)
+    for _ in range(_MAX_TRIES):
+        try:
+            dynamodb.transact_write(*created, *pin_check.items())
+        except dynamodb.TransactionCancelled as cancelled:
+            if 0 in cancelled.rows:
+                return to_task(cancelled.rows[0] or {})
+            pin_check.read(cancelled.rows[len(created)])
+        else:
+            return None
+    raise Unavailable
 
 
 def get_task(caller: Caller, task_id: str, now: int) -> responses.TaskDetail:
@@ -240,13 +253,15 @@ def retry_task(owner: str, task_id: str, now: int) -> str:
     The id is derived from the old task's id and attempt, so a repeated request creates no second task.
     Raises TaskNotFound; WrongState while the old task is open; DescriptionExpired; AgentNotFound if the task is pinned
     to an agent that does not exist; IntentNotAccepted if that agent does not accept the intent any more;
+    TaskNotAdmitted if its rules do not admit the task any more; RepoHasCredentials if version 0.1.0 stored credentials;
     TooManyOpenTasks; DailyQuotaReached.
     """
     found = store.load_detail(owner, task_id, now)
     if found is None:
         raise TaskNotFound
     task, body, _ = found
-    retry = rules.as_retry(task, _derived_id(owner, task_id, str(task.attempt)), now)
+    retry = rules.as_retry(task, _derived_id(owner, task_id, str(task.attempt)), owner, now)
+    requests.check_no_credentials(task.repo or "")
     if body is None:
         raise DescriptionExpired
     _save_new(retry, body, now)

@@ -106,6 +106,7 @@ class HeadRow(Model):
     title = UnicodeAttribute()
     agent_id = UnicodeAttribute(attr_name="agent", null=True)
     pinned_agent_id = UnicodeAttribute(attr_name="pin", null=True)
+    submitted_by = UnicodeAttribute(attr_name="submitter", null=True)
     priority = NumberAttribute()
     attempt = NumberAttribute()
     max_attempts = NumberAttribute(attr_name="maxAttempts")

@@ -81,6 +81,11 @@ def log_chunks() -> State:
     return {"log": [row["text"] for row in invariants.rows("tasks") if row["sk"].startswith("L#")]}
 
 
+def set_rules(context: OperationContext) -> Response:
+    """Let agent-1 claim only tasks of one host."""
+    return context.scenario.user.patch("/api/agents/agent-1", {"repos": ["https://example.com/*"]})
+
+
 SUBMISSION = {"taskId": "task-1", "intent": "fix-bug", "repo": "r", "naturalLanguage": "Do it"}
 SUBMISSION_WITHOUT_ID = {name: value for name, value in SUBMISSION.items() if name != "taskId"}
 FULL_TIMELINE = ["created", "queued", "assigned", "started"]
@@ -128,6 +133,26 @@ OPERATIONS = {
         lambda ctx: ctx.agent.poll(),
         task_state,
         {"status": "assigned", "attempt": 1, "events": FULL_TIMELINE[:3]},
+    ),
+    "poll of an agent with rules": Operation(
+        lambda ctx: (set_rules(ctx), ctx.scenario.queue_tasks()),
+        lambda ctx: ctx.agent.poll(),
+        task_state,
+        {"status": "assigned", "attempt": 1, "events": FULL_TIMELINE[:3]},
+    ),
+    "submit to an agent with rules": Operation(
+        set_rules,
+        lambda ctx: ctx.scenario.user.post(
+            "/api/workflows/execute", SUBMISSION | {"agentId": "agent-1", "repo": "https://example.com/r"}
+        ),
+        task_state,
+        {"status": "queued", "attempt": 1, "events": FULL_TIMELINE[:2]},
+    ),
+    "change of rules": Operation(
+        no_preparation,
+        set_rules,
+        lambda: {"repos": [row.get("repos") for row in invariants.rows("agents")]},
+        {"repos": [["https://example.com/*"]]},
     ),
     "first progress": Operation(
         lambda ctx: ctx.scenario.claim_task(ctx.agent),

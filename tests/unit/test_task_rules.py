@@ -470,10 +470,11 @@ def test_only_a_task_that_has_ended_can_be_retried(status: TaskStatus) -> None:
     )
     if status not in ENDED_STATUSES:
         with pytest.raises(WrongState):
-            rules.as_retry(old, "task-2", NOW)
+            rules.as_retry(old, "task-2", "user-2", NOW)
         return
-    new = rules.as_retry(old, "task-2", NOW)
+    new = rules.as_retry(old, "task-2", "user-2", NOW)
     assert (new.id, new.retry_of, new.status, new.attempt) == ("task-2", "task-1", "pending", 1)
+    assert (new.submitter, old.submitter) == ("user-2", old.owner)
     repeated_fields = (
         "owner",
         "intent",
