@@ -1,6 +1,7 @@
 """Entities: an agent, its claims and its status events. No I/O; time is an argument (epoch milliseconds)."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
@@ -198,3 +199,16 @@ class Agent(Entity):
             return MIN_POLL_INTERVAL
         idle = now - self.worked_at - FAST_POLLING_TIME
         return int(min(MAX_POLL_INTERVAL, max(MIN_POLL_INTERVAL, MIN_POLL_INTERVAL + idle / 24)))
+
+
+class FleetSample(NamedTuple):
+    """Those of an owner's agents that accept an intent, as far as they were examined, in the order of their ids."""
+
+    examined: int
+    """How many agents were examined at most. 0: the owner has no agent."""
+    accepting: Sequence[str]
+    """The ids of the agents that accept the intent."""
+    online: Sequence[Agent]
+    """The first ones of these that are online."""
+    has_more: bool
+    """Whether there may be more agents that are online and accept the intent."""

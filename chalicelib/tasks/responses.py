@@ -11,6 +11,7 @@ from chalicelib.core.timestamps import iso, iso_or_none
 from chalicelib.http.pagination import ListResponse
 from chalicelib.tasks.entities import Task, TaskEvent, TaskStatus
 from chalicelib.tasks.requests import StoredResult, TaskBody
+from chalicelib.tasks.waiting_rules import WaitingCode, WaitingReason
 
 
 class AppendLogResponse(OutputModel):
@@ -87,6 +88,15 @@ class TaskList(ListResponse):
     data: list[TaskSummary]
 
 
+class WaitingReasonResponse(OutputModel):
+    """Why a task waits for an agent. Up to 2,000 agents are examined, and the rules of the first 50 that are online."""
+
+    code: WaitingCode
+    """The reason for programs. New ones may be added."""
+    message: str
+    """The reason for people, and what to do. It says so if not all agents were examined."""
+
+
 class TaskDetail(TaskSummary):
     """A task with its full description and its result: the response of GET /api/tasks/{id}."""
 
@@ -100,6 +110,8 @@ class TaskDetail(TaskSummary):
     """As reported."""
     result_files: Any
     """As reported."""
+    waiting_reason: WaitingReasonResponse | None
+    """Why the task waits. `null` if it does not wait, or if an agent is about to claim it."""
 
 
 class TaskEventResponse(OutputModel):
@@ -222,7 +234,9 @@ def to_summary(task: Task) -> TaskSummary:
     return TaskSummary.model_construct(**_common_fields(task))
 
 
-def to_detail(task: Task, body: TaskBody | None, result: StoredResult) -> TaskDetail:
+def to_detail(
+    task: Task, body: TaskBody | None, result: StoredResult, waiting_reason: WaitingReason | None = None
+) -> TaskDetail:
     """A task with the full texts of its body and result. The head has only the beginning of some of them."""
     fields = _common_fields(task) | {
         "description": task.title if body is None else body.description,
@@ -233,6 +247,8 @@ def to_detail(task: Task, body: TaskBody | None, result: StoredResult) -> TaskDe
         "result_files": json.loads(result.result_files) if result.result_files else None,
         "error": result.error or task.error,
         "details": result.details or task.details,
+        "waiting_reason": waiting_reason
+        and WaitingReasonResponse(code=waiting_reason.code, message=waiting_reason.message),
     }
     return TaskDetail.model_construct(**fields)
 

@@ -20,7 +20,7 @@ from chalicelib.core.errors import (
 from chalicelib.core.settings import DAY
 from chalicelib.http.pagination import EXACT_TOTAL_LIMIT, ListQuery, list_page
 from chalicelib.http.rate_limits import TASKS_API
-from chalicelib.tasks import history_store, quotas, requests, responses, rules, store
+from chalicelib.tasks import history_store, quotas, requests, responses, rules, store, waiting
 from chalicelib.tasks.entities import TITLE_LENGTH, Task, TaskStatus, Transition
 from chalicelib.tasks.lifecycle import apply_transition, send_to_workflow_queue
 from chalicelib.tasks.pinning import PinCheck
@@ -189,7 +189,7 @@ def get_task(caller: Caller, task_id: str, now: int) -> responses.TaskDetail:
     found = store.load_detail(caller.owner, task_id, now)
     if found is None or (caller.is_agent and found[0].agent_id != caller.subject):
         raise TaskNotFound
-    return responses.to_detail(*found)
+    return responses.to_detail(*found, waiting.find_reason(found[0]))
 
 
 def list_tasks(owner: str, query: TaskQuery, now: int) -> TaskList:

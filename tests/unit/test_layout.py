@@ -15,7 +15,7 @@ STANDARD = {"entities", "requests", "responses", "routes", "rules", "schemas", "
 """The modules that any feature may have. They have the same names, and the same purpose, in each."""
 
 USE_CASES = {
-    "agents": {"claims", "liveness", "status_events"},
+    "agents": {"claims", "fleet", "liveness", "status_events"},
     "auth": {
         "credential_store",
         "guard",
@@ -58,6 +58,8 @@ USE_CASES = {
         "quotas",
         "reports",
         "restricted_search",
+        "waiting",
+        "waiting_rules",
     },
     "webhooks": {"concurrency", "delivery", "fanout", "http_client", "targets"},
 }
