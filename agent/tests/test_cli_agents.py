@@ -81,6 +81,36 @@ def test_agent_is_registered_shown_rotated_and_removed(
     assert not state.directory.exists()
 
 
+def test_rules_of_an_agent_are_registered_set_and_removed(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]
+) -> None:
+    def respond(request: ReceivedRequest) -> FakeResponse:
+        agent = {"id": "build-1", "repos": ["github.com/acme/*"], "submitters": None}
+        return (
+            FakeResponse(201, {"agent": agent, "token": "t"}) if request.method == "POST" else FakeResponse(200, agent)
+        )
+
+    platform = logged_in(respond)
+    name = ("--name", "build-1")
+    repos = ("--repos", "github.com/acme/*", "--repos", "github.com/beta/*")
+    assert devflow("agent", "register", *name, *repos, "--submitters", "user-2").status == 0
+    assert platform.requests[-1].body["repos"] == ["github.com/acme/*", "github.com/beta/*"]
+    assert platform.requests[-1].body["submitters"] == ["user-2"]
+    assert devflow("agent", "register", *name).status == 0
+    assert not {"repos", "submitters"} & platform.requests[-1].body.keys(), "the agent keeps the rules that it has"
+
+    result = devflow("agent", "set", *name, "--repos", "github.com/acme/*", "--any-submitter")
+    assert (result.status, result.out) == (0, "agent       build-1\nrepos       github.com/acme/*\nsubmitters  all\n")
+    assert platform.paths()[-1] == "PATCH /api/agents/build-1"
+    assert platform.requests[-1].body == {"repos": ["github.com/acme/*"], "submitters": None}
+    assert devflow("agent", "set", *name, "--any-repo", "--submitters", "user-2", "--json").json["id"] == "build-1"
+    assert platform.requests[-1].body == {"repos": None, "submitters": ["user-2"]}
+    sent = len(platform.requests)
+    for flags in ((), (*repos, "--any-repo"), ("--submitters", "user-2", "--any-submitter")):
+        assert devflow("agent", "set", *name, *flags).status == 2
+    assert len(platform.requests) == sent
+
+
 def test_agent_missing_on_the_platform_can_be_shown_and_removed(
     devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]
 ) -> None:

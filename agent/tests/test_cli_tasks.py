@@ -10,7 +10,7 @@ import pytest
 
 from agent.tests.support.fake_platform import FakeResponse
 from devflow.api_client import ApiClient
-from devflow.cli import task_watcher
+from devflow.cli import follow, task_watcher
 from devflow.cli.repository import Repository
 from devflow.errors import SettingsError
 
@@ -162,6 +162,43 @@ def test_run_submits_a_task_follows_it_and_prints_the_result(
         "  two",
     ]
     assert "summary      Fixed\n" in result.out
+
+
+WAITS = {
+    "status": "queued", "progress": 0.0, "currentStep": None, "startedAt": None,
+    "waitingReason": {"code": "no_agent", "message": "You have no agent.\nRegister\x1b[2J one."},
+}  # fmt: skip
+
+
+def test_run_prints_once_why_the_task_waits(
+    devflow: Callable[..., CommandResult],
+    logged_in: Callable[..., FakePlatform],
+    no_poll_delay: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(follow, "WAITING_NOTICE_AFTER", 0.0)
+    logged_in(ChangingTask(WAITS, WAITS, {"waitingReason": None}))
+    result = devflow("run", "x", "--repo", "https://a.example/r")
+    assert [line for line in result.err.splitlines() if "waits" in line] == [
+        "The task waits. You have no agent. Register one."
+    ]
+    assert "waitingReason" not in result.out
+
+
+def test_reason_is_printed_after_five_seconds_of_waiting() -> None:
+    seconds, notes = iter([100.0, 104.9, 105.1, 105.2, 105.3]), list[str]()
+    notice = follow.WaitingNotice(notes.append, lambda: next(seconds))
+    for waits, printed in ((True, 0), (False, 0), (True, 1), (True, 1)):
+        notice.update(WAITS if waits else TASK)
+        assert len(notes) == printed
+
+
+def test_show_prints_the_message_of_the_reason(
+    devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform]
+) -> None:
+    logged_in(lambda _: FakeResponse(200, TASK | WAITS))
+    assert "waitingReason\n    You have no agent.\n    Register one.\n" in devflow("tasks", "show", "task-1").out
+    assert devflow("tasks", "show", "task-1", "--json").json["waitingReason"] == WAITS["waitingReason"]
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])

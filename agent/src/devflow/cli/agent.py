@@ -1,8 +1,10 @@
-"""`devflow agent`: register, start, check, inspect and remove the agent of this machine."""
+"""`devflow agent`: register, start, check, inspect, restrict and remove the agent of this machine."""
 
 import dataclasses
 import sys
 import uuid
+from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -15,11 +17,25 @@ from devflow.cli.invocation import Invocation, agent_name_option, pass_invocatio
 from devflow.cli.start import start
 from devflow.clock import Clock
 from devflow.credentials import Credentials
-from devflow.errors import RequestRejectedError
+from devflow.errors import RequestRejectedError, SettingsError
 from devflow.outbox import Outbox
 from devflow.task_assignment import CAPABILITIES
 
 _NOT_FOUND, _CONFLICT = 404, 409
+
+
+def _rule_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that set the rules of the agent on the platform."""
+    repos = click.option(
+        "--repos", multiple=True, metavar="PATTERN",
+        help="A rule on the platform: the agent gets only tasks of matching repositories, for example "
+        "'https://github.com/acme/*'. Can be repeated. (The machine's own list is --allow-repo of `devflow agent start`.)",
+    )  # fmt: skip
+    submitters = click.option(
+        "--submitters", multiple=True, metavar="USER",
+        help="A rule on the platform: the agent gets only tasks of the user with this id. Can be repeated.",
+    )  # fmt: skip
+    return repos(submitters(command))
 
 
 @click.group()
@@ -46,6 +62,7 @@ def agent() -> None:
 @click.option(
     "--replace", is_flag=True, help="Replace an agent with the same id. The tasks that it is running count as lost."
 )
+@_rule_options
 @platform_options
 @pass_invocation
 def register(
@@ -54,13 +71,15 @@ def register(
     capabilities: tuple[str, ...],
     concurrency: int,
     replace: bool,
+    repos: tuple[str, ...],
+    submitters: tuple[str, ...],
 ) -> None:
     """Register an agent and store its token on this machine."""
     state = AgentState(settings.state_path(), agent_id)
     body = {
         "agentId": agent_id, "name": agent_id, "version": __version__, "platform": sys.platform,
         "capabilities": list(capabilities or CAPABILITIES), "concurrency": concurrency, "replace": replace,
-    }  # fmt: skip
+    } | _given_rules(repos, submitters)  # fmt: skip
     try:
         response = invocation.client().send_with_retries("POST", "/api/agents", body, Idempotency_Key=str(uuid.uuid4()))
     except RequestRejectedError as error:
@@ -98,6 +117,41 @@ def status(invocation: Invocation, agent_id: str) -> None:
         "resultsWaiting": len(Outbox(state.directory / "outbox").load_all()),
     }
     invocation.print_result(agent | {"local": local}, lambda: output.print_fields(agent | local))
+
+
+@agent.command("set")
+@agent_name_option
+@_rule_options
+@click.option("--any-repo", is_flag=True, help="Remove the rule about repositories.")
+@click.option("--any-submitter", is_flag=True, help="Remove the rule about users.")
+@platform_options
+@pass_invocation
+def set_rules(
+    invocation: Invocation,
+    agent_id: str,
+    repos: tuple[str, ...],
+    submitters: tuple[str, ...],
+    any_repo: bool,
+    any_submitter: bool,
+) -> None:
+    """Set the platform's rules about which tasks the agent gets. Lists replace the earlier ones.
+
+    Running tasks continue. `devflow agent status` shows the rules.
+    """
+    if (repos and any_repo) or (submitters and any_submitter):
+        raise SettingsError("--any-repo and --repos, or --any-submitter and --submitters, exclude each other")
+    body: dict[str, Any] = _given_rules(repos, submitters)
+    body |= ({"repos": None} if any_repo else {}) | ({"submitters": None} if any_submitter else {})
+    if not body:
+        raise SettingsError("Nothing to set. Use --repos, --any-repo, --submitters or --any-submitter")
+    agent = invocation.client().send_with_retries("PATCH", f"/api/agents/{agent_id}", body)
+    rules = {"repos": agent["repos"] or "all", "submitters": agent["submitters"] or "all"}
+    invocation.print_result(agent, lambda: output.print_fields({"agent": agent["id"]} | rules))
+
+
+def _given_rules(repos: tuple[str, ...], submitters: tuple[str, ...]) -> dict[str, list[str]]:
+    rules = {"repos": list(repos), "submitters": list(submitters)}
+    return {name: values for name, values in rules.items() if values}
 
 
 @agent.command()

@@ -1,6 +1,9 @@
 """Follows a task on the screen until it has ended: its steps, its log and its result."""
 
+import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import click
@@ -33,13 +36,38 @@ class EventLines:
             self._invocation.print_note(f"  {line}")
 
 
+WAITING_NOTICE_AFTER = 5.0
+"""Seconds of waiting after which the reason is printed. Most tasks are claimed earlier."""
+
+
+@dataclass
+class WaitingNotice:
+    """Prints once why a task waits, if it has waited for some seconds."""
+
+    print_note: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
+    is_printed: bool = False
+    started_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started_at = self.clock()
+
+    def update(self, task: Json) -> None:
+        reason = task.get("waitingReason")
+        if reason and not self.is_printed and self.clock() - self.started_at >= WAITING_NOTICE_AFTER:
+            self.is_printed = True
+            self.print_note(f"The task waits. {to_one_line(reason['message'])}")
+
+
 def follow_task(invocation: Invocation, client: ApiClient, task_id: str) -> Json:
     """Show steps, progress and log on standard error until the task has ended. Returns the ended task."""
     watcher = TaskWatcher(client, task_id, print_note=invocation.print_note)
+    notice = WaitingNotice(invocation.print_note)
     task: Json = {}
     with _choose_view(invocation) as view:
         for snapshot in watcher.snapshots():
             view.update(snapshot)
+            notice.update(snapshot.task)
             task = snapshot.task
     return task
 

@@ -56,7 +56,8 @@ def list_tasks(
 def show(invocation: Invocation, task_id: str) -> None:
     """Show a task with its result."""
     task = invocation.client().send_with_retries("GET", task_path(task_id))
-    invocation.print_result(task, lambda: output.print_fields(task))
+    reason = (task.get("waitingReason") or {}).get("message")
+    invocation.print_result(task, lambda: output.print_fields(task | {"waitingReason": reason}))
 
 
 @tasks.command()
