@@ -1,4 +1,4 @@
-/** One agent: its state and tasks; pausing, renaming, a new token, removing it. */
+/** One agent: its state and tasks; pausing, renaming, its rules, a new token, removing it. */
 
 import { withBusy } from "./actions.js";
 import { get, pageUrl, patch, post, remove } from "./api.js";
@@ -51,14 +51,24 @@ function renderAgent(agent, tasks) {
     ["Version", isolate(agent.version)],
     agent.platform && ["Platform", isolate(agent.platform)],
     agent.concurrency && ["Concurrency", String(agent.concurrency)],
+    ["Repositories", ruleTags(agent.repos, "all")],
+    ["Submitters", ruleTags(agent.submitters, "everybody who may submit")],
     ...machineFigures(agent.machine),
     ["Last seen", ...fullTime(agent.lastHeartbeat)],
     ["Registered", ...fullTime(agent.createdAt)]));
   render(byId("care"),
     el("button", { type: "button", onclick: (event) => rename(event.currentTarget, agent) }, "Rename"),
+    el("button", { type: "button", onclick: (event) => editRules(event.currentTarget, agent) }, "Edit rules"),
     el("button", { type: "button", onclick: (event) => rotateToken(event.currentTarget, agent) }, "Rotate token"),
     el("button", { type: "button", class: "danger", onclick: (event) => removeAgent(event.currentTarget, agent) }, "Remove"));
 }
+
+/**
+ * A rule about which tasks the agent claims; `none` if there is no rule.
+ * @type {(values: string[] | null, none: string) => Child}
+ */
+const ruleTags = (values, none) =>
+  values ? el("span", { class: "tags" }, values.map((value) => el("span", { class: "tag" }, isolate(value)))) : none;
 
 /**
  * How many tasks the agent has claimed or is running.
@@ -112,6 +122,29 @@ async function rename(button, agent) {
   const isConfirmed = await openDialog({ title: "Rename agent", confirm: "Rename", danger: false, fields: [el("label", { for: "name" }, "Name"), name] });
   if (isConfirmed) await change(button, { name: name.value.trim() }, "Agent renamed.");
 }
+
+/** @type {(button: HTMLElement, agent: Api.Agent) => Promise<void>} */
+async function editRules(button, agent) {
+  const repos = rulesField("repos", agent.repos);
+  const submitters = rulesField("submitters", agent.submitters);
+  const isConfirmed = await openDialog({
+    title: "Edit rules",
+    text: "The agent claims only tasks that both lists admit. An empty list admits all. Running tasks continue.",
+    confirm: "Save",
+    danger: false,
+    fields: [
+      el("label", { for: "repos" }, "Repositories ", el("span", { class: "hint" }, "one pattern in each line, for example https://github.com/acme/*")), repos,
+      el("label", { for: "submitters" }, "Submitters ", el("span", { class: "hint" }, "one user id in each line")), submitters,
+    ],
+  });
+  if (isConfirmed) await change(button, { repos: lines(repos), submitters: lines(submitters) }, "Rules saved.");
+}
+
+/** @type {(id: string, values: string[] | null) => HTMLTextAreaElement} */
+const rulesField = (id, values) => el("textarea", { id, class: "code", rows: 4, spellcheck: "false" }, (values ?? []).join("\n"));
+
+/** @param {HTMLTextAreaElement} area */
+const lines = (area) => area.value.split("\n").map((line) => line.trim()).filter(Boolean);
 
 /** @type {(button: HTMLElement, agent: Api.Agent) => Promise<void>} */
 async function rotateToken(button, agent) {

@@ -4,7 +4,7 @@ import { withBusy } from "./actions.js";
 import { get, pageUrl, post } from "./api.js";
 import { agentLink, definitionList, isChanging, isOpen, percent, progressBar, shortRepo, statusBadge, statusLabel, taskLink } from "./components.js";
 import { openDialog } from "./dialogs.js";
-import { byId, el, externalLink, isolate, plainText, render, textNodes } from "./dom.js";
+import { byId, el, externalLink, isolate, render, textNodes } from "./dom.js";
 import { followLog } from "./log.js";
 import { DONE, startPolling } from "./polling.js";
 import { pageResource, setTitle } from "./resource.js";
@@ -80,9 +80,8 @@ function statusSummary(task) {
     open && (isRunning || task.progress > 0) ? el("div", { class: "line progress" }, progressBar(task), el("span", {}, percent(task))) : null,
     open && task.currentStep ? el("p", { class: "step" }, isolate(task.currentStep)) : null,
     open && task.details ? el("p", { class: "step" }, isolate(task.details)) : null,
-    task.status === "queued" ? el("p", { class: "step" }, task.agentId
-      ? ["Waiting for its agent, ", agentLink(task.agentId), "."]
-      : [`Waiting for an agent that supports the intent “${plainText(task.intent)}”. `, el("a", { href: pageUrl("agents") }, "View agents"), "."]) : null,
+    task.waitingReason ? el("p", { class: "step" }, isolate(task.waitingReason.message), " ", el("a", { href: pageUrl("agents") }, "View agents")) : null,
+    task.status === "queued" && !task.waitingReason ? el("p", { class: "step" }, "Waiting for the next poll of an agent.") : null,
     open && task.cancelRequested ? el("p", { class: "step" }, "Cancellation was requested. The agent has one minute to stop.") : null,
   ];
 }

@@ -162,6 +162,7 @@ def test_paused_agent_claims_nothing_until_it_is_resumed(
 
     submit(page, intent, "Wait for it")
     expect(page.locator("#now .status")).to_have_text("Queued")
+    expect(page.locator("#now")).to_contain_text(f"claims tasks now. Paused: {agent.id}. Resume one")
     page.get_by_role("link", name="View agents").click()
     page.get_by_role("link", name=agent.id, exact=True).click()
     page.get_by_role("button", name="Resume").click()
@@ -170,7 +171,7 @@ def test_paused_agent_claims_nothing_until_it_is_resumed(
     expect(page.locator("#now .status")).to_have_text("Running")
 
 
-def test_agent_is_renamed_gets_a_new_token_and_is_removed(
+def test_agent_is_renamed_restricted_gets_a_new_token_and_is_removed(
     visitor: Callable[..., Visitor], user: Client, intent: str
 ) -> None:
     made = user.post(
@@ -184,6 +185,19 @@ def test_agent_is_renamed_gets_a_new_token_and_is_removed(
     page.get_by_role("textbox", name="Name").fill("Build server")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("Build server")
+
+    page.get_by_role("button", name="Edit rules").click()
+    page.get_by_label("Repositories").fill("https://github.com/acme/*\n\n git@github.com:acme/*")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#about")).to_contain_text("git@github.com:acme/*")
+    assert user.get(f"/api/agents/{intent}").json()["repos"] == ["https://github.com/acme/*", "git@github.com:acme/*"]
+    page.get_by_role("button", name="Edit rules").click()
+    page.get_by_label("Repositories").fill("")
+    page.get_by_label("Submitters").fill("user-2")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#about")).to_contain_text("user-2")
+    changed = user.get(f"/api/agents/{intent}").json()
+    assert (changed["repos"], changed["submitters"]) == (None, ["user-2"])
 
     page.get_by_role("button", name="Rotate token").click()
     page.get_by_role("button", name="Rotate the token").click()
