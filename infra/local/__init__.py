@@ -8,6 +8,7 @@
     mail_catcher.py    replaces SES: prints each mail and keeps it for /local/mail
     lambda_context.py  the context object that Lambda passes to a handler
     local_stage.py     the endpoints /local/clock and /local/mail
+    access.py          which hosts and origins may call the stage
     http_server.py     the HTTP server in front of the gateway
     banner.py          the text that `make run` prints
     __main__.py        starts and stops all of them

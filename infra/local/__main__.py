@@ -7,9 +7,11 @@ import secrets
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 from infra.local import local_aws
+from infra.local.access import Access, LoopbackOnly
 from infra.local.banner import EMAIL, NAME, PIN, banner
 from infra.local.http_server import HttpServer
 from infra.local.mail_catcher import MailCatcher
@@ -45,7 +47,7 @@ def prepare_environment(endpoint: str, url: str) -> None:
     local_aws.set_aws_environment(endpoint)
     os.environ["DEVFLOW_STAGE"] = STAGE
     os.environ["DEVFLOW_MAIL_FROM"] = "DevFlow <devflow@localhost>"
-    os.environ.setdefault("DEVFLOW_URL", url)  # the user sets it for another URL of this stage, such as a tunnel's
+    os.environ["DEVFLOW_URL"] = os.environ.get("DEVFLOW_URL") or url  # the user sets it to the URL of a tunnel
     os.environ["DEVFLOW_LOCAL_SECRET"] = json.dumps(
         {
             "current": "key-local",
@@ -55,6 +57,13 @@ def prepare_environment(endpoint: str, url: str) -> None:
             "slackClientSecret": os.environ.get("DEVFLOW_SLACK_CLIENT_SECRET", ""),
         }
     )
+
+
+def new_pin(is_common: Callable[[str], bool]) -> str:
+    """A random PIN of six digits, for which `is_common` is false."""
+    while is_common(pin := f"{secrets.randbelow(1_000_000):06}"):
+        pass
+    return pin
 
 
 def run(port: str, stopping: threading.Event) -> None:
@@ -70,26 +79,29 @@ def run(port: str, stopping: threading.Event) -> None:
         prepare_environment(moto.endpoint(), url)
         mail_catcher, ses = MailCatcher(), HttpServer(0)
         cleanup.callback(ses.stop)
-        ses.start(mail_catcher)
+        ses.start(LoopbackOnly(mail_catcher))
         os.environ["AWS_ENDPOINT_URL_SESV2"] = f"http://127.0.0.1:{ses.port}"
         local_aws.deploy_template(STAGE)
 
         # These modules read the environment when they are imported, and the app's clients connect to its endpoint.
         from app import app  # noqa: PLC0415
+        from chalicelib.auth.rules import is_common_pin  # noqa: PLC0415
         from chalicelib.auth.service import ensure_user  # noqa: PLC0415
         from chalicelib.core import clock  # noqa: PLC0415
         from infra.local.event_poller import EventPoller  # noqa: PLC0415
         from infra.local.gateway import Gateway  # noqa: PLC0415
         from infra.local.local_stage import LocalStage  # noqa: PLC0415
 
-        ensure_user(EMAIL, NAME, PIN, clock.now())
+        access = Access(os.environ["DEVFLOW_URL"], [str(server.server_address[0]) for server in servers])
+        pin = new_pin(is_common_pin) if access.is_public else PIN
+        ensure_user(EMAIL, NAME, pin, clock.now())
         poller = EventPoller(app)
         poller.start()
         cleanup.callback(poller.stop)
         for server in servers:
-            server.start(LocalStage(Gateway(app), poller, mail_catcher))
+            server.start(LocalStage(Gateway(app), poller, mail_catcher, access))
             cleanup.callback(server.stop)
-        print(banner(url), flush=True)
+        print(banner(url, pin, os.environ["DEVFLOW_URL"] if access.is_public else None), flush=True)
 
         moto_ended = threading.Event()
         threading.Thread(target=_set_when_ended, args=(moto, moto_ended, stopping), daemon=True).start()

@@ -3,6 +3,8 @@
 `/local/clock` returns the stage's clock (GET) and moves it forward (POST). `/local/mail` returns the mails that the
 stage has sent.
 
+Both exist only on a stage that is not public, and only for programs of this machine, see `access`.
+
 The clock moves in steps of at most one minute. After each step the scheduled handlers run and the queues are emptied.
 So when the response arrives, everything that is due in that time has happened, in order.
 """
@@ -12,6 +14,7 @@ from typing import Any
 
 from chalicelib.core import clock
 from chalicelib.core.timestamps import iso
+from infra.local.access import Access, check_content_type
 from infra.local.event_poller import EventPoller
 from infra.local.gateway import Gateway, Headers, Response, error_response
 from infra.local.mail_catcher import PATH as MAIL_PATH
@@ -27,31 +30,36 @@ quarter of an hour."""
 
 class LocalStage:
     """The gateway, with the stage's own endpoints in front of it. Wakes the poller after a request that can send
-    messages."""
+    messages. Refuses the requests that `access` does not allow."""
 
-    def __init__(self, gateway: Gateway, poller: EventPoller, mail_catcher: MailCatcher) -> None:
+    def __init__(self, gateway: Gateway, poller: EventPoller, mail_catcher: MailCatcher, access: Access) -> None:
         self._gateway = gateway
         self._poller = poller
         self._mail_catcher = mail_catcher
+        self._access = access
 
     def call(
         self, method: str, target: str, headers: Headers = (), body: bytes = b"", *, source_ip: str = "127.0.0.1"
     ) -> Response:
+        refused = self._access.check_host(headers)
+        if refused is not None:
+            return refused
         path = target.partition("?")[0]
-        if path == MAIL_PATH:
-            if method in _SAFE_METHODS:
-                return self._mail_catcher.list_mails()
-            return error_response(405, "Method not allowed", "This path allows only GET.")
-        if path != CLOCK_PATH:
-            response = self._gateway.call(method, target, headers, body, source_ip=source_ip)
-            if method not in _SAFE_METHODS:
-                self._poller.wake()
-            return response
-        if method == "POST":
-            return self._advance(body)
+        if path in (CLOCK_PATH, MAIL_PATH) and not self._access.is_public:
+            return self._access.check_origin(headers) or self._call_own(path, method, headers, body)
+        response = self._gateway.call(method, target, headers, body, source_ip=source_ip)
+        if method not in _SAFE_METHODS:
+            self._poller.wake()
+        return response
+
+    def _call_own(self, path: str, method: str, headers: Headers, body: bytes) -> Response:
+        """Handle a request to an endpoint of the stage itself."""
         if method in _SAFE_METHODS:
-            return _clock_response()
-        return error_response(405, "Method not allowed", "This path allows only GET and POST.")
+            return _clock_response() if path == CLOCK_PATH else self._mail_catcher.list_mails()
+        if path == CLOCK_PATH and method == "POST":
+            return check_content_type(headers) or self._advance(body)
+        allowed = "GET and POST" if path == CLOCK_PATH else "GET"
+        return error_response(405, "Method not allowed", f"This path allows only {allowed}.")
 
     def _advance(self, body: bytes) -> Response:
         seconds = _requested_seconds(body)

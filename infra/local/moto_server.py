@@ -15,6 +15,7 @@ from typing import Any
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
+from infra.local.access import loopback_only_wsgi
 from infra.local.moto_tuning import tune
 
 
@@ -36,7 +37,10 @@ def _end_with_parent() -> None:
 
 
 def serve(app: Any) -> None:
-    """Serve until standard input is closed. Ignores signals, which a terminal sends to the whole process group."""
+    """Serve until standard input is closed. Ignores signals, which a terminal sends to the whole process group.
+
+    Requests of browsers are refused. Moto itself allows pages of every origin to read its responses.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -44,7 +48,7 @@ def serve(app: Any) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "Tried to parse AWS::SecretsManager::Secret")  # the local stage has its own keys
     tune()
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Handler)
+    server = make_server("127.0.0.1", 0, loopback_only_wsgi(app), threaded=True, request_handler=_Handler)
     server.daemon_threads = True  # type: ignore[attr-defined]  # it is a ThreadingMixIn when threaded
     print(server.port, flush=True)
     server.serve_forever()

@@ -8,6 +8,7 @@ import boto3
 import pytest
 from chalice.app import Chalice, Rate
 
+from infra.local.access import Access
 from infra.local.event_poller import EventPoller
 from infra.local.gateway import Gateway
 from infra.local.local_stage import LocalStage
@@ -15,6 +16,8 @@ from infra.local.mail_catcher import MailCatcher
 from tests.support import moto_aws
 
 QUEUE = "devflow-local-workflow"
+URL = "http://localhost:3000"
+JSON = (("Host", "localhost:3000"), ("Content-Type", "application/json"))
 
 
 class PolledApp:
@@ -101,20 +104,22 @@ def test_sweep_runs_every_schedule_with_an_eventbridge_event(aws: None) -> None:
 
 def test_clock_moves_in_steps_of_a_minute_with_a_sweep_after_each(aws: None, clock: Any) -> None:
     polled = PolledApp()
-    stage = LocalStage(Gateway(polled.app), polled.poller, MailCatcher())
+    stage = LocalStage(Gateway(polled.app), polled.poller, MailCatcher(), Access(URL))
     before = clock.now
-    response = stage.call("POST", "/local/clock", body=json.dumps({"advanceSeconds": 150}).encode())
+    response = stage.call("POST", "/local/clock", JSON, json.dumps({"advanceSeconds": 150}).encode())
     assert response.status == 200
     assert clock.now - before == pytest.approx(150_000, abs=5_000)
     assert len(polled.runs) == 3
-    assert stage.call("GET", "/local/clock").json()["shiftedSeconds"] == response.json()["shiftedSeconds"]
+    assert stage.call("GET", "/local/clock", JSON).json()["shiftedSeconds"] == response.json()["shiftedSeconds"]
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"advanceSeconds": -1}', b'{"advanceSeconds": true}', b"NaN"])
 def test_invalid_movement_of_the_clock_is_rejected(aws: None, clock: Any, body: bytes) -> None:
     polled = PolledApp()
     before = clock.now
-    response = LocalStage(Gateway(polled.app), polled.poller, MailCatcher()).call("POST", "/local/clock", body=body)
+    response = LocalStage(Gateway(polled.app), polled.poller, MailCatcher(), Access(URL)).call(
+        "POST", "/local/clock", JSON, body
+    )
     assert (response.status, response.json()["statusCode"]) == (400, 400)
     assert clock.now - before < 5_000
     assert polled.runs == []

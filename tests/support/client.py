@@ -61,11 +61,10 @@ class Http:
     def _exchange(
         connection: http.client.HTTPConnection, method: str, target: str, headers: Headers, body: bytes
     ) -> Response:
-        connection.putrequest(method, target, skip_accept_encoding=True)
-        names = set()
+        names = {name.lower() for name, _ in headers}
+        connection.putrequest(method, target, skip_host="host" in names, skip_accept_encoding=True)
         for name, value in headers:
             connection.putheader(name, value)
-            names.add(name.lower())
         if (body or method in ("POST", "PUT", "PATCH")) and not names & {"content-length", "transfer-encoding"}:
             connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body or None)
