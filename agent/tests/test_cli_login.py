@@ -84,6 +84,20 @@ def test_login_with_a_link(
     assert settings.load_config(settings.config_path())["token"] == "new-token"
 
 
+def test_link_of_another_address_does_not_log_in(
+    devflow: Callable[..., CommandResult], start_platform: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may send a user a link of their own account."""
+    other = USER | {"email": "attacker@example.com"}
+    platform = start_platform(lambda _: FakeResponse(200, {"success": True, "token": "new-token", "user": other}))
+    monkeypatch.setattr("sys.stdin", io.StringIO("#secret-of-the-link\n"))
+
+    result = devflow("login", "--url", platform.url, "--email", "user@example.com", "--magic-link")
+
+    assert (result.status, "a link of attacker@example.com" in result.err) == (4, True)
+    assert settings.load_config(settings.config_path()) == {}
+
+
 def test_wrong_pin_exits_4_and_keeps_the_config_file(
     devflow: Callable[..., CommandResult], logged_in: Callable[..., FakePlatform], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,8 +69,37 @@ class User(Entity):
     Version 0.1.0 rejects these sessions after a rollback."""
 
 
+class MagicLink(Entity):
+    """A magic link that was mailed and not used yet."""
+
+    email: str
+    until: int
+    """Until when it is valid (epoch milliseconds)."""
+    browser: str | None = None
+    """The hash of the id of the browser that requested it. None where a program did, or version 0.1.0 stored it."""
+
+
 class Login(Entity):
-    """The user and the PIN hash of an address. Both are None for an address without a user."""
+    """The user and the PIN hash of an address. All are None for an address without a user."""
 
     owner: str | None
     pin: str | None
+    slack_user: str | None = None
+    """The Slack person who is linked to the user, as `SlackPerson.key`; None without one."""
+
+
+class SlackPerson(NamedTuple):
+    """A person of a Slack workspace, as a verified id token describes them."""
+
+    team: str
+    """The id of the workspace."""
+    id: str
+    """The id of the person, which is unique in the workspace and does not change."""
+    email: str
+    """The address that Slack has verified. The administrators of the workspace can change it."""
+    name: str
+
+    @property
+    def key(self) -> str:
+        """Identifies the person among those of all workspaces."""
+        return f"{self.team}#{self.id}"

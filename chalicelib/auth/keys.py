@@ -50,7 +50,7 @@ class Keyring(NamedTuple):
     keys: dict[str, bytes]
     read_at: int
     slack: SlackCredentials | None = None
-    """None where this stage has no Slack app."""
+    """None where this stage has no Slack app, or lacks the setting DEVFLOW_SLACK_TEAM and requires it."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.current})"
@@ -100,8 +100,18 @@ def parse_keyring(secret: str, now: int) -> Keyring:
     current = content.get("current", "")
     if current not in keys or any(len(key) < MIN_KEY_BYTES for key in keys.values()):
         raise Unavailable("The signing keys of this stage are too short, or the current one is missing.")
+    return Keyring(current, keys, now, _slack_credentials(content))
+
+
+def _slack_credentials(content: dict[str, str]) -> SlackCredentials | None:
+    """The credentials of the Slack app, if sign-in with it is configured completely."""
     slack = SlackCredentials(content.get("slackClientId", ""), content.get("slackClientSecret", ""))
-    return Keyring(current, keys, now, slack if slack.id and slack.secret else None)
+    if not (slack.id and slack.secret):
+        return None
+    if settings.requires_slack_team and settings.slack_team is None:
+        logger.error("Slack sign-in is off, because DEVFLOW_SLACK_TEAM is not set on this stage; see docs/logins.md")
+        return None
+    return slack
 
 
 def _parse_secret(secret: str) -> dict[str, str]:

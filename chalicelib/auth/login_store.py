@@ -5,7 +5,7 @@ from typing import Any
 
 from chalicelib import dynamodb
 from chalicelib.auth import rules
-from chalicelib.auth.entities import Login
+from chalicelib.auth.entities import Login, MagicLink
 from chalicelib.auth.rules import MAIL_WINDOW, MAX_MAILS, MAX_PIN_TRIES, PIN_TRIES_KEPT
 from chalicelib.auth.tables import LoginRow
 from chalicelib.core.errors import Unavailable
@@ -20,10 +20,10 @@ SITE_FACTOR = 5
 """How many times the limit of a network an IPv6 /48 has. It is usually one customer with many networks (RFC 6177)."""
 
 
-def login_item(email: str, owner: str, pin: str | None) -> dynamodb.TransactItem:
+def login_item(email: str, owner: str, pin: str | None, slack_user: str | None = None) -> dynamodb.TransactItem:
     """Assign an email address to a user, as part of a transaction. Fails where the address has a user already."""
-    values = {"owner": owner} | ({"pin": pin} if pin else {})
-    actions = dynamodb.set_or_remove(LoginRow, values)
+    values = {"owner": owner, "pin": pin, "slack_user": slack_user}
+    actions = dynamodb.set_or_remove(LoginRow, {name: value for name, value in values.items() if value})
     return dynamodb.transact_update(_row(_email_key(email)), actions, dynamodb.not_exists(LoginRow.owner))
 
 
@@ -97,12 +97,44 @@ def reset_pin_tries(email: str) -> None:
 def load_login(email: str) -> Login:
     """The user and the PIN hash of an address; both None for an address without a user."""
     row = dynamodb.get_item(LoginRow, _email_key(email)) or {}
-    return Login(owner=row.get("owner"), pin=row.get("pin"))
+    return Login(owner=row.get("owner"), pin=row.get("pin"), slack_user=row.get("slackUser"))
 
 
-def save_link(token_hash: str, email: str, until: int) -> None:
-    """Store a magic link under the hash of its token. It is valid until `until` (epoch milliseconds)."""
-    _save_single_use(f"link#{token_hash}", dynamodb.set_value(LoginRow.email, email), until)
+def load_slack_owner(slack_user: str) -> str | None:
+    """The id of the user to whom a Slack person is linked; None without one."""
+    row = dynamodb.get_item(LoginRow, _slack_user_key(slack_user))
+    return None if row is None else str(row["owner"])
+
+
+def slack_user_item(slack_user: str, owner: str) -> dynamodb.TransactItem:
+    """Link a Slack person to a user, as part of a transaction. Fails where the person is linked already."""
+    actions = [dynamodb.set_value(LoginRow.owner, owner)]
+    return dynamodb.transact_update(_row(_slack_user_key(slack_user)), actions, dynamodb.not_exists(LoginRow.owner))
+
+
+def link_slack_item(email: str, owner: str, slack_user: str) -> dynamodb.TransactItem:
+    """Store that the user of an address is linked to a Slack person, as part of a transaction. Fails where the user is
+    linked to another one, and where the address does not belong to this user."""
+    unlinked = dynamodb.not_exists(LoginRow.slack_user) | dynamodb.equals(LoginRow.slack_user, slack_user)
+    return dynamodb.transact_update(
+        _row(_email_key(email)),
+        [dynamodb.set_value(LoginRow.slack_user, slack_user)],
+        dynamodb.equals(LoginRow.owner, owner) & unlinked,
+    )
+
+
+def save_link(token_hash: str, link: MagicLink) -> None:
+    """Store a magic link under the hash of its token."""
+    actions = dynamodb.set_or_remove(LoginRow, {"email": link.email, "browser": link.browser})
+    _save_single_use(f"link#{token_hash}", actions, link.until)
+
+
+def load_link(token_hash: str, now: int) -> MagicLink | None:
+    """A magic link; None where it does not exist, was used, or has expired. This does not use it."""
+    row = dynamodb.get_item(LoginRow, f"link#{token_hash}")
+    if row is None or row["until"] <= now:
+        return None
+    return MagicLink(email=row["email"], until=row["until"], browser=row.get("browser"))
 
 
 def consume_link(token_hash: str, now: int) -> str | None:
@@ -112,7 +144,7 @@ def consume_link(token_hash: str, now: int) -> str | None:
 
 def save_state(state_hash: str, nonce_hash: str, until: int) -> None:
     """Store a sign-in state under its hash, with the hash of the nonce that was sent with it."""
-    _save_single_use(f"slack#{state_hash}", dynamodb.set_value(LoginRow.nonce, nonce_hash), until)
+    _save_single_use(f"slack#{state_hash}", [dynamodb.set_value(LoginRow.nonce, nonce_hash)], until)
 
 
 def consume_state(state_hash: str, now: int) -> str | None:
@@ -120,13 +152,13 @@ def consume_state(state_hash: str, now: int) -> str | None:
     return _consume(f"slack#{state_hash}", now).get("nonce")
 
 
-def _save_single_use(login: str, action: dynamodb.Clause, until: int) -> None:
+def _save_single_use(login: str, actions: list[dynamodb.Clause], until: int) -> None:
     """Store a row that can be used once, until `until`. It expires a day later."""
     expiry = [
         dynamodb.set_value(LoginRow.until, until),
         dynamodb.set_value(LoginRow.expires_at, (until + DAY) // 1_000),
     ]
-    dynamodb.update_item(_row(login), [action, *expiry])
+    dynamodb.update_item(_row(login), [*actions, *expiry])
 
 
 def _consume(login: str, now: int) -> dynamodb.Row:
@@ -219,6 +251,10 @@ def _row(login: str) -> dynamodb.Item:
 
 def _email_key(email: str) -> str:
     return f"email#{email}"
+
+
+def _slack_user_key(slack_user: str) -> str:
+    return f"slack-user#{slack_user}"
 
 
 def _tries_key(email: str) -> str:

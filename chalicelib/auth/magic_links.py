@@ -3,18 +3,24 @@
 The table stores only the hash of the link's token. The token follows the `#` of the link. Browsers do not send that
 part to a server, so no log contains it. Opening the link does not use it, because mail scanners open links too; the
 user confirms on the page.
+
+A link logs in whoever confirms it. An attacker could mail a victim a link of the attacker's own account, so that the
+victim works in that account. So the page names the account, and says so if another browser requested the link. It
+names the whole address: whoever has the link can log in and read it, and a masked address could be taken for another.
 """
 
+import hmac
 import secrets
 
 from chalicelib.auth import login_store, service, sessions
-from chalicelib.auth.entities import LoginOrigin
-from chalicelib.auth.schemas import LoginResponse, MagicLinkRequest, VerifyMagicLinkRequest
+from chalicelib.auth.entities import LoginOrigin, MagicLink
+from chalicelib.auth.schemas import LoginResponse, MagicLinkRequest, MagicLinkResponse, VerifyMagicLinkRequest
 from chalicelib.aws import ses
 from chalicelib.core.errors import Unauthenticated
 from chalicelib.core.settings import MINUTE, settings
 from chalicelib.core.text import sha256_hex
-from chalicelib.http.rate_limits import LINKS, LOGIN
+from chalicelib.core.timestamps import iso
+from chalicelib.http.rate_limits import LINK_READS, LINKS, LOGIN
 
 LINK_LIFETIME = 10 * MINUTE
 
@@ -37,18 +43,37 @@ class LinkExpired(Unauthenticated):
     title = "Invalid or expired link"
 
 
-def request_link(request: MagicLinkRequest, source_ip: str, page: str, now: int) -> None:
+def request_link(
+    request: MagicLinkRequest, source_ip: str, page: str, now: int, *, browser_id: str | None = None
+) -> None:
     """Mail a link to `page`. Send no mail where the address may not log in, or has been sent too many mails.
 
-    The caller cannot tell whether a mail was sent. Raises RateLimited for the network address, and Unavailable where no
-    mail can be sent.
+    `browser_id` is the secret id of the browser that sent the request, None for a program. The caller cannot tell
+    whether a mail was sent. Raises RateLimited for the network address, and Unavailable where no mail can be sent.
     """
     login_store.count_source_ip(source_ip, LINKS, now)
     if not is_domain_allowed(request.email) or not login_store.reserve_mail(request.email, now):
         return
     secret = secrets.token_urlsafe(32)
-    login_store.save_link(sha256_hex(secret), request.email, now + LINK_LIFETIME)
+    browser = None if browser_id is None else sha256_hex(browser_id)
+    link = MagicLink(email=request.email, until=now + LINK_LIFETIME, browser=browser)
+    login_store.save_link(sha256_hex(secret), link)
     ses.send(request.email, "Log in to DevFlow", MAIL_TEXT.format(link=f"{page}#{secret}"))
+
+
+def read_link(
+    request: VerifyMagicLinkRequest, source_ip: str, now: int, *, browser_id: str | None = None
+) -> MagicLinkResponse:
+    """The account that a link logs in, and whether the browser with this id requested it. This does not use the link.
+
+    Raises LinkExpired, and RateLimited for the network address.
+    """
+    login_store.count_source_ip(source_ip, LINK_READS, now)
+    link = login_store.load_link(sha256_hex(request.token), now)
+    if link is None:
+        raise LinkExpired
+    same_browser = browser_id is not None and hmac.compare_digest(sha256_hex(browser_id), link.browser or "")
+    return MagicLinkResponse(email=link.email, expires_at=iso(link.until), same_browser=same_browser)
 
 
 def use_link(request: VerifyMagicLinkRequest, origin: LoginOrigin, now: int) -> LoginResponse:

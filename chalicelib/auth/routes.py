@@ -1,5 +1,8 @@
 """/api/auth: logins, sessions and personal tokens."""
 
+import re
+import secrets
+
 from chalice.app import Blueprint
 
 from chalicelib.auth import guard, magic_links, personal_tokens, service, sessions, slack_login
@@ -15,6 +18,7 @@ from chalicelib.auth.schemas import (
     LoginResponse,
     LogoutRequest,
     MagicLinkRequest,
+    MagicLinkResponse,
     MeResponse,
     PersonalTokenList,
     PinLoginRequest,
@@ -30,13 +34,16 @@ from chalicelib.core.models import OutputModel
 from chalicelib.core.settings import SECOND, settings
 from chalicelib.http import Request, Response, browser, route
 from chalicelib.http.pagination import ListQuery
-from chalicelib.http.rate_limits import ACCOUNT, LINKS, LOGIN, SLACK
+from chalicelib.http.rate_limits import ACCOUNT, LINK_READS, LINKS, LOGIN, SLACK
 
 blueprint = Blueprint(__name__)
 
 CALLBACK_PATH = "/api/auth/slack/callback"
 STATE_COOKIE = "devflow-slack"
 """The cookie that stores the state of a Slack sign-in until the browser returns."""
+LINK_COOKIE = "devflow-link"
+"""The cookie that stores the secret id of a browser that has requested magic links, while they are valid."""
+_BROWSER_ID = re.compile(r"[A-Za-z0-9_-]{43}")
 
 _MAX_USER_AGENT = 200
 """How many characters of the user agent of a login are stored."""
@@ -88,10 +95,37 @@ if settings.pin_login:  # prod does not have these routes
 )
 def request_link(request: Request) -> Response:
     """Request a login link by mail."""
+    browser_id = (_browser_id(request) or secrets.token_urlsafe(32)) if browser.is_same_origin(request) else None
     magic_links.request_link(
-        request.body(MagicLinkRequest), request.source_ip, browser.base_url(request) + magic_links.PAGE, request.now
+        request.body(MagicLinkRequest),
+        request.source_ip,
+        browser.base_url(request) + magic_links.PAGE,
+        request.now,
+        browser_id=browser_id,
     )
-    return Response(SuccessResponse())
+    if browser_id is None:
+        return Response(SuccessResponse())
+    cookie = browser.cookie_header(LINK_COOKIE, browser_id, magic_links.LINK_LIFETIME // SECOND)
+    return Response(SuccessResponse(), headers={"Set-Cookie": cookie})
+
+
+def _browser_id(request: Request) -> str | None:
+    """The id in the browser's cookie. None without one, or if it is none of ours."""
+    value = browser.cookie_value(request, LINK_COOKIE)
+    return value if value is not None and _BROWSER_ID.fullmatch(value) else None
+
+
+@route(
+    blueprint, "POST", "/api/auth/magic-link/read", "public", LINK_READS,
+    body=VerifyMagicLinkRequest, response=MagicLinkResponse, raises=(LinkExpired,),
+)  # fmt: skip
+def read_link(request: Request) -> Response:
+    """Read which account a link logs in. This does not use the link."""
+    return Response(
+        magic_links.read_link(
+            request.body(VerifyMagicLinkRequest), request.source_ip, request.now, browser_id=_browser_id(request)
+        )
+    )
 
 
 @route(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import NamedTuple
 
-from chalicelib.auth.entities import PersonalToken
+from chalicelib.auth.entities import Login, PersonalToken, SlackPerson
 from chalicelib.core.errors import Conflict
 from chalicelib.core.settings import DAY, MINUTE, SECOND
 
@@ -158,6 +158,18 @@ def surplus_fingerprints(fingerprints: Iterable[str], now: int) -> set[str]:
 def _fingerprint_expiry(fingerprint: str) -> int:
     """When the token of a fingerprint expires (epoch milliseconds)."""
     return int(fingerprint.rpartition(":")[2]) * SECOND
+
+
+def may_link_slack(person: SlackPerson, login: Login, configured_team: str | None) -> bool:
+    """Whether a Slack person without a link may be linked to the user who has the person's address.
+
+    Only people of the workspace that the operator has named: the administrators of any other workspace could give a
+    person the address of somebody else. And only if the user is linked to nobody else yet: then the address was given
+    to another person later.
+    """
+    if login.slack_user is not None:
+        return login.slack_user == person.key  # a parallel sign-in of this person has linked the user
+    return person.team == configured_team
 
 
 def lost_token(tokens: Iterable[PersonalToken], request: str | None, now: int) -> PersonalToken | None:

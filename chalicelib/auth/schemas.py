@@ -43,6 +43,16 @@ class VerifyMagicLinkRequest(InputModel):
     """The part of the link after the `#`."""
 
 
+class MagicLinkResponse(OutputModel):
+    """A magic link that was not used yet, for whoever has it."""
+
+    email: str
+    """The address that the link logs in."""
+    expires_at: Instant
+    same_browser: bool
+    """Whether this browser requested the link. `false` also where a program requested it."""
+
+
 class SlackCallbackQuery(InputModel):
     """The query with which Slack redirects a browser back. Nothing is required, because errors redirect the browser to
     the login page and do not return an error body."""

@@ -7,6 +7,7 @@ in Slack's id token. PKCE is not used, because Slack would then treat this clien
 """
 
 import hmac
+import re
 import secrets
 from functools import cache
 from typing import Any, NamedTuple
@@ -14,12 +15,13 @@ from urllib.parse import urlencode
 
 from pydantic import TypeAdapter, ValidationError
 
-from chalicelib.auth import id_token, login_store, service, sessions
-from chalicelib.auth.entities import LoginOrigin
+from chalicelib.auth import id_token, login_store, sessions, slack_accounts
+from chalicelib.auth.entities import LoginOrigin, SlackPerson
 from chalicelib.auth.id_token import IdTokenInvalid, Keys
 from chalicelib.auth.keys import SlackCredentials, keyring
 from chalicelib.auth.magic_links import is_domain_allowed
 from chalicelib.auth.schemas import MailAddress, SlackCallbackQuery
+from chalicelib.auth.slack_accounts import AccountNotLinked
 from chalicelib.core.errors import DevFlowError, RateLimited, Unavailable
 from chalicelib.core.log import logger
 from chalicelib.core.settings import HOUR, MINUTE, settings
@@ -28,6 +30,7 @@ from chalicelib.http.rate_limits import LOGIN, SLACK
 
 STATE_LIFETIME = 10 * MINUTE
 _MAX_CODE_LENGTH = 1_000
+_SLACK_ID = re.compile(r"[A-Za-z0-9]{1,64}")
 
 
 @cache
@@ -83,10 +86,12 @@ def finish_sign_in(
         login_store.count_source_ip(origin.address, SLACK, now)
         nonce_hash = _consume_state(callback.state, cookie_state, now)
         claims = _fetch_claims(_code(callback), redirect_uri, _credentials(now), nonce_hash, now)
-        email, name = _email_and_name(claims)
-        return sessions.start_session(service.ensure_verified_user(email, name, now), origin, now).token
+        person = _person(claims)
+        return sessions.start_session(slack_accounts.ensure_user(person, settings.slack_team, now), origin, now).token
     except SignInFailed:
         raise
+    except AccountNotLinked as error:
+        raise SignInFailed("slack-account") from error
     except DevFlowError as error:
         raise _sign_in_failed(error) from error
 
@@ -156,19 +161,22 @@ def _signing_keys(key_id: str, now: int) -> Keys:
     return keys
 
 
-def _email_and_name(claims: dict[str, Any]) -> tuple[str, str]:
-    """The verified address and the name of the user in Slack's claims. Raises SignInFailed where they may not log
-    in."""
-    if settings.slack_team and claims.get("https://slack.com/team_id") != settings.slack_team:
+def _person(claims: dict[str, Any]) -> SlackPerson:
+    """The person in Slack's claims, with a verified address. Raises SignInFailed where they may not log in."""
+    team, person_id = claims.get("https://slack.com/team_id"), claims.get("sub")
+    if settings.slack_team and team != settings.slack_team:
         raise SignInFailed("slack-team")
+    if not all(isinstance(each, str) and _SLACK_ID.fullmatch(each) for each in (team, person_id)):
+        raise SignInFailed("slack-refused")
     try:
         email = _mail_address().validate_python(claims.get("email"), strict=True)
     except ValidationError:
         raise SignInFailed("slack-email") from None
     if claims.get("email_verified") is not True or not is_domain_allowed(email):
         raise SignInFailed("slack-email")
-    name = claims.get("name")
-    return email, (name.strip() if isinstance(name, str) else "")[:100] or email.partition("@")[0]
+    claimed_name = claims.get("name")
+    name = (claimed_name.strip() if isinstance(claimed_name, str) else "")[:100] or email.partition("@")[0]
+    return SlackPerson(str(team), str(person_id), email, name)
 
 
 def _sign_in_failed(error: DevFlowError) -> SignInFailed:

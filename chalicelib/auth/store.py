@@ -117,8 +117,13 @@ def load_user(owner: str) -> User | None:
     return None if row is None else to_user(row)
 
 
-def create_user(owner: str, email: str, name: str, ver: str, pin: str | None, now: int) -> str:
-    """Create a user and their login, and return the user's id. Returns the existing id where the address has a user."""
+def create_user(
+    owner: str, email: str, name: str, ver: str, pin: str | None, now: int, slack_user: str | None = None
+) -> str:
+    """Create a user and their login, and return the user's id. Returns the existing id where the address has a user.
+
+    `slack_user` links a Slack person to the new user. Raises TransactionCancelled where the person is linked already.
+    """
     row = dynamodb.item(
         UserRow,
         owner=owner,
@@ -133,7 +138,9 @@ def create_user(owner: str, email: str, name: str, ver: str, pin: str | None, no
     )
     try:
         dynamodb.transact_write(
-            dynamodb.transact_put(row, dynamodb.not_exists(UserRow.owner)), login_store.login_item(email, owner, pin)
+            dynamodb.transact_put(row, dynamodb.not_exists(UserRow.owner)),
+            login_store.login_item(email, owner, pin, slack_user),
+            *([login_store.slack_user_item(slack_user, owner)] if slack_user else []),
         )
     except dynamodb.TransactionCancelled as cancelled:
         existing = cancelled.rows.get(1)

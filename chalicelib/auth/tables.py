@@ -10,12 +10,13 @@ calls.
 
 `logins` (login):
 
-    email#<address>     the user of an email address, and the hash of the PIN
-    tries#<address>     the count of PIN tries for an email address, which need not have a user
-    address#<ip>        the count of login calls from a network address
-    link#<hash>         a magic link that was mailed
-    mails#<address>     the count of recent mails to an email address
-    slack#<hash>        the state of a Slack sign-in that has started
+    email#<address>         the user of an email address, the hash of the PIN, and the Slack person who is linked
+    tries#<address>         the count of PIN tries for an email address, which need not have a user
+    address#<ip>            the count of login calls from a network address
+    link#<hash>             a magic link that was mailed, and the hash of the id of the browser that requested it
+    mails#<address>         the count of recent mails to an email address
+    slack#<hash>            the state of a Slack sign-in that has started
+    slack-user#<team>#<id>  the user to whom a person of a Slack workspace is linked
 """
 
 from typing import Any
@@ -79,5 +80,7 @@ class LoginRow(Model):
     calls: Any = MapAttribute(null=True)
     email = UnicodeAttribute(null=True)
     nonce = UnicodeAttribute(null=True)
+    browser = UnicodeAttribute(null=True)
+    slack_user = UnicodeAttribute(attr_name="slackUser", null=True)
     until = NumberAttribute(null=True)
     expires_at = NumberAttribute(attr_name="expiresAt", null=True)

@@ -93,6 +93,12 @@ class Settings:
     def local(self) -> bool:
         return self.stage == "local"
 
+    @property
+    def requires_slack_team(self) -> bool:
+        """Whether Slack sign-in needs `slack_team`. Without it, the administrators of any workspace could create users
+        with addresses of other people."""
+        return self.stage == "prod"
+
     def resource_name(self, resource: str) -> str:
         """The AWS name of a table, a queue or the secret of this stage, as `infra/template.yaml` defines it."""
         return f"devflow-{self.stage}-{resource}"

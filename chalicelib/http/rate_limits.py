@@ -44,6 +44,7 @@ HEARTBEAT = RateLimit("h", 10, "agent heartbeats")
 WEBHOOKS_API = RateLimit("w", 100, "webhooks API")
 LOGIN = RateLimit("l", 10, "login attempts")
 LINKS = RateLimit("k", 10, "magic link requests")
+LINK_READS = RateLimit("r", 30, "magic link reads")
 SLACK = RateLimit("s", 10, "Slack logins")
 ACCOUNT = RateLimit("m", 100, "account API")
 

@@ -11,7 +11,7 @@ from chalice.deploy import models
 
 from infra.deploy.aws_account import AwsAccount, error_code
 from infra.deploy.deploy_error import DeployError
-from infra.deploy.stage import STAGE_NAME, Stage
+from infra.deploy.stage import PROTECTED_STAGE, STAGE_NAME, Stage
 
 PYTHON_VERSIONS = ((3, 11), (3, 14))
 """The oldest and the newest Python that Lambda offers and DevFlow supports."""
@@ -23,6 +23,7 @@ def check(stage: Stage, account: AwsAccount) -> None:
     check_python(sys.version_info[:2])
     print(f"  account {account.id}, region {account.region}")
     check_functions(stage)
+    check_slack(stage, account)
     check_template(stage, account)
     check_indexes(stage, account)
 
@@ -64,6 +65,25 @@ def check_functions(stage: Stage) -> None:
                 f"The policy of the function {name} on the stage {stage.name} cannot be read: {error}.\n"
                 "`iam_policy_file` in .chalice/config.json names the file."
             ) from None
+
+
+def check_slack(stage: Stage, account: AwsAccount) -> None:
+    """The stage prod names the workspace whose members may log in, if it has a Slack app. Its functions switch Slack
+    sign-in off otherwise."""
+    if stage.name != PROTECTED_STAGE or stage.chalice_config.environment_variables.get("DEVFLOW_SLACK_TEAM"):
+        return
+    try:
+        secret = account.client("secretsmanager").get_secret_value(SecretId=f"{stage.stack}-secret")["SecretString"]
+    except ClientError as error:
+        if error_code(error) == "ResourceNotFoundException":
+            return  # a new stage has no Slack app
+        raise
+    if json.loads(secret).get("slackClientId"):
+        raise DeployError(
+            f"The stage {stage.name} has a Slack app, but no DEVFLOW_SLACK_TEAM. Set it to the id (T...) of your "
+            "workspace, in environment_variables of the stage in .chalice/config.json. Or remove the app: "
+            f"make keys STAGE={stage.name} STEP=slack."
+        )
 
 
 def check_template(stage: Stage, account: AwsAccount) -> None:

@@ -34,13 +34,24 @@ def _request_link(world: World) -> Call:
     return lambda: anonymous.post("/api/auth/magic-link", {"email": world.email})
 
 
+@call("read a magic link")
+def _read_link(world: World) -> Call:
+    anonymous, secret = world.user.acting_as(None), _mailed_link(world)
+    return lambda: anonymous.post("/api/auth/magic-link/read", {"token": secret})
+
+
 @call("log in by a magic link")
 def _use_link(world: World) -> Call:
-    anonymous = world.user.acting_as(None)
-    anonymous.post("/api/auth/magic-link", {"email": world.email})
+    anonymous, secret = world.user.acting_as(None), _mailed_link(world)
+    return lambda: anonymous.post("/api/auth/magic-link/verify", {"token": secret})
+
+
+def _mailed_link(world: World) -> str:
+    """Request a magic link. Returns its token."""
+    world.user.acting_as(None).post("/api/auth/magic-link", {"email": world.email})
     secret = re.search(r"/login/link#(\S+)", moto_aws.mails()[-1].body)
     assert secret
-    return lambda: anonymous.post("/api/auth/magic-link/verify", {"token": secret[1]})
+    return secret[1]
 
 
 @call("page of a magic link")

@@ -82,6 +82,7 @@ class Routes:
             "/api/auth/pin/login": {"email": "user@example.com", "pin": "123456"},
             "/api/auth/pin": {"pin": "271828"},
             "/api/auth/magic-link": {"email": "user@example.com"},
+            "/api/auth/magic-link/read": {"token": "x" * 43},
             "/api/auth/magic-link/verify": {"token": "x" * 43},
             "/api/auth/tokens": {"name": "a program"},
         }

@@ -48,6 +48,7 @@ BUDGET: dict[str, list[str]] = {
     ],
     "set a PIN": [*ADMIT_USER, "UpdateItem logins", "TransactWriteItems logins"],
     "ask for a magic link": [*CREATE_COUNTER, *CREATE_COUNTER, "UpdateItem logins", "SendEmail"],
+    "read a magic link": ["UpdateItem logins", "GetItem logins"],
     "log in by a magic link": [
         "UpdateItem logins", "GetItem logins", "TransactWriteItems logins", "GetItem logins", "GetItem users",
         "UpdateItem credentials",
@@ -55,7 +56,7 @@ BUDGET: dict[str, list[str]] = {
     "page of a magic link": [],
     "set out to sign in with Slack": [*CREATE_COUNTER, "UpdateItem logins"],
     "come back from Slack": [
-        "UpdateItem logins", "GetItem logins", "TransactWriteItems logins", "GetItem logins",
+        "UpdateItem logins", "GetItem logins", "TransactWriteItems logins", "GetItem logins", "GetItem logins",
         "TransactWriteItems logins+users", "GetItem users", "UpdateItem credentials",
     ],
     "whose token is this": [*ADMIT_USER],

@@ -5,7 +5,10 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
+from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
@@ -20,6 +23,7 @@ from tests.support import moto_aws
 from tests.support.client import Client
 
 ASK, USE, CONFIRM = "/api/auth/magic-link", "/api/auth/magic-link/verify", "/login/link"
+READ = "/api/auth/magic-link/read"
 LINK = re.compile(r"^http://localhost:3000/login/link#([A-Za-z0-9_-]{43})$", re.MULTILINE)
 HOME = "http://localhost:3000"
 
@@ -92,7 +96,7 @@ def test_opening_a_link_does_not_use_it_up(anonymous: Client) -> None:
     token = secret(anonymous)
     before = moto_aws.rows("logins"), snapshot()
     for method in ("GET", "HEAD"):
-        for path in (CONFIRM, f"{CONFIRM}?token={token}", f"{CONFIRM}/{token}", USE, f"{USE}?token={token}", ASK):
+        for path in (CONFIRM, f"{CONFIRM}?token={token}", f"{CONFIRM}/{token}", USE, f"{USE}?token={token}", READ, ASK):
             anonymous.send(method, path)
     assert (moto_aws.rows("logins"), snapshot()) == before
     ok(use(anonymous, token))
@@ -189,6 +193,87 @@ def test_confirming_on_the_links_page_logs_the_browser_in(anonymous: Client) -> 
 def test_confirming_from_another_site_sets_no_session_cookie(anonymous: Client) -> None:
     answer = anonymous.post(USE, {"token": secret(anonymous)}, Origin="https://evil.example")
     assert answer.header("Set-Cookie") is None
+
+
+# Which account a link opens, and which browser requested it.
+
+
+def read(client: Client, token: str, **headers: str) -> dict[str, Any]:
+    body: dict[str, Any] = ok(client.post(READ, {"token": token}, **headers))
+    return body
+
+
+def request_in_browser(client: Client, email: str, cookie: str | None = None) -> tuple[str, str]:
+    """Request a link on the login page. Returns its token and the browser's cookie."""
+    sent = {"Origin": HOME, "Sec_Fetch_Site": "same-origin"} | ({"Cookie": cookie} if cookie else {})
+    response = client.post(ASK, {"email": email}, **sent)
+    assert ok(response, 202) == {"success": True}
+    header = response.header("Set-Cookie") or ""
+    assert header.endswith("; Max-Age=600; Path=/; Secure; HttpOnly; SameSite=Lax")
+    found = LINK.search(moto_aws.mails()[-1].body)
+    assert found
+    return found[1], header.partition(";")[0]
+
+
+def test_reading_a_link_names_its_address_and_does_not_use_it(anonymous: Client, clock: Clock) -> None:
+    token = secret(anonymous, "New.Person@example.com")
+    for _ in range(3):
+        link = read(anonymous, token)
+        assert (link["email"], link["sameBrowser"]) == ("new.person@example.com", False)
+    assert moto_aws.rows("users") == []
+    expires = datetime.fromisoformat(link["expiresAt"]).timestamp()
+    assert expires - clock.now / 1_000 == pytest.approx(600, abs=5)
+    ok(use(anonymous, token))
+    for path in (READ, USE):
+        refused(anonymous.post(path, {"token": token}), 401, "Invalid or expired link")
+
+
+def test_link_that_expired_or_never_existed_cannot_be_read(anonymous: Client, clock: Clock) -> None:
+    token = secret(anonymous)
+    refused(anonymous.post(READ, {"token": "A" * 43}), 401, "Invalid or expired link")
+    clock.advance(10 * 60 + 1)
+    refused(anonymous.post(READ, {"token": token}), 401, "Invalid or expired link")
+
+
+def test_only_the_browser_that_requested_a_link_is_its_browser(anonymous: Client) -> None:
+    first, cookie = request_in_browser(anonymous, "new@example.com")
+    second, same = request_in_browser(anonymous, "new@example.com", cookie)
+    assert same == cookie, "an older link of this browser stays one of its own"
+    foreign, other = request_in_browser(anonymous, "attacker@example.com")
+    assert other != cookie
+    assert cookie.startswith("__Host-devflow-link=")
+    for token in (first, second):
+        assert read(anonymous, token, Cookie=cookie)["sameBrowser"] is True
+        assert read(anonymous, token, Cookie=other)["sameBrowser"] is False
+        assert read(anonymous, token)["sameBrowser"] is False
+    assert read(anonymous, foreign, Cookie=cookie)["sameBrowser"] is False
+    assert cookie.partition("=")[2] not in json.dumps(moto_aws.rows("logins")), "only its hash is stored"
+
+
+@pytest.mark.parametrize("cookie", ["__Host-devflow-link=", "__Host-devflow-link=x", f"devflow-link={'A' * 43}"])
+def test_browser_id_that_is_none_of_ours_is_replaced(anonymous: Client, cookie: str) -> None:
+    token, given = request_in_browser(anonymous, "new@example.com", cookie)
+    assert given != cookie
+    assert read(anonymous, token, Cookie=cookie)["sameBrowser"] is False
+
+
+def test_request_of_a_program_or_another_site_sets_no_browser_id(anonymous: Client) -> None:
+    for headers in ({}, {"Origin": "https://attacker.example"}, {"Sec_Fetch_Site": "cross-site"}):
+        assert ask_with(anonymous, headers).header("Set-Cookie") is None
+
+
+def ask_with(client: Client, headers: dict[str, str]) -> Response:
+    return client.post(ASK, {"email": "new@example.com"}, **headers)
+
+
+def test_link_of_a_row_without_a_browser_can_be_read(anonymous: Client) -> None:
+    """Version 0.1.0 stored links without it."""
+    token, cookie = request_in_browser(anonymous, "new@example.com")
+    client = boto3.client("dynamodb")
+    key = {"login": {"S": f"link#{hashlib.sha256(token.encode()).hexdigest()}"}}
+    client.update_item(TableName="devflow-local-logins", Key=key, UpdateExpression="REMOVE browser")
+    assert read(anonymous, token, Cookie=cookie) == read(anonymous, token) | {"sameBrowser": False}
+    ok(use(anonymous, token))
 
 
 # Who is mailed, and how often.

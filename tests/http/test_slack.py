@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import boto3
 import jwt
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -120,12 +121,121 @@ def test_user_verified_by_slack_is_signed_in_to_the_dashboard(browser: Browser, 
     assert response.header("Cache-Control") == "no-store"
 
 
-def test_same_verified_email_is_the_same_user(browser: Browser, make_user: Callable[..., Client]) -> None:
+TEAM = "T0R7GR8RJ"
+
+
+@pytest.fixture
+def team(slack: Slack, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The workspace that this stage names."""
+    monkeypatch.setattr(slack_login, "settings", replace(settings, slack_url=slack.url, slack_team=TEAM))
+    return TEAM
+
+
+def owner_of(browser: Browser, anonymous: Client) -> str:
+    """The id of the user to whom the browser's session belongs."""
+    me = ok(anonymous.get("/api/auth/me", Cookie=f"__Host-devflow-session={browser.session}"))
+    return str(me["user"]["id"])
+
+
+def test_first_sign_in_links_the_user_with_the_verified_email(
+    browser: Browser, make_user: Callable[..., Client], team: str, anonymous: Client, slack: Slack
+) -> None:
+    """So the users of version 0.1.0, which looked at the email only, are linked at their next sign-in."""
     existing = ok(make_user("krane@example.com", "Krane, by mail").get("/api/auth/me"))["user"]
+    for email in ("krane@example.com", "krane@example.com", "renamed@example.com"):
+        slack.claims = {"email": email}
+        browser.sign_in()
+        assert owner_of(browser, anonymous) == existing["id"], "the person counts, and no longer the email"
+    (row,) = moto_aws.rows("users")
+    assert (row["owner"]["S"], row["name"]["S"], row["email"]["S"]) == (
+        existing["id"], "Krane, by mail", "krane@example.com",
+    )  # fmt: skip
+
+
+def test_person_with_a_changed_email_does_not_reach_the_user_of_that_email(
+    browser: Browser, make_user: Callable[..., Client], team: str, anonymous: Client, slack: Slack
+) -> None:
+    """An administrator of a workspace can change the emails of its people."""
+    slack.claims = {"sub": "U0ATTACKER", "email": "attacker@example.com"}
+    browser.sign_in()
+    attacker = owner_of(browser, anonymous)
+    victim = ok(make_user("victim@example.com").get("/api/auth/me"))["user"]["id"]
+    slack.claims = {"sub": "U0ATTACKER", "email": "victim@example.com"}
+    browser.sign_in()
+    assert owner_of(browser, anonymous) == attacker != victim
+
+
+def test_second_person_with_the_email_of_a_linked_user_is_refused(browser: Browser, team: str, slack: Slack) -> None:
+    browser.sign_in()
+    browser.cookies.clear()
+    slack.claims = {"sub": "U0SECOND"}
+    assert browser.sign_in().header("Location") == "/dashboard/login?reason=slack-account"
+    assert browser.session is None
+    assert len(moto_aws.rows("users")) == 1
+
+
+def test_without_a_configured_workspace_no_existing_user_is_linked(
+    browser: Browser, make_user: Callable[..., Client], anonymous: Client, slack: Slack
+) -> None:
+    existing = ok(make_user("krane@example.com").get("/api/auth/me"))["user"]["id"]
+    assert browser.sign_in().header("Location") == "/dashboard/login?reason=slack-account"
+    assert browser.session is None
+    slack.claims = {"email": "new@example.com"}
     for _ in range(2):
         browser.sign_in()
+        assert owner_of(browser, anonymous) != existing
+    assert len(moto_aws.rows("users")) == 2
+
+
+def test_same_person_id_in_another_workspace_is_another_person(
+    browser: Browser, slack: Slack, anonymous: Client
+) -> None:
+    browser.sign_in()
+    first = owner_of(browser, anonymous)
+    slack.claims = {"https://slack.com/team_id": "T0OTHER", "email": "other@example.com"}
+    browser.sign_in()
+    assert owner_of(browser, anonymous) != first
+
+
+def test_parallel_first_sign_ins_of_a_person_make_one_user(gateway: Gateway, slack: Slack) -> None:
+    browsers = [Browser(gateway, slack, f"198.51.100.{number}") for number in range(8)]
+    callbacks = [each.start() for each in browsers]
+    with ThreadPoolExecutor(8) as pool:
+        responses = list(pool.map(lambda each, path: each.get(path).header("Location"), browsers, callbacks))
+    assert responses == ["/dashboard"] * 8
+    assert len(moto_aws.rows("users")) == 1
+
+
+def test_linked_person_whose_user_was_removed_is_not_signed_in(browser: Browser, slack: Slack) -> None:
+    browser.sign_in()
+    browser.cookies.clear()
     (row,) = moto_aws.rows("users")
-    assert (row["owner"]["S"], row["name"]["S"]) == (existing["id"], "Krane, by mail")
+    boto3.client("dynamodb").delete_item(TableName="devflow-local-users", Key={"owner": row["owner"]})
+    assert failure_reason(browser.sign_in(), browser) == "slack-unavailable"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [{"sub": None}, {"sub": ""}, {"sub": "U1#T2"}, {"sub": 5}, {"https://slack.com/team_id": None},
+     {"https://slack.com/team_id": "T1#U2"}, {"https://slack.com/team_id": ["T0R7GR8RJ"]}],
+    ids=str,
+)  # fmt: skip
+def test_person_without_valid_ids_is_rejected(browser: Browser, slack: Slack, claims: dict[str, Any]) -> None:
+    slack.claims = claims
+    assert failure_reason(browser.sign_in(), browser) == "slack-refused"
+
+
+def test_prod_without_a_named_workspace_has_no_slack_login(
+    browser: Browser, slack: Slack, monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    prod = replace(vars(keys)["settings"], stage="prod")
+    monkeypatch.setattr(keys, "settings", prod)
+    monkeypatch.setattr(keys, "_cached", None)
+    assert failure_reason(browser.get(START), browser) == "slack-off"
+    assert "DEVFLOW_SLACK_TEAM" in log.text
+    monkeypatch.setattr(keys, "settings", replace(prod, slack_team=TEAM))
+    monkeypatch.setattr(keys, "_cached", None)
+    assert browser.sign_in().header("Location") == "/dashboard"
 
 
 def test_authorization_request_is_url_encoded_and_returns_to_our_callback(browser: Browser, slack: Slack) -> None:
@@ -252,16 +362,12 @@ def test_only_configured_email_domains_are_admitted(
     assert row["email"]["S"] == "krane@example.org"
 
 
-def test_only_members_of_the_configured_workspace_are_admitted(
-    browser: Browser, slack: Slack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    named = replace(settings, slack_url=slack.url, slack_team="T0R7GR8RJ")
-    monkeypatch.setattr(slack_login, "settings", named)
-    assert "team=T0R7GR8RJ" in (browser.get(START).header("Location") or "")
+def test_only_members_of_the_configured_workspace_are_admitted(browser: Browser, slack: Slack, team: str) -> None:
+    assert f"team={team}" in (browser.get(START).header("Location") or "")
     assert browser.sign_in().header("Location") == "/dashboard"
     other = Browser(browser._gateway, slack, "192.0.2.3")
-    for team in ("T0OTHER", None, ["T0R7GR8RJ"]):
-        slack.claims = {"https://slack.com/team_id": team, "email": "other@example.com"}
+    for claimed in ("T0OTHER", None, [team]):
+        slack.claims = {"https://slack.com/team_id": claimed, "email": "other@example.com"}
         assert other.sign_in().header("Location") == "/dashboard/login?reason=slack-team"
         assert other.session is None
 
@@ -549,7 +655,7 @@ def test_login_page_and_documents_explain_every_reason() -> None:
     root = Path(__file__).parents[2]
     source = (root / "chalicelib" / "auth" / "slack_login.py").read_text(encoding="utf-8")
     reasons = set(re.findall(r'"(slack-\w+)"', source))
-    assert len(reasons) == 8
+    assert len(reasons) == 9
     for document in ("docs/api.md", "chalicelib/dashboard/static/login.js"):
         text = (root / document).read_text(encoding="utf-8")
         assert [reason for reason in reasons if reason not in text] == [], document

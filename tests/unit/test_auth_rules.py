@@ -7,8 +7,27 @@ import pytest
 from pydantic import ValidationError
 
 from chalicelib.auth import rules, schemas
-from chalicelib.auth.entities import PersonalToken
+from chalicelib.auth.entities import Login, PersonalToken, SlackPerson
 from chalicelib.core.settings import DAY, MINUTE
+
+
+@pytest.mark.parametrize(
+    ("slack_user", "configured", "expected"),
+    [
+        (None, "T1", True),
+        (None, "T2", False),
+        (None, None, False),
+        ("T1#U1", "T1", True),
+        ("T1#U1", None, True),
+        ("T1#U2", "T1", False),
+    ],
+)
+def test_slack_person_is_linked_in_the_configured_workspace_only(
+    slack_user: str | None, configured: str | None, expected: object
+) -> None:
+    person = SlackPerson("T1", "U1", "a@example.com", "A")
+    login = Login(owner="user-1", pin=None, slack_user=slack_user)
+    assert rules.may_link_slack(person, login, configured) is expected
 
 
 def test_pin_matches_only_its_own_hash() -> None:

@@ -26,6 +26,7 @@ USE_CASES = {
         "personal_tokens",
         "pin_login",
         "sessions",
+        "slack_accounts",
         "slack_api",
         "slack_login",
         "tokens",

@@ -7,6 +7,7 @@
 declare namespace Api {
   type ErrorBody = ApiErrorBody;
   type Me = ApiResponses["me"];
+  type MagicLink = ApiResponses["read_link"];
   type Stats = ApiResponses["get_stats"];
   type Task = ApiResponses["list_tasks"]["data"][number];
   type TaskDetail = ApiResponses["get_task"];

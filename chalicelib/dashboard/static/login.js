@@ -17,6 +17,7 @@ const REASONS = {
   "slack-expired": "This Slack sign-in took more than ten minutes, was already used, or started in another browser. Try again.",
   "slack-email": "Your Slack account has no verified email address, or this stage does not allow its domain. Verify the address at Slack, or ask the operator of this stage.",
   "slack-team": "Members of this Slack workspace cannot log in here. Try again with your team's workspace.",
+  "slack-account": "The email address of your Slack account belongs to a user here who is not linked to it. Log in with another method, or ask the operator of this stage.",
   "slack-refused": "Slack sign-in could not be verified. Try again.",
   "slack-unavailable": "Slack sign-in is temporarily unavailable. Try again in a moment.",
   "slack-busy": "There were too many logins from your network. Try again in a minute.",

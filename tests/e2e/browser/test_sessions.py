@@ -12,6 +12,8 @@ from tests.e2e.conftest import Platform
 from tests.support import slack_server
 
 HOUR = 3_600
+OTHER_BROWSER = "This link was not requested in this browser."
+REPLACED = "You are logged in here as"
 
 
 def test_expired_session_leads_to_login_and_back(
@@ -59,21 +61,42 @@ def test_magic_link_logs_in_once(visitor: Callable[..., Visitor], stage: Platfor
     assert link
 
     page.goto(link[0])
-    page.get_by_role("button", name="Log in", exact=True).click()
+    log_in = page.get_by_role("button", name=re.compile("Log in"))
+    expect(log_in).to_have_text(f"Log in as {email}")
+    expect(page.locator("#state")).to_contain_text(email)
+    expect(page.get_by_text(OTHER_BROWSER)).to_be_hidden()
+    expect(page.get_by_text(REPLACED)).to_be_hidden()
+    log_in.click()
     page.wait_for_url("**/dashboard")
     expect(page.get_by_role("link", name=email.partition("@")[0])).to_be_visible()
     expect(page.get_by_text("No agents are registered yet.")).to_be_visible()
 
     page.goto(link[0])
-    page.get_by_role("button", name="Log in", exact=True).click()
     expect(page.locator("#state")).to_contain_text("used")
-    expect(page.get_by_role("button", name="Log in", exact=True)).to_be_hidden()
+    expect(log_in).to_be_hidden()
+
+    # A link of another account, which somebody else has requested and sent.
+    attacker = f"{uuid.uuid4().hex}@attacker.example"
+    stage.client.post("/api/auth/magic-link", {"email": attacker})
+    sent = re.search(r"http\S+", mails(stage, attacker)[-1])
+    assert sent
+    before = [cookie for cookie in me.context.cookies() if "session" in cookie["name"]]
+    page.goto(sent[0])  # only the part after the # changes, so the page must notice it
+    expect(log_in).to_have_text(f"Log in as {attacker}")
+    expect(page.get_by_text(OTHER_BROWSER)).to_be_visible()
+    expect(page.get_by_text(REPLACED)).to_contain_text(f"{email}. The new session will replace that one")
+    assert [cookie for cookie in me.context.cookies() if "session" in cookie["name"]] == before
+    assert [path for _, path in me.monitor.requests if sent[0].partition("#")[2] in path] == []
+
+    log_in.click()
+    page.wait_for_url("**/dashboard")
+    expect(page.get_by_role("link", name=attacker.partition("@")[0])).to_be_visible()
 
 
 def test_incomplete_magic_link_offers_the_login_page(visitor: Callable[..., Visitor]) -> None:
     page = visitor().open("/login/link")
     expect(page.locator("#state")).to_contain_text("This link is incomplete.")
-    expect(page.get_by_role("button", name="Log in", exact=True)).to_be_hidden()
+    expect(page.get_by_role("button", name="Log in")).to_be_hidden()
     page.get_by_role("link", name="Go to the login page").click()
     page.wait_for_url("**/dashboard/login")
 

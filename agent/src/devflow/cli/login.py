@@ -67,7 +67,14 @@ def _log_in_with_link(url: str, email: str) -> Json:
     link = click.prompt("If this address may log in, a link was sent to it. Paste the link here", err=True)
     # The token is the fragment behind the `#`, which browsers do not send. The rest of the link is for browsers.
     token = link.strip().rpartition("#")[2]
-    return client.send_with_retries("POST", "/api/auth/magic-link/verify", {"token": token})
+    response = client.send_with_retries("POST", "/api/auth/magic-link/verify", {"token": token})
+    owner = str(response["user"]["email"])
+    if owner != email.strip().lower():
+        add_secret(str(response["token"]))
+        raise NotLoggedInError(
+            f"This is a link of {owner}, and not of {email}. If somebody sent it to you, do not use it"
+        )
+    return response
 
 
 def _log_in_with_token(url: str) -> Json:
