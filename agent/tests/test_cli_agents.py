@@ -174,5 +174,6 @@ def test_agent_is_not_dumpable_and_warns_of_a_token_of_the_user(machine: Path) -
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     warning, dumpable = printed.splitlines()
     assert "contains the token of a user" in warning
+    assert "devflow agent register --registration-token-stdin" in warning
     assert "user-token" not in warning
     assert dumpable == "0"

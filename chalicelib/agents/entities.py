@@ -78,6 +78,8 @@ class Agent(Entity):
     version: str
     platform: str | None
     capabilities: list[str]
+    permitted_capabilities: list[str] | None = None
+    """The capabilities that the agent may declare, if a registration token has limited them. None: any."""
     concurrency: int | None
     state: AgentState | Literal["removed"]
     reported_status: str | None = None

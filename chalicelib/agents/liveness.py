@@ -5,6 +5,8 @@ In one write, a check-in compares the token's version, counts the call, and reco
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import reduce
+from operator import and_
 from typing import Any, NamedTuple
 
 from chalicelib import dynamodb
@@ -17,6 +19,7 @@ from chalicelib.agents.rules import (
     check_at,
     has_lapsed,
     token_renewed,
+    within_permit,
 )
 from chalicelib.agents.store import append_status_events
 from chalicelib.agents.tables import AgentRow, shard, to_agent
@@ -67,6 +70,9 @@ class CheckIn(NamedTuple):
     """The version of a new token that the agent requests for itself. If an instance of the agent is live, only that
     instance may do this."""
 
+    capabilities: Sequence[str] | None = None
+    """The capabilities that the agent declares. If a registration token has limited them, others are rejected."""
+
     @property
     def row(self) -> dynamodb.Item:
         return dynamodb.item(AgentRow, owner=self.caller.owner, agent_id=self.agent_id)
@@ -115,6 +121,8 @@ class CheckIn(NamedTuple):
             own = AgentRow.next_ver if self.promoting_token else AgentRow.ver
             below_limit = rate_limits.within_limit(AgentRow.calls, self.rate_limit, self.now)
             condition &= dynamodb.equals(own, self.caller.ver) & below_limit
+            if self.capabilities:
+                condition &= _permits(self.capabilities)
         return condition
 
     def save(self, actions: Iterable[dynamodb.Clause] = ()) -> Agent:
@@ -123,7 +131,7 @@ class CheckIn(NamedTuple):
         If DynamoDB accepts no writes and there is nothing further to write, a read admits the agent, and the call is
         not counted.
 
-        Raises Unauthenticated, AgentNotFound, OtherInstance, NotActiveInstance, RateLimited, Unavailable.
+        Raises Unauthenticated, Forbidden, AgentNotFound, OtherInstance, NotActiveInstance, RateLimited, Unavailable.
         """
         self.raise_if_rate_limited()
         check_in, further = self, list(actions)
@@ -179,8 +187,8 @@ class CheckIn(NamedTuple):
     def adapted_to(self, row: dynamodb.Row | None) -> "CheckIn":
         """The check-in to write instead, given the agent's item as it is stored.
 
-        Raises Unauthenticated, AgentNotFound, RateLimited, OtherInstance or NotActiveInstance if the call must be
-        rejected.
+        Raises Unauthenticated, Forbidden, AgentNotFound, RateLimited, OtherInstance or NotActiveInstance if the call
+        must be rejected.
         """
         if row is None or row["state"] == REMOVED:
             raise Unauthenticated(REVOKED) if self.caller.is_agent else AgentNotFound
@@ -192,6 +200,8 @@ class CheckIn(NamedTuple):
             if promoting and has_lapsed(self.caller.issued_at, self.now):
                 raise Unauthenticated(LAPSED)
             rate_limits.raise_if_exhausted(row["calls"], self.rate_limit, self.now, self.caller.id)
+            if self.capabilities is not None:
+                within_permit("capabilities", self.capabilities, row.get("permitted"))
         other = row.get("instance")
         checks_instance = self.instance_id is not None or self.renewed_ver is not None
         if checks_instance and other and other["id"] != self.instance_id and other["at"] >= self.now - INACTIVE_AFTER:
@@ -202,6 +212,12 @@ class CheckIn(NamedTuple):
 @dynamodb.clause
 def _record_seen(now: int, shard: int, check_at: int) -> Any:
     return [AgentRow.seen_at.set(now), AgentRow.check_shard.set(shard), AgentRow.check_at.set(check_at)]
+
+
+def _permits(capabilities: Sequence[str]) -> dynamodb.Clause:
+    """A condition: the agent may declare these capabilities."""
+    each = [dynamodb.contains(AgentRow.permitted_capabilities, name) for name in capabilities]
+    return dynamodb.not_exists(AgentRow.permitted_capabilities) | reduce(and_, each)
 
 
 @dynamodb.clause

@@ -1,10 +1,11 @@
 """The rules of agents: liveness, status events and registration. No I/O; time is an argument (epoch milliseconds)."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Literal
 
 from chalicelib.agents.entities import Agent, AgentState, StatusEvent
-from chalicelib.core.errors import AgentExists, Conflict
+from chalicelib.core.errors import AgentExists, Conflict, Forbidden
 from chalicelib.core.outage import Outage
 from chalicelib.core.repo_patterns import matches_any
 from chalicelib.core.settings import HOUR, MINUTE, SECOND
@@ -29,6 +30,25 @@ REGISTRATION_IDEMPOTENCY_WINDOW = 10 * MINUTE
 
 class DifferentRegistration(Conflict):
     """This Idempotency-Key was used with another registration. Use a new one."""
+
+
+def within_permit(name: str, requested: Sequence[str] | None, permitted: Sequence[str] | None) -> list[str] | None:
+    """What an agent gets of a list, `name` in the plural, if its registration token permits only some elements.
+
+    `requested` is None if the request does not contain the list, `permitted` if the token does not limit it. Returns
+    None if neither is given. Raises Forbidden for a requested element that is not permitted.
+    """
+    if permitted is None:
+        return None if requested is None else list(requested)
+    if requested is None:
+        return list(permitted)
+    for element in requested:
+        if element not in permitted:
+            raise Forbidden(
+                f"The registration token does not permit {element!r}. The {name} that it permits:"
+                f" {', '.join(permitted) or 'none'}."
+            )
+    return list(requested)
 
 
 def became_active(state: AgentState, now: int) -> StatusEvent:

@@ -5,16 +5,16 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, computed_field, field_validator
 
 from chalicelib.agents.entities import MAX_CLAIMS, Agent, AgentState
-from chalicelib.core.models import Id, InputModel, Instant, OutputModel
+from chalicelib.core.models import Capabilities, Capability, Id, InputModel, Instant, OutputModel
 from chalicelib.core.repo_patterns import RepoPatterns
 from chalicelib.core.timestamps import iso
 from chalicelib.http.pagination import ListQuery, ListResponse
 
 AgentName = Annotated[str, StringConstraints(min_length=1, max_length=128, strip_whitespace=True)]
-Capability = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
-Capabilities = Annotated[list[Capability], Field(max_length=32)]
 Concurrency = Annotated[int, Field(ge=1, le=MAX_CLAIMS)]
 Submitters = Annotated[list[Id], Field(max_length=50)]
+RESERVED_ID = "registration-tokens"
+"""Not an agent's id, because /api/agents/registration-tokens is another resource."""
 DEFAULT_CAPABILITIES = ["fix-bug", "feature", "explain", "review-pr"]
 
 
@@ -41,6 +41,13 @@ class RegisterAgentRequest(InputModel):
     submitters: Submitters | None = None
     """The ids of the users whose tasks the agent may claim. All who may submit if absent; with `replace`, those of
     before."""
+
+    @field_validator("agent_id")
+    @classmethod
+    def _is_not_reserved(cls, agent_id: str) -> str:
+        if agent_id == RESERVED_ID:
+            raise ValueError(f"{RESERVED_ID} is part of an address of the API. Choose another id.")
+        return agent_id
 
     @field_validator("capabilities", "submitters")
     @classmethod

@@ -1,10 +1,10 @@
-"""Operations on agents: registration, tokens, reading and listing, heartbeats, and liveness."""
+"""Operations on agents: tokens, reading and listing, heartbeats, and liveness."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from chalicelib import dynamodb
-from chalicelib.agents import rules, schemas, status_events, store, tables
+from chalicelib.agents import rules, schemas, status_events, store
 from chalicelib.agents.entities import REMOVED, Agent, AgentState
 from chalicelib.agents.liveness import CheckIn, save_heartbeat
 from chalicelib.agents.schemas import (
@@ -12,44 +12,15 @@ from chalicelib.agents.schemas import (
     AgentQuery,
     AgentResponse,
     HeartbeatRequest,
-    RegisterAgentRequest,
     RegisterAgentResponse,
     UpdateAgentRequest,
 )
 from chalicelib.auth import service as auth
 from chalicelib.auth import tokens
 from chalicelib.auth.entities import User
-from chalicelib.core.errors import AgentExists, AgentNotFound, Conflict, Unavailable
+from chalicelib.core.errors import AgentNotFound
 from chalicelib.core.outage import Outage
-from chalicelib.core.settings import settings
-from chalicelib.core.text import fingerprint
 from chalicelib.http.pagination import EXACT_TOTAL_LIMIT, list_page
-
-_MAX_TRIES = 5
-
-
-class TooManyAgents(Conflict):
-    """You have the maximum number of agents. Remove one, and register this one again."""
-
-
-def register_agent(user: User, request: RegisterAgentRequest, idempotency_key: str | None, now: int) -> Agent:
-    """Register an agent. Raises AgentExists, TooManyAgents, DifferentRegistration.
-
-    The same Idempotency-Key within ten minutes means the same registration, whose response was lost. It succeeds and
-    returns the agent with a new token version.
-    """
-    agent = _new_agent(user.owner, request, idempotency_key, now)
-    try:
-        dynamodb.transact_write(
-            store.create_item(agent), auth.agent_count_item(user.owner, 1, settings.agents_per_user)
-        )
-        status_events.send_to_queue(agent.owner, agent.id)
-    except dynamodb.TransactionCancelled as cancelled:
-        existing = cancelled.rows.get(0)
-        if existing is None:
-            raise TooManyAgents from None
-        agent = _repeat_registration(tables.to_agent(existing), agent.registration, now)
-    return agent
 
 
 def to_register_response(agent: Agent, now: int) -> RegisterAgentResponse:
@@ -57,82 +28,6 @@ def to_register_response(agent: Agent, now: int) -> RegisterAgentResponse:
     return RegisterAgentResponse(
         agent=schemas.to_response(agent), token=tokens.issue("agent", agent.owner, agent.id, agent.ver, now)
     )
-
-
-def _new_agent(owner: str, request: RegisterAgentRequest, idempotency_key: str | None, now: int) -> Agent:
-    return Agent(
-        owner=owner,
-        id=request.agent_id,
-        name=request.name,
-        version=request.version,
-        platform=request.platform,
-        capabilities=request.capabilities,
-        concurrency=request.concurrency,
-        state="active",
-        ver=tokens.new_version(),
-        registration=None
-        if idempotency_key is None
-        else f"{fingerprint(idempotency_key)}.{fingerprint(request.content())}",
-        rules_version=tokens.new_version() if request.given_rules() else None,
-        created_at=now,
-        updated_at=now,
-        seen_at=now,
-        worked_at=now,
-        repos=request.repos or [],
-        submitters=request.submitters or [],
-        status_events=[rules.became_active("active", now)],
-    )
-
-
-def _repeat_registration(existing: Agent, registration: str | None, now: int) -> Agent:
-    """Register an agent again whose registration was sent twice. It is active, and every earlier token is revoked.
-
-    Raises AgentExists, also for a tombstone, and DifferentRegistration.
-    """
-    for _ in range(_MAX_TRIES):
-        if existing.state == REMOVED:
-            raise AgentExists
-        rules.check_same_registration(existing, registration, now)
-        try:
-            return _register_again(existing, {"seen_at": now, "state": "active", "ver": tokens.new_version()}, now)
-        except dynamodb.ConditionFailed as failed:  # another writer changed the agent at the same time
-            if failed.row is None:  # the agent was deleted in the meantime: a retry registers a new one
-                break
-            existing = tables.to_agent(failed.row)
-    raise Unavailable
-
-
-def _register_again(existing: Agent, values: dict[str, Any], now: int) -> Agent:
-    """Set `values` of an agent that its user registers again, and end what belongs to its earlier processes.
-
-    Raises ConditionFailed if the state or the token has changed since the agent was read.
-    """
-    values = values | {"next_ver": None, "instance": None} | store.check_schedule(existing.owner, existing.id, now)
-    event = None if existing.state == "active" else rules.became_active("active", now)
-    agent = store.update_agent(existing.owner, existing.id, values, ver=existing.ver, state=existing.state, event=event)
-    if event is not None:
-        status_events.send_to_queue(agent.owner, agent.id)
-    return agent
-
-
-def replace_agent(existing: Agent, request: RegisterAgentRequest, idempotency_key: str | None, now: int) -> Agent:
-    """Register an existing agent again on its old row. The old token is revoked. The returned agent has its old claims.
-
-    It keeps those of its rules that the request does not give, unless it was removed.
-    Raises AgentNotFound if the agent was deleted, or if its state or token has changed since it was read.
-    """
-    agent = _new_agent(existing.owner, request, idempotency_key, now)
-    unchanged = {"owner", "id", "calls", "claims", "pinned_at", "pinned_until", "machine", "status_events"}
-    rules_given = request.given_rules()
-    new_rules = {"repos": agent.repos or None, "submitters": agent.submitters or None, "search_positions": None}
-    if existing.state != REMOVED:
-        unchanged |= new_rules.keys() - rules_given.keys()
-        unchanged |= set() if rules_given else {"rules_version"}
-    values = {name: value for name, value in (*agent, *new_rules.items(), ("paused", None)) if name not in unchanged}
-    try:
-        return _register_again(existing, values, now)
-    except dynamodb.ConditionFailed:
-        raise AgentNotFound from None
 
 
 def mark_removed(owner: str, agent_id: str, now: int) -> Agent:
@@ -223,7 +118,9 @@ def record_heartbeat(check_in: CheckIn, request: HeartbeatRequest) -> Agent:
     changed = {name: value for name, value in registered.items() if value is not None}
     if changed:
         values |= changed | {"updated_at": check_in.now}
-    check_in = check_in._replace(state=request.state(), instance_id=request.instance_id)
+    check_in = check_in._replace(
+        state=request.state(), instance_id=request.instance_id, capabilities=request.capabilities
+    )
     return save_heartbeat(check_in, values, request.task_ids, request.process_id)
 
 

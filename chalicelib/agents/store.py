@@ -26,6 +26,7 @@ def create_item(agent: Agent) -> dynamodb.TransactItem:
         version=agent.version,
         platform=agent.platform,
         capabilities=agent.capabilities,
+        permitted_capabilities=agent.permitted_capabilities,
         concurrency=agent.concurrency,
         state=agent.state,
         machine={},

@@ -58,6 +58,7 @@ class AgentRow(Model):
     version = UnicodeAttribute()
     platform = UnicodeAttribute(null=True)
     capabilities: ListAttribute[str] = ListAttribute()
+    permitted_capabilities: Any = ListAttribute(attr_name="permitted", null=True)
     concurrency = NumberAttribute(null=True)
     state = UnicodeAttribute()
     reported_status = UnicodeAttribute(attr_name="reported", null=True)
@@ -116,6 +117,7 @@ def to_agent(row: dynamodb.Row) -> Agent:
         version=row["version"],
         platform=row.get("platform"),
         capabilities=row["capabilities"],
+        permitted_capabilities=row.get("permitted"),
         concurrency=row.get("concurrency"),
         state=row["state"],
         reported_status=row.get("reported"),

@@ -1,4 +1,4 @@
-"""Named queries and conditional writes on the table `credentials`: the sessions and personal tokens of users.
+"""Named queries and conditional writes on the table `credentials`: the sessions and tokens of users.
 
 A session of this version has a row from its login to its end. A session of version 0.1.0 has a row from its first call
 on; that row stays when the session ends, because without a row the session would be accepted again.
@@ -9,10 +9,12 @@ from contextlib import suppress
 from typing import Any
 
 from chalicelib import dynamodb
-from chalicelib.auth.entities import PersonalToken, Session
+from chalicelib.auth.entities import PersonalToken, RegistrationToken, Session
 from chalicelib.auth.tables import CredentialRow
-from chalicelib.core.errors import Unavailable
+from chalicelib.core.errors import Unauthenticated, Unavailable
 from chalicelib.core.settings import HOUR, SECOND
+from chalicelib.http import rate_limits
+from chalicelib.http.rate_limits import RateLimit
 
 _PAGE_SIZE = 1_000
 
@@ -167,7 +169,109 @@ def _to_token(row: dynamodb.Row) -> PersonalToken:
     )
 
 
-# Both.
+# Registration tokens.
+
+
+def create_registration_item(owner: str, token: RegistrationToken) -> dynamodb.TransactItem:
+    """Store a new registration token, as part of a transaction."""
+    row = dynamodb.item(
+        CredentialRow,
+        owner=owner,
+        sk=_registration_sk(token.id),
+        ver=token.ver,
+        created_at=token.created_at,
+        until=token.expires_at,
+        expires_at=token.expires_at // SECOND,
+        uses=token.uses,
+        used=0,
+        capabilities=token.capabilities,
+        repos=token.repos,
+        request=token.request_fingerprint,
+        calls={},
+    )
+    return dynamodb.transact_put(row, dynamodb.not_exists(CredentialRow.owner))
+
+
+def delete_registration_item(owner: str, token_id: str) -> dynamodb.TransactItem:
+    """Delete a registration token, as part of a transaction. Fails where it does not exist."""
+    return dynamodb.transact_delete(_registration_key(owner, token_id), dynamodb.exists(CredentialRow.owner))
+
+
+def use_registration_item(owner: str, token: RegistrationToken, now: int) -> dynamodb.TransactItem:
+    """Count one registered agent, as part of the transaction that stores the agent. Fails where the token was deleted,
+    has expired, or has no use left."""
+    valid = dynamodb.less_than(CredentialRow.used, token.uses) & dynamodb.greater_than(CredentialRow.until, now)
+    return dynamodb.transact_update(_registration_key(owner, token.id), [dynamodb.add(CredentialRow.used, 1)], valid)
+
+
+def admit_registration(
+    owner: str, ver: str, token_id: str, rate_limit: RateLimit, now: int, caller: str
+) -> RegistrationToken:
+    """Check that a registration token exists and count the call, in one write.
+
+    `ver` is the version of the user, and `caller` is the id under which a rate limit is remembered.
+
+    Raises Unauthenticated, RateLimited and Unavailable.
+    """
+    key = _registration_key(owner, token_id)
+    valid = dynamodb.greater_than(CredentialRow.until, now) & dynamodb.equals(CredentialRow.ver, ver)
+    try:
+        row = dynamodb.update_item(
+            key,
+            [rate_limits.increment(CredentialRow.calls, rate_limit, now)],
+            valid & rate_limits.within_limit(CredentialRow.calls, rate_limit, now),
+        )
+    except dynamodb.ConditionFailed as failed:
+        if failed.row is None or failed.row["until"] <= now or failed.row["ver"] != ver:
+            raise Unauthenticated from None
+        rate_limits.raise_if_exhausted(failed.row["calls"], rate_limit, now, caller)
+        raise
+    rate_limits.record(row["calls"], rate_limit, now, caller)
+    stale = rate_limits.stale_windows(row["calls"], now)
+    if stale:
+        with suppress(Unavailable, dynamodb.ConditionFailed):  # a later call removes them; or the token was deleted
+            cleanup = [dynamodb.remove(CredentialRow.calls[window]) for window in stale]
+            dynamodb.update_item(key, cleanup, dynamodb.exists(CredentialRow.owner))
+    return to_registration_token(row)
+
+
+def find_registrations(owner: str, ver: str, now: int, limit: int, start: dict[str, Any] | None) -> dynamodb.Page:
+    """A page of the registration tokens with this version of the user that have not expired, newest first."""
+    return dynamodb.query(
+        CredentialRow,
+        owner,
+        key_condition=dynamodb.begins_with(CredentialRow.sk, _registration_sk("")),
+        filter_condition=dynamodb.greater_than(CredentialRow.until, now) & dynamodb.equals(CredentialRow.ver, ver),
+        limit=limit,
+        start=start,
+        forward=False,
+        consistent=True,
+    )
+
+
+def _registration_key(owner: str, token_id: str) -> dynamodb.Item:
+    return dynamodb.item(CredentialRow, owner=owner, sk=_registration_sk(token_id))
+
+
+def _registration_sk(token_id: str) -> str:
+    return f"R#{token_id}"
+
+
+def to_registration_token(row: dynamodb.Row) -> RegistrationToken:
+    return RegistrationToken.model_construct(
+        id=row["sk"].partition("#")[2],
+        ver=row["ver"],
+        created_at=row["createdAt"],
+        expires_at=row["until"],
+        uses=row["uses"],
+        used=row["used"],
+        capabilities=row.get("capabilities"),
+        repos=row.get("repos"),
+        request_fingerprint=row.get("request"),
+    )
+
+
+# Sessions and personal tokens.
 
 
 def record_session_use(owner: str, session: Session, now: int) -> None:

@@ -52,6 +52,26 @@ class PersonalToken(Entity):
     """Whether the token is on the user's item, where version 0.1.0 finds it."""
 
 
+class RegistrationToken(Entity):
+    """A token that registers agents of its user, and does nothing else. Its id is the claim `ver` of the token."""
+
+    id: str
+    ver: str
+    """The user's version at the creation. The token ends when the user's version changes."""
+    created_at: int
+    expires_at: int
+    uses: int
+    """How many agents it registers at most."""
+    used: int = 0
+    """How many agents it has registered."""
+    capabilities: list[str] | None = None
+    """The capabilities that its agents may have. None: any."""
+    repos: list[str] | None = None
+    """The patterns of the repositories that its agents may work on. None: any."""
+    request_fingerprint: str | None = None
+    """As of a personal token."""
+
+
 class User(Entity):
     """A person who owns agents, tasks and webhooks. `owner` is the user's id, and part of every key."""
 

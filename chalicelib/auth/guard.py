@@ -52,11 +52,29 @@ def user_caller(request: Request) -> Caller:
     return caller
 
 
+def registering_caller(request: Request) -> Caller:
+    """The caller of a request with a user's token or a registration token. It has yet to be admitted and counted.
+
+    Raises Forbidden for an agent's token, and Unauthenticated.
+    """
+    caller = _verified_caller(request)
+    return caller if caller.is_registration else user_caller(request)
+
+
 def authenticated(request: Request) -> Caller:
-    """The caller of a request with a valid token. Raises Unauthenticated.
+    """The caller of a request with the valid token of a user or an agent. Raises Unauthenticated, and Forbidden for a
+    registration token.
 
     The token's version is not checked here: the first write on the item of the user or agent does that.
     """
+    caller = _verified_caller(request)
+    if caller.is_registration:
+        rate_limits.report_uncounted(caller.id, request.rate_limit, request.now)
+        raise Forbidden("A registration token can only register agents, with POST /api/agents.")
+    return caller
+
+
+def _verified_caller(request: Request) -> Caller:
     caller = tokens.verify(_request_token(request), request.now)
     request.caller_id = caller.subject
     return caller

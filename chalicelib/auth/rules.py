@@ -5,9 +5,9 @@ import hmac
 import secrets
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from chalicelib.auth.entities import Login, PersonalToken, SlackPerson
+from chalicelib.auth.entities import Login, PersonalToken, RegistrationToken, SlackPerson
 from chalicelib.core.errors import Conflict
 from chalicelib.core.settings import DAY, MINUTE, SECOND
 
@@ -29,6 +29,9 @@ _SCRYPT = {"n": 2**15, "r": 8, "p": 3}
 
 MAX_PERSONAL_TOKENS = 1_000
 """The limit of personal tokens for a user. Concurrent requests may exceed it by a few."""
+
+MAX_REGISTRATION_TOKENS = 100
+"""The limit of registration tokens for a user. Concurrent requests may exceed it by a few."""
 
 MAX_MIRRORED_TOKENS = 20
 """The limit of personal tokens on a user's item, which every call writes. Version 0.1.0 accepts no more."""
@@ -130,6 +133,11 @@ def new_session_id(now: int) -> str:
     return f"{now:011x}-{secrets.token_hex(10)}"
 
 
+def new_registration_token_id(now: int) -> str:
+    """A new id of a registration token. Ids are in the order of their times."""
+    return f"{now:011x}-{secrets.token_hex(10)}"
+
+
 def adopted_session_id(token_id: str, issued: int) -> str:
     """The id of a session of version 0.1.0. `token_id` is the `jti` of its token, `issued` is in epoch milliseconds."""
     return f"{issued:011x}-{token_id[:20]}"
@@ -172,8 +180,11 @@ def may_link_slack(person: SlackPerson, login: Login, configured_team: str | Non
     return person.team == configured_team
 
 
-def lost_token(tokens: Iterable[PersonalToken], request: str | None, now: int) -> PersonalToken | None:
-    """The personal token that the same request created within the last ten minutes, whose response is taken to be lost.
+T = TypeVar("T", PersonalToken, RegistrationToken)
+
+
+def lost_token(tokens: Iterable[T], request: str | None, now: int) -> T | None:
+    """The token that the same request created within the last ten minutes, whose response is taken to be lost.
 
     `request` is the fingerprint of the new token's request, None without an Idempotency-Key. Raises
     IdempotencyKeyReused where another request with the same key created a token.

@@ -4,8 +4,10 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from chalicelib.auth.entities import PersonalToken, Session, User
-from chalicelib.core.models import Id, InputModel, Instant, NonBlankText, OutputModel
+from chalicelib.auth.entities import PersonalToken, RegistrationToken, Session, User
+from chalicelib.core.models import Capabilities, Id, InputModel, Instant, NonBlankText, OutputModel
+from chalicelib.core.repo_patterns import RepoPatterns
+from chalicelib.core.settings import DAY, HOUR, MINUTE, SECOND
 from chalicelib.core.timestamps import iso
 from chalicelib.http.pagination import ListResponse
 
@@ -133,6 +135,46 @@ class PersonalTokenList(ListResponse):
     data: list[PersonalTokenResponse]
 
 
+class CreateRegistrationTokenRequest(InputModel):
+    uses: Annotated[int, Field(ge=1, le=1_000)] = 1
+    """How many agents the token registers at most."""
+    expires_in_seconds: Annotated[int, Field(ge=MINUTE // SECOND, le=30 * DAY // SECOND)] = HOUR // SECOND
+    """How long the token is valid."""
+    capabilities: Capabilities | None = None
+    """The intents that its agents may accept. Absent or `null`: any."""
+    repos: RepoPatterns | None = None
+    """Patterns of the repositories whose tasks its agents may claim. Absent, `null` or empty: all."""
+
+
+class RegistrationTokenResponse(OutputModel):
+    """A registration token, without the token itself."""
+
+    id: Id
+    uses: int
+    used: int
+    """How many agents it has registered."""
+    expires_at: Instant
+    capabilities: list[str] | None
+    """`null`: any."""
+    repos: list[str] | None
+    """`null`: any."""
+    created_at: Instant
+
+
+class CreateRegistrationTokenResponse(OutputModel):
+    """The only response that contains the token itself."""
+
+    registration_token: RegistrationTokenResponse
+    token: str
+    """The token itself. No other response contains it."""
+
+
+class RegistrationTokenList(ListResponse):
+    """A user's registration tokens."""
+
+    data: list[RegistrationTokenResponse]
+
+
 class SessionResponse(OutputModel):
     """A session: a login of a user, which one token belongs to."""
 
@@ -190,4 +232,16 @@ def to_token_response(token: PersonalToken) -> PersonalTokenResponse:
         created_at=iso(token.created_at),
         expires_at=iso(token.expires_at),
         last_used_at=None if token.used_at is None else iso(token.used_at),
+    )
+
+
+def to_registration_response(token: RegistrationToken) -> RegistrationTokenResponse:
+    return RegistrationTokenResponse(
+        id=token.id,
+        uses=token.uses,
+        used=token.used,
+        expires_at=iso(token.expires_at),
+        capabilities=token.capabilities,
+        repos=token.repos,
+        created_at=iso(token.created_at),
     )

@@ -3,10 +3,12 @@
 `users` (owner): one item for each user, with the data that verifies the user's tokens, and the counts of the user's
 calls.
 
-`credentials` (owner, sk): the sessions and personal tokens of each user. They expire with their tokens.
+`credentials` (owner, sk): the sessions, personal tokens and registration tokens of each user. They expire with their
+tokens.
 
     S#<ver>#<id>    a session; `ver` is the user's version at the login
     T#<id>          a personal token
+    R#<id>          a registration token; `used` counts the agents that it has registered
 
 `logins` (login):
 
@@ -21,7 +23,14 @@ calls.
 
 from typing import Any
 
-from pynamodb.attributes import BooleanAttribute, MapAttribute, NumberAttribute, UnicodeAttribute, UnicodeSetAttribute
+from pynamodb.attributes import (
+    BooleanAttribute,
+    ListAttribute,
+    MapAttribute,
+    NumberAttribute,
+    UnicodeAttribute,
+    UnicodeSetAttribute,
+)
 from pynamodb.models import Model
 
 from chalicelib import dynamodb
@@ -65,6 +74,11 @@ class CredentialRow(Model):
     name = UnicodeAttribute(null=True)
     request = UnicodeAttribute(null=True)
     mirrored = BooleanAttribute(null=True)
+    uses = NumberAttribute(null=True)
+    used = NumberAttribute(null=True)
+    capabilities: Any = ListAttribute(null=True)
+    repos: Any = ListAttribute(null=True)
+    calls: Any = MapAttribute(null=True)
 
 
 @dynamodb.register_table

@@ -1,10 +1,10 @@
 """Tokens: JWTs (RFC 7519) signed with HS256 and valid for 30 days. A stage may set a shorter lifetime for sessions.
 
 The claims are `iss aud sub iat exp jti typ ver` and `own`. `sub` is the id of the user or agent, and `own` is the
-owner. `typ` is `user` (a session), `personal` (a personal token) or `agent`. `ver` must match what is stored on the
-item of the user or agent, so that revoking a token takes effect immediately. A session's token also has `sid`, the id
-of the session; those of version 0.1.0 do not. Time is an argument (epoch milliseconds), so this module checks expiry,
-and not PyJWT.
+owner. `typ` is `user` (a session), `personal` (a personal token), `agent`, or `registration` (a registration token).
+`ver` must match what is stored on the item of the user or agent, so that revoking a token takes effect immediately. A
+session's token also has `sid`, the id of the session; those of version 0.1.0 do not. Time is an argument (epoch
+milliseconds), so this module checks expiry, and not PyJWT.
 """
 
 import secrets
@@ -22,13 +22,13 @@ LEEWAY = 30 * SECOND
 ALGORITHM = "HS256"
 _MAX_LENGTH = 4_096
 
-TokenKind = Literal["user", "personal", "agent"]
+TokenKind = Literal["user", "personal", "agent", "registration"]
 _jwt = jwt.PyJWT(options={"enforce_minimum_key_length": True})
 
 
 class Caller(NamedTuple):
-    """The user or agent that a verified token identifies. The first write of every call compares `ver` with the stored
-    version; until then, the token may be revoked."""
+    """The user or agent that a verified token identifies, or the user for whom it registers agents. The first write of
+    every call compares `ver` with the stored version; until then, the token may be revoked."""
 
     kind: TokenKind
     owner: str
@@ -46,6 +46,11 @@ class Caller(NamedTuple):
     @property
     def is_agent(self) -> bool:
         return self.kind == "agent"
+
+    @property
+    def is_registration(self) -> bool:
+        """Whether the token can register agents, and do nothing else."""
+        return self.kind == "registration"
 
     @property
     def is_session(self) -> bool:

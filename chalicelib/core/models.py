@@ -24,6 +24,11 @@ Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """A time in a response: ISO 8601 in UTC, to the second."""
 
 
+Capability = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+"""An intent that an agent accepts."""
+Capabilities = Annotated[list[Capability], Field(max_length=32)]
+
+
 class DevFlowModel(BaseModel):
     """The base of all models."""
 

@@ -17,14 +17,17 @@ from chalicelib.http.rate_limits import RateLimit
 BODY_LIMIT = 256 * KB
 REPORT_LIMIT = 1024 * KB
 
-Access = Literal["user", "session", "agent", "authenticated", "public"]
+Access = Literal["user", "session", "registration", "agent", "authenticated", "public"]
 """Who may call a route.
 
 - `user`: a user's token; an agent's token gets 403.
 - `session`: a user's token from a login; a personal token or an agent's token gets 403.
+- `registration`: a user's token, or a registration token; an agent's token gets 403.
 - `agent`: the agent in the path, or its user.
-- `authenticated`: any valid token, of a user or an agent.
+- `authenticated`: any valid token of a user or an agent.
 - `public`: no token is needed.
+
+A registration token gets 403 wherever it is not named.
 """
 
 
@@ -56,7 +59,7 @@ class RouteSpec(NamedTuple):
         yield from self.raises
         if self.access != "public" and errors.AgentTokenInvalid not in self.raises:
             yield errors.Unauthenticated
-        if self.access in ("user", "session"):
+        if self.access != "public":
             yield errors.Forbidden
         if self.body is not None:
             yield from (errors.Invalid, errors.NotJson, errors.TooLarge, errors.UnsupportedContent)

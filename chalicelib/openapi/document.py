@@ -69,6 +69,8 @@ SECURITY: dict[str, Json] = {
     "userToken": _BEARER
     | {"description": "A user's token, from a login or a personal token. It has access to everything of the user."},
     "sessionToken": _BEARER | {"description": "A user's token from a login. A personal token gets 403."},
+    "registrationToken": _BEARER
+    | {"description": "A registration token. It can register agents, and do nothing else."},
     "agentToken": _BEARER
     | {"description": "An agent's token. It can poll, send heartbeats, report on the agent's tasks, and submit tasks."},
     "browser": {
@@ -81,6 +83,7 @@ SECURITY: dict[str, Json] = {
 _SECURITY_BY_ACCESS: dict[Access, tuple[str, ...]] = {
     "user": ("userToken", "browser"),
     "session": ("sessionToken", "browser"),
+    "registration": ("userToken", "registrationToken", "browser"),
     "agent": ("userToken", "agentToken", "browser"),
     "authenticated": ("userToken", "agentToken", "browser"),
     "public": (),

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from chalicelib.agents import schemas
+from chalicelib.agents import registration, schemas
 from chalicelib.agents import service as agents
 from chalicelib.agents.entities import REMOVED, Agent
 from chalicelib.agents.liveness import CheckIn
 from chalicelib.agents.schemas import HeartbeatRequest, HeartbeatResponse, RegisterAgentRequest, RegisterAgentResponse
-from chalicelib.auth.entities import User
+from chalicelib.auth.entities import RegistrationToken, User
 from chalicelib.core.errors import AgentExists, AgentNotFound, Unavailable
 from chalicelib.core.settings import MINUTE
 from chalicelib.tasks import lifecycle
@@ -16,6 +16,10 @@ INDEX_CONSISTENT_AFTER = MINUTE
 """How long after a task was pinned to an agent the index of pinned tasks certainly contains it."""
 
 REGISTERED_AGAIN = "The agent was registered again"
+NO_REPLACEMENT = (
+    "An agent with this agentId exists, and a registration token cannot replace it. Use another agentId, or a user's"
+    " token with replace: true."
+)
 
 
 class RemovalUnfinished(Unavailable):
@@ -23,16 +27,26 @@ class RemovalUnfinished(Unavailable):
 
 
 def register_agent(
-    user: User, request: RegisterAgentRequest, idempotency_key: str | None, now: int
+    user: User,
+    request: RegisterAgentRequest,
+    idempotency_key: str | None,
+    now: int,
+    permit: RegistrationToken | None = None,
 ) -> RegisterAgentResponse:
     """Register an agent, or with `replace` register an existing one again. Tasks that it ran count as lost.
 
-    Raises AgentExists, and the errors of `agents.register_agent`.
+    `permit` is the registration token of the request. It replaces no agent: with a token that leaked, somebody could
+    otherwise take the agents' places. Raises AgentExists, and the errors of `registration.register_agent`.
     """
     try:
-        agent = agents.register_agent(user, request, idempotency_key, now)
+        agent = registration.register_agent(user, request, idempotency_key, now, permit)
     except AgentExists:
         existing = agents.load_agent(user.owner, request.agent_id)
+        if existing is not None and existing.state == REMOVED and permit is not None:
+            finish_removal(existing, now)
+            raise RemovalUnfinished from None
+        if permit is not None:
+            raise AgentExists(NO_REPLACEMENT) from None
         if existing is None or (existing.state != REMOVED and not request.replace):
             raise
     else:
@@ -44,7 +58,7 @@ def register_agent(
     if existing.state == REMOVED and not release_from_removed_agent(existing, now):
         raise RemovalUnfinished
     try:
-        agent = agents.replace_agent(existing, request, idempotency_key, now)
+        agent = registration.replace_agent(existing, request, idempotency_key, now)
     except AgentNotFound:  # it was removed meanwhile
         return register_agent(user, request, idempotency_key, now)
     _release_all(agent, REGISTERED_AGAIN, now)

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from chalicelib.agents import service as agents
 from chalicelib.agents.liveness import CheckIn, NotActiveInstance, OtherInstance
+from chalicelib.agents.registration import TooManyAgents
 from chalicelib.agents.rules import DifferentRegistration
 from chalicelib.agents.schemas import (
     AgentList,
@@ -24,11 +25,24 @@ from chalicelib.agents.schemas import (
     RenewTokenRequest,
     UpdateAgentRequest,
 )
-from chalicelib.agents.service import TooManyAgents
-from chalicelib.auth import guard
+from chalicelib.auth import guard, registration_tokens
+from chalicelib.auth import service as auth
+from chalicelib.auth.registration_tokens import (
+    RegistrationTokenNotFound,
+    RegistrationTokenUsedUp,
+    TooManyRegistrationTokens,
+)
+from chalicelib.auth.rules import IdempotencyKeyReused
+from chalicelib.auth.schemas import (
+    CreateRegistrationTokenRequest,
+    CreateRegistrationTokenResponse,
+    RegistrationTokenList,
+    SuccessResponse,
+)
 from chalicelib.core.errors import AgentExists, AgentNotFound, AgentTokenInvalid, DevFlowError
 from chalicelib.core.models import InputModel
 from chalicelib.http import Request, Response, route
+from chalicelib.http.pagination import ListQuery
 from chalicelib.http.rate_limits import AGENTS_API, COMMANDS, HEARTBEAT
 from chalicelib.orchestration import agent_lifecycle
 from chalicelib.tasks import polling
@@ -44,16 +58,52 @@ class PollQuery(InputModel):
 
 
 @route(
-    blueprint, "POST", "/api/agents", "user", AGENTS_API,
+    blueprint, "POST", "/api/agents", "registration", AGENTS_API,
     body=RegisterAgentRequest, idempotency_key=True, response=RegisterAgentResponse, status=201,
-    raises=(AgentExists, TooManyAgents, DifferentRegistration),
+    raises=(AgentExists, TooManyAgents, DifferentRegistration, RegistrationTokenUsedUp),
 )  # fmt: skip
 def register_agent(request: Request) -> Response:
     """Register an agent. The response contains its token."""
+    caller, permit = guard.registering_caller(request), None
+    if caller.is_registration:
+        user, permit = registration_tokens.admit(caller, request.source_ip, request.rate_limit, request.now)
+    else:
+        user = auth.admit(caller, request.rate_limit, request.now)
+    body = request.body(RegisterAgentRequest)
+    return Response(agent_lifecycle.register_agent(user, body, request.idempotency_key, request.now, permit))
+
+
+@route(
+    blueprint, "POST", "/api/agents/registration-tokens", "user", AGENTS_API,
+    body=CreateRegistrationTokenRequest, idempotency_key=True, response=CreateRegistrationTokenResponse, status=201,
+    raises=(IdempotencyKeyReused, TooManyRegistrationTokens),
+)  # fmt: skip
+def create_registration_token(request: Request) -> Response:
+    """Create a registration token. No other response contains it."""
     user = guard.admitted_user(request)
-    return Response(
-        agent_lifecycle.register_agent(user, request.body(RegisterAgentRequest), request.idempotency_key, request.now)
-    )
+    body = request.body(CreateRegistrationTokenRequest)
+    return Response(registration_tokens.create_token(user, body, request.idempotency_key, request.now))
+
+
+@route(
+    blueprint, "GET", "/api/agents/registration-tokens", "user", AGENTS_API,
+    query=ListQuery, response=RegistrationTokenList,
+)  # fmt: skip
+def list_registration_tokens(request: Request) -> Response:
+    """List registration tokens, newest first."""
+    user = guard.admitted_user(request)
+    return Response(registration_tokens.list_tokens(user, request.query_params(ListQuery), request.now))
+
+
+@route(
+    blueprint, "DELETE", "/api/agents/registration-tokens/{registration_token_id}", "user", AGENTS_API,
+    response=SuccessResponse, raises=(RegistrationTokenNotFound,),
+)  # fmt: skip
+def revoke_registration_token(request: Request, registration_token_id: str) -> Response:
+    """Revoke a registration token. Agents that it has registered stay."""
+    user = guard.admitted_user(request)
+    registration_tokens.revoke_token(user, registration_token_id)
+    return Response(SuccessResponse())
 
 
 @route(blueprint, "GET", "/api/agents", "user", AGENTS_API, query=AgentQuery, response=AgentList)

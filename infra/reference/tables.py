@@ -33,6 +33,7 @@ _TOKENS = {
     (): "none",
     ("userToken", "browser"): "user",
     ("sessionToken", "browser"): "user, from a login (not a personal token)",
+    ("userToken", "registrationToken", "browser"): "user, or registration token",
     ("userToken", "agentToken", "browser"): "user or agent",
 }
 

@@ -23,6 +23,36 @@ def _register(world: World) -> Call:
     return world.agent
 
 
+def _registration_token(world: World) -> dict[str, Any]:
+    created = world.user.post("/api/agents/registration-tokens", {"uses": 2})
+    assert created.status == 201, created
+    body: dict[str, Any] = created.json()
+    return body
+
+
+@call("register an agent with a registration token")
+def _register_with_a_token(world: World) -> Call:
+    machine = world.user.acting_as(_registration_token(world)["token"])
+    return lambda: machine.post("/api/agents", {"agentId": "agent-1", "name": "agent-1", "version": "1.0.0"})
+
+
+@call("make a registration token")
+def _make_registration_token(world: World) -> Call:
+    return lambda: world.user.post("/api/agents/registration-tokens", {"uses": 2})
+
+
+@call("page of registration tokens")
+def _list_registration_tokens(world: World) -> Call:
+    _registration_token(world)
+    return lambda: world.user.get("/api/agents/registration-tokens")
+
+
+@call("revoke a registration token")
+def _revoke_registration_token(world: World) -> Call:
+    token_id = _registration_token(world)["registrationToken"]["id"]
+    return lambda: world.user.delete(f"/api/agents/registration-tokens/{token_id}")
+
+
 @call("rename an agent")
 def _rename(world: World) -> Call:
     world.agent()

@@ -27,6 +27,8 @@ from tests.support import moto_aws
 from tests.support.client import Client
 
 DAY = 24 * 3_600
+USER_ROUTES = ("user", "session", "registration")
+"""The kinds of routes that need the token of a user, or one that acts for a user. An agent's token gets 403."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,13 @@ class Stage:
     webhook: WebhookClient
     delivery: str
     routes: Routes
+    registration: dict[str, Any]
+    """A registration token of john's."""
+
+    @property
+    def installer(self) -> Client:
+        """A program that has the registration token only."""
+        return self.john.user.acting_as(self.registration["token"])
 
     def call(self, route: RouteSpec, client: Client) -> Response:
         """Call the route with the ids of john's resources."""
@@ -58,6 +67,7 @@ class Stage:
             "token_id": self.personal["id"],
             "webhook_id": self.webhook.id,
             "delivery_id": self.delivery,
+            "registration_token_id": self.registration["registrationToken"]["id"],
         }
         if route.path.endswith("/retry"):
             ids["task_id"] = "task-2"  # this task has ended
@@ -76,8 +86,9 @@ def stage(scenario: Scenario, other: Scenario, routes: Routes, fresh_minute: Clo
     webhook = create_webhook(scenario.user, "http://localhost:9/")
     delivery = webhook.test()
     scenario.poller.drain()
+    registration = ok(scenario.user.post("/api/agents/registration-tokens", {"uses": 9}), 201)
     fresh_minute.advance(60)  # the calls above must not count on the rate limits
-    return Stage(scenario, other, agent, sibling, janes, session, personal, webhook, delivery, routes)
+    return Stage(scenario, other, agent, sibling, janes, session, personal, webhook, delivery, routes, registration)
 
 
 def guarded(stage: Stage) -> list[RouteSpec]:
@@ -97,6 +108,7 @@ def test_permitted_caller_gets_the_declared_status(stage: Stage) -> None:
     permitted: dict[str, list[Client]] = {
         "user": [stage.john.user, program],
         "session": [stage.john.user],
+        "registration": [stage.john.user, program, stage.installer],
         "agent": [stage.john.user, program, stage.agent.client],
         "authenticated": [stage.john.user, program, stage.agent.client],
     }
@@ -235,7 +247,7 @@ def test_revoked_agent_token_is_rejected_on_every_route(stage: Stage, revoked: C
     before = snapshot()
     for route in guarded(stage):
         response = stage.call(route, client)
-        if route.access in ("user", "session"):
+        if route.access in USER_ROUTES:
             refused(response, 403)  # this kind of token is rejected before it is verified
         elif route.access == "agent" and agent != "agent-1":
             refused(response, 404, "Agent not found")
@@ -251,7 +263,7 @@ def test_lapsed_agent_token_is_rejected_on_every_route(stage: Stage, clock: Cloc
     before = snapshot()
     for route in guarded(stage):
         response = stage.call(route, renewed)
-        if route.access in ("user", "session"):
+        if route.access in USER_ROUTES:
             refused(response, 403)
         else:
             _unauthenticated(response, route)
@@ -265,8 +277,29 @@ def test_lapsed_agent_token_is_rejected_on_every_route(stage: Stage, clock: Cloc
 def test_agent_token_returns_403_on_every_user_route(stage: Stage) -> None:
     before = snapshot()
     for route in guarded(stage):
-        if route.access in ("user", "session"):
+        if route.access in USER_ROUTES:
             refused(stage.call(route, stage.agent.client), 403, "Insufficient permissions")
+    assert snapshot() == before
+
+
+def test_registration_token_returns_403_on_every_other_route(stage: Stage) -> None:
+    before = snapshot()
+    for route in guarded(stage):
+        if route.access != "registration":
+            refused(stage.call(route, stage.installer), 403, "Insufficient permissions")
+    assert snapshot() == before
+
+
+def _revoke_registration(stage: Stage) -> None:
+    ok(stage.john.user.delete(f"/api/agents/registration-tokens/{stage.registration['registrationToken']['id']}"))
+
+
+@pytest.mark.parametrize("revoke", [_revoke_registration, _log_out_everywhere, _delete_user])
+def test_revoked_registration_token_changes_nothing(stage: Stage, revoke: Callable[[Stage], Any]) -> None:
+    revoke(stage)
+    before = snapshot()
+    for route in guarded(stage):
+        refused(stage.call(route, stage.installer), 401 if route.access == "registration" else 403)
     assert snapshot() == before
 
 
@@ -285,7 +318,7 @@ def test_agent_cannot_reach_another_agent_of_the_same_user(stage: Stage) -> None
         if "{" not in route.path:
             continue  # the path names no resource of another agent
         response = stage.call(route, stage.sibling.client)
-        if route.access in ("user", "session"):
+        if route.access in USER_ROUTES:
             refused(response, 403)
         elif route.access == "agent":
             refused(response, 404, "Agent not found")
@@ -304,7 +337,7 @@ def test_resources_of_another_user_return_404_on_every_route(stage: Stage, whose
         if "{" not in route.path:
             continue
         response = stage.call(route, client)
-        if whose == "agent" and route.access in ("user", "session"):
+        if whose == "agent" and route.access in USER_ROUTES:
             refused(response, 403)
         else:
             refused(response, 404)

@@ -23,6 +23,13 @@ CREATE_COUNTER = ["UpdateItem logins", "GetItem logins", "UpdateItem logins"]
 BUDGET: dict[str, list[str]] = {
     "show an agent": [*ADMIT_USER, "GetItem agents"],
     "register an agent": [*ADMIT_USER, "TransactWriteItems agents+users", "SendMessage events"],
+    "register an agent with a registration token": [
+        "GetItem users", "UpdateItem credentials", *CREATE_COUNTER, "TransactWriteItems agents+credentials+users",
+        "SendMessage events",
+    ],
+    "make a registration token": [*ADMIT_USER, "Query credentials", "TransactWriteItems credentials"],
+    "page of registration tokens": [*ADMIT_USER, "Query credentials"],
+    "revoke a registration token": [*ADMIT_USER, "TransactWriteItems credentials"],
     "rename an agent": [*ADMIT_USER, CHECK_IN],
     "remove an agent": [*ADMIT_USER, CHECK_IN, "Query tasks", "TransactWriteItems agents+users"],
     "remove an agent that runs a task": [

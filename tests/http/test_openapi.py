@@ -60,7 +60,9 @@ def test_every_operation_has_a_summary_and_its_security_requirements(document: J
         assert operation["summary"], f"{route.name} needs a docstring"
         tokens = {name for each in operation["security"] for name in each}
         assert ("agentToken" in tokens) == (route.access in ("agent", "authenticated")), route
-        assert ("userToken" in tokens) == (route.access in ("user", "agent", "authenticated")), route
+        users = ("user", "registration", "agent", "authenticated")
+        assert ("userToken" in tokens) == (route.access in users), route
+        assert ("registrationToken" in tokens) == (route.access == "registration"), route
         assert ("sessionToken" in tokens) == (route.access == "session"), route
         assert ("browser" in tokens) == (route.access != "public"), route
         assert tokens <= set(document["components"]["securitySchemes"])

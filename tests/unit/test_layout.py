@@ -15,7 +15,7 @@ STANDARD = {"entities", "requests", "responses", "routes", "rules", "schemas", "
 """The modules that any feature may have. They have the same names, and the same purpose, in each."""
 
 USE_CASES = {
-    "agents": {"claims", "fleet", "liveness", "status_events"},
+    "agents": {"claims", "fleet", "liveness", "registration", "status_events"},
     "auth": {
         "credential_store",
         "guard",
@@ -25,6 +25,7 @@ USE_CASES = {
         "magic_links",
         "personal_tokens",
         "pin_login",
+        "registration_tokens",
         "sessions",
         "slack_accounts",
         "slack_api",

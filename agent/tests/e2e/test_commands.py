@@ -69,6 +69,30 @@ def test_login_with_pin_token_and_link_and_logout(scenario: Scenario) -> None:
     assert run_json(scenario, "tasks", "list")["total"] == 0, "the tasks belong to another user"
 
 
+def test_machine_registers_its_agent_without_a_login(scenario: Scenario) -> None:
+    login = {"DEVFLOW_CONFIG": str(scenario.directory / "user.toml")}
+    run_json(scenario, "login", "--email", "user@example.com", DEVFLOW_PIN="123456", **login)
+    options = ("--uses", "1", "--capability", "explain")
+    created = run_json(scenario, "agent", "registration-token", "create", *options, **login)
+    name = f"machine-{os.getpid()}-{scenario.directory.name}"
+    register = ("agent", "register", "--name", name, "--registration-token-stdin")
+
+    refused = devflow(scenario, *register, "--capability", "feature", stdin=created["token"])
+    assert refused.returncode == 1
+    assert "The capabilities that it permits: explain" in refused.stderr
+    registered = run_json(scenario, *register, stdin=created["token"])
+    assert registered["agent"]["capabilities"] == ["explain"]
+    assert devflow(scenario, *register[:2], "--name", f"{name}-2", DEVFLOW_REGISTRATION_TOKEN=created["token"]).stderr
+    assert not (scenario.directory / "config.toml").exists(), "no user's token is on the machine"
+    (listed,) = [
+        each
+        for each in run_json(scenario, "agent", "registration-token", "list", **login)["data"]
+        if each["id"] == created["registrationToken"]["id"]
+    ]
+    assert (listed["used"], listed["uses"]) == (1, 1)
+    assert devflow(scenario, "agent", "rotate", "--name", name).returncode == 0, "with the agent's own token"
+
+
 def test_task_is_submitted_listed_cancelled_and_retried(scenario: Scenario) -> None:
     run_json(scenario, "login", "--email", "user@example.com", DEVFLOW_PIN="123456")
     intent = f"by-hand-{os.getpid()}"

@@ -14,6 +14,7 @@ from devflow.api_client import ApiClient
 from devflow.cli import output
 from devflow.cli.doctor import doctor
 from devflow.cli.invocation import Invocation, agent_name_option, pass_invocation, platform_options
+from devflow.cli.registration_tokens import read_registration_token, registration_token
 from devflow.cli.start import start
 from devflow.clock import Clock
 from devflow.credentials import Credentials
@@ -29,7 +30,7 @@ def _rule_options(command: Callable[..., Any]) -> Callable[..., Any]:
     repos = click.option(
         "--repos", multiple=True, metavar="PATTERN",
         help="A rule on the platform: the agent gets only tasks of matching repositories, for example "
-        "'https://github.com/acme/*'. Can be repeated. (The machine's own list is --allow-repo of `devflow agent start`.)",
+        "'https://github.com/acme/*'. Can be repeated. (The machine's own list is --allow-repo of `agent start`.)",
     )  # fmt: skip
     submitters = click.option(
         "--submitters", multiple=True, metavar="USER",
@@ -62,6 +63,12 @@ def agent() -> None:
 @click.option(
     "--replace", is_flag=True, help="Replace an agent with the same id. The tasks that it is running count as lost."
 )
+@click.option(
+    "--registration-token-stdin",
+    "from_stdin",
+    is_flag=True,
+    help="Register with a registration token from standard input. No login is needed.",
+)
 @_rule_options
 @platform_options
 @pass_invocation
@@ -71,23 +78,34 @@ def register(
     capabilities: tuple[str, ...],
     concurrency: int,
     replace: bool,
+    from_stdin: bool,
     repos: tuple[str, ...],
     submitters: tuple[str, ...],
 ) -> None:
-    """Register an agent and store its token on this machine."""
+    """Register an agent and store its token on this machine.
+
+    This needs a login, or a registration token from standard input or from DEVFLOW_REGISTRATION_TOKEN. A registration
+    token is not stored, so the machine has the token of the agent only.
+    """
     state = AgentState(settings.state_path(), agent_id)
+    registration_token = read_registration_token(from_stdin)
+    if registration_token is not None and replace:
+        raise click.UsageError("A registration token cannot replace an agent. Log in to use --replace")
     body = {
         "agentId": agent_id, "name": agent_id, "version": __version__, "platform": sys.platform,
-        "capabilities": list(capabilities or CAPABILITIES), "concurrency": concurrency, "replace": replace,
+        "concurrency": concurrency, "replace": replace,
     } | _given_rules(repos, submitters)  # fmt: skip
+    if capabilities or registration_token is None:  # otherwise the agent gets what the registration token permits
+        body["capabilities"] = list(capabilities or CAPABILITIES)
+    client = invocation.client() if registration_token is None else ApiClient(invocation.url, registration_token)
     try:
-        response = invocation.client().send_with_retries("POST", "/api/agents", body, Idempotency_Key=str(uuid.uuid4()))
+        response = client.send_with_retries("POST", "/api/agents", body, Idempotency_Key=str(uuid.uuid4()))
     except RequestRejectedError as error:
         if error.status != _CONFLICT or replace:
             raise
-        message = "Use another --name, or --replace to register this agent again."
+        message = "Use another --name, or log in and use --replace to register this agent again."
         raise dataclasses.replace(error, message=message) from None
-    accepted = capabilities or CAPABILITIES
+    accepted = tuple(response["agent"].get("capabilities", capabilities or CAPABILITIES))
     state.save_registration(
         Registration(invocation.url, agent_id, response["token"], Clock().epoch_seconds(), concurrency, accepted)
     )
@@ -97,6 +115,7 @@ def register(
 
 agent.add_command(start)
 agent.add_command(doctor)
+agent.add_command(registration_token)
 
 
 @agent.command()

@@ -112,7 +112,7 @@ def _check_user_token(invocation: Invocation) -> Check:
             "user token",
             WARNING,
             f"{invocation.config_path} contains the token of a user, which can do more than the agent's. "
-            "Try: devflow logout",
+            "Try: devflow logout. Next time, register with: devflow agent register --registration-token-stdin",
         )
     return Check("user token", OK, "none is stored on this machine")
 

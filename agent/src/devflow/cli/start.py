@@ -149,7 +149,7 @@ def _protect_secrets(invocation: Invocation, log: Callable[[str], None]) -> None
         add_secret(str(token))
         log(
             f"warning: {invocation.config_path} contains the token of a user, which can do more than the agent's. "
-            "Try: devflow logout"
+            "Try: devflow logout. Next time, register with: devflow agent register --registration-token-stdin"
         )
 
 
