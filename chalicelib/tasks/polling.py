@@ -90,14 +90,16 @@ def _find_admitted(agent: Agent, free_slots: int, now: int) -> list[Task]:
     """The same as `_find_claimable` for an agent with rules, which admit the tasks. At most two requests for each page,
     and one if the search of a long queue has to be continued by the next poll.
     """
-    queues = {"shared": agent.owner} if agent.capabilities else {}
+    shared = [agent.owner] if agent.capabilities else []
+    queues = {f"shared{number or ''}": queue for number, queue in enumerate(shared)}
+    pages = max(restricted_search.MIN_PAGES, restricted_search.MAX_PAGES // max(1, len(shared)))
     if agent.looks_for_pinned_tasks(now, random.random()):  # noqa: S311  # to spread the requests, not to hide
         queues["pinned"] = f"{agent.owner}@{agent.id}"
     found: list[Task] = []
     positions = {name: position for name, position in agent.search_positions.items() if name not in queues}
     for name, queue in queues.items():
         enough, position = max(WINDOW, free_slots), agent.search_positions.get(name)
-        result = restricted_search.search(agent, queue, enough, position, whole=name == "pinned")
+        result = restricted_search.search(agent, queue, enough, position, whole=name == "pinned", pages=pages)
         found += result.tasks
         if result.position is not None:
             positions[name] = result.position

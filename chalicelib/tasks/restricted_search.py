@@ -19,6 +19,8 @@ PAGE_SIZE = 50
 """The rows of a page. Their heads are read in one request."""
 MAX_PAGES = 4
 """How many pages of a queue a poll reads at most, with two requests each."""
+MIN_PAGES = 2
+"""How many pages of each queue a poll reads at most if tasks are spread over several queues: the first, and another."""
 _MAX_OTHER_INTENTS = 2
 """How many of these pages are the first ones of other intents than that of the first page."""
 
@@ -34,9 +36,7 @@ class Found(NamedTuple):
     """Whether the searched part of the queue has no task at all."""
 
 
-def search(
-    agent: Agent, queue: str, enough: int, position: str | None, *, whole: bool = False, pages: int = MAX_PAGES
-) -> Found:
+def search(agent: Agent, queue: str, enough: int, position: str | None, *, whole: bool, pages: int) -> Found:
     """Search a queue for tasks of the agent's intents that its rules admit. At most two requests for each page.
 
     It always reads the beginning of the queue and, if the queue is long, the first tasks of up to two other intents,
