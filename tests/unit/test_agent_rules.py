@@ -1,7 +1,8 @@
-"""chalicelib/agents/rules.py: when the sweep checks an agent, and when an agent is inactive or lost."""
+"""chalicelib/agents/rules.py: when the sweep checks an agent, when it is inactive or lost, and its rules."""
 
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -62,3 +63,23 @@ def test_agent_is_inactive_after_150_seconds_and_lost_after_ten_minutes(
     assert (
         rules.assess_liveness(make_agent(seen_at=seen_at), NOW, Outage(seen_at, seen_at + outage * SECOND)) == liveness
     )
+
+
+@pytest.mark.parametrize(
+    ("values", "repo", "expected"),
+    [
+        ({}, "https://github.com/acme/shop", None),
+        ({}, "not a URL", None),
+        ({"repos": ["github.com/acme/*"]}, "git@github.com:acme/shop.git", None),
+        ({"repos": ["github.com/acme/*"]}, "https://github.com/other/shop", "repo_not_admitted"),
+        ({"repos": ["*"]}, "not a URL", "repo_not_admitted"),
+        ({"repos": ["github.com*", "*"]}, "https://github.com/acme/shop", None),
+        ({"repos": ["github.com*"]}, "https://github.com/acme/shop", "repo_not_admitted"),
+        ({"submitters": ["user-2", "user-1"]}, "r", None),
+        ({"submitters": ["user-2", "user-11"]}, "r", "submitter_not_admitted"),
+        ({"repos": ["github.com/acme/*"], "submitters": ["user-2"]}, "r", "repo_not_admitted"),
+    ],
+)
+def test_task_is_admitted_if_every_rule_admits_it(values: Any, repo: str, expected: str | None) -> None:
+    """A stored pattern that is not valid matches nothing, and does not make the list one that admits all."""
+    assert rules.rejection(make_agent(**values), repo, "user-1") == expected
