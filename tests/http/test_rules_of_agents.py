@@ -11,7 +11,7 @@ from tests.http.scenario import Scenario, ok, refused
 from tests.support.client import Client
 
 PATTERNS = ["https://github.com/acme/*", "git@github.com:acme/*"]
-REGISTRATION = {"agentId": "agent-1", "name": "n", "version": "1"}
+REGISTRATION: dict[str, Any] = {"agentId": "agent-1", "name": "n", "version": "1"}
 
 
 def rules_of(agent: Any) -> tuple[Any, Any]:
