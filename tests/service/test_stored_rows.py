@@ -57,10 +57,10 @@ class RecordedPlatform:
         row = next(row for row in self.rows["agents"] if row["agent"]["S"] == name)
         return self._acting("agent", row, "agent", ver)
 
-    def program(self, token: str) -> Client:
-        """A client with a recorded personal token."""
+    def program(self, token: str, kind: tokens.TokenKind = "personal") -> Client:
+        """A client with a recorded personal or registration token."""
         owner = self.rows["users"][0]["owner"]["S"]
-        return Client(self._gateway, tokens.issue("personal", owner, owner, token, self._clock.now))
+        return Client(self._gateway, tokens.issue(kind, owner, owner, token, self._clock.now))
 
     def polled(self, name: str) -> set[str]:
         """The ids of the tasks that a poll of this agent returns."""
@@ -177,6 +177,17 @@ def test_recorded_logins_and_tokens_still_work(platform: RecordedPlatform) -> No
     used = [nobody.post("/api/auth/magic-link/verify", {"token": secrets["link"]}) for _ in range(2)]
     assert [response.status for response in used] == [200, 401]
     assert used[0].json()["user"]["email"] == EMAIL
+
+
+def test_recorded_registration_token_registers_as_many_agents_as_it_permits(platform: RecordedPlatform) -> None:
+    token_id = platform.recorded.get("kept", {}).get("registration")
+    if token_id is None:  # a version that had no registration tokens
+        return
+    machine = platform.program(token_id, "registration")
+    body = {"name": "New", "version": "0.2.0", "capabilities": ["fix-bug"]}
+    registered = [machine.post("/api/agents", body | {"agentId": f"new-{number}"}) for number in range(3)]
+    assert [response.status for response in registered] == [201, 201, 403]
+    assert registered[0].json()["agent"]["repos"] == ["https://github.com/user/*"]
 
 
 def test_agent_gets_its_recorded_claims_and_claims_queued_tasks(platform: RecordedPlatform) -> None:
