@@ -23,6 +23,7 @@ if not UNIT_ONLY:
 
 from chalicelib.auth import rules as auth_model  # noqa: E402  # modules that read the environment come after it
 from chalicelib.core import clock as server_clock  # noqa: E402
+from chalicelib.core.settings import settings  # noqa: E402
 from tests.support import policy_usage  # noqa: E402
 
 pytest_plugins = [] if UNIT_ONLY else ["tests.support.aws_fixtures"]
@@ -82,6 +83,28 @@ def cheap_pins() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(auth_model._SCRYPT, "n", 2**4)
         yield
+
+
+SetPartitions = Callable[[int], None]
+
+
+@pytest.fixture
+def set_partitions() -> Iterator[SetPartitions]:
+    """A function that changes the number of partitions of a team's open tasks until the end of the test."""
+    before = settings.team_partitions
+
+    def deploy(partitions: int) -> None:
+        object.__setattr__(settings, "team_partitions", partitions)  # the settings are frozen
+
+    yield deploy
+    deploy(before)
+
+
+@pytest.fixture(params=[1, 3])
+def one_or_three_partitions(request: pytest.FixtureRequest, set_partitions: SetPartitions) -> int:
+    """Run the test with one partition, and with three. Returns the number."""
+    set_partitions(request.param)
+    return int(request.param)
 
 
 @pytest.fixture

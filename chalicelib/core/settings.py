@@ -57,6 +57,10 @@ class Settings:
     shards: int = 4
     """The number of partitions of the indexes that the sweep reads. Each partition accepts 1,000 writes per second."""
 
+    team_partitions: int = 1
+    """The number of partition keys over which the open tasks of one owner are spread. A partition is enough for about
+    400 tasks per second. Each poll reads all of them."""
+
     agents_per_user: int = 2_000
     open_tasks_per_user: int = 10_000
     tasks_per_day: int = 100_000
@@ -123,6 +127,7 @@ def from_environment(env: Mapping[str, str]) -> Settings:
         session_hours=_integer(env, "DEVFLOW_SESSION_HOURS", default=720, minimum=1, maximum=720),
         pin_login=stage != "prod" and _flag(env, "DEVFLOW_PIN_LOGIN", default=stage in ("local", "dev")),
         shards=_integer(env, "DEVFLOW_SHARDS", default=4, minimum=1, maximum=64),
+        team_partitions=_integer(env, "DEVFLOW_TEAM_PARTITIONS", default=1, minimum=1, maximum=8),
         agents_per_user=_integer(env, "DEVFLOW_AGENTS_PER_USER", default=2_000, minimum=1, maximum=10_000),
         open_tasks_per_user=_integer(env, "DEVFLOW_OPEN_TASKS_PER_USER", default=10_000, minimum=1, maximum=1_000_000),
         tasks_per_day=_integer(env, "DEVFLOW_TASKS_PER_DAY", default=100_000, minimum=1, maximum=100_000_000),

@@ -23,9 +23,13 @@ from chalicelib.orchestration.agent_lifecycle import finish_removal, release_fro
 from chalicelib.tasks import lifecycle, outbox
 from chalicelib.webhooks import delivery
 
-Kind = Literal["tasks", "agents", "deliveries", "events"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-"""The kinds in the order in which the sweep processes them: deadlines come before events.
+Kind = Literal["tasks", "agents", "deliveries", "events", "moves"]
+MOVES: Kind = "moves"
+"""Tasks in partitions that are not in use any more. They are looked for only after the number of partitions was
+lowered."""
+
+KINDS: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind != MOVES)
+"""The kinds of every run, in the order in which the sweep processes them: deadlines come before events.
 
 Deadlines of tasks, silent and removed agents, deliveries whose message is to be sent, and unpublished events of tasks
 and agents. Deliveries come after tasks, so that a receiver that is down does not delay them.
@@ -187,6 +191,8 @@ def _sources(work: DueWork, visit: Visit) -> list[_Source]:
                 _Source(_pages_of_tasks_or_events("events", shard, visit), partial(_publish_task_event, now=now)),
                 _Source(_pages(status_events.find_due, shard, now), partial(_publish_agent_events, now=now)),
             ]
+        case "moves":
+            return [_Source(_pages_of_misplaced_tasks(shard), lifecycle.move_to_partition)]
 
 
 def _pages(find_due: Callable[..., dynamodb.Page], shard: int, now: int) -> Iterator[list[dynamodb.Row]]:
@@ -206,6 +212,11 @@ def _pages_of_tasks_or_events(
     yield [row for row in page.rows if outbox.is_event(row) == (kind == "events")]
     while page.next_key is not None:
         page = lifecycle.find_due(shard, visit.now, page.next_key, FILTERED_PAGE_SIZE, kind)
+        yield page.rows
+
+
+def _pages_of_misplaced_tasks(shard: int) -> Iterator[list[dynamodb.Row]]:
+    for page in dynamodb.paginate(lambda start: lifecycle.find_misplaced(shard, start, PAGE_SIZE)):
         yield page.rows
 
 

@@ -46,6 +46,30 @@ def record_shards(shards: int) -> None:
         return
 
 
+def record_partitions(partitions: int) -> None:
+    """Record that open tasks may be in this many partitions, if no larger number is recorded."""
+    not_larger = dynamodb.not_exists(SweepRow.partitions) | dynamodb.at_most(SweepRow.partitions, partitions)
+    _save_partitions(partitions, not_larger)
+
+
+def record_moves(until: int) -> None:
+    """Record until when, at least, the sweep looks for tasks in partitions that are not in use any more."""
+    dynamodb.update_item(_row(), [dynamodb.set_value(SweepRow.moves_until, until)])
+
+
+def finish_moves(before: int, partitions: int) -> None:
+    """Record that all open tasks are in the first `partitions` of `before` partitions."""
+    _save_partitions(partitions, dynamodb.equals(SweepRow.partitions, before))
+
+
+def _save_partitions(partitions: int, condition: dynamodb.Clause) -> None:
+    actions = [dynamodb.set_value(SweepRow.partitions, partitions), dynamodb.remove(SweepRow.moves_until)]
+    try:
+        dynamodb.update_item(_row(), actions, condition)
+    except dynamodb.ConditionFailed:
+        return
+
+
 @dynamodb.clause
 def _keep_or_set_shards(shards: int) -> Any:
     return [SweepRow.shards.set(SweepRow.shards | shards)]

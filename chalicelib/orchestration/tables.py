@@ -15,5 +15,7 @@ class SweepRow(Model):
     last_at = NumberAttribute(attr_name="lastAt", null=True)
     before = NumberAttribute(null=True)
     shards = NumberAttribute(null=True)
+    partitions = NumberAttribute(null=True)
+    moves_until = NumberAttribute(attr_name="movesUntil", null=True)
     outage_began = NumberAttribute(attr_name="outageBegan", null=True)
     outage_ended = NumberAttribute(attr_name="outageEnded", null=True)

@@ -205,6 +205,19 @@ def queued_since(shard: int, now: int, maximum: int) -> list[int]:
     return [due - rules.MAX_QUEUE_TIME for due in store.queued_due_times(shard, now + DEFAULT_TIMEOUT, maximum)]
 
 
+def find_misplaced(shard: int, start: dict[str, Any] | None, limit: int) -> dynamodb.Page:
+    """The rows of open tasks in a shard that polls and lists do not find, because the stage has fewer partitions now.
+
+    At most `limit` rows are examined, and `limit` is at most 100.
+    """
+    return store.find_misplaced(shard, start, limit)
+
+
+def move_to_partition(row: dynamodb.Row) -> bool:
+    """Let polls and lists find a task again. Returns whether it changed anything. This is no transition."""
+    return store.move_to_partition(row)
+
+
 def process_due(key: dynamodb.Row, now: int, outage: Outage | None) -> bool:
     """Process one task of the sweep's index: b, e, f, g, or a deadline. Returns whether it changed anything."""
     owner, _, task_id = key["pk"].partition("#")

@@ -11,7 +11,8 @@ from chalicelib.agents.liveness import CheckIn
 from chalicelib.agents.rules import rejection
 from chalicelib.core import metrics
 from chalicelib.core.settings import KB, SECOND
-from chalicelib.tasks import lifecycle, responses, restricted_search, rules, store
+from chalicelib.core.threads import run_concurrently
+from chalicelib.tasks import lifecycle, partitions, responses, restricted_search, rules, store
 from chalicelib.tasks.entities import Task, Transition, expected
 from chalicelib.tasks.responses import Command, PollResponse
 
@@ -31,7 +32,8 @@ _MAX_ROUNDS = 5
 def poll(check_in: CheckIn, limit: int) -> PollResponse:
     """Renew the agent's claims and claim further tasks, up to `limit` claims. Highest priority first, then oldest.
 
-    Two requests if there is nothing to claim, four if there is. If the agent's claims change during the poll, because a
+    Two requests if there is nothing to claim, four if there is, and one more for each further partition of the queue,
+    which are read at the same time. If the agent's claims change during the poll, because a
     task starts or ends or because another poll claims, the poll reads the agent again and continues from there. So a
     slot that becomes free during a poll does not stay empty until the next one.
     """
@@ -64,25 +66,27 @@ def _find_claimable(agent: Agent, free_slots: int, now: int) -> list[Task]:
         agents.record_pinned_search(agent, now, found=bool(pinned), index_lag=INDEX_LAG, max_wait=rules.MAX_QUEUE_TIME)
         found += [task for task in pinned if task.intent in intents]
     if intents:
-        found += _find_shared(agent.owner, sorted(intents), max(WINDOW, free_slots))
+        queues, minimum = partitions.queue_keys(agent.owner), max(WINDOW, free_slots)
+        for tasks in run_concurrently(lambda queue: _find_shared(queue, sorted(intents), minimum), queues, len(queues)):
+            found += tasks
     return sorted(found, key=lambda task: (-task.priority, task.created_at or 0))
 
 
-def _find_shared(owner: str, intents: list[str], minimum: int) -> list[Task]:
-    """Queued tasks of these intents (sorted) that are not pinned: of each intent at least the first `minimum` ones.
+def _find_shared(queue: str, intents: list[str], minimum: int) -> list[Task]:
+    """Tasks of these intents (sorted) in a queue: of each intent at least the first `minimum` ones.
 
     The queue's index is ordered by intent. The first request reads one page, from the first intent to the last. If the
     page is full, it contains everything of the intents before the one in which it ends. Each intent from that one on is
     then read with a request of its own.
     """
-    queued, complete = store.find_claimable(owner, PAGE_SIZE, intents[0], intents[-1])
+    queued, complete = store.find_claimable(queue, PAGE_SIZE, intents[0], intents[-1])
     if complete:
         return [task for task in queued if task.intent in intents]
     last = queued[-1].intent or ""
     incomplete = [intent for intent in intents if intent > last or (intent == last != intents[0])]
     found = [task for task in queued if task.intent in intents and task.intent not in incomplete]
     for intent in incomplete:
-        found += store.find_claimable(owner, minimum, intent, intent)[0]
+        found += store.find_claimable(queue, minimum, intent, intent)[0]
     return found
 
 
@@ -90,7 +94,7 @@ def _find_admitted(agent: Agent, free_slots: int, now: int) -> list[Task]:
     """The same as `_find_claimable` for an agent with rules, which admit the tasks. At most two requests for each page,
     and one if the search of a long queue has to be continued by the next poll.
     """
-    shared = [agent.owner] if agent.capabilities else []
+    shared = partitions.queue_keys(agent.owner) if agent.capabilities else []
     queues = {f"shared{number or ''}": queue for number, queue in enumerate(shared)}
     pages = max(restricted_search.MIN_PAGES, restricted_search.MAX_PAGES // max(1, len(shared)))
     if agent.looks_for_pinned_tasks(now, random.random()):  # noqa: S311  # to spread the requests, not to hide

@@ -13,7 +13,7 @@ from chalicelib.auth import service as auth
 from chalicelib.core.errors import Unavailable
 from chalicelib.core.log import logger
 from chalicelib.core.settings import settings
-from chalicelib.tasks import quota_rules, quota_store, store
+from chalicelib.tasks import list_store, quota_rules, quota_store
 from chalicelib.tasks.quota_rules import CountedUsage, Usage
 
 _MAX_TRIES = 8
@@ -116,7 +116,7 @@ def _recount(owner: str, first_row: CountedUsage, now: int) -> bool:
     counted = 0
     for status in quota_rules.COUNTED_STATUSES:
         if counted < maximum:
-            counted += store.count_tasks(owner, status, maximum - counted)
+            counted += list_store.count_tasks(owner, status, maximum - counted)
     recorded = quota_rules.total(row.usage for row in rows).open
     is_first = first_row.counted_at is None
     first, *others = quota_rules.corrections(counted, recorded, maximum, is_first=is_first)

@@ -20,7 +20,7 @@ from chalicelib.core.errors import (
 from chalicelib.core.settings import DAY
 from chalicelib.http.pagination import EXACT_TOTAL_LIMIT, ListQuery, list_page
 from chalicelib.http.rate_limits import TASKS_API
-from chalicelib.tasks import history_store, quotas, requests, responses, rules, store, waiting
+from chalicelib.tasks import history_store, list_store, quotas, requests, responses, rules, store, waiting
 from chalicelib.tasks.entities import TITLE_LENGTH, Task, TaskStatus, Transition
 from chalicelib.tasks.lifecycle import apply_transition, send_to_workflow_queue
 from chalicelib.tasks.pinning import PinCheck
@@ -199,9 +199,9 @@ def list_tasks(owner: str, query: TaskQuery, now: int) -> TaskList:
         query,
         f"tasks|{owner}",
         auth.cursors(now),
-        lambda limit, start: store.find_tasks(owner, query, limit, start),
-        store.cursor_key(query),
-        lambda rows: [responses.to_summary(task) for task in store.load_tasks(rows, now)],
+        lambda limit, start: list_store.find_tasks(owner, query, limit, start),
+        list_store.cursor_key(query),
+        lambda rows: [responses.to_summary(task) for task in list_store.load_tasks(rows, now)],
     )
 
 
@@ -270,9 +270,9 @@ def retry_task(owner: str, task_id: str, now: int) -> str:
 
 def count_by_status(owner: str) -> dict[TaskStatus, int]:
     """The number of a user's tasks in each status, counted up to 1,000 each."""
-    return {status: store.count_tasks(owner, status, EXACT_TOTAL_LIMIT) for status in get_args(TaskStatus)}
+    return {status: list_store.count_tasks(owner, status, EXACT_TOTAL_LIMIT) for status in get_args(TaskStatus)}
 
 
 def oldest_queued(owner: str) -> int | None:
     """When the oldest queued task of a user was submitted. None if there is none."""
-    return store.oldest_created_at(owner, "queued")
+    return list_store.oldest_created_at(owner, "queued")

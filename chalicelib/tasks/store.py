@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from chalicelib import dynamodb
-from chalicelib.http.pagination import MIN_ROWS_EXAMINED
-from chalicelib.tasks import history_store
+from chalicelib.tasks import history_store, partitions
 from chalicelib.tasks.entities import HELD_STATUSES, Task, TaskEvent, Transition
-from chalicelib.tasks.requests import StoredResult, TaskBody, TaskQuery, check_fits, to_stored_context
+from chalicelib.tasks.requests import StoredResult, TaskBody, check_fits, to_stored_context
 from chalicelib.tasks.rules import longest_life
 from chalicelib.tasks.tables import (
     BODY,
@@ -161,59 +160,6 @@ def load_with_bodies(owner: str, task_ids: Sequence[str]) -> dict[str, tuple[Tas
     }
 
 
-def find_tasks(owner: str, query: TaskQuery, limit: int, start: dict[str, Any] | None) -> dynamodb.Page:
-    """Keys of a user's tasks, newest first, from the index that fits the filters of the query best."""
-    matching: dynamodb.Clause | None = None
-    if query.status is not None:
-        index, key = "by_status", f"{owner}#{query.status}"
-        for attribute, wanted in (
-            (HeadRow.owner_agent, query.agent_id and f"{owner}#{query.agent_id}"),
-            (HeadRow.intent, query.intent),
-        ):
-            if wanted is not None:
-                matches = dynamodb.equals(attribute, wanted)
-                matching = matches if matching is None else matching & matches
-    elif query.agent_id is not None:
-        index, key = "by_agent", f"{owner}#{query.agent_id}"
-        matching = None if query.intent is None else dynamodb.equals(HeadRow.intent, query.intent)
-    elif query.intent is not None:
-        index, key = "by_intent", f"{owner}#{query.intent}"
-    else:
-        index, key = "recent", owner
-    if matching is not None:
-        limit = max(limit, MIN_ROWS_EXAMINED)
-    return dynamodb.query(HeadRow, key, index=index, filter_condition=matching, limit=limit, start=start, forward=False)
-
-
-def cursor_key(query: TaskQuery) -> Any:
-    """A function from a row to the key from which a list with these filters continues.
-
-    The key consists of the row's keys in the table and in the index that `find_tasks` uses.
-    """
-    if query.status is not None:
-        index_key = "ownerStatus"
-    elif query.agent_id is not None:
-        index_key = "ownerAgent"
-    elif query.intent is not None:
-        index_key = "ownerIntent"
-    else:
-        index_key = "owner"
-    return lambda row: {
-        "pk": {"S": row["pk"]},
-        "sk": {"S": row["sk"]},
-        index_key: {"S": row[index_key]},
-        "createdAt": {"N": str(row["createdAt"])},
-    }
-
-
-def load_tasks(rows: Sequence[dynamodb.Row], now: int) -> list[Task]:
-    """The tasks of some index rows, in their order."""
-    heads = {row["pk"]: row for row in dynamodb.batch_get(HeadRow, [(row["pk"], row["sk"]) for row in rows])}
-    return [
-        to_task(heads[row["pk"]]) for row in rows if row["pk"] in heads and dynamodb.not_expired(heads[row["pk"]], now)
-    ]
-
-
 def find_claimable(
     queue: str, limit: int, first: str | None = None, last: str | None = None
 ) -> tuple[list[Task], bool]:
@@ -226,17 +172,6 @@ def find_claimable(
         intents = dynamodb.between(HeadRow.queue_order, f"{first}#", f"{last}#~")
     page = dynamodb.query(HeadRow, queue, index="queue", key_condition=intents, limit=limit)
     return [_to_expected_task(row) for row in page.rows], page.next_key is None
-
-
-def count_tasks(owner: str, status: str, maximum: int) -> int:
-    """The number of a user's tasks in a status. Counts up to `maximum`."""
-    return dynamodb.count_items(HeadRow, f"{owner}#{status}", index="by_status", maximum=maximum)
-
-
-def oldest_created_at(owner: str, status: str) -> int | None:
-    """When the oldest of a user's tasks in a status was submitted. None if there is none."""
-    page = dynamodb.query(HeadRow, f"{owner}#{status}", index="by_status", limit=1)
-    return int(page.rows[0]["createdAt"]) if page.rows else None
 
 
 def find_pinned(owner: str, agent_id: str, limit: int) -> dynamodb.Page:
@@ -276,6 +211,39 @@ def find_due(
         limit=limit,
         start=start,
     )
+
+
+def find_misplaced(shard_number: int, start: dict[str, Any] | None, limit: int) -> dynamodb.Page:
+    """Heads of open tasks in a shard, due or not, with a key that queries do not read any more.
+
+    At most `limit` rows are examined, and `limit` is at most 100.
+    """
+    page = dynamodb.query(
+        HeadRow,
+        shard_number,
+        index="due",
+        filter_condition=dynamodb.begins_with(HeadRow.sk, HEAD),
+        limit=limit,
+        start=start,
+    )
+    heads = dynamodb.batch_get(HeadRow, [(row["pk"], row["sk"]) for row in page.rows])
+    return dynamodb.Page([head for head in heads if not _is_readable(head)], page.next_key)
+
+
+def _is_readable(head: dynamodb.Row) -> bool:
+    return partitions.is_in_use(head["ownerStatus"]) and partitions.is_in_use(head.get("queue", ""))
+
+
+def move_to_partition(head: dynamodb.Row) -> bool:
+    """Give an open task the keys that queries read now. False if its status has changed, which gave it such keys."""
+    task = to_task(head)
+    values = head_values(task)
+    actions = dynamodb.set_or_remove(HeadRow, {name: values[name] for name in ("owner_status", "queue")})
+    try:
+        dynamodb.update_item(head_item(task), actions, dynamodb.equals(HeadRow.owner_status, head["ownerStatus"]))
+    except dynamodb.ConditionFailed:
+        return False
+    return True
 
 
 def queued_due_times(shard_number: int, after: int, maximum: int) -> list[int]:

@@ -12,7 +12,7 @@ The table also has SHARDS rows for each owner (`~open#owner#shard`), which count
 
 Heads have the keys of the indexes: `recent`, `by_status`, `by_agent` and `by_intent` for lists, `queue` for the tasks
 that agents may claim, and `due` for the rows that the sweep must process. The index `due` also contains each event
-until it is published. Until then the event does not expire.
+until it is published. Until then the event does not expire. `partitions` has the keys of `by_status` and `queue`.
 
 The rows of a task expire together, some days after its end. A row that is written before the end cannot know the end,
 so it expires as if the task ended as late as possible (`rules.longest_life`). Readers check the head only.
@@ -27,6 +27,7 @@ from pynamodb.models import Model
 
 from chalicelib import dynamodb
 from chalicelib.core.settings import DAY, settings
+from chalicelib.tasks import partitions
 from chalicelib.tasks.entities import MAX_PRIORITY, Task
 
 TASKS_TABLE = settings.resource_name("tasks")
@@ -252,11 +253,6 @@ def log_expiry(ended_at: int) -> int:
     return (ended_at + log_retention()) // 1_000
 
 
-def queue_key(task: Task) -> str:
-    """The queue in which a task waits: its user's, or that of the agent to which it is pinned."""
-    return task.owner if task.pinned_agent_id is None else f"{task.owner}@{task.pinned_agent_id}"
-
-
 def queue_order(task: Task) -> str:
     """The sort key of the queue: by intent, then the highest priority first, then the oldest first."""
     return f"{task.intent}#{MAX_PRIORITY - task.priority:03d}#{task.created_at or 0:013d}"
@@ -273,10 +269,10 @@ def head_values(task: Task) -> dict[str, Any]:
     return dict(zip(_UNCONVERTED_FIELDS, _unconverted_values(task), strict=True)) | {
         "task_id": task.id,
         "sends": 1,  # only version 0.1.0 reads it: how often it has sent the message of a pending task
-        "owner_status": f"{task.owner}#{task.status}",
+        "owner_status": partitions.status_key(task.owner, task.id, task.status),
         "owner_agent": None if agent_id is None else f"{task.owner}#{agent_id}",
         "owner_intent": f"{task.owner}#{task.intent}",
-        "queue": queue_key(task) if is_waiting else None,
+        "queue": partitions.queue_key(task.owner, task.id, task.pinned_agent_id) if is_waiting else None,
         "queue_order": queue_order(task) if is_waiting else None,
         "due_shard": None if task.due is None else dynamodb.shard(partition_key(task.owner, task.id)),
         "due_at": task.due,

@@ -13,7 +13,7 @@ from chalicelib.agents.rules import INACTIVE_AFTER, check_at
 from chalicelib.auth import tokens
 from chalicelib.aws import sqs
 from chalicelib.core.settings import HOUR, MINUTE, SECOND
-from chalicelib.tasks import polling, quotas
+from chalicelib.tasks import partitions, polling, quotas
 from infra.local.event_poller import EventPoller
 from infra.local.gateway import Response
 from infra.local.lambda_context import ACCOUNT, REGION
@@ -135,8 +135,14 @@ class World:
         return task_id
 
     def long_queue(self, intent: str) -> None:
-        """Store more queued tasks than one query of a poll reads."""
-        task_ids = [f"waiting-{number}" for number in range(polling.PAGE_SIZE + 1)]
+        """Store more queued tasks than one query of a poll reads, in each partition of the queue."""
+        in_partition: dict[str, list[str]] = {suffix: [] for suffix in partitions.suffixes()}
+        for number in itertools.count():
+            task_id = f"waiting-{number}"
+            in_partition[partitions.suffix(task_id)].append(task_id)
+            if min(map(len, in_partition.values())) > polling.PAGE_SIZE:
+                break
+        task_ids = itertools.chain.from_iterable(in_partition.values())
         rows = [
             load.task_row(self.owner, task_id, self.clock.now, status="queued", intent=intent) for task_id in task_ids
         ]

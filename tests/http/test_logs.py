@@ -156,6 +156,7 @@ def test_another_user_or_agent_cannot_read_the_log(scenario: Scenario, other: Sc
     assert ok(agent.client.get("/api/tasks/task-1/logs"))["data"] == "secret"
 
 
+@pytest.mark.usefixtures("one_or_three_partitions")
 def test_stats_report_queued_tasks_and_agents_by_status(
     scenario: Scenario, agent: Agent, clock: Clock, poller: EventPoller
 ) -> None:

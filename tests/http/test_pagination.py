@@ -179,6 +179,7 @@ def test_every_task_is_listed_once_with_the_newest_first(scenario: Scenario, tas
         assert {name: listed[name] for name in ("status", "agentId", "intent")} == fields_of(tasks[listed["id"]])
 
 
+@pytest.mark.usefixtures("one_or_three_partitions")
 def test_tasks_are_filtered_by_status_agent_and_intent(scenario: Scenario, tasks: Tasks) -> None:
     for filters in product([None, "completed"], [None, "one"], [None, "b", "d"]):
         query: dict[str, Any] = {name: value for name, value in fields_of(filters).items() if value is not None}
@@ -190,6 +191,7 @@ def test_tasks_are_filtered_by_status_agent_and_intent(scenario: Scenario, tasks
             assert list_ids(scenario.user, "/api/tasks", query | {"limit": 1}) == matching[::-1], query
 
 
+@pytest.mark.usefixtures("one_or_three_partitions")
 def test_tasks_created_in_the_same_millisecond_are_listed_once(
     scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:

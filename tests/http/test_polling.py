@@ -97,6 +97,7 @@ def test_agent_holds_at_most_twenty_tasks(scenario: Scenario, agent: Agent) -> N
 # Order, capabilities and pinned tasks.
 
 
+@pytest.mark.usefixtures("one_or_three_partitions")
 def test_tasks_are_ordered_by_priority_and_then_by_age(scenario: Scenario, agent: Agent) -> None:
     for name, priority, intent in (
         ("c", 0, "fix-bug"), ("f", -100, "fix-bug"), ("a", 100, "feature"), ("d", 0, "explain"), ("e", -1, "feature"),
@@ -130,6 +131,7 @@ def test_pinned_task_goes_only_to_its_agent(scenario: Scenario, agent: Agent) ->
     assert agent.claims() == ["pinned"]
 
 
+@pytest.mark.usefixtures("one_or_three_partitions")
 def test_pinned_tasks_are_ordered_together_with_other_tasks(scenario: Scenario, agent: Agent) -> None:
     for name, fields in (
         ("c", {}), ("d", {"agentId": "agent-1"}), ("a", {"agentId": "agent-1", "priority": 5}), ("b", {"priority": 4}),
@@ -174,6 +176,7 @@ def test_response_has_at_most_a_megabyte_and_later_polls_return_the_rest(scenari
     assert set(agent.claims()) == {f"task-{number}" for number in range(6)} - set(first_ids)
 
 
+@pytest.mark.usefixtures("one_or_three_partitions")
 def test_long_queue_hides_no_matching_task(scenario: Scenario, fresh_minute: Clock) -> None:
     """The queue has sixty older and more urgent tasks that do not match the agent, and five that do."""
     scenario.queue_tasks("m-1", intent="m")

@@ -1,5 +1,6 @@
 """The invariants of the stored rows, which must hold at any moment (docs/states.md). Reads moto's memory."""
 
+import re
 from collections import defaultdict
 from collections.abc import Collection
 from typing import Any
@@ -88,7 +89,14 @@ def _check_head(head: dict[str, Any]) -> None:
     assert ("agent" in head) or head["status"] not in ASSIGNED_STATUSES, head
     assert ("agent" not in head) or head["status"] not in ("pending", "queued"), head
     assert 1 <= head["attempt"] <= head["maxAttempts"], head
-    assert head["ownerStatus"] == f"{head['owner']}#{head['status']}", head
+    assert _without_partition(head["ownerStatus"], in_partition=is_open) == f"{head['owner']}#{head['status']}", head
+    queue = head["owner"] if head.get("pin") is None else f"{head['owner']}@{head['pin']}"
+    assert _without_partition(head.get("queue", queue), in_partition="pin" not in head) == queue, head
+
+
+def _without_partition(key: str, *, in_partition: bool) -> str:
+    """A key without the number of its partition."""
+    return re.sub(r"#[1-7]$", "", key) if in_partition else key
 
 
 def _check_expiry(head: dict[str, Any], parts: Rows) -> None:

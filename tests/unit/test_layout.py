@@ -49,9 +49,12 @@ USE_CASES = {
     "tasks": {
         "history_store",
         "lifecycle",
+        "list_store",
         "log_rules",
         "logs",
+        "merging",
         "outbox",
+        "partitions",
         "pinning",
         "polling",
         "queue_store",
