@@ -147,7 +147,8 @@ def _store_new(task: Task, body: requests.TaskBody, now: int) -> Task | None:
     """Count and store a new task. Returns the existing task if the id already exists.
 
     The task is counted first, in a write that is not part of the transaction: all tasks of an owner would conflict in
-    it. If the task is not stored, it is no longer counted.
+    it. If the task is not stored, it is no longer counted. Without a response of AWS it stays counted until the next
+    recount, because it may be stored.
     """
     created, size = store.create_items(task, body, rules.created_event(task)), store.body_bytes(body)
     counted = quotas.count_task(task.owner, task.id, size, now)
@@ -155,6 +156,12 @@ def _store_new(task: Task, body: requests.TaskBody, now: int) -> Task | None:
         existing = _write_new(task, created)
     except (AgentNotFound, Invalid):
         quotas.uncount_task(task.owner, task.id, size, counted, now)
+        raise
+    except Unavailable:
+        raise
+    except Exception:  # AWS has rejected the transaction, perhaps after a try without a response
+        if store.load_task(task.owner, task.id, now) is None:
+            quotas.uncount_task(task.owner, task.id, size, counted, now)
         raise
     if existing is not None and existing.created_at != task.created_at:  # else an earlier try of this call stored it
         quotas.uncount_task(task.owner, task.id, size, counted, now)

@@ -96,6 +96,23 @@ def test_task_that_is_not_accepted_is_not_counted(scenario: Scenario) -> None:
     assert used() == before
 
 
+def test_rejected_submission_is_counted_only_if_an_earlier_try_stored_it(scenario: Scenario) -> None:
+    ok(submit(scenario, "task-0"), 202)
+    before = used()
+
+    def denied() -> Any:
+        return faults.refused("TransactWriteItems", "AccessDeniedException", when=faults.about("task-1"))
+
+    with denied():
+        refused(submit(scenario, "task-1"), 500)
+    assert used() == before
+    with faults.response_lost("TransactWriteItems", when=faults.about("task-1")), denied():
+        refused(submit(scenario, "task-1"), 500)
+    assert used() == {"open": 2, "tasks": 2, "bytes": 10}
+    ok(submit(scenario, "task-1"), 202)
+    assert used() == {"open": 2, "tasks": 2, "bytes": 10}
+
+
 @pytest.mark.parametrize("nth", range(6))
 def test_submission_with_a_lost_response_is_counted_once(scenario: Scenario, nth: int) -> None:
     ok(submit(scenario, "task-0"), 202)
