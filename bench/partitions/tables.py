@@ -2,8 +2,9 @@
 
 The sources of the rules are DynamoDB's developer guide ("DynamoDB read and write operations", "Item sizes and formats",
 "Using global secondary indexes") and, for transactions, measurements of the service that
-https://github.com/nubo-db/dynoxide/pull/188 describes: a transaction doubles the units of the table only, because
-DynamoDB updates the indexes after the commit.
+https://github.com/nubo-db/dynoxide/pull/188 describes: a transaction doubles the units of the table only. Once it is
+complete, "its changes start propagating" to the indexes (developer guide, "Amazon DynamoDB Transactions: How it
+works").
 """
 
 import math
