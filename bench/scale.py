@@ -11,23 +11,29 @@ from bench.partitions.report import FleetReport
 
 
 def run(fleet: SimulatedFleet, templates: Templates) -> FleetReport:
-    """Simulate a fleet. `templates`: those of its number of shards, and of as many running tasks."""
-    with recorder.use_shards(fleet.shards):
+    """Simulate a fleet. `templates`: those of its numbers of shards and team partitions, and of as many running
+    tasks."""
+    with recorder.use_shards(fleet.shards, fleet.team_partitions):
         teams = Teams(fleet.team_sizes())
         return report.report(fleet, replay.Replay(teams, templates).run(simulate(fleet, teams, recorder.START)))
+
+
+def _stage(fleet: SimulatedFleet) -> tuple[int, int]:
+    """What the recordings of a fleet have in common, whatever its number of shards."""
+    return fleet.running, fleet.team_partitions
 
 
 def main() -> bool:
     """Print and save the reports. Returns whether a limit is exceeded."""
     fleets = (*FLEETS, SMALL_FLEET)
     recordings = {
-        running: recorder.record({fleet.shards for fleet in fleets if fleet.running == running}, running)
-        for running in {fleet.running for fleet in fleets}
+        stage: recorder.record({fleet.shards for fleet in fleets if _stage(fleet) == stage}, *stage)
+        for stage in set(map(_stage, fleets))
     }
     reports: list[FleetReport] = []
     missed: list[str] = []
     for fleet in fleets:
-        reports.append(run(fleet, recordings[fleet.running][fleet.shards]))
+        reports.append(run(fleet, recordings[_stage(fleet)][fleet.shards]))
         if fleet in FLEETS:
             print(report.text(reports[-1]))
             missed += reports[-1].missed()

@@ -52,6 +52,8 @@ class SimulatedFleet:
     """DEVFLOW_SHARDS."""
     largest_team: int
     """The most agents of one team. The sizes of the others follow Zipf's law, down to SMALLEST_TEAM."""
+    team_partitions: int = 1
+    """DEVFLOW_TEAM_PARTITIONS."""
     running: int = 0
     backlog: bool = False
     """Whether more tasks wait than one query of a poll reads."""
@@ -75,6 +77,7 @@ FLEETS = (
         500,
         16,
         largest_team=2_000,
+        team_partitions=2,
         running=14,
         backlog=True,
     ),

@@ -8,6 +8,7 @@ function returns the recorded shard.
 """
 
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -25,7 +26,8 @@ from chalicelib.agents import tables as agent_tables
 from chalicelib.auth import rules as auth_rules
 from chalicelib.core import clock
 from chalicelib.core.settings import SECOND, settings
-from chalicelib.tasks.entities import MAX_PRIORITY
+from chalicelib.tasks import partitions
+from chalicelib.tasks.entities import MAX_PRIORITY, OPEN_STATUSES
 from chalicelib.tasks.tables import partition_key
 from chalicelib.webhooks import tables as webhook_tables
 from chalicelib.webhooks.tables import DELIVERY
@@ -47,7 +49,10 @@ START = 1_767_600_000_000
 
 Template = tuple[Effect, ...]
 """The effects of one call. Their keys contain placeholders: `{owner}`, `{agent}`, `{task}`, `{intent}`,
-`{agent_shard}` and `{task_shard}`."""
+`{agent_shard}` and `{task_shard}`. If the stage has several team partitions, PARTITION replaces the suffix of the
+task's partition."""
+
+PARTITION = "{partition}"
 
 LOG_BYTES = 1_000
 """Bytes of a recorded chunk of a log."""
@@ -59,6 +64,7 @@ class Journal:
     def __init__(self) -> None:
         self.effects: list[Effect] = []
         self._pending: list[tuple[TableKeys, Image, Image | None, bool]] = []
+        self._lock = threading.Lock()
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -69,7 +75,8 @@ class Journal:
             self.effects += _read_effects(request)
 
     def _before(self, request: Request) -> None:
-        self._finish()
+        with self._lock:  # a poll reads its queues in several threads
+            self._finish()
         if request.service == "dynamodb":
             for name, key, in_transaction in _written(request):
                 table = load_tables()[name]
@@ -184,7 +191,19 @@ def _replace_ids(effect: Effect, ids: Ids) -> Effect:
         placeholder, compute_shard = SHARDS[effect.table]
         assert int(hash_key) == compute_shard(ids), f"{effect} is not in the shard that the model computes"
         hash_key = placeholder
+    if effect.write and effect.hash_key in _keys_in_partition(effect.index, ids):
+        hash_key = hash_key.removesuffix(partitions.suffix(ids["task"])) + PARTITION
     return replace(effect, hash_key=hash_key, item=effect.item and tuple(map(insert_placeholders, effect.item)))
+
+
+def _keys_in_partition(index: str | None, ids: Ids) -> list[str]:
+    """The keys of an index that depend on the task's partition, if there are several."""
+    owner, task_id = ids["owner"], ids["task"]
+    if settings.team_partitions == 1:
+        return []
+    if index == "by_status":
+        return [partitions.status_key(owner, task_id, status) for status in OPEN_STATUSES]
+    return [partitions.queue_key(owner, task_id, None)] if index == "queue" else []
 
 
 _INSTANT = re.compile(r"\b\d{13}\b")
@@ -453,7 +472,7 @@ class Recorder:
         found: dict[int, Templates] = {}
         common = {name: self.record_variants(name) for name in CALLS if name != "sweep"}
         for number in shards:
-            with use_shards(number):
+            with use_shards(number, settings.team_partitions):
                 found[number] = common | {"sweep": self.record_variants("sweep")}
         return found
 
@@ -463,11 +482,11 @@ WARM_UP = "warm-up-task"
 
 
 @contextmanager
-def open_recorder(shards: int, running: int = 0) -> Iterator[Recorder]:
-    """Deploy a stage with this number of shards on moto, and prepare a world in it."""
+def open_recorder(shards: int, running: int = 0, team_partitions: int = 1) -> Iterator[Recorder]:
+    """Deploy a stage with these numbers of shards and team partitions on moto, and prepare a world in it."""
     from app import app  # noqa: PLC0415  # the app builds its AWS clients on import; moto must be active by then
 
-    with pytest.MonkeyPatch.context() as patch, quiet.capture_log(), use_shards(shards):
+    with pytest.MonkeyPatch.context() as patch, quiet.capture_log(), use_shards(shards, team_partitions):
         patch.setitem(auth_rules._SCRYPT, "n", 2**4)
         patch.setattr(clock, "_shifted_ms", 0)
         patch.setattr(clock, "time", SimpleNamespace(time=lambda: START / SECOND))
@@ -479,18 +498,21 @@ Templates = dict[str, list[Template]]
 """The templates of each call. A call has several if they differ by task: for example, a counter in several rows."""
 
 
-def record(shards: Iterable[int], running: int = 0) -> dict[int, Templates]:
+def record(shards: Iterable[int], running: int = 0, team_partitions: int = 1) -> dict[int, Templates]:
     """The templates of all calls, for each of these numbers of shards. Only those of the sweep differ."""
-    with quiet.capture_log(), moto_aws.deployed(), open_recorder(min(shards), running) as recorder:
+    with quiet.capture_log(), moto_aws.deployed(), open_recorder(min(shards), running, team_partitions) as recorder:
         return recorder.record_all(shards)
 
 
 @contextmanager
-def use_shards(shards: int) -> Iterator[None]:
-    """Change the stage's number of shards during the block."""
-    before = settings.shards
-    object.__setattr__(settings, "shards", shards)  # the settings are frozen
+def use_shards(shards: int, team_partitions: int = 1) -> Iterator[None]:
+    """Change the stage's numbers of shards and team partitions during the block."""
+    changed = {"shards": shards, "team_partitions": team_partitions}
+    before = {name: getattr(settings, name) for name in changed}
+    for name, value in changed.items():
+        object.__setattr__(settings, name, value)  # the settings are frozen
     try:
         yield
     finally:
-        object.__setattr__(settings, "shards", before)
+        for name, value in before.items():
+            object.__setattr__(settings, name, value)

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bench.partitions.fleets import Second, Teams
-from bench.partitions.recorder import Ids, Template, Templates
+from bench.partitions.recorder import PARTITION, Ids, Template, Templates
 from chalicelib import dynamodb
 from chalicelib.agents import tables as agent_tables
+from chalicelib.core.settings import settings
+from chalicelib.tasks import partitions
 from chalicelib.tasks.tables import partition_key
 from chalicelib.webhooks import tables as webhook_tables
 
@@ -93,25 +95,26 @@ class Replay:
     def __init__(self, teams: Teams, templates: Templates) -> None:
         self.teams = teams
         self.variants = {name: len(variants) for name, variants in templates.items()}
-        self.targets: dict[tuple[str, str, int], list[_Target]] = {}
-        """By scope, name of the call and number of the template."""
+        self.targets: dict[tuple[str, str, int, str], list[_Target]] = {}
+        """By scope, name of the call, number of the template and the task's partition."""
         for name, variants in templates.items():
             for number, template in enumerate(variants):
-                self._add_targets(name, number, template)
+                for partition in partitions.suffixes():
+                    self._add_targets(name, number, template, partition)
         self.worst: dict[KeyKind, _Sums] = defaultdict(_Sums)
         self.total_write: dict[KeyKind, Counter[int]] = defaultdict(Counter)
         self.totals: dict[Place, float] = {}
         self._shards: dict[tuple[str, int], int] = {}
 
-    def _add_targets(self, name: str, number: int, template: Template) -> None:
+    def _add_targets(self, name: str, number: int, template: Template, partition: str) -> None:
         for effect in template:
             place = (effect.table, effect.index)
-            kinds = [KeyKind(place, effect.hash_key)]
+            kinds = [KeyKind(place, effect.hash_key.replace(PARTITION, partition))]
             if effect.item is not None and "{delivery}" not in effect.item[-1]:  # a delivery has one message
                 kinds.append(KeyKind(place, effect.item[0], "".join(effect.item[1:])))
             for kind in kinds:
                 target = _Target(kind, effect.write, effect.read, effect.transactions)
-                self.targets.setdefault((_scope(kind), name, number), []).append(target)
+                self.targets.setdefault((_scope(kind), name, number, partition), []).append(target)
 
     def run(self, seconds: Iterable[Second]) -> ReplayResult:
         count = 0
@@ -124,9 +127,9 @@ class Replay:
         sums: dict[KeyKind, _Sums] = defaultdict(_Sums)
         totals: Counter[Place] = Counter()
         for name, calls in second.items():
-            for number, same in self._by_variant(name, calls):
+            for (number, partition), same in self._by_variant(name, calls):
                 for scope, count_calls in self._counters().items():
-                    targets = self.targets.get((scope, name, number))
+                    targets = self.targets.get((scope, name, number, partition))
                     if targets:
                         _add(sums, count_calls(same), targets)
                         _add_totals(totals, len(same), targets)
@@ -139,14 +142,19 @@ class Replay:
         for place, units in totals.items():
             self.totals[place] = max(units, self.totals.get(place, 0))
 
-    def _by_variant(self, name: str, calls: list[tuple[int, int]]) -> Iterable[tuple[int, list[tuple[int, int]]]]:
-        """The calls by the number of their template. A task always has the same one. All are equally frequent."""
+    def _by_variant(
+        self, name: str, calls: list[tuple[int, int]]
+    ) -> Iterable[tuple[tuple[int, str], list[tuple[int, int]]]]:
+        """The calls by the number of their template and the partition of their task.
+
+        A task always has the same number. All numbers are equally frequent.
+        """
         variants = self.variants[name]
-        if variants == 1:
-            return [(0, calls)]
-        split: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        if variants == 1 and settings.team_partitions == 1:
+            return [((0, ""), calls)]
+        split: dict[tuple[int, str], list[tuple[int, int]]] = defaultdict(list)
         for agent, task in calls:
-            split[hash((agent, task)) % variants].append((agent, task))
+            split[hash((agent, task)) % variants, partitions.suffix(_task_id(task))].append((agent, task))
         return split.items()
 
     def _counters(self) -> dict[str, Callable[[list[tuple[int, int]]], Counter[int]]]:

@@ -47,9 +47,11 @@ class Line(NamedTuple):
 class FleetReport(NamedTuple):
     name: str
     shards: int
+    team_partitions: int
     tasks: int
     lines: list[Line]
-    """One for each kind of key, the one that uses most of its limit first."""
+    """One for each kind of key, the one that uses most of its limit first. Keys that differ only in the number of a
+    team's partition are of one kind."""
     totals: dict[str, float]
     """The write units of each table with its indexes, in the worst second of each."""
 
@@ -71,14 +73,14 @@ class FleetReport(NamedTuple):
 
 
 def report(fleet: SimulatedFleet, result: ReplayResult) -> FleetReport:
-    hottest = [max(loads, key=_share_of_key) for loads in _by_kind(result.keys) if loads[0].kind.range_key is None]
+    hottest = [max(loads, key=_share_of_key) for loads in _by_family(result.keys)]
     by_kind = {loads[0].kind: loads for loads in _by_kind(result.keys)}
     lines = [_line(load, by_kind) for load in hottest]
     totals: dict[str, float] = {}
     for (table, _), units in result.totals.items():
         totals[table] = totals.get(table, 0) + units
     lines.sort(key=_rank)
-    return FleetReport(fleet.name, fleet.shards, fleet.tasks, lines, totals)
+    return FleetReport(fleet.name, fleet.shards, fleet.team_partitions, fleet.tasks, lines, totals)
 
 
 def _rank(line: Line) -> tuple[float, str, str]:
@@ -89,6 +91,16 @@ def _by_kind(keys: Iterable[KeyLoad]) -> list[list[KeyLoad]]:
     found: dict[KeyKind, list[KeyLoad]] = {}
     for load in keys:
         found.setdefault(load.kind, []).append(load)
+    return list(found.values())
+
+
+def _by_family(keys: Iterable[KeyLoad]) -> list[list[KeyLoad]]:
+    """The partition keys by kind and, if they have the number of a team's partition, regardless of it."""
+    found: dict[KeyKind, list[KeyLoad]] = {}
+    for load in keys:
+        if load.kind.range_key is None:
+            family = load.kind._replace(hash_key=re.sub(r"#\d$", "", load.kind.hash_key))
+            found.setdefault(family, []).append(load)
     return list(found.values())
 
 
@@ -126,6 +138,12 @@ def _readable(key: str) -> str:
     return re.sub(r"{(\w+?)(_shard)?}", lambda found: "shard" if found[2] else found[1], key)
 
 
+def _settings(report: FleetReport) -> list[str]:
+    """The settings that the fleet needs, as assignments."""
+    partitions = [f"DEVFLOW_TEAM_PARTITIONS={report.team_partitions}"] if report.team_partitions > 1 else []
+    return [f"DEVFLOW_SHARDS={report.shards}", *partitions]
+
+
 # As text.
 
 _HEADER = ("table or index", "key", "writes", "mean", "reads", "transactions", "of the limit", "")
@@ -148,7 +166,7 @@ def text(report: FleetReport) -> str:
     first = report.lines[0]
     return "\n".join(
         [
-            f"{report.name} (DEVFLOW_SHARDS={report.shards})\n",
+            f"{report.name} ({', '.join(_settings(report))})\n",
             costs.table(_HEADER, rows),
             f"\nFirst to reach its limit: {first.place} `{first.key}`, at {1 / first.share:.2f} times this load.",
             f"Write units a second of each table with its indexes: {report.quota_use()}.\n",
@@ -164,7 +182,8 @@ REGION = re.compile(r"(<!-- generated: partition keys -->\n).*?(<!-- end -->)", 
 def markdown(reports: Sequence[FleetReport]) -> str:
     parts = []
     for each in reports:
-        parts += [f"**{each.name}**, `DEVFLOW_SHARDS={each.shards}`:\n", _markdown_table(each), ""]
+        named = " and ".join(f"`{setting}`" for setting in _settings(each))
+        parts += [f"**{each.name}**, {named}:\n", _markdown_table(each), ""]
     return "\n".join(parts)
 
 

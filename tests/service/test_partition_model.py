@@ -13,6 +13,7 @@ from bench.partitions.recorder import AGENT, START, Recorder, Template
 from bench.partitions.tables import Effect, Index, TableKeys
 from chalicelib.core import clock
 from chalicelib.core.settings import KB
+from chalicelib.tasks import partitions
 from tests.support import moto_aws
 
 OUTDATED = "run `make bench ARGS=scale`"
@@ -235,6 +236,38 @@ def test_replay_spreads_calls_over_their_variants() -> None:
     assert all(load.write == pytest.approx(1_000, rel=0.1) for load in result.keys)
 
 
+def test_replay_spreads_the_tasks_of_a_team_over_its_partitions() -> None:
+    """The product's own function gives the partition of a task. A poll reads all partitions."""
+    submit = (
+        Effect("tasks", "by_status", f"{{owner}}#pending{recorder.PARTITION}", write=1),
+        Effect("tasks", "queue", "{owner}", read=1),
+        Effect("tasks", "queue", "{owner}#1", read=1),
+    )
+    seconds: list[Second] = [defaultdict(list)]
+    seconds[0]["submit"] = [(0, task) for task in range(2_000)]
+    with recorder.use_shards(1, team_partitions=2):
+        result = replay.Replay(Teams([1]), {"submit": [submit]}).run(seconds)
+        (owner,) = Teams([1]).owners
+        tasks = Counter(partitions.status_key(owner, replay._task_id(task), "pending") for task in range(2_000))
+    assert {load.hash_key: load.write for load in result.keys if load.write} == tasks
+    assert all(writes == pytest.approx(1_000, rel=0.1) for writes in tasks.values())
+    assert {load.hash_key: load.read for load in result.keys if load.read} == {owner: 2_000, f"{owner}#1": 2_000}
+
+
+def test_recording_replaces_the_partition_of_the_task(aws: None) -> None:
+    """Of these two tasks, one is in the first partition and one is not."""
+    with recorder.open_recorder(1, team_partitions=3) as opened:
+        recorded = [opened.record("submitted message", task) for task in ("task-1", "task-2")]
+        read = {effect.hash_key for effect in recorder.to_template(*opened.record("idle poll")) if effect.index}
+        suffixes = [partitions.suffix(ids["task"]) for _, ids in recorded]
+        templates = [recorder.to_template(*each) for each in recorded]
+    assert sorted(map(bool, suffixes)) == [False, True]
+    for template in templates:
+        written = {effect.hash_key for effect in template if effect.index in ("by_status", "queue")}
+        assert written == {f"{{owner}}{key}{recorder.PARTITION}" for key in ("", "#pending", "#queued")}
+    assert read == {"{owner}", "{owner}#1", "{owner}#2"}
+
+
 # The report.
 
 
@@ -252,6 +285,13 @@ def test_report_compares_a_key_with_the_limit_that_it_uses_most() -> None:
     reads = small_report(Effect("tasks", "queue", "{owner}", read=0.5), calls=6_001)
     assert reads.lines[0].share == pytest.approx(6_001 / 6_000)
     assert small_report(Effect("tasks", "queue", "{owner}", write=1), calls=1_000).missed() == []
+
+
+def test_report_has_one_line_for_the_partitions_of_a_team() -> None:
+    cold, hot = (
+        Effect("tasks", "by_status", f"{{owner}}#queued{each}", write=units) for each, units in (("", 1), ("#1", 2))
+    )
+    assert [(line.key, line.write) for line in small_report(cold, hot, calls=10).lines] == [("owner#queued#1", 20)]
 
 
 def test_report_limits_the_transactions_on_one_item() -> None:
@@ -281,8 +321,8 @@ def test_stored_results_are_those_of_this_code(recording: Recorder) -> None:
 
 def test_stored_results_are_those_of_the_documented_fleets() -> None:
     stored = report.load()
-    assert [(each.name, each.shards, each.tasks) for each in stored] == [
-        (each.name, each.shards, each.tasks) for each in (*FLEETS, SMALL_FLEET)
+    assert [(each.name, each.shards, each.team_partitions, each.tasks) for each in stored] == [
+        (each.name, each.shards, each.team_partitions, each.tasks) for each in (*FLEETS, SMALL_FLEET)
     ], OUTDATED
 
 
