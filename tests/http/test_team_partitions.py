@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from chalicelib.core import clock as server_clock
+from chalicelib.tasks import restricted_search
 from infra.local.gateway import Response
 from tests.conftest import Clock, SetPartitions
 from tests.http.scenario import Agent, Scenario, ok
@@ -129,6 +130,22 @@ def test_each_further_partition_costs_one_request(
                 ok(call())
             found[name, number] = len(sent)
     assert {name: found[name, 4] - found[name, 1] for name, _ in found} == {"poll": 3, "list": 3, "ended": 0, "all": 0}
+
+
+def test_agent_with_rules_finds_its_tasks_in_every_partition(
+    scenario: Scenario, set_partitions: SetPartitions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pages are small, so a poll does not read the whole queue, and the next one continues in each partition."""
+    monkeypatch.setattr(restricted_search, "PAGE_SIZE", 1)
+    set_partitions(3)
+    agent = scenario.agent(repos=["https://example.com/acme/*"])
+    scenario.queue_tasks(*(f"no-{number}" for number in range(9)), repo="https://example.com/other/r")
+    admitted = [f"yes-{number}" for number in range(6)]
+    scenario.queue_tasks(*admitted, repo="https://example.com/acme/r")
+    assert len(keys("queue")) == 3
+    claimed = [sorted(agent.claims(limit=100)) for _ in range(9)]
+    assert claimed[0] != admitted
+    assert claimed[-1] == admitted
 
 
 def test_tasks_stay_claimable_and_listed_when_the_number_is_raised(
