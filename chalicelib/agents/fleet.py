@@ -31,6 +31,12 @@ def sample(owner: str, intent: str) -> FleetSample:
             break
     has_more = start is not None or len(online) > MAX_ONLINE
     examined = MAX_PAGES * PAGE_SIZE
-    if not accepting and not has_more and not store.find_agents(owner, AgentQuery(), 1, None).rows:
+    if not accepting and not has_more and not _has_agent(owner):
         examined = 0
     return FleetSample(examined, accepting, store.load_agents(online[:MAX_ONLINE]) if online else [], has_more)
+
+
+def _has_agent(owner: str) -> bool:
+    """Whether the owner has an agent. One request. The first rows of the index may be those of removed agents."""
+    page = store.find_agents(owner, AgentQuery(), 100, None)
+    return bool(page.rows) or page.next_key is not None

@@ -78,6 +78,17 @@ def test_reason_of_a_pinned_task_takes_one_further_request(scenario: Scenario, a
         assert reason(scenario) == expected
 
 
+def test_removed_agent_does_not_count(scenario: Scenario) -> None:
+    scenario.agent("a-removed")
+    scenario.queue_tasks("pinned", agentId="a-removed")  # its row stays for a minute
+    ok(scenario.user.delete("/api/agents/a-removed"))
+    scenario.queue_tasks("task-1")
+    assert reason(scenario) == "no_agent"
+    scenario.agent("b-explainer", capabilities=["explain"])
+    assert reason(scenario) == "no_agent_with_intent"
+    assert further_requests(scenario) == (LIST, LIST)
+
+
 def test_large_fleet_is_examined_up_to_a_bound_that_the_message_states(
     scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
