@@ -20,6 +20,7 @@ from agent.tests.support.fake_platform import FakeResponse
 from agent.tests.support.processes import is_alive
 from devflow.api_client import ApiClient
 from devflow.cancel_token import CancelReason
+from devflow.engine_view import AllowedPath
 from devflow.engines import copilot
 from devflow.engines.copilot import CopilotOptions
 from devflow.engines.copilot_permissions import find_denial_reason
@@ -27,7 +28,7 @@ from devflow.errors import TaskFailedError
 from devflow.intervals import Intervals
 from devflow.job_runner import JobContext, JobRunner
 from devflow.outbox import Outbox, TaskResult
-from devflow.sandbox import AllowedPath, Sandbox
+from devflow.sandbox import Sandbox
 from devflow.task_assignment import TaskAssignment
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ The tests use it as engines do: through the forwarder, which makes its Unix sock
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from devflow import namespace_forwarder
+from devflow import egress_proxy, namespace_forwarder
 from devflow.egress_proxy import EgressProxy, HostPattern
 from devflow.errors import SettingsError
 
@@ -66,8 +67,8 @@ class Network:
             raise socket.gaierror(socket.EAI_NONAME, "unknown")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (self.addresses[host], port))]
 
-    def start(self, *patterns: str) -> EgressProxy:
-        allowed = [HostPattern.parse(text) for text in patterns]
+    def start(self, *patterns: str, private: bool = True) -> EgressProxy:
+        allowed = [HostPattern.parse(text, private=private) for text in patterns]
         return self._cleanup.enter_context(EgressProxy(allowed, self.denied.append, self.resolve))
 
     def connect(self, proxy: EgressProxy) -> socket.socket:
@@ -146,17 +147,68 @@ def test_other_hosts_and_ports_are_denied(network: Network, target: str) -> None
     assert network.upstream.received == []
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "192.168.1.1"])
-def test_host_of_a_wildcard_must_have_a_public_address(network: Network, address: str) -> None:
-    """Somebody who controls a name in the domain could lead the engine into this machine's network."""
-    network.addresses["rebound.example"] = network.addresses["inner.rebound.example"] = address
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "192.168.1.1", "::ffff:127.0.0.1", "64:ff9b::a9fe:a9fe"]
+)
+@pytest.mark.parametrize("pattern", ["*.rebound.example", "inner.rebound.example"])
+def test_allowed_name_must_have_a_public_address(network: Network, address: str, pattern: str) -> None:
+    """Somebody who controls the name could lead the engine into this machine's network."""
+    network.addresses["inner.rebound.example"] = address
     port = network.upstream.port
 
-    denied = network.ask(
-        network.start(f"*.rebound.example:{port}"), f"CONNECT inner.rebound.example:{port} HTTP/1.1\r\n\r\n"
-    )
+    proxy = network.start(f"{pattern}:{port}", private=False)
+    denied = network.ask(proxy, f"CONNECT inner.rebound.example:{port} HTTP/1.1\r\n\r\n")
     assert denied.startswith("HTTP/1.1 403")
     assert network.denied == [f"inner.rebound.example:{port}"]
+    assert network.upstream.received == []
+
+
+def test_allowed_address_may_be_private(network: Network) -> None:
+    network.addresses["127.0.0.1"] = "127.0.0.1"
+    target = f"127.0.0.1:{network.upstream.port}"
+
+    assert "hello" in network.ask(network.start(target, private=False), f"GET http://{target}/ HTTP/1.1\r\n\r\n")
+
+
+def test_name_is_resolved_once_and_the_checked_address_is_used(network: Network) -> None:
+    """A name server that gives another address to the second question cannot move the connection."""
+    asked: list[str] = []
+
+    def resolve(host: str, port: int, **_: Any) -> list[Any]:
+        asked.append(host)
+        address = "127.0.0.1" if len(asked) == 1 else "127.0.0.2"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    network.resolve = resolve  # type: ignore[method-assign]
+    target = f"allowed.example:{network.upstream.port}"
+    assert "hello" in network.ask(network.start(target), f"CONNECT {target} HTTP/1.1\r\n\r\n", "x")
+    assert asked == ["allowed.example"]
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "Host : other.example", " Host: other.example", "X: 1\nHost: other.example", "X: 1\rHost: other.example",
+        "Host\t: other.example", "\x00Host: other.example", "no colon", "X: \x00", ": empty",
+    ],
+)  # fmt: skip
+def test_header_that_a_server_could_read_differently_is_rejected(network: Network, field: str) -> None:
+    target = f"allowed.example:{network.upstream.port}"
+    received = network.ask(network.start(target), f"GET http://{target}/ HTTP/1.1\r\nAccept: */*\r\n{field}\r\n\r\n")
+
+    assert received.startswith("HTTP/1.1 400 Bad Request")
+    assert network.upstream.received == []
+
+
+def test_header_that_comes_slowly_is_cut_off(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part arrives in time, but the header as a whole does not."""
+    monkeypatch.setattr(egress_proxy, "_HEADER_SECONDS", 0.2)
+    end = time.monotonic() + SECONDS
+    with network.connect(network.start("allowed.example")) as client:
+        while not select.select([client], [], [], 0.02)[0]:
+            client.sendall(b"G")
+            assert time.monotonic() < end, "it is still open"
+        assert client.recv(100) == b""
 
 
 def test_name_that_cannot_be_resolved_is_denied_and_a_closed_port_reported(network: Network) -> None:
@@ -181,6 +233,8 @@ def test_name_that_cannot_be_resolved_is_denied_and_a_closed_port_reported(netwo
         "\x16\x03\x01\x02\r\n\r\n",
         "GET http://allowed.example/ HTTP/2\r\n\r\n",
         "GET http://allowed.example/",
+        "GET http://allowed.example/\x01 HTTP/1.1\r\n\r\n",
+        "GET http://allowed.example\\@other.example/ HTTP/1.1\r\n\r\n",
         "",
     ],
 )
@@ -197,7 +251,7 @@ def test_endless_header_is_rejected(network: Network) -> None:
 def test_open_connections_end_with_the_proxy(network: Network) -> None:
     target = f"allowed.example:{network.upstream.port}"
     with ExitStack() as cleanup:
-        proxy = EgressProxy([HostPattern.parse(target)], network.denied.append, network.resolve)
+        proxy = EgressProxy([HostPattern.parse(target, private=True)], network.denied.append, network.resolve)
         with proxy:
             client = cleanup.enter_context(network.connect(proxy))
             client.sendall(f"CONNECT {target} HTTP/1.1\r\n\r\n".encode())

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.tests.support.bubblewrap import requires_bubblewrap
-from devflow import sandbox, settings
+from devflow import bubblewrap, settings
 from devflow.cancel_token import CancelReason, CancelToken
 from devflow.cli.sandbox_options import describe_sandbox
 from devflow.egress_proxy import EgressProxy, HostPattern
 from devflow.engine_profiles import PROFILES, find_profile
+from devflow.engine_view import AllowedPath, EngineView
 from devflow.engines.command import make_command_engine
 from devflow.errors import SettingsError, TaskFailedError
 from devflow.program import Program, run_program
 from devflow.program_paths import find_program_paths
 from devflow.resource_limits import ResourceLimits
-from devflow.sandbox import AllowedPath, EngineView, Sandbox, make_sandbox
+from devflow.sandbox import Sandbox, make_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -256,8 +257,8 @@ def test_agent_does_not_start_without_a_working_sandbox(
 
 
 def test_there_is_no_sandbox_on_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert Sandbox(enabled=True).find_problem() == "There is no sandbox for darwin"
+    monkeypatch.setattr(sys, "platform", "freebsd14")
+    assert Sandbox(enabled=True).find_problem() == "There is no sandbox for freebsd14"
 
 
 def test_allowed_path_is_absolute_and_exists(tmp_path: Path, machine: Path) -> None:
@@ -391,7 +392,7 @@ def test_doctor_says_what_is_missing(
     assert result.status == 1
     assert {name: status for name, (status, _) in checks.items()} == {
         "git": "failed", "registration": "failed", "engine": "failed", "sandbox": "failed", "user token": "warning",
-        "pull requests": "warning",
+        "limits": "warning", "pull requests": "warning",
     }  # fmt: skip
     assert "claude is not installed" in checks["engine"][1]
     assert "apt install bubblewrap" in checks["sandbox"][1]
@@ -416,7 +417,9 @@ def test_doctor_finds_a_machine_that_works(
 def test_find_problem_describes_what_the_kernel_forbids(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     setting = tmp_path / "max_user_namespaces"
     setting.write_text("0\n", encoding="ascii")
-    monkeypatch.setattr(sandbox, "_HINTS", {str(setting): ("0", "Set it higher"), str(tmp_path / "none"): ("1", "no")})
+    monkeypatch.setattr(
+        bubblewrap, "_HINTS", {str(setting): ("0", "Set it higher"), str(tmp_path / "none"): ("1", "no")}
+    )
     (tmp_path / "bwrap").write_text("#!/bin/sh\nexit 1\n", encoding="ascii")
     (tmp_path / "bwrap").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -5,10 +5,12 @@ makes it reachable on loopback inside. It reads the request line and the headers
 encrypted connection contains.
 """
 
+import ipaddress
 import re
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +26,9 @@ _PORTS = (80, 443)
 """The ports of hosts whose pattern names none."""
 _PATTERN = re.compile(r"(?P<host>(?:\*\.)?[A-Za-z0-9][A-Za-z0-9.-]*)(?::(?P<port>[0-9]{1,5}))?")
 _METHOD = re.compile(r"[A-Z]{1,20}")
+_TARGET = re.compile(r"[!-~]+")
+_FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
+"""One header line (RFC 9112, section 5). Servers differ in how they read others, such as `Host :` or folded lines."""
 _MAX_HEADER = 65_536
 _MAX_CONNECTIONS = 256
 _HEADER_SECONDS, _CONNECT_SECONDS = 30.0, 15.0
@@ -36,24 +41,22 @@ class HostPattern:
 
     host: str
     port: int | None = None
+    private: bool = False
+    """Whether the host may have a private address. An address in place of a name always may: it cannot change."""
 
     @classmethod
-    def parse(cls, text: str) -> "HostPattern":
+    def parse(cls, text: str, *, private: bool = False) -> "HostPattern":
         """Parse `HOST`, `*.DOMAIN` or `HOST:PORT`. Raises SettingsError."""
         match = _PATTERN.fullmatch(text)
         if match is None:
             raise SettingsError(
                 f"--allow-host {text!r} must be a host, like api.example.com, *.example.com or host:8443"
             )
-        return cls(match["host"].lower(), int(match["port"]) if match["port"] else None)
+        host = match["host"].lower()
+        return cls(host, int(match["port"]) if match["port"] else None, private or _is_address(host))
 
     def matches(self, host: str, port: int) -> bool:
         return fnmatchcase(host, self.host) and (port == self.port if self.port else port in _PORTS)
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether it names one host. Such a host may have a private address, because the operator has named it."""
-        return not self.host.startswith("*")
 
 
 class EgressProxy:
@@ -123,7 +126,6 @@ class EgressProxy:
             return not self._closed
 
     def _handle(self, client: socket.socket) -> None:
-        client.settimeout(_HEADER_SECONDS)
         header, rest = _read_header(client)
         request = _parse(header)
         if request is None:
@@ -159,7 +161,8 @@ class EgressProxy:
         if patterns:
             with suppress(OSError, UnicodeError):
                 addresses = self._resolve(host, port, type=socket.SOCK_STREAM)
-        if not any(pattern.is_exact for pattern in patterns):
+        # Whoever controls a name could lead the engine into this machine's network, or to the metadata of a cloud.
+        if not any(pattern.private for pattern in patterns):
             addresses = [entry for entry in addresses if is_public_address(str(entry[4][0]))]
         if not addresses:
             self._deny(f"{host}:{port}")
@@ -174,9 +177,10 @@ class EgressProxy:
 
 
 def _read_header(client: socket.socket) -> tuple[bytes, bytes]:
-    """Return the header of a request without its empty line, and what follows."""
-    received = b""
+    """Return the header of a request without its empty line, and what follows. Raises TimeoutError if it is late."""
+    received, end = b"", time.monotonic() + _HEADER_SECONDS
     while b"\r\n\r\n" not in received:
+        client.settimeout(max(0.001, end - time.monotonic()))
         content = client.recv(_CHUNK)
         if not content or len(received) > _MAX_HEADER:
             return b"", b""
@@ -196,6 +200,8 @@ def _parse(header: bytes) -> tuple[str, int, bytes | None] | None:
         return None
     if not host or url.username is not None or not version.startswith("HTTP/1.") or not _METHOD.fullmatch(method):
         return None
+    if not _TARGET.fullmatch(target) or not all(map(_FIELD.fullmatch, fields)):
+        return None
     if method == "CONNECT":
         return (host, port, None) if port else None
     if url.scheme != "http":
@@ -203,8 +209,24 @@ def _parse(header: bytes) -> tuple[str, int, bytes | None] | None:
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     kept = [field for field in fields if not field.lower().startswith(("host:", "connection:", "proxy-"))]
     # The host that was checked, and no second request on the connection.
-    head = [f"{method} {path} HTTP/1.1", f"Host: {url.netloc}", "Connection: close", *kept, "", ""]
+    named = f"[{host}]" if ":" in host else host
+    head = [
+        f"{method} {path} HTTP/1.1",
+        f"Host: {named}:{port}" if port else f"Host: {named}",
+        "Connection: close",
+        *kept,
+        "",
+        "",
+    ]
     return host, port or 80, "\r\n".join(head).encode("latin-1")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _respond(client: socket.socket, status: str, text: str) -> None:

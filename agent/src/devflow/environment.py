@@ -21,7 +21,7 @@ def build_child_environment() -> dict[str, str]:
     """
     return {
         name: value
-        for name, value in os.environ.items()
+        for name, value in _read_environment().items()
         if not name.startswith(_DEVFLOW_PREFIXES) and name not in _GIT_VARIABLES
     }
 
@@ -45,7 +45,7 @@ def build_engine_environment(names: Collection[str] = ()) -> dict[str, str]:
     wanted = {*_ENGINE_VARIABLES, *_CERTIFICATE_VARIABLES, *names}
     return {
         name: value
-        for name, value in os.environ.items()
+        for name, value in _read_environment().items()
         if not name.startswith(_DEVFLOW_PREFIXES)
         and (name in wanted or name.startswith("LC_") or (name.upper() in _PROXY_VARIABLES and "@" not in value))
     }
@@ -54,3 +54,14 @@ def build_engine_environment(names: Collection[str] = ()) -> dict[str, str]:
 def find_certificate_paths() -> list[str]:
     """Return the files and directories of additional certificates that the environment names."""
     return [os.environ[name] for name in _CERTIFICATE_VARIABLES if os.environ.get(name)]
+
+
+def _read_environment() -> dict[str, str]:
+    """Return this process's environment without relative directories in PATH.
+
+    Programs start in a clone. With `.` in PATH, a file of the repository would run in place of a program.
+    """
+    env = dict(os.environ)
+    if "PATH" in env:
+        env["PATH"] = os.pathsep.join(entry for entry in env["PATH"].split(os.pathsep) if entry.startswith(os.sep))
+    return env

@@ -12,7 +12,9 @@ from devflow import git_url
 from devflow.api_client import ApiClient, Json
 from devflow.cancel_token import CancelReason, CancelToken
 from devflow.clock import Clock
+from devflow.control_group import remove_group
 from devflow.egress_proxy import EgressProxy
+from devflow.engine_view import EngineView
 from devflow.engines import Engine
 from devflow.errors import DevFlowError, JobCancelledError, TaskFailedError
 from devflow.git import Git
@@ -25,7 +27,7 @@ from devflow.program_output import MARKER_VARIABLE, PROTOCOL_PREFIX, ProgramOutp
 from devflow.progress_reporter import ProgressReporter
 from devflow.pull_request import PullRequest, open_pull_request, read_github_tokens
 from devflow.redaction import redact
-from devflow.sandbox import EngineView, Sandbox
+from devflow.sandbox import Sandbox
 from devflow.task_assignment import TaskAssignment
 from devflow.terminal import strip_controls, to_one_line
 from devflow.workspace import CLONE, GIT_DIRECTORY, CommittedChange, Workspace
@@ -157,7 +159,8 @@ class JobRunner:
         # Wait for the response right before the push: a task that belongs to another agent by now is not pushed.
         self._reporter.report_and_confirm("Pushing the branch", COMMITTED)
         workspace.push(change)
-        result: Json = {"resultFiles": {"commit": change.commit, "branch": workspace.branch, "files": change.files}}
+        files = [redact(name) for name in change.files]
+        result: Json = {"resultFiles": {"commit": change.commit, "branch": workspace.branch, "files": files}}
         note = f"Pushed {change.commit[:12]} to the branch {workspace.branch}."
         if url := self._reported_pull_request(origin):
             result["prUrl"] = url
@@ -189,16 +192,20 @@ class JobRunner:
         path = self._directory / "task.json"
         write_private(path, task)
         sandbox, private = self._context.sandbox, make_private_directory(self._directory / "private")
-        env = sandbox.environment() | engine.env | self._task_variables(task)
-        env |= {"DEVFLOW_TASK_FILE": str(path), MARKER_VARIABLE: self._output.marker}
         with ExitStack() as cleanup:
             proxy = None
             if sandbox.network == "proxy":
                 proxy = cleanup.enter_context(EgressProxy(sandbox.allowed_hosts, self._on_denied_host)).path
             view = EngineView(workspace.repo, (workspace.objects, path), private, proxy)
+            env = sandbox.environment(view) | engine.env | self._task_variables(task)
+            env |= {"DEVFLOW_TASK_FILE": str(path), MARKER_VARIABLE: self._output.marker}
+            supervision = sandbox.supervision(view)
+            if group := sandbox.make_group(self.task.slug):
+                cleanup.callback(remove_group, group)
+                supervision |= {"group": str(group)}
             program = Program(
                 sandbox.wrap(engine.argv, view, engine.programs), workspace.repo, env, task.encode(),
-                self._context.intervals.grace, sandbox.supervision(view),
+                self._context.intervals.grace, supervision,
             )  # fmt: skip
             status = run_program(program, self.cancel_token, self._on_output_line, self._context.clock)
         if self.cancel_token:

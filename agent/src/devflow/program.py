@@ -23,6 +23,8 @@ from devflow import supervisor
 from devflow.cancel_token import CancelReason, CancelToken
 from devflow.clock import Clock
 from devflow.errors import TaskFailedError
+from devflow.orphans import end_orphans, forget_supervisor, start_supervisor
+from devflow.process_table import list_processes
 from devflow.redaction import longest_secret, redact
 
 GRACE_SECONDS = 10.0
@@ -36,8 +38,6 @@ _TERMINATE, _KILL = b"T", b"K"
 """What the supervisor understands."""
 _END_SECONDS = 20.0
 """How long the supervisor may take to end everything."""
-_SESSION = 3
-"""The field of /proc/PID/stat, counted from the one after the name."""
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
@@ -91,14 +91,17 @@ class _RunningProgram:
         for end in (self._wake_reader, self._wake_writer):
             end.settimeout(0)
             cleanup.callback(end.close)
+        command = [
+            sys.executable, "-I", "-S", supervisor.__file__, str(supervisor_end.fileno()),
+            json.dumps({"grace": program.grace, **program.supervision}), *program.argv,
+        ]  # fmt: skip
         with supervisor_end:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable, "-I", "-S", supervisor.__file__, str(supervisor_end.fileno()),
-                    json.dumps({"grace": program.grace, **program.supervision}), *program.argv,
-                ],
-                cwd=program.cwd, env=dict(program.env), pass_fds=[supervisor_end.fileno()], start_new_session=True,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
+            self._process = start_supervisor(
+                lambda: subprocess.Popen(
+                    command, cwd=program.cwd, env=dict(program.env), pass_fds=[supervisor_end.fileno()],
+                    start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                    bufsize=0,
+                )
             )  # fmt: skip
         cleanup.callback(self._reap)
         cancel_token.add_listener(self._wake)
@@ -190,9 +193,10 @@ class _RunningProgram:
 
     def _kill_supervisor(self) -> None:
         """Kill the supervisor, and the processes of its session, because it does not do it itself."""
-        for process in [*_processes_of_session(self._process.pid), self._process.pid]:
+        session = [process.pid for process in list_processes() if process.session == self._process.pid]
+        for pid in [*session, self._process.pid]:
             with suppress(ProcessLookupError, PermissionError):
-                os.kill(process, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
 
     def _request(self, request: bytes) -> None:
         with suppress(OSError):  # the supervisor has ended
@@ -206,6 +210,9 @@ class _RunningProgram:
         except subprocess.TimeoutExpired:
             self._kill_supervisor()
             self._process.wait()
+        forget_supervisor(self._process.pid)
+        if not self._outcome:  # the supervisor was killed, and could not end everything
+            end_orphans(_END_SECONDS)
 
     def _status(self) -> int:
         if not self._outcome:  # the supervisor was killed
@@ -216,19 +223,6 @@ class _RunningProgram:
         if limit := outcome.get("limit"):
             raise TaskFailedError(f"The program was stopped. {limit}")
         return int(outcome["status"])
-
-
-def _processes_of_session(session: int) -> list[int]:
-    """Return the processes of a session. Returns none where there is no /proc."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        except OSError:  # it has ended
-            continue
-        if int(fields[_SESSION]) == session:
-            found.append(int(path.parent.name))
-    return found
 
 
 class LineSplitter:

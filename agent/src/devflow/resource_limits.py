@@ -45,6 +45,11 @@ class ResourceLimits:
             values[name] = int(match[1]) * _UNITS[match[2].upper()]
         return replace(cls(), **values)
 
+    @property
+    def threads(self) -> int:
+        """How many threads all processes together may have. Linux limits them instead of processes."""
+        return self.processes * _THREADS_PER_PROCESS
+
     def supervision(self, directories: Sequence[str]) -> dict[str, Any]:
         """Return the options of devflow.supervisor. `directories` are those that `disk` limits."""
         return {
@@ -53,7 +58,7 @@ class ResourceLimits:
                 "RLIMIT_FSIZE": self.file,
                 "RLIMIT_NOFILE": self.files,
                 # Linux counts the threads of the user, the agent's own included.
-                "RLIMIT_NPROC": _count_threads_of_user() + self.processes * _THREADS_PER_PROCESS,
+                "RLIMIT_NPROC": _count_threads_of_user() + self.threads,
             },
             "totals": {"memory": self.memory, "processes": self.processes, "disk": self.disk},
             "disk": list(directories),

@@ -6,6 +6,8 @@ FD is a socket to the agent. OPTIONS is a JSON object:
 
     grace     seconds between SIGTERM and SIGKILL after the agent has ended
     wrappers  how many processes of a sandbox are between this process and the program: they get no SIGTERM
+    group     the directory of a control group for the program (devflow.control_group)
+    confined  whether to take keys and sockets from the program, as devflow.confinement does
     rlimits   limits of each process: names of `resource`, for example {"RLIMIT_NOFILE": 1024}
     totals    limits of all processes together: {"memory": bytes, "processes": number, "disk": bytes}
     disk      the directories whose size `disk` limits
@@ -19,7 +21,7 @@ The agent writes T to the socket (send SIGTERM to all) or K (SIGKILL). When the 
 socket closes. The supervisor then sends SIGTERM, and SIGKILL after `grace`. So no program keeps working on a task that
 the platform has given to another agent.
 
-It imports few modules, and none of devflow, because it has to start quickly.
+It imports few modules, because it has to start quickly.
 """
 
 import ctypes
@@ -32,18 +34,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+
+if __name__ == "__main__":  # Python was started without the directories of installed packages
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
+
+from devflow.confinement import confine
+from devflow.process_table import find_descendants
+from devflow.resource_meter import Meter
 
 _PR_SET_CHILD_SUBREAPER = 36
 _KILL_SECONDS = 10.0
 """How long the supervisor tries to end all processes. One that waits for a broken disk or network cannot be killed."""
-_MEASURE_SECONDS = 0.5
-"""Measuring takes a few milliseconds."""
-_DISK_SHARE = 20
-"""Measuring the disk takes at most one part of so many of the time."""
-_PAGE = resource.getpagesize()
 _SIGNAL_BASE = 128
 """A sandbox exits with this plus the number of the signal that killed its program."""
 
@@ -66,7 +70,8 @@ class _Supervisor:
         self._program = 0
         self._started: subprocess.Popen[bytes] | None = None
         self._limit = ""
-        self._meter = _Meter(options.get("totals", {}), options.get("disk", []))
+        self._group = str(options.get("group", ""))
+        self._meter = Meter(options.get("totals", {}), options.get("disk", []))
 
     def run(self, command: list[str]) -> dict[str, Any]:
         _become_subreaper()
@@ -78,10 +83,10 @@ class _Supervisor:
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         try:
-            limit = _make_limiter(self._options.get("rlimits", {}))
+            prepare = _make_preparation(self._options)
             # preexec_fn is unsafe with threads only, and this process has one. The object is kept: its end would
             # collect the status of a program that has already ended.
-            self._started = subprocess.Popen(command, process_group=0, preexec_fn=limit)  # noqa: PLW1509
+            self._started = subprocess.Popen(command, process_group=0, preexec_fn=prepare)  # noqa: PLW1509
             self._program = self._started.pid
         except OSError as error:
             return {"error": f"{command[0]}: {error.strerror}"}
@@ -90,6 +95,7 @@ class _Supervisor:
         self._watch(reader)
         if not self._end_all():
             return {"error": "Processes of the program cannot be ended"}
+        self._limit = self._limit or self._find_limit_of_group()
         status = -signal.SIGKILL if self._status is None else self._status
         if self._wrappers and status > _SIGNAL_BASE:
             status = _SIGNAL_BASE - status
@@ -119,6 +125,14 @@ class _Supervisor:
             if self._limit:
                 return
 
+    def _find_limit_of_group(self) -> str:
+        """Return the limit that made the kernel end a process of the control group. Returns nothing if none did."""
+        with suppress(OSError), open(f"{self._group}/memory.events", encoding="ascii") as file:  # noqa: PTH123
+            counts = dict(line.split() for line in file)
+            if int(counts.get("oom_kill", 0)):
+                return f"The limit of {self._options['totals']['memory']} for memory was exceeded"
+        return ""
+
     def _receive(self) -> bytes:
         """Return b"T" or b"K", or nothing if the agent has ended."""
         try:
@@ -134,8 +148,8 @@ class _Supervisor:
     def _signal_program(self, number: int) -> None:
         """Send a signal to the program and its descendants, but not to the processes of the sandbox around it."""
         spared = {self._program} if self._wrappers else set()
-        for process in _descendants():
-            if process.pid in spared:
+        for process in find_descendants():
+            if process.ended or process.pid in spared:
                 continue
             if self._wrappers > 1 and process.parent == self._program:
                 continue
@@ -164,8 +178,10 @@ class _Supervisor:
         if self._status is None or not _has_proc():
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._program, signal.SIGKILL)
+        if self._group:  # all of its processes at once, also those that are hard to find
+            _write(f"{self._group}/cgroup.kill", "1")
         while not self._reap():
-            for process in _descendants():
+            for process in find_descendants():
                 _kill(process.pid, signal.SIGKILL)
             if time.monotonic() > end:
                 return False
@@ -173,48 +189,20 @@ class _Supervisor:
         return True
 
 
-class _Process:
-    """What /proc tells about a process."""
-
-    __slots__ = ("memory", "parent", "pid")
-
-    def __init__(self, pid: int, parent: int, memory: int) -> None:
-        self.pid, self.parent, self.memory = pid, parent, memory
-
-
-class _Meter:
-    """Measures what all processes use together."""
-
-    def __init__(self, limits: dict[str, int], disk: list[str]) -> None:
-        self._limits, self._disk = limits, disk
-        self.next_at = time.monotonic() + _MEASURE_SECONDS if limits else None
-        """When to measure again, or None."""
-        self._disk_at = 0.0
-
-    def find_exceeded_limit(self) -> str:
-        """Return which limit is exceeded, for people. Returns nothing if none is, or if it is too early."""
-        now = time.monotonic()
-        if self.next_at is None or now < self.next_at:
-            return ""
-        self.next_at = now + _MEASURE_SECONDS
-        processes = list(_descendants())
-        used = {"memory": sum(process.memory for process in processes), "processes": len(processes)}
-        if self._disk and "disk" in self._limits and now >= self._disk_at:
-            used["disk"] = sum(map(_disk_usage, self._disk))
-            self._disk_at = now + _DISK_SHARE * (time.monotonic() - now)
-        for name, value in used.items():
-            if value > self._limits.get(name, value):
-                return f"The limit of {self._limits[name]} for {name} was exceeded"
-        return ""
-
-
 def _become_subreaper() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _make_limiter(limits: dict[str, int]) -> Callable[[], None] | None:
-    def limit() -> None:
+def _make_preparation(options: dict[str, Any]) -> Callable[[], None] | None:
+    """Return what the program's process does before it becomes the program."""
+    limits, confined, group = options.get("rlimits", {}), options.get("confined", False), options.get("group")
+
+    def prepare() -> None:
+        if group:
+            _write(f"{group}/cgroup.procs", "0")
+        if confined:
+            confine()
         for name, value in limits.items():
             number = getattr(resource, name, None)
             if number is None:
@@ -223,34 +211,12 @@ def _make_limiter(limits: dict[str, int]) -> Callable[[], None] | None:
             lower = value if most == resource.RLIM_INFINITY else min(value, most)
             resource.setrlimit(number, (lower, lower))
 
-    return limit if limits else None
+    return prepare if limits or confined or group else None
 
 
-def _descendants() -> Iterator[_Process]:
-    """Yield the running descendants of this process, parents first. Yields none where there is no /proc."""
-    children: dict[int, list[_Process]] = {}
-    try:
-        names = os.listdir("/proc")  # noqa: PTH208  # pathlib is slow to import
-    except OSError:
-        return
-    for name in names:
-        if not name.isdigit():
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:  # it has ended
-            continue
-        process = _Process(int(name), int(fields[1]), int(fields[21]) * _PAGE)
-        if fields[0] not in (b"Z", b"X"):
-            children.setdefault(process.parent, []).append(process)
-        else:  # a zombie may still have children for a moment, but uses nothing
-            children.setdefault(process.parent, [])
-    pending = list(children.get(os.getpid(), ()))
-    while pending:
-        process = pending.pop(0)
-        yield process
-        pending += children.get(process.pid, ())
+def _write(path: str, text: str) -> None:
+    with suppress(OSError), open(path, "w", encoding="ascii") as file:  # noqa: PTH123
+        file.write(text)
 
 
 def _has_proc() -> bool:
@@ -260,22 +226,6 @@ def _has_proc() -> bool:
 def _kill(pid: int, number: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
-
-
-def _disk_usage(directory: str) -> int:
-    """Return the bytes that the files in a directory use on disk."""
-    total, pending = 0, [directory]
-    while pending:
-        try:
-            with os.scandir(pending.pop()) as entries:
-                for entry in entries:
-                    with suppress(OSError):
-                        total += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-        except OSError:  # removed meanwhile, or not readable
-            continue
-    return total
 
 
 if __name__ == "__main__":

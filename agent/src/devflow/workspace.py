@@ -63,7 +63,8 @@ class Workspace:
         shallow = [f"--depth={depth}"] if depth else []
         self._git.run_remote(
             "Repository clone failed",
-            "clone", "--quiet", "--no-checkout", "--template=", "--origin=origin", "--no-recurse-submodules",
+            "clone", "--quiet", "--no-hardlinks", "--no-checkout", "--template=", "--origin=origin",
+            "--no-recurse-submodules",
             f"--separate-git-dir={self._git.git_directory}",
             *branch, *shallow, "--", self._git.origin.url, str(self.repo),
             cwd=self.directory,

@@ -14,6 +14,7 @@ from devflow.agent_state import AgentState
 from devflow.cli.engine_options import engine_options, make_engine
 from devflow.cli.invocation import Invocation, agent_name_option, json_option, pass_invocation
 from devflow.cli.sandbox_options import describe_sandbox, sandbox_options
+from devflow.control_group import find_delegated_group
 from devflow.engines import Engine
 from devflow.errors import DevFlowError, SettingsError
 from devflow.pull_request import TOKEN_VARIABLES
@@ -61,6 +62,7 @@ def _check_all(invocation: Invocation, agent_id: str, options: dict[str, Any]) -
         else:
             yield _attempt("engine", lambda: _check_engine(engine))
     yield from _check_sandbox(options, engine, invocation)
+    yield _check_limits()
     yield _check_user_token(invocation)
     yield _check_pull_requests()
 
@@ -101,9 +103,16 @@ def _check_sandbox(options: dict[str, Any], engine: Engine, invocation: Invocati
     if problem := sandbox.find_problem():
         yield Check("sandbox", FAILED, f"{problem}. Without a sandbox: --sandbox none")
         return
-    yield Check("sandbox", OK, f"bubblewrap works, network {sandbox.network}, profile {sandbox.profile.name}")
+    yield Check("sandbox", OK, f"{sandbox.program} works, network {sandbox.network}, profile {sandbox.profile.name}")
     if sandbox.network != "none" and (problem := replace(sandbox, network="none").find_problem()):
         yield Check("network", WARNING, f"--network none does not work here. {problem}")
+
+
+def _check_limits() -> Check:
+    group, reason = find_delegated_group()
+    if group is None:
+        return Check("limits", WARNING, f"memory and processes are measured twice a second, because {reason}")
+    return Check("limits", OK, f"the kernel enforces memory and processes, in the control group {group}")
 
 
 def _check_user_token(invocation: Invocation) -> Check:

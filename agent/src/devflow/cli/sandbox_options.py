@@ -9,10 +9,11 @@ from devflow import settings
 from devflow.cli.invocation import CommandFunction, setting_option
 from devflow.egress_proxy import HostPattern
 from devflow.engine_profiles import PROFILES, find_profile
+from devflow.engine_view import AllowedPath
 from devflow.engines import Engine
 from devflow.errors import SettingsError
 from devflow.resource_limits import ResourceLimits
-from devflow.sandbox import MODES, NETWORKS, AllowedPath, Sandbox, make_sandbox
+from devflow.sandbox import MODES, NETWORKS, Sandbox, make_sandbox
 
 
 def sandbox_options(command: CommandFunction) -> CommandFunction:
@@ -30,10 +31,10 @@ def describe_sandbox(options: dict[str, Any], engine: Engine, config_path: Path)
     if options["allow_hosts"] and options["network"] != "proxy":
         raise SettingsError("--allow-host restricts engines only with --network proxy")
     profile = "copilot" if engine.name == "copilot" and options["profile"] == "auto" else options["profile"]
-    own = (settings.state_path(), config_path)
+    own, private = (settings.state_path(), config_path), options.get("allow_private_hosts", False)
     return Sandbox(
         network=options["network"],
-        hosts=tuple(map(HostPattern.parse, options["allow_hosts"])),
+        hosts=tuple(HostPattern.parse(text, private=private) for text in options["allow_hosts"]),
         allowed=tuple(AllowedPath.parse(text) for text in options["sandbox_allow"]),
         # Under all of their names: a part of the path may be a link.
         hidden=tuple(dict.fromkeys(name for path in own for name in (path.absolute(), path.resolve()))),
@@ -54,7 +55,7 @@ _OPTIONS = (
         type=click.Choice(MODES),
         default="auto",
         show_default=True,
-        help="What confines engines. `auto` is bubblewrap, and the agent does not start without it.",
+        help="What confines engines. `auto` is bubblewrap, or sandbox-exec on macOS. The agent does not start without.",
     ),
     setting_option(
         "--sandbox-allow",

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from typing import Any
@@ -20,9 +21,11 @@ from devflow.cli.engine_options import engine_options, make_engine
 from devflow.cli.invocation import Invocation, agent_name_option, json_option, pass_invocation, setting_option
 from devflow.cli.sandbox_options import read_sandbox, sandbox_options
 from devflow.clock import Clock
+from devflow.control_group import ControlGroups, find_delegated_group
 from devflow.credentials import Credentials
 from devflow.intervals import Intervals
 from devflow.job_runner import JobContext
+from devflow.orphans import adopt_orphans
 from devflow.outbox import Outbox
 from devflow.process_memory import make_undumpable
 from devflow.redaction import add_secret, redact
@@ -60,7 +63,8 @@ _MAX_MESSAGE = 4_000
 @setting_option(
     "--allow-private-hosts",
     is_flag=True,
-    help="Accept repositories at private addresses. Those that --allow-repo names are accepted in any case.",
+    help="Accept repositories at private addresses, and let names of --allow-host have one. Repositories that "
+    "--allow-repo names are accepted in any case.",
 )
 @setting_option(
     "--allow-protocol",
@@ -93,7 +97,9 @@ def start(invocation: Invocation, /, agent_id: str, **options: Any) -> int:
     credentials = Credentials(state, Clock())
     patterns = [git_url.RepoPattern.parse(text) for text in options["allow_repos"]]
     engine = make_engine(options)
-    sandbox = read_sandbox(options, engine, invocation.config_path)
+    group, _ = find_delegated_group()
+    groups = ControlGroups(group) if group else None
+    sandbox = replace(read_sandbox(options, engine, invocation.config_path), groups=groups)
     engine.check()
 
     def make_job_context(worker: AgentWorker) -> JobContext:
@@ -121,6 +127,7 @@ def start(invocation: Invocation, /, agent_id: str, **options: Any) -> int:
     worker = AgentWorker(state, credentials, config, make_job_context, _make_logger(invocation))
     worker.log(sandbox.description)
     _protect_secrets(invocation, worker.log)
+    adopt_orphans()
     with ExitStack() as cleanup:
         if options["host"]:
             with state.lock():
