@@ -14,6 +14,7 @@ from bench import (  # noqa: E402  # these modules read the environment
     contest,
     cpu,
     flat,
+    sandbox,
     scale,
     sweep_backlog,
     throughput,
@@ -27,6 +28,7 @@ BENCHMARKS: dict[str, Callable[[], bool | None]] = {
     "contest": contest.main,
     "brownout": brownout.main,
     "flat": flat.main,
+    "sandbox": sandbox.main,
     "scale": scale.main,
     "sweep": sweep_backlog.main,
 }
