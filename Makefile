@@ -79,7 +79,7 @@ check-infra: .venv-infra/installed ## check the template for known security prob
 screenshots: .venv/installed ## take the screenshots in the README and docs/ again, with Chromium
 	$(PYTEST) tests/e2e/browser/test_pictures.py --pictures docs/images $(ARGS)
 
-bench: .venv-bench/installed ## measure everything, or one part: ARGS=cpu, capacity, throughput, contention, contest, brownout, flat or scale
+bench: .venv-bench/installed ## measure everything, or one part: ARGS=cpu, capacity, throughput, contention, contest, brownout, flat, sandbox, scale or sweep
 	@$(BENCH)/python -m bench $(ARGS)
 
 bench-cold: .venv/installed ## measure cold starts; ARGS=work counts instructions, ARGS=parts shows where time goes

@@ -27,3 +27,16 @@ def test_every_letter_in_states_document_has_a_test() -> None:
     for letter in "bcdefg":
         assert f"def test_letter_{letter}_" in rules
         assert f"::test_letter_{letter}_" in states
+
+
+def test_every_threat_to_the_agents_machine_has_a_test() -> None:
+    text = (ROOT / "docs" / "agent.md").read_text(encoding="utf-8")
+    table = text.partition("| Threat | Mitigation | Test |\n")[2].partition("\n\n")[0]
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines()[1:]]
+
+    assert len(rows) > 25
+    for threat, mitigation, tests in rows:
+        assert mitigation
+        names = re.findall(r"`([\w/]+\.py)`", tests)
+        assert names, threat
+        assert [name for name in names if not (ROOT / "agent" / "tests" / name).is_file()] == [], threat

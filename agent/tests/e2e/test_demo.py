@@ -19,13 +19,26 @@ def git(*arguments: str, cwd: Path) -> str:
     return subprocess.run(["git", *arguments], cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
 
 
+def hide_bubblewrap(directory: Path) -> str:
+    """Return a PATH with all programs of the present one, except for bubblewrap."""
+    directory.mkdir()
+    for place in os.environ["PATH"].split(os.pathsep):
+        for program in Path(place).glob("*"):
+            if program.name != "bwrap" and not (directory / program.name).is_symlink():
+                (directory / program.name).symlink_to(program)
+    return str(directory)
+
+
 @pytest.mark.timeout(2 * SECONDS)
-def test_demo_pushes_a_branch_on_which_the_test_passes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("installed", [True, False])
+def test_demo_pushes_a_branch_on_which_the_test_passes(tmp_path: Path, *, installed: bool) -> None:
+    """With bubblewrap and without it, which the demo says in one line."""
+    path = os.environ["PATH"] if installed else hide_bubblewrap(tmp_path / "bin")
     demo = subprocess.run(
         # Do not rebuild the environment that runs this test, even if the requirements have changed.
         ["make", "--silent", "--old-file=.venv/installed", "demo"],
         cwd=ROOT,
-        env=os.environ | {"DEMO_DIR": str(tmp_path)},
+        env=os.environ | {"DEMO_DIR": str(tmp_path), "PATH": path},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -35,8 +48,10 @@ def test_demo_pushes_a_branch_on_which_the_test_passes(tmp_path: Path) -> None:
 
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert "python -m unittest: FAILED" in demo.stdout
-    where = "without a sandbox. " if PROBLEM else "in a sandbox (bubblewrap)."
-    assert f"The engine runs {where}" in demo.stdout
+    where = "without a sandbox. " if PROBLEM or not installed else "in a sandbox (bubblewrap)."
+    (line,) = [line for line in demo.stdout.splitlines() if "The engine runs" in line]
+    assert f"The engine runs {where}" in line
+    assert installed or "apt install bubblewrap" in line
     assert demo.stdout.rstrip().endswith("Done: the agent pushed a branch on which the test passes.")
     for step in ("step: Making the change", "step: Running the tests", "step: Pushing the branch", "Z completed"):
         assert step in demo.stderr, "progress is printed"
