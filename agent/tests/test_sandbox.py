@@ -97,6 +97,40 @@ def test_sandbox_starts_quickly_and_shows_only_what_programs_need(attempt: Attem
 
 
 @requires_bubblewrap
+@pytest.mark.parametrize("first", [".", ""])
+def test_program_of_the_repository_does_not_run_in_place_of_bubblewrap(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """It would run outside of the sandbox. An empty entry of PATH is the current directory too."""
+    monkeypatch.setenv("PATH", f"{first}:{os.environ['PATH']}")
+    for name in ("bwrap", "id"):
+        (attempt.clone / name).write_text(f"#!/bin/sh\ntouch {attempt.clone}/ran\n", encoding="utf-8")
+        (attempt.clone / name).chmod(0o755)
+
+    assert attempt.run("id", "-u") == (0, [str(os.getuid())])
+    assert not (attempt.clone / "ran").exists()
+
+
+@requires_bubblewrap
+def test_settings_of_the_kernel_are_read_only(attempt: Attempt) -> None:
+    """Root may write them without capabilities. The kernel runs the program in core_pattern outside of the sandbox."""
+    names = "kernel/core_pattern kernel/hostname vm/drop_caches"
+    code = f"for name in {names}; do test -w /proc/sys/$name && echo $name; done; true"
+    assert attempt.run("sh", "-c", code) == (0, [])
+
+
+@requires_bubblewrap
+def test_engine_cannot_make_user_namespaces(attempt: Attempt) -> None:
+    """In one, it could mount file systems in memory, which no limit covers."""
+    program = bubblewrap.find_bubblewrap()
+    assert program
+    if not bubblewrap.can_disable_namespaces(program):
+        pytest.skip("bubblewrap is older than 0.8")
+    code = "import ctypes; print(ctypes.CDLL(None).unshare(0x10000000))"
+    assert attempt.run(sys.executable, "-c", code) == (0, ["-1"])
+
+
+@requires_bubblewrap
 def test_engine_from_a_virtual_environment_and_its_interpreter_are_visible(attempt: Attempt) -> None:
     script = attempt.directory / "tool.py"
     script.write_text("import sys, ssl, json; print(sys.argv[1], open(sys.argv[2]).read())", encoding="utf-8")

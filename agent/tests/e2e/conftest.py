@@ -77,6 +77,8 @@ class Scenario:
         self.user: Client = platform.client.login()
         self.intent = "fix-bug"
         self.names: list[str] = []
+        self.terminal: int | None = None
+        """A terminal that becomes the controlling terminal of agents."""
         self.origin = self._repository()
 
     def _repository(self) -> Path:
@@ -120,7 +122,13 @@ class Scenario:
         }
 
     def start(
-        self, name: str, code: str, *more: str, pace: str = SHORT_INTERVALS, sandbox: str = "none", **env: str
+        self,
+        name: str,
+        code: str,
+        *more: str,
+        pace: str = SHORT_INTERVALS,
+        sandbox: str = "none",
+        **env: str,
     ) -> AgentProcess:
         """Start a registered agent, which is killed at the end of the test.
 
@@ -130,10 +138,11 @@ class Scenario:
         command = ["agent", "start", "--name", name, "--command", self.program(code), "--pace", pace]
         command += ["--sandbox", sandbox]
         command += [] if "--allow-protocol" in more else ["--allow-protocol", "file"]
+        prefix, stdin = ([], subprocess.DEVNULL) if self.terminal is None else (["setsid", "--ctty"], self.terminal)
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "devflow", *command, *more], env=self.env() | env, cwd=self.directory,
-                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                [*prefix, sys.executable, "-m", "devflow", *command, *more], env=self.env() | env, cwd=self.directory,
+                stdin=stdin, stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
         self._cleanup.callback(process.wait)
         self._cleanup.callback(process.kill)

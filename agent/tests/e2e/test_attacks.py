@@ -152,6 +152,7 @@ def test_attacks_of_engines_and_repositories(siege: Siege, sandbox: str) -> None
     problems |= judge(later, {"find_files_of_earlier_task": sandbox == "none"})
     ordinary = siege.wait(siege.submit("fix", intent="fix-bug"))["fix"]
 
+    assert siege.has_terminal, "one that engines do not have"
     assert problems == {}, siege.agent.log
     assert ordinary["status"] == "completed", "the next task runs"
     assert siege.agent.end() == 0

@@ -74,6 +74,10 @@ class Siege:
         self.shared_memory.write_text("secret", encoding="utf-8")
         cleanup.callback(self.shared_memory.unlink)
         cleanup.callback((Path("/tmp") / self.unique).unlink, missing_ok=True)  # noqa: S108
+        ends = os.openpty()
+        scenario.terminal = ends[1]
+        for end in ends:
+            cleanup.callback(os.close, end)
         self.segment = self._make_segment()
         self.has_keys = self._add_keys()
         self.repositories = HostileRepositories(self)
@@ -187,6 +191,12 @@ class Siege:
             texts[f"timeline of {name}"] = json.dumps(events, ensure_ascii=False)
             texts[f"log of {name}"] = self._read_log(task)
         return texts
+
+    @property
+    def has_terminal(self) -> bool:
+        """Whether the agent has a controlling terminal."""
+        stat = Path(f"/proc/{self.agent.process.pid}/stat").read_text(encoding="utf-8")
+        return stat.rpartition(")")[2].split()[4] != "0"
 
     def processes_of_engines(self) -> list[int]:
         """Return the processes that have the environment of an engine of this agent."""
