@@ -16,6 +16,7 @@ declare namespace Api {
   type SubmittedTask = ApiResponses["submit_task"];
   type Agent = ApiResponses["get_agent"];
   type AgentWithToken = ApiResponses["rotate_token"];
+  type NewRegistrationToken = ApiResponses["create_registration_token"];
   type Webhook = ApiResponses["get_webhook"];
   type WebhookWithSecret = ApiResponses["create_webhook"];
   type Delivery = ApiResponses["list_deliveries"]["data"][number];

@@ -6,6 +6,7 @@ import { byId, el, render } from "./dom.js";
 import { howToAddAgent, noAgents } from "./empty-states.js";
 import { bindFilters, formValues, selectField } from "./forms.js";
 import { pollList } from "./list.js";
+import { registerMachineButton } from "./register-machine.js";
 import { requireUser } from "./session.js";
 
 const form = byId("filters", HTMLFormElement);
@@ -14,6 +15,7 @@ statusFilter.value = new URLSearchParams(location.search).get("status") ?? "";
 
 await requireUser();
 render(byId("command"), howToAddAgent());
+render(byId("actions"), registerMachineButton());
 
 const reload = pollList("/api/agents", {
   query: () => formValues(form),

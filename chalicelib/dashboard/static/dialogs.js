@@ -6,6 +6,7 @@ import { el } from "./dom.js";
 /**
  * Open a dialog and wait for its end. `confirm` and `cancel` are the texts of the buttons; null for no cancel button.
  * `fields` are elements between the text and the buttons. Resolves to true for `confirm`, to false for `cancel` and Escape.
+ * Without a cancel button, Escape does not close the dialog.
  * @param {{ title: string, text?: string, confirm: string, cancel?: string | null, danger?: boolean, fields?: Child[] }} options
  * @returns {Promise<boolean>}
  */
@@ -23,6 +24,12 @@ export function openDialog({ title, text, confirm, cancel = "Cancel", danger = t
       dialog.remove();
       resolve(dialog.returnValue === "confirmed");
     };
+    if (!cancel) {
+      dialog.oncancel = (event) => event.preventDefault();
+      dialog.onkeydown = (event) => { // some browsers close a dialog at the second Escape, whatever `oncancel` does
+        if (event.key === "Escape") event.preventDefault();
+      };
+    }
     document.body.append(dialog);
     dialog.showModal();
   });

@@ -39,6 +39,7 @@ DIALOGS = (
     ("/dashboard/agents/{agent}", ["Rename"]),
     ("/dashboard/agents/{paused_agent}", ["Rotate token", "Rotate the token"]),
     ("/dashboard/agents/{agent}", ["Remove"]),
+    ("/dashboard/agents", ["Register a machine", "Create the token"]),
     ("/dashboard/webhooks/{webhook}", ["Edit"]),
     ("/dashboard/webhooks/{failing_webhook}", ["Rotate secret", "Rotate the secret"]),
     ("/dashboard/webhooks/{webhook}", ["Remove"]),
