@@ -48,11 +48,17 @@ def end_session_item(owner: str, session: Session, now: int) -> dynamodb.Transac
 
 def find_sessions(owner: str, ver: str, now: int, limit: int, start: dict[str, Any] | None) -> dynamodb.Page:
     """A page of the sessions with this version of the user that have not ended or expired, newest first."""
+    valid = dynamodb.greater_than(CredentialRow.until, now) & dynamodb.not_exists(CredentialRow.ended_at)
+    return _find(owner, _session_sk(ver, ""), valid, limit, start)
+
+
+def _find(owner: str, prefix: str, valid: dynamodb.Clause, limit: int, start: dict[str, Any] | None) -> dynamodb.Page:
+    """A page of the rows whose key begins with `prefix`, newest first."""
     return dynamodb.query(
         CredentialRow,
         owner,
-        key_condition=dynamodb.begins_with(CredentialRow.sk, _session_sk(ver, "")),
-        filter_condition=dynamodb.greater_than(CredentialRow.until, now) & dynamodb.not_exists(CredentialRow.ended_at),
+        key_condition=dynamodb.begins_with(CredentialRow.sk, prefix),
+        filter_condition=valid,
         limit=limit,
         start=start,
         forward=False,
@@ -192,9 +198,19 @@ def create_registration_item(owner: str, token: RegistrationToken) -> dynamodb.T
     return dynamodb.transact_put(row, dynamodb.not_exists(CredentialRow.owner))
 
 
-def delete_registration_item(owner: str, token_id: str) -> dynamodb.TransactItem:
-    """Delete a registration token, as part of a transaction. Fails where it does not exist."""
+def replace_registration_item(owner: str, token_id: str) -> dynamodb.TransactItem:
+    """Delete a registration token that another one replaces, in the same transaction. Fails where it does not exist."""
     return dynamodb.transact_delete(_registration_key(owner, token_id), dynamodb.exists(CredentialRow.owner))
+
+
+def delete_registration(owner: str, token_id: str) -> None:
+    """Delete a registration token. Safe to repeat."""
+    dynamodb.transact_write(dynamodb.transact_delete(_registration_key(owner, token_id)))
+
+
+def load_registration(owner: str, token_id: str) -> RegistrationToken | None:
+    row = dynamodb.get_item(CredentialRow, owner, _registration_sk(token_id))
+    return None if row is None else to_registration_token(row)
 
 
 def use_registration_item(owner: str, token: RegistrationToken, now: int) -> dynamodb.TransactItem:
@@ -209,9 +225,8 @@ def admit_registration(
 ) -> RegistrationToken:
     """Check that a registration token exists and count the call, in one write.
 
-    `ver` is the version of the user, and `caller` is the id under which a rate limit is remembered.
-
-    Raises Unauthenticated, RateLimited and Unavailable.
+    `ver` is the version of the user, and `caller` is the id under which a rate limit is remembered. Raises
+    Unauthenticated, RateLimited and Unavailable.
     """
     key = _registration_key(owner, token_id)
     valid = dynamodb.greater_than(CredentialRow.until, now) & dynamodb.equals(CredentialRow.ver, ver)
@@ -237,16 +252,8 @@ def admit_registration(
 
 def find_registrations(owner: str, ver: str, now: int, limit: int, start: dict[str, Any] | None) -> dynamodb.Page:
     """A page of the registration tokens with this version of the user that have not expired, newest first."""
-    return dynamodb.query(
-        CredentialRow,
-        owner,
-        key_condition=dynamodb.begins_with(CredentialRow.sk, _registration_sk("")),
-        filter_condition=dynamodb.greater_than(CredentialRow.until, now) & dynamodb.equals(CredentialRow.ver, ver),
-        limit=limit,
-        start=start,
-        forward=False,
-        consistent=True,
-    )
+    valid = dynamodb.greater_than(CredentialRow.until, now) & dynamodb.equals(CredentialRow.ver, ver)
+    return _find(owner, _registration_sk(""), valid, limit, start)
 
 
 def _registration_key(owner: str, token_id: str) -> dynamodb.Item:

@@ -80,7 +80,7 @@ def _store_token(user: User, token: RegistrationToken, now: int) -> bool:
         raise TooManyRegistrationTokens
     items = [credential_store.create_registration_item(user.owner, token)]
     if lost is not None:
-        items.append(credential_store.delete_registration_item(user.owner, lost.id))
+        items.append(credential_store.replace_registration_item(user.owner, lost.id))
     try:
         dynamodb.transact_write(*items)
     except dynamodb.TransactionCancelled as cancelled:
@@ -106,12 +106,12 @@ def list_tokens(user: User, query: ListQuery, now: int) -> RegistrationTokenList
     )
 
 
-def revoke_token(user: User, token_id: str) -> None:
+def revoke_token(user: User, token_id: str, now: int) -> None:
     """Revoke a registration token. It registers nothing more. Its agents stay. Raises RegistrationTokenNotFound."""
-    try:
-        dynamodb.transact_write(credential_store.delete_registration_item(user.owner, token_id))
-    except dynamodb.TransactionCancelled:
-        raise RegistrationTokenNotFound from None
+    token = credential_store.load_registration(user.owner, token_id)
+    if token is None or token.ver != user.ver or token.expires_at <= now:
+        raise RegistrationTokenNotFound
+    credential_store.delete_registration(user.owner, token_id)
 
 
 def admit(caller: Caller, source_ip: str, rate_limit: RateLimit, now: int) -> tuple[User, RegistrationToken]:

@@ -102,7 +102,7 @@ def list_registration_tokens(request: Request) -> Response:
 def revoke_registration_token(request: Request, registration_token_id: str) -> Response:
     """Revoke a registration token. Agents that it has registered stay."""
     user = guard.admitted_user(request)
-    registration_tokens.revoke_token(user, registration_token_id)
+    registration_tokens.revoke_token(user, registration_token_id, request.now)
     return Response(SuccessResponse())
 
 

@@ -72,7 +72,6 @@ class Routes:
     BODIES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         {
             "/api/agents": {"agentId": "agent-9", "name": "n", "version": "1"},
-            "/api/agents/registration-tokens": {"uses": 2},
             "/api/workflows/execute": {"taskId": "task-9", "intent": "fix-bug", "repo": "r", "naturalLanguage": "n"},
             "/api/webhooks": {"url": "http://localhost:9/"},
             "/api/tasks": {"intent": "i", "repo": "r", "naturalLanguage": "n"},

@@ -29,7 +29,7 @@ BUDGET: dict[str, list[str]] = {
     ],
     "make a registration token": [*ADMIT_USER, "Query credentials", "TransactWriteItems credentials"],
     "page of registration tokens": [*ADMIT_USER, "Query credentials"],
-    "revoke a registration token": [*ADMIT_USER, "TransactWriteItems credentials"],
+    "revoke a registration token": [*ADMIT_USER, "GetItem credentials", "TransactWriteItems credentials"],
     "rename an agent": [*ADMIT_USER, CHECK_IN],
     "remove an agent": [*ADMIT_USER, CHECK_IN, "Query tasks", "TransactWriteItems agents+users"],
     "remove an agent that runs a task": [

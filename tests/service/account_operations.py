@@ -1,5 +1,6 @@
-"""Operations on the sessions and personal tokens of a user."""
+"""Operations on the sessions, personal tokens and registration tokens of a user."""
 
+from chalicelib.auth import tokens
 from infra.local.gateway import Response
 from tests.http.scenario import ok
 from tests.service import invariants
@@ -59,7 +60,61 @@ def _revoke_first_token(context: OperationContext) -> Response:
     return context.scenario.user.delete(f"/api/auth/tokens/{first}")
 
 
+def registrations() -> State:
+    """How many agents the registration tokens have registered, and how many agents and tokens there are."""
+    rows = [row for row in invariants.rows("credentials") if row["sk"].startswith("R#")]
+    (user,) = invariants.rows("users")
+    return {
+        "tokens": len(rows),
+        "used": sum(row["used"] for row in rows),
+        "agents": len(invariants.rows("agents")),
+        "counted": user["agents"],
+    }
+
+
+def _create_registration_token(context: OperationContext) -> Response:
+    path = "/api/agents/registration-tokens"
+    return context.scenario.user.post(path, {"uses": 2}, Idempotency_Key="key-1")
+
+
+def _prepare_registration_token(context: OperationContext) -> None:
+    ok(_create_registration_token(context), 201)
+
+
+def _register_with_token(context: OperationContext) -> Response:
+    (row,) = [row for row in invariants.rows("credentials") if row["sk"].startswith("R#")]
+    owner, token_id, created = row["owner"], row["sk"].removeprefix("R#"), int(row["createdAt"])
+    token = tokens.issue("registration", owner, owner, token_id, created, expires=int(row["until"]))
+    machine = context.scenario.user.acting_as(token)
+    return machine.post("/api/agents", {"agentId": "machine", "name": "n", "version": "1"}, Idempotency_Key="key-2")
+
+
+def _revoke_registration_token(context: OperationContext) -> Response:
+    found = [row["sk"] for row in invariants.rows("credentials") if row["sk"].startswith("R#")]
+    token_id = context.ids.setdefault("registration_id", "".join(found).removeprefix("R#"))
+    return context.scenario.user.delete(f"/api/agents/registration-tokens/{token_id}")
+
+
 ACCOUNT_OPERATIONS = {
+    "create a registration token": Operation(
+        no_preparation,
+        _create_registration_token,
+        registrations,
+        {"tokens": 1, "used": 0, "agents": 1, "counted": 1},
+    ),
+    "register an agent with a registration token": Operation(
+        _prepare_registration_token,
+        _register_with_token,
+        registrations,
+        {"tokens": 1, "used": 1, "agents": 2, "counted": 2},
+    ),
+    "revoke a registration token": Operation(
+        _prepare_registration_token,
+        _revoke_registration_token,
+        registrations,
+        {"tokens": 0, "used": 0, "agents": 1, "counted": 1},
+        repeat_statuses=(404,),
+    ),
     "log out": Operation(
         no_preparation,
         lambda ctx: ctx.scenario.user.post("/api/auth/logout", {}),
