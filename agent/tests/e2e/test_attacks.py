@@ -61,11 +61,14 @@ PREVENTED_BY_SANDBOX = (
     "read_shared_memory_segment", "use_docker", "use_ssh_agent", "use_session_bus", "use_abstract_socket",
 )  # fmt: skip
 """What succeeds without the sandbox, on every machine."""
-PUSHED = (
-    "redirect_git_with_second_directory", "replace_git_directory_by_link",
-    "include_configuration", "install_hooks", "install_filters", "add_submodule_with_settings", "loop_references",
-    "lead_reference_out_of_repository", "replace_objects", "move_other_branches", "block_agent_with_pipes",
+PLANTED = (
+    "include_configuration", "install_hooks", "install_filters", "add_submodule_with_settings",
     "commit_link_to_private_key", "leave_programs_in_clone",
+)  # fmt: skip
+"""Attacks with files that git or the agent would read. One engine writes all of them."""
+PUSHED = (
+    " ".join(PLANTED), "redirect_git_with_second_directory", "replace_git_directory_by_link", "loop_references",
+    "lead_reference_out_of_repository", "replace_objects", "move_other_branches", "block_agent_with_pipes",
 )  # fmt: skip
 """Attacks with git whose change is pushed, because they have no effect."""
 REJECTED = (

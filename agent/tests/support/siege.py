@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[3]
 SUPPORT = ROOT / "agent" / "tests" / "support"
 PASSED_SECRET, GITHUB_TOKEN = "passed+Secret/0123456789?x=&", "ghp_0123456789abcdef"
 IPC_CREAT, IPC_RMID, SEGMENT_SIZE = 0o1000, 0, 64
-INTERVALS = "beat=2,poll=0.3,progress=1,log=1,grace=0.5,flush=10,farewell=5"
+INTERVALS = "beat=5,poll=0.7,progress=5,log=5,grace=0.5,flush=10,farewell=5"
 LIMITS = ("memory=250M", "processes=100", "file=100M", "files=256", "disk=40M")
 
 
@@ -86,7 +86,7 @@ class Siege:
 
     def start(self, sandbox: str, *more: str) -> None:
         """Start the agent. Its PATH begins with the current directory of each program that it starts."""
-        self.name = self.scenario.register("besieged", None, "--concurrency", "6")
+        self.name = self.scenario.register("besieged", None, "--concurrency", "8")
         facts = self.directory / f"{self.name}.json"
         engine = f"import sys; sys.path.append({str(ROOT)!r}); sys.argv[1:] = [{str(facts)!r}]\n"
         engine += "from agent.tests.support.hostile import __main__; __main__.main()"
