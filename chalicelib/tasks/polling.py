@@ -99,11 +99,17 @@ def _find_admitted(agent: Agent, free_slots: int, now: int) -> list[Task]:
     pages = max(restricted_search.MIN_PAGES, restricted_search.MAX_PAGES // max(1, len(shared)))
     if agent.looks_for_pinned_tasks(now, random.random()):  # noqa: S311  # to spread the requests, not to hide
         queues["pinned"] = f"{agent.owner}@{agent.id}"
+    enough, known = max(WINDOW, free_slots), agent.search_positions
+
+    def search(name: str) -> restricted_search.Found:
+        return restricted_search.search(
+            agent, queues[name], enough, known.get(name), whole=name == "pinned", pages=pages
+        )
+
     found: list[Task] = []
-    positions = {name: position for name, position in agent.search_positions.items() if name not in queues}
-    for name, queue in queues.items():
-        enough, position = max(WINDOW, free_slots), agent.search_positions.get(name)
-        result = restricted_search.search(agent, queue, enough, position, whole=name == "pinned", pages=pages)
+    positions = {name: position for name, position in known.items() if name not in queues}
+    results = run_concurrently(search, list(queues), max(1, len(shared)))
+    for name, result in zip(queues, results, strict=True):
         found += result.tasks
         if result.position is not None:
             positions[name] = result.position

@@ -148,12 +148,6 @@ OPERATIONS = {
         task_state,
         {"status": "queued", "attempt": 1, "events": FULL_TIMELINE[:2]},
     ),
-    "change of rules": Operation(
-        no_preparation,
-        set_rules,
-        lambda: {"repos": [row.get("repos") for row in invariants.rows("agents")]},
-        {"repos": [["https://example.com/*"]]},
-    ),
     "first progress": Operation(
         lambda ctx: ctx.scenario.claim_task(ctx.agent),
         lambda ctx: ctx.agent.progress("task-1", 0.3, step="Cloning", attempt=1),
