@@ -86,10 +86,8 @@ class Sandbox:
         if view.proxy:
             programs = (*programs, Path(sys.executable), FORWARDER)
         found = find_program_paths(argv, programs, keep_out=(self.home, *self.hidden))
-        optional = [
-            *self.profile.directories(self.home), *found.paths, *map(Path, find_certificate_paths()),
-        ]  # fmt: skip
-        grants = [Grant(path, Access.READ, required=False) for path in optional]
+        own = [*self.profile.directories(self.home), *found.paths, *map(Path, find_certificate_paths())]
+        grants = [Grant(path, Access.READ, required=False) for path in dict.fromkeys(own)]
         grants += [Grant(entry.path, Access.WRITE if entry.writable else Access.READ) for entry in self.allowed]
         grants += [Grant(path, Access.HIDDEN) for path in self.hidden]
         grants += [Grant(view.clone, Access.WRITE), *(Grant(path, Access.READ) for path in view.readable)]
