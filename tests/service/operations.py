@@ -141,12 +141,13 @@ OPERATIONS = {
         {"status": "assigned", "attempt": 1, "events": FULL_TIMELINE[:3]},
     ),
     "submit to an agent with rules": Operation(
-        set_rules,
+        # The first submission of a user counts the user's tasks, with many requests.
+        lambda ctx: (set_rules(ctx), ctx.scenario.queue_tasks("task-0")),
         lambda ctx: ctx.scenario.user.post(
             "/api/workflows/execute", SUBMISSION | {"agentId": "agent-1", "repo": "https://example.com/r"}
         ),
-        task_state,
-        {"status": "queued", "attempt": 1, "events": FULL_TIMELINE[:2]},
+        task_statuses,
+        {"tasks": ["queued", "queued"]},
     ),
     "first progress": Operation(
         lambda ctx: ctx.scenario.claim_task(ctx.agent),
