@@ -94,7 +94,7 @@ def _within_permit(request: RegisterAgentRequest, permit: RegistrationToken) -> 
     requested = request.capabilities if "capabilities" in request.model_fields_set else None
     limited = {
         "capabilities": rules.within_permit("capabilities", requested, permit.capabilities),
-        "repos": rules.within_permit("patterns of repositories", request.repos or None, permit.repos),
+        "repos": rules.within_permit("patterns of repositories", request.repos, permit.repos),
     }
     return request.model_copy(update={name: value for name, value in limited.items() if value is not None})
 

@@ -12,7 +12,7 @@ from chalicelib.http.pagination import ListQuery, ListResponse
 
 AgentName = Annotated[str, StringConstraints(min_length=1, max_length=128, strip_whitespace=True)]
 Concurrency = Annotated[int, Field(ge=1, le=MAX_CLAIMS)]
-Submitters = Annotated[list[Id], Field(max_length=50)]
+Submitters = Annotated[list[Id], Field(min_length=1, max_length=50)]
 RESERVED_ID = "registration-tokens"
 """Not an agent's id, because /api/agents/registration-tokens is another resource."""
 DEFAULT_CAPABILITIES = ["fix-bug", "feature", "explain", "review-pr"]
@@ -55,7 +55,7 @@ class RegisterAgentRequest(InputModel):
         return values and list(dict.fromkeys(values))
 
     def given_rules(self) -> dict[str, list[str]]:
-        """The rules in this request, by the names of the agent's fields. An absent or empty list is no rule."""
+        """The rules in this request, by the names of the agent's fields."""
         return {name: value for name, value in (("repos", self.repos), ("submitters", self.submitters)) if value}
 
     def content(self) -> dict[str, object]:
@@ -134,16 +134,15 @@ class UpdateAgentRequest(InputModel):
     note: Annotated[str, StringConstraints(max_length=500)] | None = None
     """A note for people, for example why the agent is paused."""
     repos: RepoPatterns | None = None
-    """The repositories whose tasks the agent may claim: patterns such as `https://github.com/acme/*`. `null` or an
-    empty list removes the rule. Tasks that the agent runs continue; claims that it has not started end at its next
-    poll."""
+    """The repositories whose tasks the agent may claim: patterns such as `https://github.com/acme/*`. `null`
+    removes the rule. Tasks that the agent runs continue; claims that it has not started end at its next poll."""
     submitters: Submitters | None = None
-    """The ids of the users whose tasks the agent may claim. `null` or an empty list removes the rule."""
+    """The ids of the users whose tasks the agent may claim. `null` removes the rule."""
 
     def given_rules(self) -> dict[str, list[str] | None]:
         """The rules in this request, by the names of the agent's fields. None removes a rule."""
         given = {"repos": self.repos, "submitters": self.submitters}
-        return {name: value or None for name, value in given.items() if name in self.model_fields_set}
+        return {name: value for name, value in given.items() if name in self.model_fields_set}
 
 
 class AgentQuery(ListQuery):

@@ -61,7 +61,7 @@ def create_token(
             expires_at=now + request.expires_in_seconds * SECOND,
             uses=request.uses,
             capabilities=request.capabilities,
-            repos=request.repos or None,
+            repos=request.repos,
             request_fingerprint=request_fingerprint,
         )
         if _store_token(user, token, now):

@@ -143,7 +143,7 @@ class CreateRegistrationTokenRequest(InputModel):
     capabilities: Capabilities | None = None
     """The intents that its agents may accept. Absent or `null`: any."""
     repos: RepoPatterns | None = None
-    """Patterns of the repositories whose tasks its agents may claim. Absent, `null` or empty: all."""
+    """Patterns of the repositories whose tasks its agents may claim. Absent or `null`: all."""
 
 
 class RegistrationTokenResponse(OutputModel):

@@ -180,5 +180,5 @@ RepoPatternText = Annotated[
     AfterValidator(_check_pattern),
 ]
 """A pattern in a request. It is checked and stored as it was sent."""
-RepoPatterns = Annotated[list[RepoPatternText], Field(max_length=MAX_PATTERNS), AfterValidator(_unique)]
-"""A list of patterns in a request, without repetitions."""
+RepoPatterns = Annotated[list[RepoPatternText], Field(min_length=1, max_length=MAX_PATTERNS), AfterValidator(_unique)]
+"""A list of patterns in a request, without repetitions. Not empty, which could be meant as none or as all."""

@@ -232,7 +232,7 @@ def test_agent_gets_at_most_the_repositories_of_the_token(scenario: Scenario) ->
         assert "patterns of repositories" in refused(register(installer, repos=wider), 403)["message"]
     assert snapshot() == before
     agent = registered(installer, register(installer))
-    assert ok(register(installer, "empty", repos=[]), 201)["agent"]["repos"] == patterns
+    assert ok(register(installer, "absent", repos=None), 201)["agent"]["repos"] == patterns
     assert ok(register(installer, "one", repos=patterns[:1]), 201)["agent"]["repos"] == patterns[:1]
     assert ok(scenario.user.get("/api/agents/machine-1"))["repos"] == patterns
     for task_id, repo in (("foreign", "https://github.com/evil/web"), ("own", "https://github.com/acme/web")):
@@ -242,8 +242,9 @@ def test_agent_gets_at_most_the_repositories_of_the_token(scenario: Scenario) ->
     refused(agent.client.patch("/api/agents/machine-1", {"repos": None}), 403)
 
 
-def test_token_with_an_empty_list_of_repositories_limits_none(user: Client) -> None:
-    assert create(user, repos=[])["registrationToken"]["repos"] is None
+def test_token_with_an_empty_list_of_repositories_is_refused(user: Client) -> None:
+    refused(user.post("/api/agents/registration-tokens", {"repos": []}), 400)
+    assert listed(user) == []
 
 
 def test_agent_without_a_limit_chooses_its_capabilities(user: Client) -> None:

@@ -32,8 +32,16 @@ def test_rules_are_given_at_registration_and_changed_by_the_user(user: Client) -
     assert patch(name="renamed", paused=True, note="n") == (PATTERNS, ["user-2"])
     assert patch(repos=[" github.com/acme/* "]) == (["github.com/acme/*"], ["user-2"])
     assert patch(repos=None) == (None, ["user-2"])
-    assert patch(submitters=[]) == (None, None)
+    assert patch(submitters=None) == (None, None)
     assert patch(repos=["*"], submitters=["a", "b"], paused=False) == (["*"], ["a", "b"])
+
+
+@pytest.mark.parametrize("name", ["repos", "submitters"])
+def test_empty_list_is_refused_because_it_could_be_meant_as_none(user: Client, name: str) -> None:
+    assert name in str(refused(user.post("/api/agents", REGISTRATION | {name: []}), 400))
+    ok(user.post("/api/agents", REGISTRATION), 201)
+    refused(user.patch("/api/agents/agent-1", {name: []}), 400)
+    assert rules_of(ok(user.get("/api/agents/agent-1"))) == (None, None)
 
 
 def test_rules_stay_when_the_agent_is_registered_again(user: Client) -> None:
@@ -44,7 +52,7 @@ def test_rules_stay_when_the_agent_is_registered_again(user: Client) -> None:
         PATTERNS[:1],
         ["user-2"],
     )
-    for none in (REGISTRATION, REGISTRATION | {"repos": None, "submitters": []}):
+    for none in (REGISTRATION, REGISTRATION | {"repos": None, "submitters": None}):
         again = ok(user.post("/api/agents", none | {"replace": True}), 201)["agent"]
         assert rules_of(again) == (PATTERNS[:1], ["user-2"])
     again = ok(user.post("/api/agents", REGISTRATION | {"replace": True, "repos": ["*"]}), 201)["agent"]

@@ -137,7 +137,7 @@ async function editRules(button, agent) {
       el("label", { for: "submitters" }, "Submitters ", el("span", { class: "hint" }, "one user id in each line")), submitters,
     ],
   });
-  if (isConfirmed) await change(button, { repos: lines(repos), submitters: lines(submitters) }, "Rules saved.");
+  if (isConfirmed) await change(button, { repos: listOrNull(repos), submitters: listOrNull(submitters) }, "Rules saved.");
 }
 
 /** @type {(id: string, values: string[] | null) => HTMLTextAreaElement} */
@@ -145,6 +145,9 @@ const rulesField = (id, values) => el("textarea", { id, class: "code", rows: 4, 
 
 /** @param {HTMLTextAreaElement} area */
 const lines = (area) => area.value.split("\n").map((line) => line.trim()).filter(Boolean);
+
+/** The lines of a text area. `null`, which removes a rule, without any. @type {(area: HTMLTextAreaElement) => string[] | null} */
+const listOrNull = (area) => (lines(area).length ? lines(area) : null);
 
 /** @type {(button: HTMLElement, agent: Api.Agent) => Promise<void>} */
 async function rotateToken(button, agent) {
