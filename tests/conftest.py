@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 from _pytest import runner
 
@@ -25,6 +26,12 @@ from chalicelib.auth import rules as auth_model  # noqa: E402  # modules that re
 from chalicelib.core import clock as server_clock  # noqa: E402
 from chalicelib.core.settings import settings  # noqa: E402
 from tests.support import policy_usage  # noqa: E402
+
+hypothesis.settings.register_profile(
+    "any-speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any-speed")
+"""A test does not fail because the machine has other work."""
 
 pytest_plugins = [] if UNIT_ONLY else ["tests.support.aws_fixtures"]
 

@@ -120,7 +120,7 @@ _patterns = st.one_of(
 @example(pattern="*", repo="https://GİTHUB.com/x")
 @example(pattern="*", repo="file::/srv/git/x")
 @example(pattern="*", repo="/srv/git::x")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_platform_and_agent_agree_on_every_pattern_and_url(pattern: str, repo: str) -> None:
     """An agent that starts with `--allow-repo PATTERN` accepts the same repositories as one with this rule."""
     if repo_patterns.has_credentials(repo) or repo_patterns.has_credentials(pattern):
