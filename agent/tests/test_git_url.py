@@ -43,6 +43,10 @@ def test_url_is_parsed(text: str, protocol: str, host: str, path: str, user: str
         "https://a.example/acme/%252e%252e/evil/repo", "https://a.example/./repo", "https://a.example\\acme/repo",
         "file:///srv/allowed//../repo.git", "/srv/allowed/../repo.git", "git@a.example:acme/../evil/repo",
         "x" * 2000, "http::https://a.example/repo", "transport::https://a.example/x",
+        "ssh://git@a.example%2f.b.example/x", "https://127%2e0%2e0%2e1/x", "ssh://10%2e0%2e0%2e1/x",
+        "ssh://a.example#@b.example/x", "ssh://a.example?@b.example/x", "git://a.example#@b.example/x",
+        "ssh://git%40b.example%2f@a.example/x", "ssh://git%40b.example%2f:pw@a.example/x",
+        "ssh://beef.de%2f.a.example/x", "https://a.example/x?y", "https://a.example/x#y",
     ],
 )  # fmt: skip
 def test_url_that_git_would_interpret_differently_is_rejected(text: str) -> None:
@@ -139,6 +143,7 @@ def test_invalid_pattern_is_rejected(pattern: str) -> None:
 @pytest.mark.parametrize(
     "host",
     [
+        "any.localhost", "LOCALHOST.",
         "127.0.0.1", "localhost", "10.1.2.3", "192.168.0.1", "172.16.0.1", "169.254.169.254", "100.64.0.1",
         "[::1]", "[fe80::1]", "[fd00::1]", "[::ffff:10.0.0.1]", "[64:ff9b::a9fe:a9fe]", "[::127.0.0.1]", "224.0.0.1",
         "0.0.0.0", "2130706433", "0x7f.1", "127.1",  # noqa: S104  # an address to refuse

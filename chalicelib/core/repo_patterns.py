@@ -27,6 +27,10 @@ _DEFAULT_SCHEMES = ("https", "ssh")
 
 # Strings, which `re` compiles when they are first used: compiling them here would make every cold start slower.
 _SCP_LIKE = r"(?:(?P<user>[A-Za-z0-9._-]+)@)?(?P<host>[A-Za-z0-9.-]+):(?!/)(?P<path>[^:].*)"
+_HOST = r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+"
+"""A name, or an IPv6 address without its brackets. git decodes `%2f` in a host, and connects to another one."""
+_USER = r"[A-Za-z0-9._+~=-]*"
+"""A user of ssh, without characters that could end the user or the host once git has decoded the URL."""
 _URL_PATTERN = (
     r"(?:(?P<scheme>[a-z*?]+)://)?(?:[A-Za-z0-9._-]+@)?(?P<host>(?:\*\.)?[A-Za-z0-9][A-Za-z0-9.-]*)(?::(?P<port>[0-9]{1,5}))?"
     r"(?:/(?P<path>[!-.0-~][!-~]*)?)?"
@@ -122,6 +126,7 @@ def parse_repo_url(text: str) -> RepoUrl | None:
         return None
     if "://" not in text and (scp := re.fullmatch(_SCP_LIKE, text)):
         scheme, host, path, port, user = "ssh", scp["host"].lower(), scp["path"], None, scp["user"] or ""
+        is_plain = True
     else:
         try:
             parts = urlsplit(text)
@@ -130,8 +135,9 @@ def parse_repo_url(text: str) -> RepoUrl | None:
             return None
         scheme = "ssh" if parts.scheme in _SSH_SCHEMES else parts.scheme
         path, user = parts.path, unquote(parts.username or "")
+        is_plain = _is_plain(scheme, host, user, text)
     is_option = host.startswith("-") or user.startswith("-")
-    if scheme not in _SCHEMES or (scheme != "file" and (not host or is_option)):
+    if not is_plain or scheme not in _SCHEMES or (scheme != "file" and (not host or is_option)):
         return None
     return RepoUrl(scheme, host, _strip_git_suffix(path), None if port == _PORTS.get(scheme) else port)
 
@@ -151,6 +157,17 @@ def _has_secret_user(scheme: str | None, authority: str) -> bool:
         return ":" in authority.partition("@")[0] and "@" in authority
     user = authority.rpartition("@")[0]
     return ":" in user if scheme.lower() in _PLAIN_USER_SCHEMES else bool(user)
+
+
+def _is_plain(scheme: str, host: str, user: str, url: str) -> bool:
+    """Whether git finds the same host in a URL as `urlsplit`.
+
+    git decodes a URL of ssh before it looks for the host, and knows no query and no fragment in it: it connects to
+    `b.example` for `ssh://b.example%2f.a.example/x`, and for `ssh://a.example#@b.example/x`.
+    """
+    has_plain_user = scheme in ("https", "http") or re.fullmatch(_USER, user) is not None
+    has_plain_host = scheme == "file" or re.fullmatch(_HOST, host) is not None
+    return has_plain_user and has_plain_host and not re.search(r"[?#]", url)
 
 
 def _has_dot_segment(url: str) -> bool:

@@ -39,6 +39,13 @@ NO_MATCHES = [
     ("https://github.com/acme/*", "https://github.com@evil.example/acme/shop"),
     ("https://github.com/acme/*", "https://evil.example#github.com/acme/shop"),
     ("https://github.com/acme/*", "http://github.com/acme/shop"),
+    ("*.acme.example/*", "ssh://git@evil.example%2f.acme.example/shop"),
+    ("https://*.acme.example/*", "https://evil.example%2f.acme.example/shop"),
+    ("ssh://*.acme.example/*", "ssh://beef.de%2f.acme.example/shop"),
+    ("github.com/*", "ssh://github.com#@evil.example/shop"),
+    ("github.com/*", "ssh://github.com?@evil.example/shop"),
+    ("github.com/*", "ssh://git%40evil.example%2f@github.com/shop"),
+    ("github.com/*", "ssh://git%2540evil.example%252f@github.com/shop"),
     ("https://github.com/acme/*", "https://github.com:8443/acme/shop"),
     ("https://github.com/acme/*", "https://github.com/acme"),
     ("https://github.com/acme/*", "https://github.com/acme/../evil/shop"),
@@ -105,7 +112,7 @@ def test_list_of_patterns_is_bounded_and_has_no_repetitions() -> None:
 _urls = st.one_of(
     st.sampled_from([repo for _, repo in [*MATCHES, *NO_MATCHES]]),
     st.from_regex(
-        r"(https|ssh|http|git|file|ext)?(://|:|)?(git@|-)?(github\.com|a\.b|-x|)(:[0-9]{1,5})?[/:#?%.a*2e-]{0,9}"
+        r"(https|ssh|http|git|file|ext)?(://|:|)?(git@|-)?(github\.com|a\.b|-x|)(:[0-9]{1,5})?[/:#?@%.a*2ef-]{0,9}"
     ),
     st.text(alphabet="htps:/@.aG%2e-\\#?[]~ ", max_size=24),
 )

@@ -16,6 +16,10 @@ DEFAULT_PROTOCOLS = ("https", "ssh")
 """The protocols that git may use unless the agent's operator allows more (`--allow-protocol`)."""
 _SCP_LIKE = re.compile(r"(?:(?P<user>[A-Za-z0-9._-]+)@)?(?P<host>[A-Za-z0-9.-]+):(?!/)(?P<path>[^:].*)")
 _BAD_BRANCH = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/$|^/|\.$|\.lock(?:/|$)|(?:^|/)[.-]|^@$|^$")
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+"""A name, or an IPv6 address without its brackets. git decodes `%2f` in a host, and connects to another one."""
+_USER = re.compile(r"[A-Za-z0-9._+~=-]*")
+"""A user of ssh, without characters that could end the user or the host once git has decoded the URL."""
 _MAX_LENGTH = 1024
 _PORTS = {"https": 443, "http": 80, "ssh": 22, "git": 9418}
 _KNOWN = (*_PORTS, "file")
@@ -25,6 +29,10 @@ _URL_PATTERN = re.compile(
 )
 _SCP_PATTERN = re.compile(r"(?:[A-Za-z0-9._-]+@)(?P<host>(?:\*\.)?[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[!-~]+)")
 _LOCAL_PATTERN = re.compile(r"(?:file://)?(?P<path>/[!-~]*)")
+_PRIVATE = (
+    "{host} is at a private address. The agent's operator can allow it with --allow-repo, "
+    "or all private addresses with --allow-private-hosts"
+)
 _IPV4_IN_IPV6 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
 """NAT64 (RFC 6052) and IPv4-compatible addresses (RFC 4291, 2.5.5.1). `is_global` is true for some of them."""
 
@@ -102,7 +110,7 @@ def parse_git_url(
     if not text or len(text) > _MAX_LENGTH or text.startswith("-") or re.search(r"[\x00-\x20\x7f]", text):
         raise TaskFailedError(f"The repository URL is not valid: {redact(text)[:200]!r}")
     parsed = _split(text)
-    if "\\" in parsed.url or _has_dot_segment(parsed.url):
+    if "\\" in parsed.url or _has_dot_segment(parsed.url) or not _is_plain(parsed):
         # git, or the server, would resolve such a URL to another place than the one that the patterns were matched to.
         raise TaskFailedError(f"The repository URL is not valid: {redact(text)!r}")
     if parsed.protocol not in protocols:
@@ -123,15 +131,19 @@ def check_address(url: GitUrl, resolve: Callable[..., list[Any]] = socket.getadd
     """
     if not url.host:
         return
+    if _is_localhost(url.host):  # curl, and so git, does not resolve these names
+        raise TaskFailedError(_PRIVATE.format(host=url.host))
     try:
         addresses = {str(entry[4][0]) for entry in resolve(url.host, None, type=socket.SOCK_STREAM)}
     except (OSError, UnicodeError):
         return
     if not all(is_public_address(address) for address in addresses):
-        raise TaskFailedError(
-            f"{url.host} is at a private address. The agent's operator can allow it with --allow-repo, "
-            "or all private addresses with --allow-private-hosts"
-        )
+        raise TaskFailedError(_PRIVATE.format(host=url.host))
+
+
+def _is_localhost(host: str) -> bool:
+    """Whether a name means this machine by RFC 6761, 6.3: `localhost`, and the names below it."""
+    return host.rstrip(".").rpartition(".")[2] == "localhost"
 
 
 def is_public_address(address: str) -> bool:
@@ -191,6 +203,19 @@ def _split(text: str) -> GitUrl:
         url = f"{parts.scheme}://{user_part}{host_part}{f':{port}' if port else ''}{parts.path}"
     port = None if port == _PORTS.get(protocol) else port
     return GitUrl(url, protocol, host.lower(), _strip_git_suffix(parts.path), user, password, port)
+
+
+def _is_plain(url: GitUrl) -> bool:
+    """Whether git finds the same host in a URL as `urlsplit`.
+
+    git decodes a URL of ssh before it looks for the host, and knows no query and no fragment in it: it connects to
+    `b.example` for `ssh://b.example%2f.a.example/x`, and for `ssh://a.example#@b.example/x`.
+    """
+    if "://" not in url.url:
+        return True
+    has_plain_user = url.protocol in ("https", "http") or _USER.fullmatch(url.user) is not None
+    has_plain_host = url.protocol == "file" or _HOST.fullmatch(url.host) is not None
+    return has_plain_user and has_plain_host and not re.search(r"[?#]", url.url)
 
 
 def _has_dot_segment(url: str) -> bool:
