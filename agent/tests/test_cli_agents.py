@@ -177,3 +177,14 @@ def test_agent_is_not_dumpable_and_warns_of_a_token_of_the_user(machine: Path) -
     assert "devflow agent register --registration-token-stdin" in warning
     assert "user-token" not in warning
     assert dumpable == "0"
+
+
+def test_agent_may_open_as_many_files_as_the_system_lets_it() -> None:
+    """With `--network proxy`, an engine can make the agent open 512 files. It may open 1024 by default."""
+    code = (
+        "import resource; from devflow.cli import start\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 500)); start.allow_open_files()\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "(500, 500)"

@@ -5,6 +5,7 @@ The tests use it as engines do: through the forwarder, which makes its Unix sock
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -131,6 +132,22 @@ def test_plain_request_reaches_the_host_of_its_url_only(network: Network) -> Non
     assert request.decode().split("\r\n") == [
         "GET /a/b?c=d HTTP/1.1", f"Host: {target}", "Connection: close", "Accept: */*", "", "",
     ]  # fmt: skip
+
+
+def test_proxy_continues_after_the_agent_had_too_many_open_files(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept, errors = socket.socket.accept, [OSError(errno.EMFILE, "Too many open files")]
+
+    def accept_later(server: socket.socket) -> tuple[socket.socket, Any]:
+        if server.family == socket.AF_UNIX and errors:
+            raise errors.pop()
+        return accept(server)
+
+    monkeypatch.setattr(socket.socket, "accept", accept_later)
+    target = f"allowed.example:{network.upstream.port}"
+
+    assert network.ask(network.start(target), f"CONNECT {target} HTTP/1.1\r\n\r\n", "x").startswith("HTTP/1.1 200")
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ _FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
 """One header line (RFC 9112, section 5). Servers differ in how they read others, such as `Host :` or folded lines."""
 _MAX_HEADER = 65_536
 _MAX_CONNECTIONS = 256
+"""The connections of one engine. Each takes two open files of the agent."""
+_RETRY_SECONDS = 0.1
 _HEADER_SECONDS, _CONNECT_SECONDS = 30.0, 15.0
 _CHUNK = 65_536
 
@@ -101,8 +103,11 @@ class EgressProxy:
         while True:
             try:
                 client, _ = self._server.accept()
-            except OSError:  # the proxy is closed
-                return
+            except OSError:
+                if self._closed:
+                    return
+                time.sleep(_RETRY_SECONDS)  # the agent has too many open files
+                continue
             if not self._slots.acquire(blocking=False):
                 client.close()
                 continue

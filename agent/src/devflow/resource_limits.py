@@ -2,7 +2,9 @@
 
 import os
 import re
+import resource
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ _GIGABYTE = 1024**3
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": _GIGABYTE, "T": 1024**4}
 _VALUE = re.compile(r"([1-9][0-9]{0,14})([KMGT]?)", re.IGNORECASE)
 _THREADS_PER_PROCESS = 4
+_MOST_OPEN_FILES = 65_536
 _NUMBER_OF_THREADS = 17
 """The field of /proc/PID/stat, counted from the one after the name."""
 
@@ -63,6 +66,18 @@ class ResourceLimits:
             "totals": {"memory": self.memory, "processes": self.processes, "disk": self.disk},
             "disk": list(directories),
         }
+
+
+def allow_open_files() -> None:
+    """Let this process open as many files as the system lets it. Usually it may open 1024, unless it asks for more.
+
+    Engines with a network `proxy` can make the agent open 512 files for each task.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):  # macOS has another limit besides
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _count_threads_of_user() -> int:

@@ -29,6 +29,7 @@ from devflow.orphans import adopt_orphans
 from devflow.outbox import Outbox
 from devflow.process_memory import make_undumpable
 from devflow.redaction import add_secret, redact
+from devflow.resource_limits import allow_open_files
 from devflow.terminal import to_one_line
 
 _MAX_MESSAGE = 4_000
@@ -127,6 +128,7 @@ def start(invocation: Invocation, /, agent_id: str, **options: Any) -> int:
     worker = AgentWorker(state, credentials, config, make_job_context, _make_logger(invocation))
     worker.log(sandbox.description)
     _protect_secrets(invocation, worker.log)
+    allow_open_files()
     adopt_orphans()
     with ExitStack() as cleanup:
         if options["host"]:
