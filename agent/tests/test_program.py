@@ -19,7 +19,7 @@ from agent.tests.support.processes import is_alive
 from devflow import program as program_module
 from devflow.cancel_token import CancelReason, CancelToken
 from devflow.errors import TaskFailedError
-from devflow.program import MAX_LINE, LineSplitter, Program, run_program
+from devflow.program import MAX_LINE, MAX_WHOLE_LINE, LineSplitter, Program, run_program
 from devflow.redaction import add_secret, redact
 
 SECONDS = 30
@@ -262,6 +262,18 @@ def test_long_line_is_split_between_words() -> None:
     assert all(len(piece) <= MAX_LINE for piece in output)
     assert any("secret-that-is-long" in piece for piece in output)
     assert "".join(output).count("y") == MAX_LINE
+
+
+def test_line_of_a_report_is_not_split() -> None:
+    output: list[str] = []
+    splitter = LineSplitter(output.append, "::marker")
+    line = "::marker " + "word " * MAX_LINE
+    for chunk in (line[:MAX_LINE], line[MAX_LINE:] + "\n", "::marker " + "x" * MAX_WHOLE_LINE + "y" * MAX_WHOLE_LINE):
+        splitter.add(chunk.encode())
+    splitter.end()
+
+    assert output[0] == line
+    assert all(len(piece) <= MAX_LINE for piece in output[1:])
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ CLONED, WORKED, COMMITTED, PUSHED = 0.1, 0.8, 0.85, 0.95
 """The progress of a task after each phase. The engine's own progress is scaled to lie between the first two."""
 _MAX_DETAILS = 16_000
 _MAX_SUMMARY = 4_000
+_MAX_FILE_NAMES = 48_000
+"""Bytes of the names of changed files. The platform keeps 64 KB of `resultFiles`, and rejects a report of 1 MB."""
 _MAX_SUBJECT = 72
 """Characters of the first line of a commit message."""
 _MAX_VARIABLE = 100_000
@@ -159,8 +161,7 @@ class JobRunner:
         # Wait for the response right before the push: a task that belongs to another agent by now is not pushed.
         self._reporter.report_and_confirm("Pushing the branch", COMMITTED)
         workspace.push(change)
-        files = [redact(name) for name in change.files]
-        result: Json = {"resultFiles": {"commit": change.commit, "branch": workspace.branch, "files": files}}
+        result: Json = {"resultFiles": {"commit": change.commit, "branch": workspace.branch, **_list_files(change)}}
         note = f"Pushed {change.commit[:12]} to the branch {workspace.branch}."
         if url := self._reported_pull_request(origin):
             result["prUrl"] = url
@@ -205,7 +206,7 @@ class JobRunner:
                 supervision |= {"group": str(group)}
             program = Program(
                 sandbox.wrap(engine.argv, view, engine.programs), workspace.repo, env, task.encode(),
-                self._context.intervals.grace, supervision,
+                self._context.intervals.grace, supervision, whole_lines=self._output.marker,
             )  # fmt: skip
             status = run_program(program, self.cancel_token, self._on_output_line, self._context.clock)
         if self.cancel_token:
@@ -271,6 +272,17 @@ class JobRunner:
                 shutil.move(self._directory, kept)
                 self._context.log(f"{self.task.task_id}: the workspace is kept in {kept}")
         remove_tree(self._directory)
+
+
+def _list_files(change: CommittedChange) -> Json:
+    """Return the names of the changed files, with `truncated` if they are too many for a report."""
+    names, room = list[str](), _MAX_FILE_NAMES
+    for name in map(redact, change.files):
+        room -= len(json.dumps(name))
+        if room < 0:
+            return {"files": names, "truncated": True}
+        names.append(name)
+    return {"files": names}
 
 
 def _failure_report(cancel_token: CancelToken, error: Exception) -> Json:

@@ -31,6 +31,8 @@ GRACE_SECONDS = 10.0
 """Between SIGTERM and SIGKILL."""
 MAX_LINE = 16_384
 """Characters. A longer line is split."""
+MAX_WHOLE_LINE = 1_000_000
+"""Characters of a line that begins with `Program.whole_lines`."""
 _DRAIN_SECONDS = 2.0
 """How long to read the output after the program has ended. A process that cannot be ended may keep it open."""
 _CHUNK = 65_536
@@ -52,6 +54,8 @@ class Program:
     grace: float = GRACE_SECONDS
     supervision: Mapping[str, Any] = field(default_factory=dict)
     """More options of devflow.supervisor: limits, and the processes of a sandbox."""
+    whole_lines: str = ""
+    """Lines that begin with this text are not split, unless they are extremely long. By default, there are none."""
 
 
 def run_program(
@@ -77,7 +81,7 @@ class _RunningProgram:
         cleanup: ExitStack,
     ) -> None:
         self._cancel_token, self._clock, self._grace = cancel_token, clock, program.grace
-        self._lines = LineSplitter(on_output_line)
+        self._lines = LineSplitter(on_output_line, program.whole_lines)
         self._unwritten = memoryview(program.stdin)
         self._outcome = b""
         self._kill_at: float | None = None
@@ -228,11 +232,12 @@ class _RunningProgram:
 class LineSplitter:
     """Splits a stream of UTF-8 into lines of at most `MAX_LINE` characters. Lines end with LF, CR or both.
 
-    Secrets in a longer line are redacted before it is split, so that no piece contains a part of one.
+    Secrets in a longer line are redacted before it is split, so that no piece contains a part of one. Lines that begin
+    with `whole_lines` may have `MAX_WHOLE_LINE` characters.
     """
 
-    def __init__(self, on_line: Callable[[str], None]) -> None:
-        self._on_line = on_line
+    def __init__(self, on_line: Callable[[str], None], whole_lines: str = "") -> None:
+        self._on_line, self._whole_lines = on_line, whole_lines
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._partial = ""
 
@@ -246,7 +251,7 @@ class LineSplitter:
         for line in lines:
             self._emit(line)
         unfinished = longest_secret()  # the rest of a secret may come with the next content
-        if len(self._partial) > MAX_LINE + unfinished:
+        if len(self._partial) > self._longest(self._partial) + unfinished:
             self._partial = self._emit_pieces(redact(self._partial), keep=unfinished)
 
     def end(self) -> None:
@@ -256,7 +261,10 @@ class LineSplitter:
         self._partial = ""
 
     def _emit(self, line: str) -> None:
-        self._on_line(self._emit_pieces(redact(line)) if len(line) > MAX_LINE else line)
+        self._on_line(self._emit_pieces(redact(line)) if len(line) > self._longest(line) else line)
+
+    def _longest(self, line: str) -> int:
+        return MAX_WHOLE_LINE if self._whole_lines and line.startswith(self._whole_lines) else MAX_LINE
 
     def _emit_pieces(self, line: str, keep: int = 0) -> str:
         """Emit what exceeds `MAX_LINE`, but not the last `keep` characters. Returns the rest of the line."""

@@ -18,6 +18,9 @@ RESULT_FIELDS = ("summary", "output", "prUrl")
 _MAX_OUTPUT = 180_000
 """Characters. The platform keeps 192 KB."""
 
+_MAX_STEP, _MAX_DETAILS = 1_000, 4_000
+"""Characters. The platform keeps 256 and 512 bytes."""
+
 
 def make_marker() -> str:
     """Return a marker that nobody can guess, for one attempt."""
@@ -57,7 +60,7 @@ class ProgramOutput:
     @property
     def output(self) -> str:
         """The output that the program sent in an event, or else the end of what it printed."""
-        return str(self.result.get("output") or "\n".join(self._tail).strip())
+        return str(self.result.get("output") or "\n".join(self._tail).strip())[:_MAX_OUTPUT]
 
     @property
     def summary(self) -> str:
@@ -77,7 +80,7 @@ def parse_progress(event: Json) -> tuple[str, float | None, str | None]:
     step, progress, details = event.get("step"), event.get("progress"), event.get("details")
     valid = isinstance(progress, int | float) and not isinstance(progress, bool) and 0 <= progress <= 1
     return (
-        step if isinstance(step, str) else "",
+        step[:_MAX_STEP] if isinstance(step, str) else "",
         progress if valid else None,
-        details if isinstance(details, str) else None,
+        details[:_MAX_DETAILS] if isinstance(details, str) else None,
     )
