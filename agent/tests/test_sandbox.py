@@ -204,6 +204,33 @@ def test_files_of_the_agent_are_hidden_under_all_of_their_names(
 
 
 @requires_bubblewrap
+@pytest.mark.parametrize("target", [".", "state", "state/agents", "state/agents/token"])
+def test_files_of_the_agent_are_hidden_behind_a_link_that_is_allowed(attempt: Attempt, target: str) -> None:
+    token, link = attempt.directory / "state" / "agents" / "token", attempt.directory / "link"
+    token.parent.mkdir()
+    token.write_text("agent-token", encoding="utf-8")
+    link.symlink_to(attempt.directory / target)
+    attempt.sandbox = replace(attempt.sandbox, allowed=(AllowedPath.parse(f"{link}:rw"),))
+
+    paths = [f"{link}{name}" for name in ("", "/token", "/agents/token", "/state/agents/token")]
+    assert "agent-token" not in attempt.run("cat", *paths)[1]
+
+
+@requires_bubblewrap
+def test_program_in_the_home_does_not_show_the_logins_beside_it(
+    attempt: Attempt, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, login = machine / ".local" / "bin" / "engine", machine / ".local" / "share" / "other" / "auth.json"
+    for path in (program, login, machine / ".local" / "lib" / "library"):
+        path.parent.mkdir(parents=True)
+        path.write_text("#!/bin/sh\ncat ~/.local/share/other/auth.json || echo started", encoding="utf-8")
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    assert attempt.run("engine")[1][-1] == "started"
+
+
+@requires_bubblewrap
 @pytest.mark.parametrize(("code", "status"), [("exit 3", 3), ("kill -KILL $$", -9), ("kill -TERM $$", -15)])
 def test_exit_status_of_an_engine_behind_the_proxy_is_returned(attempt: Attempt, code: str, status: int) -> None:
     attempt.sandbox = replace(attempt.sandbox, network="proxy")

@@ -85,13 +85,26 @@ class Sandbox:
         """Return what the program `argv` sees of this machine."""
         if view.proxy:
             programs = (*programs, Path(sys.executable), FORWARDER)
-        found = find_program_paths(argv, programs, keep_out=(self.home, *self.hidden))
+        keep_out = (self.home, self.home / ".local" / "share", *self.hidden)  # ~/.local/share has keyrings and logins
+        found = find_program_paths(argv, programs, keep_out)
         own = [*self.profile.directories(self.home), *found.paths, *map(Path, find_certificate_paths())]
         grants = [Grant(path, Access.READ, required=False) for path in dict.fromkeys(own)]
         grants += [Grant(entry.path, Access.WRITE if entry.writable else Access.READ) for entry in self.allowed]
-        grants += [Grant(path, Access.HIDDEN) for path in self.hidden]
+        grants += [Grant(path, Access.HIDDEN) for path in (*self.hidden, *self._find_hidden_below(grants))]
         grants += [Grant(view.clone, Access.WRITE), *(Grant(path, Access.READ) for path in view.readable)]
         return MachineView(grants, list(found.links.items()), self._inner_home, self.network)
+
+    def _find_hidden_below(self, grants: Sequence[Grant]) -> list[Path]:
+        """Return where hidden files would be visible because the path of a grant is, or contains, a link."""
+        found = []
+        for grant in grants:
+            target = grant.path.resolve()
+            for hidden in {path.resolve(): None for path in self.hidden} if target != grant.path else ():
+                if hidden.is_relative_to(target):
+                    found.append(grant.path / hidden.relative_to(target))
+                elif target.is_relative_to(hidden):
+                    found.append(grant.path)
+        return found
 
     @property
     def allowed_hosts(self) -> tuple[HostPattern, ...]:
