@@ -119,6 +119,8 @@ class Agent(Entity):
     """Where the last search of a long queue ended, by queue. Only agents with rules have such positions."""
     last_reported_tasks: ReportedTasks | None = None
     previous_reported_tasks: ReportedTasks | None = None
+    earlier_process_id: str | None = None
+    """The id of the process that sent the heartbeat before the previous one. None if it had none."""
     status_events: list[StatusEvent] = Field(default_factory=list)
 
     @property
@@ -155,11 +157,14 @@ class Agent(Entity):
         return may_wait and chance * PINNED_CHECK_INTERVAL < self.poll_interval(now)
 
     def has_restarted(self) -> bool:
-        """Whether the last heartbeat is the first one of a new process, as its `processId` shows."""
+        """Whether the last heartbeat is the first one of a new process, as its `processId` shows.
+
+        A heartbeat of an ended process that arrives late, after the first one of the new process, is none.
+        """
         last, previous = self.last_reported_tasks, self.previous_reported_tasks
         if last is None or last.process_id is None or previous is None or not previous.at:
             return False
-        return previous.process_id != last.process_id
+        return last.process_id not in (previous.process_id, self.earlier_process_id)
 
     def missing_tasks(self) -> list[str]:
         """Running tasks that the first heartbeat of a new process does not list: an earlier process started them.

@@ -232,8 +232,8 @@ def save_heartbeat(
 ) -> Agent:
     """Write a heartbeat: a check-in plus what the agent reports (`reported`: attribute name to value). One request.
 
-    `running` contains the ids of the tasks that the process `process_id` reports as running. This report and the
-    previous one are stored, to detect tasks that the agent has lost.
+    `running` contains the ids of the tasks that the process `process_id` reports as running. This report, the previous
+    one and the process of the one before are stored, to detect tasks that the agent has lost.
     """
     actions = [dynamodb.set_value(getattr(AgentRow, name), value) for name, value in reported.items()]
     if running is None:
@@ -247,4 +247,5 @@ def save_heartbeat(
 @dynamodb.clause
 def _record_reported_tasks(reported: Any, never: Any) -> Any:
     last, previous = AgentRow.last_reported_tasks, AgentRow.previous_reported_tasks
-    return [previous.set(last | never), last.set(reported)]
+    earlier = AgentRow.earlier_process_id.set(previous["process"] | "")
+    return [earlier, previous.set(last | never), last.set(reported)]

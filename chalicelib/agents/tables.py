@@ -68,6 +68,7 @@ class AgentRow(Model):
     instance: Any = MapAttribute(null=True)
     last_reported_tasks: Any = MapAttribute(attr_name="said", null=True)
     previous_reported_tasks: Any = MapAttribute(attr_name="saidBefore", null=True)
+    earlier_process_id = UnicodeAttribute(attr_name="earlierProcess", null=True)
     paused = BooleanAttribute(null=True)
     note = UnicodeAttribute(null=True)
     repos: ListAttribute[str] = ListAttribute(null=True)
@@ -150,6 +151,7 @@ def to_agent(row: dynamodb.Row) -> Agent:
         search_positions=row.get("searched", {}),
         last_reported_tasks=_to_reported_tasks(row.get("said")),
         previous_reported_tasks=_to_reported_tasks(row.get("saidBefore")),
+        earlier_process_id=row.get("earlierProcess") or None,
         calls=row["calls"],
         status_events=[
             StatusEvent.model_construct(event=each["event"], at=each["at"], state=each["state"], seen_at=each["seenAt"])

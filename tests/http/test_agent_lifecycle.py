@@ -171,6 +171,21 @@ def test_task_of_a_killed_process_is_lost_with_the_first_heartbeat_of_the_next_o
     assert scenario.task_status(first) == "in_progress"
 
 
+def test_late_heartbeat_of_an_ended_process_loses_no_task_of_the_next_one(
+    scenario: Scenario, agent: Agent, clock: Clock
+) -> None:
+    ok(agent.heartbeat(taskIds=[], processId="one"))
+    clock.advance(20)
+    ok(agent.heartbeat(taskIds=[], processId="two"))
+    task_id = scenario.start_task(agent)
+    ok(agent.heartbeat(taskIds=[], processId="one"))  # it was sent before the crash
+    assert scenario.task_status(task_id) == "in_progress"
+    ok(agent.heartbeat(taskIds=[task_id], processId="two"))
+    assert scenario.task_status(task_id) == "in_progress"
+    ok(agent.heartbeat(taskIds=[], processId="three"))
+    assert scenario.task_status(task_id) == "queued"
+
+
 def test_first_heartbeat_with_a_process_id_loses_no_task_if_no_earlier_one_listed_tasks(
     scenario: Scenario, agent: Agent
 ) -> None:
