@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.tests.test_workspace import Origin, git, make_clone
+from devflow import git as git_module
 from devflow.errors import TaskFailedError
 
 if TYPE_CHECKING:
@@ -320,3 +321,23 @@ def test_very_deep_directory_neither_breaks_the_commit_nor_the_clean_up(origin: 
         workspace.commit_changes("message")
     workspace.remove()
     assert not workspace.directory.exists()
+
+
+def test_repository_with_very_many_files_does_not_use_up_the_memory(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each directory contains the next one ten times: six objects are a million files."""
+    monkeypatch.setattr(git_module, "MEMORY", 64 * 1024**2)
+    entry = f"100644 blob {git('rev-parse', 'HEAD:login.py', cwd=origin.clone)}"
+    for _ in range(6):
+        listing = "".join(f"{entry}\t{number}\n" for number in range(10))
+        made = subprocess.run(
+            ["git", "mktree"], cwd=origin.clone, input=listing, capture_output=True, text=True, check=True
+        )
+        entry = f"040000 tree {made.stdout.strip()}"
+    commit = git("commit-tree", "-m", "many", made.stdout.strip(), cwd=origin.clone)
+    git("push", "--quiet", "--force", "origin", f"{commit}:refs/heads/main", cwd=origin.clone)
+
+    with limited_time(), pytest.raises(TaskFailedError, match="git checkout failed") as raised:
+        make_clone(origin, tmp_path)
+    assert "memory" in raised.value.details.lower()

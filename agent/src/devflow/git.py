@@ -5,8 +5,10 @@ agent takes its configuration, its attributes, its hooks or its remotes from a f
 """
 
 import os
+import resource
 import subprocess
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from devflow.cancel_token import CancelToken
@@ -18,6 +20,9 @@ from devflow.redaction import is_secret_name, redact
 
 LOCAL_SECONDS = 600.0
 """The timeout of commands that use only this machine."""
+MEMORY = 8 * 1024**3
+"""Bytes that one git process may allocate. A repository of a few KB can contain billions of files. Packs do not count:
+git maps them."""
 _MAX_OUTPUT = 4_000
 """Characters of git's output that go into a report."""
 _SETTINGS = {
@@ -86,7 +91,10 @@ class Git:
         """
         output: list[str] = []
         options = [] if cwd else [f"--git-dir={self.git_directory}"]
-        program = Program(["git", *options, *arguments], cwd or self.git_directory, self._remote_env)
+        limits = {"rlimits": {"RLIMIT_DATA": MEMORY}}
+        program = Program(
+            ["git", *options, *arguments], cwd or self.git_directory, self._remote_env, supervision=limits
+        )
         status = run_program(program, self._cancel_token, output.append)
         if self._cancel_token:
             raise JobCancelledError(self._cancel_token.message)
@@ -99,18 +107,26 @@ class Git:
         # Explicit options, so that no file in the working tree can select another repository.
         options = [f"--git-dir={self.git_directory}"]
         options += [f"--work-tree={self.work_tree}"] if self.work_tree else []
-        try:
-            return subprocess.run(
-                ["git", *options, *arguments],
-                cwd=self.git_directory,
-                env={**self._local_env, **env},
-                input=(stdin or "").encode("utf-8", "surrogateescape"),
-                capture_output=True,
-                timeout=LOCAL_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise TaskFailedError(f"git did not end within {LOCAL_SECONDS:.0f} s: {arguments[0]}") from None
+        command, pipe = ["git", *options, *arguments], subprocess.PIPE
+        with subprocess.Popen(
+            command, cwd=self.git_directory, env={**self._local_env, **env}, stdin=pipe, stdout=pipe, stderr=pipe
+        ) as process:
+            _limit_memory(process.pid)
+            try:
+                output = process.communicate((stdin or "").encode("utf-8", "surrogateescape"), LOCAL_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise TaskFailedError(f"git did not end within {LOCAL_SECONDS:.0f} s: {arguments[0]}") from None
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(command, process.returncode, *output)
+
+
+def _limit_memory(pid: int) -> None:
+    if hasattr(resource, "prlimit"):  # not on macOS
+        with suppress(ProcessLookupError, PermissionError, ValueError):  # it has ended, or it has a lower limit
+            resource.prlimit(pid, resource.RLIMIT_DATA, (MEMORY, MEMORY))
 
 
 def _build_environment(
