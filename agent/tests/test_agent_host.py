@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import socket
+import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -204,3 +207,23 @@ def test_incomplete_request_does_not_block_other_requests(scenario: Scenario) ->
     with socket.create_connection(("127.0.0.1", scenario.host.port)) as slow:
         slow.sendall(b"POST /api/workflows/execute HTTP/1.1\r\nHost: loc")
         assert scenario.request()[0] == 202
+
+
+def test_connections_are_limited_and_the_limit_recovers(scenario: Scenario) -> None:
+    with ExitStack() as cleanup:
+        address = ("127.0.0.1", scenario.host.port)
+        idle = [cleanup.enter_context(socket.create_connection(address, 30)) for _ in range(40)]
+        closed, _, _ = select.select(idle, [], [], 10)
+        assert closed
+        assert closed[0].recv(1) == b""
+        with pytest.raises((OSError, http.client.HTTPException)):
+            scenario.request()
+    end = time.monotonic() + 10
+    while True:
+        try:
+            assert scenario.request()[0] == 202
+        except (OSError, http.client.HTTPException):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        else:
+            return

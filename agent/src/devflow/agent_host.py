@@ -32,6 +32,8 @@ EXECUTE_PATH = "/api/workflows/execute"
 MAX_BODY_BYTES = 256 * 1024
 """The size limit of a request, the same as the platform's."""
 _REQUEST_TIMEOUT_SECONDS = 15.0
+_MAX_CONNECTIONS = 32
+"""Every program of this machine can connect, engines with the network `host` among them."""
 _FIRST_HEARTBEAT_SECONDS = 10.0
 _REQUIRED = ("taskId", "intent", "repo", "naturalLanguage")
 _FORWARDED = (*_REQUIRED, "branch", "context", "priority", "timeoutSeconds", "maxAttempts")
@@ -93,6 +95,24 @@ class _Server(ThreadingHTTPServer):
         self.config = config
         names = ("localhost", "127.0.0.1")
         self.hosts = {f"{name}:{self.server_port}" for name in names}
+        self._slots = threading.BoundedSemaphore(_MAX_CONNECTIONS)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Handle a connection on a thread of its own. One that exceeds the limit is closed."""
+        if not self._slots.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started
+            self._slots.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._slots.release()
 
 
 class _Handler(BaseHTTPRequestHandler):
