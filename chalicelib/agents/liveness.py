@@ -31,8 +31,8 @@ from chalicelib.http.rate_limits import RateLimit
 REVOKED = "The agent's token was revoked or replaced, or the agent was removed. Register the agent again."
 LAPSED = "This renewed token was not used within an hour. Use the agent's previous token."
 
-_NO_INSTANCE = "~"
-"""Not a valid id, so no instance has it."""
+_NO_ID = "~"
+"""Not a valid id, so no instance or process has it."""
 _MAX_TRIES = 4
 
 
@@ -116,7 +116,7 @@ class CheckIn(NamedTuple):
     def condition(self) -> dynamodb.Clause:
         condition = dynamodb.is_in(AgentRow.state, *(("inactive",) if self.reactivating else ("active", "error")))
         if self.instance_id or self.renewed_ver:
-            condition &= _no_other_instance(self.instance_id or _NO_INSTANCE, self.now - INACTIVE_AFTER)
+            condition &= _no_other_instance(self.instance_id or _NO_ID, self.now - INACTIVE_AFTER)
         if self.caller.is_agent:
             own = AgentRow.next_ver if self.promoting_token else AgentRow.ver
             below_limit = rate_limits.within_limit(AgentRow.calls, self.rate_limit, self.now)
@@ -247,5 +247,5 @@ def save_heartbeat(
 @dynamodb.clause
 def _record_reported_tasks(reported: Any, never: Any) -> Any:
     last, previous = AgentRow.last_reported_tasks, AgentRow.previous_reported_tasks
-    earlier = AgentRow.earlier_process_id.set(previous["process"] | "")
+    earlier = AgentRow.earlier_process_id.set(previous["process"] | _NO_ID)
     return [earlier, previous.set(last | never), last.set(reported)]

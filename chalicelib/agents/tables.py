@@ -151,7 +151,7 @@ def to_agent(row: dynamodb.Row) -> Agent:
         search_positions=row.get("searched", {}),
         last_reported_tasks=_to_reported_tasks(row.get("said")),
         previous_reported_tasks=_to_reported_tasks(row.get("saidBefore")),
-        earlier_process_id=row.get("earlierProcess") or None,
+        earlier_process_id=row.get("earlierProcess"),
         calls=row["calls"],
         status_events=[
             StatusEvent.model_construct(event=each["event"], at=each["at"], state=each["state"], seen_at=each["seenAt"])
