@@ -246,6 +246,7 @@ def test_name_that_cannot_be_resolved_is_denied_and_a_closed_port_reported(netwo
         "CONNECT allowed.example HTTP/1.1\r\n\r\n",
         "CONNECT allowed.example:99999 HTTP/1.1\r\n\r\n",
         "CONNECT [::1 HTTP/1.1\r\n\r\n",
+        "CONNECT [::ffff:8.8.8.8%25x.allowed.example]:443 HTTP/1.1\r\n\r\n",
         "get http://allowed.example/ HTTP/1.1\r\n\r\n",
         "\x16\x03\x01\x02\r\n\r\n",
         "GET http://allowed.example/ HTTP/2\r\n\r\n",

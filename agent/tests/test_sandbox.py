@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from devflow.engine_profiles import PROFILES, find_profile
 from devflow.engine_view import AllowedPath, EngineView
 from devflow.engines.command import make_command_engine
 from devflow.errors import SettingsError, TaskFailedError
+from devflow.private_files import write_private
 from devflow.program import Program, run_program
 from devflow.program_paths import find_program_paths
 from devflow.resource_limits import ResourceLimits
@@ -214,6 +216,23 @@ def test_files_of_the_agent_are_hidden_behind_a_link_that_is_allowed(attempt: At
 
     paths = [f"{link}{name}" for name in ("", "/token", "/agents/token", "/state/agents/token")]
     assert "agent-token" not in attempt.run("cat", *paths)[1]
+
+
+@requires_bubblewrap
+def test_config_file_that_a_login_replaces_stays_hidden(tmp_path: Path, machine: Path) -> None:
+    config = machine / ".config" / "devflow" / "config.toml"
+    write_private(config, "token = 'old'")
+    options = {
+        "pass_env": (), "allow_hosts": (), "network": "host", "sandbox_allow": (str(config.parent.parent),),
+        "profile": "auto", "limits": (),
+    }  # fmt: skip
+    attempt = Attempt(tmp_path, machine)
+    attempt.sandbox = replace(describe_sandbox(options, make_command_engine("sh"), config), enabled=True, home=machine)
+    threading.Timer(0.5, write_private, [config, "token = 'new'"]).start()
+
+    code = f"for i in 1 2 3 4 5 6 7 8 9 10; do cat {config}; sleep 0.1; done"
+    assert "new" not in "".join(attempt.run("sh", "-c", code)[1])
+    assert config.read_text(encoding="utf-8") == "token = 'new'"
 
 
 @requires_bubblewrap

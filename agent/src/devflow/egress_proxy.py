@@ -203,7 +203,13 @@ def _parse(header: bytes) -> tuple[str, int, bytes | None] | None:
         host, port = (url.hostname or "").rstrip("."), url.port
     except ValueError:
         return None
-    if not host or url.username is not None or not version.startswith("HTTP/1.") or not _METHOD.fullmatch(method):
+    if (
+        not host
+        or "%" in host
+        or url.username is not None
+        or not version.startswith("HTTP/1.")
+        or not _METHOD.fullmatch(method)
+    ):
         return None
     if not _TARGET.fullmatch(target) or not all(map(_FIELD.fullmatch, fields)):
         return None

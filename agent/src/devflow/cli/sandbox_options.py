@@ -15,6 +15,9 @@ from devflow.errors import SettingsError
 from devflow.resource_limits import ResourceLimits
 from devflow.sandbox import MODES, NETWORKS, Sandbox, make_sandbox
 
+_OWN_DIRECTORY = "devflow"
+"""The name of the directory that contains nothing but the config file, unless DEVFLOW_CONFIG names another one."""
+
 
 def sandbox_options(command: CommandFunction) -> CommandFunction:
     """Add the options of the sandbox. `read_sandbox` reads them."""
@@ -31,7 +34,11 @@ def describe_sandbox(options: dict[str, Any], engine: Engine, config_path: Path)
     if options["allow_hosts"] and options["network"] != "proxy":
         raise SettingsError("--allow-host restricts engines only with --network proxy")
     profile = "copilot" if engine.name == "copilot" and options["profile"] == "auto" else options["profile"]
-    own, private = (settings.state_path(), config_path), options.get("allow_private_hosts", False)
+    own, private = [settings.state_path(), config_path], options.get("allow_private_hosts", False)
+    if config_path.parent.name == _OWN_DIRECTORY:
+        own.append(
+            config_path.parent
+        )  # a login replaces the file, and a mount on the old one does not cover the new one
     return Sandbox(
         network=options["network"],
         hosts=tuple(HostPattern.parse(text, private=private) for text in options["allow_hosts"]),
