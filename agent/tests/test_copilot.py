@@ -129,6 +129,21 @@ def test_events_become_steps_and_log_and_the_change_is_pushed(scenario: Scenario
     assert decided == {"asked": "write", "decided": "approve-once"}
 
 
+def test_modules_of_the_repository_do_not_run_in_the_engine(scenario: Scenario, tmp_path: Path) -> None:
+    seed, ran = tmp_path / "seed", tmp_path / "ran"
+    for name in ("asyncio.py", "copilot.py", "sitecustomize.py", "devflow/__init__.py"):
+        (seed / name).parent.mkdir(exist_ok=True)
+        (seed / name).write_text(f"open({str(ran)!r}, 'w').close()\nraise SystemExit(1)\n", encoding="utf-8")
+    git("add", "--all", cwd=seed)
+    git("commit", "--quiet", "--message=hostile modules", cwd=seed)
+    git("push", "--quiet", str(scenario.origin), "HEAD:main", cwd=seed)
+
+    report = scenario.run("do: fix")
+
+    assert not ran.exists()
+    assert (report["kind"], report["resultFiles"]["files"]) == ("complete", ["login.py"])
+
+
 @requires_bubblewrap
 def test_copilot_works_in_the_sandbox(scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notes = tmp_path / "shared"

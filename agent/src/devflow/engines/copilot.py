@@ -49,7 +49,8 @@ def make_copilot_engine(options: CopilotOptions) -> Engine:
     if not package.is_relative_to(sys.prefix):  # a checkout, which is not installed
         env["PYTHONPATH"] = str(package)
     programs = (package / "devflow", *([Path(options.cli_path)] if options.cli_path else []))
-    argv = [sys.executable, "-u", "-m", RUNNER_MODULE]
+    # -P: without it, Python imports modules from the current directory, which is the clone.
+    argv = [sys.executable, "-P", "-u", "-m", RUNNER_MODULE]
 
     def check() -> None:
         if importlib.util.find_spec("copilot") is None:
