@@ -23,6 +23,8 @@ LOCAL_SECONDS = 600.0
 MEMORY = 8 * 1024**3
 """Bytes that one git process may allocate. A repository of a few KB can contain billions of files. Packs do not count:
 git maps them."""
+_HAS_PRLIMIT = hasattr(resource, "prlimit")
+"""On Linux. macOS does not enforce the limit."""
 _MAX_OUTPUT = 4_000
 """Characters of git's output that go into a report."""
 _SETTINGS = {
@@ -91,7 +93,7 @@ class Git:
         """
         output: list[str] = []
         options = [] if cwd else [f"--git-dir={self.git_directory}"]
-        limits = {"rlimits": {"RLIMIT_DATA": MEMORY}}
+        limits = {"rlimits": {"RLIMIT_DATA": MEMORY}} if _HAS_PRLIMIT else {}
         program = Program(
             ["git", *options, *arguments], cwd or self.git_directory, self._remote_env, supervision=limits
         )
@@ -124,7 +126,7 @@ class Git:
 
 
 def _limit_memory(pid: int) -> None:
-    if hasattr(resource, "prlimit"):  # not on macOS
+    if _HAS_PRLIMIT:
         with suppress(ProcessLookupError, PermissionError, ValueError):  # it has ended, or it has a lower limit
             resource.prlimit(pid, resource.RLIMIT_DATA, (MEMORY, MEMORY))
 
