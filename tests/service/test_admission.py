@@ -160,7 +160,7 @@ def test_pinned_task_of_a_removed_capability_is_found_when_it_is_added_again(sce
 
 def test_agent_without_rules_sends_no_further_request(scenario: Scenario, agent: Agent) -> None:
     assert costs.measured(agent.poll).requests == (CHECK_IN, QUERY)
-    set_rules(scenario, repos=None, submitters=[])()
+    set_rules(scenario, repos=None, submitters=None)()
     scenario.queue_tasks()
     assert costs.measured(agent.poll).requests == (CHECK_IN, QUERY, CLAIM, READ)
     pinned = costs.measured(lambda: scenario.submit("pinned", agentId=agent.id)).requests
