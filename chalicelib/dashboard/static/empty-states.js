@@ -15,7 +15,7 @@ const LOGIN = `devflow login --url ${platformUrl}${loginOption}`;
 const shellQuoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 const EXAMPLE = shellQuoted("Fix the null pointer in the login flow");
-const START = "devflow agent start --command 'claude -p'";
+const START = "devflow agent start --command 'claude -p --permission-mode bypassPermissions'";
 const REGISTER = `${LOGIN}\ndevflow agent register\n${START}`;
 const SUBMIT = `${LOGIN}\ndevflow run ${EXAMPLE} --repo . --intent fix-bug`;
 const ADD_WEBHOOK = `${LOGIN}\ndevflow webhooks add https://example.com/devflow --event task.completed --event task.failed`;

@@ -8,7 +8,7 @@ import { el } from "./dom.js";
 import { fullTime } from "./time.js";
 
 const PLATFORM = root.href.replace(/\/$/, "");
-const COMMANDS = `devflow agent register --url ${PLATFORM} --registration-token-stdin\ndevflow agent start --command 'claude -p'`;
+const COMMANDS = `devflow agent register --url ${PLATFORM} --registration-token-stdin\ndevflow agent start --command 'claude -p --permission-mode bypassPermissions'`;
 /** @type {[number, string][]} */
 const TERMS = [[3_600, "1 hour"], [86_400, "1 day"], [7 * 86_400, "7 days"], [30 * 86_400, "30 days"]];
 

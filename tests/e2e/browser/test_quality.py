@@ -54,7 +54,7 @@ def test_empty_pages_name_valid_commands(
             assert_valid_command(line)
     login = f"devflow login --url {stage.url}"
     run = "devflow run 'Fix the null pointer in the login flow' --repo . --intent fix-bug"
-    start = ["devflow agent register", "devflow agent start --command 'claude -p'"]
+    start = ["devflow agent register", "devflow agent start --command 'claude -p --permission-mode bypassPermissions'"]
     assert list(commands.values()) == [
         [login, run, login, *start],
         [login, run],

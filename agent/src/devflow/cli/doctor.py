@@ -53,7 +53,11 @@ def _check_all(invocation: Invocation, agent_id: str, options: dict[str, Any]) -
     yield _attempt("registration", lambda: _describe_registration(agent_id))
     engine = Engine("command", ["true"])
     if options["engine"] == "command" and not options["command"]:
-        yield Check("engine", WARNING, "No program was given, so none was checked. Try: --command 'claude -p'")
+        yield Check(
+            "engine",
+            WARNING,
+            "No program was given, so none was checked. Try: --command 'claude -p --permission-mode bypassPermissions'",
+        )
     else:
         try:
             engine = make_engine(options)

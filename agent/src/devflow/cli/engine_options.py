@@ -39,7 +39,9 @@ _OPTIONS = (
         "--engine", type=click.Choice(ENGINES), default="command", show_default=True, help="What does the work."
     ),
     setting_option(
-        "--command", metavar="PROGRAM", help="The program of the engine `command`, for example 'claude -p'."
+        "--command",
+        metavar="PROGRAM",
+        help="The program of the engine `command`, for example 'claude -p --permission-mode bypassPermissions'.",
     ),
     setting_option("--copilot-cli", metavar="PATH", help="The CLI of the engine `copilot`. [default: the SDK's own]"),
     setting_option("--copilot-model", metavar="NAME", help="The model of the engine `copilot`."),

@@ -17,7 +17,9 @@ def make_command_engine(command: str) -> Engine:
     except ValueError as error:
         raise SettingsError(f"The command {command!r} cannot be split into words: {error}") from None
     if not argv:
-        raise SettingsError("The engine `command` needs a program. For example: --command 'claude -p'")
+        raise SettingsError(
+            "The engine `command` needs a program, such as --command 'claude -p --permission-mode bypassPermissions'"
+        )
 
     def check() -> None:
         if shutil.which(argv[0]) is None:
