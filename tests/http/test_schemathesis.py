@@ -61,6 +61,11 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403",
 include-operation-id = ["submit_task", "execute_workflow", "retry_task"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "429"]
 
+# A schema cannot express what is a pattern of repositories. Other strings return 400.
+[[operations]]
+include-operation-id = ["register_agent", "patch_agent", "create_registration_token"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "429"]
+
 # A schema cannot express whether the host of a webhook is allowed. Other hosts return 400.
 [[operations]]
 include-operation-id = "create_webhook"
