@@ -92,19 +92,24 @@ def cheap_pins() -> Iterator[None]:
         yield
 
 
+def setting_changer(name: str) -> Iterator[Callable[[int], None]]:
+    """Yields a function that changes a setting of the stage, and restores the setting afterwards."""
+    before = getattr(settings, name)
+
+    def deploy(value: int) -> None:
+        object.__setattr__(settings, name, value)  # the settings are frozen
+
+    yield deploy
+    deploy(before)
+
+
 SetPartitions = Callable[[int], None]
 
 
 @pytest.fixture
 def set_partitions() -> Iterator[SetPartitions]:
     """A function that changes the number of partitions of a team's open tasks until the end of the test."""
-    before = settings.team_partitions
-
-    def deploy(partitions: int) -> None:
-        object.__setattr__(settings, "team_partitions", partitions)  # the settings are frozen
-
-    yield deploy
-    deploy(before)
+    yield from setting_changer("team_partitions")
 
 
 @pytest.fixture(params=[1, 3])

@@ -10,7 +10,7 @@ import pytest
 from chalicelib.core import clock as server_clock
 from chalicelib.core.settings import settings
 from infra.local.event_poller import EventPoller
-from tests.conftest import Clock
+from tests.conftest import Clock, setting_changer
 from tests.http.scenario import Agent, Scenario
 from tests.http.webhook_helpers import WebhookClient, WebhookQueue, create_webhook
 from tests.service import invariants
@@ -70,13 +70,7 @@ SetShards = Callable[[int], None]
 @pytest.fixture
 def set_shards() -> Iterator[SetShards]:
     """A function that changes the stage's number of shards until the end of the test."""
-    before = settings.shards
-
-    def deploy(shards: int) -> None:
-        object.__setattr__(settings, "shards", shards)  # the settings are frozen
-
-    yield deploy
-    deploy(before)
+    yield from setting_changer("shards")
 
 
 @pytest.fixture
