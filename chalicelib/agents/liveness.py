@@ -4,7 +4,6 @@ In one write, a check-in compares the token's version, counts the call, and reco
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from functools import reduce
 from operator import and_
 from typing import Any, NamedTuple
@@ -147,12 +146,7 @@ class CheckIn(NamedTuple):
                 return self._load_uncounted()
             if self.caller.is_agent:
                 self._record(row)
-                stale = rate_limits.stale_windows(row["calls"], self.now)
-                if stale:
-                    # The next call removes them; or the agent was removed.
-                    with suppress(Unavailable, dynamodb.ConditionFailed):
-                        cleanup = [dynamodb.remove(AgentRow.calls[window]) for window in stale]
-                        dynamodb.update_item(self.row, cleanup, dynamodb.exists(AgentRow.owner))
+                rate_limits.remove_stale_windows(self.row, AgentRow.calls, row["calls"], self.now)
             if check_in.events:
                 status_events.send_to_queue(self.caller.owner, self.agent_id)
             return to_agent(row)

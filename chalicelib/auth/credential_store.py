@@ -242,11 +242,7 @@ def admit_registration(
         rate_limits.raise_if_exhausted(failed.row["calls"], rate_limit, now, caller)
         raise
     rate_limits.record(row["calls"], rate_limit, now, caller)
-    stale = rate_limits.stale_windows(row["calls"], now)
-    if stale:
-        with suppress(Unavailable, dynamodb.ConditionFailed):  # a later call removes them; or the token was deleted
-            cleanup = [dynamodb.remove(CredentialRow.calls[window]) for window in stale]
-            dynamodb.update_item(key, cleanup, dynamodb.exists(CredentialRow.owner))
+    rate_limits.remove_stale_windows(key, CredentialRow.calls, row["calls"], now)
     return to_registration_token(row)
 
 

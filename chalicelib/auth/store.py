@@ -94,11 +94,7 @@ def admit(owner: str, check: TokenCheck, rate_limit: RateLimit, now: int, caller
         rate_limits.record(row["calls"], rate_limit, now, owner)
         return to_user(row)
     rate_limits.record(row["calls"], rate_limit, now, owner)
-    stale = rate_limits.stale_windows(row["calls"], now)
-    if stale:
-        with suppress(Unavailable, dynamodb.ConditionFailed):  # the next call removes them; or the user was removed
-            cleanup = [dynamodb.remove(UserRow.calls[window]) for window in stale]
-            dynamodb.update_item(_row(owner), cleanup, dynamodb.exists(UserRow.owner))
+    rate_limits.remove_stale_windows(_row(owner), UserRow.calls, row["calls"], now)
     return to_user(row)
 
 

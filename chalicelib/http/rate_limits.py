@@ -12,10 +12,12 @@ Once a container has rate-limited a caller, it rejects that caller from memory u
 be read and checked. Logins are rejected then.
 """
 
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, NamedTuple, NoReturn
 
-from chalicelib.core.errors import RateLimited
+from chalicelib import dynamodb
+from chalicelib.core.errors import RateLimited, Unavailable
 from chalicelib.core.settings import MINUTE, settings
 from chalicelib.dynamodb.expressions import Clause, clause
 
@@ -154,6 +156,17 @@ def _raise_rate_limited(rate_limit: RateLimit, now: int) -> NoReturn:
     wait = (MINUTE - now % MINUTE + 999) // 1_000
     message = f"Rate limit exceeded: {rate_limit.limit} calls per minute ({rate_limit.name}). Retry in {wait} seconds."
     raise RateLimited(message, retry_after=wait)
+
+
+def remove_stale_windows(item: dynamodb.Item, calls: Any, counts: dict[str, int], now: int) -> None:
+    """Remove windows that no counted write removes from the attribute `calls` of an item. No request if there are few.
+
+    A later call removes them if this one fails, or if the item was deleted.
+    """
+    stale = stale_windows(counts, now)
+    if stale:
+        with suppress(Unavailable, dynamodb.ConditionFailed):
+            dynamodb.update_item(item, [dynamodb.remove(calls[window]) for window in stale], dynamodb.exists(calls))
 
 
 def stale_windows(counts: dict[str, int], now: int) -> list[str]:
