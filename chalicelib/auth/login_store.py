@@ -101,7 +101,7 @@ def load_login(email: str) -> Login:
 
 
 def load_slack_owner(slack_user: str) -> str | None:
-    """The id of the user to whom a Slack person is linked; None without one."""
+    """The id of the user that a Slack person is linked to. None if there is none."""
     row = dynamodb.get_item(LoginRow, _slack_user_key(slack_user))
     return None if row is None else str(row["owner"])
 

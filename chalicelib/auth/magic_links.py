@@ -4,9 +4,10 @@ The table stores only the hash of the link's token. The token follows the `#` of
 part to a server, so no log contains it. Opening the link does not use it, because mail scanners open links too; the
 user confirms on the page.
 
-A link logs in whoever confirms it. An attacker could mail a victim a link of the attacker's own account, so that the
+Anybody who has a link can confirm it. An attacker could mail a victim a link of the attacker's own account, so that the
 victim works in that account. So the page names the account, and says so if another browser requested the link. It
-names the whole address: whoever has the link can log in and read it, and a masked address could be taken for another.
+names the whole address. That reveals nothing, because a person who has the link can log in and read it, and a masked
+address could be taken for another.
 """
 
 import hmac

@@ -46,7 +46,7 @@ class VerifyMagicLinkRequest(InputModel):
 
 
 class MagicLinkResponse(OutputModel):
-    """A magic link that was not used yet, for whoever has it."""
+    """A magic link that was not used yet."""
 
     email: str
     """The address that the link logs in."""

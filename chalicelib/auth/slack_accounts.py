@@ -24,7 +24,7 @@ class AccountNotLinked(Conflict):
 
 
 def ensure_user(person: SlackPerson, configured_team: str | None, now: int) -> User:
-    """The user to whom a person is linked. Creates or links the user at the first sign-in.
+    """The user that a person is linked to. Creates or links the user at the first sign-in.
 
     `configured_team` is the id of the workspace that the operator has named (the setting DEVFLOW_SLACK_TEAM).
 

@@ -18,7 +18,7 @@ tokens.
     link#<hash>             a magic link that was mailed, and the hash of the id of the browser that requested it
     mails#<address>         the count of recent mails to an email address
     slack#<hash>            the state of a Slack sign-in that has started
-    slack-user#<team>#<id>  the user to whom a person of a Slack workspace is linked
+    slack-user#<team>#<id>  the user that a person of a Slack workspace is linked to
 """
 
 from typing import Any

@@ -27,8 +27,10 @@ _jwt = jwt.PyJWT(options={"enforce_minimum_key_length": True})
 
 
 class Caller(NamedTuple):
-    """The user or agent that a verified token identifies, or the user for whom it registers agents. The first write of
-    every call compares `ver` with the stored version; until then, the token may be revoked."""
+    """The user or agent that a verified token identifies. A registration token identifies the user of its agents.
+
+    The first write of every call compares `ver` with the stored version. Until then, the token may be revoked.
+    """
 
     kind: TokenKind
     owner: str

@@ -166,7 +166,7 @@ class EgressProxy:
         if patterns:
             with suppress(OSError, UnicodeError):
                 addresses = self._resolve(host, port, type=socket.SOCK_STREAM)
-        # Whoever controls a name could lead the engine into this machine's network, or to the metadata of a cloud.
+        # The owner of an allowed name could let it lead into this machine's network, or to the metadata of a cloud.
         if not any(pattern.private for pattern in patterns):
             addresses = [entry for entry in addresses if is_public_address(str(entry[4][0]))]
         if not addresses:
